@@ -1,0 +1,82 @@
+"""Durable workflows on one machine: the names an author imports.
+
+Everything is loaded on first use (PEP 562), so that `import wfctl` costs next to nothing and the
+command line, which imports this package too, starts at the speed of its own few modules.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wfctl.client import Client as Client
+    from wfctl.client import WorkflowHandle as WorkflowHandle
+    from wfctl.errors import (
+        AmbiguousIdError as AmbiguousIdError,
+        ConflictError as ConflictError,
+        DaemonDownError as DaemonDownError,
+        InvalidArgumentError as InvalidArgumentError,
+        InvalidDirectiveError as InvalidDirectiveError,
+        InvalidPayloadError as InvalidPayloadError,
+        NoParentError as NoParentError,
+        NotFinishedError as NotFinishedError,
+        NotFoundError as NotFoundError,
+        PayloadTooLargeError as PayloadTooLargeError,
+        RegistrationError as RegistrationError,
+        RunCancelledError as RunCancelledError,
+        RunClosedError as RunClosedError,
+        RunFailedError as RunFailedError,
+        RunNotFoundError as RunNotFoundError,
+        RunOutcomeError as RunOutcomeError,
+        RunStuckError as RunStuckError,
+        RunTerminatedError as RunTerminatedError,
+        RunTimedOutError as RunTimedOutError,
+        StorageError as StorageError,
+        StoreKeyNotFoundError as StoreKeyNotFoundError,
+        UnknownEventError as UnknownEventError,
+        UnknownWorkflowTypeError as UnknownWorkflowTypeError,
+        WfctlError as WfctlError,
+        WorkflowAlreadyRunning as WorkflowAlreadyRunning,
+    )
+    from wfctl.sdk.context import Context as Context
+    from wfctl.sdk.directive import Directive as Directive
+    from wfctl.sdk.workflow import Workflow as Workflow
+    from wfctl.values.runinfo import RunInfo as RunInfo
+    from wfctl.values.status import Status as Status
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Client": "wfctl.client",
+    "WorkflowHandle": "wfctl.client",
+    "Context": "wfctl.sdk.context",
+    "Directive": "wfctl.sdk.directive",
+    "Workflow": "wfctl.sdk.workflow",
+    "RunInfo": "wfctl.values.runinfo",
+    "Status": "wfctl.values.status",
+    **dict.fromkeys(
+        (
+            "AmbiguousIdError", "ConflictError", "DaemonDownError", "InvalidArgumentError",
+            "InvalidDirectiveError", "InvalidPayloadError", "NoParentError", "NotFinishedError",
+            "NotFoundError", "PayloadTooLargeError", "RegistrationError", "RunCancelledError",
+            "RunClosedError", "RunFailedError", "RunNotFoundError", "RunOutcomeError", "RunStuckError",
+            "RunTerminatedError", "RunTimedOutError", "StorageError", "StoreKeyNotFoundError",
+            "UnknownEventError", "UnknownWorkflowTypeError", "WfctlError", "WorkflowAlreadyRunning",
+        ),
+        "wfctl.errors",
+    ),
+}  # fmt: skip
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - one list, checked against the type-checking imports by a test
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'wfctl' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,266 @@
+"""The verbs of the socket: for each, the struct of its parameters and the type of its answer.
+
+A verb is declared here once; the server's router, the clients and the docs are derived from `CALLS`. A verb with
+`stream` set answers with any number of `stream` notifications before its result.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+from wfctl.protocol import views
+from wfctl.values.runinfo import RunInfo
+from wfctl.values.status import Status
+
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+
+CALLS: dict[str, type[Call]] = {}
+
+
+class Call(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Base of all parameter structs. `answer` is the type of the result, `item` that of a stream's notifications."""
+
+    method: ClassVar[str] = ""
+    answer: ClassVar[Any] = None
+    item: ClassVar[Any] = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "method" in cls.__dict__:
+            CALLS[cls.method] = cls
+
+
+class Ok(msgspec.Struct, frozen=True):
+    ok: bool = True
+
+
+class Welcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The server's half of the handshake. `schema` is the database's version; `limit` the largest line it reads, in bytes."""
+
+    protocol: int
+    protocol_min: int
+    protocol_max: int
+    version: str
+    schema: int
+    project: str
+    pid: int
+    limit_bytes: int
+
+
+class Hello(Call):
+    """Must be a connection's first call. Out of range: error `incompatible`, and the connection ends."""
+
+    method = "hello"
+    answer = Welcome
+    protocol_min: int = PROTOCOL_MIN
+    protocol_max: int = PROTOCOL_MAX
+    version: str = ""
+
+
+class GetStatus(Call):
+    method = "status"
+    answer = views.StatusView
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`existing` is true when `if_running="use"` found an open run of that workflow ID."""
+
+    run: RunInfo
+    status: Status
+    existing: bool = False
+
+
+class Start(Call):
+    """Start a run. `input` is JSON of any shape, `text` command-line arguments still to be converted to the parameters' types.
+
+    `if_running`: "fail" (already_running names the open run) or "use" (its run is returned, input unread).
+    `workflow_id` None makes a readable one. With `wait`, the answer comes when the run has closed (`result` call).
+    """
+
+    method = "start"
+    answer = Started
+    workflow_type: str
+    workflow_id: str | None = None
+    input: msgspec.Raw = msgspec.Raw(b"null")
+    text: dict[str, str] = {}
+    timeout_ms: int | None = None
+    if_running: str = "fail"
+    dry_run: bool = False
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`dispatched`: the run was waiting and handles the event now; otherwise it is number `position` of the inbox."""
+
+    run_id: str
+    workflow_id: str
+    dispatched: bool
+    position: int = 0
+
+
+class Send(Call):
+    method = "send"
+    answer = Sent
+    id: str
+    event: str
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+    text: dict[str, str] = {}
+
+
+class Get(Call):
+    method = "get"
+    answer = views.RunDetail
+    id: str
+
+
+class RunPage(msgspec.Struct, frozen=True, kw_only=True):
+    """`next` is the cursor of the following page, None at the end; `total` counts all that match the filters."""
+
+    items: list[views.RunView]
+    next: str | None = None
+    total: int | None = None
+
+
+class List(Call):
+    """Runs, newest first. Empty filters take all; `parent` and `since_ms` (started at or after) narrow."""
+
+    method = "list"
+    answer = RunPage
+    statuses: list[Status] = []
+    types: list[str] = []
+    parent: str | None = None
+    since_ms: int | None = None
+    limit: int = 100
+    after: str | None = None
+
+
+class HistoryPage(msgspec.Struct, frozen=True, kw_only=True):
+    run: views.RunView
+    items: list[views.HistoryEntry]
+    next: int | None = None
+
+
+class History(Call):
+    """Records of one run with seq > `after_seq`, oldest first; `logs` adds its log lines in their place."""
+
+    method = "history"
+    answer = HistoryPage
+    id: str
+    after_seq: int = 0
+    limit: int = 1000
+    logs: bool = False
+
+
+class Result(Call):
+    """The outcome of a run. With `wait` it is answered when the run closes, at the latest after `timeout_ms`
+    (then with the open status). `stuck` answers early too when the run is, or becomes, stuck."""
+
+    method = "result"
+    answer = views.Outcome
+    id: str
+    wait: bool = True
+    timeout_ms: int | None = None
+    stuck: bool = False
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a cancel or terminate did. `changed` is false when the run was closed already (or already cancelling)."""
+
+    run_id: str
+    workflow_id: str
+    status: Status
+    changed: bool
+
+
+class Cancel(Call):
+    """Ask a run to end: a running handler gets `asyncio.CancelledError`, a waiting run is cancelled at once."""
+
+    method = "cancel"
+    answer = Changed
+    id: str
+    reason: str | None = None
+
+
+class Terminate(Call):
+    """End a run now; its handler is not asked."""
+
+    method = "terminate"
+    answer = Changed
+    id: str
+    reason: str | None = None
+
+
+class GetTree(Call):
+    """The tree of one run (the whole subtree below it), or without `id` the forest of the newest open roots.
+
+    Siblings of one type beyond `group_at` become a group with at most `sample` members; `depth` cuts.
+    """
+
+    method = "tree"
+    answer = views.Tree
+    id: str | None = None
+    group_at: int = 8
+    sample: int = 5
+    depth: int = 60
+    limit: int = 20
+
+
+class Tail(Call):
+    """History of the runs `ids` (all runs where empty), oldest first, log lines in their place.
+
+    `children` adds all descendants, those started later too. `since_rev` resumes after that revision; `last` starts
+    with the newest so many entries. With `follow` the stream ends when every named run is closed; runs are followed across
+    steps as they commit. The result tells the last revision and, per named run, how it ended.
+    """
+
+    method = "tail"
+    item = views.HistoryEntry
+    ids: list[str] = []
+    children: bool = False
+    follow: bool = False
+    since_rev: int | None = None
+    last: int | None = None
+    logs: bool = True
+
+
+class TailEnd(msgspec.Struct, frozen=True, kw_only=True):
+    rev: int
+    outcomes: list[views.Outcome]
+
+
+Tail.answer = TailEnd
+
+
+class WatchItem(msgspec.Struct, frozen=True, kw_only=True):
+    rev: int
+
+
+class Watch(Call):
+    """Tells that something changed in the subtree of `id` (all runs where None) since the last notice, at most every
+    `every_ms`; the stream ends when that run closes. The first notice comes at once."""
+
+    method = "watch"
+    answer = views.Outcome | None
+    item = WatchItem
+    id: str | None = None
+    every_ms: int = 250
+
+
+class WorkflowList(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[views.WorkflowView]
+    problems: list[views.ProblemView]
+
+
+class Workflows(Call):
+    method = "workflows"
+    answer = WorkflowList
+
+
+class Down(Call):
+    """Drain and stop: new steps are not begun, running ones get `drain_ms`, then the daemon ends. Open runs survive."""
+
+    method = "down"
+    answer = Ok
+    drain_ms: int = 10_000

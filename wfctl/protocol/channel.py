@@ -1,0 +1,246 @@
+"""The daemon's talk with one worker: msgpack messages, each after its length in four bytes.
+
+Values inside are JSON text as `bytes`; the daemon passes them on and never opens them. A `token` names one execution of one
+step: what comes for a token that is no longer current is dropped, so a late or doubled message is harmless.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from wfctl.errors import ErrorData, IncompatibleError
+from wfctl.values.failure import Failure
+from wfctl.values.runinfo import RunInfo
+from wfctl.values.signature import TypeSpec
+
+HEADER_BYTES = 4
+MAX_FRAME_BYTES = 256 << 20
+
+
+# -- daemon to worker ---------------------------------------------------------------------------
+
+
+class Load(msgspec.Struct, tag="load", array_like=True):
+    """The first message: import these modules and answer `Loaded`. `project` is the folder paths are relative to."""
+
+    project: str
+    modules: list[str]
+    path: list[str]
+    generation: int
+
+
+class OpRecord(msgspec.Struct, tag="oprec", array_like=True, frozen=True):
+    """A recorded operation of a step: its content key, and what it returned (JSON) or raised."""
+
+    key: str
+    value: bytes
+    error: ErrorData | None = None
+
+
+class RunStep(msgspec.Struct, tag="step", array_like=True):
+    """Run one handler. `kwargs` is a JSON object; `store` the run's state (JSON by key); `ops` what earlier executions of this
+    very step recorded; `logged` how many lines they logged. `cancel`: its cancellation was requested already."""
+
+    token: int
+    run: RunInfo
+    kind: str
+    handler: str
+    kwargs: bytes
+    store: dict[str, bytes]
+    ops: list[OpRecord]
+    logged: int = 0
+    cancel: bool = False
+
+
+class OpDone(msgspec.Struct, tag="opdone", array_like=True):
+    """Operation `op` of `token` is committed: its value (JSON), or why it was refused."""
+
+    token: int
+    op: int
+    value: bytes = b"null"
+    error: ErrorData | None = None
+
+
+class CancelStep(msgspec.Struct, tag="cancel", array_like=True):
+    """Raise `asyncio.CancelledError` in the handler; it may clean up and still answers `StepDone` or `StepRaised`."""
+
+    token: int
+
+
+class AbandonStep(msgspec.Struct, tag="abandon", array_like=True):
+    """The step is no longer wanted: cancel the handler, answer `StepGone` when it has let go."""
+
+    token: int
+
+
+class Check(msgspec.Struct, tag="check", array_like=True):
+    """Bind a payload to a handler's signature with the user's own types; answered by `Checked`."""
+
+    call: int
+    workflow_type: str
+    kind: str
+    handler: str
+    payload: bytes
+    text: dict[str, str]
+
+
+class Ping(msgspec.Struct, tag="ping", array_like=True):
+    number: int
+
+
+class Stop(msgspec.Struct, tag="stop", array_like=True):
+    """Finish what runs, then exit."""
+
+
+# -- worker to daemon ---------------------------------------------------------------------------
+
+
+class Problem(msgspec.Struct, array_like=True, frozen=True):
+    """A module that cannot be served, or a type that is defined twice: what, where, and the remedy."""
+
+    module: str
+    message: str
+    file: str = ""
+    line: int = 0
+    hint: str = ""
+    traceback: str = ""
+
+
+class Loaded(msgspec.Struct, tag="loaded", array_like=True):
+    """The catalog: what this worker can run. `files` are the project's source files it imported, `source_hash` their hash."""
+
+    types: list[TypeSpec]
+    problems: list[Problem]
+    source_hash: str
+    files: list[str]
+    python: str
+
+
+class Op(msgspec.Struct, tag="op", array_like=True):
+    """Record an operation. `key` is its content key; `kind` one of child, parent_event, event, now, random, uuid, sleep;
+    `name` the workflow type, event name...; `args` a JSON object whose fields depend on the kind:
+
+    child: workflow_id, input (kwargs, already checked), timeout_ms|null, on_parent_close
+    parent_event: payload (kwargs)          event: workflow_id, payload (raw, the daemon has it checked)
+    random, uuid: value
+    """
+
+    token: int
+    op: int
+    key: str
+    kind: str
+    name: str
+    args: bytes
+
+
+class StepDone(msgspec.Struct, tag="done", array_like=True):
+    """The handler returned. `directive` is step, wait, complete or fail; its fields follow:
+
+    step: `name` the step's handler, `after_ms` the delay or None
+    wait: `names` (None: any), `after_ms` the timeout or None, `name` the on_timeout handler or ""
+    complete: `value` (JSON)          fail: `failure`
+    `put` and `deleted` are the store's changes. `logs` are lines not sent before.
+    """
+
+    token: int
+    directive: str
+    name: str = ""
+    names: list[str] | None = None
+    after_ms: int | None = None
+    value: bytes = b"null"
+    failure: Failure | None = None
+    put: dict[str, bytes] = {}
+    deleted: list[str] = []
+
+
+class StepRaised(msgspec.Struct, tag="raised", array_like=True):
+    """The handler raised. `cancelled`: it was the CancelledError it had been sent."""
+
+    token: int
+    failure: Failure
+    cancelled: bool = False
+
+
+class StepStuck(msgspec.Struct, tag="stuck", array_like=True):
+    """The step cannot run on this code: handler missing, arguments no longer fit, or replay disagrees."""
+
+    token: int
+    reason: str
+    detail: dict[str, Any] = {}
+
+
+class StepGone(msgspec.Struct, tag="gone", array_like=True):
+    """The handler of an abandoned step has let go."""
+
+    token: int
+
+
+class LogLine(msgspec.Struct, array_like=True, frozen=True):
+    at_ms: int
+    level: str
+    message: str
+
+
+class Logs(msgspec.Struct, tag="logs", array_like=True):
+    """Lines that the handler of `token` wrote with `ctx.logger`."""
+
+    token: int
+    lines: list[LogLine]
+
+
+class Checked(msgspec.Struct, tag="checked", array_like=True):
+    call: int
+    kwargs: bytes = b"{}"
+    error: ErrorData | None = None
+
+
+class Pong(msgspec.Struct, tag="pong", array_like=True):
+    number: int
+
+
+ToWorker = Load | RunStep | OpDone | CancelStep | AbandonStep | Check | Ping | Stop
+ToDaemon = Loaded | Op | StepDone | StepRaised | StepStuck | StepGone | Logs | Checked | Pong
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def pack(message: ToWorker | ToDaemon) -> bytes:
+    body = _encode(message)
+    return len(body).to_bytes(HEADER_BYTES, "big") + body
+
+
+class FrameBuffer:
+    """Bytes in, messages of one side out; garbage or a frame over the limit raises IncompatibleError."""
+
+    def __init__(self, kind: Any) -> None:
+        self._decode = msgspec.msgpack.Decoder(kind).decode
+        self._held = b""
+
+    def feed(self, data: bytes) -> list[Any]:
+        held = self._held + data if self._held else data
+        out: list[Any] = []
+        start, end = 0, len(held)
+        while end - start >= HEADER_BYTES:
+            size = int.from_bytes(held[start : start + HEADER_BYTES], "big")
+            if size > MAX_FRAME_BYTES:
+                raise IncompatibleError(f"a frame of {size:,} bytes on the worker channel")
+            stop = start + HEADER_BYTES + size
+            if stop > end:
+                break
+            try:
+                out.append(self._decode(memoryview(held)[start + HEADER_BYTES : stop]))
+            except msgspec.MsgspecError as error:
+                raise IncompatibleError(f"a frame that is not understood on the worker channel: {error}") from None
+            start = stop
+        self._held = held[start:]
+        return out
+
+
+def to_worker_frames() -> FrameBuffer:
+    return FrameBuffer(ToWorker)
+
+
+def to_daemon_frames() -> FrameBuffer:
+    return FrameBuffer(ToDaemon)

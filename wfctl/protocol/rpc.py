@@ -1,0 +1,196 @@
+"""JSON-RPC 2.0 over a byte stream, one object a line; sans-IO, shared by both clients and the server.
+
+A `Conversation` turns calls into lines and lines into replies; whoever owns the socket moves the bytes. A stream's items
+are notifications `{"method": "stream", "params": {"id": N, "item": ...}}`; a caller that loses interest in call N sends the
+notification `cancel` with that id.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from wfctl.errors import ErrorData, IncompatibleError, WfctlError, from_data
+from wfctl.protocol.calls import Call
+
+MAX_LINE_BYTES = 4 << 20
+
+
+class Envelope(msgspec.Struct, omit_defaults=True):
+    """Any message. A request has method and id, a notification only a method, a response only an id."""
+
+    jsonrpc: str = ""
+    id: int | str | None = None
+    method: str | None = None
+    params: msgspec.Raw = msgspec.Raw(b"{}")
+    result: msgspec.Raw = msgspec.Raw(b"")  # empty: absent
+    error: RpcError | None = None
+
+
+class RpcError(msgspec.Struct, omit_defaults=True):
+    """JSON-RPC's error object; `data` is the error of this product, whose `code` is the stable one."""
+
+    code: int
+    message: str
+    data: ErrorData | None = None
+
+
+class StreamItem(msgspec.Struct):
+    id: int | str
+    item: msgspec.Raw
+
+
+# JSON-RPC's own numbers for what never reached a verb; everything else is SERVER_ERROR with data.
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+SERVER_ERROR = -32000
+
+encoder = msgspec.json.Encoder()
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+_decode_item = msgspec.json.Decoder(StreamItem).decode
+_answers: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+
+def decode_as(kind: Any, raw: msgspec.Raw) -> Any:
+    decoder = _answers.get(kind)
+    if decoder is None:
+        decoder = _answers[kind] = msgspec.json.Decoder(kind)
+    return decoder.decode(raw)
+
+
+class LineBuffer:
+    """Bytes in, whole lines out; a line over `limit` bytes raises IncompatibleError (the peer is not one of ours)."""
+
+    def __init__(self, limit: int = MAX_LINE_BYTES) -> None:
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._held = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        *lines, rest = data.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*self._parts, lines[0]])
+            self._parts.clear()
+            self._held = 0
+        if rest:
+            self._parts.append(rest)
+            self._held += len(rest)
+        for line in lines:
+            self._check(len(line))
+        self._check(self._held)
+        return [line for line in lines if line.strip()]
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise IncompatibleError(f"a message of over {self._limit:,} bytes", size_bytes=size, limit_bytes=self._limit)
+
+
+def request(id: int | str, call: Call) -> bytes:
+    body = encoder.encode(call)
+    return b'{"jsonrpc":"2.0","id":%d,"method":"%b","params":%b}\n' % (id, call.method.encode(), body)
+
+
+def notify(method: str, params: Any) -> bytes:
+    return b'{"jsonrpc":"2.0","method":"%b","params":%b}\n' % (method.encode(), encoder.encode(params))
+
+
+def response(id: int | str | None, result: Any) -> bytes:
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}\n' % (encoder.encode(id), encoder.encode(result))
+
+
+def stream_item(id: int | str, item: Any) -> bytes:
+    return b'{"jsonrpc":"2.0","method":"stream","params":{"id":%b,"item":%b}}\n' % (
+        encoder.encode(id),
+        encoder.encode(item),
+    )
+
+
+def failure(id: int | str | None, error: WfctlError, code: int = SERVER_ERROR) -> bytes:
+    return (
+        encoder.encode(
+            {"jsonrpc": "2.0", "id": id, "error": RpcError(code, error.message, error.to_data())}
+        )
+        + b"\n"
+    )
+
+
+def parse(line: bytes) -> Envelope:
+    """One message; msgspec.DecodeError or msgspec.ValidationError where it is none."""
+    return _decode_envelope(line)
+
+
+class Item(msgspec.Struct):
+    """A stream's item, for call `id`."""
+
+    id: int
+    value: Any
+
+
+class Reply(msgspec.Struct):
+    """The end of call `id`: a value of its answer type, or an error to raise."""
+
+    id: int
+    value: Any = None
+    error: WfctlError | None = None
+
+
+class Conversation:
+    """The client's half: numbers calls, remembers what each expects, decodes what comes back."""
+
+    def __init__(self) -> None:
+        self._next = 1
+        self._open: dict[int, type[Call]] = {}
+        self._buffer = LineBuffer(64 << 20)
+
+    def call(self, call: Call) -> tuple[int, bytes]:
+        id = self._next
+        self._next += 1
+        self._open[id] = type(call)
+        return id, request(id, call)
+
+    def cancel(self, id: int) -> bytes:
+        """Give up call `id`: what still comes for it is dropped."""
+        self._open.pop(id, None)
+        return notify("cancel", {"id": id})
+
+    def feed(self, data: bytes) -> list[Item | Reply]:
+        """What `data` completes. Raises IncompatibleError when the peer does not speak this protocol."""
+        out: list[Item | Reply] = []
+        for line in self._buffer.feed(data):
+            try:
+                envelope = parse(line)
+                answer = self._one(envelope)
+            except msgspec.MsgspecError as error:
+                raise IncompatibleError(
+                    f"the daemon's answer is not understood ({error})",
+                    hint="wfctl down && wfctl up (with one version of wfctl)",
+                ) from None
+            if answer is not None:
+                out.append(answer)
+        return out
+
+    def _one(self, envelope: Envelope) -> Item | Reply | None:
+        if envelope.method == "stream":
+            item = _decode_item(envelope.params)
+            call = self._open.get(item.id)  # type: ignore[arg-type]
+            return None if call is None else Item(int(item.id), decode_as(call.item, item.item))
+        if envelope.method is not None:
+            return None
+        if envelope.error is not None:
+            error = envelope.error
+            raised = (
+                from_data(error.data)
+                if error.data is not None
+                else IncompatibleError(f"the daemon refused the message: {error.message}")
+            )
+            if envelope.id is None:
+                raise raised
+            self._open.pop(int(envelope.id), None)
+            return Reply(int(envelope.id), error=raised)
+        call = self._open.pop(int(envelope.id), None) if envelope.id is not None else None
+        if call is None or not bytes(envelope.result):
+            return None
+        return Reply(int(envelope.id or 0), decode_as(call.answer, envelope.result))

@@ -1,0 +1,185 @@
+"""What the daemon shows: runs, history, trees, status. Times are UTC epoch milliseconds, durations `*_ms`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from wfctl.values.failure import Failure
+from wfctl.values.runinfo import ParentInfo
+from wfctl.values.signature import TypeSpec
+from wfctl.values.status import Status
+
+
+class RunView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One run as every listing shows it.
+
+    `step` is the handler that runs or is next (running, cancelling, sleeping, stuck) or the last one that ran;
+    `waiting_for` the event names of a waiting run (None: any event); `wake_at` when its wait or delay ends; `deadline` when
+    the whole run times out; `children` and `open_children` count direct children; `queued_events` its inbox.
+    """
+
+    run_id: str
+    workflow_id: str
+    workflow_type: str
+    status: Status
+    started_at: int
+    closed_at: int | None = None
+    parent: ParentInfo | None = None
+    root_id: str = ""
+    depth: int = 0
+    step: str | None = None
+    attempt: int = 1
+    waiting_for: list[str] | None = None
+    wake_at: int | None = None
+    deadline: int | None = None
+    stuck_reason: str | None = None
+    error: Failure | None = None
+    children: int = 0
+    open_children: int = 0
+    queued_events: int = 0
+    rev: int = 0
+
+
+class RunDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`wfctl show`: the run, its input and result, its store and its inbox."""
+
+    run: RunView
+    input: msgspec.Raw = msgspec.Raw(b"null")
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    store: dict[str, msgspec.Raw] = {}
+    inbox: list[InboxView] = []
+    history_entries: int = 0
+
+
+class InboxView(msgspec.Struct, frozen=True, omit_defaults=True):
+    seq: int
+    event: str
+    payload: msgspec.Raw
+    received_at: int
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One line of a run's past: a history record, or (kind `log`) a line its handler logged.
+
+    `rev` orders everything in the database; `seq` counts the records of one run from 1 (0 for a log line). `data` is the
+    record's own fields; for `log`: level, message, step.
+    """
+
+    rev: int
+    run_id: str
+    workflow_id: str
+    seq: int
+    at: int
+    kind: str
+    data: dict[str, Any] = {}
+
+
+class TreeGroup(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Many children of one type under one parent, as counts and a sample (CLI contract, section 1)."""
+
+    workflow_type: str
+    total: int
+    by_status: dict[str, int]
+    by_error: dict[str, int] = {}
+    sample: list[TreeNode] = []
+
+
+class TreeStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One step, wait or sleep of a run, as a line of its tree. `status` is a status word."""
+
+    name: str
+    kind: str  # start, step, event, wait, sleep
+    status: str
+    started_at: int
+    ended_at: int | None = None
+    attempts: int = 1
+    error: str | None = None
+    wake_at: int | None = None
+    waiting_for: list[str] | None = None
+    seq: int = 0
+
+
+class TreeNode(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A run with what happened in it. `seq` is where in its parent's history it was started."""
+
+    run: RunView
+    steps: list[TreeStep] = []
+    children: list[TreeNode] = []
+    groups: list[TreeGroup] = []
+    steps_elided: int = 0
+    children_elided: int = 0
+    seq: int = 0
+
+
+class Tree(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A snapshot taken in one read transaction; `rev` is exact. `complete` is false whenever something was elided."""
+
+    rev: int
+    now: int
+    roots: list[TreeNode]
+    complete: bool = True
+
+
+class ProblemView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Something wrong with the user's code or configuration that does not stop the daemon."""
+
+    module: str
+    message: str
+    file: str = ""
+    line: int = 0
+    hint: str = ""
+    traceback: str = ""
+
+
+class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    pid: int
+    generation: int
+    steps: int
+    started_at: int
+
+
+class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    pid: int
+    version: str
+    project: str
+    config: str
+    socket: str
+    database: str
+    database_bytes: int
+    log: str
+    started_at: int
+    now: int
+    generation: int
+    source_hash: str
+    python: str
+    counts: dict[str, int]
+    workers: list[WorkerView]
+    queued_steps: int
+    problems: list[ProblemView] = []
+    settings: dict[str, str] = {}
+    draining: bool = False
+    storage_error: str | None = None
+    rev: int = 0
+
+
+class WorkflowView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    spec: TypeSpec
+    generation: int
+    source_hash: str = ""
+    loaded_at: int = 0
+    open_runs: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How a run stands: `status` closed with a result or an error, or still open (then `stuck_reason` may say why)."""
+
+    run_id: str
+    workflow_id: str
+    workflow_type: str
+    status: Status
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    error: Failure | None = None
+    reason: str | None = None
+    stuck_reason: str | None = None

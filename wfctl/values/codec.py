@@ -1,0 +1,152 @@
+"""Payloads: Python values to JSON and back, with nothing changed on the way without a word.
+
+A value inside the system is JSON text (`bytes`, UTF-8); it is made here from what the author gave and turned
+back here into what the author asked for. JSON cannot hold everything: what it cannot hold is refused by
+name (`InvalidPayloadError`) at the moment it is given, not when a run needs it three days later. Types that
+JSON renders in a form a typed read restores exactly (tuple, set, datetime, Decimal, UUID, bytes, enum,
+dataclass, Struct, Pydantic model) are accepted.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from wfctl.errors import InvalidPayloadError, PayloadTooLargeError
+
+MAX_PAYLOAD_BYTES = 1 << 20
+NULL = b"null"
+
+
+def _enc_hook(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)  # Pydantic, which need not be installed
+    if dump is not None and hasattr(type(value), "model_validate"):
+        return dump(mode="json")
+    raise NotImplementedError(f"{type(value).__module__}.{type(value).__qualname__}")
+
+
+def _dec_hook(wanted: type[Any], value: Any) -> Any:
+    validate = getattr(wanted, "model_validate", None)
+    if validate is not None:
+        try:
+            return validate(value)
+        except ValueError as error:  # pydantic.ValidationError is one
+            raise msgspec.ValidationError(str(error)) from error
+    if isinstance(value, wanted):
+        return value
+    raise msgspec.ValidationError(f"cannot make a {wanted.__qualname__} from JSON")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
+_decoder = msgspec.json.Decoder()
+_SCALARS = (str, int, bool, type(None))
+
+
+def _refuse(value: Any, path: str) -> None:
+    """Raise for what msgspec would change silently: NaN to null, a key that is no text to text."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidPayloadError(f"{path} is {value}, which JSON cannot hold", path=path)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidPayloadError(
+                    f"{path} has the key {key!r} of type {type(key).__name__}; JSON keys are text",
+                    hint="use str keys",
+                    path=path,
+                )
+            _refuse(item, f"{path}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _refuse(item, f"{path}[{index}]")
+    elif isinstance(value, set | frozenset):
+        for item in value:
+            _refuse(item, f"{path}{{...}}")
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            _refuse(getattr(value, name), f"{path}.{name}")
+    elif hasattr(type(value), "__dataclass_fields__"):
+        for name in type(value).__dataclass_fields__:
+            _refuse(getattr(value, name, None), f"{path}.{name}")
+
+
+def encode(value: Any, what: str, *, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
+    """JSON of `value`. `what` names it in errors (`store value 'amount'`, `payload of event 'paid'`).
+
+    Raises InvalidPayloadError for what JSON cannot hold, PayloadTooLargeError over `limit` bytes.
+    """
+    if not isinstance(value, _SCALARS):
+        try:
+            _refuse(value, what)
+        except RecursionError:
+            raise InvalidPayloadError(f"{what} contains itself or is nested too deeply") from None
+    try:
+        data = _encoder.encode(value)
+    except NotImplementedError as error:
+        raise InvalidPayloadError(
+            f"{what} holds a {error}, which JSON cannot hold",
+            hint="store plain data: text, numbers, lists, dicts, dataclasses",
+            type=str(error),
+        ) from None
+    except RecursionError:
+        raise InvalidPayloadError(f"{what} contains itself or is nested too deeply") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidPayloadError(f"{what} cannot be written as JSON: {error}") from None
+    if len(data) > limit:
+        raise too_large(what, len(data), limit)
+    return data
+
+
+def too_large(what: str, size: int, limit: int) -> PayloadTooLargeError:
+    return PayloadTooLargeError(
+        f"{what} is {size:,} bytes; the limit is {limit:,}",
+        hint="keep large data in a file and pass its path",
+        size_bytes=size,
+        limit_bytes=limit,
+    )
+
+
+def decode(data: bytes | msgspec.Raw) -> Any:
+    """Plain Python data (dict, list, str, int, float, bool, None) of JSON text."""
+    return _decoder.decode(data)
+
+
+def convert(value: Any, wanted: Any, what: str, *, strict: bool = True) -> Any:
+    """`value` (plain data) as `wanted`, or InvalidPayloadError naming `what` and both types.
+
+    `strict=False` also reads numbers, booleans and null from text, as command lines give them.
+    """
+    if wanted is Any or wanted is object:
+        return value
+    try:
+        return msgspec.convert(value, wanted, strict=strict, dec_hook=_dec_hook)
+    except msgspec.ValidationError as error:
+        raise InvalidPayloadError(f"{what}: {_plain(error)}, got {show(value)}") from None
+    except TypeError as error:
+        # msgspec refuses the annotation itself, or a custom type's own constructor did.
+        raise InvalidPayloadError(f"{what}: cannot convert to {type_name(wanted)}: {error}") from None
+
+
+def _plain(error: msgspec.ValidationError) -> str:
+    text = str(error)
+    return text.replace("`", "").replace(" - at $", " at ").rstrip()
+
+
+def show(value: Any, limit: int = 60) -> str:
+    """`value` as JSON, cut to `limit` characters: for error messages."""
+    try:
+        text = _encoder.encode(value).decode()
+    except Exception:
+        text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def type_name(wanted: Any) -> str:
+    """How an annotation is written in messages and listings."""
+    if wanted is None or wanted is type(None):
+        return "None"
+    if isinstance(wanted, type) and not getattr(wanted, "__args__", None):
+        return wanted.__qualname__ if wanted.__module__ != "builtins" else wanted.__name__
+    return str(wanted).replace("typing.", "")

@@ -1,0 +1,46 @@
+"""Workflow IDs (the caller's) and run IDs (ours): what may stand in one, and how one is made."""
+
+from __future__ import annotations
+
+import random
+import re
+import unicodedata
+
+from wfctl.errors import InvalidArgumentError
+
+MAX_NAME_CHARS = 255
+_READABLE = "bcdfghjkmnpqrstvwxz23456789"  # no vowels: no words; no look-alikes
+
+
+def check_name(value: str, what: str) -> str:
+    """`value`, or InvalidArgumentError: a name is 1..255 characters, no control characters, no outer blanks."""
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{what} must be text, not {type(value).__name__}", value=repr(value)[:80])
+    if not value:
+        raise InvalidArgumentError(f"{what} is empty", hint=f"give a {what} of 1 to {MAX_NAME_CHARS} characters")
+    if len(value) > MAX_NAME_CHARS:
+        raise InvalidArgumentError(
+            f"{what} has {len(value)} characters; at most {MAX_NAME_CHARS} are allowed", value=value[:40] + "..."
+        )
+    for at, char in enumerate(value):
+        # Cc: controls, Cs: lone surrogates (bytes of an argument that are not UTF-8), Zl/Zp: line breaks.
+        if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp"):
+            raise InvalidArgumentError(
+                f"{what} {value!r} has a control character (U+{ord(char):04X}) at position {at + 1}",
+                hint="use printable characters only",
+                value=ascii(value),
+            )
+    if value != value.strip():
+        raise InvalidArgumentError(f"{what} {value!r} starts or ends with a blank", value=value)
+    return value
+
+
+def check_workflow_id(value: str) -> str:
+    """A workflow ID a caller gave, or InvalidArgumentError."""
+    return check_name(value, "workflow ID")
+
+
+def readable_id(workflow_type: str, rng: random.Random) -> str:
+    """A workflow ID for a start without one: `order-k7m2qd`. 27**6 of them a type; the caller checks for a clash."""
+    slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", workflow_type).lower()).strip("-")
+    return f"{slug[:40] or 'run'}-{''.join(rng.choice(_READABLE) for _ in range(6))}"

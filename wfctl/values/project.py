@@ -1,0 +1,70 @@
+"""Where a project is and where its daemon listens: the rule both sides follow. Reads no configuration.
+
+A project is the folder of the nearest `wfctl.toml`, looked for upwards from the working directory like git
+does. Its socket is named after it, so that every folder below finds the same daemon.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from wfctl.errors import ConfigError
+
+CONFIG_NAME = "wfctl.toml"
+STATE_NAME = ".wfctl"
+# sun_path is 108 bytes on Linux, 104 on macOS, its final NUL included.
+MAX_SOCKET_PATH_BYTES = 100
+
+
+def find_config(given: str | os.PathLike[str] | None = None, *, start: Path | None = None) -> Path:
+    """The absolute path of the project's `wfctl.toml`.
+
+    `given` (or the environment's WFCTL_PROJECT) is a folder that has one, or such a file of any name; otherwise the
+    nearest one at or above `start` (default: the working directory). Raises ConfigError where there is none.
+    """
+    named = given if given is not None else os.environ.get("WFCTL_PROJECT") or None
+    if named is not None:
+        path = Path(os.path.abspath(os.path.expanduser(named)))
+        source = "--project" if given is not None else "WFCTL_PROJECT"
+        file = path / CONFIG_NAME if path.is_dir() else path
+        if not file.is_file():
+            raise ConfigError(
+                f"no {CONFIG_NAME} at {path} (from {source})",
+                hint=f"name a folder that holds a {CONFIG_NAME}, or the file itself",
+                path=str(path),
+            )
+        return file
+    here = Path(os.path.abspath(start or Path.cwd()))
+    for folder in (here, *here.parents):
+        file = folder / CONFIG_NAME
+        if file.is_file():
+            return file
+    raise ConfigError(
+        f"no {CONFIG_NAME} in {here} or any folder above it",
+        hint=f"write a {CONFIG_NAME} with [workflows] modules = [...], or name one with --project",
+        path=str(here),
+    )
+
+
+def socket_path(config: Path) -> Path:
+    """Where the daemon of this project listens. WFCTL_SOCKET overrides it.
+
+    `$XDG_RUNTIME_DIR/wfctl/NAME-HASH.sock` where that exists and is short enough, else `.wfctl/wfd.sock` in the project,
+    else (a project nested too deeply for a socket's name) `/tmp/wfctl-UID/NAME-HASH.sock`.
+    """
+    override = os.environ.get("WFCTL_SOCKET")
+    if override:
+        return Path(os.path.abspath(override))
+    real = os.path.realpath(config)
+    name = os.path.basename(os.path.dirname(real))[:24] or "root"
+    leaf = f"{name}-{hashlib.sha256(real.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}.sock"
+    candidates = [Path(os.path.dirname(real)) / STATE_NAME / "wfd.sock", Path(f"/tmp/wfctl-{os.getuid()}") / leaf]
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime and os.path.isdir(runtime):
+        candidates.insert(0, Path(runtime) / "wfctl" / leaf)
+    for path in candidates:
+        if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
+            return path
+    return candidates[-1]

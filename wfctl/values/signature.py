@@ -1,0 +1,226 @@
+"""What a handler takes, as data; and the check of a payload against it.
+
+The worker, which alone has the user's types, describes each handler (`HandlerSpec`). Where every parameter's
+type is made of plain ones (`float`, `list[str]`, `datetime | None`...) the description carries them, so
+the daemon checks a payload itself; any other type is checked by a worker. Both run `bind`.
+
+The law of DESIGN section 4: a dict is keyword arguments, any other value one positional argument, `None` no
+argument. `bind` turns all three into keyword arguments, so what is stored is always an object.
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import decimal
+import difflib
+import uuid
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from wfctl.errors import InvalidPayloadError
+from wfctl.values.codec import convert, show
+
+_PLAIN: dict[str, Any] = {
+    "str": str, "int": int, "float": float, "bool": bool, "bytes": bytes, "None": None, "Any": Any,
+    "object": Any, "list": list, "dict": dict, "tuple": tuple, "set": set, "frozenset": frozenset,
+    "datetime": datetime.datetime, "date": datetime.date, "time": datetime.time,
+    "timedelta": datetime.timedelta, "Decimal": decimal.Decimal, "UUID": uuid.UUID,
+}  # fmt: skip
+
+
+class ParamSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One parameter after `ctx`. `type` is for people; `plain` is set where `type` is made of plain types."""
+
+    name: str
+    type: str = "Any"
+    required: bool = True
+    default: str | None = None
+    plain: bool = True
+
+
+class HandlerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One handler of a workflow type, as the catalog lists it.
+
+    `kind` is start, step, event or query; `name` what directives and senders call it (for an event its event
+    name); `function` the Python name. `extra` is true for `**kwargs`. Times are milliseconds.
+    """
+
+    kind: str
+    name: str
+    function: str
+    params: tuple[ParamSpec, ...] = ()
+    extra: bool = False
+    timeout_ms: int | None = None
+    file: str = ""
+    line: int = 0
+    doc: str = ""
+
+    @property
+    def plain(self) -> bool:
+        return all(param.plain for param in self.params)
+
+    def signature(self) -> str:
+        parts = [
+            f"{p.name}: {p.type}" + (f" = {p.default}" if p.default is not None else "") for p in self.params
+        ]
+        return f"({', '.join([*parts, '**'] if self.extra else parts)})"
+
+
+class TypeSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One workflow type of a generation: its handlers, and where it is written."""
+
+    workflow_type: str
+    handlers: tuple[HandlerSpec, ...]
+    module: str = ""
+    file: str = ""
+    line: int = 0
+    doc: str = ""
+
+    def handler(self, kind: str, name: str) -> HandlerSpec | None:
+        for spec in self.handlers:
+            if spec.kind == kind and spec.name == name:
+                return spec
+        return None
+
+    @property
+    def start(self) -> HandlerSpec:
+        return next(spec for spec in self.handlers if spec.kind == "start")
+
+    def names(self, kind: str) -> list[str]:
+        return [spec.name for spec in self.handlers if spec.kind == kind]
+
+
+@lru_cache(maxsize=4096)
+def plain_type(expression: str) -> Any:
+    """The type that `expression` spells in plain types; ValueError where it needs any other name."""
+
+    def build(node: ast.expr) -> Any:
+        match node:
+            case ast.Name(id=name) if name in _PLAIN:
+                return _PLAIN[name]
+            case ast.Constant(value=None):
+                return None
+            case ast.Constant(value=value) if value is Ellipsis:
+                return ...
+            case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+                return build(left) | build(right)
+            case ast.Subscript(value=base, slice=ast.Tuple(elts=items)):
+                return build(base)[tuple(build(item) for item in items)]
+            case ast.Subscript(value=base, slice=item):
+                return build(base)[build(item)]
+        raise ValueError(f"not a plain type: {expression}")
+
+    try:
+        return build(ast.parse(expression, mode="eval").body)
+    except (SyntaxError, TypeError) as error:
+        raise ValueError(f"not a plain type: {expression}") from error
+
+
+def bind(
+    spec: HandlerSpec,
+    payload: Any,
+    what: str,
+    *,
+    text: Mapping[str, str] | None = None,
+    types: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Keyword arguments for `spec` from `payload` (plain data) and command-line `text`, checked and not converted.
+
+    What is returned is still plain data, ready to be stored; `text` values come back as the data they stand for.
+    `types` gives the real annotations where the caller has them (the worker); without it, plain ones are
+    rebuilt from the description. All problems are reported together in one InvalidPayloadError.
+    """
+    arguments = _arguments(spec, payload, what)
+    by_name = {param.name: param for param in spec.params}
+    problems: list[str] = []
+    given: dict[str, Any] = {}
+    for name, value in arguments.items():
+        param = by_name.get(name)
+        if param is None:
+            if spec.extra:
+                given[name] = value
+            else:
+                problems.append(_unexpected(name, by_name))
+            continue
+        try:
+            convert(value, _type_of(param, types), f"parameter {name!r} ({param.type})")
+            given[name] = value
+        except InvalidPayloadError as error:
+            problems.append(error.message)
+    for name, raw in (text or {}).items():
+        param = by_name.get(name)
+        if param is None and not spec.extra:
+            problems.append(_unexpected(name, by_name))
+            continue
+        try:
+            given[name] = raw if param is None else _from_text(raw, _type_of(param, types), param)
+        except InvalidPayloadError as error:
+            problems.append(error.message)
+    missing = [p for p in spec.params if p.required and p.name not in arguments and p.name not in (text or {})]
+    problems += [f"missing parameter {param.name!r} ({param.type})" for param in missing]
+    if problems:
+        raise InvalidPayloadError(
+            f"{what}: {'; '.join(problems)}",
+            hint=f"it takes {spec.signature()}",
+            problems=problems,
+            takes=spec.signature(),
+        )
+    return given
+
+
+def _arguments(spec: HandlerSpec, payload: Any, what: str) -> dict[str, Any]:
+    if payload is None:
+        return {}
+    if isinstance(payload, dict):
+        return payload
+    if not spec.params:
+        raise InvalidPayloadError(
+            f"{what}: takes no arguments, got {show(payload)}", hint="send it without a payload", takes="()"
+        )
+    return {spec.params[0].name: payload}
+
+
+def _type_of(param: ParamSpec, types: Mapping[str, Any] | None) -> Any:
+    if types is not None:
+        return types.get(param.name, Any)
+    return plain_type(param.type) if param.plain else Any
+
+
+def _from_text(raw: str, wanted: Any, param: ParamSpec) -> Any:
+    """Text from a command line as the plain data that converts to `wanted`.
+
+    Text stays text where the type takes text as it is; otherwise it is read as a number, boolean or null, then as JSON.
+    """
+    what = f"parameter {param.name!r} ({param.type})"
+    if wanted is Any or wanted is str:
+        return raw
+    if wanted in (int, float, bool):
+        return convert(raw, wanted, what, strict=False)
+    try:
+        convert(raw, wanted, what)
+        return raw
+    except InvalidPayloadError as error:
+        first = error
+    for decoded in _readings(raw):
+        try:
+            convert(decoded, wanted, what)
+            return decoded
+        except InvalidPayloadError:
+            continue
+    raise first
+
+
+def _readings(raw: str) -> list[Any]:
+    try:
+        return [msgspec.json.decode(raw)]
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return [None] if raw.lower() in ("null", "none") else []
+
+
+def _unexpected(name: str, known: Mapping[str, ParamSpec]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"unknown parameter {name!r}" + (f" (did you mean {near[0]!r}?)" if near else "")

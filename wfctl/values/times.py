@@ -1,0 +1,86 @@
+"""Durations and instants: the one place where milliseconds, `timedelta` and text are converted.
+
+Persisted and wire values are integer milliseconds (UTC epoch for instants) and are named `*_ms` or `*_at`;
+the public API takes `timedelta`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from wfctl.errors import InvalidArgumentError
+
+_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
+MAX_MS = 100 * 365 * 86_400_000
+
+
+def to_ms(value: timedelta, what: str = "duration") -> int:
+    """`value` in whole milliseconds, rounded up so that a positive wait is never zero; negative is refused."""
+    if not isinstance(value, timedelta):
+        raise InvalidArgumentError(
+            f"{what} must be a timedelta, not {type(value).__name__} {value!r}", hint="from datetime import timedelta"
+        )
+    ms = -(-value // timedelta(milliseconds=1))
+    if ms < 0:
+        raise InvalidArgumentError(f"{what} is negative: {value}")
+    if ms > MAX_MS:
+        raise InvalidArgumentError(f"{what} is over 100 years: {value}")
+    return ms
+
+
+def from_ms(ms: int) -> timedelta:
+    return timedelta(milliseconds=ms)
+
+
+def parse_duration(text: str) -> int:
+    """Milliseconds of `90s`, `5m`, `1h30m`, `250ms`, `3d`; InvalidArgumentError for anything else."""
+    compact = text.strip().lower()
+    if not _DURATION.fullmatch(compact):
+        raise InvalidArgumentError(
+            f"{text!r} is not a duration", hint="write a number and a unit: 250ms, 90s, 5m, 1h30m, 3d", value=text
+        )
+    ms = sum(round(float(number) * _UNITS_MS[unit]) for number, unit in _PART.findall(compact))
+    if ms > MAX_MS:
+        raise InvalidArgumentError(f"{text!r} is over 100 years", value=text)
+    return ms
+
+
+def format_duration(ms: int) -> str:
+    """At most two units: `80ms`, `1.8s`, `38.0s`, `4m12s`, `23h59m`, `3d4h`."""
+    if ms < 1_000:
+        return f"{max(ms, 0)}ms"
+    if ms < 59_950:
+        return f"{ms / 1_000:.1f}s"
+    seconds = round(ms / 1_000)
+    for big, small, big_s, small_s in (("m", "s", 60, 1), ("h", "m", 3_600, 60), ("d", "h", 86_400, 3_600)):
+        if seconds < big_s * (24 if big == "h" else 60) or big == "d":
+            high, rest = divmod(seconds, big_s)
+            low = rest // small_s
+            return f"{high}{big}{low}{small}" if low else f"{high}{big}"
+    raise AssertionError("unreachable: days take everything")
+
+
+def rfc3339(at_ms: int) -> str:
+    """`2026-11-23T03:00:01.204Z`: UTC with milliseconds."""
+    moment = datetime.fromtimestamp(at_ms // 1_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1_000:03d}Z"
+
+
+def parse_instant(text: str, now_ms: int) -> int:
+    """Epoch milliseconds of an RFC 3339 time, a date, or a duration ago (`15m`)."""
+    try:
+        return now_ms - parse_duration(text)
+    except InvalidArgumentError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidArgumentError(
+            f"{text!r} is not a time", hint="write 15m (ago), 2026-11-23 or 2026-11-23T08:00:00Z", value=text
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.astimezone()
+    return round(moment.timestamp() * 1_000)
