@@ -66,7 +66,7 @@ _HOMES = {
     ),
 }  # fmt: skip
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - one list, checked against the type-checking imports by a test
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

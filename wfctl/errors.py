@@ -145,7 +145,7 @@ class ConflictError(WfctlError):
     exit_status = 5
 
 
-class WorkflowAlreadyRunning(ConflictError):  # noqa: N818 - the field's own name for it
+class WorkflowAlreadyRunning(ConflictError):
     code = "already_running"
 
 

@@ -50,7 +50,7 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
     limit_bytes: int
 
 
-class Hello(Call):
+class Hello(Call, frozen=True):
     """Must be a connection's first call. Out of range: error `incompatible`, and the connection ends."""
 
     method = "hello"
@@ -60,7 +60,7 @@ class Hello(Call):
     version: str = ""
 
 
-class GetStatus(Call):
+class GetStatus(Call, frozen=True):
     method = "status"
     answer = views.StatusView
 
@@ -73,7 +73,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     existing: bool = False
 
 
-class Start(Call):
+class Start(Call, frozen=True):
     """Start a run. `input` is JSON of any shape, `text` command-line arguments still to be converted to the parameters' types.
 
     `if_running`: "fail" (already_running names the open run) or "use" (its run is returned, input unread).
@@ -100,7 +100,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     position: int = 0
 
 
-class Send(Call):
+class Send(Call, frozen=True):
     method = "send"
     answer = Sent
     id: str
@@ -109,7 +109,7 @@ class Send(Call):
     text: dict[str, str] = {}
 
 
-class Get(Call):
+class Get(Call, frozen=True):
     method = "get"
     answer = views.RunDetail
     id: str
@@ -123,7 +123,7 @@ class RunPage(msgspec.Struct, frozen=True, kw_only=True):
     total: int | None = None
 
 
-class List(Call):
+class List(Call, frozen=True):
     """Runs, newest first. Empty filters take all; `parent` and `since_ms` (started at or after) narrow."""
 
     method = "list"
@@ -142,7 +142,7 @@ class HistoryPage(msgspec.Struct, frozen=True, kw_only=True):
     next: int | None = None
 
 
-class History(Call):
+class History(Call, frozen=True):
     """Records of one run with seq > `after_seq`, oldest first; `logs` adds its log lines in their place."""
 
     method = "history"
@@ -153,7 +153,7 @@ class History(Call):
     logs: bool = False
 
 
-class Result(Call):
+class Result(Call, frozen=True):
     """The outcome of a run. With `wait` it is answered when the run closes, at the latest after `timeout_ms`
     (then with the open status). `stuck` answers early too when the run is, or becomes, stuck."""
 
@@ -174,7 +174,7 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     changed: bool
 
 
-class Cancel(Call):
+class Cancel(Call, frozen=True):
     """Ask a run to end: a running handler gets `asyncio.CancelledError`, a waiting run is cancelled at once."""
 
     method = "cancel"
@@ -183,7 +183,7 @@ class Cancel(Call):
     reason: str | None = None
 
 
-class Terminate(Call):
+class Terminate(Call, frozen=True):
     """End a run now; its handler is not asked."""
 
     method = "terminate"
@@ -192,7 +192,7 @@ class Terminate(Call):
     reason: str | None = None
 
 
-class GetTree(Call):
+class GetTree(Call, frozen=True):
     """The tree of one run (the whole subtree below it), or without `id` the forest of the newest open roots.
 
     Siblings of one type beyond `group_at` become a group with at most `sample` members; `depth` cuts.
@@ -207,7 +207,7 @@ class GetTree(Call):
     limit: int = 20
 
 
-class Tail(Call):
+class Tail(Call, frozen=True):
     """History of the runs `ids` (all runs where empty), oldest first, log lines in their place.
 
     `children` adds all descendants, those started later too. `since_rev` resumes after that revision; `last` starts
@@ -237,7 +237,7 @@ class WatchItem(msgspec.Struct, frozen=True, kw_only=True):
     rev: int
 
 
-class Watch(Call):
+class Watch(Call, frozen=True):
     """Tells that something changed in the subtree of `id` (all runs where None) since the last notice, at most every
     `every_ms`; the stream ends when that run closes. The first notice comes at once."""
 
@@ -253,12 +253,12 @@ class WorkflowList(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[views.ProblemView]
 
 
-class Workflows(Call):
+class Workflows(Call, frozen=True):
     method = "workflows"
     answer = WorkflowList
 
 
-class Down(Call):
+class Down(Call, frozen=True):
     """Drain and stop: new steps are not begun, running ones get `drain_ms`, then the daemon ends. Open runs survive."""
 
     method = "down"

@@ -85,10 +85,12 @@ class LineBuffer:
 
     def _check(self, size: int) -> None:
         if size > self._limit:
-            raise IncompatibleError(f"a message of over {self._limit:,} bytes", size_bytes=size, limit_bytes=self._limit)
+            raise IncompatibleError(
+                f"a message of over {self._limit:,} bytes", size_bytes=size, limit_bytes=self._limit
+            )
 
 
-def request(id: int | str, call: Call) -> bytes:
+def request(id: int, call: Call) -> bytes:
     body = encoder.encode(call)
     return b'{"jsonrpc":"2.0","id":%d,"method":"%b","params":%b}\n' % (id, call.method.encode(), body)
 
@@ -109,12 +111,7 @@ def stream_item(id: int | str, item: Any) -> bytes:
 
 
 def failure(id: int | str | None, error: WfctlError, code: int = SERVER_ERROR) -> bytes:
-    return (
-        encoder.encode(
-            {"jsonrpc": "2.0", "id": id, "error": RpcError(code, error.message, error.to_data())}
-        )
-        + b"\n"
-    )
+    return encoder.encode({"jsonrpc": "2.0", "id": id, "error": RpcError(code, error.message, error.to_data())}) + b"\n"
 
 
 def parse(line: bytes) -> Envelope:

@@ -40,6 +40,7 @@ def _dec_hook(wanted: type[Any], value: Any) -> Any:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
+_sorting_encoder = msgspec.json.Encoder(enc_hook=_enc_hook, order="sorted")
 _decoder = msgspec.json.Decoder()
 _SCALARS = (str, int, bool, type(None))
 
@@ -97,6 +98,17 @@ def encode(value: Any, what: str, *, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
     if len(data) > limit:
         raise too_large(what, len(data), limit)
     return data
+
+
+def canonical(value: Any) -> bytes:
+    """JSON of `value` that is the same in every process: keys sorted, and sets, whose order Python shuffles per process.
+
+    For comparing and hashing what `encode` accepted; never stored.
+    """
+    try:
+        return _sorting_encoder.encode(value)
+    except TypeError:  # a set of things that have no order among themselves
+        return _sorting_encoder.encode(_decoder.decode(_encoder.encode(value)))
 
 
 def too_large(what: str, size: int, limit: int) -> PayloadTooLargeError:

@@ -64,9 +64,7 @@ class HandlerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         return all(param.plain for param in self.params)
 
     def signature(self) -> str:
-        parts = [
-            f"{p.name}: {p.type}" + (f" = {p.default}" if p.default is not None else "") for p in self.params
-        ]
+        parts = [f"{p.name}: {p.type}" + (f" = {p.default}" if p.default is not None else "") for p in self.params]
         return f"({', '.join([*parts, '**'] if self.extra else parts)})"
 
 

@@ -1,0 +1,239 @@
+"""Reads and checks `wfctl.toml`. All that is wrong with it is said at once, each with its line and the remedy.
+
+A listed module that does not exist is no error here: the workers report it as a problem, and serve the others.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from wfctl.errors import ConfigError
+from wfctl.values.project import MAX_SOCKET_PATH_BYTES, STATE_NAME, socket_path
+from wfd.config.lines import line_of_key, line_of_table
+from wfd.config.settings import Config, Source
+
+MAX_WORKERS = 64
+_TABLES: dict[str, tuple[str, ...]] = {
+    "daemon": ("state", "workers"),
+    "workflows": ("modules", "path", "python", "reload"),
+}
+_DEFAULTS: dict[str, Any] = {"state": STATE_NAME, "workers": 2, "path": ["."], "python": None, "reload": True}
+
+
+def load(config_file: Path) -> Config:
+    """The configuration in `config_file`, or ConfigError that tells every problem with file, line and remedy."""
+    file = Path(os.path.abspath(config_file))
+    return _Reader(file, _read(file)).config()
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{file.name}:{line}: not UTF-8 text ({error.reason})",
+            hint=f"save {file} as UTF-8",
+            file=str(file),
+            line=line,
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}", file=str(file)) from None
+
+
+class _Reader:
+    """One file being checked; `problems` grows, and `config` raises when there are any."""
+
+    def __init__(self, file: Path, text: str) -> None:
+        self.file = file
+        self.project = file.parent
+        self.text = text
+        self.problems: list[tuple[int, str]] = []
+        self.sources: dict[str, Source] = {}
+
+    def config(self) -> Config:
+        given = self._settings()
+        values: dict[str, Any] = {
+            name: given.get(name, _DEFAULTS.get(name)) for keys in _TABLES.values() for name in keys
+        }
+        self.sources |= {name: "wfctl.toml" if name in given else "default" for name in values}
+        self._check_workers(values["workers"])
+        self._check_text("daemon", "state", values["state"])
+        self._check_modules(given)
+        self._check_texts("path", values["path"])
+        python = self._python(values["python"])
+        if not isinstance(values["reload"], bool):
+            self._problem("workflows", "reload", f"reload must be true or false, not {_kind(values['reload'])}")
+        socket = self._socket()
+        self._raise()
+        return Config(
+            project=self.project,
+            file=self.file,
+            state=self._absolute(values["state"]),
+            socket=socket,
+            workers=values["workers"],
+            modules=tuple(values["modules"]),
+            path=tuple(self._absolute(entry) for entry in values["path"]),
+            python=python,
+            reload=values["reload"],
+            sources=self.sources,
+        )
+
+    def _settings(self) -> dict[str, Any]:
+        """The known settings by name; unknown tables and keys become problems."""
+        try:
+            document = tomli.loads(self.text)
+        except tomli.TOMLDecodeError as error:
+            where = f"{self.file.name}:{error.lineno}:{error.colno}"
+            raise ConfigError(
+                f"{where}: {error.msg}", hint="correct the TOML there", file=str(self.file), line=error.lineno
+            ) from None
+        given: dict[str, Any] = {}
+        for name, value in document.items():
+            if name not in _TABLES:
+                self._unknown_at_top(name, value)
+            elif not isinstance(value, Mapping):
+                self._problem("", name, f"{name} must be a table, not {_kind(value)}; write [{name}]")
+            else:
+                for key in value:
+                    if key not in _TABLES[name]:
+                        advice = _nearest(key, _TABLES[name]) or _elsewhere(key) or _choices(_TABLES[name])
+                        self._problem(name, key, f"unknown key {key!r} in [{name}]; {advice}")
+                given |= {key: item for key, item in value.items() if key in _TABLES[name]}
+        return given
+
+    def _unknown_at_top(self, name: str, value: Any) -> None:
+        if isinstance(value, Mapping | list):
+            near = difflib.get_close_matches(name, _TABLES, n=1)
+            advice = f"did you mean [{near[0]}]?" if near else "there are [daemon] and [workflows]"
+            line = line_of_table(self.text, name) or line_of_key(self.text, "", name)
+            self._problem_at(line, f"unknown table [{name}]; {advice}")
+        else:
+            advice = _elsewhere(name) or "settings stand in [daemon] and [workflows]"
+            self._problem("", name, f"unknown key {name!r} outside any table; {advice}")
+
+    def _check_workers(self, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            self._problem("daemon", "workers", f"workers must be a number, not {_kind(value)}")
+        elif not 1 <= value <= MAX_WORKERS:
+            self._problem("daemon", "workers", f"workers must be from 1 to {MAX_WORKERS}, not {value}")
+
+    def _check_modules(self, given: Mapping[str, Any]) -> None:
+        if "modules" not in given:
+            line = line_of_table(self.text, "workflows")
+            self._problem_at(line, 'no modules; write modules = ["flows.py"] under [workflows]')
+            return
+        modules = given["modules"]
+        if modules == []:
+            self._problem("workflows", "modules", 'modules is empty; name at least one file, as in ["flows.py"]')
+        elif self._check_texts("modules", modules):
+            for twice in sorted({name for name in modules if modules.count(name) > 1}):
+                self._problem("workflows", "modules", f"modules names {twice!r} more than once; remove one")
+
+    def _check_texts(self, key: str, value: Any) -> bool:
+        if not isinstance(value, list):
+            shape = f"[{value!r}]".replace("'", '"') if isinstance(value, str) else '["..."]'
+            self._problem("workflows", key, f"{key} must be a list, not {_kind(value)}; write {key} = {shape}")
+            return False
+        bad = [item for item in value if not isinstance(item, str) or not item.strip() or "\0" in item]
+        for item in bad:
+            found = f"the text {item!r}" if isinstance(item, str) else _kind(item)
+            self._problem("workflows", key, f"{key} must hold names and paths; it holds {found}")
+        return not bad
+
+    def _check_text(self, table: str, key: str, value: Any) -> bool:
+        if isinstance(value, str) and value.strip() and "\0" not in value:
+            return True
+        found = f"the text {value!r}" if isinstance(value, str) else _kind(value)
+        self._problem(table, key, f"{key} must be a path, not {found}")
+        return False
+
+    def _python(self, value: Any) -> Path:
+        """The workers' interpreter. Its path is not resolved: a virtual environment is found by its link's place."""
+        fallback = Path(sys.executable)
+        if value is None or not self._check_text("workflows", "python", value):
+            return fallback
+        if os.sep not in value and not self._absolute(value).exists():
+            found = shutil.which(value)
+            path = Path(os.path.abspath(found)) if found else self._absolute(value)
+        else:
+            path = self._absolute(value)
+        if not path.is_file():
+            advice = "create that environment, or remove the key to use wfctl's own Python"
+            self._problem("workflows", "python", f"python {value!r} does not exist ({path}); {advice}")
+        elif not os.access(path, os.X_OK):
+            self._problem("workflows", "python", f"python {value!r} is not executable ({path}); name an interpreter")
+        return path
+
+    def _socket(self) -> Path:
+        path = socket_path(self.file)
+        override = os.environ.get("WFCTL_SOCKET")
+        self.sources["socket"] = "WFCTL_SOCKET" if override else "default"
+        size = len(os.fsencode(path))
+        if size > MAX_SOCKET_PATH_BYTES:
+            raise ConfigError(
+                f"the socket path is {size} bytes; at most {MAX_SOCKET_PATH_BYTES} are possible: {path}",
+                hint="set WFCTL_SOCKET to a shorter path",
+                socket=str(path),
+            )
+        return path
+
+    def _absolute(self, value: str) -> Path:
+        return Path(os.path.abspath(self.project / os.path.expanduser(value)))
+
+    def _problem(self, table: str, key: str, message: str) -> None:
+        self._problem_at(line_of_key(self.text, table, key), message)
+
+    def _problem_at(self, line: int, message: str) -> None:
+        self.problems.append((line, f"{self.file.name}:{line}: {message}" if line else f"{self.file.name}: {message}"))
+
+    def _raise(self) -> None:
+        if not self.problems:
+            return
+        lines = [message for _, message in sorted(self.problems, key=lambda problem: problem[0])]
+        heading = "" if len(lines) == 1 else f"{len(lines)} problems in {self.file}:\n  "
+        raise ConfigError(
+            heading + "\n  ".join(lines),
+            hint=f"edit {self.file}",
+            file=str(self.file),
+            problems=lines,
+        )
+
+
+def _nearest(key: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else ""
+
+
+def _elsewhere(key: str) -> str:
+    """Advice for a known key in the wrong place."""
+    return next((f"it belongs in [{table}]" for table, keys in _TABLES.items() if key in keys), "")
+
+
+def _choices(known: tuple[str, ...]) -> str:
+    return f"known are {', '.join(known)}"
+
+
+def _kind(value: Any) -> str:
+    """A TOML value in a message: its kind, and itself where it is short."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return f"the text {value!r}" if len(value) <= 40 else "a text"
+        case int() | float():
+            return f"the number {value}"
+        case list():
+            return "a list"
+        case dict():
+            return "a table"
+        case _:
+            return f"the time {value}"

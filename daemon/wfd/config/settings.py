@@ -1,0 +1,54 @@
+"""The settings as the daemon uses them: every path absolute, every default filled in. Reads nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+Source = Literal["default", "wfctl.toml", "WFCTL_SOCKET"]
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """One project's configuration.
+
+    `project` is the folder of `file`. `modules` are files relative to the project or dotted names, as written;
+    `path` is added to the workers' `sys.path` and `python` runs them. `sources` tells, for each setting, who set it.
+    """
+
+    project: Path
+    file: Path
+    state: Path
+    socket: Path
+    workers: int
+    modules: tuple[str, ...]
+    path: tuple[Path, ...]
+    python: Path
+    reload: bool
+    sources: dict[str, Source]
+
+    @property
+    def database(self) -> Path:
+        return self.state / "wfctl.db"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "lock"
+
+    @property
+    def log(self) -> Path:
+        return self.state / "wfd.log"
+
+    def described(self) -> dict[str, str]:
+        """Every setting as `wfctl status` shows it: `2 (default)`, `flows/orders.py (wfctl.toml)`."""
+        shown = {
+            "state": str(self.state),
+            "workers": str(self.workers),
+            "modules": ", ".join(self.modules),
+            "path": ", ".join(map(str, self.path)),
+            "python": str(self.python),
+            "reload": "true" if self.reload else "false",
+            "socket": str(self.socket),
+        }
+        return {name: f"{value} ({self.sources[name]})" for name, value in shown.items()}

@@ -1,0 +1,215 @@
+"""Fold one record into a run's state. The only place where a state changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from wfctl.values.status import Status
+from wfd.core import records as r
+from wfd.core.state import (
+    EMPTY,
+    Closed,
+    Event,
+    OpResult,
+    Parent,
+    Raw,
+    Run,
+    Saved,
+    Sleeping,
+    Stepping,
+    Stuck,
+    Waiting,
+)
+
+replace = msgspec.structs.replace
+R = TypeVar("R", bound=r.Record)
+_FOLDS: dict[type[r.Record], Callable[[Run, Any, int, int], Run]] = {}
+
+
+def _folds(kind: type[R]) -> Callable[[Callable[[Run, R, int, int], Run]], Callable[[Run, R, int, int], Run]]:
+    def register(fold: Callable[[Run, R, int, int], Run]) -> Callable[[Run, R, int, int], Run]:
+        _FOLDS[kind] = fold
+        return fold
+
+    return register
+
+
+def apply(run: Run, record: r.Record, at: int) -> Run:
+    """`run` after `record`, which becomes number `run.seq + 1` of its history."""
+    return _FOLDS[type(record)](run, record, run.seq + 1, at)
+
+
+def born(
+    record: r.RunStarted, *, key: int, run_id: str, parent: Parent | None, root: int, root_id: str, depth: int, at: int
+) -> Run:
+    """The state after a run's first record. Its phase is completed by the `step.started` that follows in the same unit."""
+    return Run(
+        key=key, run_id=run_id, workflow_id=record.workflow_id, workflow_type=record.workflow_type,
+        input=record.input, started_at=at, parent=parent, root=root, root_id=root_id, depth=depth,
+        phase=Sleeping(0, "", at), deadline=record.deadline, seq=1,
+    )  # fmt: skip
+
+
+@_folds(r.StepStarted)
+def _step_started(run: Run, record: r.StepStarted, seq: int, at: int) -> Run:
+    kwargs, inbox = EMPTY, run.inbox
+    if record.kind == "start":
+        kwargs = run.input
+    elif record.event is not None:
+        index = next(i for i, event in enumerate(inbox) if event.seq == record.event)
+        kwargs = inbox[index].payload
+        inbox = inbox[:index] + inbox[index + 1 :]
+    return replace(
+        run,
+        phase=Stepping(record.step, record.kind, record.handler, seq, kwargs, record.event),
+        seq=seq, steps=record.step, handler=record.handler, inbox=inbox,
+    )  # fmt: skip
+
+
+@_folds(r.StepCompleted)
+def _step_completed(run: Run, record: r.StepCompleted, seq: int, at: int) -> Run:
+    if record.wake_at is not None:
+        return replace(run, seq=seq, phase=Sleeping(record.step, record.handler or "", record.wake_at))
+    return replace(run, seq=seq)
+
+
+@_folds(r.StepInterrupted)
+def _step_interrupted(run: Run, record: r.StepInterrupted, seq: int, at: int) -> Run:
+    phase = run.phase
+    assert isinstance(phase, Stepping)
+    return replace(run, seq=seq, phase=replace(phase, attempt=record.attempt + 1, crashes=phase.crashes + record.crash))
+
+
+def _only_counts(run: Run, record: r.Record, seq: int, at: int) -> Run:
+    return replace(run, seq=seq)
+
+
+_FOLDS[r.StepFailed] = _FOLDS[r.StepTimedOutRecord] = _FOLDS[r.WaitTimedOut] = _only_counts
+
+
+@_folds(r.WaitStarted)
+def _wait_started(run: Run, record: r.WaitStarted, seq: int, at: int) -> Run:
+    names = None if record.names is None else tuple(record.names)
+    return replace(run, seq=seq, phase=Waiting(run.steps, at, names, record.deadline, record.on_timeout))
+
+
+@_folds(r.EventReceived)
+def _event_received(run: Run, record: r.EventReceived, seq: int, at: int) -> Run:
+    if record.refused is not None:
+        return replace(run, seq=seq)
+    return replace(run, seq=seq, inbox=(*run.inbox, Event(seq, record.name, record.payload, at)))
+
+
+@_folds(r.RunCancelRequested)
+def _cancel_requested(run: Run, record: r.RunCancelRequested, seq: int, at: int) -> Run:
+    return replace(run, seq=seq, cancel=record.reason)
+
+
+@_folds(r.RunCompleted)
+def _completed(run: Run, record: r.RunCompleted, seq: int, at: int) -> Run:
+    return replace(run, seq=seq, phase=Closed(Status.COMPLETED, at, result=record.result))
+
+
+@_folds(r.RunFailed)
+def _failed(run: Run, record: r.RunFailed, seq: int, at: int) -> Run:
+    return replace(run, seq=seq, phase=Closed(Status.FAILED, at, error=record.error))
+
+
+@_folds(r.RunCancelled)
+def _cancelled(run: Run, record: r.RunCancelled, seq: int, at: int) -> Run:
+    return replace(run, seq=seq, phase=Closed(Status.CANCELLED, at, reason=record.reason))
+
+
+@_folds(r.RunTerminated)
+def _terminated(run: Run, record: r.RunTerminated, seq: int, at: int) -> Run:
+    return replace(run, seq=seq, phase=Closed(Status.TERMINATED, at, reason=record.reason))
+
+
+@_folds(r.RunTimedOut)
+def _timed_out(run: Run, record: r.RunTimedOut, seq: int, at: int) -> Run:
+    return replace(run, seq=seq, phase=Closed(Status.TIMED_OUT, at, error=record.error))
+
+
+@_folds(r.RunStuck)
+def _stuck(run: Run, record: r.RunStuck, seq: int, at: int) -> Run:
+    phase = run.phase
+    assert isinstance(phase, Stepping)
+    return replace(run, seq=seq, phase=Stuck(record.reason, phase, at))
+
+
+@_folds(r.RunResumed)
+def _resumed(run: Run, record: r.RunResumed, seq: int, at: int) -> Run:
+    phase = run.phase
+    assert isinstance(phase, Stuck)
+    return replace(run, seq=seq, phase=replace(phase.resume, attempt=record.attempt, crashes=0))
+
+
+@_folds(r.ChildClosedRecord)
+def _child_closed(run: Run, record: r.ChildClosedRecord, seq: int, at: int) -> Run:
+    return replace(run, seq=seq, open_children=run.open_children - 1)
+
+
+def op_result(record: r.Record) -> OpResult | None:
+    """What replaying the operation that `record` tells of gives back; None for a record that is no operation."""
+    match record:
+        case r.ChildStarted(key=key, value=value):
+            return OpResult(key, value)
+        case r.ParentEventSent(key=key, outcome=outcome) | r.EventSent(key=key, outcome=outcome):
+            return OpResult(key, Raw(msgspec.json.encode({"outcome": outcome})))
+        case r.TimestampRecorded(key=key, value=value):
+            return OpResult(key, value)
+        case r.RandomRecorded(key=key, value=value) | r.UuidRecorded(key=key, value=value):
+            return OpResult(key, value)
+        case r.OperationRefused(key=key, error=error):
+            return OpResult(key, error=error)
+    return None
+
+
+def _operation(run: Run, record: r.Record, seq: int, at: int) -> Run:
+    phase, result = run.phase, op_result(record)
+    assert isinstance(phase, Stepping)
+    assert result is not None
+    born_child = isinstance(record, r.ChildStarted) and not record.existing
+    return replace(
+        run,
+        seq=seq,
+        phase=replace(phase, ops=(*phase.ops, result)),
+        children=run.children + born_child,
+        open_children=run.open_children + born_child,
+    )
+
+
+for _kind in r.OPERATIONS:
+    _FOLDS[_kind] = _operation
+
+
+def refold(saved: Run, since: Iterable[r.Record]) -> Run:
+    """`saved` with the operations of its current step, from the history records after its `step.started`."""
+    phase = saved.phase.resume if isinstance(saved.phase, Stuck) else saved.phase
+    if not isinstance(phase, Stepping):
+        return saved
+    stepping = replace(phase, ops=tuple(result for record in since if (result := op_result(record)) is not None))
+    if isinstance(saved.phase, Stuck):
+        return replace(saved, phase=replace(saved.phase, resume=stepping))
+    return replace(saved, phase=stepping)
+
+
+def rebuilt(
+    saved: Saved, *, key: int, run_id: str, workflow_id: str, workflow_type: str, input: Raw, started_at: int,
+    parent: Parent | None, root: int, root_id: str, depth: int, deadline: int | None, seq: int, inbox: Iterable[Event],
+) -> Run:  # fmt: skip
+    """A run from its row, its inbox and its saved state; `refold` adds the operations of the current step."""
+    phase = saved.phase
+    if isinstance(phase, Stepping) and phase.kind == "start":
+        phase = replace(phase, kwargs=input)
+    elif isinstance(phase, Stuck) and phase.resume.kind == "start":
+        phase = replace(phase, resume=replace(phase.resume, kwargs=input))
+    return Run(
+        key=key, run_id=run_id, workflow_id=workflow_id, workflow_type=workflow_type, input=input,
+        started_at=started_at, parent=parent, root=root, root_id=root_id, depth=depth, phase=phase,
+        deadline=deadline, seq=seq, steps=saved.steps, handler=saved.handler, inbox=tuple(inbox),
+        cancel=saved.cancel, children=saved.children, open_children=saved.open_children,
+    )  # fmt: skip

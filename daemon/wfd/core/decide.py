@@ -1,0 +1,370 @@
+"""`decide`: what a stimulus does to a run. Pure and total.
+
+`TABLE` has a cell for every (phase, stimulus): the function that decides it, or `Ignored` with the reason why nothing happens.
+Cells write records through a `Draft`, which folds each into the state at once, so a cell always sees what it has decided so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from wfctl.values.failure import Failure
+from wfctl.values.runinfo import ParentInfo
+from wfctl.values.times import format_duration
+from wfd.core import records as r, stimuli as s
+from wfd.core.actions import Action
+from wfd.core.apply import apply, born
+from wfd.core.state import Closed, Parent, Phase, Raw, Run, Sleeping, Stepping, Stuck, Waiting
+
+
+class Decision(msgspec.Struct):
+    """The new state, the records that make it (in order), and what to do after they are committed.
+
+    `ignored` says why nothing happened, and is None otherwise. `refused` is set where an event met a closed run.
+    """
+
+    run: Run
+    records: list[r.Record]
+    actions: list[Action]
+    ignored: str | None = None
+    refused: bool = False
+
+
+class Ignored(msgspec.Struct, frozen=True):
+    """A cell of the table in which nothing happens, and why."""
+
+    reason: str
+
+
+class Draft:
+    """A decision in the making."""
+
+    __slots__ = ("actions", "ignored", "now", "records", "refused", "run")
+
+    def __init__(self, run: Run, now: int) -> None:
+        self.run = run
+        self.now = now
+        self.records: list[r.Record] = []
+        self.actions: list[Action] = []
+        self.ignored: str | None = None
+        self.refused = False
+
+    def record(self, record: r.Record) -> None:
+        self.run = apply(self.run, record, self.now)
+        self.records.append(record)
+
+    def do(self, action: Action) -> None:
+        self.actions.append(action)
+
+    def begin(self, kind: str, handler: str, event: int | None = None) -> None:
+        self.record(r.StepStarted(self.run.steps + 1, kind, handler, event))
+        self.do(Action.DISPATCH)
+
+    def close(self, record: r.Record) -> None:
+        self.record(record)
+        self.do(Action.CLOSE)
+
+
+Cell = Callable[[Draft, Any, Any], None] | Ignored
+
+
+def open_run(
+    *,
+    key: int,
+    run_id: str,
+    workflow_id: str,
+    workflow_type: str,
+    handler: str,
+    input: Raw,
+    timeout_ms: int | None,
+    parent: Run | None,
+    now: int,
+) -> Decision:
+    """A new run, its start handler begun. `parent` is the run that starts it, `handler` the name of the start handler."""
+    started = r.RunStarted(
+        workflow_type,
+        workflow_id,
+        input,
+        None if parent is None else ParentInfo(parent.run_id, parent.workflow_id, parent.workflow_type),
+        None if timeout_ms is None else now + timeout_ms,
+    )
+    if parent is None:
+        run = born(started, key=key, run_id=run_id, parent=None, root=key, root_id=run_id, depth=0, at=now)
+    else:
+        link = Parent(parent.key, parent.run_id, parent.workflow_id, parent.workflow_type)
+        run = born(
+            started, key=key, run_id=run_id, parent=link, root=parent.root, root_id=parent.root_id,
+            depth=parent.depth + 1, at=now,
+        )  # fmt: skip
+    draft = Draft(run, now)
+    draft.records.append(started)
+    draft.begin("start", handler)
+    return Decision(draft.run, draft.records, draft.actions)
+
+
+def decide(run: Run, stimulus: s.Stimulus, now: int) -> Decision:
+    """What `stimulus` at instant `now` (UTC epoch ms) does to `run`. Deterministic; raises for no stimulus in any phase."""
+    cell = TABLE[type(run.phase), type(stimulus)]
+    if type(cell) is Ignored:
+        return Decision(run, [], [], cell.reason)
+    draft = Draft(run, now)
+    cell(draft, run.phase, stimulus)  # type: ignore[operator]
+    return Decision(draft.run, draft.records, draft.actions, draft.ignored, draft.refused)
+
+
+# -- a handler runs ------------------------------------------------------------------------------
+
+
+def _stale(draft: Draft, phase: Stepping, stimulus: Any) -> bool:
+    """An execution that is no longer the current one has nothing to say: its step was begun again, or its run moved on."""
+    if stimulus.step == phase.step and stimulus.attempt == phase.attempt:
+        return False
+    draft.ignored = "a stale execution speaks"
+    return True
+
+
+def _returned(draft: Draft, phase: Stepping, returned: s.StepReturned) -> None:
+    if _stale(draft, phase, returned):
+        return
+    later = returned.directive == "step" and returned.after_ms is not None
+    draft.record(
+        r.StepCompleted(
+            phase.step,
+            returned.directive,
+            returned.put,
+            returned.deleted,
+            returned.name if later else None,
+            draft.now + (returned.after_ms or 0) if later else None,
+        )
+    )
+    match returned.directive:
+        case "complete":
+            draft.close(r.RunCompleted(returned.value))
+        case "fail":
+            draft.close(r.RunFailed(returned.failure or Failure("Failed", "")))
+        # What the handler wrote while it cleaned up is kept, but a cancelled run begins nothing more.
+        case "step" | "wait" if draft.run.cancel is not None:
+            draft.close(r.RunCancelled(draft.run.cancel))
+        case "step":
+            if not later:
+                draft.begin("step", returned.name)
+        case "wait":
+            _wait(draft, returned)
+        case other:
+            raise AssertionError(f"unknown directive {other!r}")
+
+
+def _wait(draft: Draft, returned: s.StepReturned) -> None:
+    timeout = returned.after_ms
+    draft.record(
+        r.WaitStarted(
+            None if returned.names is None else list(returned.names),
+            None if timeout is None else draft.now + timeout,
+            returned.name or None,
+        )
+    )
+    _hand_over(draft)
+
+
+def _hand_over(draft: Draft) -> None:
+    """Begin the handler of the first event in the inbox that the wait takes, if there is one."""
+    phase = draft.run.phase
+    assert isinstance(phase, Waiting)
+    for event in draft.run.inbox:
+        if phase.takes(event.name):
+            draft.begin("event", event.name, event.seq)
+            return
+
+
+def _raised(draft: Draft, phase: Stepping, raised: s.StepRaised) -> None:
+    if _stale(draft, phase, raised):
+        return
+    if raised.cancelled and draft.run.cancel is not None:
+        draft.record(r.StepInterrupted(phase.step, phase.attempt, "cancelled"))
+        draft.close(r.RunCancelled(draft.run.cancel))
+        return
+    draft.record(r.StepFailed(phase.step, raised.failure))
+    draft.close(r.RunFailed(raised.failure))
+
+
+def _step_timed_out(draft: Draft, phase: Stepping, late: s.StepTimedOut) -> None:
+    if _stale(draft, phase, late):
+        return
+    draft.record(r.StepTimedOutRecord(phase.step, late.timeout_ms))
+    draft.do(Action.ABANDON)
+    draft.close(
+        r.RunFailed(
+            Failure(
+                "StepTimeoutError",
+                f"{phase.kind} handler {phase.handler!r} ran longer than its timeout of "
+                f"{format_duration(late.timeout_ms)}",
+                "wfctl.errors.StepTimeoutError",
+            )
+        )
+    )
+
+
+def _lost(draft: Draft, phase: Stepping, lost: s.StepLost) -> None:
+    if _stale(draft, phase, lost):
+        return
+    draft.record(r.StepInterrupted(phase.step, phase.attempt, lost.reason, lost.crash))
+    again = draft.run.phase
+    assert isinstance(again, Stepping)
+    if again.crashes >= lost.limit:
+        draft.record(
+            r.RunStuck(
+                f"{phase.kind} handler {phase.handler!r} ended its worker {again.crashes} times; "
+                f"the last time: {lost.reason}"
+            )
+        )
+    else:
+        draft.do(Action.DISPATCH)
+
+
+def _unfit(draft: Draft, phase: Stepping, unfit: s.StepUnfit) -> None:
+    if not _stale(draft, phase, unfit):
+        draft.record(r.RunStuck(unfit.reason))
+
+
+def _operation(draft: Draft, phase: Stepping, asked: s.OperationAsked) -> None:
+    if not _stale(draft, phase, asked):
+        draft.record(asked.record)
+
+
+def _cancel_running(draft: Draft, phase: Stepping, asked: s.CancelAsked) -> None:
+    if draft.run.cancel is not None:
+        draft.ignored = "its cancellation is under way"
+        return
+    draft.record(r.RunCancelRequested(asked.reason))
+    draft.do(Action.CANCEL_HANDLER)
+
+
+# -- any open phase ------------------------------------------------------------------------------
+
+
+def _queue(draft: Draft, phase: Phase, arrived: s.EventArrived) -> None:
+    draft.record(r.EventReceived(arrived.name, arrived.payload, arrived.sender))
+
+
+def _cancel_idle(draft: Draft, phase: Phase, asked: s.CancelAsked) -> None:
+    draft.record(r.RunCancelRequested(asked.reason))
+    draft.close(r.RunCancelled(asked.reason))
+
+
+def _terminate(draft: Draft, phase: Phase, asked: s.TerminateAsked) -> None:
+    if isinstance(phase, Stepping):
+        draft.do(Action.ABANDON)
+    draft.close(r.RunTerminated(asked.reason))
+
+
+def _child_closed(draft: Draft, phase: Phase, child: s.ChildClosed) -> None:
+    draft.record(r.ChildClosedRecord(child.run_id, child.workflow_id, child.status))
+
+
+def _time(draft: Draft, phase: Phase, stimulus: s.TimeReached) -> None:
+    """The run's own deadline comes before that of its phase, whatever order their timers fire in."""
+    run = draft.run
+    if run.deadline is not None and run.deadline <= draft.now:
+        if isinstance(phase, Stepping):
+            draft.do(Action.ABANDON)
+        allowed = format_duration(run.deadline - run.started_at)
+        draft.close(r.RunTimedOut(Failure("RunTimeoutError", f"the run took longer than its timeout of {allowed}")))
+    elif isinstance(phase, Waiting) and phase.deadline is not None and phase.deadline <= draft.now:
+        draft.record(r.WaitTimedOut())
+        if phase.on_timeout is not None:
+            draft.begin("step", phase.on_timeout)
+            return
+        what = "an event" if phase.names is None else " or ".join(repr(name) for name in phase.names)
+        waited = format_duration(phase.deadline - phase.since_at)
+        draft.close(r.RunTimedOut(Failure("WaitTimeoutError", f"waited {waited} for {what}, which did not come")))
+    elif isinstance(phase, Sleeping) and phase.wake_at <= draft.now:
+        draft.begin("step", phase.handler)
+    else:
+        draft.ignored = "nothing is due yet"
+
+
+# -- waiting, stuck, closed ----------------------------------------------------------------------
+
+
+def _event_for_waiting(draft: Draft, phase: Waiting, arrived: s.EventArrived) -> None:
+    # A wait that is over has ended, even when its timer has not fired yet: an event that comes later must not slip in.
+    if draft.run.wake_at is not None and draft.run.wake_at <= draft.now:
+        _time(draft, phase, s.TimeReached())
+        if draft.run.closed:
+            _event_for_closed(draft, draft.run.phase, arrived)
+        else:
+            _queue(draft, draft.run.phase, arrived)
+        return
+    _queue(draft, phase, arrived)
+    if phase.takes(arrived.name):
+        draft.begin("event", arrived.name, draft.run.seq)
+
+
+def _resume(draft: Draft, phase: Stuck, changed: s.CodeChanged) -> None:
+    draft.record(r.RunResumed(phase.resume.attempt + 1))
+    draft.do(Action.DISPATCH)
+
+
+def _event_for_closed(draft: Draft, phase: Phase, arrived: s.EventArrived) -> None:
+    """The sender is told. A child that closed its eyes to its parent's end leaves a trace in both histories."""
+    draft.refused = True
+    if arrived.sender is not None:
+        draft.record(r.EventReceived(arrived.name, arrived.payload, arrived.sender, refused="closed"))
+
+
+_NO_HANDLER = Ignored("no handler of this run is running: a stale execution speaks")
+_CLOSED = Ignored("the run is closed, and stays so")
+
+TABLE: dict[tuple[type[Phase], type[s.Stimulus]], Cell] = {
+    (Stepping, s.StepReturned): _returned,
+    (Stepping, s.StepRaised): _raised,
+    (Stepping, s.StepTimedOut): _step_timed_out,
+    (Stepping, s.StepLost): _lost,
+    (Stepping, s.StepUnfit): _unfit,
+    (Stepping, s.OperationAsked): _operation,
+    (Stepping, s.EventArrived): _queue,
+    (Stepping, s.TimeReached): _time,
+    (Stepping, s.CancelAsked): _cancel_running,
+    (Stepping, s.TerminateAsked): _terminate,
+    (Stepping, s.ChildClosed): _child_closed,
+    (Stepping, s.CodeChanged): Ignored("its step runs already"),
+    (Waiting, s.EventArrived): _event_for_waiting,
+    (Waiting, s.TimeReached): _time,
+    (Waiting, s.CancelAsked): _cancel_idle,
+    (Waiting, s.TerminateAsked): _terminate,
+    (Waiting, s.ChildClosed): _child_closed,
+    (Waiting, s.CodeChanged): Ignored("a wait needs no code"),
+    (Sleeping, s.EventArrived): _queue,
+    (Sleeping, s.TimeReached): _time,
+    (Sleeping, s.CancelAsked): _cancel_idle,
+    (Sleeping, s.TerminateAsked): _terminate,
+    (Sleeping, s.ChildClosed): _child_closed,
+    (Sleeping, s.CodeChanged): Ignored("a delay needs no code"),
+    (Stuck, s.EventArrived): _queue,
+    (Stuck, s.TimeReached): _time,
+    (Stuck, s.CancelAsked): _cancel_idle,
+    (Stuck, s.TerminateAsked): _terminate,
+    (Stuck, s.ChildClosed): _child_closed,
+    (Stuck, s.CodeChanged): _resume,
+    (Closed, s.EventArrived): _event_for_closed,
+    (Closed, s.ChildClosed): _child_closed,
+    (Closed, s.TimeReached): _CLOSED,
+    (Closed, s.CancelAsked): _CLOSED,
+    (Closed, s.TerminateAsked): _CLOSED,
+    (Closed, s.CodeChanged): _CLOSED,
+    **{
+        (phase, spoken): _NO_HANDLER
+        for phase in (Waiting, Sleeping, Stuck, Closed)
+        for spoken in (
+            s.StepReturned,
+            s.StepRaised,
+            s.StepTimedOut,
+            s.StepLost,
+            s.StepUnfit,
+            s.OperationAsked,
+        )
+    },
+}

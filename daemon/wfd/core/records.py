@@ -1,0 +1,229 @@
+"""History records: one struct a kind. They are made only by `decide`, and are all a run's state is made of.
+
+`KIND` is the stored name. Fields are the JSON that `wfctl history -o json` shows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+from wfctl.errors import ErrorData
+from wfctl.values.failure import Failure
+from wfctl.values.runinfo import ParentInfo
+from wfd.core.state import NULL, Raw
+
+KINDS: dict[str, type[Record]] = {}
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    KIND: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__dict__.get("KIND"):
+            KINDS[cls.KIND] = cls
+
+
+class RunStarted(Record, frozen=True):
+    KIND = "run.started"
+    workflow_type: str
+    workflow_id: str
+    input: Raw
+    parent: ParentInfo | None = None
+    deadline: int | None = None
+
+
+class RunCompleted(Record, frozen=True):
+    KIND = "run.completed"
+    result: Raw = NULL
+
+
+class RunFailed(Record, frozen=True):
+    KIND = "run.failed"
+    error: Failure
+
+
+class RunCancelRequested(Record, frozen=True):
+    KIND = "run.cancel_requested"
+    reason: str = ""
+
+
+class RunCancelled(Record, frozen=True):
+    KIND = "run.cancelled"
+    reason: str = ""
+
+
+class RunTerminated(Record, frozen=True):
+    KIND = "run.terminated"
+    reason: str = ""
+
+
+class RunTimedOut(Record, frozen=True):
+    KIND = "run.timed_out"
+    error: Failure
+
+
+class RunStuck(Record, frozen=True):
+    KIND = "run.stuck"
+    reason: str
+
+
+class RunResumed(Record, frozen=True):
+    KIND = "run.resumed"
+    attempt: int = 1
+
+
+class StepStarted(Record, frozen=True):
+    """`event` is the seq of the `event.received` that is handed over, `attempt` always 1: later ones follow `step.interrupted`."""
+
+    KIND = "step.started"
+    step: int
+    kind: str
+    handler: str
+    event: int | None = None
+
+
+class StepCompleted(Record, frozen=True):
+    """`put` and `deleted` are the store's history; `next` the directive, `handler` and `wake_at` that of a delayed step."""
+
+    KIND = "step.completed"
+    step: int
+    next: str
+    put: dict[str, Raw] = {}
+    deleted: list[str] = []
+    handler: str | None = None
+    wake_at: int | None = None
+
+
+class StepFailed(Record, frozen=True):
+    KIND = "step.failed"
+    step: int
+    error: Failure
+
+
+class StepTimedOutRecord(Record, frozen=True):
+    KIND = "step.timed_out"
+    step: int
+    timeout_ms: int
+
+
+class StepInterrupted(Record, frozen=True):
+    """This execution ended without a directive; unless the run closes, attempt + 1 follows. `crash`: its worker died with it."""
+
+    KIND = "step.interrupted"
+    step: int
+    attempt: int
+    reason: str
+    crash: bool = False
+
+
+class WaitStarted(Record, frozen=True):
+    KIND = "wait.started"
+    names: list[str] | None = None
+    deadline: int | None = None
+    on_timeout: str | None = None
+
+
+class WaitTimedOut(Record, frozen=True):
+    KIND = "wait.timed_out"
+
+
+class EventReceived(Record, frozen=True):
+    """`sender` is the workflow ID of the run that sent it, None for a person or program. `refused`: this run was closed."""
+
+    KIND = "event.received"
+    name: str
+    payload: Raw = NULL
+    sender: str | None = None
+    refused: str | None = None
+
+
+class ChildStarted(Record, frozen=True):
+    KIND = "child.started"
+    key: str
+    run_id: str
+    workflow_id: str
+    workflow_type: str
+    value: Raw = NULL
+    existing: bool = False
+
+
+class ChildClosedRecord(Record, frozen=True):
+    KIND = "child.closed"
+    run_id: str
+    workflow_id: str
+    status: str
+
+
+class ParentEventSent(Record, frozen=True):
+    """`outcome`: dispatched, queued, or parent_closed."""
+
+    KIND = "parent_event.sent"
+    key: str
+    event: str
+    outcome: str
+
+
+class EventSent(Record, frozen=True):
+    KIND = "event.sent"
+    key: str
+    event: str
+    workflow_id: str
+    run_id: str
+    outcome: str
+
+
+class TimestampRecorded(Record, frozen=True):
+    KIND = "timestamp.recorded"
+    key: str
+    value: Raw
+
+
+class RandomRecorded(Record, frozen=True):
+    KIND = "random.recorded"
+    key: str
+    value: Raw
+
+
+class UuidRecorded(Record, frozen=True):
+    KIND = "uuid.recorded"
+    key: str
+    value: Raw
+
+
+class OperationRefused(Record, frozen=True):
+    """An operation that was answered with an error, which is as much a value as any other: replay raises it again."""
+
+    KIND = "operation.refused"
+    key: str
+    operation: str
+    name: str
+    error: ErrorData
+
+
+OPERATIONS: tuple[type[Record], ...] = (
+    ChildStarted,
+    ParentEventSent,
+    EventSent,
+    TimestampRecorded,
+    RandomRecorded,
+    UuidRecorded,
+    OperationRefused,
+)
+
+_encode = msgspec.json.Encoder().encode
+_decoders: dict[str, msgspec.json.Decoder[Any]] = {}
+
+
+def encode(record: Record) -> str:
+    return _encode(record).decode()
+
+
+def decode(kind: str, data: str) -> Record:
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(KINDS[kind])
+    record: Record = decoder.decode(data)
+    return record

@@ -1,0 +1,198 @@
+"""What is known of a run. Each phase owns its data; there are no fields that are only sometimes true.
+
+Values (`input`, payloads, results) are JSON text as `msgspec.Raw` and are never opened here. Times are UTC epoch milliseconds.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from wfctl.errors import ErrorData
+from wfctl.values.failure import Failure
+from wfctl.values.status import Status
+
+Raw = msgspec.Raw
+NULL = Raw(b"null")
+EMPTY = Raw(b"{}")
+
+
+class Event(msgspec.Struct, frozen=True):
+    """An event in the inbox. `seq` is that of its `event.received` in the run's history: its identity."""
+
+    seq: int
+    name: str
+    payload: Raw
+    at: int
+
+
+class OpResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A recorded operation of the current step: what asking for `key` again returns (JSON) or raises."""
+
+    key: str
+    value: Raw = NULL
+    error: ErrorData | None = None
+
+
+class Stepping(msgspec.Struct, frozen=True, omit_defaults=True, tag="stepping", tag_field="phase"):
+    """A handler runs, or is queued for a worker. `since` is the seq of its `step.started`.
+
+    `ops` are rebuilt from the history records after `since` and are not part of the saved state. `crashes` counts
+    the executions that took their worker with them.
+    """
+
+    step: int
+    kind: str
+    handler: str
+    since: int
+    kwargs: Raw = EMPTY
+    event: int | None = None
+    attempt: int = 1
+    crashes: int = 0
+    ops: tuple[OpResult, ...] = ()
+
+
+class Waiting(msgspec.Struct, frozen=True, omit_defaults=True, tag="waiting", tag_field="phase"):
+    """For an event. `names` None takes any; `epoch` is the step whose directive began the wait."""
+
+    epoch: int
+    since_at: int
+    names: tuple[str, ...] | None = None
+    deadline: int | None = None
+    on_timeout: str | None = None
+
+    def takes(self, name: str) -> bool:
+        return self.names is None or name in self.names
+
+
+class Sleeping(msgspec.Struct, frozen=True, omit_defaults=True, tag="sleeping", tag_field="phase"):
+    """Until the delayed step `handler` is due."""
+
+    epoch: int
+    handler: str
+    wake_at: int
+
+
+class Stuck(msgspec.Struct, frozen=True, omit_defaults=True, tag="stuck", tag_field="phase"):
+    """Open, but its step cannot run on the present code. `resume` is what goes on once it can."""
+
+    reason: str
+    resume: Stepping
+    since_at: int
+
+
+class Closed(msgspec.Struct, frozen=True, omit_defaults=True, tag="closed", tag_field="phase"):
+    status: Status
+    at: int
+    result: Raw = NULL
+    error: Failure | None = None
+    reason: str | None = None
+
+
+Phase = Stepping | Waiting | Sleeping | Stuck | Closed
+PHASES: tuple[type[Phase], ...] = (Stepping, Waiting, Sleeping, Stuck, Closed)
+
+
+class Parent(msgspec.Struct, frozen=True):
+    key: int
+    run_id: str
+    workflow_id: str
+    workflow_type: str
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One run: who it is, how far its history goes (`seq`), and its phase.
+
+    `steps` counts the steps begun; with the attempt it names one execution, so that what an earlier one still says is
+    recognised as stale. `cancel` is the reason of a requested cancellation ("" when none was given).
+    """
+
+    key: int
+    run_id: str
+    workflow_id: str
+    workflow_type: str
+    input: Raw
+    started_at: int
+    parent: Parent | None
+    root: int
+    root_id: str
+    depth: int
+    phase: Phase
+    deadline: int | None = None
+    seq: int = 0
+    steps: int = 0
+    handler: str | None = None
+    inbox: tuple[Event, ...] = ()
+    cancel: str | None = None
+    children: int = 0
+    open_children: int = 0
+
+    @property
+    def status(self) -> Status:
+        match self.phase:
+            case Stepping():
+                return Status.RUNNING if self.cancel is None else Status.CANCELLING
+            case Waiting():
+                return Status.WAITING
+            case Sleeping():
+                return Status.SLEEPING
+            case Stuck():
+                return Status.STUCK
+            case Closed(status=status):
+                return status
+
+    @property
+    def closed(self) -> bool:
+        return type(self.phase) is Closed
+
+    @property
+    def wake_at(self) -> int | None:
+        """The earliest instant at which time alone changes this run."""
+        phase = self.phase
+        due: int | None = None
+        if type(phase) is Waiting:
+            due = phase.deadline
+        elif type(phase) is Sleeping:
+            due = phase.wake_at
+        elif type(phase) is Closed:
+            return None
+        if self.deadline is None:
+            return due
+        return self.deadline if due is None else min(due, self.deadline)
+
+
+class Saved(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What of a run's state its row holds besides the columns that queries need."""
+
+    phase: Phase
+    steps: int = 0
+    handler: str | None = None
+    cancel: str | None = None
+    children: int = 0
+    open_children: int = 0
+
+
+_saved_encoder = msgspec.json.Encoder()
+_saved_decoder = msgspec.json.Decoder(Saved)
+
+
+def dump(run: Run) -> str:
+    """The run's saved state as JSON text. Operations stay in the history, events in the inbox."""
+    phase = run.phase
+    if type(phase) is Stepping:
+        phase = _lean(phase)
+    elif type(phase) is Stuck:
+        phase = msgspec.structs.replace(phase, resume=_lean(phase.resume))
+    return _saved_encoder.encode(
+        Saved(phase, run.steps, run.handler, run.cancel, run.children, run.open_children)
+    ).decode()
+
+
+def _lean(step: Stepping) -> Stepping:
+    """Without what is kept elsewhere: operations in the history, a start handler's arguments in the run's input."""
+    if not step.ops and step.kind != "start":
+        return step
+    return msgspec.structs.replace(step, ops=(), kwargs=EMPTY if step.kind == "start" else step.kwargs)
+
+
+def parse(text: str) -> Saved:
+    return _saved_decoder.decode(text)

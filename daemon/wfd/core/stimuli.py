@@ -1,0 +1,124 @@
+"""What can happen to a run. `step` and `attempt` name the execution that speaks; any other is stale."""
+
+from __future__ import annotations
+
+import msgspec
+
+from wfctl.values.failure import Failure
+from wfd.core.records import Record
+from wfd.core.state import NULL, Raw
+
+
+class StepReturned(msgspec.Struct, frozen=True):
+    """The handler returned a directive: `step` (`name`, `after_ms`), `wait` (`names`, `after_ms`, `name` on timeout),
+    `complete` (`value`) or `fail` (`failure`), with its store writes."""
+
+    step: int
+    attempt: int
+    directive: str
+    name: str = ""
+    names: tuple[str, ...] | None = None
+    after_ms: int | None = None
+    value: Raw = NULL
+    failure: Failure | None = None
+    put: dict[str, Raw] = {}
+    deleted: list[str] = []
+
+
+class StepRaised(msgspec.Struct, frozen=True):
+    """The handler raised; `cancelled`: the CancelledError it had been sent."""
+
+    step: int
+    attempt: int
+    failure: Failure
+    cancelled: bool = False
+
+
+class StepTimedOut(msgspec.Struct, frozen=True):
+    step: int
+    attempt: int
+    timeout_ms: int
+
+
+class StepLost(msgspec.Struct, frozen=True):
+    """The execution ended with its process. `crash`: this handler may have been what ended it; `limit` of those and it is stuck."""
+
+    step: int
+    attempt: int
+    reason: str
+    crash: bool = False
+    limit: int = 5
+
+
+class StepUnfit(msgspec.Struct, frozen=True):
+    """The present code cannot run this step: handler or type missing, arguments no longer fit, replay disagrees."""
+
+    step: int
+    attempt: int
+    reason: str
+
+
+class OperationAsked(msgspec.Struct, frozen=True):
+    """The handler asked for an operation, and `record` is its outcome."""
+
+    step: int
+    attempt: int
+    record: Record
+
+
+class EventArrived(msgspec.Struct, frozen=True):
+    name: str
+    payload: Raw
+    sender: str | None = None
+
+
+class TimeReached(msgspec.Struct, frozen=True):
+    """The clock moved on. Says nothing of which deadline: the state knows, so a stale or doubled timer is harmless."""
+
+
+class CancelAsked(msgspec.Struct, frozen=True):
+    reason: str = ""
+
+
+class TerminateAsked(msgspec.Struct, frozen=True):
+    reason: str = ""
+
+
+class ChildClosed(msgspec.Struct, frozen=True):
+    run_id: str
+    workflow_id: str
+    status: str
+
+
+class CodeChanged(msgspec.Struct, frozen=True):
+    """New code is loaded that offers what this run was stuck on."""
+
+
+Stimulus = (
+    StepReturned
+    | StepRaised
+    | StepTimedOut
+    | StepLost
+    | StepUnfit
+    | OperationAsked
+    | EventArrived
+    | TimeReached
+    | CancelAsked
+    | TerminateAsked
+    | ChildClosed
+    | CodeChanged
+)
+STIMULI: tuple[type[Stimulus], ...] = (
+    StepReturned,
+    StepRaised,
+    StepTimedOut,
+    StepLost,
+    StepUnfit,
+    OperationAsked,
+    EventArrived,
+    TimeReached,
+    CancelAsked,
+    TerminateAsked,
+    ChildClosed,
+    CodeChanged,
+)

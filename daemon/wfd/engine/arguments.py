@@ -1,0 +1,52 @@
+"""Inputs and payloads against signatures, before anything is written: the sender gets the error, the receiver is untouched."""
+
+from __future__ import annotations
+
+import msgspec
+
+from wfctl.errors import InvalidPayloadError
+from wfctl.values.codec import MAX_PAYLOAD_BYTES, decode, too_large
+from wfctl.values.signature import HandlerSpec, TypeSpec, bind
+from wfd.supervisor import Supervisor
+
+_encode = msgspec.json.Encoder().encode
+
+
+def what(spec: TypeSpec, handler: HandlerSpec) -> str:
+    """How the receiver is named in messages."""
+    if handler.kind == "start":
+        return f"input of {spec.workflow_type!r}"
+    return f"payload of event {handler.name!r} of {spec.workflow_type!r}"
+
+
+def bind_plain(spec: TypeSpec, handler: HandlerSpec, payload: bytes, text: dict[str, str]) -> bytes:
+    """Keyword arguments (JSON) for a handler whose parameters are all of plain types."""
+    name = what(spec, handler)
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise too_large(name, len(payload), MAX_PAYLOAD_BYTES)
+    kwargs = _encode(bind(handler, _decode(payload, name), name, text=text))
+    if len(kwargs) > MAX_PAYLOAD_BYTES:
+        raise too_large(name, len(kwargs), MAX_PAYLOAD_BYTES)
+    return kwargs
+
+
+async def bind_any(
+    workers: Supervisor, spec: TypeSpec, handler: HandlerSpec, payload: bytes, text: dict[str, str]
+) -> bytes:
+    """Keyword arguments (JSON) for any handler; a worker checks what needs the user's own types."""
+    if handler.plain:
+        return bind_plain(spec, handler, payload, text)
+    name = what(spec, handler)
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise too_large(name, len(payload), MAX_PAYLOAD_BYTES)
+    kwargs = await workers.check(spec.workflow_type, handler.kind, handler.name, payload, text)
+    if len(kwargs) > MAX_PAYLOAD_BYTES:
+        raise too_large(name, len(kwargs), MAX_PAYLOAD_BYTES)
+    return kwargs
+
+
+def _decode(payload: bytes, name: str) -> object:
+    try:
+        return decode(payload)
+    except msgspec.DecodeError as error:
+        raise InvalidPayloadError(f"{name} is not JSON: {error}") from None

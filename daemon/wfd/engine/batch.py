@@ -1,0 +1,154 @@
+"""Decisions that commit together, and the unit they become.
+
+A batch changes the runs in memory at once, and its unit is submitted before anything else is decided for them: memory is
+ahead of the disk by exactly the units on their way, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from wfctl.values.failure import Failure
+from wfd.core import records as r, state, stimuli as s
+from wfd.core.actions import Action
+from wfd.core.decide import Decision, decide, open_run
+from wfd.core.state import Raw, Run
+from wfd.engine.memory import Live
+from wfd.store import HistoryRow, InboxRow, RunRow, Unit
+
+
+class Change(msgspec.Struct):
+    """One decision for one run; `before` is its seq before it, 0 for a run that is new."""
+
+    live: Live
+    before: int
+    decision: Decision
+
+
+class Batch:
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.changes: list[Change] = []
+        self.touched: dict[int, Live] = {}
+
+    def open(
+        self,
+        *,
+        key: int,
+        run_id: str,
+        workflow_id: str,
+        workflow_type: str,
+        handler: str,
+        input: bytes,
+        timeout_ms: int | None,
+        parent: Live | None = None,
+    ) -> Live:
+        """A new run, its start handler begun."""
+        decision = open_run(
+            key=key, run_id=run_id, workflow_id=workflow_id, workflow_type=workflow_type, handler=handler,
+            input=Raw(input), timeout_ms=timeout_ms, parent=None if parent is None else parent.run, now=self.now,
+        )  # fmt: skip
+        live = Live(decision.run, {}, parent)
+        live.children = {}
+        self._add(live, 0, decision)
+        return live
+
+    def decide(self, live: Live, stimulus: s.Stimulus) -> Decision:
+        """What `stimulus` does to `live`. A run that it closes is told to its parent in the same unit."""
+        before = live.run
+        decision = decide(before, stimulus, self.now)
+        self.touched[before.key] = live
+        if decision.records:
+            live.run = decision.run
+            self._add(live, before.seq, decision)
+            if type(stimulus) is s.StepReturned:
+                for name in stimulus.deleted:
+                    live.store.pop(name, None)
+                live.store.update((name, bytes(value)) for name, value in stimulus.put.items())
+        if live.parent is not None and Action.CLOSE in decision.actions:
+            run = decision.run
+            self.decide(live.parent, s.ChildClosed(run.run_id, run.workflow_id, run.status))
+        return decision
+
+    def _add(self, live: Live, before: int, decision: Decision) -> None:
+        self.touched[live.run.key] = live
+        self.changes.append(Change(live, before, decision))
+
+    def unit(self, next_rev: Callable[[], int], source: str) -> Unit:
+        """The rows of all decisions. `source` is the source hash under which steps begin now."""
+        unit = Unit()
+        bases: dict[int, int] = {}
+        for change in self.changes:
+            bases.setdefault(change.live.run.key, change.before)
+            self._records(unit, change, next_rev, source)
+        for key, base in bases.items():
+            row = row_of(self.touched[key].run)
+            if base == 0:
+                unit.runs_new.append(row)
+            else:
+                unit.runs_changed.append((row, base))
+        return unit
+
+    def _records(self, unit: Unit, change: Change, next_rev: Callable[[], int], source: str) -> None:
+        key, seq = change.live.run.key, change.before
+        for record in change.decision.records:
+            seq += 1
+            started = type(record) is r.StepStarted
+            unit.history.append(
+                HistoryRow(next_rev(), key, seq, self.now, record.KIND, r.encode(record), source if started else None)
+            )
+            if isinstance(record, r.StepStarted):
+                if record.event is not None:
+                    _take(unit, key, record.event)
+            elif isinstance(record, r.StepCompleted):
+                for name in record.deleted:
+                    unit.store[key, name] = None
+                for name, value in record.put.items():
+                    unit.store[key, name] = bytes(value).decode()
+            elif isinstance(record, r.EventReceived) and record.refused is None:
+                unit.inbox_add.append(InboxRow(key, seq, self.now, record.name, bytes(record.payload).decode()))
+
+
+def _take(unit: Unit, key: int, event: int) -> None:
+    """An event that comes and is handed over in one unit never stands in the inbox."""
+    for index, row in enumerate(unit.inbox_add):
+        if row.run == key and row.seq == event:
+            del unit.inbox_add[index]
+            return
+    unit.inbox_del.append((key, event))
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def row_of(run: Run) -> RunRow:
+    """The run's row: its saved state, and the columns that queries and listings need."""
+    phase = run.phase
+    row = RunRow(
+        run.key, run.run_id, run.workflow_id, run.workflow_type, None if run.parent is None else run.parent.key,
+        run.root, run.depth, bytes(run.input).decode(), run.started_at, run.deadline, str(run.status), run.wake_at,
+        None, run.seq, run.handler, 1, None, state.dump(run), None, None, None, run.children, run.open_children,
+        len(run.inbox),
+    )  # fmt: skip
+    match phase:
+        case state.Stepping():
+            row.attempt = phase.attempt
+            row.reason = run.cancel
+        case state.Waiting(names=names):
+            row.waiting_for = None if names is None else _encode(names).decode()
+        case state.Sleeping():
+            row.step = phase.handler
+        case state.Stuck():
+            row.reason, row.attempt = phase.reason, phase.resume.attempt
+        case state.Closed():
+            row.closed_at, row.reason = phase.at, phase.reason
+            row.error = None if phase.error is None else _failure(phase.error)
+            if phase.status == "completed":
+                row.result = bytes(phase.result).decode()
+    return row
+
+
+def _failure(error: Failure) -> str:
+    return _encode(error).decode()

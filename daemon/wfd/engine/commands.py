@@ -1,0 +1,230 @@
+"""What clients ask of the engine: start, send, cancel, terminate, wait for a result. One method a verb.
+
+Each checks everything that can be wrong before it decides, decides and submits without an `await` between, and answers after the
+commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+
+from wfctl.errors import (
+    DaemonDownError,
+    InvalidArgumentError,
+    RunClosedError,
+    RunNotFoundError,
+    WorkflowAlreadyRunning,
+)
+from wfctl.protocol import calls
+from wfctl.protocol.views import Outcome
+from wfctl.values.ids import check_workflow_id
+from wfctl.values.runinfo import RunInfo
+from wfctl.values.status import Status
+from wfd.core import state, stimuli as s
+from wfd.core.actions import Action
+from wfd.core.state import Raw
+from wfd.engine.arguments import bind_any, bind_plain
+from wfd.engine.engine import Engine, outcome_of
+from wfd.engine.memory import Live
+
+
+class Commands:
+    def __init__(self, engine: Engine) -> None:
+        self._e = engine
+
+    def _check_taking(self) -> None:
+        self._e.check_open()
+        if self._e.draining:
+            raise DaemonDownError("the daemon is stopping and takes no more commands", hint="wfctl up")
+
+    # -- start -------------------------------------------------------------------------------
+
+    async def start(self, call: calls.Start) -> calls.Started:
+        """A new run, committed. Raises WorkflowAlreadyRunning, UnknownWorkflowTypeError, InvalidPayloadError..."""
+        self._check_taking()
+        engine = self._e
+        if call.if_running not in ("fail", "use"):
+            raise InvalidArgumentError(f"if_running is 'fail' or 'use', not {call.if_running!r}")
+        if call.timeout_ms is not None and call.timeout_ms <= 0:
+            raise InvalidArgumentError("a timeout must be longer than nothing")
+        spec = engine.workers.catalog.type_of(call.workflow_type)
+        if call.workflow_id is not None:
+            check_workflow_id(call.workflow_id)
+            existing = await self._existing(call)
+            if existing is not None:
+                return existing
+        handler, payload = spec.start, bytes(call.input)
+        if handler.plain:
+            kwargs = bind_plain(spec, handler, payload, call.text)
+        else:
+            kwargs = await bind_any(engine.workers, spec, handler, payload, call.text)
+            self._check_taking()
+            # While a worker looked at the arguments somebody else may have taken the ID.
+            if call.workflow_id is not None and (existing := await self._existing(call)) is not None:
+                return existing
+        workflow_id = call.workflow_id or self._readable(call.workflow_type)
+        batch = engine.batch()
+        run_id = "" if call.dry_run else engine.ids.run_id()
+        if call.dry_run:
+            return calls.Started(
+                run=RunInfo(run_id, workflow_id, call.workflow_type, started_at_ms=batch.now), status=Status.RUNNING
+            )
+        live = batch.open(
+            key=engine.new_key(), run_id=run_id, workflow_id=workflow_id, workflow_type=call.workflow_type,
+            handler=handler.name, input=kwargs, timeout_ms=call.timeout_ms,
+        )  # fmt: skip
+        info = live.info
+        await engine.committed(batch)
+        return calls.Started(run=info, status=Status.RUNNING)
+
+    def _readable(self, workflow_type: str) -> str:
+        while True:
+            workflow_id = self._e.ids.readable(workflow_type)
+            if workflow_id not in self._e.open_ids:
+                return workflow_id
+
+    async def _existing(self, call: calls.Start) -> calls.Started | None:
+        """The open run of the asked ID, for `use`; WorkflowAlreadyRunning for `fail`; None where the ID is free."""
+        assert call.workflow_id is not None
+        key = self._e.open_ids.get(call.workflow_id)
+        if key is None:
+            return None
+        live = await self._load(key)
+        if live is None or live.run.closed:
+            return None
+        run = live.run
+        if call.if_running == "use":
+            if run.workflow_type != call.workflow_type:
+                raise WorkflowAlreadyRunning(
+                    f"workflow ID {run.workflow_id!r} has an open run of type {run.workflow_type!r}, "
+                    f"not {call.workflow_type!r}",
+                    hint="use another --id",
+                    workflow_id=run.workflow_id,
+                    run_id=run.run_id,
+                )
+            info, status = live.info, run.status
+            await self._e.committed(self._e.batch())  # it may be on its way to the disk itself
+            return calls.Started(run=info, status=status, existing=True)
+        raise WorkflowAlreadyRunning(
+            f"workflow ID {run.workflow_id!r} has an open run: {run.run_id} ({run.status})",
+            hint="add --if-running=use to take that run, or use another --id",
+            workflow_id=run.workflow_id,
+            run_id=run.run_id,
+            status=str(run.status),
+        )
+
+    # -- runs that are there -----------------------------------------------------------------
+
+    async def _load(self, key: int) -> Live | None:
+        live = await self._e.memory.load(key)
+        self._e.check_open()
+        return live
+
+    async def _find(self, text: str) -> Live:
+        """The run that an ID means, in memory; RunNotFoundError or AmbiguousIdError."""
+        self._e.check_open()
+        key = self._e.open_ids.get(text)
+        if key is None:
+            key = (await self._e.reads.resolve(text)).key
+        live = await self._load(key)
+        if live is None:
+            raise RunNotFoundError(f"no run {text!r}", hint="wfctl list")
+        return live
+
+    async def send(self, call: calls.Send) -> calls.Sent:
+        """An event, in the run's inbox or handed over. Raises RunClosedError, UnknownEventError, InvalidPayloadError..."""
+        self._check_taking()
+        engine = self._e
+        live = await self._find(call.id)
+        if live.run.closed:
+            raise _closed(live, call.event)
+        catalog = engine.workers.catalog
+        handler = catalog.event_of(live.run.workflow_type, call.event)
+        spec = catalog.type_of(live.run.workflow_type)
+        payload = bytes(call.payload)
+        if handler.plain:
+            kwargs = bind_plain(spec, handler, payload, call.text)
+        else:
+            kwargs = await bind_any(engine.workers, spec, handler, payload, call.text)
+            self._check_taking()
+            live = await self._load(live.run.key) or live
+        batch = engine.batch()
+        decision = batch.decide(live, s.EventArrived(call.event, Raw(kwargs)))
+        run = live.run
+        dispatched = Action.DISPATCH in decision.actions
+        position = 0 if dispatched else len(run.inbox)
+        # A refusal can still have records: the event may have met a wait whose time was up.
+        await engine.committed(batch)
+        if decision.refused:
+            raise _closed(live, call.event)
+        return calls.Sent(run_id=run.run_id, workflow_id=run.workflow_id, dispatched=dispatched, position=position)
+
+    async def cancel(self, call: calls.Cancel) -> calls.Changed:
+        return await self._end(call.id, s.CancelAsked(call.reason or ""))
+
+    async def terminate(self, call: calls.Terminate) -> calls.Changed:
+        return await self._end(call.id, s.TerminateAsked(call.reason or ""))
+
+    async def _end(self, id: str, stimulus: s.CancelAsked | s.TerminateAsked) -> calls.Changed:
+        self._check_taking()
+        live = await self._find(id)
+        batch = self._e.batch()
+        decision = batch.decide(live, stimulus)
+        run = live.run
+        await self._e.committed(batch)
+        return calls.Changed(
+            run_id=run.run_id, workflow_id=run.workflow_id, status=run.status, changed=bool(decision.records)
+        )
+
+    async def result(self, call: calls.Result) -> Outcome:
+        """How the run stands; with `wait`, once it has closed or the time is up."""
+        self._e.check_open()
+        live = await self._find(call.id)
+        if live.run.closed or not call.wait:
+            outcome = outcome_of(live.run)
+            if live.pending:
+                await self._e.committed(self._e.batch())
+            self._e.memory.settle(live)
+            return outcome
+        if call.stuck and isinstance(live.run.phase, state.Stuck):
+            return outcome_of(live.run)
+        key = live.run.key
+        future = self._e.wait_closed(key)
+        timeout = None if call.timeout_ms is None else call.timeout_ms / 1_000
+        try:
+            if call.stuck:
+                return await self._closed_or_stuck(key, future, timeout)
+            return await asyncio.wait_for(future, timeout)
+        except TimeoutError:
+            live = await self._load(key) or live
+            return outcome_of(live.run)
+        finally:
+            self._e.unwait(key, future)
+
+    async def _closed_or_stuck(self, key: int, closed: asyncio.Future[Outcome], timeout: float | None) -> Outcome:
+        live = await self._load(key)
+        follower = self._e.hub.follow(None if live is None else {live.run.root})
+        try:
+            async with asyncio.timeout(timeout):
+                closed.add_done_callback(lambda _: follower.end())
+                while not closed.done():
+                    await follower.changed()
+                    live = self._e.memory.get(key)
+                    if live is not None and isinstance(live.run.phase, state.Stuck) and not live.pending:
+                        return outcome_of(live.run)
+                return closed.result()
+        finally:
+            self._e.hub.leave(follower)
+
+
+def _closed(live: Live, event: str) -> RunClosedError:
+    run = live.run
+    return RunClosedError(
+        f"run {run.workflow_id!r} ({run.run_id}) is {run.status}; event {event!r} was not delivered",
+        hint=f"wfctl show {run.workflow_id}",
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        status=str(run.status),
+    )

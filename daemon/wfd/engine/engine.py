@@ -1,0 +1,434 @@
+"""The machine: stimuli in, units to the writer, actions out.
+
+Everything that changes a run goes through `commit`: the batch has changed the runs in memory, its unit is submitted at once,
+and only when it has committed are its actions carried out and its answers given. There is no `await` between deciding and
+submitting, so units are submitted in the order in which they were decided.
+
+If a commit fails, memory is ahead of the disk: the engine throws its memory away, refuses everything with the storage error,
+and begins again from the disk as soon as that takes a write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from wfctl.errors import DaemonDownError, StorageError, WfctlError
+from wfctl.protocol import channel
+from wfctl.protocol.views import Outcome
+from wfctl.values.status import Status
+from wfd.core import state, stimuli as s
+from wfd.core.actions import Action
+from wfd.core.state import Phase, Raw, Stepping
+from wfd.engine.batch import Batch, Change
+from wfd.engine.memory import Live, Memory
+from wfd.engine.operations import Operations
+from wfd.engine.reads import Reads
+from wfd.engine.timers import Timers
+from wfd.engine.watch import Hub
+from wfd.runtime.clock import Clock
+from wfd.runtime.ids import IdSource
+from wfd.store import LogRow, Store, Unit
+from wfd.supervisor import Catalog, StepOrder, Supervisor
+
+log = logging.getLogger("wfd.engine")
+
+RETRY_STORAGE_MS = (200, 500, 1_000, 2_000, 5_000)
+# Executions of one step that may take their worker with them before the run is stuck.
+CRASH_LIMIT = 5
+
+
+class _Token:
+    """One execution at a worker: whose it is, and which step and attempt it runs."""
+
+    __slots__ = ("attempt", "live", "step")
+
+    def __init__(self, live: Live, step: int, attempt: int) -> None:
+        self.live = live
+        self.step = step
+        self.attempt = attempt
+
+
+class Engine:
+    """`start` recovers what the disk holds and goes on with it; `stop` ends timers and followers, and writes what is on its way."""
+
+    def __init__(self, store: Store, workers: Supervisor, clock: Clock, ids: IdSource) -> None:
+        self.store = store
+        self.workers = workers
+        self.clock = clock
+        self.ids = ids
+        self.reads = Reads(store.reader, clock)
+        self.memory = Memory(store.reader)
+        self.hub = Hub()
+        self.operations = Operations(self)
+        self.timers = Timers(store.reader, clock, self._time_reached)
+        self.open_ids: dict[str, int] = {}
+        self.failure: StorageError | None = None
+        self.draining = False
+        self._tokens: dict[int, _Token] = {}
+        self._next_token = 1
+        self._next_key = 1
+        self._rev = 0
+        self._waiters: dict[int, list[asyncio.Future[Outcome]]] = {}
+        # Counts the lives of the memory: what an earlier one still had on its way means nothing now.
+        self._epoch = 0
+        self._started = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # -- life --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        self.workers.listen(self)
+        await self._recover()
+        self._started = True
+
+    async def stop(self) -> None:
+        self.draining = True
+        self.timers.stop()
+        self.hub.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        down = DaemonDownError("the daemon is stopping; the run goes on when it is up again", hint="wfctl up")
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(down)
+        self._waiters.clear()
+
+    async def _recover(self) -> None:
+        """What is to be done is derived from the rows: open steps are begun again, what is due is done, inboxes have their events."""
+        reader = self.store.reader
+        self.open_ids = {workflow_id: key for workflow_id, key, _ in await reader.open_workflow_ids()}
+        self._next_key = await reader.max_key() + 1
+        self._rev = await reader.max_rev()
+        # The open steps are listed before deadlines are looked at, which begin steps of their own; but deadlines go
+        # first: a run whose time came while nobody was there must not begin its step once more.
+        interrupted = await reader.recoverable()
+        await self.timers.run_due()
+        for key in interrupted:
+            live = await self.memory.load(key)
+            if live is not None and isinstance(live.run.phase, Stepping) and live.token is None:
+                self._lose(live, live.run.phase, "the daemon ended", crash=False)
+        await self._resume_stuck()
+        self.timers.arm_soon()
+
+    def spawn(self, work: Any) -> None:
+        """Run a coroutine as long as the engine does; what it raises is logged."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done_task)
+
+    def _done_task(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, StorageError):
+            log.error("a task of the engine failed", exc_info=error)
+
+    # -- committing --------------------------------------------------------------------------
+
+    def batch(self) -> Batch:
+        """A new batch of decisions, all at one instant; raises the storage error while the disk takes nothing."""
+        self.check_open()
+        return Batch(self.clock.now_ms())
+
+    def check_open(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def new_key(self) -> int:
+        key = self._next_key
+        self._next_key += 1
+        return key
+
+    def next_rev(self) -> int:
+        self._rev += 1
+        return self._rev
+
+    @property
+    def rev(self) -> int:
+        return self._rev
+
+    def commit(
+        self,
+        batch: Batch,
+        then: Callable[[], None] | None = None,
+        failed: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        """Submit the batch. `then` runs when it has committed, after its actions; `failed` when it never will.
+
+        A batch that decided nothing still waits its turn: an answer may rest on what is on its way.
+        """
+        unit = batch.unit(self.next_rev, self.workers.catalog.source_hash)
+        rev, epoch = self._rev, self._epoch
+        for live in batch.touched.values():
+            live.pending += 1
+            self.memory.busy(live)
+        for change in batch.changes:
+            run = change.live.run
+            if change.before == 0:
+                self.memory.add(change.live)
+                self.open_ids[run.workflow_id] = run.key
+            if run.closed and self.open_ids.get(run.workflow_id) == run.key:
+                del self.open_ids[run.workflow_id]
+
+        def done(error: BaseException | None) -> None:
+            if error is not None:
+                if epoch == self._epoch:
+                    self._fail(error)
+                if failed is not None:
+                    failed(error)
+                return
+            if epoch != self._epoch:
+                return
+            for live in batch.touched.values():
+                live.pending -= 1
+            for change in batch.changes:
+                self._act(change)
+            self.hub.changed([change.live for change in batch.changes], rev)
+            if then is not None:
+                then()
+            for live in batch.touched.values():
+                self.memory.settle(live)
+
+        self.store.writer.submit(unit, done)
+
+    async def committed(self, batch: Batch) -> None:
+        """`commit`, and wait for it."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def then() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        def failed(error: BaseException) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        self.commit(batch, then, failed)
+        await future
+
+    def _act(self, change: Change) -> None:
+        live = change.live
+        for action in change.decision.actions:
+            match action:
+                case Action.DISPATCH:
+                    decided, now = change.decision.run.phase, live.run.phase
+                    assert isinstance(decided, Stepping)
+                    # A later decision may have moved the run on before this one was on disk.
+                    same = isinstance(now, Stepping) and (now.step, now.attempt) == (decided.step, decided.attempt)
+                    if same and live.token is None:
+                        self._dispatch(live, live.run.phase)
+                case Action.CANCEL_HANDLER:
+                    if live.token is not None:
+                        self.workers.cancel(live.token)
+                case Action.ABANDON:
+                    if live.token is not None:
+                        self._tokens.pop(live.token, None)
+                        self.workers.abandon(live.token)
+                        live.token = None
+                case Action.CLOSE:
+                    outcome = outcome_of(live.run)
+                    for waiter in self._waiters.pop(live.run.key, ()):
+                        if not waiter.done():
+                            waiter.set_result(outcome)
+        run = live.run
+        if (wake_at := run.wake_at) is not None:
+            self.timers.note(wake_at)
+
+    def _dispatch(self, live: Live, phase: Phase) -> None:
+        assert isinstance(phase, Stepping)
+        spec = self.workers.catalog.step_handler(live.run.workflow_type, phase.kind, phase.handler)
+        if spec is None:
+            reason = self.workers.catalog.missing(live.run.workflow_type, phase.kind, phase.handler)
+            self._stimulate(live, s.StepUnfit(phase.step, phase.attempt, reason))
+            return
+        if phase.attempt == 1:
+            live.logged = 0
+        token, self._next_token = self._next_token, self._next_token + 1
+        live.token = token
+        self._tokens[token] = _Token(live, phase.step, phase.attempt)
+        message = channel.RunStep(
+            token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
+            [channel.OpRecord(op.key, bytes(op.value), op.error) for op in phase.ops],
+            live.logged, live.run.cancel is not None,
+        )  # fmt: skip
+        self.workers.run(StepOrder(token, message, spec.timeout_ms))
+
+    def _stimulate(self, live: Live, stimulus: s.Stimulus) -> None:
+        """Decide and commit one stimulus that nobody waits for."""
+        if self.failure is not None:
+            return
+        batch = Batch(self.clock.now_ms())
+        decision = batch.decide(live, stimulus)
+        if decision.records:
+            self.commit(batch)
+        else:
+            self.memory.settle(live)
+
+    # -- what the workers say ----------------------------------------------------------------
+
+    def heard(
+        self, message: channel.Op | channel.StepDone | channel.StepRaised | channel.StepStuck | channel.Logs
+    ) -> None:
+        entry = self._tokens.get(message.token)
+        if entry is None or self.failure is not None:
+            return
+        live = entry.live
+        if isinstance(message, channel.Op):
+            self.operations.asked(live, entry.step, entry.attempt, message)
+            return
+        if isinstance(message, channel.Logs):
+            self._logged(live, message)
+            return
+        del self._tokens[message.token]
+        live.token = None
+        self._stimulate(live, _spoken(entry, message))
+
+    def _logged(self, live: Live, logs: channel.Logs) -> None:
+        live.logged += len(logs.lines)
+        run = live.run
+        unit = Unit(
+            logs=[LogRow(self.next_rev(), run.key, x.at_ms, x.level, x.message, run.handler) for x in logs.lines]
+        )
+        rev, epoch = self._rev, self._epoch
+
+        def done(error: BaseException | None) -> None:
+            if epoch != self._epoch:
+                return
+            if error is not None:
+                self._fail(error)
+            else:
+                self.hub.changed([live], rev)
+
+        self.store.writer.submit(unit, done)
+
+    def timed_out(self, token: int, timeout_ms: int) -> None:
+        entry = self._tokens.get(token)
+        if entry is not None:
+            # The token stays the live run's until the decision is on disk; ABANDON then ends it at the worker.
+            self._stimulate(entry.live, s.StepTimedOut(entry.step, entry.attempt, timeout_ms))
+
+    def lost(self, tokens: list[int], reason: str, crash: bool) -> None:
+        for token in tokens:
+            entry = self._tokens.pop(token, None)
+            if entry is None:
+                continue
+            entry.live.token = None
+            phase = entry.live.run.phase
+            if isinstance(phase, Stepping) and self.failure is None:
+                self._lose(entry.live, phase, reason, crash)
+
+    def _lose(self, live: Live, phase: Stepping, reason: str, crash: bool) -> None:
+        self._stimulate(live, s.StepLost(phase.step, phase.attempt, reason, crash, CRASH_LIMIT))
+
+    def catalog_changed(self, catalog: Catalog) -> None:
+        log.info("generation %d serves %s", catalog.generation, ", ".join(sorted(catalog.types)) or "nothing")
+        if self._started:
+            self.spawn(self._resume_stuck())
+
+    async def _resume_stuck(self) -> None:
+        """Go on with every stuck run whose handler the present catalog has."""
+        for key in await self.store.reader.stuck_runs():
+            live = await self.memory.load(key)
+            if live is None or not isinstance(live.run.phase, state.Stuck):
+                continue
+            step = live.run.phase.resume
+            if self.workers.catalog.step_handler(live.run.workflow_type, step.kind, step.handler) is not None:
+                self._stimulate(live, s.CodeChanged())
+
+    # -- time --------------------------------------------------------------------------------
+
+    async def _time_reached(self, keys: list[int]) -> None:
+        for key in keys:
+            live = await self.memory.load(key)
+            if live is not None:
+                self._stimulate(live, s.TimeReached())
+
+    # -- who waits for a run to close --------------------------------------------------------
+
+    def wait_closed(self, key: int) -> asyncio.Future[Outcome]:
+        """A future of how the run ends. The caller has seen it open in this turn of the loop, or it may wait for ever."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(key, []).append(future)
+        return future
+
+    def unwait(self, key: int, future: asyncio.Future[Outcome]) -> None:
+        """The caller of `wait_closed` has lost interest."""
+        waiters = self._waiters.get(key)
+        if waiters is not None and future in waiters:
+            waiters.remove(future)
+            if not waiters:
+                del self._waiters[key]
+
+    # -- a disk that fails -------------------------------------------------------------------
+
+    def _fail(self, error: BaseException) -> None:
+        """A unit did not commit: nothing that memory holds can be believed any more."""
+        self.failure = (
+            error if isinstance(error, StorageError) else StorageError(f"the database cannot be written: {error}")
+        )
+        log.error("%s; no command is taken until it can be written again", self.failure.message)
+        self._epoch += 1
+        self.timers.pause()
+        for token in list(self._tokens):
+            self.workers.abandon(token)
+        self._tokens.clear()
+        self.memory.forget()
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(self.failure)
+        self._waiters.clear()
+        self.spawn(self._reopen())
+
+    async def _reopen(self) -> None:
+        attempt = 0
+        while self.failure is not None:
+            await self._pause(RETRY_STORAGE_MS[min(attempt, len(RETRY_STORAGE_MS) - 1)])
+            attempt += 1
+            try:
+                await self.store.writer.reset()
+            except WfctlError:
+                continue
+            self.failure = None
+            log.warning("the database takes writes again; every open run goes on from what it holds")
+            await self._recover()
+
+    async def _pause(self, delay_ms: int) -> None:
+        over = asyncio.Event()
+        timer = self.clock.call_later(delay_ms, over.set)
+        try:
+            await over.wait()
+        finally:
+            timer.cancel()
+
+
+def _spoken(entry: _Token, message: channel.StepDone | channel.StepRaised | channel.StepStuck) -> s.Stimulus:
+    match message:
+        case channel.StepDone():
+            return s.StepReturned(
+                entry.step, entry.attempt, message.directive, message.name,
+                None if message.names is None else tuple(message.names), message.after_ms, Raw(message.value),
+                message.failure, {name: Raw(value) for name, value in message.put.items()}, message.deleted,
+            )  # fmt: skip
+        case channel.StepRaised():
+            return s.StepRaised(entry.step, entry.attempt, message.failure, message.cancelled)
+        case channel.StepStuck():
+            return s.StepUnfit(entry.step, entry.attempt, message.reason)
+
+
+def outcome_of(run: state.Run) -> Outcome:
+    """How a run in memory stands."""
+    phase = run.phase
+    base = Outcome(run_id=run.run_id, workflow_id=run.workflow_id, workflow_type=run.workflow_type, status=run.status)
+    if isinstance(phase, state.Closed):
+        result = phase.result if phase.status is Status.COMPLETED else state.NULL
+        return msgspec.structs.replace(base, result=result, error=phase.error, reason=phase.reason)
+    if isinstance(phase, state.Stuck):
+        return msgspec.structs.replace(base, stuck_reason=phase.reason)
+    return base

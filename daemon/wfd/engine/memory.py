@@ -1,0 +1,166 @@
+"""The runs that are in memory: those that do something, and lately idle ones up to a limit.
+
+A run in memory may be ahead of the disk by the units still on their way; it leaves memory only when there are none, so what
+is read back is never older than what was decided. A run's ancestors are in memory as long as it is: what happens to a child may
+touch its parent in the same unit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+import msgspec
+
+from wfctl.values.runinfo import ParentInfo, RunInfo
+from wfd.core import apply, records, state
+from wfd.core.state import Raw, Run, Stepping
+from wfd.store import Loaded, Reader
+
+IDLE_RUNS = 2_048
+
+
+class Live:
+    """One run in memory. `store` is its store as of the last decided directive (JSON by key).
+
+    `token` names its execution at a worker, `logged` counts the lines the current step has logged, `pending` the units not
+    yet committed, `pins` the children in memory. `children` maps workflow ID to run key; None until first needed.
+    """
+
+    __slots__ = ("children", "logged", "parent", "pending", "pins", "run", "store", "token")
+
+    def __init__(self, run: Run, store: dict[str, bytes], parent: Live | None) -> None:
+        self.run = run
+        self.store = store
+        self.parent = parent
+        self.token: int | None = None
+        self.logged = 0
+        self.pending = 0
+        self.pins = 0
+        self.children: dict[str, int] | None = None
+
+    @property
+    def info(self) -> RunInfo:
+        run = self.run
+        parent = None
+        if run.parent is not None:
+            parent = ParentInfo(run.parent.run_id, run.parent.workflow_id, run.parent.workflow_type)
+        attempt = run.phase.attempt if isinstance(run.phase, Stepping) else 1
+        return RunInfo(run.run_id, run.workflow_id, run.workflow_type, parent, run.root_id, attempt, run.started_at)
+
+
+class Memory:
+    def __init__(self, reader: Reader, idle_limit: int = IDLE_RUNS) -> None:
+        self._reader = reader
+        self._idle_limit = idle_limit
+        self._runs: dict[int, Live] = {}
+        self._idle: OrderedDict[int, Live] = OrderedDict()
+        self._loading: dict[int, asyncio.Task[bool]] = {}
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def get(self, key: int) -> Live | None:
+        return self._runs.get(key)
+
+    def add(self, live: Live) -> None:
+        self._runs[live.run.key] = live
+        if live.parent is not None:
+            self._pin(live.parent)
+
+    def _pin(self, live: Live) -> None:
+        live.pins += 1
+        self._idle.pop(live.run.key, None)
+
+    def busy(self, live: Live) -> None:
+        """Something is under way for this run: it stays."""
+        self._idle.pop(live.run.key, None)
+
+    def settle(self, live: Live) -> None:
+        """Nothing is under way any more for this run, perhaps: then it may leave."""
+        run = live.run
+        if live.pending or live.pins or run.key not in self._runs:
+            return
+        if run.closed:
+            self._drop(live)
+        elif not isinstance(run.phase, Stepping):
+            self._idle[run.key] = live
+            self._idle.move_to_end(run.key)
+            if len(self._idle) > self._idle_limit:
+                self._drop(next(iter(self._idle.values())))
+
+    def _drop(self, live: Live) -> None:
+        self._idle.pop(live.run.key, None)
+        del self._runs[live.run.key]
+        parent = live.parent
+        if parent is not None:
+            parent.pins -= 1
+            self.settle(parent)
+
+    async def load(self, key: int) -> Live | None:
+        """The run, read from disk if need be; None where there is no such run. Its ancestors come with it."""
+        while True:
+            live = self._runs.get(key)
+            if live is not None:
+                return live
+            task = self._loading.get(key)
+            if task is None:
+                task = self._loading[key] = asyncio.get_running_loop().create_task(self._read(key))
+                task.add_done_callback(lambda _: self._loading.pop(key, None))
+            # Only what is in memory at the very moment of return counts: the run may have left again meanwhile.
+            if not await asyncio.shield(task):
+                return None
+
+    async def _read(self, key: int) -> bool:
+        loaded = await self._reader.load_run(key)
+        if loaded is None:
+            return False
+        parent = None if loaded.run.parent is None else await self.load(loaded.run.parent)
+        if parent is not None:
+            self._pin(parent)  # before the next await, at which it could leave
+        try:
+            run, logged = await self._rebuild(loaded, parent)
+            live = Live(run, {name: value.encode() for name, value in loaded.store.items()}, parent)
+            live.logged = logged
+            self.add(live)
+        finally:
+            if parent is not None:
+                parent.pins -= 1
+        self.settle(live)
+        return True
+
+    async def _rebuild(self, loaded: Loaded, parent: Live | None) -> tuple[Run, int]:
+        row = loaded.run
+        link = None
+        if parent is not None:
+            of = parent.run
+            link = state.Parent(of.key, of.run_id, of.workflow_id, of.workflow_type)
+        run = apply.rebuilt(
+            state.parse(row.state),
+            key=row.key, run_id=row.run_id, workflow_id=row.workflow_id, workflow_type=row.type,
+            input=Raw(row.input.encode()), started_at=row.started_at, parent=link, root=row.root,
+            root_id=parent.run.root_id if parent is not None else row.run_id, depth=row.depth,
+            deadline=row.deadline, seq=row.seq,
+            inbox=[state.Event(i.seq, i.name, Raw(i.payload.encode()), i.at) for i in loaded.inbox],
+        )  # fmt: skip
+        phase = run.phase.resume if isinstance(run.phase, state.Stuck) else run.phase
+        if not isinstance(phase, Stepping):
+            return run, 0
+        rows = await self._reader.history_after(row.key, phase.since)
+        logged = await self._reader.logged_since(row.key, phase.since)
+        return apply.refold(run, (records.decode(r.kind, r.data) for r in rows)), logged
+
+    def forget(self) -> list[Live]:
+        """Throw everything away, as memory that is ahead of a disk that failed must be. Returns what was there."""
+        lives = list(self._runs.values())
+        for task in self._loading.values():
+            task.cancel()
+        self._runs.clear()
+        self._idle.clear()
+        self._loading.clear()
+        return lives
+
+
+def child_value(info: RunInfo) -> Raw:
+    """What `ctx.start` is answered with, and replays to."""
+    return Raw(msgspec.json.encode(info))

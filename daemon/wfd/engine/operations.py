@@ -1,0 +1,239 @@
+"""Operations that handlers ask for: recorded, committed, and only then answered.
+
+Each becomes one unit with whatever it does to other runs: a child and its parent's record, an event and the record of its
+sender. A refusal is an outcome as well and is recorded too, so that a step that runs again sees the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+import msgspec
+
+from wfctl.errors import RunClosedError, WfctlError, WorkflowAlreadyRunning
+from wfctl.protocol import channel
+from wfctl.values.ids import check_workflow_id
+from wfctl.values.runinfo import ParentInfo, RunInfo
+from wfd.core import records as r, stimuli as s
+from wfd.core.actions import Action
+from wfd.core.apply import op_result
+from wfd.core.state import Raw, Stepping
+from wfd.engine.arguments import bind_any
+from wfd.engine.batch import Batch
+from wfd.engine.memory import Live, Memory, child_value
+from wfd.engine.reads import Reads
+from wfd.runtime.ids import IdSource
+from wfd.store import Store
+from wfd.supervisor import Supervisor
+
+log = logging.getLogger("wfd.engine")
+
+
+class Machine(Protocol):
+    """What operations need of the engine."""
+
+    store: Store
+    workers: Supervisor
+    ids: IdSource
+    memory: Memory
+    reads: Reads
+    open_ids: dict[str, int]
+
+    def batch(self) -> Batch: ...
+    def new_key(self) -> int: ...
+    def commit(self, batch: Batch, then: Callable[[], None] | None = None) -> None: ...
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
+
+
+class ChildArgs(msgspec.Struct, frozen=True):
+    workflow_id: str
+    input: Raw
+    timeout_ms: int | None = None
+
+
+class ParentEventArgs(msgspec.Struct, frozen=True):
+    payload: Raw
+
+
+class EventArgs(msgspec.Struct, frozen=True):
+    workflow_id: str
+    payload: Raw
+
+
+class ValueArgs(msgspec.Struct, frozen=True):
+    value: Raw = Raw(b"null")
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """One operation of one execution, on its way to being recorded."""
+
+    live: Live
+    step: int
+    attempt: int
+    op: channel.Op
+
+    @property
+    def stale(self) -> bool:
+        phase = self.live.run.phase
+        return not isinstance(phase, Stepping) or (phase.step, phase.attempt) != (self.step, self.attempt)
+
+
+class Operations:
+    def __init__(self, machine: Machine) -> None:
+        self._m = machine
+
+    def asked(self, live: Live, step: int, attempt: int, op: channel.Op) -> None:
+        """Take one operation. What needs nothing from disk is decided before this returns."""
+        asked = Asked(live, step, attempt, op)
+        if asked.stale:
+            return
+        match op.kind:
+            case "child":
+                args = msgspec.json.decode(op.args, type=ChildArgs)
+                if live.children is None or args.workflow_id in live.children:
+                    self._m.spawn(self._guarded(asked, self._known_child(asked, args)))
+                else:
+                    self._new_child(asked, args)
+            case "parent_event":
+                self._parent_event(asked, msgspec.json.decode(op.args, type=ParentEventArgs))
+            case "event":
+                args_of_event = msgspec.json.decode(op.args, type=EventArgs)
+                self._m.spawn(self._guarded(asked, self._event(asked, args_of_event)))
+            case "now":
+                batch = self._m.batch()
+                self._record(asked, batch, r.TimestampRecorded(op.key, Raw(str(batch.now).encode())))
+            case "random":
+                value = msgspec.json.decode(op.args, type=ValueArgs).value
+                self._record(asked, self._m.batch(), r.RandomRecorded(op.key, value))
+            case "uuid":
+                value = msgspec.json.decode(op.args, type=ValueArgs).value
+                self._record(asked, self._m.batch(), r.UuidRecorded(op.key, value))
+            case other:
+                log.error("a worker asked for the unknown operation %r", other)
+
+    async def _guarded(self, asked: Asked, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except WfctlError as error:
+            self._refuse(asked, error)
+
+    def _record(self, asked: Asked, batch: Batch, record: r.Record) -> None:
+        """Record the operation's outcome, commit, answer."""
+        batch.decide(asked.live, s.OperationAsked(asked.step, asked.attempt, record))
+        result = op_result(record)
+        assert result is not None
+        reply = channel.OpDone(asked.live.token or 0, asked.op.op, bytes(result.value), result.error)
+        self._m.commit(batch, lambda: self._m.workers.answer(reply))
+
+    def _refuse(self, asked: Asked, error: WfctlError) -> None:
+        if not asked.stale:
+            op = asked.op
+            self._record(asked, self._m.batch(), r.OperationRefused(op.key, op.kind, op.name, error.to_data()))
+
+    # -- children ----------------------------------------------------------------------------
+
+    async def _known_child(self, asked: Asked, args: ChildArgs) -> None:
+        """The parent has had children before: perhaps this one."""
+        live = asked.live
+        if live.children is None:
+            rows = await self._m.store.reader.children_ids(live.run.key)
+            known = {workflow_id: key for workflow_id, (key, _) in rows.items()}
+            # Children begun while this was read are on disk or in memory; both counts.
+            live.children = {**known, **(live.children or {})}
+        key = live.children.get(args.workflow_id)
+        child = None if key is None else await self._m.memory.load(key)
+        if asked.stale:
+            return
+        if child is None:
+            self._new_child(asked, args)
+            return
+        run = child.run
+        record = r.ChildStarted(
+            asked.op.key, run.run_id, run.workflow_id, run.workflow_type, child_value(child.info), existing=True
+        )
+        self._record(asked, self._m.batch(), record)
+        self._m.memory.settle(child)
+
+    def _new_child(self, asked: Asked, args: ChildArgs) -> None:
+        machine, parent, workflow_type = self._m, asked.live, asked.op.name
+        try:
+            check_workflow_id(args.workflow_id)
+            if args.workflow_id in machine.open_ids:
+                raise WorkflowAlreadyRunning(
+                    f"workflow ID {args.workflow_id!r} has an open run already, which this run did not start",
+                    hint=f"wfctl show {args.workflow_id}",
+                    workflow_id=args.workflow_id,
+                )
+            spec = machine.workers.catalog.type_of(workflow_type)
+        except WfctlError as error:
+            self._refuse(asked, error)
+            return
+        batch = machine.batch()
+        key, run_id, of = machine.new_key(), machine.ids.run_id(), parent.run
+        info = RunInfo(
+            run_id, args.workflow_id, workflow_type, ParentInfo(of.run_id, of.workflow_id, of.workflow_type),
+            of.root_id, 1, batch.now,
+        )  # fmt: skip
+        record = r.ChildStarted(asked.op.key, run_id, args.workflow_id, workflow_type, child_value(info))
+        batch.decide(parent, s.OperationAsked(asked.step, asked.attempt, record))
+        batch.open(
+            key=key, run_id=run_id, workflow_id=args.workflow_id, workflow_type=workflow_type,
+            handler=spec.start.name, input=bytes(args.input), timeout_ms=args.timeout_ms, parent=parent,
+        )  # fmt: skip
+        if parent.children is None:
+            parent.children = {}
+        parent.children[args.workflow_id] = key
+        reply = channel.OpDone(parent.token or 0, asked.op.op, bytes(record.value))
+        machine.commit(batch, lambda: machine.workers.answer(reply))
+
+    # -- events ------------------------------------------------------------------------------
+
+    def _parent_event(self, asked: Asked, args: ParentEventArgs) -> None:
+        child = asked.live
+        assert child.parent is not None
+        batch = self._m.batch()
+        arrived = batch.decide(child.parent, s.EventArrived(asked.op.name, args.payload, child.run.workflow_id))
+        if arrived.refused:
+            outcome = "parent_closed"
+            log.warning(
+                "%s sent %r to its parent %s, which is closed",
+                child.run.workflow_id, asked.op.name, child.parent.run.workflow_id,
+            )  # fmt: skip
+        else:
+            outcome = "dispatched" if Action.DISPATCH in arrived.actions else "queued"
+        self._record(asked, batch, r.ParentEventSent(asked.op.key, asked.op.name, outcome))
+
+    async def _event(self, asked: Asked, args: EventArgs) -> None:
+        machine, event = self._m, asked.op.name
+        key = machine.open_ids.get(args.workflow_id)
+        if key is None:
+            key = (await machine.reads.resolve(args.workflow_id)).key
+        target = await machine.memory.load(key)
+        if target is None or target.run.closed:
+            raise _closed(args.workflow_id, event)
+        catalog = machine.workers.catalog
+        handler = catalog.event_of(target.run.workflow_type, event)
+        spec = catalog.type_of(target.run.workflow_type)
+        kwargs = await bind_any(machine.workers, spec, handler, bytes(args.payload), {})
+        target = await machine.memory.load(key)
+        if asked.stale:
+            return
+        if target is None or target.run.closed:
+            raise _closed(args.workflow_id, event)
+        batch = machine.batch()
+        arrived = batch.decide(target, s.EventArrived(event, Raw(kwargs), asked.live.run.workflow_id))
+        if arrived.refused:
+            raise _closed(args.workflow_id, event)
+        outcome = "dispatched" if Action.DISPATCH in arrived.actions else "queued"
+        run = target.run
+        self._record(asked, batch, r.EventSent(asked.op.key, event, run.workflow_id, run.run_id, outcome))
+
+
+def _closed(workflow_id: str, event: str) -> RunClosedError:
+    return RunClosedError(
+        f"run {workflow_id!r} is closed; event {event!r} was not delivered",
+        hint=f"wfctl show {workflow_id}",
+        workflow_id=workflow_id,
+    )

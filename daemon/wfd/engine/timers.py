@@ -1,0 +1,80 @@
+"""Deadlines. They live in an indexed column; memory holds only the nearest one.
+
+A timer is a hint: it says that time has passed, and the run's own state says whether anything is due. So a timer that fires
+twice, late, or for a run that has moved on does no harm, and a restart needs nothing but one query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from wfd.runtime.clock import Clock, TimerHandle
+from wfd.store import Reader
+
+BATCH = 500
+# A run that is due on disk but whose unit is on its way is looked at again after this.
+AGAIN_MS = 20
+
+
+class Timers:
+    """Calls `fire(keys)` with runs that are due. Nothing before the first `arm_soon`, nothing after `stop`."""
+
+    def __init__(self, reader: Reader, clock: Clock, fire: Callable[[list[int]], Awaitable[None]]) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._fire = fire
+        self._timer: TimerHandle | None = None
+        self._at: int | None = None
+        self._armed = False
+        self._task: asyncio.Task[None] | None = None
+
+    def note(self, wake_at: int) -> None:
+        """A committed run wants to be woken at `wake_at` (UTC epoch ms)."""
+        if self._armed and (self._at is None or wake_at < self._at):
+            self._set(wake_at)
+
+    def arm_soon(self) -> None:
+        """Begin, by finding the nearest deadline on disk."""
+        self._armed = True
+        self._wake()
+
+    def pause(self) -> None:
+        self._armed = False
+        self._clear()
+
+    def stop(self) -> None:
+        self.pause()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _clear(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._at = None, None
+
+    def _set(self, at: int) -> None:
+        self._clear()
+        self._at = at
+        self._timer = self._clock.call_at(at, self._wake)
+
+    def _wake(self) -> None:
+        self._clear()
+        if self._armed and (self._task is None or self._task.done()):
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        await self.run_due()
+        nearest = await self._reader.next_wake()
+        if nearest is not None and self._armed:
+            self.note(max(nearest, self._clock.now_ms() + AGAIN_MS))
+
+    async def run_due(self) -> None:
+        """Fire for everything that is due now, oldest deadline first."""
+        seen: set[int] = set()
+        while True:
+            keys = [key for key in await self._reader.due(self._clock.now_ms(), BATCH + len(seen)) if key not in seen]
+            if not keys:
+                return
+            seen.update(keys)
+            await self._fire(keys)

@@ -1,0 +1,64 @@
+"""Followers: told that something changed, they read what it was from the disk.
+
+A notice carries nothing, so a slow follower costs nothing and misses nothing: it reads on from the last revision it saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from wfd.engine.memory import Live
+
+
+class Follower:
+    """Wakes when a committed change touches a tree in `roots` (any, where None)."""
+
+    def __init__(self, roots: set[int] | None) -> None:
+        self.roots = roots
+        self.ended = False
+        self._changed = asyncio.Event()
+
+    def notice(self, roots: set[int]) -> None:
+        if self.roots is None or not self.roots.isdisjoint(roots):
+            self._changed.set()
+
+    def end(self) -> None:
+        self.ended = True
+        self._changed.set()
+
+    async def changed(self) -> None:
+        """Returns when something has changed since the last call, or the hub has closed."""
+        await self._changed.wait()
+        self._changed.clear()
+
+
+class Hub:
+    """Who follows, and the newest committed revision."""
+
+    def __init__(self) -> None:
+        self.rev = 0
+        self._followers: set[Follower] = set()
+        self._closed = False
+
+    def follow(self, roots: set[int] | None) -> Follower:
+        follower = Follower(roots)
+        if self._closed:
+            follower.end()
+        self._followers.add(follower)
+        return follower
+
+    def leave(self, follower: Follower) -> None:
+        self._followers.discard(follower)
+
+    def changed(self, lives: Iterable[Live], rev: int) -> None:
+        self.rev = max(self.rev, rev)
+        if self._followers:
+            roots = {live.run.root for live in lives}
+            for follower in self._followers:
+                follower.notice(roots)
+
+    def close(self) -> None:
+        self._closed = True
+        for follower in self._followers:
+            follower.end()

@@ -1,0 +1,38 @@
+"""Makes run IDs and readable workflow IDs. Given a seed and a manual clock, always the same ones."""
+
+from __future__ import annotations
+
+import random
+
+from ulid import ULID
+
+from wfctl.values.ids import readable_id
+from wfd.runtime.clock import Clock
+
+_RANDOM_BITS = 80
+_RANDOM_MAX = (1 << _RANDOM_BITS) - 1
+
+
+class IdSource:
+    def __init__(self, clock: Clock, seed: int | str | None = None) -> None:
+        self._clock = clock
+        self._random = random.Random(seed)
+        self._at_ms = 0
+        self._low = 0
+
+    def run_id(self) -> str:
+        """A ULID, greater than all before it: within a millisecond, and when the clock was set back, it counts on."""
+        now_ms = self._clock.now_ms()
+        if now_ms > self._at_ms:
+            self._at_ms = now_ms
+            self._low = self._random.getrandbits(_RANDOM_BITS)
+        elif self._low < _RANDOM_MAX:
+            self._low += 1
+        else:
+            self._at_ms += 1
+            self._low = self._random.getrandbits(_RANDOM_BITS)
+        return str(ULID.from_int(self._at_ms << _RANDOM_BITS | self._low))
+
+    def readable(self, workflow_type: str) -> str:
+        """A workflow ID for people: `order-k7m2qd`. The caller checks that it is free."""
+        return readable_id(workflow_type, self._random)

@@ -1,0 +1,80 @@
+"""Who owns a state directory: a lock the kernel holds and releases, so that no crash leaves one behind."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from wfctl.errors import DaemonAlreadyRunningError, DeniedError, StorageError
+
+
+class StateLock:
+    """The lock on a state directory. The file's content (pid, socket) is for messages only and decides nothing.
+
+    The file is never removed: a second daemon could hold the lock of the removed one while a third makes a new.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None
+
+    @property
+    def held(self) -> bool:
+        return self._fd is not None
+
+    def acquire(self, socket: Path) -> None:
+        """Take the lock, or raise DaemonAlreadyRunningError that names who has it."""
+        if self._fd is not None:
+            return
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except PermissionError:
+            raise DeniedError(f"cannot open the lock {self._path}: permission denied", path=str(self._path)) from None
+        except OSError as error:
+            raise StorageError(f"cannot open the lock {self._path}: {error.strerror}", path=str(self._path)) from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = _holder(fd)
+            os.close(fd)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise StorageError(
+                    f"cannot lock {self._path}: {error.strerror}",
+                    hint="keep the state directory on a local disk",
+                    path=str(self._path),
+                ) from None
+            raise _taken(self._path.parent, holder) from None
+        content = json.dumps({"pid": os.getpid(), "socket": str(socket)}).encode() + b"\n"
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, content, 0)
+        self._fd = fd
+
+    def release(self) -> None:
+        """Give the lock back; twice is fine."""
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            os.ftruncate(fd, 0)
+            os.close(fd)
+
+
+def _holder(fd: int) -> dict[str, Any]:
+    """What the holder wrote; empty where it has not yet."""
+    try:
+        content = json.loads(os.pread(fd, 4096, 0))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _taken(state: Path, holder: dict[str, Any]) -> DaemonAlreadyRunningError:
+    who = f" (pid {holder['pid']})" if "pid" in holder else ""
+    return DaemonAlreadyRunningError(
+        f"another wfctl daemon{who} has {state}",
+        hint="wfctl status, or wfctl down to stop it",
+        state=str(state),
+        **{key: holder[key] for key in ("pid", "socket") if key in holder},
+    )

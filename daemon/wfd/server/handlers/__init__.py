@@ -1,0 +1,1 @@
+"""One file a verb, named like it: `handle` is its route."""

@@ -1,0 +1,44 @@
+"""How a verb is served: what its parameters are decoded as, what handles it, and what its caller's leaving means."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Any, TypeVar
+
+import msgspec
+
+from wfctl.protocol.calls import Call
+from wfd.server.backend import Backend, Stream
+
+CallT = TypeVar("CallT", bound=Call)
+
+
+class Kind(Enum):
+    COMMAND = "changes something: once begun it is finished, whoever leaves"
+    QUESTION = "only asks: given up with its caller"
+    STREAM = "answers with items, then an answer: given up with its caller"
+
+
+class Route:
+    """One verb. `handle` takes the backend and the decoded parameters; what it returns depends on `kind`."""
+
+    __slots__ = ("call", "decode", "handle", "kind")
+
+    def __init__(self, call: type[Call], kind: Kind, handle: Callable[[Backend, Any], Any]) -> None:
+        self.call = call
+        self.kind = kind
+        self.handle = handle
+        self.decode: Callable[[bytes | msgspec.Raw], Call] = msgspec.json.Decoder(call).decode
+
+
+def command(call: type[CallT]) -> Callable[[Callable[[Backend, CallT], Awaitable[Any]]], Route]:
+    return lambda handle: Route(call, Kind.COMMAND, handle)
+
+
+def question(call: type[CallT]) -> Callable[[Callable[[Backend, CallT], Awaitable[Any]]], Route]:
+    return lambda handle: Route(call, Kind.QUESTION, handle)
+
+
+def stream(call: type[CallT]) -> Callable[[Callable[[Backend, CallT], Stream[Any, Any]]], Route]:
+    return lambda handle: Route(call, Kind.STREAM, handle)

@@ -1,0 +1,306 @@
+"""One connection: bytes to calls, calls to tasks, answers to bytes. Whatever the peer does, only its own calls suffer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import Any, cast
+
+import msgspec
+
+from wfctl.errors import DaemonDownError, DeniedError, InvalidArgumentError, UsageError, WfctlError
+from wfctl.protocol import rpc
+from wfctl.protocol.calls import Call, Hello, Welcome
+from wfctl.values.codec import too_large
+from wfd.server.backend import Backend
+from wfd.server.endpoint import peer
+from wfd.server.handlers.hello import greet
+from wfd.server.route import Kind, Route
+from wfd.server.router import HANDSHAKE, unknown_method
+
+log = logging.getLogger("wfd.server")
+
+MAX_UNSENT_BYTES = 256 << 10
+# A line this many times over the limit is not read to its end, though its exact size would help its sender.
+_GIVE_UP_FACTOR = 16
+_LINGER_S = 5.0
+
+_decode_hello = msgspec.json.Decoder(Hello).decode
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
+class _CancelNote(msgspec.Struct):
+    id: int | str
+
+
+_decode_cancel = msgspec.json.Decoder(_CancelNote).decode
+
+
+class Host:
+    """What the sessions of one server share. `finishing` are commands that go on when their caller has left."""
+
+    def __init__(
+        self, backend: Backend, routes: dict[str, Route], welcome: Welcome, *, uid: int, handshake_s: float
+    ) -> None:
+        self.backend = backend
+        self.routes = routes
+        self.welcome = welcome
+        self.uid = uid
+        self.handshake_s = handshake_s
+        self.sessions: set[Session] = set()
+        self.finishing: set[asyncio.Task[None]] = set()
+
+
+class Session(asyncio.Protocol):
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._loop = asyncio.get_running_loop()
+        self._lines = rpc.LineBuffer(host.welcome.limit_bytes)
+        self._greeted = False
+        self._closing = False
+        self._oversize = 0
+        self._open: dict[int | str, tuple[asyncio.Task[None], Kind]] = {}
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
+        self._flushing = False
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._deadline: asyncio.TimerHandle | None = None
+        self.lost = asyncio.Event()
+
+    # -- the transport's calls ------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+        self._transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
+        self._host.sessions.add(self)
+        _, uid = peer(transport.get_extra_info("socket"))
+        if uid != self._host.uid:
+            log.warning("refused a connection from uid %d", uid)
+            self._refuse(
+                DeniedError(f"this daemon is of uid {self._host.uid}; you are uid {uid}", hint="use your own daemon")
+            )
+            return
+        self._deadline = self._loop.call_later(self._host.handshake_s, self._silent)
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        if self._oversize:
+            self._measure(data)
+            return
+        try:
+            lines = self._lines.feed(data)
+        except WfctlError as error:
+            self._begin_oversize(int(error.detail["size_bytes"]), ended=b"\n" in data)
+            return
+        for line in lines:
+            self._line(line)
+
+    def eof_received(self) -> bool:
+        # A peer that died looks the same as one that only has no more to say: nobody waits for a result on its behalf.
+        self._flush()
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._closing = True
+        self._host.sessions.discard(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        for task, kind in self._open.values():
+            if kind is not Kind.COMMAND:
+                task.cancel()
+        self._open.clear()
+        self._unsent.clear()
+        self._writable.set()
+        self.lost.set()
+
+    def pause_writing(self) -> None:
+        # A client that does not read its answers gets to ask no more, so that it cannot fill our memory.
+        self._writable.clear()
+        if not self._closing:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+        if not self._closing:
+            self._transport.resume_reading()
+
+    # -- lines in -------------------------------------------------------------------------------
+
+    def _line(self, line: bytes) -> None:
+        if self._closing:  # by a line before this one
+            return
+        try:
+            if not line.isascii():
+                line.decode()  # a payload is kept as it came, so nobody after us would notice
+            envelope = rpc.parse(line)
+        except _UNDECODABLE as error:
+            invalid = isinstance(error, msgspec.ValidationError)
+            what = "not a JSON-RPC 2.0 message" if invalid else "not JSON"
+            self._refuse(UsageError(f"{what}: {error}"), rpc.INVALID_REQUEST if invalid else rpc.PARSE_ERROR)
+            return
+        if not self._greeted:
+            self._greet(envelope)
+        elif envelope.method is None:
+            self._refuse(UsageError("a message without a method"), rpc.INVALID_REQUEST)
+        elif envelope.id is not None:
+            self._request(envelope.id, envelope.method, envelope.params)
+        elif envelope.method == "cancel":
+            self._give_up(envelope.params)
+        # Any other notification is one of a newer client: by JSON-RPC it gets no answer.
+
+    def _greet(self, envelope: rpc.Envelope) -> None:
+        if envelope.method != HANDSHAKE or envelope.id is None:
+            self._refuse(UsageError("the first message must be a 'hello' request"), rpc.INVALID_REQUEST, envelope.id)
+            return
+        try:
+            welcome = greet(self._host.welcome, _decode_hello(envelope.params))
+        except WfctlError as error:
+            self._refuse(error, id=envelope.id)
+        except _UNDECODABLE as error:
+            self._refuse(_invalid_params(HANDSHAKE, error), rpc.INVALID_PARAMS, envelope.id)
+        else:
+            self._greeted = True
+            if self._deadline is not None:
+                self._deadline.cancel()
+            self._write(rpc.response(envelope.id, welcome))
+
+    def _request(self, id: int | str, method: str, params: msgspec.Raw) -> None:
+        route = self._host.routes.get(method)
+        if route is None:
+            self._write(rpc.failure(id, unknown_method(method), rpc.METHOD_NOT_FOUND))
+            return
+        if id in self._open:
+            self._write(rpc.failure(id, UsageError(f"the id {id} is in use by an open call"), rpc.INVALID_REQUEST))
+            return
+        try:
+            call = route.decode(params)
+        except _UNDECODABLE as error:
+            self._write(rpc.failure(id, _invalid_params(method, error), rpc.INVALID_PARAMS))
+            return
+        task = self._loop.create_task(self._serve(id, route, call))
+        self._open[id] = (task, route.kind)
+        if route.kind is Kind.COMMAND:
+            self._host.finishing.add(task)
+            task.add_done_callback(self._host.finishing.discard)
+
+    def _give_up(self, params: msgspec.Raw) -> None:
+        try:
+            id = _decode_cancel(params).id
+        except _UNDECODABLE:
+            return
+        found = self._open.get(id)
+        if found is not None and found[1] is not Kind.COMMAND:
+            del self._open[id]
+            found[0].cancel()
+
+    def _begin_oversize(self, size: int, *, ended: bool) -> None:
+        """A line is over the limit. Read on to its end, for its size, but not for ever."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._oversize = size
+        if ended:
+            self._too_large()
+        else:
+            self._deadline = self._loop.call_later(self._host.handshake_s, self._too_large)
+
+    def _measure(self, data: bytes) -> None:
+        end = data.find(b"\n")
+        self._oversize += len(data) if end < 0 else end
+        if end >= 0 or self._oversize > _GIVE_UP_FACTOR * self._host.welcome.limit_bytes:
+            self._too_large()
+
+    def _too_large(self) -> None:
+        self._refuse(too_large("the message", self._oversize, self._host.welcome.limit_bytes))
+
+    def _silent(self) -> None:
+        self._refuse(UsageError(f"no 'hello' within {self._host.handshake_s:g} s"), rpc.INVALID_REQUEST)
+
+    # -- answers out ----------------------------------------------------------------------------
+
+    async def _serve(self, id: int | str, route: Route, call: Call) -> None:
+        try:
+            if route.kind is Kind.STREAM:
+                answer = await self._stream(id, route.handle(self._host.backend, call))
+            else:
+                answer = await route.handle(self._host.backend, call)
+            line = rpc.response(id, answer)
+        except WfctlError as error:
+            line = rpc.failure(id, error)
+        except asyncio.CancelledError:
+            line = rpc.failure(id, stopping())
+        except Exception as error:
+            log.exception("%s failed", call.method)
+            line = rpc.failure(id, WfctlError(f"{call.method}: {type(error).__name__}: {error}", hint="wfctl logs"))
+        # Who gave the call up, or left, has taken it out: then nobody waits for the line.
+        if self._open.pop(id, None) is not None:
+            self._write(line)
+
+    async def _stream(self, id: int | str, stream: Any) -> Any:
+        try:
+            async for item in stream:
+                self._write(rpc.stream_item(id, item))
+                if self._unsent_bytes > MAX_UNSENT_BYTES:
+                    self._flush()
+                    await asyncio.sleep(0)  # a long history must not hold up the others
+                if not self._writable.is_set():
+                    await self._writable.wait()
+            return stream.answer
+        finally:
+            await stream.aclose()
+
+    def _write(self, line: bytes) -> None:
+        """Send with all else that this turn of the loop has to say, in one write."""
+        self._unsent.append(line)
+        self._unsent_bytes += len(line)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._unsent and not self._transport.is_closing():
+            self._transport.write(b"".join(self._unsent))
+        self._unsent.clear()
+        self._unsent_bytes = 0
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def _refuse(self, error: WfctlError, code: int = rpc.SERVER_ERROR, id: int | str | None = None) -> None:
+        """Say why, then hang up."""
+        if not self._closing:
+            self._write(rpc.failure(id, error, code))
+            self.close()
+
+    def abandon_calls(self) -> None:
+        """The daemon stops: questions and streams end now, with an error that says so; commands are finished."""
+        for id, (task, kind) in list(self._open.items()):
+            if kind is not Kind.COMMAND:
+                del self._open[id]
+                task.cancel()
+                self._write(rpc.failure(id, stopping()))
+
+    def close(self) -> None:
+        """Hang up once everything said is sent; a peer that does not read is cut off after a few seconds."""
+        if self._closing:
+            return
+        self._closing = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._flush()
+        self._transport.close()
+        self._deadline = self._loop.call_later(_LINGER_S, self._transport.abort)
+
+    def abort(self) -> None:
+        self._closing = True
+        self._transport.abort()
+
+
+def stopping() -> DaemonDownError:
+    return DaemonDownError("the daemon is stopping", hint="wfctl up", pid=os.getpid())
+
+
+def _invalid_params(method: str, error: Exception) -> InvalidArgumentError:
+    return InvalidArgumentError(f"parameters of {method!r}: {str(error).replace('`', '')}", method=method)

@@ -1,0 +1,205 @@
+"""Opens the database file: its checks, its settings, its migrations; and says in plain words why it cannot.
+
+The only place that turns what SQLite and the file system raise into errors of the tree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import stat
+import time
+from pathlib import Path
+
+from wfctl.errors import DeniedError, IncompatibleError, StorageError, WfctlError
+from wfd.store import queries
+
+APPLICATION_ID = 0x77666374  # "wfct"
+SCHEMA_VERSION = max(version for version, _, _ in queries.migrations())
+OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
+BUSY_MS = 5_000
+# Pages before a commit also checkpoints: 16 MB. A page that many commits change is then copied to the database once.
+CHECKPOINT_PAGES = 4_000
+CACHE_KIB = 64 * 1024
+
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def connect_writer(path: Path, now_ms: int | None = None, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
+    """The one connection that writes: file made (0600) where it is missing, schema brought to SCHEMA_VERSION.
+
+    To be called, and the connection used, in one thread. Raises StorageError, IncompatibleError or DeniedError; then
+    nothing of the file has been changed, except that a missing one may have been made.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise IncompatibleError(
+            f"this Python has SQLite {sqlite3.sqlite_version}; wfd needs {'.'.join(map(str, OLDEST_SQLITE))} or later",
+            hint="use a newer Python build",
+        )
+    _prepare_file(path)
+    db: sqlite3.Connection | None = None
+    try:
+        db = sqlite3.connect(path, isolation_level=None, timeout=busy_ms / 1_000, cached_statements=64)
+        _settle(db, path, now_ms)
+    except BaseException as error:
+        if db is not None:
+            db.close()
+        if isinstance(error, WfctlError):
+            raise
+        raise explain(error, path, "open") from error
+    return db
+
+
+def _prepare_file(path: Path) -> None:
+    """Make the file ourselves: SQLite would give it the umask's mode, and its -wal and -shm inherit that."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise StorageError(
+                f"cannot create the database {path}: its folder does not exist",
+                hint=f"mkdir -p {path.parent}",
+                path=str(path),
+            ) from None
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise explain(error, path, "create") from error
+        return
+    except OSError as error:
+        raise explain(error, path, "open") from error
+    if not stat.S_ISREG(found.st_mode):
+        what = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+        raise StorageError(
+            f"the database {path} is {what}", hint="move it away, or name another `state` in wfctl.toml", path=str(path)
+        )
+    if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+        with contextlib.suppress(OSError):
+            os.chmod(path, 0o600)
+
+
+def _settle(db: sqlite3.Connection, path: Path, now_ms: int | None) -> None:
+    application_id, version = _identity(db)
+    empty = db.execute("select count(*) from sqlite_master").fetchone()[0] == 0
+    if application_id != APPLICATION_ID and not (application_id == 0 and empty):
+        raise StorageError(
+            f"{path} is a SQLite database, but not one of wfctl's (application id {application_id:#x})",
+            hint="move it away, or name another `state` in wfctl.toml",
+            path=str(path),
+            application_id=application_id,
+        )
+    if version > SCHEMA_VERSION:
+        raise IncompatibleError(
+            f"the database {path} has schema {version}; this wfctl knows schemas up to {SCHEMA_VERSION}",
+            hint="use the wfctl that wrote it, or a newer one",
+            path=str(path),
+            schema=version,
+            known=SCHEMA_VERSION,
+        )
+    if empty:
+        # Has an effect only before the first page is written, thus before the journal mode.
+        db.execute("pragma auto_vacuum = incremental")
+    if db.execute("pragma journal_mode = wal").fetchone()[0] != "wal":
+        raise StorageError(
+            f"the database {path} cannot use a write-ahead log there",
+            hint="keep `state` on a local disk, not on a network file system",
+            path=str(path),
+        )
+    db.execute("pragma synchronous = full")
+    # Runs refer to runs committed with or before them and are never deleted one by one: checking at each insert would
+    # cost a look-up a row for what cannot be. Tests run `foreign_key_check` instead.
+    db.execute("pragma foreign_keys = off")
+    db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    db.execute(f"pragma journal_size_limit = {4 * CHECKPOINT_PAGES * 4096}")
+    db.execute(f"pragma cache_size = -{CACHE_KIB}")
+    db.execute("pragma temp_store = memory")
+    migrate(db, version, SCHEMA_VERSION, now_ms)
+
+
+def _identity(db: sqlite3.Connection) -> tuple[int, int]:
+    return (db.execute("pragma application_id").fetchone()[0], db.execute("pragma user_version").fetchone()[0])
+
+
+def migrate(db: sqlite3.Connection, version: int, target: int, now_ms: int | None = None) -> None:
+    """Apply the migrations after `version` up to `target`, each in one transaction with its version number: a crash
+    leaves the schema before or after one of them."""
+    for number, name, script in queries.migrations():
+        if version < number <= target:
+            try:
+                db.executescript(f"begin immediate;\n{script}\npragma user_version = {number};\ncommit;")
+            except BaseException as error:
+                if db.in_transaction:
+                    db.execute("rollback")
+                error.add_note(f"in migration {name}")
+                raise
+            db.execute(
+                "insert into meta (key, value) values (?, ?) on conflict (key) do nothing",
+                (f"schema_{number}_at_ms", str(now_ms if now_ms is not None else time.time_ns() // 1_000_000)),
+            )
+
+
+def read_only_uri(path: Path) -> str:
+    return f"{path.absolute().as_uri()}?mode=ro"
+
+
+def explain(error: BaseException, path: Path, doing: str) -> WfctlError:
+    """What `error` means for the person who runs the daemon. `doing` is the verb: open, write, read."""
+    if isinstance(error, WfctlError):
+        return error
+    code = getattr(error, "sqlite_errorname", None) or errno.errorcode.get(getattr(error, "errno", 0) or 0, "")
+    detail = {"path": str(path), "cause": code}
+    if isinstance(error, OSError) and error.errno in _DENIED or code.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
+        return _denied(path, doing, error)
+    if code.startswith("SQLITE_CANTOPEN") and not os.access(path, os.R_OK | os.W_OK):
+        return _denied(path, doing, error)
+    if code.startswith("SQLITE_NOTADB"):
+        return StorageError(
+            f"{path} is not a database", hint="move it away, or name another `state` in wfctl.toml", **detail
+        )
+    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return StorageError(
+            f"cannot {doing} the database {path}: another program holds its lock",
+            hint="close what else has it open (a sqlite3 shell, a backup) and try again",
+            **detail,
+        )
+    if code.startswith("SQLITE_CORRUPT"):
+        return StorageError(
+            f"the database {path} is damaged: {error}",
+            hint="stop the daemon, keep a copy of the file, and restore a backup or try `sqlite3 ... .recover`",
+            **detail,
+        )
+    if code.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")) or isinstance(error, OSError):
+        return _disk(error, path, doing, detail)
+    return StorageError(
+        f"cannot {doing} the database {path}: {type(error).__name__}: {error}", hint="report this as a bug", **detail
+    )
+
+
+def _denied(path: Path, doing: str, error: BaseException) -> DeniedError:
+    return DeniedError(
+        f"may not {doing} the database {path}: {error}",
+        hint=f"give this user read and write permission on {path} and its folder",
+        path=str(path),
+    )
+
+
+def _disk(error: BaseException, path: Path, doing: str, detail: dict[str, str]) -> StorageError:
+    free = _free_bytes(path)
+    full = detail["cause"] in ("SQLITE_FULL", "ENOSPC", "EDQUOT")
+    room = "" if free is None else f" ({free:,} bytes free on its disk)"
+    return StorageError(
+        f"cannot {doing} the database {path}: {error}{room}",
+        hint="make room on its disk" if full else "check the disk",
+        free_bytes=free,
+        **detail,
+    )
+
+
+def _free_bytes(path: Path) -> int | None:
+    try:
+        found = os.statvfs(path.parent)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize

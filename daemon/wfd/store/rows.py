@@ -1,0 +1,114 @@
+"""The rows of the database as plain structs, and `Unit`, what commits together.
+
+These are carriers, not behaviour: the core decides what they hold, the writer writes them as they are. Field
+order is the order of the columns in the named queries: a fetched tuple becomes a struct in one call, and a struct becomes
+the JSON array that the writer's statements read (`array_like`).
+Rows are mutable because that is cheaper to make, yet a row handed over in a unit is never changed again:
+the writer's thread reads it later.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class RunRow(msgspec.Struct, gc=False, array_like=True):
+    """One run. Everything up to `started_at` is written once and never changes.
+
+    `key` is the integer other tables refer to; `parent` and `root` are keys. `seq` is the number of the run's newest
+    history record; every change of a run writes a record, so `seq` is also its version for compare-and-set.
+    `state` is the core's own encoding. `step`, `attempt`, `waiting_for` (JSON list of event names, None: any), `reason`
+    (why stuck, cancelled or terminated), `children`, `open_children` and `queued` repeat parts of it for display.
+    """
+
+    key: int
+    run_id: str
+    workflow_id: str
+    type: str
+    parent: int | None
+    root: int
+    depth: int
+    input: str
+    started_at: int
+    deadline: int | None = None
+    status: str = "running"
+    wake_at: int | None = None
+    closed_at: int | None = None
+    seq: int = 0
+    step: str | None = None
+    attempt: int = 1
+    waiting_for: str | None = None
+    state: str = "{}"
+    result: str | None = None
+    error: str | None = None
+    reason: str | None = None
+    children: int = 0
+    open_children: int = 0
+    queued: int = 0
+
+
+class HistoryRow(msgspec.Struct, gc=False, array_like=True):
+    """One history record. `rev` numbers records and log lines of the whole database in commit order; `seq` counts the
+    run's records from 1. `source` is the source hash of the generation that ran (`step.started` only)."""
+
+    rev: int
+    run: int
+    seq: int
+    at: int
+    kind: str
+    data: str = "{}"
+    source: str | None = None
+
+
+class LogRow(msgspec.Struct, gc=False, array_like=True):
+    """A line a handler logged. Its `rev` is drawn from the same numbers as history's."""
+
+    rev: int
+    run: int
+    at: int
+    level: str
+    message: str
+    step: str | None = None
+
+
+class InboxRow(msgspec.Struct, gc=False, array_like=True):
+    """An event that waits to be handed over. `seq` is that of its `event.received` record."""
+
+    run: int
+    seq: int
+    at: int
+    name: str
+    payload: str = "null"
+
+
+class Unit(msgspec.Struct):
+    """What commits together, or not at all.
+
+    `runs_changed` pairs a row with the `seq` the run had before this unit. `store` maps (run, key) to JSON, None
+    deletes. `inbox_del` names (run, seq).
+    """
+
+    runs_new: list[RunRow] = []
+    runs_changed: list[tuple[RunRow, int]] = []
+    history: list[HistoryRow] = []
+    logs: list[LogRow] = []
+    store: dict[tuple[int, str], str | None] = {}
+    inbox_add: list[InboxRow] = []
+    inbox_del: list[tuple[int, int]] = []
+
+
+class Loaded(msgspec.Struct):
+    """A run as the engine takes it back into memory: one snapshot. `inbox` is oldest first."""
+
+    run: RunRow
+    store: dict[str, str]
+    inbox: list[InboxRow]
+
+
+class Match(msgspec.Struct, frozen=True):
+    """One run that an ID, or the start of one, may mean."""
+
+    key: int
+    run_id: str
+    workflow_id: str
+    closed: bool

@@ -1,0 +1,103 @@
+-- The whole schema as it is now: what the migrations add up to. Times are UTC epoch milliseconds; JSON is text, so
+-- that the sqlite3 tool shows it.
+-- The checks repeat what the core promises: a bug there is a refused commit, never a wrong row.
+
+pragma application_id = 0x77666374;  -- "wfct"
+
+create table runs (
+    key            integer primary key check (key > 0),
+    run_id         text    not null unique,
+    workflow_id    text    not null,
+    type           text    not null,
+    parent         integer references runs (key) check (parent < key),
+    root           integer not null references runs (key),
+    depth          integer not null,
+    started_at     integer not null,
+    deadline       integer,
+    status         text    not null check (status in (
+        'running', 'waiting', 'sleeping', 'cancelling', 'stuck',
+        'completed', 'failed', 'cancelled', 'terminated', 'timed_out')),
+    wake_at        integer,
+    closed_at      integer,
+    seq            integer not null check (seq >= 0),
+    step           text,
+    attempt        integer not null check (attempt >= 1),
+    waiting_for    text,
+    reason         text,
+    children       integer not null check (children >= 0),
+    open_children  integer not null check (open_children between 0 and children),
+    queued         integer not null check (queued >= 0),
+    -- What can be long comes last: reading a column does not walk through those after it.
+    error          text,
+    state          text    not null,
+    result         text,
+    input          text    not null,
+    check ((parent is null) = (root = key) and (parent is null) = (depth = 0) and root <= key),
+    check ((closed_at is not null) = (status in ('completed', 'failed', 'cancelled', 'terminated', 'timed_out'))),
+    check (wake_at is null or closed_at is null),
+    check (status <> 'sleeping' or wake_at is not null),
+    check (status <> 'stuck' or reason is not null),
+    check (status = 'waiting' or waiting_for is null),
+    check (status = 'completed' or result is null),
+    check (error is null or closed_at is not null)
+) strict;
+
+-- A workflow ID has one open run at a time.
+create unique index open_workflow_ids on runs (workflow_id) where closed_at is null;
+-- Every index ends with the key, so within equal columns each of these is in the order the runs were started.
+create index runs_by_workflow_id on runs (workflow_id);
+create index runs_by_status on runs (status);
+create index runs_by_type on runs (type, status);
+create index runs_by_parent on runs (parent, type, status) where parent is not null;
+create index runs_by_root on runs (root) where parent is not null;
+create index runs_by_start on runs (started_at);
+create index open_roots on runs (root) where parent is null and closed_at is null;
+create index runs_due on runs (wake_at) where wake_at is not null;
+
+-- Append-only. `rev` numbers the records and log lines of the whole database, `seq` the records of one run.
+create table history (
+    rev     integer primary key check (rev > 0),
+    run     integer not null references runs (key),
+    seq     integer not null check (seq > 0),
+    at      integer not null,
+    kind    text    not null,
+    data    text    not null,
+    source  text
+) strict;
+
+create unique index history_by_run on history (run, seq);
+
+-- What handlers logged; shares `rev` with history.
+create table logs (
+    rev      integer primary key check (rev > 0),
+    run      integer not null references runs (key),
+    at       integer not null,
+    level    text    not null,
+    message  text    not null,
+    step     text
+) strict;
+
+create index logs_by_run on logs (run);
+
+-- The state handlers keep with ctx.store.
+create table store (
+    run    integer not null references runs (key),
+    key    text    not null,
+    value  text    not null,
+    primary key (run, key)
+) strict, without rowid;
+
+-- Events not yet handed over; `seq` is that of the event.received record.
+create table inbox (
+    run      integer not null references runs (key),
+    seq      integer not null check (seq > 0),
+    at       integer not null,
+    name     text    not null,
+    payload  text    not null,
+    primary key (run, seq)
+) strict, without rowid;
+
+create table meta (
+    key    text not null primary key,
+    value  text not null
+) strict, without rowid;

@@ -1,0 +1,9 @@
+"""The parent side of the workers: start them, talk to them, share the steps out, and end the ones that do not let go.
+
+It knows nothing of runs: a step is a token, and what it means is its listener's affair.
+"""
+
+from wfd.supervisor.catalog import Catalog
+from wfd.supervisor.supervisor import Listener, StepOrder, Supervisor, WorkerInfo
+
+__all__ = ["Catalog", "Listener", "StepOrder", "Supervisor", "WorkerInfo"]

@@ -1,0 +1,85 @@
+"""What a generation of the user's code offers, and what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+
+import msgspec
+
+from wfctl.errors import UnknownEventError, UnknownWorkflowTypeError
+from wfctl.protocol.channel import Loaded, Problem
+from wfctl.values.signature import HandlerSpec, TypeSpec
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """The types of one generation. `loaded_at` is UTC epoch milliseconds; generation 0 is the empty catalog before the first."""
+
+    generation: int = 0
+    types: dict[str, TypeSpec] = {}
+    problems: tuple[Problem, ...] = ()
+    source_hash: str = ""
+    files: tuple[str, ...] = ()
+    python: str = ""
+    loaded_at: int = 0
+
+    @staticmethod
+    def of(loaded: Loaded, generation: int, now: int) -> Catalog:
+        return Catalog(
+            generation,
+            {spec.workflow_type: spec for spec in loaded.types},
+            tuple(loaded.problems),
+            loaded.source_hash,
+            tuple(loaded.files),
+            loaded.python,
+            now,
+        )
+
+    def type_of(self, workflow_type: str) -> TypeSpec:
+        """The type, or UnknownWorkflowTypeError naming the nearest, all there are, and what failed to load."""
+        spec = self.types.get(workflow_type)
+        if spec is not None:
+            return spec
+        known = sorted(self.types)
+        near = difflib.get_close_matches(workflow_type, known, n=1, cutoff=0.6)
+        broken = [problem.module for problem in self.problems]
+        message = f"no workflow type {workflow_type!r}"
+        if known:
+            message += f"; there is {', '.join(known)}"
+        if broken:
+            message += f" ({', '.join(broken)} did not load: see wfctl status)"
+        hint = f"did you mean {near[0]!r}?" if near else "wfctl workflows"
+        raise UnknownWorkflowTypeError(message, hint=hint, workflow_type=workflow_type, known=known)
+
+    def event_of(self, workflow_type: str, event: str) -> HandlerSpec:
+        """The event's handler, or UnknownEventError naming the nearest and all there are."""
+        spec = self.type_of(workflow_type)
+        handler = spec.handler("event", event)
+        if handler is not None:
+            return handler
+        known = spec.names("event")
+        near = difflib.get_close_matches(event, known, n=1, cutoff=0.6)
+        has = f"it takes {', '.join(known)}" if known else "it takes no events"
+        hint = f"did you mean {near[0]!r}?" if near else "wfctl workflows"
+        raise UnknownEventError(
+            f"workflow type {workflow_type!r} has no event {event!r}; {has}", hint=hint, event=event, known=known
+        )
+
+    def step_handler(self, workflow_type: str, kind: str, name: str) -> HandlerSpec | None:
+        """What would run this step now, or None. A run's start is its type's start, whatever it is called."""
+        spec = self.types.get(workflow_type)
+        if spec is None:
+            return None
+        return spec.start if kind == "start" else spec.handler(kind, name)
+
+    def missing(self, workflow_type: str, kind: str, name: str) -> str:
+        """Why there is no handler for this step, and what to put back."""
+        spec = self.types.get(workflow_type)
+        if spec is not None:
+            return (
+                f"workflow type {workflow_type!r} has no {kind} handler {name!r} any more: put it back in {spec.file}"
+            )
+        if self.problems:
+            first = self.problems[0]
+            where = f"{first.file}:{first.line}" if first.line else first.file or first.module
+            return f"workflow type {workflow_type!r} is not loaded; {where}: {first.message}"
+        return f"workflow type {workflow_type!r} is in no module of wfctl.toml any more: put its module back"

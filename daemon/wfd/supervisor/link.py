@@ -1,0 +1,57 @@
+"""One end of a worker's socketpair: frames in, frames out, everything said in one turn of the loop in one write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from wfctl.protocol.channel import ToWorker, pack, to_daemon_frames
+
+
+class Link(asyncio.Protocol):
+    """`received` gets each message, `lost` is called once when the other end has gone or speaks nonsense."""
+
+    def __init__(self, received: Callable[[Any], None], lost: Callable[[Exception | None], None]) -> None:
+        self._received = received
+        self._lost = lost
+        self._frames = to_daemon_frames()
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            messages = self._frames.feed(data)
+        except Exception as error:
+            self.close()
+            self._gone(error)
+            return
+        for message in messages:
+            self._received(message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._gone(exc)
+
+    def _gone(self, exc: Exception | None) -> None:
+        lost, self._lost = self._lost, lambda _: None
+        lost(exc)
+
+    def send(self, message: ToWorker) -> None:
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(pack(message))
+
+    def _flush(self) -> None:
+        data, self._out = b"".join(self._out), []
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()

@@ -1,0 +1,136 @@
+"""One worker process, seen from the daemon: its life, its last words, and the steps it has."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from wfctl.protocol.channel import Load, ToWorker
+from wfd.config import Config
+from wfd.supervisor.link import Link
+
+log = logging.getLogger("wfd.worker")
+LAST_WORDS = 12
+
+
+class Worker:
+    """A process of generation `load.generation`. `steps` are the tokens it has; `leaving` takes no more of them.
+
+    `received(worker, message)` gets what it says, `ended(worker, why)` is called once, when the process is reaped.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        load: Load,
+        received: Callable[[Worker, Any], None],
+        ended: Callable[[Worker, str], None],
+    ) -> None:
+        self.generation = load.generation
+        self.steps: set[int] = set()
+        self.ready = False
+        self.leaving = False
+        self.pid = 0
+        self.started_at = 0
+        self._config = config
+        self._load = load
+        self._received = received
+        self._ended = ended
+        self._link: Link | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._words: deque[str] = deque(maxlen=LAST_WORDS)
+        self._reaper: asyncio.Task[None] | None = None
+        self.killed_for = ""
+
+    async def start(self) -> None:
+        """Start the process and send it `Load`; OSError where the interpreter cannot be run."""
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                str(self._config.python or sys.executable), "-m", "wfd.worker", "--fd", str(theirs.fileno()),
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+                pass_fds=(theirs.fileno(),), cwd=self._config.project, env=_environment(),
+            )  # fmt: skip
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self.pid = self._process.pid
+        loop = asyncio.get_running_loop()
+        ours.setblocking(False)
+        _, self._link = await loop.create_connection(
+            lambda: Link(lambda message: self._received(self, message), self._hung_up), sock=ours
+        )
+        self.send(self._load)
+        self._reaper = loop.create_task(self._reap())
+
+    def send(self, message: ToWorker) -> None:
+        if self._link is not None:
+            self._link.send(message)
+
+    def kill(self, why: str) -> None:
+        """SIGKILL. `why` becomes the reason that its steps were lost for."""
+        self.killed_for = self.killed_for or why
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    def _hung_up(self, error: Exception | None) -> None:
+        # A worker without its channel is of no use, and could still be running handlers nobody hears.
+        if error is not None:
+            log.error("worker %d: %s", self.pid, error)
+        self.kill("it closed its channel")
+
+    async def _reap(self) -> None:
+        process = self._process
+        assert process is not None
+        assert process.stdout is not None
+        while True:
+            try:
+                line = await process.stdout.readline()
+            except ValueError:  # a line over the stream's limit: its head is lost, the rest is read on
+                continue
+            if not line:
+                break
+            text = line.decode("utf-8", "replace").rstrip()
+            self._words.append(text)
+            log.info("[%d] %s", self.pid, text)
+        code = await process.wait()
+        if self._link is not None:
+            self._link.close()
+        self._ended(self, self.killed_for or describe_exit(code))
+
+    @property
+    def last_words(self) -> list[str]:
+        """The last lines it printed."""
+        return list(self._words)
+
+    async def gone(self) -> None:
+        """Returns when the process has been reaped."""
+        if self._reaper is not None:
+            await asyncio.shield(self._reaper)
+
+
+def describe_exit(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        return f"signal {signal.Signals(-code).name}"
+    return f"signal {-code}"
+
+
+def _environment() -> dict[str, str]:
+    # Unbuffered, so that the last line printed before a crash is in the log.
+    return {**os.environ, "PYTHONUNBUFFERED": "1"}

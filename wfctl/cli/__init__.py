@@ -1,0 +1,1 @@
+"""The command line. Parses, calls, renders; whatever is decided about a run is decided in the daemon."""

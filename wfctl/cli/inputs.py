@@ -1,0 +1,123 @@
+"""Inputs on the command line: `key=value`, `key:=json`, `key=@file`, and `-i JSON|@file|-`.
+
+What is given later in this list wins over the former for the same key: `-i`, then `key:=json`, then `key=value`. Text is converted
+to the parameter's type by the daemon, which knows the type; here only JSON is read.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from wfctl.errors import InvalidArgumentError
+
+_PAIR = re.compile(r"([^\W\d]\w*)(:=|=)(.*)", re.DOTALL)
+_BYTE = re.compile(r"\(byte (\d+)\)")
+NULL = msgspec.Raw(b"null")
+EXAMPLES = "write key=value, key:=json, key=@file, or -i with JSON"
+
+
+class Inputs(NamedTuple):
+    """`data` is JSON as it was given; `text` is still to be converted to the parameters' types."""
+
+    data: msgspec.Raw
+    text: dict[str, str]
+
+
+def parse_inputs(arguments: list[str], document: str | None) -> Inputs:
+    """What the words after the verb and its `-i` say. InvalidArgumentError names the word, and the place in JSON."""
+    text: dict[str, str] = {}
+    values: dict[str, msgspec.Raw] = {}
+    for argument in arguments:
+        pair = _PAIR.fullmatch(argument)
+        if pair is None:
+            raise InvalidArgumentError(f"{argument!r} is no input", hint=EXAMPLES, value=argument)
+        key, sign, value = pair.groups()
+        if key in text or key in values:
+            raise InvalidArgumentError(f"the input {key!r} is given twice", hint="give it once", key=key)
+        if sign == ":=":
+            source = _source(value, f"{key}:=") if value.startswith("@") else value.encode()
+            values[key] = _checked(source, f"{key}:=")
+        elif value.startswith("@"):
+            text[key] = _text(_source(value, f"{key}="), f"{key}={value}")
+        else:
+            text[key] = value
+    if document is None:
+        return Inputs(_raw(values) if values else NULL, text)
+    whole = _document(document)
+    if not values and not text:
+        return Inputs(msgspec.Raw(whole), {})
+    return Inputs(_merged(whole, values), text)
+
+
+def _document(given: str) -> bytes:
+    named = given == "-" or given.startswith("@")
+    return bytes(_checked(_source(given, "-i ") if named else given.encode(), f"-i {given}" if named else "-i"))
+
+
+def _merged(whole: bytes, values: dict[str, msgspec.Raw]) -> msgspec.Raw:
+    if not whole.startswith(b"{"):
+        raise InvalidArgumentError(
+            "-i is not a JSON object, so key=value has nothing to be added to", hint="give -i alone, or as an object"
+        )
+    if not values:
+        return msgspec.Raw(whole)
+    # Decoded one level only, so that what is not replaced keeps its own text.
+    outer = msgspec.json.decode(whole, type=dict[str, msgspec.Raw])
+    return _raw({**outer, **values})
+
+
+def _raw(value: dict[str, msgspec.Raw]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+def _source(given: str, what: str) -> bytes:
+    if given in ("-", "@-"):
+        return sys.stdin.buffer.read()
+    path = Path(given[1:])
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InvalidArgumentError(f"{what}{given}: cannot read {str(path)!r}: {reason}", path=str(path)) from None
+
+
+def _text(data: bytes, what: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidArgumentError(f"{what}: byte {error.start + 1} of the file is not UTF-8 text") from None
+
+
+def _checked(data: bytes, what: str) -> msgspec.Raw:
+    """`data`, known to be JSON, and otherwise untouched: no number loses a digit on the way."""
+    if not data.strip():
+        raise InvalidArgumentError(f"{what} is empty where JSON was expected", hint=EXAMPLES)
+    try:
+        msgspec.json.decode(data)
+        return msgspec.Raw(data.strip())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        place, reason = _place(data, str(error))
+        raise InvalidArgumentError(
+            f"{what} is not JSON: {reason}{place}", hint='text needs quotes in JSON: name:=\'"text"\', or name=text'
+        ) from None
+
+
+def _place(data: bytes, message: str) -> tuple[str, str]:
+    """Where the decoder stopped, as people count, and what it said without its own words around it."""
+    reason = message.removeprefix("JSON is malformed: ")
+    found = _BYTE.search(reason)
+    if found is None:
+        if "truncated" in reason:
+            return f" (after {len(data)} bytes)", "it ends too early"
+        return "", reason
+    byte = int(found.group(1))
+    before = data[:byte].decode("utf-8", "replace")
+    line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+    where = f" at line {line}, column {column}" if "\n" in data.decode("utf-8", "replace") else f" at character {column}"
+    near = data[byte : byte + 12].decode("utf-8", "replace")
+    return where + (f", near {near!r}" if near else ""), reason[: found.start()].strip()

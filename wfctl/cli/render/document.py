@@ -1,0 +1,80 @@
+"""JSON documents, straight from the structs of the protocol.
+
+Instants (epoch milliseconds inside) become RFC 3339 text, durations stay integer `*_ms`, payloads are embedded as the JSON they are.
+Only fields of our own structs are touched: a user's payload that happens to have a field `at` is not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from wfctl.protocol.views import HistoryEntry
+from wfctl.values.times import rfc3339
+
+INSTANTS = frozenset(
+    {"started_at", "closed_at", "ended_at", "received_at", "loaded_at", "wake_at", "at", "now", "deadline", "started_at_ms"}
+)
+_RENAMED = {"started_at_ms": "started_at"}
+# Fields of history records (`HistoryEntry.data`) that are instants.
+_RECORD_INSTANTS = frozenset({"deadline", "wake_at"})
+
+
+def as_data(value: Any) -> Any:
+    """`value` with its structs as dicts, every field present, and their instants as text."""
+    if isinstance(value, msgspec.Struct):
+        if isinstance(value, HistoryEntry):
+            return _entry(value)
+        return {
+            _RENAMED.get(name, name): _field(name, getattr(value, name)) for name in value.__struct_fields__
+        }
+    if isinstance(value, list | tuple):
+        return [as_data(item) for item in value]
+    if isinstance(value, dict):
+        return {key: as_data(item) for key, item in value.items()}
+    return value
+
+
+def _field(name: str, value: Any) -> Any:
+    if name in INSTANTS and type(value) is int:
+        return rfc3339(value)
+    return as_data(value)
+
+
+def _entry(entry: HistoryEntry) -> dict[str, Any]:
+    data = {
+        key: rfc3339(value) if key in _RECORD_INSTANTS and type(value) is int else value
+        for key, value in entry.data.items()
+    }
+    return {
+        "rev": entry.rev,
+        "run_id": entry.run_id,
+        "workflow_id": entry.workflow_id,
+        "seq": entry.seq,
+        "at": rfc3339(entry.at),
+        "kind": entry.kind,
+        "data": data,
+    }
+
+
+def document(schema: str, value: Any, **more: Any) -> dict[str, Any]:
+    """`value` (a struct or dict) as one document: `schema` first, then its fields, then `more`."""
+    return {"schema": f"wfctl.{schema}/1", **as_data(value), **{key: as_data(item) for key, item in more.items()}}
+
+
+def listing(
+    schema: str, items: list[Any], *, next: Any = None, total: int | None = None, **more: Any
+) -> dict[str, Any]:
+    return document(schema, {"items": items, "next": next, "total": total}, **more)
+
+
+def text_of(value: Any, *, pretty: bool = False) -> str:
+    """The JSON text of a document; `pretty` is for people's terminals."""
+    data = msgspec.json.encode(value)
+    return (msgspec.json.format(data, indent=2) if pretty else data).decode()
+
+
+def line_of(item: Any) -> str:
+    """One line of `-o jsonl`."""
+    return text_of(as_data(item))

@@ -1,0 +1,173 @@
+"""Runs as a table (`list`), as one screen (`show`), and as the sentence an outcome is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from wfctl.cli.exit import look
+from wfctl.cli.render.table import Cell, Column, Row, facts, table
+from wfctl.cli.render.text import Line, clean, counted
+from wfctl.cli.render.times import short, when
+from wfctl.errors import (
+    NotFinishedError,
+    RunCancelledError,
+    RunFailedError,
+    RunStuckError,
+    RunTerminatedError,
+    RunTimedOutError,
+    WfctlError,
+)
+from wfctl.protocol.views import Outcome, RunDetail, RunView
+from wfctl.values.status import Status
+from wfctl.values.times import format_duration, rfc3339
+
+_COLUMNS = [
+    Column("WORKFLOW ID", middle=True),
+    Column("TYPE", priority=2),
+    Column("STATUS"),
+    Column("STARTED", priority=3, right=True),
+    Column("TOOK", priority=4, right=True),
+    Column("AT", priority=5),
+    Column("CHILDREN", priority=6, optional=True, right=True),
+    Column("INBOX", priority=7, optional=True, right=True),
+    Column("PROBLEM", priority=1, optional=True),
+    Column("RUN ID", priority=8),
+]
+
+
+def status_span(status: Status, *, ascii: bool = False) -> Line:
+    shown = look(status)
+    return [(f"{shown.ascii if ascii else shown.glyph} {shown.word}", shown.style)]
+
+
+def runs_table(runs: list[RunView], now_ms: int, *, width: int | None, ascii: bool = False) -> list[Line]:
+    return table(_COLUMNS, [_row(run, now_ms, person=width is not None, ascii=ascii) for run in runs], width=width)
+
+
+def _row(run: RunView, now_ms: int, *, person: bool, ascii: bool) -> Row:
+    shown = look(run.status)
+    word = f"{shown.ascii if ascii else shown.glyph} {shown.word}" if person else shown.word
+    children = "" if not run.children else str(run.children)
+    if run.open_children and person:
+        children += f" ({run.open_children} open)"
+    return [
+        Cell(run.workflow_id),
+        Cell(run.workflow_type),
+        Cell(word, shown.style),
+        Cell(when(run.started_at, now_ms, relative=person)),
+        Cell(format_duration((run.closed_at or now_ms) - run.started_at)),
+        Cell(position(run)),
+        Cell(children),
+        Cell(str(run.queued_events) if run.queued_events else ""),
+        Cell(problem(run), "red" if run.status.closed else "magenta"),
+        Cell(run.run_id, "dim"),
+    ]
+
+
+def position(run: RunView) -> str:
+    """Where an open run is: its step, or what it waits for; where a closed one ended."""
+    if run.status is Status.WAITING:
+        return f"event {', '.join(run.waiting_for)}" if run.waiting_for else "any event"
+    step = run.step or ""
+    return f"{step} (attempt {run.attempt})" if run.attempt > 1 else step
+
+
+def problem(run: RunView) -> str:
+    return run.stuck_reason or (str(run.error) if run.error else "")
+
+
+def show_lines(detail: RunDetail, now_ms: int, *, person: bool, ascii: bool = False, width: int | None = None) -> list[Line]:
+    """The whole of one run. Payloads are JSON on lines of their own where they are long."""
+    run = detail.run
+
+    def moment(at_ms: int) -> Line:
+        return [(f"{rfc3339(at_ms)} ({when(at_ms, now_ms, relative=True)})" if person else rfc3339(at_ms), "")]
+
+    pairs: list[tuple[str, Line]] = [
+        ("workflow ID", [(clean(run.workflow_id), "bold")]),
+        ("run ID", [(run.run_id, "")]),
+        ("type", [(clean(run.workflow_type), "")]),
+        ("status", status_span(run.status, ascii=ascii)),
+        ("started", moment(run.started_at)),
+    ]
+    if run.closed_at is not None:
+        pairs.append(("closed", moment(run.closed_at)))
+    pairs.append(("took" if run.closed_at else "for", [(format_duration((run.closed_at or now_ms) - run.started_at), "")]))
+    if run.parent is not None:
+        pairs.append(("parent", [(clean(f"{run.parent.workflow_type}({run.parent.workflow_id})"), "")]))
+    if position(run):
+        label = "waits for" if run.status is Status.WAITING else "step" if run.status.open else "last step"
+        pairs.append((label, [(clean(position(run)), "")]))
+    if run.wake_at is not None and run.status.open:
+        pairs.append(("until", moment(run.wake_at)))
+    if run.deadline is not None and run.status.open:
+        pairs.append(("times out", moment(run.deadline)))
+    if run.children:
+        pairs.append(("children", [(f"{counted(run.children, 'run')}, {run.open_children} open", "")]))
+    pairs += _problem_facts(run)
+    pairs.append(("input", _payload(detail.input)))
+    if run.status is Status.COMPLETED:
+        pairs.append(("result", _payload(detail.result)))
+    pairs += [(f"store {clean(key)}", _payload(value)) for key, value in detail.store.items()]
+    pairs += [
+        (f"inbox {entry.seq}", [(clean(entry.event), "bold"), ("  ", ""), *_payload(entry.payload)])
+        for entry in detail.inbox
+    ]
+    pairs.append(("history", [(f"{counted(detail.history_entries, 'entry', plural='entries', grouped=person)}", "")]))
+    return facts(pairs)
+
+
+def _problem_facts(run: RunView) -> list[tuple[str, Line]]:
+    pairs: list[tuple[str, Line]] = []
+    if run.stuck_reason:
+        pairs.append(("stuck", [(clean(run.stuck_reason), "magenta")]))
+    if run.error is not None:
+        pairs.append(("error", [(clean(str(run.error)), "red")]))
+        if run.error.frame:
+            pairs.append(("at", [(clean(run.error.frame), "")]))
+    return pairs
+
+
+def _payload(raw: msgspec.Raw) -> Line:
+    return [(clean(bytes(raw).decode()), "")]
+
+
+def result_text(raw: msgspec.Raw, *, pretty: bool) -> str:
+    """A result as `wfctl result` prints it: text as it is, everything else as JSON."""
+    value: Any = msgspec.json.decode(raw)
+    if isinstance(value, str):
+        return value
+    data = bytes(raw)
+    return (msgspec.json.format(data, indent=2) if pretty else data).decode()
+
+
+def outcome_error(outcome: Outcome) -> WfctlError | None:
+    """The error an awaited run stands for; None when it completed."""
+    if outcome.status is Status.COMPLETED:
+        return None
+    name = f"{outcome.workflow_type} {outcome.workflow_id}"
+    id = outcome.workflow_id
+    detail: dict[str, Any] = {"run_id": outcome.run_id, "workflow_id": id, "status": str(outcome.status)}
+    if outcome.error is not None:
+        detail["error"] = msgspec.to_builtins(outcome.error)
+    because = f": {outcome.reason}" if outcome.reason else ""
+    match outcome.status:
+        case Status.FAILED:
+            why = f": {outcome.error}" if outcome.error else ""
+            frame = f"\nat {outcome.error.frame}" if outcome.error and outcome.error.frame else ""
+            return RunFailedError(f"{name} failed{why}{frame}", hint=f"wfctl history {id}", **detail)
+        case Status.CANCELLED:
+            return RunCancelledError(f"{name} was cancelled{because}", hint=f"wfctl history {id}", **detail)
+        case Status.TERMINATED:
+            return RunTerminatedError(f"{name} was terminated{because}", hint=f"wfctl history {id}", **detail)
+        case Status.TIMED_OUT:
+            why = f": {outcome.error.message}" if outcome.error and outcome.error.message else ""
+            return RunTimedOutError(f"{name} timed out{why}", hint=f"wfctl history {id}", **detail)
+        case Status.STUCK:
+            return RunStuckError(
+                f"{name} is stuck\n{outcome.stuck_reason or 'it needs code or a person'}", hint=f"wfctl show {id}", **detail
+            )
+        case _:
+            return NotFinishedError(f"{name} is still {outcome.status}", hint=f"wfctl result {id}", **detail)

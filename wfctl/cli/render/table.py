@@ -1,0 +1,103 @@
+"""Tables: a fixed set of columns a command, fitted to a terminal or written with tabs for programs.
+
+A column that no row fills is left out when it is optional. On a terminal that is too narrow, columns leave from the lowest
+priority up, then text is cut; off a terminal nothing is cut and nothing left out for room.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wfctl.cli.render.text import Line, cells, clean, cut, cut_middle, pad, pad_left
+
+GAP = 2
+MIN_TEXT = 8
+
+
+class Column(NamedTuple):
+    """`priority` 0 never leaves; higher leaves sooner. `optional` columns appear when a row has data for them."""
+
+    title: str
+    priority: int = 0
+    optional: bool = False
+    right: bool = False
+    middle: bool = False  # cut in the middle: both ends of an ID tell something
+
+
+class Cell(NamedTuple):
+    text: str
+    style: str = ""
+
+
+Row = list[Cell]
+
+
+def table(columns: list[Column], rows: list[Row], *, width: int | None) -> list[Line]:
+    """Lines of at most `width` cells, or, without a width, tab-separated lines with a header."""
+    kept = [
+        index
+        for index, column in enumerate(columns)
+        if not column.optional or any(row[index].text for row in rows)
+    ]
+    columns = [columns[index] for index in kept]
+    rows = [[Cell(clean(row[index].text), row[index].style) for index in kept] for row in rows]
+    if width is None:
+        lines: list[Line] = [[("\t".join(column.title for column in columns), "")]]
+        return lines + [_tabbed(row) for row in rows]
+    return _fitted(columns, rows, width)
+
+
+def _tabbed(row: Row) -> Line:
+    line: Line = []
+    for index, cell in enumerate(row):
+        if index:
+            line.append(("\t", ""))
+        line.append((cell.text, cell.style))
+    return line
+
+
+def _fitted(columns: list[Column], rows: list[Row], width: int) -> list[Line]:
+    natural = [
+        max(cells(column.title), *(cells(row[index].text) for row in rows), 0) for index, column in enumerate(columns)
+    ]
+    kept = list(range(len(columns)))
+    while len(kept) > 1 and _needed(kept, columns, natural) > width:
+        droppable = [index for index in kept if columns[index].priority]
+        if not droppable:
+            break
+        kept.remove(max(droppable, key=lambda index: columns[index].priority))
+    widths = {index: natural[index] for index in kept}
+    over = sum(widths.values()) + GAP * (len(kept) - 1) - width
+    while over > 0:
+        # The widest gives first: it is the one a person can still read when it is cut.
+        widest = max(kept, key=lambda index: widths[index])
+        if widths[widest] <= 4:
+            break
+        widths[widest] -= 1
+        over -= 1
+    header = _line([Cell(columns[index].title, "bold") for index in kept], kept, columns, widths)
+    return [header, *(_line([row[index] for index in kept], kept, columns, widths) for row in rows)]
+
+
+def _needed(kept: list[int], columns: list[Column], natural: list[int]) -> int:
+    """The least width these columns can be shown in: short ones whole, long text cut to something readable."""
+    return sum(min(natural[index], max(MIN_TEXT, cells(columns[index].title), 24)) for index in kept) + GAP * (len(kept) - 1)
+
+
+def _line(row: Row, kept: list[int], columns: list[Column], widths: dict[int, int]) -> Line:
+    line: Line = []
+    for position, (cell, index) in enumerate(zip(row, kept, strict=True)):
+        column, width = columns[index], widths[index]
+        text = (cut_middle if column.middle else cut)(cell.text, width)
+        last = position == len(kept) - 1
+        text = pad_left(text, width) if column.right else text if last else pad(text, width)
+        line.append((text, cell.style))
+        if not last:
+            line.append((" " * GAP, ""))
+    return line
+
+
+def facts(pairs: list[tuple[str, Line]]) -> list[Line]:
+    """`name  value` lines, the values in one column."""
+    width = max((cells(name) for name, _ in pairs), default=0)
+    return [[(pad(name, width + GAP), "dim"), *value] for name, value in pairs]

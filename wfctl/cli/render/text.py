@@ -1,0 +1,97 @@
+"""Lines of styled text, and fitting text into columns: the smallest parts everything drawn is made of.
+
+A line is a list of (text, rich style) spans and knows its width in terminal cells. What came from a user never reaches a terminal
+with its control characters in force (`clean`).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+Span = tuple[str, str]
+Line = list[Span]
+
+
+def plain(line: Line) -> str:
+    return "".join(text for text, _ in line)
+
+
+def clean(text: str) -> str:
+    """`text` on one line, with control characters and lone surrogates spelled out."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        " " if char in "\n\t" else char if unicodedata.category(char) not in ("Cc", "Cs", "Cf") else _spelled(char)
+        for char in text
+    )
+
+
+def _spelled(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode()
+
+
+def cells(text: str) -> int:
+    """How many terminal cells `text` takes."""
+    if text.isascii():
+        return len(text)
+    return sum(_cell(char) for char in text)
+
+
+def _cell(char: str) -> int:
+    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def line_cells(line: Line) -> int:
+    return sum(cells(text) for text, _ in line)
+
+
+def _head(text: str, width: int) -> str:
+    if text.isascii():
+        return text[:width]
+    out, used = [], 0
+    for char in text:
+        used += _cell(char)
+        if used > width:
+            break
+        out.append(char)
+    return "".join(out)
+
+
+def cut(text: str, width: int, ellipsis: str = "…") -> str:
+    """`text` cut at its end to at most `width` cells."""
+    if cells(text) <= width:
+        return text
+    if width <= cells(ellipsis):
+        return _head(text, max(width, 0))
+    return _head(text, width - cells(ellipsis)).rstrip() + ellipsis
+
+
+def cut_middle(text: str, width: int, ellipsis: str = "…") -> str:
+    """`text` cut in its middle: of an error or an ID, both ends tell something."""
+    if cells(text) <= width:
+        return text
+    room = width - cells(ellipsis)
+    if room < 4:
+        return cut(text, width, ellipsis)
+    tail = _head(text[::-1], room // 3)[::-1]
+    return _head(text, room - cells(tail)) + ellipsis + tail
+
+
+def pad(text: str, width: int) -> str:
+    return text + " " * max(width - cells(text), 0)
+
+
+def pad_left(text: str, width: int) -> str:
+    return " " * max(width - cells(text), 0) + text
+
+
+def count(number: int, *, grouped: bool) -> str:
+    """Thousands are separated for people only, never where a program may read."""
+    return f"{number:,}" if grouped else str(number)
+
+
+def counted(number: int, noun: str, *, grouped: bool = True, plural: str = "") -> str:
+    """`1 child`, `2,003 children`."""
+    return f"{count(number, grouped=grouped)} {noun if number == 1 else plural or noun + 's'}"

@@ -1,0 +1,152 @@
+"""What a verb works with: the settings as decided, the project, the connection, the two screens."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+from wfctl import __version__
+from wfctl.cli.options import Output, Settings, choose
+from wfctl.cli.project import LAST, recall_last, state_folder
+from wfctl.cli.render.problem import warning_lines
+from wfctl.cli.screen import Screen
+from wfctl.errors import DaemonDownError
+from wfctl.values.project import find_config, socket_path
+
+if TYPE_CHECKING:
+    from wfctl.client.blocking import Connection
+    from wfctl.protocol.calls import Call
+
+RECONNECT_S = 30.0
+HEALTHY_S = 2.0
+SHORTEST_DELAY_S = 0.05
+T = TypeVar("T")
+
+
+class Shell:
+    """One command's surroundings. Everything is made on first use, so that a verb pays only for what it touches."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.output = settings.chosen_output()
+        self.quiet = settings.quiet
+        color = choose(settings.color, ("auto", "always", "never"), "colour setting") if settings.color else "auto"
+        if self.json:
+            color = "never"
+        self.out = Screen(sys.stdout, color)
+        self.err = Screen(sys.stderr, color)
+        self._connection: Connection | None = None
+
+    @property
+    def json(self) -> bool:
+        return self.output in (Output.JSON, Output.JSONL)
+
+    @cached_property
+    def config(self) -> Path:
+        return find_config(self.settings.project)
+
+    @cached_property
+    def state(self) -> Path:
+        return state_folder(self.config)
+
+    @cached_property
+    def socket(self) -> Path:
+        named = os.environ.get("WFCTL_SOCKET")
+        # With the socket named, no project needs to be found.
+        return Path(os.path.abspath(named)) if named and self.settings.project is None else socket_path(self.config)
+
+    @property
+    def project_name(self) -> str:
+        """The project's folder, for messages; empty when only a socket is known."""
+        if os.environ.get("WFCTL_SOCKET") and self.settings.project is None:
+            return ""
+        return str(self.config.parent)
+
+    def connect(self) -> Connection:
+        """This command's connection, opened by the first that asks."""
+        if self._connection is None:
+            self._connection = self.dial()
+            welcome = self._connection.welcome
+            if welcome is not None and welcome.version != __version__:
+                self.warn(
+                    "version_skew",
+                    f"the daemon is version {welcome.version}, this wfctl is {__version__}",
+                    "wfctl down && wfctl up",
+                )
+        return self._connection
+
+    def dial(self) -> Connection:
+        """A connection of its own, for what must not share one (a stream beside calls)."""
+        from wfctl.client.blocking import Connection
+
+        return Connection.connect(self.socket, project=self.project_name)
+
+    def call(self, call: Call, *, timeout_s: float | None = 60.0) -> Any:
+        return self.connect().call(call, timeout_s=timeout_s)
+
+    def hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def persist(self, attempt: Callable[[], T]) -> T:
+        """`attempt()`, again on a new connection when the daemon goes away meanwhile: for at most 30 s without one.
+
+        A daemon that is not there to begin with is an error at once.
+        """
+        self.connect()
+        lost_at: float | None = None
+        back = True
+        delay = SHORTEST_DELAY_S
+        while True:
+            began = time.monotonic()
+            try:
+                self.connect()
+                if not back:
+                    back = True
+                    self.note("the daemon is back", always=True)
+                return attempt()
+            except DaemonDownError:
+                self.hang_up()
+                # A daemon that accepts and hangs up at once (it drains, it crashes) has not come back.
+                if lost_at is None or time.monotonic() - began > HEALTHY_S:
+                    lost_at, back, delay = time.monotonic(), False, SHORTEST_DELAY_S
+                    self.note(f"the daemon went away; waiting up to {RECONNECT_S:.0f} s for it", always=True)
+                elif time.monotonic() - lost_at >= RECONNECT_S:
+                    raise
+                time.sleep(delay)
+                delay = min(delay * 2, 0.5)
+
+    def run_id(self, given: str) -> str:
+        """`given`, or the run `@last` stands for. Prefixes are resolved by the daemon."""
+        return recall_last(self.state) if given == LAST else given
+
+    def note(self, text: str, *, always: bool = False) -> None:
+        """Chatter on stderr. With JSON only what is said `always`, so that a script finds errors alone there."""
+        if not self.quiet and (always or not self.json):
+            self.err.write(text)
+            self.err.flush()
+
+    def warn(self, code: str, message: str, hint: str | None = None) -> None:
+        if not self.quiet:
+            self.err.lines(warning_lines(code, message, hint))
+
+    def print_ids(self, ids: Iterable[str]) -> None:
+        for id in ids:
+            self.out.write(id)
+
+
+def shell_of(ctx: typer.Context) -> Shell:
+    """The shell of the command being run. It is made here, after every option has been read."""
+    return Shell(ctx.ensure_object(Settings))
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,252 @@
+"""The blocking transport: a plain Unix socket moving the bytes of the shared `Conversation`.
+
+The command line's half of the client. It knows no asyncio, so that a command starts in the time its few imports take, and it
+holds no protocol knowledge: what a line means is `wfctl.protocol.rpc`'s. One call or stream is under way at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from wfctl import __version__
+from wfctl.errors import ConfigError, DaemonDownError, DeniedError, IncompatibleError, PayloadTooLargeError, WfctlError
+from wfctl.protocol.calls import PROTOCOL_MAX, PROTOCOL_MIN, Call, Hello, Welcome
+from wfctl.protocol.rpc import Conversation, Item, Reply
+
+CONNECT_TIMEOUT_S = 5.0
+CALL_TIMEOUT_S = 60.0
+_CHUNK_BYTES = 1 << 16
+
+
+class Connection:
+    """One connection to a daemon, past its handshake.
+
+    Every failure of the socket is a DaemonDownError that says what was going on; an error of the daemon is raised as its
+    own class.
+    """
+
+    def __init__(self, sock: socket.socket, path: Path, project: str) -> None:
+        self._sock = sock
+        self._talk = Conversation()
+        self._ready: deque[Item | Reply] = deque()
+        self.path = path
+        self.project = project
+        self.welcome: Welcome | None = None
+
+    @classmethod
+    def connect(cls, path: Path, *, project: str = "", timeout_s: float = CONNECT_TIMEOUT_S) -> Connection:
+        """Connect and shake hands. `project` is how errors name what has no daemon (default: the socket)."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection = cls(sock, path, project)
+        try:
+            sock.settimeout(timeout_s)
+            try:
+                sock.connect(str(path))
+            except OSError as error:
+                raise _unreachable(path, project, error) from None
+            connection._greet(timeout_s)
+        except BaseException:
+            sock.close()
+            raise
+        return connection
+
+    def _greet(self, timeout_s: float) -> None:
+        hello = Hello(protocol_min=PROTOCOL_MIN, protocol_max=PROTOCOL_MAX, version=__version__)
+        welcome: Welcome = self.call(hello, timeout_s=timeout_s)
+        if not PROTOCOL_MIN <= welcome.protocol <= PROTOCOL_MAX:
+            older = welcome.protocol < PROTOCOL_MIN
+            raise IncompatibleError(
+                f"the daemon (version {welcome.version}, pid {welcome.pid}) speaks protocol {welcome.protocol}, "
+                f"this wfctl {__version__} speaks {PROTOCOL_MIN} to {PROTOCOL_MAX}\n"
+                + ("the daemon is the older side" if older else "this wfctl is the older side: upgrade it"),
+                hint="wfctl down && wfctl up" if older else "pip install --upgrade wfctl",
+                daemon_protocol=welcome.protocol,
+                daemon_version=welcome.version,
+                version=__version__,
+            )
+        self.welcome = welcome
+
+    def call(self, call: Call, *, timeout_s: float | None = CALL_TIMEOUT_S) -> Any:
+        """The answer to `call`, an instance of its `answer` type. `timeout_s` None waits as long as the daemon lives."""
+        id = self._send(call)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            try:
+                got = self._next(id, deadline, call.method)
+            except TimeoutError:
+                self._forget(id)
+                raise DaemonDownError(
+                    f"{self._daemon()} did not answer {call.method!r} within {timeout_s:g} s",
+                    hint="wfctl logs",
+                    socket=str(self.path),
+                ) from None
+            if isinstance(got, Reply):
+                if got.error is not None:
+                    raise got.error
+                return got.value
+
+    def stream(self, call: Call) -> Stream:
+        """Begin a streaming call."""
+        return Stream(self, self._send(call), call)
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def wait_closed(self, timeout_s: float) -> bool:
+        """Read until the daemon has closed this connection; False when it has not within `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        try:
+            while True:
+                self._next(0, deadline, "down")
+        except TimeoutError:
+            return False
+        except DaemonDownError:
+            return True
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, call: Call) -> int:
+        id, line = self._talk.call(call)
+        if self.welcome is not None and len(line) > self.welcome.limit_bytes:
+            # The daemon would have to hang up in the middle of it, and could not say why.
+            raise PayloadTooLargeError(
+                f"the {call.method!r} message is {len(line):,} bytes; the daemon reads at most {self.welcome.limit_bytes:,}",
+                hint="keep large data in a file and pass its path",
+                size_bytes=len(line),
+                limit_bytes=self.welcome.limit_bytes,
+            )
+        try:
+            self._sock.settimeout(CALL_TIMEOUT_S)
+            self._sock.sendall(line)
+        except OSError:
+            # What the daemon said before it hung up tells more than the broken pipe does.
+            self._last_words(id)
+            raise self._dropped(call.method) from None
+        return id
+
+    def _last_words(self, id: int) -> None:
+        try:
+            while True:
+                got = self._next(id, time.monotonic() + 0.2, "")
+                if isinstance(got, Reply) and got.error is not None:
+                    raise got.error
+        except (TimeoutError, DaemonDownError):
+            return
+
+    def _next(self, id: int, deadline: float | None, method: str) -> Item | Reply:
+        """The next thing said about call `id`. TimeoutError at `deadline` (monotonic seconds)."""
+        while True:
+            while self._ready:
+                got = self._ready.popleft()
+                if got.id == id:
+                    return got
+            if deadline is None:
+                self._sock.settimeout(None)
+            else:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                self._sock.settimeout(left)
+            try:
+                data = self._sock.recv(_CHUNK_BYTES)
+            except TimeoutError:
+                raise
+            except OSError:
+                raise self._dropped(method) from None
+            if not data:
+                raise self._dropped(method)
+            self._ready.extend(self._talk.feed(data))
+
+    def _forget(self, id: int) -> None:
+        line = self._talk.cancel(id)
+        try:
+            self._sock.sendall(line)
+        except OSError:
+            pass  # whoever uses the connection next is told
+
+    def _daemon(self) -> str:
+        return f"the daemon (pid {self.welcome.pid})" if self.welcome else f"the process that listens at {self.path}"
+
+    def _dropped(self, method: str) -> WfctlError:
+        return DaemonDownError(
+            f"{self._daemon()} went away in the middle of {method!r}"
+            if self.welcome or method != Hello.method
+            else f"{self._daemon()} hung up on the handshake",
+            hint="wfctl status",
+            socket=str(self.path),
+            dropped=True,
+        )
+
+
+class Stream:
+    """The items of one streaming call. When `ended`, `answer` is the call's final answer."""
+
+    def __init__(self, connection: Connection, id: int, call: Call) -> None:
+        self._connection = connection
+        self._id = id
+        self._method = call.method
+        self.ended = False
+        self.answer: Any = None
+
+    def poll(self, timeout_s: float | None) -> Any | None:
+        """The next item; None when none came within `timeout_s`, or when the stream has ended (see `ended`)."""
+        if self.ended:
+            return None
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        try:
+            got = self._connection._next(self._id, deadline, self._method)
+        except TimeoutError:
+            return None
+        if isinstance(got, Item):
+            return got.value
+        self.ended = True
+        if got.error is not None:
+            raise got.error
+        self.answer = got.value
+        return None
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            item = self.poll(None)
+            if self.ended:
+                return
+            yield item
+
+    def close(self) -> None:
+        """Lose interest: the daemon is told, and what still comes is dropped."""
+        if not self.ended:
+            self.ended = True
+            self._connection._forget(self._id)
+
+
+def _unreachable(path: Path, project: str, error: OSError) -> WfctlError:
+    name = f"no wfctl daemon for project {project}" if project else f"no wfctl daemon at {path}"
+    if isinstance(error, PermissionError):
+        return DeniedError(
+            f"no permission to use the daemon's socket {path}",
+            hint="use the account that ran 'wfctl up', or run one of your own with --project",
+            socket=str(path),
+        )
+    if error.errno is None and "too long" in str(error):
+        return ConfigError(f"the socket path {path} is longer than a socket's name can be", hint="set a shorter WFCTL_SOCKET")
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return DaemonDownError(f"{name}\nsocket {path} does not exist", hint="wfctl up", socket=str(path), stale=False)
+    if error.errno == errno.ECONNREFUSED:
+        return DaemonDownError(
+            f"{name}\nsocket {path} is stale (no process listens)", hint="wfctl up", socket=str(path), stale=True
+        )
+    why = "does not accept connections" if isinstance(error, TimeoutError | BlockingIOError) else f"fails: {error}"
+    return DaemonDownError(f"{name}\nsocket {path} {why}", hint="wfctl up", socket=str(path), stale=False)

@@ -1,0 +1,189 @@
+"""One handler of a workflow: what was checked when it was declared, and what running it needs."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from wfctl.errors import RegistrationError
+from wfctl.sdk.annotations import resolve, spell, unsupported
+from wfctl.values.signature import HandlerSpec, ParamSpec
+
+_CONTEXT_NAMES = ("ctx", "context", "_ctx", "_")
+
+
+def refuse(file: str, line: int, message: str, hint: str) -> NoReturn:
+    """Raise the RegistrationError of a declaration at `file`:`line`."""
+    here = os.path.relpath(file) if file.startswith(os.getcwd() + os.sep) else file
+    raise RegistrationError(f"{here}:{line}: {message}", hint=hint, file=file, line=line)
+
+
+class Handler:
+    """A registered function. `params` are those after `ctx`; `types` their resolved annotations, by name.
+
+    Everything a step needs at run time is worked out once, here: running it inspects nothing.
+    """
+
+    __slots__ = (
+        "kind",
+        "name",
+        "function",
+        "owner",
+        "is_async",
+        "timeout_ms",
+        "params",
+        "extra",
+        "required",
+        "file",
+        "line",
+        "_types",
+        "_spec",
+    )
+
+    def __init__(
+        self, owner: str, kind: str, name: str | None, function: Callable[..., Any], timeout_ms: int | None
+    ) -> None:
+        """Check `function` as a `kind` handler of workflow type `owner`; RegistrationError says where and what to write."""
+        code = inspect.unwrap(function).__code__
+        self.owner = owner
+        self.kind = kind
+        self.function = function
+        self.file: str = code.co_filename
+        self.line: int = code.co_firstlineno
+        self.name: str = name or function.__name__
+        self.timeout_ms = timeout_ms
+        self.is_async = inspect.iscoroutinefunction(function)
+        self._types: dict[str, Any] | None = None
+        self._spec: HandlerSpec | None = None
+        self._check_name()
+        self._check_parameters(list(inspect.signature(function).parameters.values()))
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind} {self.name!r} of workflow {self.owner!r}"
+
+    def _refuse(self, message: str, hint: str) -> NoReturn:
+        refuse(self.file, self.line, f"{self.label}: {message}", hint)
+
+    def _check_name(self) -> None:
+        if self.function.__name__ == "<lambda>":
+            self._refuse("a lambda has no name to be found by", "write it as a def")
+        if inspect.isgeneratorfunction(self.function) or inspect.isasyncgenfunction(self.function):
+            self._refuse("a handler cannot be a generator", "remove the yield, and return ctx.next...")
+
+    def _check_parameters(self, parameters: list[inspect.Parameter]) -> None:
+        if not parameters or not _takes_context(parameters[0]):
+            self._refuse(
+                "the first parameter must be the context",
+                f"def {self.function.__name__}(ctx: Context{', ...' if parameters else ''}) -> Directive",
+            )
+        self.extra = False
+        kept: list[inspect.Parameter] = []
+        for parameter in parameters[1:]:
+            if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+                self._refuse(
+                    f"parameter {parameter.name!r} is positional-only; arguments come by name",
+                    "put the / right after ctx, or remove it",
+                )
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                self._refuse(
+                    f"parameter *{parameter.name} cannot be filled; arguments come by name",
+                    f"take a list: {parameter.name}: list[...]",
+                )
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                self.extra = True
+            else:
+                kept.append(parameter)
+        needed = [p.name for p in kept if p.default is inspect.Parameter.empty]
+        if self.kind == "step" and needed:
+            self._refuse(
+                f"a step takes only ctx, but {', '.join(repr(name) for name in needed)} is required",
+                "pass data through ctx.store: put it before ctx.next.step(...), get it in the step",
+            )
+        self.params = tuple(kept)
+        self.required = frozenset(needed)
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """Annotations of the parameters after `ctx`. RegistrationError names one that cannot be resolved."""
+        if self._types is None:
+            self._types = self._resolved(None)
+        return self._types
+
+    def resolve_early(self, local_names: dict[str, Any]) -> None:
+        """Resolve now, while the names local to the declaration are there; what is not defined yet waits for `types`."""
+        try:
+            self._types = self._resolved(local_names)
+        except RegistrationError:
+            pass
+
+    def _resolved(self, local_names: dict[str, Any] | None) -> dict[str, Any]:
+        global_names = inspect.unwrap(self.function).__globals__
+        found: dict[str, Any] = {}
+        for parameter in self.params:
+            annotation = parameter.annotation
+            if annotation is inspect.Parameter.empty:
+                annotation = Any
+            elif isinstance(annotation, str) or not isinstance(annotation, type):
+                annotation = self._real(parameter.name, annotation, global_names, local_names)
+            reason = unsupported(annotation)
+            if reason is not None:
+                self._refuse(
+                    f"no value can be converted to the type of parameter {parameter.name!r}: {reason}",
+                    "annotate it with one type, or with Any and convert it yourself",
+                )
+            found[parameter.name] = annotation
+        return found
+
+    def _real(
+        self, name: str, annotation: Any, global_names: dict[str, Any], local_names: dict[str, Any] | None
+    ) -> Any:
+        try:
+            return resolve(annotation, global_names, local_names)
+        except Exception as error:  # evaluating text can raise anything
+            self._refuse(
+                f"the annotation {annotation!r} of parameter {name!r} cannot be resolved: {error}",
+                "import or define that name at module level (not only under TYPE_CHECKING)",
+            )
+
+    def describe(self) -> HandlerSpec:
+        """The handler as data. Raises RegistrationError where an annotation cannot be resolved."""
+        if self._spec is None:
+            doc = inspect.getdoc(self.function) or ""
+            self._spec = HandlerSpec(
+                kind=self.kind,
+                name=self.name,
+                function=self.function.__name__,
+                params=tuple(_param(parameter, self.types[parameter.name]) for parameter in self.params),
+                extra=self.extra,
+                timeout_ms=self.timeout_ms,
+                file=self.file,
+                line=self.line,
+                doc=doc.partition("\n")[0],
+            )
+        return self._spec
+
+
+def _takes_context(parameter: inspect.Parameter) -> bool:
+    if parameter.kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+        return False
+    annotation = parameter.annotation
+    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    return parameter.name in _CONTEXT_NAMES or name.rpartition(".")[2] == "Context"
+
+
+def _param(parameter: inspect.Parameter, annotation: Any) -> ParamSpec:
+    text, plain = spell(annotation)
+    required = parameter.default is inspect.Parameter.empty
+    return ParamSpec(parameter.name, text, required, None if required else _short(parameter.default), plain)
+
+
+def _short(default: Any) -> str:
+    try:
+        text = repr(default)
+    except Exception:
+        return "..."
+    # An address would make the same code look different in every process.
+    return "..." if " at 0x" in text else text if len(text) <= 40 else f"{text[:37]}..."

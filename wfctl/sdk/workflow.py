@@ -1,0 +1,177 @@
+"""`Workflow`: a workflow type and its handlers. Importing the module that creates it is its registration."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, NoReturn, TypeVar, overload
+
+from wfctl.errors import InvalidArgumentError
+from wfctl.sdk.handler import Handler, refuse
+from wfctl.values.ids import check_name
+from wfctl.values.signature import TypeSpec
+from wfctl.values.times import to_ms
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Workflow:
+    """A workflow type; its decorators register handlers and return the function unchanged.
+
+        order_wf = Workflow("Order")
+
+        @order_wf.start()
+        async def order_start(ctx: Context, order_id: str) -> Directive: ...
+
+    Handlers are `async def`, or `def` (run in a thread, where the operations of `ctx` block: leave out `await`).
+    RegistrationError, raised while the module is imported, names the file, the line and the remedy.
+    """
+
+    def __init__(self, workflow_type: str) -> None:
+        frame = sys._getframe(1)
+        self.module: str = frame.f_globals.get("__name__", "")
+        self.file = frame.f_code.co_filename
+        self.line = frame.f_lineno
+        # A workflow made by a function belongs to the module that keeps it, not to the one that holds the function.
+        self.made_in_function = frame.f_code.co_name != "<module>"
+        try:
+            self.workflow_type = check_name(workflow_type, "workflow type")
+        except InvalidArgumentError as error:
+            refuse(self.file, self.line, error.message, "Workflow('Order')")
+        self._handlers: dict[tuple[str, str], Handler] = {}
+        self._start: Handler | None = None
+        self._by_function: dict[tuple[str, Any], Handler] = {}
+
+    def __repr__(self) -> str:
+        return f"Workflow({self.workflow_type!r})"
+
+    # -- declaring ------------------------------------------------------------------------------
+
+    @overload
+    def start(self, function: F, /) -> F: ...
+    @overload
+    def start(self, *, timeout: timedelta | None = None) -> Callable[[F], F]: ...
+    def start(self, function: Any = None, /, *, timeout: timedelta | None = None) -> Any:
+        """The handler a run begins with, exactly one; its parameters after `ctx` are the workflow's input.
+
+        `timeout` limits one execution of the handler (None: the daemon's default).
+        """
+        return self._register("start", function, None, timeout)
+
+    @overload
+    def step(self, function: F, /) -> F: ...
+    @overload
+    def step(self, *, timeout: timedelta | None = None) -> Callable[[F], F]: ...
+    def step(self, function: Any = None, /, *, timeout: timedelta | None = None) -> Any:
+        """A handler that `ctx.next.step(...)` goes to, by the name of its function. It takes only `ctx`."""
+        return self._register("step", function, None, timeout)
+
+    @overload
+    def event(self, function: F, /) -> F: ...
+    @overload
+    def event(self, *, name: str | None = None, timeout: timedelta | None = None) -> Callable[[F], F]: ...
+    def event(
+        self, function: Any = None, /, *, name: str | None = None, timeout: timedelta | None = None
+    ) -> Any:
+        """The handler of event `name` (default: the function's name); its parameters after `ctx` are the payload."""
+        return self._register("event", function, name, timeout)
+
+    def _register(self, kind: str, function: Any, name: str | None, timeout: timedelta | None) -> Any:
+        caller = sys._getframe(2)
+        file, line = caller.f_code.co_filename, caller.f_lineno
+
+        def fail(message: str, hint: str) -> NoReturn:
+            refuse(file, line, f"@{kind} of workflow {self.workflow_type!r}: {message}", hint)
+
+        try:
+            timeout_ms = None if timeout is None else to_ms(timeout, "timeout")
+            if name is not None:
+                check_name(name, "event name")
+        except InvalidArgumentError as error:
+            fail(error.message, error.hint or "give a positive timedelta, or no timeout")
+        if timeout_ms == 0:
+            fail("a timeout of zero would end the handler at once", "give a positive timedelta, or no timeout")
+
+        def register(function: F) -> F:
+            if not inspect.isroutine(function) or inspect.isbuiltin(function):
+                fail(f"{function!r} is not a function", f"use it as @{kind}() above a def")
+            handler = Handler(self.workflow_type, kind, name, function, timeout_ms)
+            self._add(handler)
+            handler.resolve_early(caller_locals)
+            return function
+
+        caller_locals = caller.f_locals
+        if function is None:
+            return register
+        if isinstance(function, str):
+            fail(
+                f"{function!r} is not a function", f"@...{kind}(name={function!r})" if kind == "event" else f"@...{kind}()"
+            )
+        return register(function)
+
+    def _add(self, handler: Handler) -> None:
+        key = (handler.kind, handler.name)
+        known = self._start if handler.kind == "start" else self._handlers.get(key)
+        if known is not None:
+            what = (
+                "a workflow has exactly one start handler"
+                if handler.kind == "start"
+                else f"there is a {handler.kind} of that name already"
+            )
+            rename = "(name=...)" if handler.kind == "event" else ""
+            refuse(
+                handler.file,
+                handler.line,
+                f"{handler.label}: {what}: {known.function.__name__} at {known.file}:{known.line}",
+                f"remove one of the two{', or give one another name ' + rename if rename else ', or rename one'}",
+            )
+        self._handlers[key] = handler
+        self._by_function[handler.kind, handler.function] = handler
+        if handler.kind == "start":
+            self._start = handler
+
+    # -- asking ---------------------------------------------------------------------------------
+
+    @property
+    def handlers(self) -> tuple[Handler, ...]:
+        return tuple(self._handlers.values())
+
+    def handler(self, kind: str, name: str) -> Handler | None:
+        """The handler, or None. The start handler is found whatever its name: there is only one."""
+        return self._start if kind == "start" else self._handlers.get((kind, name))
+
+    def handler_of(self, kind: str, function: Callable[..., Any]) -> Handler | None:
+        """The handler that `function`, or what a later decorator wrapped around it, was registered as."""
+        seen: Any = function
+        while seen is not None:
+            try:
+                found = self._by_function.get((kind, seen))
+            except TypeError:  # not hashable, so never registered
+                return None
+            if found is not None:
+                return found
+            seen = getattr(seen, "__wrapped__", None)
+        return None
+
+    def names(self, kind: str) -> list[str]:
+        return [handler.name for handler in self._handlers.values() if handler.kind == kind]
+
+    def describe(self) -> TypeSpec:
+        """The workflow as data. Raises RegistrationError without a start handler or for an unresolvable annotation."""
+        if self._start is None:
+            refuse(
+                self.file,
+                self.line,
+                f"workflow {self.workflow_type!r} has no start handler",
+                "decorate the function a run begins with: @....start()",
+            )
+        return TypeSpec(
+            self.workflow_type,
+            tuple(handler.describe() for handler in self._handlers.values()),
+            module=self.module,
+            file=self.file,
+            line=self.line,
+            doc=self._start.describe().doc,
+        )
