@@ -17,7 +17,7 @@ _CONTEXT_NAMES = ("ctx", "context", "_ctx", "_")
 def refuse(file: str, line: int, message: str, hint: str) -> NoReturn:
     """Raise the RegistrationError of a declaration at `file`:`line`."""
     here = os.path.relpath(file) if file.startswith(os.getcwd() + os.sep) else file
-    raise RegistrationError(f"{here}:{line}: {message}", hint=hint, file=file, line=line)
+    raise RegistrationError(f"{here}:{line}: {message}", hint=hint, file=file, line=line, problem=message)
 
 
 class Handler:
@@ -27,26 +27,27 @@ class Handler:
     """
 
     __slots__ = (
-        "kind",
-        "name",
-        "function",
-        "owner",
-        "is_async",
-        "timeout_ms",
-        "params",
-        "extra",
-        "required",
-        "file",
-        "line",
-        "_types",
         "_spec",
+        "_types",
+        "extra",
+        "file",
+        "function",
+        "is_async",
+        "kind",
+        "line",
+        "name",
+        "owner",
+        "params",
+        "required",
+        "timeout_ms",
     )
 
     def __init__(
         self, owner: str, kind: str, name: str | None, function: Callable[..., Any], timeout_ms: int | None
     ) -> None:
         """Check `function` as a `kind` handler of workflow type `owner`; RegistrationError says where and what to write."""
-        code = inspect.unwrap(function).__code__
+        inner = inspect.unwrap(function)
+        code = inner.__code__
         self.owner = owner
         self.kind = kind
         self.function = function
@@ -54,7 +55,8 @@ class Handler:
         self.line: int = code.co_firstlineno
         self.name: str = name or function.__name__
         self.timeout_ms = timeout_ms
-        self.is_async = inspect.iscoroutinefunction(function)
+        # A plain decorator around an `async def` still hands out its coroutine.
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(inner)
         self._types: dict[str, Any] | None = None
         self._spec: HandlerSpec | None = None
         self._check_name()

@@ -52,7 +52,7 @@ class Workflow:
     @overload
     def start(self, function: F, /) -> F: ...
     @overload
-    def start(self, *, timeout: timedelta | None = None) -> Callable[[F], F]: ...
+    def start(self, /, *, timeout: timedelta | None = None) -> Callable[[F], F]: ...
     def start(self, function: Any = None, /, *, timeout: timedelta | None = None) -> Any:
         """The handler a run begins with, exactly one; its parameters after `ctx` are the workflow's input.
 
@@ -63,7 +63,7 @@ class Workflow:
     @overload
     def step(self, function: F, /) -> F: ...
     @overload
-    def step(self, *, timeout: timedelta | None = None) -> Callable[[F], F]: ...
+    def step(self, /, *, timeout: timedelta | None = None) -> Callable[[F], F]: ...
     def step(self, function: Any = None, /, *, timeout: timedelta | None = None) -> Any:
         """A handler that `ctx.next.step(...)` goes to, by the name of its function. It takes only `ctx`."""
         return self._register("step", function, None, timeout)
@@ -71,10 +71,8 @@ class Workflow:
     @overload
     def event(self, function: F, /) -> F: ...
     @overload
-    def event(self, *, name: str | None = None, timeout: timedelta | None = None) -> Callable[[F], F]: ...
-    def event(
-        self, function: Any = None, /, *, name: str | None = None, timeout: timedelta | None = None
-    ) -> Any:
+    def event(self, /, *, name: str | None = None, timeout: timedelta | None = None) -> Callable[[F], F]: ...
+    def event(self, function: Any = None, /, *, name: str | None = None, timeout: timedelta | None = None) -> Any:
         """The handler of event `name` (default: the function's name); its parameters after `ctx` are the payload."""
         return self._register("event", function, name, timeout)
 
@@ -107,7 +105,8 @@ class Workflow:
             return register
         if isinstance(function, str):
             fail(
-                f"{function!r} is not a function", f"@...{kind}(name={function!r})" if kind == "event" else f"@...{kind}()"
+                f"{function!r} is not a function",
+                f"@...{kind}(name={function!r})" if kind == "event" else f"@...{kind}()",
             )
         return register(function)
 

@@ -84,10 +84,14 @@ class Memory:
         if run.closed:
             self._drop(live)
         elif not isinstance(run.phase, Stepping):
-            self._idle[run.key] = live
-            self._idle.move_to_end(run.key)
-            if len(self._idle) > self._idle_limit:
-                self._drop(next(iter(self._idle.values())))
+            self._rest(live)
+
+    def _rest(self, live: Live) -> None:
+        """Idle: it stays as long as there is room, the longest idle leaves first."""
+        self._idle[live.run.key] = live
+        self._idle.move_to_end(live.run.key)
+        if len(self._idle) > self._idle_limit:
+            self._drop(next(iter(self._idle.values())))
 
     def _drop(self, live: Live) -> None:
         self._idle.pop(live.run.key, None)
@@ -126,7 +130,9 @@ class Memory:
         finally:
             if parent is not None:
                 parent.pins -= 1
-        self.settle(live)
+        # Whoever asked for it gets it, closed or not; nobody may ask again.
+        if not live.pins and not isinstance(run.phase, Stepping):
+            self._rest(live)
         return True
 
     async def _rebuild(self, loaded: Loaded, parent: Live | None) -> tuple[Run, int]:

@@ -44,6 +44,10 @@ class Batch:
         self.events: dict[tuple[int, int], InboxRow] = {}
         self.gone: list[tuple[int, int]] = []
 
+    @property
+    def empty(self) -> bool:
+        return not (self.history or self.changed or self.fresh or self.store or self.events or self.gone or self.logs)
+
     def add(self, unit: Unit) -> None:
         """Take in the next unit. Raises StorageError where it cannot follow those before it: that is a bug of ours."""
         self.units += 1
@@ -111,7 +115,7 @@ class Batch:
         for rows in (self.history, self.logs):
             if not rows:
                 continue
-            rows.sort(key=_rev)  # type: ignore[attr-defined]
+            rows.sort(key=_rev)
             if rows[0].rev <= after:
                 raise _bug(f"revision {rows[0].rev} comes after {after} was committed")
             newest = max(newest, rows[-1].rev)

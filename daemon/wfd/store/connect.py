@@ -150,7 +150,7 @@ def explain(error: BaseException, path: Path, doing: str) -> WfctlError:
         return error
     code = getattr(error, "sqlite_errorname", None) or errno.errorcode.get(getattr(error, "errno", 0) or 0, "")
     detail = {"path": str(path), "cause": code}
-    if isinstance(error, OSError) and error.errno in _DENIED or code.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
+    if (isinstance(error, OSError) and error.errno in _DENIED) or code.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
         return _denied(path, doing, error)
     if code.startswith("SQLITE_CANTOPEN") and not os.access(path, os.R_OK | os.W_OK):
         return _denied(path, doing, error)

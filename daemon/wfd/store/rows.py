@@ -97,12 +97,23 @@ class Unit(msgspec.Struct):
     inbox_del: list[tuple[int, int]] = []
 
 
+class RunRef(msgspec.Struct, frozen=True):
+    """Which run: its key inside, its names outside."""
+
+    key: int
+    run_id: str
+    workflow_id: str
+    type: str
+
+
 class Loaded(msgspec.Struct):
     """A run as the engine takes it back into memory: one snapshot. `inbox` is oldest first."""
 
     run: RunRow
     store: dict[str, str]
     inbox: list[InboxRow]
+    parent: RunRef | None
+    root_id: str
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -112,3 +123,45 @@ class Match(msgspec.Struct, frozen=True):
     run_id: str
     workflow_id: str
     closed: bool
+
+
+class Summary(msgspec.Struct, frozen=True, gc=False):
+    """A run as listings show it: without its state, input and result. `rev` is that of its newest record."""
+
+    key: int
+    run_id: str
+    workflow_id: str
+    type: str
+    status: str
+    started_at: int
+    closed_at: int | None
+    parent: int | None
+    parent_id: str | None
+    parent_workflow_id: str | None
+    parent_type: str | None
+    root_id: str
+    depth: int
+    step: str | None
+    attempt: int
+    waiting_for: str | None
+    wake_at: int | None
+    deadline: int | None
+    reason: str | None
+    error: str | None
+    children: int
+    open_children: int
+    queued: int
+    rev: int
+    first_rev: int
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """A history record or a log line (`kind` "log", `seq` 0), with the names of its run. `data` is JSON."""
+
+    rev: int
+    run_id: str
+    workflow_id: str
+    seq: int
+    at: int
+    kind: str
+    data: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import queue
 import sqlite3
 import threading
@@ -74,6 +75,7 @@ class Writer(Service):
         # The thread's own:
         self._db: sqlite3.Connection | None = None
         self._broken: WfctlError | None = None
+        self._last: WfctlError | None = None
         self._valid_term = 0
         self._rev = 0
 
@@ -92,21 +94,16 @@ class Writer(Service):
     def submit(self, unit: Unit, done: Done) -> None:
         """Commit `unit` after all submitted before it, then call `done` on the loop: with None, or with why it is not
         on disk. The rows belong to the writer from here on."""
-        self._items.put(_Work(unit, done, self._term))
+        if self._thread is None:
+            error = StorageError(f"the database {self.path} is closed", path=str(self.path))
+            asyncio.get_running_loop().call_soon(done, error)
+        else:
+            self._items.put(_Work(unit, done, self._term))
 
     async def flush(self) -> None:
         """Return when everything submitted so far is on disk; raise the failure if it is not."""
-        settled: asyncio.Future[None] = self._loop.create_future()
-
-        def done(error: BaseException | None) -> None:
-            if settled.cancelled():
-                return
-            if error is None:
-                settled.set_result(None)
-            else:
-                settled.set_exception(error)
-
-        self.submit(Unit(), done)
+        settled: asyncio.Future[object] = self._loop.create_future()
+        self.submit(Unit(), functools.partial(_settle, settled))
         await settled
 
     async def reset(self) -> None:
@@ -130,8 +127,9 @@ class Writer(Service):
 
     async def _end(self) -> None:
         await self._order(None)
-        assert self._thread is not None
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
 
     async def _order(self, run: Callable[[], object] | None) -> None:
         future: asyncio.Future[object] = self._loop.create_future()
@@ -148,8 +146,14 @@ class Writer(Service):
                 if not self._obey(item):
                     return
                 item = None
-            else:
+            elif self._takes(item):
                 item = self._commit_from(item)
+            else:
+                self._tell(self._answer, [item], self._broken or self._last)
+                item = None
+
+    def _takes(self, work: _Work) -> bool:
+        return self._broken is None and work.term == self._valid_term
 
     def _obey(self, order: _Order) -> bool:
         error: WfctlError | None = None
@@ -164,26 +168,104 @@ class Writer(Service):
         return order.run is not None
 
     def _commit_from(self, first: _Work) -> _Work | _Order | None:
-        """Commit `first` and what waits behind it; return the item that ended the batch, if one did."""
+        """Commit `first` and what waits behind it. Returns the item that could not be part of it, if one was taken."""
         batch = Batch()
-        works: list[_Work] = []
-        item: _Work | _Order | None = first
-        error: WfctlError | None = None
-        while isinstance(item, _Work):
-            works.append(item)
-            if item.term != self._valid_term and self._broken is None:
-                error = error or StorageError("a change was decided before the writer was reset", hint="try again")
-                break
-            if error is None and self._broken is None:
+        works = [first]
+        left: _Work | _Order | None = None
+        try:
+            batch.add(first.unit)
+            while batch.units < MAX_UNITS and batch.bytes < MAX_BYTES:
                 try:
-                    batch.add(item.unit)
-                except Exception as raised:
-                    error = explain(raised, self.path, "write")
-            if batch.units >= MAX_UNITS or batch.bytes >= MAX_BYTES:
-                item = None
-                break
+                    item = self._items.get_nowait()
+                except queue.Empty:
+                    break
+                if isinstance(item, _Order) or not self._takes(item):
+                    left = item
+                    break
+                works.append(item)
+                batch.add(item.unit)
+            if not batch.empty:
+                self._commit(batch)
+        except BaseException as raised:
+            self._fail(works, raised)
+        else:
+            self.stats.units += len(works)
+            self.stats.last_batch = len(works)
+            self._tell(self._answer, works, None)
+        return left
+
+    def _commit(self, batch: Batch) -> None:
+        db = self._connection()
+        db.execute("begin immediate")
+        newest = batch.write(db, self._rev)
+        if self._before_commit is not None:
+            self._before_commit(self.stats.commits + 1)
+        db.execute("commit")
+        self._rev = newest
+        self.stats.commits += 1
+
+    def _fail(self, works: list[_Work], raised: BaseException) -> None:
+        self._broken = self._last = explain(raised, self.path, "write")
+        self._broken.__cause__ = raised if raised is not self._broken else None
+        if self._db is not None and self._db.in_transaction:
+            # Where even this fails, closing the connection in `_reopen` gives the transaction up.
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("rollback")
+        self._tell(self._answer, works, self._broken)
+
+    def _tell(self, fn: Callable[..., None], *args: object) -> None:
+        # The loop is closed only where nobody waits for the answer any more.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(fn, *args)
+
+    def _answer(self, works: list[_Work], error: WfctlError | None) -> None:
+        """On the loop: the answers of one batch, in order."""
+        if error is not None and works[0].term == self._term:
+            self.failure = error
+        for work in works:
             try:
-                item = self._items.get_nowait()
-            except queue.Empty:
-                item = None
-        return item
+                work.done(error)
+            except Exception as raised:
+                self._loop.call_exception_handler(
+                    {"message": "a callback of the writer failed", "exception": raised, "callback": work.done}
+                )
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise self._broken or StorageError(f"the database {self.path} is not open", path=str(self.path))
+        return self._db
+
+    def _open(self) -> None:
+        self._db = connect_writer(self.path, busy_ms=self._busy_ms)
+        self._rev = self._db.execute(WRITE["last_rev"]).fetchone()[0]
+
+    def _reopen(self) -> None:
+        if self._db is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.close()
+            self._db = None
+        self._open()
+        db = self._connection()
+        db.execute("begin immediate")
+        db.execute(WRITE["touch"], (str(self.stats.commits),))
+        db.execute("commit")
+        if self._broken is not None:
+            self._broken = None
+            self._valid_term += 1
+
+    def _close(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            # Best effort: with a reader still open the log stays, and the next start reads it.
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("pragma wal_checkpoint(truncate)").fetchall()
+            db.close()
+
+
+def _settle(future: asyncio.Future[object], error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

@@ -9,7 +9,8 @@ import msgspec
 from wfctl.cli.exit import look
 from wfctl.cli.render.table import Cell, Column, Row, facts, table
 from wfctl.cli.render.text import Line, clean, counted
-from wfctl.cli.render.times import short, when
+from wfctl.cli.render.times import when
+from wfctl.cli.words import quoted
 from wfctl.errors import (
     NotFinishedError,
     RunCancelledError,
@@ -157,17 +158,17 @@ def outcome_error(outcome: Outcome) -> WfctlError | None:
         case Status.FAILED:
             why = f": {outcome.error}" if outcome.error else ""
             frame = f"\nat {outcome.error.frame}" if outcome.error and outcome.error.frame else ""
-            return RunFailedError(f"{name} failed{why}{frame}", hint=f"wfctl history {id}", **detail)
+            return RunFailedError(f"{name} failed{why}{frame}", hint=f"wfctl history {quoted(id)}", **detail)
         case Status.CANCELLED:
-            return RunCancelledError(f"{name} was cancelled{because}", hint=f"wfctl history {id}", **detail)
+            return RunCancelledError(f"{name} was cancelled{because}", hint=f"wfctl history {quoted(id)}", **detail)
         case Status.TERMINATED:
-            return RunTerminatedError(f"{name} was terminated{because}", hint=f"wfctl history {id}", **detail)
+            return RunTerminatedError(f"{name} was terminated{because}", hint=f"wfctl history {quoted(id)}", **detail)
         case Status.TIMED_OUT:
             why = f": {outcome.error.message}" if outcome.error and outcome.error.message else ""
-            return RunTimedOutError(f"{name} timed out{why}", hint=f"wfctl history {id}", **detail)
+            return RunTimedOutError(f"{name} timed out{why}", hint=f"wfctl history {quoted(id)}", **detail)
         case Status.STUCK:
             return RunStuckError(
-                f"{name} is stuck\n{outcome.stuck_reason or 'it needs code or a person'}", hint=f"wfctl show {id}", **detail
+                f"{name} is stuck\n{outcome.stuck_reason or 'it needs code or a person'}", hint=f"wfctl show {quoted(id)}", **detail
             )
         case _:
-            return NotFinishedError(f"{name} is still {outcome.status}", hint=f"wfctl result {id}", **detail)
+            return NotFinishedError(f"{name} is still {outcome.status}", hint=f"wfctl result {quoted(id)}", **detail)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from wfctl.errors import IncompatibleError
 from wfctl.protocol.calls import Hello, Welcome
 
 
 def greet(welcome: Welcome, call: Hello) -> Welcome:
-    """`welcome` as it is, or IncompatibleError."""
+    """`welcome` with the highest protocol both speak, or IncompatibleError."""
     if call.protocol_max < welcome.protocol_min:
         behind, hint = "this wfctl is too old", f"upgrade wfctl to {welcome.version}, the daemon's version"
     elif call.protocol_min > welcome.protocol_max:
         behind, hint = "the daemon is too old", "wfctl down && wfctl up, to start it from the upgraded wfctl"
     else:
-        return welcome
+        return msgspec.structs.replace(welcome, protocol=min(call.protocol_max, welcome.protocol_max))
     raise IncompatibleError(
         f"{behind}: wfctl {call.version or '(unknown version)'} speaks protocol "
         f"{_span(call.protocol_min, call.protocol_max)}, the daemon {welcome.version} "

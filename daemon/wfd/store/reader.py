@@ -1,0 +1,209 @@
+"""Reads: a few read-only connections, each on its own thread through aiosqlite. Never writes, never checkpoints.
+
+This module holds what the engine needs to go on with its runs; what people look at is in `listing.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import msgspec
+
+from wfd.runtime.lifecycle import Service
+from wfd.store import queries
+from wfd.store.connect import BUSY_MS, explain, read_only_uri
+from wfd.store.rows import HistoryRow, InboxRow, Loaded, Match, RunRef, RunRow
+
+READ = queries.load("read")
+MIN_PREFIX = 4
+MAX_CANDIDATES = 6
+_CONNECTIONS = 2
+_CHUNK = 20_000
+_RUN_COLUMNS = len(RunRow.__struct_fields__)
+_pairs = msgspec.json.Decoder(list[tuple[str, str]])
+_events = msgspec.json.Decoder(list[InboxRow])
+
+Row = tuple[Any, ...]
+
+
+class Snapshot:
+    """A connection inside one read transaction: all its queries see the same commit."""
+
+    __slots__ = ("_db",)
+
+    def __init__(self, db: aiosqlite.Connection) -> None:
+        self._db = db
+
+    async def all(self, sql: str, parameters: Iterable[Any] | dict[str, Any] = ()) -> list[Row]:
+        return list(await self._db.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
+
+    async def one(self, sql: str, parameters: Iterable[Any] | dict[str, Any] = ()) -> Row | None:
+        rows = await self.all(sql, parameters)
+        return rows[0] if rows else None
+
+
+class Reader(Service):
+    """To be started after the writer, which makes the file, and stopped before it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._open: list[aiosqlite.Connection] = []
+        self._free: asyncio.LifoQueue[aiosqlite.Connection]
+
+    async def _start(self) -> None:
+        self._free = asyncio.LifoQueue()
+        try:
+            for _ in range(_CONNECTIONS):
+                db = await aiosqlite.connect(
+                    read_only_uri(self.path), uri=True, isolation_level=None, timeout=BUSY_MS / 1_000
+                )
+                self._open.append(db)
+                self._free.put_nowait(db)
+        except (sqlite3.Error, OSError) as error:
+            await self._stop()
+            raise explain(error, self.path, "read") from error
+
+    async def _stop(self) -> None:
+        while self._open:
+            await self._open.pop().close()
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """One read transaction. Keep it short: while it lasts, the log behind it cannot be reused."""
+        db = await self._free.get()
+        try:
+            await db.execute("begin")
+            try:
+                yield Snapshot(db)
+            finally:
+                # The connection's thread does things in order, so this also ends what a cancelled caller had begun.
+                await db.execute("rollback")
+        except (sqlite3.Error, OSError) as error:
+            raise explain(error, self.path, "read") from error
+        finally:
+            self._free.put_nowait(db)
+
+    async def all(self, sql: str, parameters: Iterable[Any] | dict[str, Any] = ()) -> list[Row]:
+        """The rows of one statement, which is a snapshot by itself."""
+        db = await self._free.get()
+        try:
+            return await Snapshot(db).all(sql, parameters)
+        except (sqlite3.Error, OSError) as error:
+            raise explain(error, self.path, "read") from error
+        finally:
+            self._free.put_nowait(db)
+
+    # -- runs ----------------------------------------------------------------------------------
+
+    async def load_run(self, key: int) -> Loaded | None:
+        """The run with its store and inbox, or None."""
+        rows = await self.all(READ["load_run"], (key,))
+        if not rows:
+            return None
+        row = rows[0]
+        run = RunRow(*row[:_RUN_COLUMNS])
+        store, inbox, parent_id, parent_workflow_id, parent_type, root_id = row[_RUN_COLUMNS:]
+        parent = None if run.parent is None else RunRef(run.parent, parent_id, parent_workflow_id, parent_type)
+        return Loaded(run, dict(_pairs.decode(store)), _events.decode(inbox), parent, root_id)
+
+    async def history_after(self, key: int, seq: int) -> list[HistoryRow]:
+        """The run's records after number `seq`, oldest first."""
+        return [HistoryRow(*row) for row in await self.all(READ["history_after"], (key, seq))]
+
+    async def find_child(self, parent_key: int, workflow_id: str) -> RunRow | None:
+        """The newest run of `workflow_id` that this parent run started, or None."""
+        rows = await self.all(READ["find_child"], (workflow_id, parent_key))
+        return RunRow(*rows[0]) if rows else None
+
+    async def children_ids(self, parent_key: int) -> dict[str, tuple[int, str]]:
+        """(key, run ID) by workflow ID of all children; where there were several runs of one, the newest."""
+        rows = await self.all(READ["children_ids"], (parent_key,))
+        return {workflow_id: (key, run_id) for workflow_id, key, run_id in rows}
+
+    # -- recovery and timers -------------------------------------------------------------------
+
+    async def open_workflow_ids(self) -> list[tuple[str, int, str]]:
+        """(workflow ID, key, run ID) of every open run, in chunks so that a hundred thousand do not stop the loop."""
+        found: list[tuple[str, int, str]] = []
+        async with self.snapshot() as snapshot:
+            after = ""
+            while chunk := await snapshot.all(READ["open_workflow_ids"], (after, _CHUNK)):
+                found += chunk  # type: ignore[arg-type]
+                after = chunk[-1][0]
+        return found
+
+    async def max_key(self) -> int:
+        return await self._number("max_key")
+
+    async def max_rev(self) -> int:
+        """The newest revision of history and logs; 0 in a new database."""
+        return await self._number("max_rev")
+
+    async def max_run_id(self) -> str | None:
+        """The greatest run ID: new ones go on after it even if the clock was set back."""
+        value = (await self.all(READ["max_run_id"]))[0][0]
+        return None if value is None else str(value)
+
+    async def _number(self, name: str) -> int:
+        return int((await self.all(READ[name]))[0][0])
+
+    async def recoverable(self) -> list[int]:
+        """Keys of the runs whose step was with a worker, oldest first: to be dispatched again."""
+        async with self.snapshot() as snapshot:
+            running = await snapshot.all(READ["runs_of_status"], ("running",))
+            cancelling = await snapshot.all(READ["runs_of_status"], ("cancelling",))
+        return sorted(key for key, _ in running + cancelling)
+
+    async def stuck_runs(self) -> list[tuple[int, str]]:
+        """(key, workflow type) of the stuck runs, oldest first."""
+        return [(key, kind) for key, kind in await self.all(READ["runs_of_status"], ("stuck",))]
+
+    async def due(self, now_ms: int, limit: int) -> list[int]:
+        """Keys of the runs whose `wake_at` has come, the longest due first."""
+        return [key for (key,) in await self.all(READ["due"], (now_ms, limit))]
+
+    async def next_wake(self) -> int | None:
+        """The earliest `wake_at` of all runs."""
+        value = (await self.all(READ["next_wake"]))[0][0]
+        return None if value is None else int(value)
+
+    # -- ids -----------------------------------------------------------------------------------
+
+    async def resolve(self, text: str) -> list[Match]:
+        """The runs `text` may mean; one if it is clear, none if it is unknown, at most six.
+
+        An exact workflow ID means its open run, else its newest; then an exact run ID; then what is alone in starting with
+        `text` (at least four characters; case counts in workflow IDs, not in run IDs).
+        """
+        run_id = text.upper() if text.isascii() else text
+        async with self.snapshot() as snapshot:
+            exact = await snapshot.one(READ["by_workflow_id"], (text,))
+            exact = exact or await snapshot.one(READ["by_run_id"], (run_id,))
+            if exact is not None:
+                return [_match(exact)]
+            if len(text) < MIN_PREFIX:
+                return []
+            found: dict[int, Match] = {}
+            for (workflow_id,) in await snapshot.all(READ["workflow_ids_by_prefix"], (text, MAX_CANDIDATES)):
+                row = await snapshot.one(READ["by_workflow_id"], (workflow_id,))
+                if row is not None:
+                    found[row[0]] = _match(row)
+            for row in await snapshot.all(READ["by_run_id_prefix"], (run_id, MAX_CANDIDATES)):
+                found.setdefault(row[0], _match(row))
+        return list(found.values())[:MAX_CANDIDATES]
+
+    async def newest_workflow_ids(self, limit: int) -> list[str]:
+        """Workflow IDs of the newest runs: where a mistyped one is looked for."""
+        return [value for (value,) in await self.all(READ["newest_workflow_ids"], (limit,))]
+
+
+def _match(row: Row) -> Match:
+    key, run_id, workflow_id, closed = row
+    return Match(key, run_id, workflow_id, bool(closed))

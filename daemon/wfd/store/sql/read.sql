@@ -1,0 +1,83 @@
+-- What the engine reads: whole runs, and what is to be done next.
+
+-- name: load_run
+-- One statement is one snapshot and one trip to the reader's thread.
+select
+    r.key, r.run_id, r.workflow_id, r.type, r.parent, r.root, r.depth, r.input, r.started_at, r.deadline, r.status,
+    r.wake_at, r.closed_at, r.seq, r.step, r.attempt, r.waiting_for, r.state, r.result, r.error, r.reason, r.children,
+    r.open_children, r.queued,
+    (select json_group_array(json_array(s.key, s.value)) from store as s where s.run = r.key),
+    (select json_group_array(json_array(i.run, i.seq, i.at, i.name, i.payload)) from inbox as i where i.run = r.key),
+    p.run_id, p.workflow_id, p.type,
+    o.run_id
+from runs as r
+join runs as o on o.key = r.root
+left join runs as p on p.key = r.parent
+where r.key = ?;
+
+-- name: find_child
+-- The unary plus keeps SQLite from walking all children of a parent that has thousands.
+select
+    key, run_id, workflow_id, type, parent, root, depth, input, started_at, deadline, status, wake_at, closed_at, seq, step,
+    attempt, waiting_for, state, result, error, reason, children, open_children, queued
+from runs
+where workflow_id = ? and +parent = ?
+order by key desc
+limit 1;
+
+-- name: history_after
+select rev, run, seq, at, kind, data, source from history where run = ? and seq > ? order by seq;
+
+-- name: open_workflow_ids
+select workflow_id, key, run_id from runs where closed_at is null and workflow_id > ? order by workflow_id limit ?;
+
+-- name: max_key
+select coalesce(max(key), 0) from runs;
+
+-- name: max_rev
+select max(coalesce((select max(rev) from history), 0), coalesce((select max(rev) from logs), 0));
+
+-- name: max_run_id
+select max(run_id) from runs;
+
+-- name: runs_of_status
+select key, type from runs where status = ? order by key;
+
+-- name: due
+select key from runs where wake_at <= ? order by wake_at limit ?;
+
+-- name: next_wake
+select min(wake_at) from runs where wake_at is not null;
+
+-- name: children_ids
+select workflow_id, key, run_id from runs where parent = ? order by key;
+
+
+-- name: by_workflow_id
+-- The open run of a workflow ID, else its newest.
+select key, run_id, workflow_id, closed_at is not null from runs
+where workflow_id = ?
+order by closed_at is null desc, key desc
+limit 1;
+
+-- name: by_run_id
+select key, run_id, workflow_id, closed_at is not null from runs where run_id = ?;
+
+-- name: by_run_id_prefix
+select key, run_id, workflow_id, closed_at is not null from runs
+where run_id >= ?1 and run_id < ?1 || char(0x10ffff)
+order by run_id
+limit ?2;
+
+-- name: workflow_ids_by_prefix
+-- Jumps from one workflow ID to the next, however many runs each has had.
+with recursive found (id) as (
+    select min(workflow_id) from runs where workflow_id >= ?1 and workflow_id < ?1 || char(0x10ffff)
+    union all
+    select (select min(workflow_id) from runs where workflow_id > found.id and workflow_id < ?1 || char(0x10ffff))
+    from found where found.id is not null
+)
+select id from found where id is not null limit ?2;
+
+-- name: newest_workflow_ids
+select workflow_id from runs order by key desc limit ?;

@@ -1,0 +1,55 @@
+"""The store as the daemon starts and stops it: the writer first and last, the reader between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from wfd.runtime.lifecycle import Service
+from wfd.store.connect import BUSY_MS, SCHEMA_VERSION
+from wfd.store.reader import Reader
+from wfd.store.writer import Writer
+
+
+class Store(Service):
+    """`writer` and `reader` of one database file."""
+
+    schema_version = SCHEMA_VERSION
+
+    def __init__(
+        self, path: Path, *, before_commit: Callable[[int], None] | None = None, busy_ms: int = BUSY_MS
+    ) -> None:
+        super().__init__()
+        self.path = path
+        self.writer = Writer(path, before_commit=before_commit, busy_ms=busy_ms)
+        self.reader = Reader(path)
+
+    async def _start(self) -> None:
+        await self.writer.start()
+        try:
+            await self.reader.start()
+        except BaseException:
+            await self.writer.stop()
+            raise
+
+    async def _stop(self) -> None:
+        # The reader first: a log that nobody reads can be copied into the database and emptied.
+        await self.reader.stop()
+        await self.writer.stop()
+
+    def size_bytes(self) -> int:
+        """What the database takes on disk, its write-ahead log included."""
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+
+async def open_store(
+    path: Path, *, before_commit: Callable[[int], None] | None = None, busy_ms: int = BUSY_MS
+) -> Store:
+    """Open the database at `path`, made or migrated as needed; to be closed with `stop`.
+
+    Raises StorageError (not a database, not ours, locked, disk), IncompatibleError (a newer schema) or DeniedError.
+    """
+    store = Store(path, before_commit=before_commit, busy_ms=busy_ms)
+    await store.start()
+    return store

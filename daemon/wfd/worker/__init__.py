@@ -1,0 +1,1 @@
+"""The child side of a worker process: imports the user's modules and runs their handlers for the daemon."""

@@ -1,0 +1,279 @@
+"""The live port: one execution of one step, whose operations the daemon records before they return.
+
+Owns the step's replay, its pending operations, its log lines, and how a cancellation reaches the handler. All of it happens
+on the loop's thread, but `log`. Knows nothing of sockets: `send` takes messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
+
+from wfctl.errors import StaleStepError, from_data
+from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, RunStep, ToDaemon
+from wfctl.sdk.failure import readable
+from wfctl.sdk.handler import Handler
+from wfctl.sdk.port import StepUnwind
+from wfctl.sdk.replay import Replay, in_words
+from wfctl.sdk.sources import Sources
+from wfctl.sdk.workflow import Workflow
+from wfctl.values.runinfo import RunInfo
+from wfd.worker import branches
+
+MAX_LOG_CHARS = 32_000
+# Kinds whose arguments do not tell one call from another.
+_ALIKE = frozenset({"now", "random", "uuid"})
+
+
+class LiveOps:
+    """`wfctl.sdk.port.Ops` of a running handler, plus what its executor steers it with."""
+
+    __slots__ = (
+        "_lines",
+        "_logged_before",
+        "_loop",
+        "_loop_thread",
+        "_next_op",
+        "_pending",
+        "_send",
+        "_store",
+        "_told",
+        "abandoned",
+        "begun",
+        "branch",
+        "cancel_delivered",
+        "cancel_requested",
+        "closed",
+        "handler",
+        "replay",
+        "run",
+        "sources",
+        "stuck_reason",
+        "task",
+        "thread",
+        "token",
+        "types",
+        "workflow",
+    )
+
+    def __init__(
+        self,
+        message: RunStep,
+        handler: Handler,
+        workflow: Workflow,
+        types: Mapping[str, Workflow],
+        sources: Sources,
+        send: Callable[[ToDaemon], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.token = message.token
+        self.run: RunInfo = message.run
+        self.handler = handler
+        self.workflow = workflow
+        self.types = types
+        self.sources = sources
+        self.replay: Replay[OpRecord] = Replay(message.ops)
+        self.cancel_requested = message.cancel
+        self.cancel_delivered = False
+        self.abandoned = False
+        self.begun = False
+        self.closed = False
+        self.stuck_reason: str | None = None
+        self.branch = branches.Branch()
+        self.task: asyncio.Task[Any] | None = None
+        self.thread: int | None = None  # of a plain `def` handler
+        self._store = message.store
+        self._send = send
+        self._loop = loop
+        self._loop_thread = threading.get_ident()
+        self._pending: dict[int, asyncio.Future[OpDone]] = {}
+        self._next_op = 0
+        self._told = False
+        self._logged_before = message.logged
+        self._lines: list[LogLine] = []
+
+    # -- the port -------------------------------------------------------------------------------
+
+    @property
+    def replaying(self) -> bool:
+        return not self.replay.exhausted
+
+    async def load(self, key: str) -> bytes | None:
+        return self._store.get(key)
+
+    def keys(self) -> Iterable[str]:
+        return self._store.keys()
+
+    async def perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> bytes:
+        self._admit()
+        if kind in _ALIKE:
+            branch = branches.current.get()
+            content = branch.path.encode() if branch is not None else b""
+        key = self.replay.key(kind, name, content)
+        record = self.replay.take(key)
+        if record is not None:
+            self._cancel_soon()
+            if record.error is not None:
+                raise from_data(record.error)
+            return record.value
+        if self._cancel_due:
+            await self._cancel_here()
+            self._admit()
+        place = self.sources.caller(_calling_frame())
+        self.replay.new.append((key, place))
+        if self._is_sequential() and not self.replay.exhausted:
+            # No other branch is left that could still ask for the records: this call is what the code was changed to.
+            self.stuck(self.disagreement())
+        args = arguments()
+        self._next_op += 1
+        number = self._next_op
+        answer: asyncio.Future[OpDone] = self._loop.create_future()
+        self._pending[number] = answer
+        self.flush_logs()
+        self._send(Op(self.token, number, key, kind, name, args))
+        try:
+            done = await answer
+        finally:
+            self._pending.pop(number, None)
+        if done.error is not None:
+            raise from_data(done.error)
+        return done.value
+
+    def stuck(self, reason: str) -> NoReturn:
+        if self.stuck_reason is None:
+            self.stuck_reason = reason
+        raise StepUnwind(reason)
+
+    def log(self, level: str, message: str) -> None:
+        line = LogLine(int(time.time() * 1_000), level, readable(message, MAX_LOG_CHARS))
+        if threading.get_ident() == self._loop_thread:
+            self._keep(line)
+        else:
+            self._loop.call_soon_threadsafe(self._keep, line)
+
+    # -- logs -----------------------------------------------------------------------------------
+
+    def _keep(self, line: LogLine) -> None:
+        if self._logged_before > 0:
+            self._logged_before -= 1
+        elif not self.closed:
+            if not self._lines:
+                self._loop.call_soon(self.flush_logs)
+            self._lines.append(line)
+
+    def flush_logs(self) -> None:
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self._send(Logs(self.token, lines))
+
+    # -- replay ---------------------------------------------------------------------------------
+
+    def disagreement(self) -> str:
+        """Why this execution is not the one that was recorded: the handler, and both sides."""
+        recorded = "; ".join(in_words(record.key) for record in self.replay.unused()[:5])
+        asked = "; ".join(
+            in_words(key) + (f" at {place}" if place else "") for key, place in self.replay.new[:5]
+        )
+        return (
+            f"{self.handler.label} ({self.sources.place(self.handler.file, self.handler.line)}) does not repeat what it did: "
+            f"recorded and not asked for: {recorded}; asked for instead: {asked or 'nothing'}. "
+            "Put the code back as it was; the step then goes on by itself"
+        )
+
+    def _is_sequential(self) -> bool:
+        """Whether the asker is certainly the only part of the handler that is still going on."""
+        if self.task is None or not branches.followed(self._loop):
+            return False
+        me = asyncio.current_task()
+        if self.thread is None:
+            return me is self.task and all(task.done() for task in self.branch.tasks)
+        # In a thread, each operation comes as a task of its own; other threads of the handler have no branch.
+        return branches.current.get() is not None and all(task is me or task.done() for task in self.branch.tasks)
+
+    # -- answers and cancellation ---------------------------------------------------------------
+
+    def answer(self, message: OpDone) -> None:
+        future = self._pending.pop(message.op, None)
+        if future is not None and not future.done():
+            future.set_result(message)
+            self._cancel_soon()
+
+    def begin(self) -> None:
+        """The handler's own code starts now."""
+        self.begun = True
+        self._cancel_soon()
+
+    def request_cancel(self) -> None:
+        self.cancel_requested = True
+        self._cancel_soon()
+
+    @property
+    def _cancel_due(self) -> bool:
+        return (
+            self.cancel_requested
+            and not self.cancel_delivered
+            and not self.closed
+            and self.begun
+            and self.replay.caught_up
+        )
+
+    def _cancel_soon(self) -> None:
+        # Not at once: before its first await the handler has not entered the `try` it would clean up in, and an answered
+        # operation must return its value, or the replay would see a value where this execution saw none.
+        if self._cancel_due:
+            self._loop.call_soon(self._cancel_now)
+
+    def _cancel_now(self) -> None:
+        # An operation on its way is let through; its answer, or the next operation, brings the cancellation.
+        if self._cancel_due and not self._pending and self.thread is None:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        self.cancel_delivered = True
+        self.replay.cleaning()
+        if self.thread is None and self.task is not None:
+            self.task.cancel()
+
+    async def _cancel_here(self) -> None:
+        """The asking task, when it belongs to what is cancelled, gets its CancelledError in this call."""
+        self._deliver()
+        if self.thread is not None:
+            raise asyncio.CancelledError
+        await asyncio.sleep(0)
+
+    def abandon(self) -> None:
+        """The step is someone else's now: end the handler, and let nothing more of it out."""
+        self.abandoned = True
+        for future in list(self._pending.values()):
+            future.cancel()
+        if self.begun and self.thread is None and self.task is not None:
+            self.task.cancel()
+
+    def _admit(self) -> None:
+        if self.stuck_reason is not None:
+            raise StepUnwind(self.stuck_reason)
+        if self.abandoned and self.thread is not None and not self._told:
+            self._told = True
+            raise asyncio.CancelledError
+        if self.abandoned or self.closed:
+            why = "has returned" if self.closed else "was ended by the daemon (it timed out, or its run was closed)"
+            raise StaleStepError(
+                f"{self.handler.label} {why}, so it cannot do more", hint="await every operation before returning"
+            )
+
+    def close(self) -> list[str]:
+        """The handler has ended. Returns the operations that were not awaited to their end, now cancelled."""
+        left = [future for future in self._pending.values() if not future.done()]
+        self.closed = True
+        for future in left:
+            future.cancel()
+        return [in_words(key) for key, _ in self.replay.new[-len(left) :]] if left else []
+
+
+def _calling_frame() -> Any:
+    import sys
+
+    return sys._getframe(2)

@@ -1,0 +1,40 @@
+"""The unit of work: an Order starts a Payment; its three steps end in an event that completes the Order."""
+
+from wfctl import Context, Directive, Workflow
+
+payment = Workflow(workflow_type="Payment")
+order = Workflow(workflow_type="Order")
+
+
+@payment.start()
+async def begin(ctx: Context, amount: float) -> Directive:
+    ctx.store.put("amount", amount)
+    return ctx.next.step(process)
+
+
+@payment.step()
+async def process(ctx: Context) -> Directive:
+    await ctx.store.get("amount")
+    ctx.store.put("txn_id", "txn-1")
+    return ctx.next.step(done)
+
+
+@payment.step()
+async def done(ctx: Context) -> Directive:
+    txn_id = await ctx.store.get("txn_id")
+    await ctx.send_to_parent("paid", {"txn_id": txn_id})
+    return ctx.next.complete(txn_id)
+
+
+@order.start()
+async def place(ctx: Context, order_id: str, amount: float) -> Directive:
+    ctx.store.put("order_id", order_id)
+    ctx.store.put("amount", amount)
+    await ctx.start("Payment", workflow_id=f"payment-{order_id}", workflow_input={"amount": amount})
+    return ctx.next.wait_for_event()
+
+
+@order.event()
+async def paid(ctx: Context, txn_id: str) -> Directive:
+    ctx.store.put("txn_id", txn_id)
+    return ctx.next.complete(txn_id)

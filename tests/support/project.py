@@ -1,0 +1,83 @@
+"""A project in a folder of its own, run as people run it: real commands, a real daemon, real workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from support.waiting import wait_until
+
+WFCTL = [sys.executable, "-m", "wfctl.cli.main"]
+SAMPLES = Path(__file__).parents[2] / "samples"
+
+
+class Project:
+    """`stop` ends every process it started. The socket stays inside the folder, so projects never meet."""
+
+    def __init__(self, folder: Path, modules: dict[str, str], *, daemon: str = "", workflows: str = "") -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in modules.items():
+            self.write(name, text)
+        names = json.dumps(list(modules))
+        config = f"[daemon]\n{daemon}\n[workflows]\nmodules = {names}\n{workflows}\n"
+        self.write("wfctl.toml", config)
+        self.socket = folder / "d.sock"
+        self.database = folder / ".wfctl" / "wfctl.db"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("WFCTL_")},
+            "WFCTL_SOCKET": str(self.socket),
+            "NO_COLOR": "1",
+        }
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def run(self, *words: str, input: str | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """`wfctl WORDS`, whatever comes of it."""
+        return subprocess.run(
+            [*WFCTL, *words], cwd=self.folder, env=self.environment, input=input, capture_output=True, text=True,
+            timeout=timeout, check=False,
+        )  # fmt: skip
+
+    def ok(self, *words: str, input: str | None = None) -> str:
+        """What `wfctl WORDS` prints; it must succeed."""
+        done = self.run(*words, input=input)
+        assert done.returncode == 0, f"wfctl {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self.ok(*words, "-o", "json"))
+
+    def up(self) -> None:
+        self.ok("up")
+
+    def pid(self) -> int:
+        return int(self.json("status")["pid"])
+
+    def kill(self) -> None:
+        """`kill -9` of the daemon."""
+        pid = self.pid()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not alive(pid))
+
+    def workers(self) -> list[int]:
+        return [worker["pid"] for worker in self.json("status")["workers"]]
+
+    def stop(self) -> None:
+        self.run("down", "--timeout", "1s")
+
+
+def alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rsplit(")", 1)[1].split()[0] != "Z"

@@ -1,0 +1,32 @@
+"""The one place where tests let real time pass: until something that another process does has happened."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+STEP_S = 0.01
+
+
+def wait_until(happened: Callable[[], object], within_s: float = 30) -> None:
+    """Returns once `happened()` is true; AssertionError after `within_s`."""
+    end = time.monotonic() + within_s
+    while not happened():
+        assert time.monotonic() < end, f"did not happen within {within_s} s"
+        time.sleep(STEP_S)
+
+
+async def until(happened: Callable[[], object], within_s: float = 30) -> None:
+    """The same for a test on an event loop."""
+    end = time.monotonic() + within_s
+    while not happened():
+        assert time.monotonic() < end, f"did not happen within {within_s} s"
+        await asyncio.sleep(STEP_S)
+
+
+async def until_async(happened: Callable[[], Awaitable[object]], within_s: float = 30) -> None:
+    end = time.monotonic() + within_s
+    while not await happened():
+        assert time.monotonic() < end, f"did not happen within {within_s} s"
+        await asyncio.sleep(STEP_S)

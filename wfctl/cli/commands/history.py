@@ -1,0 +1,66 @@
+"""`wfctl history`: everything that was recorded of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from wfctl.cli import exit
+from wfctl.cli.options import Output
+from wfctl.cli.render.document import as_data, line_of, listing, text_of
+from wfctl.cli.render.history import Describer
+from wfctl.cli.shell import Shell, now_ms, shell_of
+from wfctl.protocol.calls import History, HistoryPage
+from wfctl.protocol.views import HistoryEntry
+
+EXAMPLES = """
+  wfctl history order-1
+  wfctl history order-1 --logs
+  wfctl history @last -o jsonl
+"""
+
+
+def run(
+    ctx: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID", help="Workflow ID, run ID, a unique prefix, or @last.")],
+    logs: Annotated[bool, typer.Option("--logs", help="With the lines its handlers logged, in their place.")] = False,
+) -> int:
+    """Show the history of a run, oldest first."""
+    shell = shell_of(ctx)
+    pages = _pages(shell, shell.run_id(id), logs)
+    first = next(pages)
+    if shell.output is Output.ID:
+        shell.out.write(first.run.run_id)
+    elif shell.output is Output.JSON:
+        items = [*first.items, *(entry for page in pages for entry in page.items)]
+        doc = listing("history", items, total=len(items), run=as_data(first.run))
+        shell.out.write(text_of(doc, pretty=shell.out.tty))
+    else:
+        describer = Describer()
+        _print(shell, first.items, describer)
+        for page in pages:
+            _print(shell, page.items, describer)
+    return exit.OK
+
+
+def _pages(shell: Shell, id: str, logs: bool) -> Iterator[HistoryPage]:
+    after = 0
+    while True:
+        page: HistoryPage = shell.call(History(id=id, after_seq=after, logs=logs))
+        yield page
+        if page.next is None:
+            return
+        # By run ID from here on: the workflow ID may have a newer run by now.
+        id, after = page.run.run_id, page.next
+
+
+def _print(shell: Shell, entries: list[HistoryEntry], describer: Describer) -> None:
+    if shell.output is Output.JSONL:
+        for entry in entries:
+            shell.out.write(line_of(entry))
+        return
+    now = now_ms()
+    width = shell.out.columns if shell.out.tty else None
+    shell.out.lines(describer.line(entry, now, width=width) for entry in entries)

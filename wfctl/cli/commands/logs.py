@@ -1,0 +1,106 @@
+"""`wfctl logs`: the daemon's own log, read from its file, so that it can be read when the daemon is down."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from wfctl.cli import exit
+from wfctl.cli.options import Output
+from wfctl.cli.project import log_file
+from wfctl.cli.render.document import listing, text_of
+from wfctl.cli.render.text import clean
+from wfctl.cli.shell import Shell, shell_of
+from wfctl.errors import DeniedError, NotFoundError
+
+EXAMPLES = """
+  wfctl logs
+  wfctl logs -f
+  wfctl logs -n 500 | grep generation
+"""
+POLL_S = 0.2
+_CHUNK_BYTES = 1 << 16
+
+
+def run(
+    ctx: typer.Context,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is written from now on.")] = False,
+    lines: Annotated[int, typer.Option("-n", "--lines", metavar="N", min=0, help="Begin with the last N lines.")] = 100,
+) -> int:
+    """Show the daemon's log.
+
+    For what a run's own handlers log: wfctl tail.
+    """
+    shell = shell_of(ctx)
+    path = log_file(shell.state)
+    if shell.output is Output.ID:
+        shell.out.write(str(path))
+        return exit.OK
+    try:
+        _show(shell, path, lines, follow)
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"there is no log yet: {path} does not exist", hint="wfctl up", path=str(path)
+        ) from None
+    except PermissionError:
+        raise DeniedError(f"no permission to read {path}", hint="read it as the user who started the daemon") from None
+    return exit.OK
+
+
+def _show(shell: Shell, path: Path, lines: int, follow: bool) -> None:
+    with path.open("rb") as file:
+        last = deque((line.decode("utf-8", "replace").rstrip("\n") for line in file), lines)
+        position = file.tell()
+    if shell.output is Output.JSON and not follow:
+        shell.out.write(text_of(listing("logs", [_data(line) for line in last], total=len(last)), pretty=shell.out.tty))
+        return
+    for line in last:
+        _print(shell, line)
+    shell.out.flush()
+    if follow:
+        for line in _appended(path, position):
+            _print(shell, line)
+            shell.out.flush()
+
+
+def _print(shell: Shell, line: str) -> None:
+    shell.out.write(text_of(_data(line)) if shell.json else clean(line) if shell.out.tty else line)
+
+
+def _data(line: str) -> object:
+    """A line that is JSON is passed on as that; any other is the one field of an object."""
+    if line.startswith("{"):
+        try:
+            return msgspec.Raw(msgspec.json.encode(msgspec.json.decode(line)))
+        except msgspec.DecodeError:
+            pass
+    return {"line": line}
+
+
+def _appended(path: Path, position: int) -> Iterator[str]:
+    """Lines as they are written, for ever; a file that was rotated or cut is read from its start."""
+    rest = b""
+    inode = os.stat(path).st_ino
+    while True:
+        try:
+            now = os.stat(path)
+            if now.st_ino != inode or now.st_size < position:
+                inode, position, rest = now.st_ino, 0, b""
+            if now.st_size > position:
+                with path.open("rb") as file:
+                    file.seek(position)
+                    while data := file.read(_CHUNK_BYTES):
+                        position += len(data)
+                        *complete, rest = (rest + data).split(b"\n")
+                        for line in complete:
+                            yield line.decode("utf-8", "replace")
+        except FileNotFoundError:
+            pass  # between a rotation's two steps, or deleted: it may come back
+        time.sleep(POLL_S)

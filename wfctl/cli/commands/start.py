@@ -1,0 +1,99 @@
+"""`wfctl start`: begin a run, and with --wait stay until it has closed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from wfctl.cli import exit
+from wfctl.cli.inputs import parse_inputs
+from wfctl.cli.options import Output, choose
+from wfctl.cli.outcome import await_outcome, tell
+from wfctl.cli.project import remember_last
+from wfctl.cli.render.document import document, text_of
+from wfctl.cli.shell import Shell, shell_of
+from wfctl.cli.words import quoted
+from wfctl.errors import ConfigError
+from wfctl.protocol.calls import Start, Started
+from wfctl.values.times import parse_duration
+
+EXAMPLES = """
+  wfctl start Order order_id=1 amount=9.99
+  wfctl start Order --id order-1 -i @order.json --wait
+  id=$(wfctl start Order order_id=1 amount:=9.99)
+"""
+
+
+def run(
+    ctx: typer.Context,
+    workflow_type: Annotated[str, typer.Argument(metavar="TYPE", help="Workflow type, as 'wfctl workflows' lists it.")],
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE|KEY:=JSON|KEY=@FILE]...", help="Inputs by name.")
+    ] = None,
+    workflow_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Workflow ID; without it one is made.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("-i", "--input", metavar="JSON|@FILE|-", help="Input as JSON; key=value wins over it.")
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", metavar="5m", help="The run times out after so long.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the run; print only its result.")] = False,
+    if_running: Annotated[
+        str, typer.Option("--if-running", metavar="fail|use", help="When the ID has an open run.")
+    ] = "fail",
+    fail_if_stuck: Annotated[
+        bool, typer.Option("--fail-if-stuck", help="With --wait: exit 15 when the run is stuck.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check type, ID and inputs; start nothing.")] = False,
+) -> int:
+    """Start a run and print its workflow ID.
+
+    key=value is converted to the parameter's type; key:=json is taken as JSON; key=@file is the text of a file. With
+    --wait the exit code tells how the run closed.
+    """
+    shell = shell_of(ctx)
+    given = parse_inputs(inputs or [], data)
+    started: Started = shell.call(
+        Start(
+            workflow_type=workflow_type,
+            workflow_id=workflow_id,
+            input=given.data,
+            text=given.text,
+            timeout_ms=None if timeout is None else parse_duration(timeout),
+            if_running=choose(if_running, ("fail", "use"), "answer to an open run (--if-running)"),
+            dry_run=dry_run,
+        )
+    )
+    if not dry_run:
+        _remember(shell, started)
+    if wait and not dry_run:
+        shell.note(_sentence(started))
+        outcome = await_outcome(shell, started.run.id, timeout_ms=None, stuck=fail_if_stuck)
+        return tell(shell, outcome, fail_if_stuck=fail_if_stuck)
+    if shell.json:
+        pretty = shell.output is Output.JSON and shell.out.tty
+        shell.out.write(text_of(document("start", started, dry_run=dry_run), pretty=pretty))
+        return exit.OK
+    shell.out.write(started.run.workflow_id)
+    shell.out.flush()
+    if dry_run:
+        shell.note(f"{workflow_type} can be started so; nothing was")
+    else:
+        shell.note(_sentence(started))
+        shell.note(f"  watch it: wfctl tail -f {quoted(started.run.workflow_id)}")
+    return exit.OK
+
+
+def _sentence(started: Started) -> str:
+    verb = "runs already:" if started.existing else "started"
+    return f"{verb} {started.run.workflow_type} {started.run.workflow_id} (run {started.run.id})"
+
+
+def _remember(shell: Shell, started: Started) -> None:
+    try:
+        remember_last(shell.state, started.run.id)
+    except ConfigError:
+        pass  # reached through WFCTL_SOCKET from outside any project: there is no place to note it

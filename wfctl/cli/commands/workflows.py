@@ -1,0 +1,42 @@
+"""`wfctl workflows`: the types the daemon serves, their handlers and what those take."""
+
+from __future__ import annotations
+
+import typer
+
+from wfctl.cli import exit
+from wfctl.cli.options import Output
+from wfctl.cli.render.document import as_data, line_of, listing, text_of
+from wfctl.cli.render.status import problem_lines
+from wfctl.cli.render.workflows import workflow_lines, workflow_table
+from wfctl.cli.shell import shell_of
+from wfctl.protocol.calls import WorkflowList, Workflows
+
+EXAMPLES = """
+  wfctl workflows
+  wfctl workflows -o json
+"""
+
+
+def run(ctx: typer.Context) -> int:
+    """List workflow types: their handlers, parameters, and where they are written."""
+    shell = shell_of(ctx)
+    answer: WorkflowList = shell.call(Workflows())
+    if shell.output is Output.JSON:
+        problems = as_data(answer.problems)
+        doc = listing("workflows", answer.items, total=len(answer.items), problems=problems)
+        shell.out.write(text_of(doc, pretty=shell.out.tty))
+        return exit.OK
+    if shell.output is Output.JSONL:
+        for item in answer.items:
+            shell.out.write(line_of(item))
+    elif shell.output is Output.ID:
+        shell.print_ids(item.spec.workflow_type for item in answer.items)
+    elif shell.out.tty:
+        shell.out.lines(workflow_lines(answer.items, shell.out.columns))
+    else:
+        shell.out.lines(workflow_table(answer.items))
+    for problem in answer.problems:
+        if not shell.quiet:
+            shell.err.lines(problem_lines(problem))
+    return exit.OK

@@ -1,0 +1,67 @@
+"""A region of lines at the end of the terminal's text that is rewritten in place, and stays when it ends.
+
+No alternate screen: the last frame remains in the scrollback. Only lines that changed are rewritten, in one write a frame, so nothing
+flickers. The cursor is hidden meanwhile and comes back whatever ends the command.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from wfctl.cli.render.text import Line, line_cells
+from wfctl.cli.screen import Screen
+
+_HIDE, _SHOW, _ERASE_LINE, _ERASE_BELOW = "\x1b[?25l", "\x1b[?25h", "\x1b[2K", "\x1b[J"
+
+
+class Region:
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._shown: list[str] = []
+        self._cells: list[int] = []
+        self._columns = 0
+
+    def __enter__(self) -> Region:
+        self._screen.stream.write(_HIDE)
+        self._screen.flush()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._screen.stream.write(_SHOW)
+        self._screen.flush()
+
+    def draw(self, lines: list[Line]) -> None:
+        """Show `lines` in place of the frame before."""
+        painted = [self._screen.paint(line) for line in lines]
+        columns = self._screen.columns
+        if painted == self._shown and columns == self._columns:
+            return
+        if self._shown and columns != self._columns:
+            # The terminal has wrapped the old frame anew: it takes as many rows as it now needs, and goes as a whole.
+            rows = sum(max(-(-width // columns), 1) for width in self._cells)
+            text = f"\x1b[{rows}A\r{_ERASE_BELOW}" + "".join(f"{line}\n" for line in painted)
+        else:
+            text = self._difference(painted)
+        self._screen.stream.write(text)
+        self._screen.flush()
+        self._shown, self._columns = painted, columns
+        self._cells = [line_cells(line) for line in lines]
+
+    def _difference(self, painted: list[str]) -> str:
+        """Moves and writes that turn the shown frame into `painted`; the cursor rests below the last line."""
+        shown = self._shown
+        first = next(
+            (index for index, pair in enumerate(zip(shown, painted, strict=False)) if pair[0] != pair[1]),
+            min(len(shown), len(painted)),
+        )
+        out = [f"\x1b[{len(shown) - first}A\r"] if len(shown) > first else []
+        for index, line in enumerate(painted[first:], first):
+            if index < len(shown) and shown[index] == line:
+                out.append("\n")
+            else:
+                out.append(f"{_ERASE_LINE if index < len(shown) else ''}{line}\n")
+        if len(shown) > len(painted):
+            out.append(_ERASE_BELOW)
+        return "".join(out)

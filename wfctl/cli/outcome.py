@@ -1,0 +1,52 @@
+"""Waiting for a run to close, and telling how it did: what `start --wait` and `result` share."""
+
+from __future__ import annotations
+
+import time
+
+from wfctl.cli import exit
+from wfctl.cli.options import Output
+from wfctl.cli.render.document import document, text_of
+from wfctl.cli.render.runs import outcome_error, result_text
+from wfctl.cli.shell import Shell
+from wfctl.errors import NotFinishedError
+from wfctl.protocol.calls import Result
+from wfctl.protocol.views import Outcome
+from wfctl.values.status import Status
+
+
+def await_outcome(shell: Shell, id: str, *, timeout_ms: int | None, stuck: bool) -> Outcome:
+    """The outcome of a run, across restarts of the daemon. Open still when `timeout_ms` ran out, or stuck where `stuck` asks so."""
+    deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1_000
+
+    def attempt() -> Outcome:
+        left = None if deadline is None else max(int((deadline - time.monotonic()) * 1_000), 0)
+        answer: Outcome = shell.call(Result(id=id, wait=True, timeout_ms=left, stuck=stuck), timeout_s=None)
+        return answer
+
+    try:
+        return shell.persist(attempt)
+    except KeyboardInterrupt:
+        shell.note(f"stopped waiting; {id} goes on")
+        raise
+
+
+def tell(shell: Shell, outcome: Outcome, *, fail_if_stuck: bool) -> int:
+    """Print an outcome and return its exit code. For people a run that did not complete is an error on stderr."""
+    code = exit.LOOKS[outcome.status].exit
+    if outcome.status is Status.STUCK and not fail_if_stuck:
+        code = exit.NOT_FINISHED
+    if shell.json:
+        pretty = shell.output is Output.JSON and shell.out.tty
+        shell.out.write(text_of(document("outcome", outcome), pretty=pretty))
+        return code
+    if shell.output is Output.ID:
+        shell.out.write(outcome.run_id)
+        return code
+    error = outcome_error(outcome)
+    if error is None:
+        shell.out.write(result_text(outcome.result, pretty=shell.out.tty))
+        return code
+    if code == exit.NOT_FINISHED and outcome.status is Status.STUCK:
+        raise NotFinishedError(error.message, hint=error.hint, **error.detail)
+    raise error

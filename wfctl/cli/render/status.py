@@ -1,0 +1,74 @@
+"""`wfctl status` as facts: the daemon, its project, the runs, the workers, what is wrong."""
+
+from __future__ import annotations
+
+from wfctl.cli.exit import look
+from wfctl.cli.render.problem import warning_lines
+from wfctl.cli.render.table import facts
+from wfctl.cli.render.text import Line, clean, count, counted
+from wfctl.cli.render.times import ago
+from wfctl.protocol.views import ProblemView, StatusView
+from wfctl.values.status import Status
+from wfctl.values.times import format_duration, rfc3339
+
+
+def status_lines(view: StatusView, *, person: bool, ascii: bool) -> list[Line]:
+    state: Line = [("running", "green")]
+    if view.storage_error:
+        state = [("stopped working", "bold red")]
+    elif view.draining:
+        state = [("stopping", "yellow")]
+    up = f" for {format_duration(view.now - view.started_at)}" if person else f" since {rfc3339(view.started_at)}"
+    pairs: list[tuple[str, Line]] = [
+        ("daemon", [*state, (f"{up}  pid {view.pid}  version {view.version}", "")]),
+        ("project", [(clean(view.project), "")]),
+        ("socket", [(clean(view.socket), "")]),
+        ("database", [(f"{clean(view.database)}  {size(view.database_bytes)}", "")]),
+        ("log", [(clean(view.log), "")]),
+        ("code", [(f"generation {view.generation}  {view.source_hash[:12]}", "")]),
+        ("python", [(clean(view.python), "")]),
+        ("runs", _counts(view.counts, person=person, ascii=ascii)),
+        ("workers", [(_workers(view), "")]),
+    ]
+    pairs += [(name, [(clean(value), "")]) for name, value in view.settings.items()]
+    lines = facts(pairs)
+    if view.storage_error:
+        lines += [[(f"storage error: {clean(view.storage_error)}", "bold red")]]
+    for problem in view.problems:
+        lines += problem_lines(problem)
+    return lines
+
+
+def _workers(view: StatusView) -> str:
+    busy = sum(worker.steps for worker in view.workers)
+    queued = f", {view.queued_steps} queued" if view.queued_steps else ""
+    youngest = max((worker.started_at for worker in view.workers), default=None)
+    since = f", youngest started {ago(youngest, view.now)}" if youngest is not None else ""
+    return f"{counted(len(view.workers), 'process', plural='processes')}, {counted(busy, 'step')} running{queued}{since}"
+
+
+def _counts(counts: dict[str, int], *, person: bool, ascii: bool) -> Line:
+    line: Line = []
+    for status in Status:
+        if number := counts.get(status, 0):
+            shown = look(status)
+            mark = shown.ascii if ascii else shown.glyph
+            line.append((f"{'  ' if line else ''}{count(number, grouped=person)} ", ""))
+            line.append((f"{mark} {shown.word}" if person else shown.word, shown.style))
+    return line or [("none", "dim")]
+
+
+def size(number: int) -> str:
+    """`4.0 KiB`"""
+    amount = float(number)
+    for unit in ("bytes", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def problem_lines(problem: ProblemView) -> list[Line]:
+    """A module that is not served: what, where, and the remedy."""
+    where = f"{problem.file}:{problem.line}" if problem.file and problem.line else problem.file or problem.module
+    return warning_lines("workflows", f"{problem.module}: {problem.message}\nat {where}", problem.hint or None)

@@ -1,0 +1,36 @@
+"""What users type and how it is shown back: IDs in commands to copy, statuses by name, IDs from stdin."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from wfctl.cli.options import choose
+from wfctl.errors import UsageError
+from wfctl.values.status import CLOSED, OPEN, Status
+
+_SETS: dict[str, frozenset[Status]] = {"open": OPEN, "closed": CLOSED}
+
+
+def quoted(id: str) -> str:
+    """`id` as it has to be typed in a shell."""
+    return shlex.quote(id)
+
+
+def parse_statuses(given: list[str]) -> list[Status]:
+    """`failed`, `failed,stuck`, `open`, `closed`, in any case; an unknown word lists the known ones."""
+    chosen: set[Status] = set()
+    for word in (part.strip() for text in given for part in text.split(",")):
+        name = choose(word.lower().replace("-", "_"), [*Status, *_SETS], "status")
+        chosen |= _SETS.get(name) or {Status(name)}
+    return [status for status in Status if status in chosen]
+
+
+def given_ids(ids: list[str]) -> list[str]:
+    """The IDs of a command line, `-` replaced by the lines of stdin; each once."""
+    out: list[str] = []
+    for id in ids:
+        out += [line.strip() for line in sys.stdin.read().splitlines() if line.strip()] if id == "-" else [id]
+    if not out:
+        raise UsageError("no IDs were given on stdin", hint="wfctl list -o id")
+    return list(dict.fromkeys(out))

@@ -1,0 +1,252 @@
+"""The asyncio client: start runs and get handles on them. One connection carries all its calls."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import time
+from collections.abc import Generator, Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar, overload
+
+import msgspec
+
+from wfctl.client.connection import Link
+from wfctl.client.handle import WorkflowHandle, exact_run_id
+from wfctl.errors import InvalidArgumentError
+from wfctl.protocol import calls, views
+from wfctl.values import codec
+from wfctl.values.ids import check_name, check_workflow_id
+from wfctl.values.project import find_config, socket_path
+from wfctl.values.status import Status
+from wfctl.values.times import to_ms
+
+T = TypeVar("T")
+PathLike = str | os.PathLike[str]
+Runs = list[views.RunView]
+
+_PAGE = 500
+
+
+class Client:
+    """A program's access to the daemon of a project.
+
+        async with Client.connect() as client:
+            handle = await client.start("Order", workflow_id="order-1", workflow_input={"order_id": "1", "amount": 5})
+            await handle.send("start_payment")
+            print(await handle.result())
+
+    Any number of tasks of one event loop may use it at a time. When the daemon goes away, the calls under way raise
+    DaemonDownError, and the next call connects again.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    @classmethod
+    def connect(cls, socket: PathLike | None = None, project: PathLike | None = None) -> Connecting:
+        """Use as `async with Client.connect() as client:` or `client = await Client.connect()`.
+
+        The daemon is that at `socket`, or of `project` (a folder with a wfctl.toml, or that file); by default of
+        WFCTL_SOCKET, WFCTL_PROJECT, or the nearest wfctl.toml at or above the working directory. Raises DaemonDownError
+        where it does not run, ConfigError where there is no project.
+        """
+        return Connecting(cls, socket, project)
+
+    async def close(self) -> None:
+        """Hang up; runs go on. Twice is fine."""
+        await self._link.close()
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(
+        self,
+        workflow_type: str,
+        *,
+        workflow_id: str | None = None,
+        workflow_input: Any = None,
+        workflow_timeout: timedelta | None = None,
+        if_running: Literal["fail", "use"] = "fail",
+    ) -> WorkflowHandle:
+        """Start a run; returns when it is on disk. Without `workflow_id` it gets a readable one.
+
+        `workflow_input`: a dict is keyword arguments of the start handler, any other value its one argument. Where the
+        workflow ID has an open run: WorkflowAlreadyRunning, or with `if_running="use"` a handle on that run. Also raises
+        UnknownWorkflowTypeError and InvalidPayloadError; nothing is started then.
+        """
+        check_name(workflow_type, "workflow type")
+        if workflow_id is not None:
+            check_workflow_id(workflow_id)
+        data = codec.encode(workflow_input, f"input of workflow {workflow_type!r}")
+        started: calls.Started = await self._link.call(
+            calls.Start(
+                workflow_type=workflow_type,
+                workflow_id=workflow_id,
+                input=msgspec.Raw(data),
+                timeout_ms=None if workflow_timeout is None else to_ms(workflow_timeout, "workflow_timeout"),
+                if_running=if_running,
+            )
+        )
+        return WorkflowHandle(self._link, started.run.workflow_id, started.run)
+
+    @overload
+    async def run(
+        self,
+        workflow_type: str,
+        *,
+        workflow_id: str | None = None,
+        workflow_input: Any = None,
+        workflow_timeout: timedelta | None = None,
+        if_running: Literal["fail", "use"] = "fail",
+        timeout: timedelta | None = None,
+    ) -> Any: ...
+
+    @overload
+    async def run(
+        self,
+        workflow_type: str,
+        *,
+        workflow_id: str | None = None,
+        workflow_input: Any = None,
+        workflow_timeout: timedelta | None = None,
+        if_running: Literal["fail", "use"] = "fail",
+        timeout: timedelta | None = None,
+        type: type[T],
+    ) -> T: ...
+
+    async def run(
+        self,
+        workflow_type: str,
+        *,
+        workflow_id: str | None = None,
+        workflow_input: Any = None,
+        workflow_timeout: timedelta | None = None,
+        if_running: Literal["fail", "use"] = "fail",
+        timeout: timedelta | None = None,
+        type: Any = Any,
+    ) -> Any:
+        """`start`, then `result(timeout, type)` of the handle. `timeout` ends the wait, `workflow_timeout` the run."""
+        handle = await self.start(
+            workflow_type,
+            workflow_id=workflow_id,
+            workflow_input=workflow_input,
+            workflow_timeout=workflow_timeout,
+            if_running=if_running,
+        )
+        return await handle.result(timeout, type=type)
+
+    def handle(self, workflow_id: str) -> WorkflowHandle:
+        """A handle on the newest run of a workflow ID, or on the run of a run ID. Asks nothing of the daemon yet."""
+        return WorkflowHandle(self._link, check_workflow_id(workflow_id))
+
+    async def list(
+        self,
+        *,
+        status: Status | str | Iterable[Status | str] = (),
+        workflow_type: str | Iterable[str] = (),
+        parent: str | WorkflowHandle | None = None,
+        since: datetime | timedelta | None = None,
+        limit: int | None = None,
+    ) -> Runs:
+        """Runs, newest first; all of them where `limit` is None (pages are fetched as needed).
+
+        `status` and `workflow_type` take one or several; `parent` is a workflow ID, run ID or handle; `since` a moment
+        (local time where it has no zone) or how long ago.
+        """
+        statuses = [_status(one) for one in ((status,) if isinstance(status, str) else status)]
+        types = [workflow_type] if isinstance(workflow_type, str) else [*workflow_type]
+        if isinstance(parent, WorkflowHandle):
+            parent = parent.run_info.id if parent.run_info is not None else parent.workflow_id
+        parent_id = None if parent is None else await exact_run_id(self._link, check_name(parent, "parent"))
+        since_ms = _since_ms(since)
+        runs: Runs = []
+        after: str | None = None
+        while limit is None or len(runs) < limit:
+            page: calls.RunPage = await self._link.call(
+                calls.List(
+                    statuses=statuses,
+                    types=types,
+                    parent=parent_id,
+                    since_ms=since_ms,
+                    limit=_PAGE if limit is None else min(_PAGE, limit - len(runs)),
+                    after=after,
+                )
+            )
+            runs += page.items
+            after = page.next
+            if after is None:
+                break
+        return runs
+
+    async def workflows(self) -> calls.WorkflowList:
+        """The workflow types on offer with their handlers, and what is wrong with the project's modules."""
+        found: calls.WorkflowList = await self._link.call(calls.Workflows())
+        return found
+
+    async def status(self) -> views.StatusView:
+        """The daemon itself: its process, settings, workers, counts of runs."""
+        status: views.StatusView = await self._link.call(calls.GetStatus())
+        return status
+
+
+class Connecting:
+    """A client about to connect: await it, or enter it."""
+
+    def __init__(self, cls: type[Client], socket: PathLike | None, project: PathLike | None) -> None:
+        self._cls = cls
+        self._socket = socket
+        self._project = project
+        self._client: Client | None = None
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Client:
+        self._client = await self._open()
+        return self._client
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def _open(self) -> Client:
+        path, project = _address(self._socket, self._project)
+        link = Link(path, project)
+        await link.connect()
+        return self._cls(link)
+
+
+def _address(socket: PathLike | None, project: PathLike | None) -> tuple[Path, str]:
+    """The socket to connect to, and the project's folder for messages ("" where only the socket is known)."""
+    named = socket if socket is not None else (os.environ.get("WFCTL_SOCKET") if project is None else None)
+    if named:
+        return Path(os.path.abspath(named)), ""
+    config = find_config(project)
+    return socket_path(config), str(config.parent)
+
+
+def _status(given: Status | str) -> Status:
+    try:
+        return Status(given)
+    except ValueError:
+        near = difflib.get_close_matches(str(given), list(Status), n=1)
+        advice = f"did you mean {str(near[0])!r}?" if near else f"there are {', '.join(Status)}"
+        raise InvalidArgumentError(f"unknown status {given!r}; {advice}", value=str(given)) from None
+
+
+def _since_ms(since: datetime | timedelta | None) -> int | None:
+    if since is None:
+        return None
+    if isinstance(since, timedelta):
+        return time.time_ns() // 1_000_000 - to_ms(since, "since")
+    return round(since.timestamp() * 1_000)

@@ -1,0 +1,193 @@
+"""A handle on one run: send to it, wait for it, end it, look at it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from wfctl.client.connection import Link
+from wfctl.errors import (
+    AmbiguousIdError,
+    NotFinishedError,
+    RunCancelledError,
+    RunFailedError,
+    RunNotFoundError,
+    RunOutcomeError,
+    RunTerminatedError,
+    RunTimedOutError,
+)
+from wfctl.protocol import calls, views
+from wfctl.values import codec
+from wfctl.values.ids import check_name
+from wfctl.values.runinfo import RunInfo
+from wfctl.values.status import Status
+from wfctl.values.times import format_duration, to_ms
+
+T = TypeVar("T")
+
+_PAGE = 1_000
+_OUTCOMES: dict[Status, tuple[type[RunOutcomeError], str]] = {
+    Status.FAILED: (RunFailedError, "failed"),
+    Status.CANCELLED: (RunCancelledError, "was cancelled"),
+    Status.TERMINATED: (RunTerminatedError, "was terminated"),
+    Status.TIMED_OUT: (RunTimedOutError, "timed out"),
+}
+
+
+class QueuedEvent(msgspec.Struct, frozen=True):
+    """An event in a run's inbox. `received_at` is UTC epoch milliseconds."""
+
+    event: str
+    payload: Any
+    received_at: int
+
+
+class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about a run. `input` is the start handler's keyword arguments, `result` None unless it has completed."""
+
+    run: views.RunView
+    input: Any
+    result: Any
+    store: dict[str, Any]
+    inbox: list[QueuedEvent]
+    history_entries: int
+
+
+class WorkflowHandle:
+    """Made by `Client.start` (then it is that very run) or `Client.handle` (then the newest run of the ID at each call).
+
+    `run_info` is set by a start, or once `describe` has learnt it; else None. IDs are exact, never prefixes. Every method
+    raises RunNotFoundError for a run that does not exist, and DaemonDownError where there is no daemon; where that has
+    `detail["dropped"]`, what was asked may have happened.
+    """
+
+    def __init__(self, link: Link, workflow_id: str, run_info: RunInfo | None = None) -> None:
+        self._link = link
+        self._pinned = None if run_info is None else run_info.id
+        self.workflow_id = workflow_id
+        self.run_info = run_info
+
+    def __repr__(self) -> str:
+        run = f", run {self.run_info.id}" if self.run_info is not None else ""
+        return f"<WorkflowHandle {self.workflow_id!r}{run}>"
+
+    async def send(self, event: str, payload: Any = None) -> calls.Sent:
+        """Hand the run an event; returns when it is on disk. A dict is keyword arguments, any other value the one argument.
+
+        Raises RunClosedError, UnknownEventError, or InvalidPayloadError where the handler's signature cannot take it.
+        """
+        check_name(event, "event name")
+        data = codec.encode(payload, f"payload of event {event!r}")
+        sent: calls.Sent = await self._link.call(
+            calls.Send(id=await self._id(), event=event, payload=msgspec.Raw(data))
+        )
+        return sent
+
+    @overload
+    async def result(self, timeout: timedelta | None = None) -> Any: ...
+
+    @overload
+    async def result(self, timeout: timedelta | None = None, *, type: type[T]) -> T: ...
+
+    async def result(self, timeout: timedelta | None = None, type: Any = Any) -> Any:
+        """What the run completed with, waiting for it; as plain data, or converted to `type`.
+
+        Raises RunFailedError, RunCancelledError, RunTerminatedError or RunTimedOutError (`detail`: run_id, workflow_id,
+        status, error), and NotFinishedError when `timeout` is over first; the run goes on.
+        """
+        timeout_ms = None if timeout is None else to_ms(timeout, "timeout")
+        outcome: views.Outcome = await self._link.call(calls.Result(id=await self._id(), timeout_ms=timeout_ms))
+        if outcome.status.open:
+            raise NotFinishedError(
+                f"run {outcome.workflow_id!r} has not finished within {format_duration(timeout_ms or 0)}; "
+                f"it is {outcome.status}",
+                hint=f"wfctl show {outcome.workflow_id}",
+                run_id=outcome.run_id,
+                workflow_id=outcome.workflow_id,
+                status=outcome.status.value,
+            )
+        if outcome.status is not Status.COMPLETED:
+            raise outcome_error(outcome)
+        return codec.convert(codec.decode(outcome.result), type, f"result of run {outcome.workflow_id!r}")
+
+    async def cancel(self, reason: str | None = None) -> calls.Changed:
+        """Ask the run to end; its handler gets `asyncio.CancelledError` and may clean up. A closed run is no error."""
+        changed: calls.Changed = await self._link.call(calls.Cancel(id=await self._id(), reason=reason))
+        return changed
+
+    async def terminate(self, reason: str | None = None) -> calls.Changed:
+        """End the run now; its handler is not asked. A closed run is no error."""
+        changed: calls.Changed = await self._link.call(calls.Terminate(id=await self._id(), reason=reason))
+        return changed
+
+    async def describe(self) -> RunDescription:
+        """The run as it stands, with its input, store and inbox."""
+        detail: views.RunDetail = await self._link.call(calls.Get(id=await self._id()))
+        run = detail.run
+        self.run_info = RunInfo(
+            run.run_id, run.workflow_id, run.workflow_type, run.parent, run.root_id, started_at_ms=run.started_at
+        )
+        return RunDescription(
+            run=run,
+            input=codec.decode(detail.input),
+            result=codec.decode(detail.result),
+            store={key: codec.decode(value) for key, value in detail.store.items()},
+            inbox=[QueuedEvent(item.event, codec.decode(item.payload), item.received_at) for item in detail.inbox],
+            history_entries=detail.history_entries,
+        )
+
+    async def history(self, *, logs: bool = False) -> list[views.HistoryEntry]:
+        """All that is recorded of the run, oldest first; with `logs` its log lines in their place."""
+        id = await self._id()
+        entries: list[views.HistoryEntry] = []
+        after: int | None = 0
+        while after is not None:
+            page: calls.HistoryPage = await self._link.call(
+                calls.History(id=id, after_seq=after, limit=_PAGE, logs=logs)
+            )
+            entries += page.items
+            after = page.next
+        return entries
+
+    async def watch(self, *, children: bool = False, logs: bool = True) -> AsyncIterator[views.HistoryEntry]:
+        """The history from its beginning, then on as it happens, until the run is closed. Each entry once, in order.
+
+        `children` adds those of all descendants, `logs` the handlers' log lines (kind `log`).
+        """
+        id = await self._id()
+        async with self._link.stream(calls.Tail(ids=[id], follow=True, children=children, logs=logs)) as entries:
+            async for entry in entries:
+                yield entry
+
+    async def _id(self) -> str:
+        """The run ID to address. The daemon also takes prefixes, for people; a program that names a run means just that."""
+        return self._pinned or await exact_run_id(self._link, self.workflow_id)
+
+
+async def exact_run_id(link: Link, id: str) -> str:
+    """The run whose workflow ID (its newest) or run ID is `id`, or RunNotFoundError."""
+    try:
+        found: views.Outcome = await link.call(calls.Result(id=id, wait=False))
+    except AmbiguousIdError:
+        pass
+    else:
+        if id in (found.workflow_id, found.run_id):
+            return found.run_id
+    raise RunNotFoundError(f"no run {id!r}", hint="wfctl list", id=id)
+
+
+def outcome_error(outcome: views.Outcome) -> RunOutcomeError:
+    """How a run that closed without completing is raised to who waited for it."""
+    cls, verb = _OUTCOMES[outcome.status]
+    why = str(outcome.error) if outcome.error is not None else outcome.reason
+    return cls(
+        f"run {outcome.workflow_id!r} {verb}{f': {why}' if why else ''}",
+        hint=f"wfctl show {outcome.workflow_id}",
+        run_id=outcome.run_id,
+        workflow_id=outcome.workflow_id,
+        status=outcome.status.value,
+        error=msgspec.to_builtins(outcome.error),
+    )

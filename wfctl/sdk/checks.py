@@ -1,0 +1,68 @@
+"""Whether a child or a parent can take what it is sent: found out by the sender, before anything is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wfctl.errors import InvalidPayloadError, UnknownEventError, UnknownWorkflowTypeError
+from wfctl.sdk.handler import Handler
+from wfctl.sdk.hints import did_you_mean, listing
+from wfctl.sdk.workflow import Workflow
+from wfctl.values.codec import encode
+from wfctl.values.signature import bind
+
+
+def workflow_of(types: Mapping[str, Workflow], workflow_type: str) -> Workflow:
+    """The loaded workflow of that type; UnknownWorkflowTypeError names those there are."""
+    workflow = types.get(workflow_type)
+    if workflow is None:
+        raise UnknownWorkflowTypeError(
+            f"no workflow type {workflow_type!r} is loaded{did_you_mean(workflow_type, types)}",
+            hint=f"loaded: {listing(types)}; a module is loaded when [workflows] modules names it",
+            workflow_type=workflow_type,
+            known=sorted(types),
+        )
+    return workflow
+
+
+def start_of(types: Mapping[str, Workflow], workflow_type: str) -> Handler:
+    """What a run of that type begins with; errors as `workflow_of`."""
+    workflow = workflow_of(types, workflow_type)
+    handler = workflow.handler("start", "")
+    if handler is None:
+        workflow.describe()  # raises: only workflows that describe themselves are loaded
+        raise AssertionError("unreachable")
+    return handler
+
+
+def event_of(workflow: Workflow, event: str) -> Handler:
+    """The handler of `event`; UnknownEventError names the events there are."""
+    handler = workflow.handler("event", event)
+    if handler is None:
+        events = workflow.names("event")
+        raise UnknownEventError(
+            f"workflow {workflow.workflow_type!r} has no event {event!r}{did_you_mean(event, events)}",
+            hint=f"its events: {listing(events)}",
+            event=event,
+            workflow_type=workflow.workflow_type,
+            known=sorted(events),
+        )
+    return handler
+
+
+def bound(handler: Handler, payload: Any, what: str, text: Mapping[str, str] | None = None) -> bytes:
+    """Keyword arguments for `handler` (a JSON object) from `payload` (plain data), checked with the real types.
+
+    Raises InvalidPayloadError, also where converting runs the user's own code and that raises something else.
+    """
+    try:
+        kwargs = bind(handler.describe(), payload, what, text=text, types=handler.types)
+    except InvalidPayloadError:
+        raise
+    except Exception as error:
+        raise InvalidPayloadError(
+            f"{what}: converting it raised {type(error).__name__}: {error}",
+            hint=f"it takes {handler.describe().signature()}",
+        ) from error
+    return encode(kwargs, what)

@@ -1,0 +1,225 @@
+"""`Context`: what a handler works with. One for each execution of a step; it talks to its host through `port.Ops`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import random
+import uuid
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+
+import msgspec
+
+from wfctl.errors import InvalidArgumentError, NoParentError
+from wfctl.sdk.checks import bound, event_of, start_of
+from wfctl.sdk.directive import Next
+from wfctl.sdk.logger import RunLogger
+from wfctl.sdk.port import Ops
+from wfctl.sdk.store import Store
+from wfctl.values.codec import canonical, decode, encode
+from wfctl.values.ids import check_name, check_workflow_id
+from wfctl.values.runinfo import RunInfo
+from wfctl.values.times import to_ms
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ON_PARENT_CLOSE = ("abandon", "cancel", "terminate")
+_json = msgspec.json.Encoder().encode
+_run_info = msgspec.json.Decoder(RunInfo).decode
+# Not the module's shared generator, which an author may have seeded.
+_entropy = random.SystemRandom()
+
+
+def _operation(
+    method: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Context, P], Coroutine[Any, Any, R]]:
+    """Remember each coroutine made, so that one that was never awaited is noticed when the handler returns."""
+
+    @functools.wraps(method)
+    def call(self: Context, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        made = method(self, *args, **kwargs)
+        self._made.append(made)
+        return made
+
+    return call
+
+
+class ChildHandle:
+    """A started child. `run_info` is about its run: `run_info.id`, `workflow_id`, `workflow_type`, `parent`..."""
+
+    __slots__ = ("_context", "run_info")
+
+    def __init__(self, run_info: RunInfo, context: Context) -> None:
+        self.run_info = run_info
+        self._context = context
+
+    def __repr__(self) -> str:
+        return f"ChildHandle({self.run_info.workflow_type} {self.run_info.workflow_id!r})"
+
+    def send(self, event: str, payload: Any = None) -> Coroutine[Any, Any, None]:
+        """Send an event to the child; as `ctx.send`."""
+        return self._context.send(self.run_info.workflow_id, event, payload)
+
+
+class Context:
+    """The first argument of every handler.
+
+    `run` says which run this is, `store` holds its state, `next` makes the directive to return, `logger` writes to its log.
+
+    The operations (`start`, `send_to_parent`, `send`, `now`, `random`, `uuid4`) are committed before they return. When
+    a step is cut short it runs again from its top, and each returns what was recorded instead of happening twice; so call
+    them with the same arguments each time. In a plain `def` handler they block: leave out `await`.
+    """
+
+    __slots__ = ("_logger", "_made", "_ops", "next", "run", "store")
+
+    def __init__(self, ops: Ops) -> None:
+        self.run: RunInfo = ops.run
+        self.store = Store(ops)
+        self.next = Next(ops.workflow, ops.sources)
+        self._ops = ops
+        self._logger: RunLogger | None = None
+        self._made: list[Coroutine[Any, Any, Any]] = []
+
+    @property
+    def logger(self) -> RunLogger:
+        """A `logging.Logger` whose lines appear in `wfctl tail`; they are not repeated when the step is replayed."""
+        if self._logger is None:
+            self._logger = RunLogger(self._ops)
+        return self._logger
+
+    # -- operations -----------------------------------------------------------------------------
+
+    @_operation
+    async def start(
+        self,
+        workflow_type: str,
+        workflow_id: str,
+        workflow_input: Any = None,
+        workflow_timeout: timedelta | None = None,
+        on_parent_close: Literal["abandon", "cancel", "terminate"] = "abandon",
+    ) -> ChildHandle:
+        """Start a child run of `workflow_type`; it begins at once and runs in parallel.
+
+        `workflow_id` is its stable name: this run starting the same ID again gets the same child. `workflow_input`: a dict
+        becomes keyword arguments of its start handler, None none, anything else the first argument. `workflow_timeout` limits
+        the child's whole life (None: unlimited); `on_parent_close` says what becomes of it when this run closes first.
+
+        Raises UnknownWorkflowTypeError, InvalidPayloadError (what the start handler takes), and WorkflowAlreadyRunning when
+        someone else's open run has that ID.
+        """
+        check_name(workflow_type, "workflow type")
+        check_workflow_id(workflow_id)
+        if on_parent_close not in _ON_PARENT_CLOSE:
+            raise InvalidArgumentError(
+                f"on_parent_close is {on_parent_close!r}", hint=f"one of {', '.join(_ON_PARENT_CLOSE)}"
+            )
+        timeout_ms = None if workflow_timeout is None else to_ms(workflow_timeout, "workflow_timeout")
+        if timeout_ms == 0:
+            raise InvalidArgumentError(
+                "workflow_timeout of zero would end the child at once", hint="give a positive timedelta, or None"
+            )
+        what = f"input of {workflow_type!r}"
+        given = encode(workflow_input, what)
+        same = {"workflow_id": workflow_id, "timeout_ms": timeout_ms, "on_parent_close": on_parent_close}
+
+        def arguments() -> bytes:
+            handler = start_of(self._ops.types, workflow_type)
+            return _json({**same, "input": msgspec.Raw(bound(handler, decode(given), what))})
+
+        identity = canonical({**same, "input": workflow_input})
+        value = await self._ops.perform("child", workflow_type, identity, arguments)
+        return ChildHandle(_run_info(value), self)
+
+    @_operation
+    async def send_to_parent(self, event_name: str, payload: Any = None) -> None:
+        """Put an event into the parent's inbox; a parent that waits for it handles it at once.
+
+        A dict payload becomes keyword arguments of the parent's event handler, None none, anything else the first argument.
+        When the parent has closed, that is logged and kept in both histories, and this run goes on.
+
+        Raises NoParentError (a RuntimeError) without a parent, UnknownEventError and InvalidPayloadError for what the
+        parent's handlers cannot take.
+        """
+        check_name(event_name, "event name")
+        parent = self.run.parent
+        if parent is None:
+            raise NoParentError(
+                f"run {self.run.workflow_id!r} has no parent to send {event_name!r} to",
+                hint="it was not started by ctx.start; test `ctx.run.parent is not None` before sending",
+                event=event_name,
+                workflow_id=self.run.workflow_id,
+            )
+        what = f"payload of event {event_name!r}"
+        given = encode(payload, what)
+
+        def arguments() -> bytes:
+            workflow = self._ops.types.get(parent.workflow_type)
+            if (
+                workflow is None
+            ):  # it was loaded once, for it started this run: code is missing, nobody is at fault here
+                self._ops.stuck(
+                    f"the parent's workflow type {parent.workflow_type!r} is not loaded, so {what} cannot be checked; "
+                    "put back the module that defines it"
+                )
+            kwargs = bound(event_of(workflow, event_name), decode(given), what)
+            return _json({"payload": msgspec.Raw(kwargs)})
+
+        value = await self._ops.perform("parent_event", event_name, canonical({"payload": payload}), arguments)
+        if decode(value).get("outcome") == "parent_closed":
+            self.logger.warning(
+                "event %r not delivered: the parent %s %r has closed",
+                event_name,
+                parent.workflow_type,
+                parent.workflow_id,
+            )
+
+    @_operation
+    async def send(self, workflow_id: str, event: str, payload: Any = None) -> None:
+        """Send an event to the open run of `workflow_id`; it stays in that run's inbox until it is handled.
+
+        Raises RunNotFoundError, RunClosedError, UnknownEventError, and InvalidPayloadError for a payload its handler cannot
+        take. An error that was recorded is raised again on replay.
+        """
+        check_workflow_id(workflow_id)
+        check_name(event, "event name")
+        given = encode(payload, f"payload of event {event!r}")
+
+        def arguments() -> bytes:
+            return _json({"workflow_id": workflow_id, "payload": msgspec.Raw(given)})
+
+        identity = canonical({"workflow_id": workflow_id, "payload": payload})
+        await self._ops.perform("event", event, identity, arguments)
+
+    @_operation
+    async def now(self) -> datetime:
+        """The time (UTC, aware, milliseconds), the same on replay."""
+        value = decode(await self._ops.perform("now", "", b"{}", lambda: b"{}"))
+        return _EPOCH + timedelta(milliseconds=value)
+
+    @_operation
+    async def random(self) -> float:
+        """A random float in [0, 1), the same on replay."""
+        return float(await self._proposed("random", _entropy.random))
+
+    @_operation
+    async def uuid4(self) -> uuid.UUID:
+        """A random UUID, the same on replay: for an idempotency key."""
+        return uuid.UUID(await self._proposed("uuid", lambda: str(uuid.uuid4())))
+
+    async def _proposed(self, kind: str, make: Callable[[], float | str]) -> Any:
+        value = await self._ops.perform(kind, "", b"{}", lambda: _json({"value": make()}))
+        return decode(value)
+
+
+def discard_unawaited(context: Context) -> list[str]:
+    """For the host, when the handler has ended: the operations whose coroutine was never awaited; they are closed."""
+    forgotten = [made for made in context._made if inspect.getcoroutinestate(made) == inspect.CORO_CREATED]
+    for made in forgotten:
+        made.close()
+    context._made.clear()
+    return [getattr(made, "__name__", "operation") for made in forgotten]

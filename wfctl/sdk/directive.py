@@ -1,0 +1,162 @@
+"""What a handler returns: what its run does next. `Next` (`ctx.next`) makes them, and refuses at once what cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, NoReturn
+
+import msgspec
+
+from wfctl.errors import InvalidDirectiveError
+from wfctl.sdk.failure import describe_exception
+from wfctl.sdk.handler import Handler
+from wfctl.sdk.hints import did_you_mean, listing
+from wfctl.sdk.sources import Sources
+from wfctl.sdk.workflow import Workflow
+from wfctl.values.codec import encode
+from wfctl.values.failure import Failure
+from wfctl.values.times import to_ms
+
+
+class Directive(msgspec.Struct, frozen=True):
+    """Base of the four; made by `ctx.next`. It takes effect when the handler returns it, together with its store writes."""
+
+
+class StepDirective(Directive, frozen=True):
+    """Go to step `name`, at once or `after_ms` from now."""
+
+    name: str
+    after_ms: int | None = None
+
+
+class WaitDirective(Directive, frozen=True):
+    """Wait for one of the events `names` (None: any); after `timeout_ms` go to step `on_timeout`."""
+
+    names: tuple[str, ...] | None = None
+    timeout_ms: int | None = None
+    on_timeout: str | None = None
+
+
+class CompleteDirective(Directive, frozen=True):
+    """End the run with the result `value`, as JSON."""
+
+    value: bytes
+
+
+class FailDirective(Directive, frozen=True):
+    """End the run as failed."""
+
+    failure: Failure
+
+
+class Next:
+    """`ctx.next`. Every method returns a directive and does nothing else: return it from the handler."""
+
+    __slots__ = ("_sources", "_workflow")
+
+    def __init__(self, workflow: Workflow, sources: Sources) -> None:
+        self._workflow = workflow
+        self._sources = sources
+
+    def step(self, fn: Callable[..., Any] | str, *, after: timedelta | None = None) -> Directive:
+        """Run step `fn` (its function or name) next, `after` this long; the delay survives restarts.
+
+        Raises InvalidDirectiveError for what is no step of this workflow.
+        """
+        name = self._step_name(fn, "ctx.next.step")
+        return StepDirective(name, None if after is None else to_ms(after, "after"))
+
+    def wait_for_event(
+        self,
+        *names: Callable[..., Any] | str,
+        timeout: timedelta | None = None,
+        on_timeout: Callable[..., Any] | str | None = None,
+    ) -> Directive:
+        """Wait for an event: any, or only those named (other events stay in the inbox, in order).
+
+        `timeout` limits the wait, None waits for ever; then step `on_timeout` runs, and without one the run ends as
+        timed out. Raises InvalidDirectiveError for a name that has no handler.
+        """
+        if on_timeout is not None and timeout is None:
+            raise InvalidDirectiveError(
+                "wait_for_event: on_timeout without a timeout would never run",
+                hint="wait_for_event(timeout=timedelta(...), on_timeout=...)",
+            )
+        if not names and timeout is None and not self._workflow.names("event"):
+            raise InvalidDirectiveError(
+                f"workflow {self._workflow.workflow_type!r} has no event handlers, so it would wait for ever",
+                hint="declare one with @....event(), or give a timeout",
+            )
+        return WaitDirective(
+            tuple(dict.fromkeys(self._event_name(name) for name in names)) or None,
+            None if timeout is None else to_ms(timeout, "timeout"),
+            None if on_timeout is None else self._step_name(on_timeout, "on_timeout"),
+        )
+
+    wait = wait_for_event
+
+    def complete(self, result: Any = None) -> Directive:
+        """End the run with `result`, written as JSON here and now: InvalidPayloadError names what JSON cannot hold."""
+        return CompleteDirective(encode(result, "result"))
+
+    def fail(self, error: BaseException | str) -> Directive:
+        """End the run as failed with `error`: an exception (its own traceback is kept), or a message."""
+        if isinstance(error, str):
+            return FailDirective(Failure(type="Failed", message=error))
+        if not isinstance(error, BaseException):
+            raise InvalidDirectiveError(
+                f"ctx.next.fail takes an exception or a text, not {_shown(error)}",
+                hint="ctx.next.fail(ValueError('why'))",
+            )
+        return FailDirective(describe_exception(error, self._sources))
+
+    def _step_name(self, fn: Callable[..., Any] | str, where: str) -> str:
+        workflow = self._workflow
+        handler = workflow.handler("step", fn) if isinstance(fn, str) else workflow.handler_of("step", fn)
+        if handler is not None:
+            return handler.name
+        self._no_step(fn, where)
+
+    def _no_step(self, fn: Callable[..., Any] | str, where: str) -> NoReturn:
+        workflow = self._workflow
+        name = _shown(fn)
+        other = self._other_kind(fn)
+        if other is not None and other.kind == "start":
+            why, hint = "it is the start handler, which runs once", "move what should run again into a step"
+        elif other is not None:
+            why, hint = "it is an event handler, which runs when the event comes", "return ctx.next.wait_for_event()"
+        else:
+            steps = workflow.names("step")
+            why = f"workflow {workflow.workflow_type!r} has no such step{did_you_mean(name, steps)}"
+            hint = f"its steps: {listing(steps)}; declare one with @....step()"
+        raise InvalidDirectiveError(
+            f"{where}({name}): {why}", hint=hint, workflow_type=workflow.workflow_type, known=workflow.names("step")
+        )
+
+    def _other_kind(self, fn: Callable[..., Any] | str) -> Handler | None:
+        for handler in self._workflow.handlers:
+            if handler.kind != "step" and fn in (handler.name, handler.function):
+                return handler
+        return None
+
+    def _event_name(self, name: Callable[..., Any] | str) -> str:
+        workflow = self._workflow
+        found = workflow.handler("event", name) if isinstance(name, str) else workflow.handler_of("event", name)
+        if found is None:
+            events = workflow.names("event")
+            raise InvalidDirectiveError(
+                f"wait_for_event({_shown(name)}): workflow {workflow.workflow_type!r} has no such event"
+                f"{did_you_mean(_shown(name), events)}",
+                hint=f"its events: {listing(events)}; declare one with @....event()",
+                workflow_type=workflow.workflow_type,
+                known=events,
+            )
+        return found.name
+
+
+def _shown(given: object) -> str:
+    if isinstance(given, str):
+        return given
+    name = getattr(given, "__name__", None)
+    return name if isinstance(name, str) else repr(given)[:60]

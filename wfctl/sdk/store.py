@@ -1,0 +1,88 @@
+"""`ctx.store`: the run's key-value state, as one step sees it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, TypeVar, overload
+
+from wfctl.errors import StoreKeyNotFoundError
+from wfctl.sdk.hints import did_you_mean, listing
+from wfctl.sdk.port import Ops
+from wfctl.values.codec import convert, decode, encode
+from wfctl.values.ids import check_name
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_MISSING: Any = object()
+
+
+@lru_cache(maxsize=4096)
+def _known_good(key: str) -> str:
+    return check_name(key, "store key")
+
+
+def _checked(key: str) -> str:
+    return _known_good(key) if isinstance(key, str) else check_name(key, "store key")
+
+
+class Store:
+    """Values of this run, kept as JSON. Writes are seen by this step at once, and are committed with its directive.
+
+    A step that fails, is cancelled or dies leaves none of its writes.
+    """
+
+    __slots__ = ("_ops", "_written")
+
+    def __init__(self, ops: Ops) -> None:
+        self._ops = ops
+        self._written: dict[str, bytes | None] = {}
+
+    def put(self, key: str, value: Any) -> None:
+        """Set `key` (1 to 255 characters) to `value`, written as JSON now: later changes of the object do not count.
+
+        Raises InvalidPayloadError for what JSON cannot hold (NaN, a lock...), PayloadTooLargeError over 1 MiB.
+        """
+        self._written[_checked(key)] = encode(value, f"store value {key!r}")
+
+    def delete(self, key: str) -> None:
+        """Remove `key`; fine where there is none."""
+        self._written[_checked(key)] = None
+
+    @overload
+    async def get(self, key: str) -> Any: ...
+    @overload
+    async def get(self, key: str, type: type[T]) -> T: ...
+    @overload
+    async def get(self, key: str, type: type[T], *, default: D) -> T | D: ...
+    @overload
+    async def get(self, key: str, type: Any = ..., *, default: Any = ...) -> Any: ...
+    async def get(self, key: str, type: Any = Any, *, default: Any = _MISSING) -> Any:
+        """The value of `key` as plain data, or converted to `type`; a fresh object each time.
+
+        Without the key: `default` where given (None counts), else StoreKeyNotFoundError, which is a KeyError. Raises
+        InvalidPayloadError when the value does not convert.
+        """
+        _checked(key)
+        data = self._written[key] if key in self._written else await self._ops.load(key)
+        if data is None:
+            if default is _MISSING:
+                raise self._not_found(key)
+            return default
+        value = decode(data)
+        return value if type is Any else convert(value, type, f"store value {key!r}")
+
+    def _not_found(self, key: str) -> StoreKeyNotFoundError:
+        known = {*self._ops.keys(), *self._written}
+        known -= {name for name, data in self._written.items() if data is None}
+        return StoreKeyNotFoundError(
+            f"the store has no key {key!r}{did_you_mean(key, known)}",
+            hint=f"it has: {listing(known)}; ctx.store.get({key!r}, default=...) does not raise",
+            key=key,
+            known=sorted(known)[:100],
+        )
+
+    def changes(self) -> tuple[dict[str, bytes], list[str]]:
+        """What this step wrote and what it deleted; for the host, when the handler has returned."""
+        put = {key: data for key, data in self._written.items() if data is not None}
+        return put, [key for key, data in self._written.items() if data is None]
