@@ -19,9 +19,7 @@ from wfctl.protocol.calls import Call, Changed
 SHOWN_TARGETS = 10
 
 
-def change_runs(
-    shell: Shell, verb: str, done: str, ids: list[str], *, yes: bool, make: Callable[[str], Call]
-) -> int:
+def change_runs(shell: Shell, verb: str, done: str, ids: list[str], *, yes: bool, make: Callable[[str], Call]) -> int:
     """Make and call `make(id)` for every ID. One alone raises its error; of several, each error is told and the code is 9."""
     targets = [shell.run_id(id) for id in given_ids(ids)]
     if len(targets) == 1:

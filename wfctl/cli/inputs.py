@@ -103,7 +103,7 @@ def _checked(data: bytes, what: str) -> msgspec.Raw:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         place, reason = _place(data, str(error))
         raise InvalidArgumentError(
-            f"{what} is not JSON: {reason}{place}", hint='text needs quotes in JSON: name:=\'"text"\', or name=text'
+            f"{what} is not JSON: {reason}{place}", hint="text needs quotes in JSON: name:='\"text\"', or name=text"
         ) from None
 
 
@@ -115,9 +115,12 @@ def _place(data: bytes, message: str) -> tuple[str, str]:
         if "truncated" in reason:
             return f" (after {len(data)} bytes)", "it ends too early"
         return "", reason
-    byte = int(found.group(1))
+    # For what follows a whole value the decoder has read one character on.
+    byte = int(found.group(1)) - reason.startswith("trailing")
     before = data[:byte].decode("utf-8", "replace")
     line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-    where = f" at line {line}, column {column}" if "\n" in data.decode("utf-8", "replace") else f" at character {column}"
+    where = (
+        f" at line {line}, column {column}" if "\n" in data.decode("utf-8", "replace") else f" at character {column}"
+    )
     near = data[byte : byte + 12].decode("utf-8", "replace")
     return where + (f", near {near!r}" if near else ""), reason[: found.start()].strip()

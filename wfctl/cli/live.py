@@ -1,7 +1,7 @@
 """A region of lines at the end of the terminal's text that is rewritten in place, and stays when it ends.
 
-No alternate screen: the last frame remains in the scrollback. Only lines that changed are rewritten, in one write a frame, so nothing
-flickers. The cursor is hidden meanwhile and comes back whatever ends the command.
+No alternate screen: the last frame remains in the scrollback. Only lines that changed are rewritten, in one write a
+frame, so nothing flickers. The cursor is hidden meanwhile and comes back whatever ends the command.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ class Region:
     ) -> None:
         self._screen.stream.write(_SHOW)
         self._screen.flush()
+
+    def settle(self) -> None:
+        """Leave the frame as it is: something else wrote below it, and the next one starts there."""
+        self._shown, self._cells = [], []
 
     def draw(self, lines: list[Line]) -> None:
         """Show `lines` in place of the frame before."""

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from wfctl import __version__
 from wfctl.cli import exit
@@ -53,12 +53,18 @@ class LazyGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
+class VerbCommand(TyperCommand):
+    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        # typer writes required arguments in braces, which nobody else does.
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
 def load(verb: str) -> Any:
     """The command of one verb, with the options every command has."""
     module = import_module(f"wfctl.cli.commands.{verb}")
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    examples = "\n\n".join(f"\b\n{block}" for block in ("Examples:\n" + module.EXAMPLES.strip("\n"),))
-    app.command(verb, epilog=examples, context_settings={"max_content_width": 100})(module.run)
+    examples = "\b\nExamples:\n" + module.EXAMPLES.strip("\n")
+    app.command(verb, cls=VerbCommand, epilog=examples, context_settings={"max_content_width": 100})(module.run)
     command = typer.main.get_command(app)
     command.params += shared_parameters()
     return command
@@ -181,7 +187,9 @@ def _unexpected(error: Exception, arguments: list[str]) -> WfctlError:
     if os.environ.get("WFCTL_DEBUG"):
         traceback.print_exc()
     trace = "".join(traceback.format_exception(error))
-    with tempfile.NamedTemporaryFile("w", prefix="wfctl-report-", suffix=".txt", delete=False, errors="replace") as file:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="wfctl-report-", suffix=".txt", delete=False, errors="replace"
+    ) as file:
         file.write(f"wfctl {__version__} on Python {sys.version}\narguments: {arguments!r}\n\n{trace}")
     last = traceback.format_exception_only(error)[-1].strip()
     return WfctlError(

@@ -49,6 +49,8 @@ def recall_last(state: Path) -> str:
         run_id = ""
     if not run_id:
         raise RunNotFoundError(
-            f"no run was started from this project with 'wfctl start', so there is no {LAST}", hint="wfctl list", id=LAST
+            f"no run was started from this project with 'wfctl start', so there is no {LAST}",
+            hint="wfctl list",
+            id=LAST,
         )
     return run_id

@@ -145,7 +145,9 @@ class Shell:
 
 def shell_of(ctx: typer.Context) -> Shell:
     """The shell of the command being run. It is made here, after every option has been read."""
-    return Shell(ctx.ensure_object(Settings))
+    shell = Shell(ctx.ensure_object(Settings))
+    ctx.call_on_close(shell.hang_up)
+    return shell
 
 
 def now_ms() -> int:

@@ -6,7 +6,6 @@ holds no protocol knowledge: what a line means is `wfctl.protocol.rpc`'s. One ca
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
 from collections import deque
@@ -16,12 +15,14 @@ from types import TracebackType
 from typing import Any
 
 from wfctl import __version__
-from wfctl.errors import ConfigError, DaemonDownError, DeniedError, IncompatibleError, PayloadTooLargeError, WfctlError
-from wfctl.protocol.calls import PROTOCOL_MAX, PROTOCOL_MIN, Call, Hello, Welcome
+from wfctl.client.faults import dropped, oversize, unreachable, unsupported
+from wfctl.errors import DaemonDownError, WfctlError
+from wfctl.protocol.calls import Call, Hello, Welcome
 from wfctl.protocol.rpc import Conversation, Item, Reply
 
 CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 60.0
+LAST_WORDS_S = 0.2
 _CHUNK_BYTES = 1 << 16
 
 
@@ -50,7 +51,7 @@ class Connection:
             try:
                 sock.connect(str(path))
             except OSError as error:
-                raise _unreachable(path, project, error) from None
+                raise unreachable(path, project, error) from None
             connection._greet(timeout_s)
         except BaseException:
             sock.close()
@@ -58,19 +59,10 @@ class Connection:
         return connection
 
     def _greet(self, timeout_s: float) -> None:
-        hello = Hello(protocol_min=PROTOCOL_MIN, protocol_max=PROTOCOL_MAX, version=__version__)
-        welcome: Welcome = self.call(hello, timeout_s=timeout_s)
-        if not PROTOCOL_MIN <= welcome.protocol <= PROTOCOL_MAX:
-            older = welcome.protocol < PROTOCOL_MIN
-            raise IncompatibleError(
-                f"the daemon (version {welcome.version}, pid {welcome.pid}) speaks protocol {welcome.protocol}, "
-                f"this wfctl {__version__} speaks {PROTOCOL_MIN} to {PROTOCOL_MAX}\n"
-                + ("the daemon is the older side" if older else "this wfctl is the older side: upgrade it"),
-                hint="wfctl down && wfctl up" if older else "pip install --upgrade wfctl",
-                daemon_protocol=welcome.protocol,
-                daemon_version=welcome.version,
-                version=__version__,
-            )
+        welcome: Welcome = self.call(Hello(version=__version__), timeout_s=timeout_s)
+        error = unsupported(welcome)
+        if error is not None:
+            raise error
         self.welcome = welcome
 
     def call(self, call: Call, *, timeout_s: float | None = CALL_TIMEOUT_S) -> Any:
@@ -83,7 +75,7 @@ class Connection:
             except TimeoutError:
                 self._forget(id)
                 raise DaemonDownError(
-                    f"{self._daemon()} did not answer {call.method!r} within {timeout_s:g} s",
+                    f"the daemon at {self.path} did not answer {call.method!r} within {timeout_s:g} s",
                     hint="wfctl logs",
                     socket=str(self.path),
                 ) from None
@@ -122,29 +114,21 @@ class Connection:
         id, line = self._talk.call(call)
         if self.welcome is not None and len(line) > self.welcome.limit_bytes:
             # The daemon would have to hang up in the middle of it, and could not say why.
-            raise PayloadTooLargeError(
-                f"the {call.method!r} message is {len(line):,} bytes; the daemon reads at most {self.welcome.limit_bytes:,}",
-                hint="keep large data in a file and pass its path",
-                size_bytes=len(line),
-                limit_bytes=self.welcome.limit_bytes,
-            )
+            raise oversize(call.method, len(line), self.welcome.limit_bytes)
         try:
             self._sock.settimeout(CALL_TIMEOUT_S)
             self._sock.sendall(line)
         except OSError:
             # What the daemon said before it hung up tells more than the broken pipe does.
-            self._last_words(id)
-            raise self._dropped(call.method) from None
+            raise self._last_words(id) or dropped(self.path, call.method) from None
         return id
 
-    def _last_words(self, id: int) -> None:
+    def _last_words(self, id: int) -> WfctlError | None:
         try:
-            while True:
-                got = self._next(id, time.monotonic() + 0.2, "")
-                if isinstance(got, Reply) and got.error is not None:
-                    raise got.error
+            got = self._next(id, time.monotonic() + LAST_WORDS_S, "")
         except (TimeoutError, DaemonDownError):
-            return
+            return None
+        return got.error if isinstance(got, Reply) else None
 
     def _next(self, id: int, deadline: float | None, method: str) -> Item | Reply:
         """The next thing said about call `id`. TimeoutError at `deadline` (monotonic seconds)."""
@@ -165,9 +149,9 @@ class Connection:
             except TimeoutError:
                 raise
             except OSError:
-                raise self._dropped(method) from None
+                raise dropped(self.path, method) from None
             if not data:
-                raise self._dropped(method)
+                raise dropped(self.path, method)
             self._ready.extend(self._talk.feed(data))
 
     def _forget(self, id: int) -> None:
@@ -176,19 +160,6 @@ class Connection:
             self._sock.sendall(line)
         except OSError:
             pass  # whoever uses the connection next is told
-
-    def _daemon(self) -> str:
-        return f"the daemon (pid {self.welcome.pid})" if self.welcome else f"the process that listens at {self.path}"
-
-    def _dropped(self, method: str) -> WfctlError:
-        return DaemonDownError(
-            f"{self._daemon()} went away in the middle of {method!r}"
-            if self.welcome or method != Hello.method
-            else f"{self._daemon()} hung up on the handshake",
-            hint="wfctl status",
-            socket=str(self.path),
-            dropped=True,
-        )
 
 
 class Stream:
@@ -230,23 +201,3 @@ class Stream:
         if not self.ended:
             self.ended = True
             self._connection._forget(self._id)
-
-
-def _unreachable(path: Path, project: str, error: OSError) -> WfctlError:
-    name = f"no wfctl daemon for project {project}" if project else f"no wfctl daemon at {path}"
-    if isinstance(error, PermissionError):
-        return DeniedError(
-            f"no permission to use the daemon's socket {path}",
-            hint="use the account that ran 'wfctl up', or run one of your own with --project",
-            socket=str(path),
-        )
-    if error.errno is None and "too long" in str(error):
-        return ConfigError(f"the socket path {path} is longer than a socket's name can be", hint="set a shorter WFCTL_SOCKET")
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return DaemonDownError(f"{name}\nsocket {path} does not exist", hint="wfctl up", socket=str(path), stale=False)
-    if error.errno == errno.ECONNREFUSED:
-        return DaemonDownError(
-            f"{name}\nsocket {path} is stale (no process listens)", hint="wfctl up", socket=str(path), stale=True
-        )
-    why = "does not accept connections" if isinstance(error, TimeoutError | BlockingIOError) else f"fails: {error}"
-    return DaemonDownError(f"{name}\nsocket {path} {why}", hint="wfctl up", socket=str(path), stale=False)

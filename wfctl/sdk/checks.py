@@ -51,11 +51,21 @@ def event_of(workflow: Workflow, event: str) -> Handler:
     return handler
 
 
-def bound(handler: Handler, payload: Any, what: str, text: Mapping[str, str] | None = None) -> bytes:
+def bound(
+    handler: Handler,
+    payload: Any,
+    what: str,
+    *,
+    text: Mapping[str, str] | None = None,
+    positional: bool = False,
+) -> bytes:
     """Keyword arguments for `handler` (a JSON object) from `payload` (plain data), checked with the real types.
 
+    `positional`: the author gave something that is no dict, though as JSON it may be an object (a dataclass, a model).
     Raises InvalidPayloadError, also where converting runs the user's own code and that raises something else.
     """
+    if positional and isinstance(payload, dict) and handler.params:
+        payload = {handler.params[0].name: payload}
     try:
         kwargs = bind(handler.describe(), payload, what, text=text, types=handler.types)
     except InvalidPayloadError:

@@ -15,6 +15,7 @@ import msgspec
 from wfctl.errors import InvalidArgumentError, NoParentError
 from wfctl.sdk.checks import bound, event_of, start_of
 from wfctl.sdk.directive import Next
+from wfctl.sdk.handler import Handler
 from wfctl.sdk.logger import RunLogger
 from wfctl.sdk.port import Ops
 from wfctl.sdk.store import Store
@@ -129,7 +130,7 @@ class Context:
 
         def arguments() -> bytes:
             handler = start_of(self._ops.types, workflow_type)
-            return _json({**same, "input": msgspec.Raw(bound(handler, decode(given), what))})
+            return _json({**same, "input": msgspec.Raw(_bound(handler, given, what, workflow_input))})
 
         identity = canonical({**same, "input": workflow_input})
         value = await self._ops.perform("child", workflow_type, identity, arguments)
@@ -166,7 +167,7 @@ class Context:
                     f"the parent's workflow type {parent.workflow_type!r} is not loaded, so {what} cannot be checked; "
                     "put back the module that defines it"
                 )
-            kwargs = bound(event_of(workflow, event_name), decode(given), what)
+            kwargs = _bound(event_of(workflow, event_name), given, what, payload)
             return _json({"payload": msgspec.Raw(kwargs)})
 
         value = await self._ops.perform("parent_event", event_name, canonical({"payload": payload}), arguments)
@@ -214,6 +215,10 @@ class Context:
     async def _proposed(self, kind: str, make: Callable[[], float | str]) -> Any:
         value = await self._ops.perform(kind, "", b"{}", lambda: _json({"value": make()}))
         return decode(value)
+
+
+def _bound(handler: Handler, given: bytes, what: str, original: Any) -> bytes:
+    return bound(handler, decode(given), what, positional=not isinstance(original, dict))
 
 
 def discard_unawaited(context: Context) -> list[str]:

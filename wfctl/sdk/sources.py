@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from types import FrameType
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_IMPORTLIB = os.path.dirname(importlib.__file__) + os.sep
 _INSTALLED = ("site-packages", "dist-packages", ".venv", "__pycache__")
 
 
@@ -42,7 +44,7 @@ class Sources:
         return not any(part in _INSTALLED for part in file.split(os.sep))
 
     def hides(self, file: str) -> bool:
-        return file.startswith((*self._hidden, "<frozen "))
+        return file.startswith((*self._hidden, _IMPORTLIB, "<frozen "))
 
     def show(self, file: str) -> str:
         """`file` as people read it: relative to the project where it lies inside."""

@@ -16,7 +16,7 @@ from wfd.core.actions import Action
 from wfd.core.decide import Decision, decide, open_run
 from wfd.core.state import Raw, Run
 from wfd.engine.memory import Live
-from wfd.store import HistoryRow, InboxRow, RunRow, Unit
+from wfd.store.rows import HistoryRow, InboxRow, RunRow, Unit
 
 
 class Change(msgspec.Struct):

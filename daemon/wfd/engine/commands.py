@@ -7,8 +7,6 @@ commit.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
-
 
 from wfctl.errors import (
     DaemonDownError,

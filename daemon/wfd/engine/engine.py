@@ -23,8 +23,9 @@ from wfctl.protocol.views import Outcome
 from wfctl.values.status import Status
 from wfd.core import state, stimuli as s
 from wfd.core.actions import Action
-from wfd.core.state import Phase, Raw, Stepping
+from wfd.core.state import Stepping
 from wfd.engine.batch import Batch, Change
+from wfd.engine.executions import Executions
 from wfd.engine.memory import Live, Memory
 from wfd.engine.operations import Operations
 from wfd.engine.reads import Reads
@@ -32,25 +33,13 @@ from wfd.engine.timers import Timers
 from wfd.engine.watch import Hub
 from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
-from wfd.store import LogRow, Store, Unit
-from wfd.supervisor import Catalog, StepOrder, Supervisor
+from wfd.store.rows import LogRow, Unit
+from wfd.store.store import Store
+from wfd.supervisor import Catalog, Supervisor
 
 log = logging.getLogger("wfd.engine")
 
 RETRY_STORAGE_MS = (200, 500, 1_000, 2_000, 5_000)
-# Executions of one step that may take their worker with them before the run is stuck.
-CRASH_LIMIT = 5
-
-
-class _Token:
-    """One execution at a worker: whose it is, and which step and attempt it runs."""
-
-    __slots__ = ("attempt", "live", "step")
-
-    def __init__(self, live: Live, step: int, attempt: int) -> None:
-        self.live = live
-        self.step = step
-        self.attempt = attempt
 
 
 class Engine:
@@ -64,13 +53,15 @@ class Engine:
         self.reads = Reads(store.reader, clock)
         self.memory = Memory(store.reader)
         self.hub = Hub()
-        self.operations = Operations(self)
+        self.executions = Executions(self, Operations(self).asked)
+        # The supervisor's listener: what workers say of steps goes straight to where they are.
+        self.heard = self.executions.heard
+        self.timed_out = self.executions.timed_out
+        self.lost = self.executions.lost
         self.timers = Timers(store.reader, clock, self._time_reached)
         self.open_ids: dict[str, int] = {}
         self.failure: StorageError | None = None
         self.draining = False
-        self._tokens: dict[int, _Token] = {}
-        self._next_token = 1
         self._next_key = 1
         self._rev = 0
         self._waiters: dict[int, list[asyncio.Future[Outcome]]] = {}
@@ -101,7 +92,7 @@ class Engine:
         self._waiters.clear()
 
     async def _recover(self) -> None:
-        """What is to be done is derived from the rows: open steps are begun again, what is due is done, inboxes have their events."""
+        """What is to be done is derived from the rows: open steps are begun again, and what is due is done."""
         reader = self.store.reader
         self.open_ids = {workflow_id: key for workflow_id, key, _ in await reader.open_workflow_ids()}
         self._next_key = await reader.max_key() + 1
@@ -113,7 +104,8 @@ class Engine:
         for key in interrupted:
             live = await self.memory.load(key)
             if live is not None and isinstance(live.run.phase, Stepping) and live.token is None:
-                self._lose(live, live.run.phase, "the daemon ended", crash=False)
+                phase = live.run.phase
+                self.stimulate(live, s.StepLost(phase.step, phase.attempt, "the daemon ended"))
         await self._resume_stuck()
         self.timers.arm_soon()
 
@@ -222,15 +214,11 @@ class Engine:
                     # A later decision may have moved the run on before this one was on disk.
                     same = isinstance(now, Stepping) and (now.step, now.attempt) == (decided.step, decided.attempt)
                     if same and live.token is None:
-                        self._dispatch(live, live.run.phase)
+                        self.executions.begin(live)
                 case Action.CANCEL_HANDLER:
-                    if live.token is not None:
-                        self.workers.cancel(live.token)
+                    self.executions.cancel(live)
                 case Action.ABANDON:
-                    if live.token is not None:
-                        self._tokens.pop(live.token, None)
-                        self.workers.abandon(live.token)
-                        live.token = None
+                    self.executions.abandon(live)
                 case Action.CLOSE:
                     outcome = outcome_of(live.run)
                     for waiter in self._waiters.pop(live.run.key, ()):
@@ -240,26 +228,7 @@ class Engine:
         if (wake_at := run.wake_at) is not None:
             self.timers.note(wake_at)
 
-    def _dispatch(self, live: Live, phase: Phase) -> None:
-        assert isinstance(phase, Stepping)
-        spec = self.workers.catalog.step_handler(live.run.workflow_type, phase.kind, phase.handler)
-        if spec is None:
-            reason = self.workers.catalog.missing(live.run.workflow_type, phase.kind, phase.handler)
-            self._stimulate(live, s.StepUnfit(phase.step, phase.attempt, reason))
-            return
-        if phase.attempt == 1:
-            live.logged = 0
-        token, self._next_token = self._next_token, self._next_token + 1
-        live.token = token
-        self._tokens[token] = _Token(live, phase.step, phase.attempt)
-        message = channel.RunStep(
-            token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
-            [channel.OpRecord(op.key, bytes(op.value), op.error) for op in phase.ops],
-            live.logged, live.run.cancel is not None,
-        )  # fmt: skip
-        self.workers.run(StepOrder(token, message, spec.timeout_ms))
-
-    def _stimulate(self, live: Live, stimulus: s.Stimulus) -> None:
+    def stimulate(self, live: Live, stimulus: s.Stimulus) -> None:
         """Decide and commit one stimulus that nobody waits for."""
         if self.failure is not None:
             return
@@ -270,31 +239,10 @@ class Engine:
         else:
             self.memory.settle(live)
 
-    # -- what the workers say ----------------------------------------------------------------
-
-    def heard(
-        self, message: channel.Op | channel.StepDone | channel.StepRaised | channel.StepStuck | channel.Logs
-    ) -> None:
-        entry = self._tokens.get(message.token)
-        if entry is None or self.failure is not None:
-            return
-        live = entry.live
-        if isinstance(message, channel.Op):
-            self.operations.asked(live, entry.step, entry.attempt, message)
-            return
-        if isinstance(message, channel.Logs):
-            self._logged(live, message)
-            return
-        del self._tokens[message.token]
-        live.token = None
-        self._stimulate(live, _spoken(entry, message))
-
-    def _logged(self, live: Live, logs: channel.Logs) -> None:
-        live.logged += len(logs.lines)
+    def logged(self, live: Live, lines: list[channel.LogLine]) -> None:
+        """Keep what a handler logged, in the order of everything else."""
         run = live.run
-        unit = Unit(
-            logs=[LogRow(self.next_rev(), run.key, x.at_ms, x.level, x.message, run.handler) for x in logs.lines]
-        )
+        unit = Unit(logs=[LogRow(self.next_rev(), run.key, x.at_ms, x.level, x.message, run.handler) for x in lines])
         rev, epoch = self._rev, self._epoch
 
         def done(error: BaseException | None) -> None:
@@ -307,24 +255,7 @@ class Engine:
 
         self.store.writer.submit(unit, done)
 
-    def timed_out(self, token: int, timeout_ms: int) -> None:
-        entry = self._tokens.get(token)
-        if entry is not None:
-            # The token stays the live run's until the decision is on disk; ABANDON then ends it at the worker.
-            self._stimulate(entry.live, s.StepTimedOut(entry.step, entry.attempt, timeout_ms))
-
-    def lost(self, tokens: list[int], reason: str, crash: bool) -> None:
-        for token in tokens:
-            entry = self._tokens.pop(token, None)
-            if entry is None:
-                continue
-            entry.live.token = None
-            phase = entry.live.run.phase
-            if isinstance(phase, Stepping) and self.failure is None:
-                self._lose(entry.live, phase, reason, crash)
-
-    def _lose(self, live: Live, phase: Stepping, reason: str, crash: bool) -> None:
-        self._stimulate(live, s.StepLost(phase.step, phase.attempt, reason, crash, CRASH_LIMIT))
+    # -- code --------------------------------------------------------------------------------
 
     def catalog_changed(self, catalog: Catalog) -> None:
         log.info("generation %d serves %s", catalog.generation, ", ".join(sorted(catalog.types)) or "nothing")
@@ -339,7 +270,7 @@ class Engine:
                 continue
             step = live.run.phase.resume
             if self.workers.catalog.step_handler(live.run.workflow_type, step.kind, step.handler) is not None:
-                self._stimulate(live, s.CodeChanged())
+                self.stimulate(live, s.CodeChanged())
 
     # -- time --------------------------------------------------------------------------------
 
@@ -347,7 +278,7 @@ class Engine:
         for key in keys:
             live = await self.memory.load(key)
             if live is not None:
-                self._stimulate(live, s.TimeReached())
+                self.stimulate(live, s.TimeReached())
 
     # -- who waits for a run to close --------------------------------------------------------
 
@@ -375,9 +306,7 @@ class Engine:
         log.error("%s; no command is taken until it can be written again", self.failure.message)
         self._epoch += 1
         self.timers.pause()
-        for token in list(self._tokens):
-            self.workers.abandon(token)
-        self._tokens.clear()
+        self.executions.abandon_all()
         self.memory.forget()
         for waiters in self._waiters.values():
             for waiter in waiters:
@@ -406,20 +335,6 @@ class Engine:
             await over.wait()
         finally:
             timer.cancel()
-
-
-def _spoken(entry: _Token, message: channel.StepDone | channel.StepRaised | channel.StepStuck) -> s.Stimulus:
-    match message:
-        case channel.StepDone():
-            return s.StepReturned(
-                entry.step, entry.attempt, message.directive, message.name,
-                None if message.names is None else tuple(message.names), message.after_ms, Raw(message.value),
-                message.failure, {name: Raw(value) for name, value in message.put.items()}, message.deleted,
-            )  # fmt: skip
-        case channel.StepRaised():
-            return s.StepRaised(entry.step, entry.attempt, message.failure, message.cancelled)
-        case channel.StepStuck():
-            return s.StepUnfit(entry.step, entry.attempt, message.reason)
 
 
 def outcome_of(run: state.Run) -> Outcome:

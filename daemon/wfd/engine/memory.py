@@ -15,7 +15,8 @@ import msgspec
 from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.core import apply, records, state
 from wfd.core.state import Raw, Run, Stepping
-from wfd.store import Loaded, Reader
+from wfd.store.reader import Reader
+from wfd.store.rows import Loaded
 
 IDLE_RUNS = 2_048
 

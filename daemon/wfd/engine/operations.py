@@ -25,7 +25,7 @@ from wfd.engine.batch import Batch
 from wfd.engine.memory import Live, Memory, child_value
 from wfd.engine.reads import Reads
 from wfd.runtime.ids import IdSource
-from wfd.store import Store
+from wfd.store.store import Store
 from wfd.supervisor import Supervisor
 
 log = logging.getLogger("wfd.engine")

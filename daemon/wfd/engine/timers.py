@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from wfd.runtime.clock import Clock, TimerHandle
-from wfd.store import Reader
+from wfd.store.reader import Reader
 
 BATCH = 500
 # A run that is due on disk but whose unit is on its way is looked at again after this.

@@ -65,6 +65,19 @@ def prepare_directory(folder: Path) -> None:
         )
 
 
+def answers(path: str) -> bool:
+    """Somebody listens at `path`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+    return True
+
+
 def _remove_stale(path: Path) -> None:
     """Remove the socket of a daemon that is gone; raise where one answers, or where it is no socket."""
     try:

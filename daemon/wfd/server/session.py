@@ -239,8 +239,9 @@ class Session(asyncio.Protocol):
             self._write(line)
 
     async def _stream(self, id: int | str, stream: Any) -> Any:
+        items = aiter(stream)
         try:
-            async for item in stream:
+            async for item in items:
                 self._write(rpc.stream_item(id, item))
                 if self._unsent_bytes > MAX_UNSENT_BYTES:
                     self._flush()
@@ -249,6 +250,8 @@ class Session(asyncio.Protocol):
                     await self._writable.wait()
             return stream.answer
         finally:
+            if items is not stream and hasattr(items, "aclose"):
+                await items.aclose()
             await stream.aclose()
 
     def _write(self, line: bytes) -> None:

@@ -4,6 +4,7 @@ It knows nothing of runs: a step is a token, and what it means is its listener's
 """
 
 from wfd.supervisor.catalog import Catalog
-from wfd.supervisor.supervisor import Listener, StepOrder, Supervisor, WorkerInfo
+from wfd.supervisor.steps import Listener, StepOrder
+from wfd.supervisor.supervisor import Supervisor, WorkerInfo
 
 __all__ = ["Catalog", "Listener", "StepOrder", "Supervisor", "WorkerInfo"]

@@ -1,7 +1,9 @@
-"""Which asyncio task of a handler is asking: the branch, a path of child numbers from the handler's own task.
+"""Which asyncio task of a handler is asking: the branch, a path from the handler's own task.
 
 Operations without arguments (`now`, `random`, `uuid4`) are all alike, so between concurrent tasks the order of asking would
-decide who gets which recorded value. The branch tells them apart: it depends on the code, not on the timing.
+decide who gets which recorded value. The branch tells them apart: it depends on the code, not on the timing. Each part of
+the path is a coroutine's name and its number among the siblings of that name, so that tasks which a library creates now and
+then (a connection, a lookup) do not shift the author's own.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ class Branch:
     def __init__(self, path: str = "", tasks: list[asyncio.Task[Any]] | None = None) -> None:
         self.path = path
         self.tasks: list[asyncio.Task[Any]] = [] if tasks is None else tasks
-        self._children = 0
+        self._children: dict[str, int] = {}
 
-    def child(self) -> Branch:
-        self._children += 1
-        return Branch(f"{self.path}.{self._children}", self.tasks)
+    def child(self, name: str) -> Branch:
+        number = self._children.get(name, 0)
+        self._children[name] = number + 1
+        return Branch(f"{self.path}/{name}#{number}", self.tasks)
 
 
 current: contextvars.ContextVar[Branch | None] = contextvars.ContextVar("wfctl_branch", default=None)
@@ -42,7 +45,7 @@ def _create_task(
         return asyncio.Task(coro, loop=loop, context=context, **options)
     if context is None:
         context = contextvars.copy_context()
-    context.run(current.set, branch.child())
+    context.run(current.set, branch.child(getattr(coro, "__qualname__", "")))
     task = asyncio.Task(coro, loop=loop, context=context, **options)
     branch.tasks.append(task)
     return task
@@ -54,4 +57,4 @@ def follow(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def followed(loop: asyncio.AbstractEventLoop) -> bool:
-    return loop.get_task_factory() is _create_task  # type: ignore[comparison-overlap]
+    return loop.get_task_factory() is _create_task

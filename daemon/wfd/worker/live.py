@@ -7,6 +7,7 @@ on the loop's thread, but `log`. Knows nothing of sockets: `send` takes messages
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -38,6 +39,7 @@ class LiveOps:
         "_loop_thread",
         "_next_op",
         "_pending",
+        "_recorded_before",
         "_send",
         "_store",
         "_told",
@@ -89,9 +91,10 @@ class LiveOps:
         self._send = send
         self._loop = loop
         self._loop_thread = threading.get_ident()
-        self._pending: dict[int, asyncio.Future[OpDone]] = {}
+        self._pending: dict[int, tuple[str, asyncio.Future[OpDone]]] = {}
         self._next_op = 0
         self._told = False
+        self._recorded_before = bool(message.ops)
         self._logged_before = message.logged
         self._lines: list[LogLine] = []
 
@@ -109,7 +112,7 @@ class LiveOps:
 
     async def perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> bytes:
         self._admit()
-        if kind in _ALIKE:
+        if kind in _ALIKE and self.thread is None:
             branch = branches.current.get()
             content = branch.path.encode() if branch is not None else b""
         key = self.replay.key(kind, name, content)
@@ -122,8 +125,8 @@ class LiveOps:
         if self._cancel_due:
             await self._cancel_here()
             self._admit()
-        place = self.sources.caller(_calling_frame())
-        self.replay.new.append((key, place))
+        if self._recorded_before:
+            self.replay.new.append((key, self.sources.caller(sys._getframe())))
         if self._is_sequential() and not self.replay.exhausted:
             # No other branch is left that could still ask for the records: this call is what the code was changed to.
             self.stuck(self.disagreement())
@@ -131,7 +134,7 @@ class LiveOps:
         self._next_op += 1
         number = self._next_op
         answer: asyncio.Future[OpDone] = self._loop.create_future()
-        self._pending[number] = answer
+        self._pending[number] = key, answer
         self.flush_logs()
         self._send(Op(self.token, number, key, kind, name, args))
         try:
@@ -174,9 +177,7 @@ class LiveOps:
     def disagreement(self) -> str:
         """Why this execution is not the one that was recorded: the handler, and both sides."""
         recorded = "; ".join(in_words(record.key) for record in self.replay.unused()[:5])
-        asked = "; ".join(
-            in_words(key) + (f" at {place}" if place else "") for key, place in self.replay.new[:5]
-        )
+        asked = "; ".join(in_words(key) + (f" at {place}" if place else "") for key, place in self.replay.new[:5])
         return (
             f"{self.handler.label} ({self.sources.place(self.handler.file, self.handler.line)}) does not repeat what it did: "
             f"recorded and not asked for: {recorded}; asked for instead: {asked or 'nothing'}. "
@@ -196,9 +197,9 @@ class LiveOps:
     # -- answers and cancellation ---------------------------------------------------------------
 
     def answer(self, message: OpDone) -> None:
-        future = self._pending.pop(message.op, None)
-        if future is not None and not future.done():
-            future.set_result(message)
+        waiting = self._pending.pop(message.op, None)
+        if waiting is not None and not waiting[1].done():
+            waiting[1].set_result(message)
             self._cancel_soon()
 
     def begin(self) -> None:
@@ -247,7 +248,7 @@ class LiveOps:
     def abandon(self) -> None:
         """The step is someone else's now: end the handler, and let nothing more of it out."""
         self.abandoned = True
-        for future in list(self._pending.values()):
+        for _, future in list(self._pending.values()):
             future.cancel()
         if self.begun and self.thread is None and self.task is not None:
             self.task.cancel()
@@ -264,16 +265,13 @@ class LiveOps:
                 f"{self.handler.label} {why}, so it cannot do more", hint="await every operation before returning"
             )
 
-    def close(self) -> list[str]:
-        """The handler has ended. Returns the operations that were not awaited to their end, now cancelled."""
-        left = [future for future in self._pending.values() if not future.done()]
-        self.closed = True
-        for future in left:
+    def close(self, unawaited: list[str]) -> None:
+        """The handler has ended. What it did not await is cancelled, and said in its log; `unawaited` never even began."""
+        left = [(key, future) for key, future in self._pending.values() if not future.done()]
+        for _, future in left:
             future.cancel()
-        return [in_words(key) for key, _ in self.replay.new[-len(left) :]] if left else []
-
-
-def _calling_frame() -> Any:
-    import sys
-
-    return sys._getframe(2)
+        if (left or unawaited) and not self.abandoned:
+            names = [*(f"ctx.{name}()" for name in unawaited), *(in_words(key) for key, _ in left)]
+            self.log("warning", f"{self.handler.label} returned without awaiting {', '.join(names)}: write `await`")
+        self.flush_logs()
+        self.closed = True

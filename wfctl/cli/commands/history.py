@@ -27,7 +27,7 @@ def run(
     id: Annotated[str, typer.Argument(metavar="ID", help="Workflow ID, run ID, a unique prefix, or @last.")],
     logs: Annotated[bool, typer.Option("--logs", help="With the lines its handlers logged, in their place.")] = False,
 ) -> int:
-    """Show the history of a run, oldest first."""
+    """Show the history of a run."""
     shell = shell_of(ctx)
     pages = _pages(shell, shell.run_id(id), logs)
     first = next(pages)

@@ -28,7 +28,8 @@ PAGE = 1_000
 def run(
     ctx: typer.Context,
     status: Annotated[
-        list[str] | None, typer.Option("--status", metavar="STATUS", help="Only these: names, 'open' or 'closed'; repeatable.")
+        list[str] | None,
+        typer.Option("--status", metavar="STATUS", help="Only these: names, 'open' or 'closed'; repeatable."),
     ] = None,
     workflow_type: Annotated[
         list[str] | None, typer.Option("--type", metavar="TYPE", help="Only runs of this type; repeatable.")
@@ -53,9 +54,7 @@ def run(
     )
     page = _collect(shell, call, limit)
     if shell.output is Output.JSON:
-        shell.out.write(
-            text_of(listing("runs", page.items, next=page.next, total=page.total), pretty=shell.out.tty)
-        )
+        shell.out.write(text_of(listing("runs", page.items, next=page.next, total=page.total), pretty=shell.out.tty))
     elif shell.output is Output.JSONL:
         for item in page.items:
             shell.out.write(line_of(item))

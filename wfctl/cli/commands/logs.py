@@ -46,9 +46,7 @@ def run(
     try:
         _show(shell, path, lines, follow)
     except FileNotFoundError:
-        raise NotFoundError(
-            f"there is no log yet: {path} does not exist", hint="wfctl up", path=str(path)
-        ) from None
+        raise NotFoundError(f"there is no log yet: {path} does not exist", hint="wfctl up", path=str(path)) from None
     except PermissionError:
         raise DeniedError(f"no permission to read {path}", hint="read it as the user who started the daemon") from None
     return exit.OK

@@ -30,7 +30,9 @@ def run(
         bool, typer.Option("--fail-if-stuck", help="Exit 15 when the run is stuck instead of waiting for a cure.")
     ] = False,
 ) -> int:
-    """Wait for a run to close and print its result: text as it is, everything else as JSON.
+    """Wait for a run and print its result.
+
+    Text is printed as it is, everything else as JSON.
 
     Exits by outcome: 0 completed, 10 failed, 11 cancelled, 12 terminated, 13 timed out, 14 not finished, 15 stuck.
     """

@@ -28,7 +28,8 @@ def run(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE|KEY:=JSON|KEY=@FILE]...", help="Payload by name.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option("-i", "--input", metavar="JSON|@FILE|-", help="Payload as JSON; key=value wins over it.")
+        str | None,
+        typer.Option("-i", "--input", metavar="JSON|@FILE|-", help="Payload as JSON; key=value wins over it."),
     ] = None,
 ) -> int:
     """Send an event to a run.

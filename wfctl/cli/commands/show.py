@@ -24,7 +24,9 @@ def run(
     ctx: typer.Context,
     id: Annotated[str, typer.Argument(metavar="ID", help="Workflow ID, run ID, a unique prefix, or @last.")],
 ) -> int:
-    """Show one run: where it stands, its input and result, its store and its inbox."""
+    """Show one run.
+
+    Where it stands, its input and result, its store and its inbox."""
     shell = shell_of(ctx)
     detail: RunDetail = shell.call(Get(id=shell.run_id(id)))
     if shell.output is Output.ID:

@@ -23,7 +23,7 @@ EXAMPLES = """
 
 
 def run(ctx: typer.Context) -> int:
-    """Show the daemon, its project, and how many runs stand where.
+    """Show the daemon and the runs by status.
 
     Exits with 3 when no daemon runs; with -q that is all it says.
     """

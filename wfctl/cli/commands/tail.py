@@ -39,7 +39,9 @@ def run(
     ] = None,
     logs: Annotated[bool, typer.Option("--logs/--no-logs", help="With the lines handlers logged.")] = True,
 ) -> int:
-    """Show what happens in runs, oldest first, each entry once.
+    """Show what happens in runs.
+
+    Oldest first, each entry once.
 
     With -f it exits by outcome of the named runs, as 'wfctl result' does, and outlives a restart of the daemon.
     """

@@ -26,7 +26,7 @@ def run(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask when there are several.")] = False,
 ) -> int:
-    """End runs at once, without asking their handlers.
+    """End runs without asking them.
 
     What is closed already stays as it is, which is no error.
     """

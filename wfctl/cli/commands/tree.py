@@ -109,8 +109,7 @@ class Viewer:
         if shell.output is Output.TABLE and shell.out.tty:
             with Region(shell.out) as region:
                 return shell.persist(lambda: self._live(region))
-        outcome = shell.persist(self._changes)
-        return outcome
+        return shell.persist(self._changes)
 
     def _open(self) -> tuple[Connection, Stream, Tree]:
         """The tree, and a stream of notices on a connection of its own. The tree is asked for first: it says which run it is."""
@@ -119,6 +118,7 @@ class Viewer:
         return beside, beside.stream(Watch(id=self._id, every_ms=EVERY_MS)), tree
 
     def _live(self, region: Region) -> Outcome | None:
+        region.settle()
         beside, stream, tree = self._open()
         with beside:
             fetched = time.monotonic()

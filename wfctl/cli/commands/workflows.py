@@ -19,7 +19,9 @@ EXAMPLES = """
 
 
 def run(ctx: typer.Context) -> int:
-    """List workflow types: their handlers, parameters, and where they are written."""
+    """List workflow types.
+
+    With their handlers, what those take, and where they are written."""
     shell = shell_of(ctx)
     answer: WorkflowList = shell.call(Workflows())
     if shell.output is Output.JSON:

@@ -1,7 +1,7 @@
 """JSON documents, straight from the structs of the protocol.
 
-Instants (epoch milliseconds inside) become RFC 3339 text, durations stay integer `*_ms`, payloads are embedded as the JSON they are.
-Only fields of our own structs are touched: a user's payload that happens to have a field `at` is not.
+Instants (epoch milliseconds inside) become RFC 3339 text, durations stay integer `*_ms`, payloads are embedded as the
+JSON they are. Only fields of our own structs are touched: a user's payload that happens to have a field `at` is not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ from wfctl.protocol.views import HistoryEntry
 from wfctl.values.times import rfc3339
 
 INSTANTS = frozenset(
-    {"started_at", "closed_at", "ended_at", "received_at", "loaded_at", "wake_at", "at", "now", "deadline", "started_at_ms"}
+    {
+        "started_at",
+        "closed_at",
+        "ended_at",
+        "received_at",
+        "loaded_at",
+        "wake_at",
+        "at",
+        "now",
+        "deadline",
+        "started_at_ms",
+    }
 )
 _RENAMED = {"started_at_ms": "started_at"}
 # Fields of history records (`HistoryEntry.data`) that are instants.
@@ -26,9 +37,7 @@ def as_data(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         if isinstance(value, HistoryEntry):
             return _entry(value)
-        return {
-            _RENAMED.get(name, name): _field(name, getattr(value, name)) for name in value.__struct_fields__
-        }
+        return {_RENAMED.get(name, name): _field(name, getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, list | tuple):
         return [as_data(item) for item in value]
     if isinstance(value, dict):

@@ -79,7 +79,9 @@ def problem(run: RunView) -> str:
     return run.stuck_reason or (str(run.error) if run.error else "")
 
 
-def show_lines(detail: RunDetail, now_ms: int, *, person: bool, ascii: bool = False, width: int | None = None) -> list[Line]:
+def show_lines(
+    detail: RunDetail, now_ms: int, *, person: bool, ascii: bool = False, width: int | None = None
+) -> list[Line]:
     """The whole of one run. Payloads are JSON on lines of their own where they are long."""
     run = detail.run
 
@@ -95,7 +97,9 @@ def show_lines(detail: RunDetail, now_ms: int, *, person: bool, ascii: bool = Fa
     ]
     if run.closed_at is not None:
         pairs.append(("closed", moment(run.closed_at)))
-    pairs.append(("took" if run.closed_at else "for", [(format_duration((run.closed_at or now_ms) - run.started_at), "")]))
+    pairs.append(
+        ("took" if run.closed_at else "for", [(format_duration((run.closed_at or now_ms) - run.started_at), "")])
+    )
     if run.parent is not None:
         pairs.append(("parent", [(clean(f"{run.parent.workflow_type}({run.parent.workflow_id})"), "")]))
     if position(run):
@@ -168,7 +172,9 @@ def outcome_error(outcome: Outcome) -> WfctlError | None:
             return RunTimedOutError(f"{name} timed out{why}", hint=f"wfctl history {quoted(id)}", **detail)
         case Status.STUCK:
             return RunStuckError(
-                f"{name} is stuck\n{outcome.stuck_reason or 'it needs code or a person'}", hint=f"wfctl show {quoted(id)}", **detail
+                f"{name} is stuck\n{outcome.stuck_reason or 'it needs code or a person'}",
+                hint=f"wfctl show {quoted(id)}",
+                **detail,
             )
         case _:
             return NotFinishedError(f"{name} is still {outcome.status}", hint=f"wfctl result {quoted(id)}", **detail)

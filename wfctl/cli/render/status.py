@@ -44,7 +44,9 @@ def _workers(view: StatusView) -> str:
     queued = f", {view.queued_steps} queued" if view.queued_steps else ""
     youngest = max((worker.started_at for worker in view.workers), default=None)
     since = f", youngest started {ago(youngest, view.now)}" if youngest is not None else ""
-    return f"{counted(len(view.workers), 'process', plural='processes')}, {counted(busy, 'step')} running{queued}{since}"
+    return (
+        f"{counted(len(view.workers), 'process', plural='processes')}, {counted(busy, 'step')} running{queued}{since}"
+    )
 
 
 def _counts(counts: dict[str, int], *, person: bool, ascii: bool) -> Line:

@@ -35,9 +35,7 @@ Row = list[Cell]
 def table(columns: list[Column], rows: list[Row], *, width: int | None) -> list[Line]:
     """Lines of at most `width` cells, or, without a width, tab-separated lines with a header."""
     kept = [
-        index
-        for index, column in enumerate(columns)
-        if not column.optional or any(row[index].text for row in rows)
+        index for index, column in enumerate(columns) if not column.optional or any(row[index].text for row in rows)
     ]
     columns = [columns[index] for index in kept]
     rows = [[Cell(clean(row[index].text), row[index].style) for index in kept] for row in rows]
@@ -81,7 +79,9 @@ def _fitted(columns: list[Column], rows: list[Row], width: int) -> list[Line]:
 
 def _needed(kept: list[int], columns: list[Column], natural: list[int]) -> int:
     """The least width these columns can be shown in: short ones whole, long text cut to something readable."""
-    return sum(min(natural[index], max(MIN_TEXT, cells(columns[index].title), 24)) for index in kept) + GAP * (len(kept) - 1)
+    return sum(min(natural[index], max(MIN_TEXT, cells(columns[index].title), 24)) for index in kept) + GAP * (
+        len(kept) - 1
+    )
 
 
 def _line(row: Row, kept: list[int], columns: list[Column], widths: dict[int, int]) -> Line:

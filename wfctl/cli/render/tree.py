@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wfctl.cli.exit import look
-from wfctl.cli.render.treeitems import Fold, Item, root_items
 from wfctl.cli.render.text import Line, Span, cells, clean, count, counted, cut, cut_middle, line_cells, pad_left
 from wfctl.cli.render.times import short
+from wfctl.cli.render.treeitems import Fold, Item, root_items
 from wfctl.protocol.views import Tree, TreeGroup, TreeNode
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration, rfc3339
@@ -19,6 +19,7 @@ from wfctl.values.times import format_duration, rfc3339
 STATIC_BUDGET = 200
 TOOK_CELLS = 8
 WIDE_COLUMNS = 110
+WIDEST = 120  # an eye does not follow a line further than this
 WIDE_EXTRA = 2 + 9 + 2 + 26  # start time and run ID
 _FAILED = (Status.FAILED, Status.TIMED_OUT)
 
@@ -79,42 +80,53 @@ def _root(node: TreeNode, style: Style, fold: Fold, now_ms: int) -> list[Line]:
 def _header(node: TreeNode, style: Style, now_ms: int) -> Line:
     run = node.run
     shown = look(run.status)
-    took = format_duration((run.closed_at or now_ms) - run.started_at)
-    people = style.width is not None
-    left: Line = [(clean(run.workflow_id), "bold"), (f"  {clean(run.workflow_type)}  ", "")]
-    left += [(shown.word, shown.style), (f" {short_took(run.closed_at, took, now_ms - run.started_at)}", "")]
-    failed = sum(1 for child in node.children if child.run.status in _FAILED)
-    failed += sum(group.by_status.get(status, 0) for group in node.groups for status in _FAILED)
-    right: Line = []
-    if run.children > 1:
-        right.append((counted(run.children, "child", plural="children", grouped=people), ""))
-    if failed:
-        right.append(("   " if right else "", ""))
-        right.append((f"{count(failed, grouped=people)} failed", look(Status.FAILED).style))
-    if run.children > 1:
-        right.append((f"   {percent(run.children - run.open_children, run.children)}%", ""))
+    took = format_duration(run.closed_at - run.started_at) if run.closed_at else short(now_ms - run.started_at)
+    name: Span = (clean(run.workflow_id), "bold")
+    state: Line = [("  ", ""), (shown.word, shown.style), (f" {took}", "")]
+    kind: Line = [(f"  {clean(run.workflow_type)}", "")]
+    totals, failed = _totals(node, style)
+    why = _why(node)
     if style.width is None:
-        reason: Line = [(f"  {clean(why)}", "")] if (why := _why(node)) else []
-        return [*left, (f"  started {rfc3339(run.started_at)}", ""), *([("  ", ""), *right] if right else []), *reason]
-    room = style.width - 1
-    if run.children > 1 and line_cells(left) + line_cells(right) + 2 > room:
-        right = right[-2:-1] if failed else []  # at the narrowest, what failed is what is said
-    if line_cells(left) + line_cells(right) + 2 > room:
-        left[0] = (cut_middle(left[0][0], max(room - line_cells(left[1:]) - line_cells(right) - 2, 8), style.marks.ellipsis), "bold")
-    gap = max(room - line_cells(left) - line_cells(right), 2)
-    line = [*left, (" " * gap, ""), *right] if right else left
-    if not right and (why := _why(node)):
-        line = [*left, (f"  {cut_middle(clean(why), max(room - line_cells(left) - 2, 0), style.marks.ellipsis)}", shown.style)]
-    return clip(line, room, style.marks.ellipsis)
+        line = [name, *kind, *state, (f"  started {rfc3339(run.started_at)}", "")]
+        line += [("  ", ""), *totals] if totals else []
+        return [*line, (f"  {clean(why)}", "")] if why else line
+    room = min(style.width, WIDEST) - 1
+    if not totals:
+        line = [name, *kind, *state]
+        left = room - line_cells(line) - 2
+        if why and left >= 8:
+            line.append((f"  {cut_middle(clean(why), left, style.marks.ellipsis)}", shown.style))
+        return clip(line, room, style.marks.ellipsis)
+    # Narrower and narrower; what failed is the last to go.
+    for left_part, right in (
+        ([name, *kind, *state], totals),
+        ([name, *kind, *state], failed),
+        ([name, *state], failed),
+    ):
+        gap = room - line_cells(left_part) - line_cells(right)
+        if gap >= 2:
+            return [*left_part, (" " * gap, ""), *right]
+    short_name = cut_middle(name[0], max(room - line_cells([*state, *failed]) - 2, 8), style.marks.ellipsis)
+    return clip([(short_name, "bold"), *state, ("  ", ""), *failed], room, style.marks.ellipsis)
+
+
+def _totals(node: TreeNode, style: Style) -> tuple[Line, Line]:
+    """`10,001 children   37 failed   94%`, and of it what failed alone."""
+    run, people = node.run, style.width is not None
+    number = sum(1 for child in node.children if child.run.status in _FAILED)
+    number += sum(group.by_status.get(status, 0) for group in node.groups for status in _FAILED)
+    failed: Line = [(f"{count(number, grouped=people)} failed", look(Status.FAILED).style)] if number else []
+    if run.children < 2:
+        return failed, failed
+    totals: Line = [(counted(run.children, "child", plural="children", grouped=people), "")]
+    totals += [("   ", ""), *failed] if failed else []
+    totals.append((f"   {percent(run.children - run.open_children, run.children)}%", ""))
+    return totals, failed
 
 
 def _why(node: TreeNode) -> str:
     """Why the root stands as it does; its steps may be too old to be shown."""
     return node.run.stuck_reason or (str(node.run.error) if node.run.error else "")
-
-
-def short_took(closed_at: int | None, took: str, age_ms: int) -> str:
-    return took if closed_at is not None else short(age_ms)
 
 
 def percent(part: int, whole: int) -> int:
@@ -148,8 +160,8 @@ def _lay(item: Item, guides: str, style: Style, now_ms: int) -> Line:
     extra: Line = []
     if width >= WIDE_COLUMNS:
         started = f"{rfc3339(item.started_at)[11:19]}Z" if item.started_at else ""
-        extra = [(f"  {started:<9}  {item.run_id:<26}", "dim")]
-        width -= WIDE_EXTRA
+        extra = [(f"  {started:<9}  {item.run_id}".rstrip(), "dim")]
+        width = min(width - WIDE_EXTRA, WIDEST)
     return [*prefix, *_columns(item, width - 1 - line_cells(prefix), mark[1], style.marks.ellipsis), *extra]
 
 
@@ -194,7 +206,7 @@ def _group(group: TreeGroup, guides: str, style: Style) -> Line:
     counts = _counts(group.by_status, style, people)
     if style.width is None:
         return [*prefix, (f"{name}  {done}%  ", ""), *counts]
-    room = style.width - 1 - line_cells(prefix)
+    room = min(style.width, WIDEST) - 1 - line_cells(prefix)
     for bar in (20, 10, 0):
         filled = bar * done // 100
         drawn = f"[{'#' * filled}{'.' * (bar - filled)}] {done}%" if bar else f"{done}%"
@@ -203,8 +215,8 @@ def _group(group: TreeGroup, guides: str, style: Style) -> Line:
             return [*prefix, *line]
     # Too narrow for all counts: those that need somebody first.
     urgent = sorted(group.by_status, key=lambda word: (not _needs_somebody(word), _closed(word)))
-    return [*prefix, *clip([(f"{name}  ", ""), *_counts({word: group.by_status[word] for word in urgent}, style, people, fold=False)],
-                           room, style.marks.ellipsis)]  # fmt: skip
+    counts = _counts({word: group.by_status[word] for word in urgent}, style, people, ordered=False)
+    return [*prefix, *clip([(f"{name}  ", ""), *counts], room, style.marks.ellipsis)]
 
 
 def _closed(word: str) -> bool:
@@ -227,7 +239,7 @@ def _group_status(group: TreeGroup) -> str:
     return next((status for status in order if status in present), Status.COMPLETED)
 
 
-def _counts(by_status: dict[str, int], style: Style, people: bool, *, fold: bool = True) -> Line:
+def _counts(by_status: dict[str, int], style: Style, people: bool, *, ordered: bool = True) -> Line:
     """`9,400 ✓ 412 ► 37 ✗`. Beside their glyphs, all that goes on is one number; words keep each apart."""
     shown: dict[str, int] = {}
     for word, number in by_status.items():
@@ -235,9 +247,9 @@ def _counts(by_status: dict[str, int], style: Style, people: bool, *, fold: bool
         key = Status.RUNNING if going_on and not style.words else word
         shown[key] = shown.get(key, 0) + number
     order = [Status.COMPLETED, Status.RUNNING, "queued", Status.STUCK, Status.CANCELLED, Status.TERMINATED]
-    if fold:
-        known = [word for word in (*order, *(w for w in shown if w not in order and w not in _FAILED), *_FAILED)]
-        shown = {word: shown[word] for word in known if word in shown}
+    if ordered:
+        others = [word for word in shown if word not in order and word not in _FAILED]
+        shown = {word: shown[word] for word in (*order, *others, *_FAILED) if word in shown}
     line: Line = []
     for word, number in shown.items():
         if number:
@@ -248,14 +260,14 @@ def _counts(by_status: dict[str, int], style: Style, people: bool, *, fold: bool
 
 
 def clip(line: Line, width: int, ellipsis: str) -> Line:
-    """`line` cut at `width` cells."""
+    """`line` cut at `width` cells, the cut marked."""
     if line_cells(line) <= width:
         return line
     out: Line = []
-    left = width
+    left = width - cells(ellipsis)
     for text, style in line:
-        if cells(text) > left or (cells(text) == left and line[-1] != (text, style)):
-            out.append((cut(text + " " * 3, left, ellipsis) if left else "", style))
+        if cells(text) >= left:
+            out.append((cut(text, left, "").rstrip() + ellipsis, style))
             return out
         out.append((text, style))
         left -= cells(text)

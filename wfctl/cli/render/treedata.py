@@ -161,4 +161,6 @@ class Differ:
         if self._groups.get(key) != counts and (due or last):
             was = self._groups.get(key)
             self._groups[key], self._grouped_at[key] = counts, now
-            out.append(Change(now, f"{path}/{group.workflow_type} x{group.total}", None, was and f"({was})", f"({counts})"))
+            out.append(
+                Change(now, f"{path}/{group.workflow_type} x{group.total}", None, was and f"({was})", f"({counts})")
+            )

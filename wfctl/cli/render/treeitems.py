@@ -60,13 +60,9 @@ def root_items(root: TreeNode, fold: Fold, now_ms: int, *, relative: bool) -> li
 
 def _inside(node: TreeNode, fold: Fold, moment: Moment, depth: int) -> list[Item]:
     """Steps, children and groups of a run, each where it began."""
-    placed: list[tuple[int, int, Item]] = []
-    for step in node.steps:
-        placed.append((step.seq, 0, _step(step, moment)))
-    for child in node.children:
-        placed.append((child.seq, 1, _child(child, fold, moment, depth)))
-    for group in node.groups:
-        placed.append((min((member.seq for member in group.sample), default=1 << 60), 2, _group(group, fold, moment)))
+    placed = [(step.seq, 0, _step(step, moment)) for step in node.steps]
+    placed += [(child.seq, 1, _child(child, fold, moment, depth)) for child in node.children]
+    placed += [(_first_seq(group), 2, _group(group, fold, moment)) for group in node.groups]
     placed.sort(key=lambda entry: entry[:2])
     items = [item for _, _, item in placed]
     if fold.merge:
@@ -76,6 +72,11 @@ def _inside(node: TreeNode, fold: Fold, moment: Moment, depth: int) -> list[Item
     if node.children_elided:
         items.append(Item(f"+ {counted(node.children_elided, 'more child', plural='more children')}", style="dim"))
     return items
+
+
+def _first_seq(group: TreeGroup) -> int:
+    """A group stands where the first of it that is known was started."""
+    return min((member.seq for member in group.sample), default=1 << 60)
 
 
 def _step(step: TreeStep, moment: Moment) -> Item:
@@ -182,7 +183,7 @@ def _group(group: TreeGroup, fold: Fold, moment: Moment) -> Item:
         left[member.run.status] = left.get(member.run.status, 0) - 1
         _take_error(errors, member)
         item.children.append(_run_item(member, moment))
-    wrong = [(word, left[word]) for word in _BAD if left.get(word, 0) > 0]
+    wrong = [(str(word), left[word]) for word in _BAD if left.get(word, 0) > 0]
     if wrong:
         item.children.append(Item(_remainder(wrong) + _histogram(errors), style="bold red"))
     others = [(word, number) for word, number in left.items() if number > 0 and word not in _BAD]

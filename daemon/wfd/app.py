@@ -1,0 +1,215 @@
+"""The daemon as a whole: what it is made of, in which order that starts and stops, and how it is asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import wfctl
+from wfctl.errors import DaemonAlreadyRunningError, DeniedError, StorageError
+from wfctl.protocol.views import ProblemView
+from wfd.config import Config
+from wfd.engine.backend import Backend, problem_views
+from wfd.engine.engine import Engine
+from wfd.runtime.clock import SystemClock
+from wfd.runtime.ids import IdSource
+from wfd.runtime.lifecycle import Service, Services
+from wfd.runtime.lock import StateLock
+from wfd.runtime.logs import DaemonLog
+from wfd.server import Server
+from wfd.server.endpoint import answers
+from wfd.store.store import Store
+from wfd.supervisor import Supervisor
+
+log = logging.getLogger("wfd.daemon")
+
+DRAIN_MS = 10_000
+# A daemon that holds the lock but does not answer is starting or stopping; how long the next one waits for it.
+LOCK_PATIENCE_S = 5.0
+LOCK_POLL_S = 0.02
+_FOREVER_MS = 100 * 365 * 86_400_000
+
+
+class Daemon:
+    """One project's daemon. `start` returns when it accepts, `run` when it has been asked to stop and has stopped."""
+
+    def __init__(self, config: Config, *, stderr: bool) -> None:
+        self.config = config
+        clock = SystemClock()
+        lock = StateLock(config.lock)
+        self.log = DaemonLog(config.log, stderr=stderr)
+        store = Store(config.database)
+        self._workers = Supervisor(config, clock)
+        self._engine = Engine(store, self._workers, clock, IdSource(clock))
+        self._workers.listen(self._engine)
+        server = Server(
+            config.socket,
+            Backend(self._engine, config, self.request_stop),
+            lock,
+            version=wfctl.__version__,
+            schema=store.schema_version,
+            project=str(config.project),
+        )
+        # Started from the top, stopped from the bottom: nobody is let in before all is there, what is under way is
+        # committed before the store closes, and the lock is the last to go.
+        self._services = Services(
+            [
+                ("state", _State(config, lock, self.log)),
+                ("store", store),
+                ("workers", self._workers),
+                ("engine", self._engine),
+                ("server", server),
+            ]
+        )
+        self._asked = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def start(self) -> list[ProblemView]:
+        """Start everything; the problems of the project's code are no reason not to."""
+        await self._services.start()
+        return problem_views(self._workers.catalog.problems)
+
+    async def run(self, ready: Callable[[list[ProblemView]], None]) -> None:
+        """Start, call `ready`, serve until asked to stop, and stop. Asked before it is ready, it stops without `ready`."""
+        starting = asyncio.ensure_future(self.start())
+        asked = asyncio.ensure_future(self._asked.wait())
+        try:
+            await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+                return
+            ready(starting.result())
+            await asked
+            await self._drain()
+        finally:
+            asked.cancel()
+            await self._services.stop()
+
+    def request_stop(self, drain_ms: int) -> None:
+        """Begin to stop: running steps get `drain_ms`. Asked again, the earlier end counts."""
+        if not self._asked.is_set():
+            log.info("stopping; running steps get %s s", f"{drain_ms / 1_000:g}")
+            self._asked.set()
+        if drain_ms <= 0:
+            self._hurry.set()
+        else:
+            asyncio.get_running_loop().call_later(drain_ms / 1_000, self._hurry.set)
+
+    async def _drain(self) -> None:
+        self._engine.draining = True
+        drained = asyncio.ensure_future(self._workers.drain(_FOREVER_MS))
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait({drained, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        if not drained.done():
+            log.warning("some steps have not finished; they run again from their top when the daemon is up again")
+        for task in (drained, hurry):
+            task.cancel()
+        await asyncio.gather(drained, hurry, return_exceptions=True)
+
+    def signalled(self, number: int) -> None:
+        """SIGTERM or SIGINT: the first drains, a second stops at once."""
+        log.info("got %s", signal.Signals(number).name)
+        self.request_stop(0 if self._asked.is_set() else DRAIN_MS)
+
+
+class _State(Service):
+    """The state directory, the lock on it, and the log in it."""
+
+    def __init__(self, config: Config, lock: StateLock, daemon_log: DaemonLog) -> None:
+        super().__init__()
+        self._config = config
+        self._lock = lock
+        self._log = daemon_log
+
+    async def _start(self) -> None:
+        _make_private(self._config)
+        await self._take_lock()
+        try:
+            self._log.open()
+        except BaseException:
+            self._lock.release()
+            raise
+        log.info("wfd %s, pid %d, for %s", wfctl.__version__, os.getpid(), self._config.file)
+
+    async def _stop(self) -> None:
+        log.info("stopped")
+        self._log.close()
+        self._lock.release()
+
+    async def _take_lock(self) -> None:
+        """`wfctl down` returns when the socket is gone, a moment before the lock is: `down && up` must not trip over that."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LOCK_PATIENCE_S
+        while True:
+            try:
+                self._lock.acquire(self._config.socket)
+                return
+            except DaemonAlreadyRunningError as error:
+                holder = error.detail.get("socket")
+                if loop.time() >= end or (holder is not None and answers(holder)):
+                    raise
+            await asyncio.sleep(LOCK_POLL_S)
+
+
+def _make_private(config: Config) -> None:
+    state = config.state
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except PermissionError:
+        raise DeniedError(f"cannot make the state directory {state}: permission denied", path=str(state)) from None
+    except OSError as error:
+        raise StorageError(
+            f"cannot make the state directory {state}: {error.strerror}",
+            hint="move what is there away, or name another `state` in wfctl.toml",
+            path=str(state),
+        ) from None
+
+
+def serve(config: Config, ready: Callable[[list[ProblemView]], None], *, stderr: bool) -> None:
+    """Run the daemon of `config` on a loop of its own until it has stopped. Raises what kept it from starting."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(config, ready, stderr))
+
+
+async def _serve(config: Config, ready: Callable[[list[ProblemView]], None], stderr: bool) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_unhandled)
+    daemon = Daemon(config, stderr=stderr)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, daemon.signalled, number)
+    terminal = stderr and sys.stderr.isatty()
+    loop.add_signal_handler(signal.SIGHUP, _hung_up, daemon, terminal)
+
+    def accepted(problems: list[ProblemView]) -> None:
+        ready(problems)
+        log.info("ready")
+
+    await daemon.run(accepted)
+
+
+def _hung_up(daemon: Daemon, terminal: bool) -> None:
+    # Who closes the terminal that a daemon was started in ends it; anywhere else the signal has no meaning yet.
+    if terminal:
+        daemon.log.leave_stderr()
+        daemon.signalled(signal.SIGHUP)
+    else:
+        log.info("got SIGHUP, which does nothing")
+
+
+def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    log.error("%s", context.get("message", "unhandled error"), exc_info=error if error is not None else False)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # not to be had everywhere; asyncio's own loop does the same, slower
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,132 @@
+"""Executions of steps at workers: begun, heard, timed out, lost. What they say becomes stimuli of their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from wfctl.errors import StorageError
+from wfctl.protocol import channel
+from wfd.core import stimuli as s
+from wfd.core.state import Raw, Stepping
+from wfd.engine.memory import Live
+from wfd.supervisor import StepOrder, Supervisor
+
+# Executions of one step that may take their worker with them before the run is stuck.
+CRASH_LIMIT = 5
+
+
+class Machine(Protocol):
+    """What executions need of the engine."""
+
+    workers: Supervisor
+    failure: StorageError | None
+
+    def stimulate(self, live: Live, stimulus: s.Stimulus) -> None: ...
+    def logged(self, live: Live, lines: list[channel.LogLine]) -> None: ...
+
+
+class _Token:
+    """One execution at a worker: whose it is, and which step and attempt it runs."""
+
+    __slots__ = ("attempt", "live", "step")
+
+    def __init__(self, live: Live, step: int, attempt: int) -> None:
+        self.live = live
+        self.step = step
+        self.attempt = attempt
+
+
+class Executions:
+    """`asked(live, step, attempt, op)` takes the operations that handlers ask for."""
+
+    def __init__(self, machine: Machine, asked: Callable[[Live, int, int, channel.Op], None]) -> None:
+        self._m = machine
+        self._asked = asked
+        self._tokens: dict[int, _Token] = {}
+        self._next = 1
+
+    def begin(self, live: Live) -> None:
+        """Give the run's current step to a worker. Code that has no handler for it makes the run stuck."""
+        run, catalog = live.run, self._m.workers.catalog
+        phase = run.phase
+        assert isinstance(phase, Stepping)
+        spec = catalog.step_handler(run.workflow_type, phase.kind, phase.handler)
+        if spec is None:
+            reason = catalog.missing(run.workflow_type, phase.kind, phase.handler)
+            self._m.stimulate(live, s.StepUnfit(phase.step, phase.attempt, reason))
+            return
+        if phase.attempt == 1:
+            live.logged = 0
+        token, self._next = self._next, self._next + 1
+        live.token = token
+        self._tokens[token] = _Token(live, phase.step, phase.attempt)
+        message = channel.RunStep(
+            token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
+            [channel.OpRecord(op.key, bytes(op.value), op.error) for op in phase.ops],
+            live.logged, run.cancel is not None,
+        )  # fmt: skip
+        self._m.workers.run(StepOrder(token, message, spec.timeout_ms))
+
+    def cancel(self, live: Live) -> None:
+        """Raise CancelledError in the handler, if one runs."""
+        if live.token is not None:
+            self._m.workers.cancel(live.token)
+
+    def abandon(self, live: Live) -> None:
+        """The handler, if one runs, is no longer wanted."""
+        if live.token is not None:
+            self._tokens.pop(live.token, None)
+            self._m.workers.abandon(live.token)
+            live.token = None
+
+    def abandon_all(self) -> None:
+        for token in self._tokens:
+            self._m.workers.abandon(token)
+        self._tokens.clear()
+
+    # -- what the workers say ----------------------------------------------------------------
+
+    def heard(
+        self, message: channel.Op | channel.StepDone | channel.StepRaised | channel.StepStuck | channel.Logs
+    ) -> None:
+        entry = self._tokens.get(message.token)
+        if entry is None or self._m.failure is not None:
+            return
+        live = entry.live
+        if isinstance(message, channel.Op):
+            self._asked(live, entry.step, entry.attempt, message)
+        elif isinstance(message, channel.Logs):
+            live.logged += len(message.lines)
+            self._m.logged(live, message.lines)
+        else:
+            del self._tokens[message.token]
+            live.token = None
+            self._m.stimulate(live, _spoken(entry, message))
+
+    def timed_out(self, token: int, timeout_ms: int) -> None:
+        entry = self._tokens.get(token)
+        if entry is not None:
+            # The token stays the run's until the decision is on disk; `abandon` then ends it at the worker.
+            self._m.stimulate(entry.live, s.StepTimedOut(entry.step, entry.attempt, timeout_ms))
+
+    def lost(self, tokens: list[int], reason: str, crash: bool) -> None:
+        for token in tokens:
+            entry = self._tokens.pop(token, None)
+            if entry is not None:
+                entry.live.token = None
+                self._m.stimulate(entry.live, s.StepLost(entry.step, entry.attempt, reason, crash, CRASH_LIMIT))
+
+
+def _spoken(entry: _Token, message: channel.StepDone | channel.StepRaised | channel.StepStuck) -> s.Stimulus:
+    match message:
+        case channel.StepDone():
+            return s.StepReturned(
+                entry.step, entry.attempt, message.directive, message.name,
+                None if message.names is None else tuple(message.names), message.after_ms, Raw(message.value),
+                message.failure, {name: Raw(value) for name, value in message.put.items()}, message.deleted,
+            )  # fmt: skip
+        case channel.StepRaised():
+            return s.StepRaised(entry.step, entry.attempt, message.failure, message.cancelled)
+        case channel.StepStuck():
+            return s.StepUnfit(entry.step, entry.attempt, message.reason)

@@ -1,0 +1,1 @@
+"""Notices that the user's code has changed. What then happens is the supervisor's affair."""

@@ -1,0 +1,193 @@
+"""Who runs which step: a queue in order, executions at workers, their time limits, and the ones told to let go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+import msgspec
+
+from wfctl.protocol import channel
+from wfd.runtime.clock import Clock, TimerHandle
+from wfd.supervisor.catalog import Catalog
+from wfd.supervisor.worker import Worker
+
+log = logging.getLogger("wfd.supervisor")
+
+# From "let go" to SIGKILL.
+GRACE_MS = 3_000
+
+
+class StepOrder(msgspec.Struct):
+    """One execution of one step. `timeout_ms` counts from when a worker gets it, not from when it queues."""
+
+    token: int
+    message: channel.RunStep
+    timeout_ms: int | None = None
+
+
+class Listener(Protocol):
+    """Who hears of steps. Calls come on the loop, never from within a call to the supervisor."""
+
+    def heard(
+        self, message: channel.Op | channel.StepDone | channel.StepRaised | channel.StepStuck | channel.Logs
+    ) -> None:
+        """Something a handler said. Its token may be stale."""
+
+    def timed_out(self, token: int, timeout_ms: int) -> None:
+        """The step has had its time. It still runs; abandon it."""
+
+    def lost(self, tokens: list[int], reason: str, crash: bool) -> None:
+        """These executions ended with their worker. `crash`: one of them may be what ended it."""
+
+    def catalog_changed(self, catalog: Catalog) -> None:
+        """New steps run on this catalog from now on."""
+
+
+class _Execution:
+    __slots__ = ("abandoned", "kill_timer", "order", "timer", "worker")
+
+    def __init__(self, order: StepOrder, worker: Worker) -> None:
+        self.order = order
+        self.worker = worker
+        self.timer: TimerHandle | None = None
+        self.kill_timer: TimerHandle | None = None
+        self.abandoned = False
+
+    def stop_timers(self) -> None:
+        for timer in (self.timer, self.kill_timer):
+            if timer is not None:
+                timer.cancel()
+
+
+class Steps:
+    """Shares steps out to the workers that `free` names. A queued step has no worker yet, and is lost by nobody's death."""
+
+    def __init__(self, clock: Clock, free: Callable[[], Worker | None]) -> None:
+        self._clock = clock
+        self._free = free
+        self._listener: Listener | None = None
+        self._running: dict[int, _Execution] = {}
+        self._queue: deque[StepOrder] = deque()
+        self._paused = False
+        self._idle = asyncio.Event()
+
+    def listen(self, listener: Listener) -> None:
+        self._listener = listener
+
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
+    def run(self, order: StepOrder) -> None:
+        """Give the step to a worker, now or when one has room."""
+        self._queue.append(order)
+        if len(self._queue) == 1:
+            self.share_out()
+
+    def share_out(self) -> None:
+        """Give queued steps to workers as far as there is room."""
+        while self._queue and not self._paused:
+            worker = self._free()
+            if worker is None:
+                return
+            order = self._queue.popleft()
+            execution = self._running[order.token] = _Execution(order, worker)
+            worker.steps.add(order.token)
+            worker.send(order.message)
+            if order.timeout_ms is not None:
+                execution.timer = self._clock.call_later(order.timeout_ms, partial(self._late, order.token))
+
+    def _late(self, token: int) -> None:
+        execution = self._running.get(token)
+        if execution is not None and self._listener is not None and not execution.abandoned:
+            self._listener.timed_out(token, execution.order.timeout_ms or 0)
+
+    def answer(self, message: channel.OpDone) -> None:
+        """Tell a handler the outcome of its operation; a token that is gone is no matter."""
+        execution = self._running.get(message.token)
+        if execution is not None:
+            execution.worker.send(message)
+
+    def cancel(self, token: int) -> None:
+        """Raise CancelledError in the handler; it still answers."""
+        execution = self._running.get(token)
+        if execution is not None:
+            execution.worker.send(channel.CancelStep(token))
+            return
+        for order in self._queue:
+            if order.token == token:
+                order.message.cancel = True
+
+    def abandon(self, token: int) -> None:
+        """Nobody wants this step any more. A handler that has not let go after `GRACE_MS` costs its worker."""
+        execution = self._running.get(token)
+        if execution is None:
+            self._queue = deque(order for order in self._queue if order.token != token)
+            return
+        if execution.abandoned:
+            return
+        execution.abandoned = True
+        execution.stop_timers()
+        execution.worker.send(channel.AbandonStep(token))
+        execution.kill_timer = self._clock.call_later(GRACE_MS, partial(self._no_grace, token))
+
+    def _no_grace(self, token: int) -> None:
+        execution = self._running.get(token)
+        if execution is not None:
+            what = f"handler {execution.order.message.handler!r} of {execution.order.message.run.workflow_id}"
+            log.warning("worker %d is killed: %s did not let go", execution.worker.pid, what)
+            execution.worker.kill(f"it was killed because {what} did not let go")
+
+    def finish(self, token: int) -> bool:
+        """The worker is done with the step. True where somebody still wants to hear what became of it."""
+        execution = self._running.pop(token, None)
+        if execution is None:
+            return False
+        execution.stop_timers()
+        execution.worker.steps.discard(token)
+        self.share_out()
+        self._settled()
+        return not execution.abandoned
+
+    def lose(self, worker: Worker, reason: str, crash: bool) -> int:
+        """The worker has ended: what it ran, and is still wanted, is lost. Returns how many steps that were."""
+        tokens = sorted(worker.steps)
+        worker.steps.clear()
+        wanted = []
+        for token in tokens:
+            execution = self._running.pop(token)
+            execution.stop_timers()
+            if not execution.abandoned:
+                wanted.append(token)
+        if wanted and self._listener is not None:
+            self._listener.lost(wanted, reason, crash)
+        self._settled()
+        return len(wanted)
+
+    def _settled(self) -> None:
+        if not self._running:
+            self._idle.set()
+
+    async def drain(self, wait_ms: int) -> bool:
+        """Begin no more steps; wait up to `wait_ms` for those that run. True when all have ended."""
+        self._paused = True
+        self._idle.clear()
+        self._settled()
+        try:
+            await asyncio.wait_for(self._idle.wait(), wait_ms / 1_000)
+        except TimeoutError:
+            return False
+        return True
+
+    def clear(self) -> None:
+        """Forget everything: the daemon stops."""
+        self._paused = True
+        for execution in self._running.values():
+            execution.stop_timers()
+        self._running.clear()
+        self._queue.clear()

@@ -1,0 +1,323 @@
+"""Runs handlers: messages of the daemon in, their outcome out. Knows no sockets, so a test environment can hold one too.
+
+Whatever a handler does (raise, exit, return nonsense, ignore its cancellation) becomes exactly one answer to its step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import inspect
+import os
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from wfctl.errors import InvalidDirectiveError, InvalidPayloadError, WfctlError
+from wfctl.protocol import channel
+from wfctl.protocol.channel import RunStep, StepDone, StepGone, StepRaised, StepStuck, ToDaemon, ToWorker
+from wfctl.sdk.blocking import BlockingContext
+from wfctl.sdk.checks import bound, event_of, start_of, workflow_of
+from wfctl.sdk.context import Context, discard_unawaited
+from wfctl.sdk.directive import CompleteDirective, Directive, FailDirective, StepDirective, WaitDirective
+from wfctl.sdk.failure import describe_exception
+from wfctl.sdk.handler import Handler
+from wfctl.sdk.hints import did_you_mean, listing
+from wfctl.sdk.port import StepUnwind
+from wfctl.sdk.sources import Sources
+from wfctl.sdk.workflow import Workflow
+from wfctl.values.codec import convert, decode
+from wfctl.values.signature import bind
+from wfd.worker import branches
+from wfd.worker.live import LiveOps
+
+THREADS = 64
+# Own frames are left out of the tracebacks that users see.
+HIDDEN = (os.path.dirname(os.path.abspath(__file__)),)
+# Turns of the loop that a handler's remaining tasks get to ask for records before its return is judged.
+_SETTLING_TURNS = 20
+
+
+class Executor:
+    """The steps of one worker. Create it with a running or ready loop; feed `receive`; `send` gets the answers."""
+
+    def __init__(
+        self,
+        workflows: Mapping[str, Workflow],
+        sources: Sources,
+        send: Callable[[ToDaemon], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._workflows = workflows
+        self._sources = sources
+        self._send = send
+        self._loop = loop
+        self._steps: dict[int, LiveOps] = {}
+        # The loop holds its tasks weakly; a handler's must not vanish.
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._in_threads: dict[int, concurrent.futures.Future[Any]] = {}
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+        self.on_idle: Callable[[], None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        return not self._tasks
+
+    def receive(self, message: ToWorker) -> None:
+        """Take one message; `Load` and `Stop` are the process's own and not for here. Never raises."""
+        match message:
+            case RunStep():
+                self._run(message)
+            case channel.OpDone():
+                if (step := self._steps.get(message.token)) is not None:
+                    step.answer(message)
+            case channel.CancelStep():
+                if (step := self._steps.get(message.token)) is not None:
+                    step.request_cancel()
+            case channel.AbandonStep():
+                self._abandon(message.token)
+            case channel.Check():
+                self._check(message)
+            case channel.Ping():
+                self._send(channel.Pong(message.number))
+
+    def cancel_all(self) -> None:
+        """The daemon is gone: end every handler, and send nothing more."""
+        for token in list(self._steps):
+            self._abandon(token)
+
+    def close(self) -> None:
+        """Let go of the threads; those that still run a handler are not waited for."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # -- beginning a step -----------------------------------------------------------------------
+
+    def _run(self, message: RunStep) -> None:
+        try:
+            workflow, handler = self._find(message)
+            kwargs = arguments(handler, message.kwargs)
+        except _CannotRun as error:
+            self._send(StepStuck(message.token, error.reason))
+            return
+        step = LiveOps(message, handler, workflow, self._workflows, self._sources, self._send, self._loop)
+        self._steps[message.token] = step
+        drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
+        task = self._loop.create_task(drive)
+        step.task = task
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not self._tasks and self.on_idle is not None:
+            self.on_idle()
+
+    def _find(self, message: RunStep) -> tuple[Workflow, Handler]:
+        workflow_type = message.run.workflow_type
+        workflow = self._workflows.get(workflow_type)
+        if workflow is None:
+            raise _CannotRun(
+                f"workflow type {workflow_type!r} is not loaded{did_you_mean(workflow_type, self._workflows)}: put back the "
+                f"module that defines it (loaded: {listing(self._workflows)})"
+            )
+        handler = workflow.handler(message.kind, message.handler)
+        if handler is None:
+            known = workflow.names(message.kind)
+            raise _CannotRun(
+                f"workflow {workflow_type!r} has no {message.kind} {message.handler!r} any more"
+                f"{did_you_mean(message.handler, known)}: put it back (it has: {listing(known)})"
+            )
+        return workflow, handler
+
+    # -- running it -----------------------------------------------------------------------------
+
+    async def _drive(self, step: LiveOps, kwargs: dict[str, Any]) -> None:
+        if step.abandoned:
+            self._finish(step, None, None, None)
+            return
+        context = Context(step)
+        branches.current.set(step.branch)
+        outcome: Any = None
+        raised: BaseException | None = None
+        step.begin()
+        try:
+            outcome = step.handler.function(context, **kwargs)
+            if hasattr(outcome, "__await__"):
+                outcome = await outcome
+        except BaseException as error:
+            raised = error
+        if step.replaying:
+            await self._settle(step)
+        self._finish(step, context, outcome, raised)
+
+    async def _settle(self, step: LiveOps) -> None:
+        """Tasks that the handler left behind may be about to ask for the records that look unused."""
+        for _ in range(_SETTLING_TURNS):
+            if step.replay.exhausted or all(task.done() for task in step.branch.tasks):
+                return
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                return
+
+    async def _drive_thread(self, step: LiveOps, kwargs: dict[str, Any]) -> None:
+        """A plain `def`: runs in a thread that cannot be interrupted, so only its operations can end it early."""
+        if self._pool is None:
+            self._pool = concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="wfctl-handler")
+        context = BlockingContext(step, self._wait)
+        branches.current.set(step.branch)
+        step.thread = 0  # not known yet, but a thread it will be
+        running = self._pool.submit(contextvars.copy_context().run, _in_thread, step, context, kwargs)
+        self._in_threads[step.token] = running
+        outcome: Any = None
+        raised: BaseException | None = None
+        try:
+            outcome, raised = await asyncio.wrap_future(running)
+        except asyncio.CancelledError as error:  # abandoned before a thread was free
+            raised = error
+        del self._in_threads[step.token]
+        self._finish(step, context, outcome, raised)
+
+    def _wait(self, operation: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return asyncio.run_coroutine_threadsafe(operation, self._loop).result()
+        except concurrent.futures.CancelledError:
+            raise asyncio.CancelledError from None
+
+    def _abandon(self, token: int) -> None:
+        step = self._steps.get(token)
+        if step is None:
+            # Its answer crossed this message; the daemon waits for the handler to let go, which it has.
+            self._send(StepGone(token))
+            return
+        step.abandon()
+        running = self._in_threads.get(token)
+        if running is not None:
+            running.cancel()  # only where no thread has taken it yet
+
+    # -- ending it ------------------------------------------------------------------------------
+
+    def _finish(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> None:
+        step.close([] if context is None else discard_unawaited(context))
+        self._steps.pop(step.token, None)
+        self._send(StepGone(step.token) if step.abandoned else self._answer(step, context, outcome, raised))
+
+    def _answer(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> ToDaemon:
+        cancelled = step.cancel_delivered and isinstance(raised, asyncio.CancelledError)
+        if step.stuck_reason is not None:
+            return StepStuck(step.token, step.stuck_reason)
+        if step.replaying and not cancelled:
+            # Also when it raised: before, it had got further than this, so the code or the world has changed, and failing
+            # the run would throw away what was done.
+            reason = step.disagreement()
+            if raised is not None and not isinstance(raised, StepUnwind):
+                reason += f" (it raised {describe_exception(raised, self._sources)})"
+            return StepStuck(step.token, reason, {"recorded": [record.key for record in step.replay.unused()]})
+        if raised is not None:
+            return StepRaised(step.token, describe_exception(raised, self._sources), cancelled)
+        refused = _refused(step, outcome)
+        if refused is not None or context is None:
+            place = self._sources.place(step.handler.file, step.handler.line, step.handler.function.__name__)
+            error = refused or InvalidDirectiveError("no directive")
+            return StepRaised(step.token, describe_exception(error, self._sources, frame=place))
+        put, deleted = context.store.changes()
+        return done(step.token, outcome, put, deleted)
+
+    # -- checking -------------------------------------------------------------------------------
+
+    def _check(self, message: channel.Check) -> None:
+        try:
+            payload = decode(message.payload) if message.payload else None
+            if message.kind == "start":
+                handler = start_of(self._workflows, message.workflow_type)
+                what = f"input of {message.workflow_type!r}"
+            else:
+                handler = event_of(workflow_of(self._workflows, message.workflow_type), message.handler)
+                what = f"payload of event {message.handler!r}"
+            answer = channel.Checked(message.call, bound(handler, payload, what, text=message.text))
+        except WfctlError as error:
+            answer = channel.Checked(message.call, error=error.to_data())
+        self._send(answer)
+
+
+class _CannotRun(Exception):
+    """The step does not fit the loaded code; the run waits for it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def arguments(handler: Handler, data: bytes) -> dict[str, Any]:
+    """What to call `handler` with: `data` (a JSON object) converted to the annotated types."""
+    given: dict[str, Any] = decode(data)
+    types = handler.types
+    try:
+        if handler.required <= given.keys() and (handler.extra or given.keys() <= types.keys()):
+            return {
+                name: convert(value, types[name], f"parameter {name!r}") if name in types else value
+                for name, value in given.items()
+            }
+        bind(handler.describe(), given, handler.label, types=types)
+        reason = "its parameters changed"
+    except InvalidPayloadError as error:
+        reason = error.message
+    except Exception as error:  # converting runs the user's own code
+        reason = f"{type(error).__name__}: {error}"
+    takes = handler.describe().signature()
+    raise _CannotRun(
+        f"what {handler.label} was given does not fit its parameters any more: {reason}. It takes {takes} and was given "
+        f"{listing(given, none='nothing')}: put the parameters back, or give new ones a default"
+    )
+
+
+def _in_thread(step: LiveOps, context: Context, kwargs: dict[str, Any]) -> tuple[Any, BaseException | None]:
+    if step.abandoned:
+        return None, asyncio.CancelledError()
+    step.thread = threading.get_ident()
+    step.begun = True
+    try:
+        return step.handler.function(context, **kwargs), None
+    except BaseException as error:
+        return None, error
+
+
+def _refused(step: LiveOps, outcome: Any) -> InvalidDirectiveError | None:
+    """Why what the handler returned is not a directive for its run, or None."""
+    label = step.handler.label
+    hint = "return ctx.next.step(...), ctx.next.wait_for_event(), ctx.next.complete(...) or ctx.next.fail(...)"
+    if outcome is None:
+        return InvalidDirectiveError(f"{label} returned None: did you forget `return ctx.next...`?", hint=hint)
+    if not isinstance(outcome, Directive):
+        if inspect.iscoroutine(outcome):
+            outcome.close()  # it would complain later that nobody awaited it
+        return InvalidDirectiveError(
+            f"{label} returned {type(outcome).__name__} {repr(outcome)[:80]}, which is no directive", hint=hint
+        )
+    match outcome:  # another run's context may have made it, of another type even
+        case StepDirective(name) | WaitDirective(on_timeout=str(name)):
+            if step.workflow.handler("step", name) is None:
+                return InvalidDirectiveError(
+                    f"{label} returned a directive of another workflow: {step.workflow.workflow_type!r} has no step {name!r}",
+                    hint=f"its steps: {listing(step.workflow.names('step'))}",
+                )
+    return None
+
+
+def done(token: int, directive: Directive, put: dict[str, bytes], deleted: list[str]) -> StepDone:
+    """The message of a returned directive."""
+    match directive:
+        case StepDirective(name, after_ms):
+            return StepDone(token, "step", name=name, after_ms=after_ms, put=put, deleted=deleted)
+        case WaitDirective(names, timeout_ms, on_timeout):
+            listed = None if names is None else list(names)
+            return StepDone(
+                token, "wait", name=on_timeout or "", names=listed, after_ms=timeout_ms, put=put, deleted=deleted
+            )
+        case CompleteDirective(value):
+            return StepDone(token, "complete", value=value, put=put, deleted=deleted)
+        case FailDirective(failure):
+            return StepDone(token, "fail", failure=failure, put=put, deleted=deleted)
+    raise AssertionError(f"a directive of a new kind: {directive!r}")

@@ -1,0 +1,74 @@
+"""The worker's end of the channel on an asyncio loop: frames in, messages out, one write for each turn of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import cast
+
+from wfctl.errors import IncompatibleError
+from wfctl.protocol.channel import FrameBuffer, ToDaemon, ToWorker, pack
+
+_log = logging.getLogger("wfd.worker")
+
+
+class Link(asyncio.Protocol):
+    """`receive` gets each message in order; `lost` is called once, when the daemon is gone."""
+
+    def __init__(self, receive: Callable[[ToWorker], None], lost: Callable[[], None], frames: FrameBuffer) -> None:
+        self._receive = receive
+        self._lost: Callable[[], None] | None = lost
+        self._frames = frames
+        self._closed: asyncio.Future[None] | None = None
+        self._transport: asyncio.WriteTransport | None = None
+        self._out: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not by isinstance: uvloop's transports do not derive from asyncio's.
+        self._transport = cast(asyncio.WriteTransport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            messages = self._frames.feed(data)
+        except IncompatibleError as error:
+            _log.critical("the daemon's messages are not understood (%s); is it of another version?", error)
+            self._gone()
+            return
+        for message in messages:
+            self._receive(message)
+
+    def eof_received(self) -> None:
+        self._gone()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+        self._gone()
+
+    def _gone(self) -> None:
+        if self._lost is not None:
+            lost, self._lost = self._lost, None
+            lost()
+
+    def send(self, message: ToDaemon) -> None:
+        """Queue one message; everything of this turn of the loop leaves in one write, in order."""
+        if not self._out:
+            self._loop.call_soon(self.flush)
+        self._out.append(pack(message))
+
+    def flush(self) -> None:
+        if self._out and self._transport is not None:
+            data = b"".join(self._out)
+            self._out.clear()
+            self._transport.write(data)
+
+    async def finish(self) -> None:
+        """Write everything that is queued, then close; `lost` is not called any more."""
+        self._lost = None
+        self.flush()
+        if self._transport is not None and not self._transport.is_closing():
+            self._closed = self._loop.create_future()
+            self._transport.close()
+            await self._closed

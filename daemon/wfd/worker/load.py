@@ -1,0 +1,25 @@
+"""`Load` to `Loaded`: the user's modules imported, as the daemon's catalog wants to hear it."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+from wfctl.protocol.channel import Load, Loaded, Problem
+from wfctl.sdk.loader import LoadedModules, load
+from wfctl.sdk.sources import Sources
+
+
+def run_load(message: Load, hidden: tuple[str, ...]) -> tuple[LoadedModules, Sources, Loaded]:
+    sources = Sources(message.project, message.path, hidden)
+    modules = load(sources, message.modules)
+    answer = Loaded(
+        types=modules.specs,
+        problems=[
+            Problem(one.module, one.message, one.file, one.line, one.hint, one.traceback) for one in modules.problems
+        ],
+        source_hash=modules.source_hash,
+        files=modules.files,
+        python=f"{platform.python_version()} ({sys.executable})",
+    )
+    return modules, sources, answer

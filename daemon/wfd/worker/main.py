@@ -1,0 +1,195 @@
+"""A worker process, from its start to its exit.
+
+    python -P -m wfd.worker --fd N
+
+`N` is the inherited end of a socketpair. The first message is `Load`; the modules are imported before there is an event
+loop, as in a script. `Stop` lets the running steps finish, then the exit status is 0. When the daemon is gone the process
+ends at once: a new daemon runs the steps again, and nothing of theirs should happen twice for long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from typing import Any, NoReturn
+
+from wfctl.errors import IncompatibleError
+from wfctl.protocol.channel import FrameBuffer, Load, Ping, Pong, Stop, ToWorker, pack, to_worker_frames
+from wfd.worker import branches
+from wfd.worker.execute import HIDDEN, Executor
+from wfd.worker.link import Link
+from wfd.worker.load import run_load
+
+_READ_BYTES = 1 << 16
+# How long handlers get for their `finally` once the daemon is gone, and how long a blocked loop gets to notice.
+LAST_WORDS_S = 0.05
+BLOCKED_S = 1.0
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    parser = argparse.ArgumentParser(prog="wfd.worker", description="Runs handlers for wfd, which starts it.")
+    parser.add_argument("--fd", type=int, required=True, help="the inherited end of the channel's socketpair")
+    options = parser.parse_args(argv)
+    try:
+        channel = socket.socket(fileno=options.fd)
+    except OSError as error:
+        parser.error(f"--fd {options.fd}: {error.strerror}; a worker is started by the daemon, not by hand")
+    _settle_in(channel)
+    sys.exit(_work(channel))
+
+
+def _settle_in(channel: socket.socket) -> None:
+    # A program that a handler starts must not hold the channel open after this process.
+    channel.set_inheritable(False)
+    channel.setblocking(True)
+    # Ctrl-C in the terminal is meant for the daemon, which drains.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    # What handlers print goes the way of their stderr, into the daemon's log; line by line.
+    os.dup2(2, 1)
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(line_buffering=True)
+    # Cached bytecode is recognised by whole seconds and size, so a quick edit would run the code of before.
+    sys.dont_write_bytecode = True
+    threading.Thread(target=_watch, args=(channel.fileno(),), name="wfctl-watch", daemon=True).start()
+
+
+def _watch(fd: int) -> None:
+    """End the process when the daemon is gone even if an import or a handler blocks the loop's thread."""
+    poller = select.poll()
+    poller.register(fd, getattr(select, "POLLRDHUP", 0) | select.POLLHUP)
+    while True:
+        if any(events & ~select.POLLIN for _, events in poller.poll()):
+            threading.Event().wait(BLOCKED_S)
+            _leave(0)
+
+
+def _leave(status: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+    # Not sys.exit: a handler's thread that is still going would hold the process. Only `Stop` ends it the gentle way.
+    os._exit(status)
+
+
+def _work(channel: socket.socket) -> int:
+    frames = to_worker_frames()
+    first = _first_messages(channel, frames)
+    if not first:
+        return 0
+    load, *rest = first
+    if not isinstance(load, Load):
+        print(f"wfd.worker: the first message is {type(load).__name__}, not Load", file=sys.stderr)
+        return 6
+    modules, sources, answer = run_load(load, HIDDEN)
+    # Only now, so that a module's own basicConfig counts.
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        channel.sendall(pack(answer))
+    except OSError:
+        return 0
+    loop = _new_loop()
+    asyncio.set_event_loop(loop)
+    worker = _Worker(channel, rest, frames, loop)
+    return worker.run(Executor(modules.workflows, sources, worker.send, loop))
+
+
+def _first_messages(channel: socket.socket, frames: FrameBuffer) -> list[Any]:
+    messages: list[Any] = []
+    while not messages:
+        try:
+            data = channel.recv(_READ_BYTES)
+            messages = frames.feed(data)
+        except (OSError, IncompatibleError) as error:
+            print(f"wfd.worker: {error}", file=sys.stderr)
+            return []
+        if not data:
+            return []
+        for ping in [one for one in messages if isinstance(one, Ping)]:
+            channel.sendall(pack(Pong(ping.number)))
+            messages.remove(ping)
+    return messages
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # the project's interpreter may not have it
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+class _Worker:
+    """The running part: the loop, the channel's end on it, and the exit status."""
+
+    def __init__(
+        self, channel: socket.socket, early: list[ToWorker], frames: FrameBuffer, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._channel = channel
+        self._early = early
+        self._frames = frames
+        self._loop = loop
+        self._link: Link | None = None
+        self._executor: Executor | None = None
+        self._stopping = False
+
+    def send(self, message: Any) -> None:
+        assert self._link is not None
+        self._link.send(message)
+
+    def run(self, executor: Executor) -> int:
+        self._executor = executor
+        branches.follow(self._loop)
+        serving = self._loop.create_task(self._serve())
+        while not serving.done():
+            try:
+                self._loop.run_until_complete(serving)
+            except (SystemExit, KeyboardInterrupt):
+                # A task that a handler created ended so; asyncio lets that out of the loop, but it is the handler's failure.
+                if serving.done():
+                    raise
+        executor.close()
+        return serving.result()
+
+    async def _serve(self) -> int:
+        assert self._executor is not None
+        self._ended: asyncio.Future[int] = self._loop.create_future()
+        self._executor.on_idle = self._maybe_stop
+        link = Link(self._receive, self._lost, self._frames)
+        self._link = link
+        await self._loop.create_unix_connection(lambda: link, sock=self._channel)
+        for message in self._early:
+            self._receive(message)
+        status = await self._ended
+        await link.finish()
+        return status
+
+    def _receive(self, message: ToWorker) -> None:
+        assert self._executor is not None
+        if isinstance(message, Stop):
+            self._stopping = True
+            self._maybe_stop()
+        else:
+            self._executor.receive(message)
+
+    def _maybe_stop(self) -> None:
+        if self._stopping and self._executor is not None and self._executor.idle and not self._ended.done():
+            self._ended.set_result(0)
+
+    def _lost(self) -> None:
+        assert self._executor is not None
+        self._executor.cancel_all()
+        self._loop.call_later(LAST_WORDS_S, _leave, 0)

@@ -1,0 +1,55 @@
+"""The command line in this process: run one command, see its exit code, its stdout and its stderr."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from wfctl.cli.main import execute
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> object:
+        return msgspec.json.decode(self.out)
+
+    @property
+    def lines(self) -> list[object]:
+        return [msgspec.json.decode(line) for line in self.out.splitlines()]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    encoding = "utf-8"  # type: ignore[assignment]
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Pipe(io.StringIO):
+    encoding = "utf-8"  # type: ignore[assignment]
+
+
+class Cli:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._patch = monkeypatch
+
+    def __call__(self, *arguments: str, stdin: str = "", tty: bool = False, columns: int = 80) -> Said:
+        out, err = (Terminal(), Terminal()) if tty else (Pipe(), Pipe())
+        with self._patch.context() as patch:
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+            patch.setenv("COLUMNS", str(columns))
+            patch.setenv("LINES", "24")
+            code = execute(list(arguments))
+        return Said(code, out.getvalue(), err.getvalue())

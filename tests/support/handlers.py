@@ -1,0 +1,110 @@
+"""A worker's executor in this process: handlers run for real, the test plays the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from wfctl.protocol.channel import Logs, Op, OpDone, OpRecord, RunStep, StepDone, StepRaised, StepStuck
+from wfctl.sdk.sources import Sources
+from wfctl.sdk.workflow import Workflow
+from wfctl.values.runinfo import ParentInfo, RunInfo
+from wfd.worker import branches
+from wfd.worker.execute import HIDDEN, Executor
+
+encode = msgspec.json.encode
+END = (StepDone, StepRaised, StepStuck)
+
+
+class Desk:
+    """Plays the daemon to one executor. `sent` holds all that came; `next()` waits for one more message."""
+
+    def __init__(self, *workflows: Workflow, project: str = ".") -> None:
+        loop = asyncio.get_running_loop()
+        branches.follow(loop)
+        self.sent: list[Any] = []
+        self.lines: list[str] = []
+        self.records: list[OpRecord] = []
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._workflows = {one.workflow_type: one for one in workflows}
+        self.executor = Executor(self._workflows, Sources(project, hidden=HIDDEN), self._take, loop)
+        self._token = 0
+
+    def _take(self, message: Any) -> None:
+        if isinstance(message, Logs):
+            self.lines += [line.message for line in message.lines]
+        self.sent.append(message)
+        self._queue.put_nowait(message)
+
+    async def next(self, kind: Any = object) -> Any:
+        """The next message of `kind`; others are passed over."""
+        while True:
+            message = await asyncio.wait_for(self._queue.get(), 10)
+            if isinstance(message, kind):
+                return message
+
+    def begin(
+        self,
+        kind: str,
+        handler: str,
+        kwargs: Any = None,
+        *,
+        workflow_type: str = "Order",
+        store: Mapping[str, Any] | None = None,
+        ops: Sequence[OpRecord] = (),
+        parent: ParentInfo | None = None,
+        logged: int = 0,
+        cancel: bool = False,
+    ) -> int:
+        """Send RunStep; its token."""
+        self._token += 1
+        run = RunInfo("RUN-1", "one", workflow_type, parent, "RUN-1")
+        held = {key: encode(value) for key, value in (store or {}).items()}
+        message = RunStep(
+            self._token, run, kind, handler, encode(kwargs or {}), held, list(ops), logged=logged, cancel=cancel
+        )
+        self.executor.receive(message)
+        return self._token
+
+    def reply(self, op: Op, value: Any = None) -> OpRecord:
+        """Commit `op` with `value`: what was recorded."""
+        self.executor.receive(OpDone(op.token, op.op, encode(value)))
+        record = OpRecord(op.key, encode(value))
+        self.records.append(record)
+        return record
+
+    async def finish(self, *given: Any, crash_after: int | None = None, **options: Any) -> Any:
+        """Run a step to its end with every operation committed as it comes; the final message.
+
+        With `crash_after` N: returns None when N operations were committed, the last one unanswered.
+        """
+        self.begin(*given, **options)
+        count = 0
+        while True:
+            message = await self.next((Op, *END))
+            if not isinstance(message, Op):
+                return message
+            value = self.value(message)
+            count += 1
+            if count == crash_after:
+                self.records.append(OpRecord(message.key, encode(value)))
+                self.executor.cancel_all()
+                return None
+            self.reply(message, value)
+
+    def value(self, op: Op) -> Any:
+        args = msgspec.json.decode(op.args)
+        match op.kind:
+            case "child":
+                return RunInfo(f"RUN-{args['workflow_id']}", args["workflow_id"], op.name)
+            case "now":
+                return 1_700_000_000_000 + len(self.records)
+            case "random" | "uuid":
+                return args["value"]
+        return {"outcome": "queued"}
+
+    def ops(self) -> list[Op]:
+        return [message for message in self.sent if isinstance(message, Op)]

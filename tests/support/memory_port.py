@@ -1,0 +1,97 @@
+"""An in-memory host of `Context`: operations are answered by a function and recorded in a list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
+
+import msgspec
+
+from wfctl.errors import ErrorData, from_data
+from wfctl.sdk.port import StepUnwind
+from wfctl.sdk.replay import Replay
+from wfctl.sdk.sources import Sources
+from wfctl.sdk.workflow import Workflow
+from wfctl.values.runinfo import ParentInfo, RunInfo
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    key: str
+    value: bytes = b"null"
+    error: ErrorData | None = None
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """An operation that reached the host: what a worker would send to the daemon."""
+
+    kind: str
+    name: str
+    args: Any
+
+
+def child_info(asked: Asked, parent: RunInfo) -> RunInfo:
+    """The run that a host starts for operation `child`."""
+    above = ParentInfo(parent.id, parent.workflow_id, parent.workflow_type)
+    return RunInfo(f"RUN-{asked.args['workflow_id']}", asked.args["workflow_id"], asked.name, above, parent.id)
+
+
+class MemoryOps:
+    """Implements `wfctl.sdk.port.Ops`. `answer(asked)` gives an operation's value (plain data), or raises its error."""
+
+    def __init__(
+        self,
+        workflow: Workflow,
+        *others: Workflow,
+        store: Mapping[str, bytes] | None = None,
+        records: Iterable[Recorded] = (),
+        parent: ParentInfo | None = None,
+        answer: Callable[[Asked], Any] | None = None,
+    ) -> None:
+        self.run = RunInfo("RUN-1", "one", workflow.workflow_type, parent, "RUN-1")
+        self.workflow = workflow
+        self.types: dict[str, Workflow] = {one.workflow_type: one for one in (workflow, *others)}
+        self.sources = Sources(".")
+        self.asked: list[Asked] = []
+        self.records: list[Recorded] = list(records)
+        self.lines: list[tuple[str, str]] = []
+        self._replay = Replay(self.records)
+        self._store = dict(store or {})
+        self._answer = answer or self._default
+
+    @property
+    def replaying(self) -> bool:
+        return not self._replay.exhausted
+
+    async def load(self, key: str) -> bytes | None:
+        return self._store.get(key)
+
+    def keys(self) -> Iterable[str]:
+        return self._store.keys()
+
+    async def perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> bytes:
+        key = self._replay.key(kind, name, content)
+        record = self._replay.take(key)
+        if record is None:
+            asked = Asked(kind, name, msgspec.json.decode(arguments()))
+            self.asked.append(asked)
+            record = Recorded(key, msgspec.json.encode(self._answer(asked)))
+            self.records.append(record)
+        if record.error is not None:
+            raise from_data(record.error)
+        return record.value
+
+    def log(self, level: str, message: str) -> None:
+        self.lines.append((level, message))
+
+    def stuck(self, reason: str) -> NoReturn:
+        raise StepUnwind(reason)
+
+    def _default(self, asked: Asked) -> Any:
+        match asked.kind:
+            case "child":
+                return child_info(asked, self.run)
+            case "now":
+                return 1_700_000_000_123
+            case "random" | "uuid":
+                return asked.args["value"]
+        return {"outcome": "queued"}

@@ -1,0 +1,82 @@
+"""A real worker process on a real socketpair; the test plays the daemon, blocking."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from wfctl.protocol.channel import Load, Loaded, RunStep, ToWorker, pack, to_daemon_frames
+from wfctl.values.runinfo import RunInfo
+
+
+class WorkerProcess:
+    """Use as a context manager. `stderr()` may be asked once the process has ended."""
+
+    def __init__(self, project: Path, errors: Path) -> None:
+        self._mine, theirs = socket.socketpair()
+        self._mine.settimeout(20)
+        self._errors = errors
+        self.project = project
+        with errors.open("wb") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "wfd.worker", "--fd", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                cwd=project,
+            )
+        theirs.close()
+        self._frames = to_daemon_frames()
+        self._come: deque[Any] = deque()
+
+    def __enter__(self) -> WorkerProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._mine.close()
+        self.process.kill()
+        self.process.wait()
+
+    def send(self, *messages: ToWorker) -> None:
+        self._mine.sendall(b"".join(pack(message) for message in messages))
+
+    def send_bytes(self, data: bytes) -> None:
+        self._mine.sendall(data)
+
+    def hang_up(self) -> None:
+        self._mine.close()
+
+    def receive(self, kind: Any = object) -> Any:
+        """The next message of `kind`; others are passed over. EOFError when the worker has gone."""
+        while True:
+            while not self._come:
+                data = self._mine.recv(1 << 16)
+                if not data:
+                    raise EOFError("the worker has closed its end")
+                self._come.extend(self._frames.feed(data))
+            message = self._come.popleft()
+            if isinstance(message, kind):
+                return message
+
+    def load(self, *modules: str, path: tuple[str, ...] = (".",)) -> Loaded:
+        self.send(Load(str(self.project), list(modules), list(path), 1))
+        loaded: Loaded = self.receive(Loaded)
+        return loaded
+
+    def step(self, token: int, kind: str, handler: str, kwargs: Any = None, **options: Any) -> None:
+        run = RunInfo("RUN-1", "one", options.pop("workflow_type", "Order"))
+        body = msgspec.json.encode(kwargs or {})
+        self.send(RunStep(token, run, kind, handler, body, options.pop("store", {}), [], **options))
+
+    def wait(self) -> int:
+        return self.process.wait(20)
+
+    def stderr(self) -> str:
+        return self._errors.read_text()

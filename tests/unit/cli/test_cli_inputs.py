@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from wfctl.cli.inputs import Inputs, parse_inputs
+from wfctl.errors import InvalidArgumentError
+
+
+def parsed(*arguments: str, document: str | None = None) -> tuple[object, dict[str, str]]:
+    given = parse_inputs(list(arguments), document)
+    return msgspec.json.decode(given.data), given.text
+
+
+def refused(*arguments: str, document: str | None = None) -> InvalidArgumentError:
+    with pytest.raises(InvalidArgumentError) as caught:
+        parse_inputs(list(arguments), document)
+    return caught.value
+
+
+def test_nothing_given_is_null_and_no_text() -> None:
+    assert parse_inputs([], None) == Inputs(msgspec.Raw(b"null"), {})
+
+
+def test_key_value_stays_text_for_the_daemon_to_convert() -> None:
+    assert parsed("order_id=1", "note=a=b", "empty=") == (None, {"order_id": "1", "note": "a=b", "empty": ""})
+
+
+def test_key_json_is_a_value() -> None:
+    assert parsed("amount:=9.99", 'tags:=["a", "b"]') == ({"amount": 9.99, "tags": ["a", "b"]}, {})
+
+
+def test_a_file_gives_its_text_or_its_json(tmp_path: Path) -> None:
+    (tmp_path / "n.txt").write_text("hello\n")
+    (tmp_path / "v.json").write_text('{"a": 1}')
+    data, text = parsed(f"note=@{tmp_path}/n.txt", f"value:=@{tmp_path}/v.json")
+    assert (data, text) == ({"value": {"a": 1}}, {"note": "hello\n"})
+
+
+def test_the_document_is_passed_on_digit_by_digit() -> None:
+    exact = '{"amount": 9.990000000000000000001, "id": 123456789012345678901234567890}'
+    assert bytes(parse_inputs([], exact).data).decode() == exact
+    kept = bytes(parse_inputs(["x:=1"], exact).data).decode()
+    assert "9.990000000000000000001" in kept
+    assert "123456789012345678901234567890" in kept
+
+
+def test_key_json_wins_over_the_document() -> None:
+    assert parsed("a:=2", "b=3", document='{"a": 1, "c": 4}') == ({"a": 2, "c": 4}, {"b": "3"})
+
+
+def test_a_document_comes_from_a_file_or_from_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "o.json").write_text('{"a": 1}')
+    assert parsed(document=f"@{tmp_path}/o.json") == ({"a": 1}, {})
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b' {"b": 2}\n')))
+    assert parsed(document="-") == ({"b": 2}, {})
+
+
+def test_a_scalar_document_stands_alone() -> None:
+    assert parsed(document="5") == (5, {})
+    assert "not a JSON object" in refused("a=1", document="5").message
+
+
+def test_bad_json_is_named_with_its_place() -> None:
+    assert refused("amount:=9,99").message == ("amount:= is not JSON: trailing characters at character 2, near ',99'")
+    assert "at line 2" in refused(document='{"a": 1,\n "b": nope}').message
+    assert "ends too early" in refused(document='{"a": [1').message
+    assert refused("name:=Ann").hint == "text needs quotes in JSON: name:='\"text\"', or name=text"
+
+
+def test_a_word_that_is_no_input_is_named() -> None:
+    for word in ("amount", "=5", "1a=2", "a b=c", ":=3"):
+        error = refused(word)
+        assert repr(word) in error.message
+        assert "key=value" in (error.hint or "")
+
+
+def test_a_key_given_twice_is_an_error() -> None:
+    assert refused("a=1", "a:=2").message == "the input 'a' is given twice"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert "No such file" in refused(f"a=@{tmp_path}/none").message
+    (tmp_path / "bin").write_bytes(b"\xff\xfe")
+    assert "not UTF-8" in refused(f"a=@{tmp_path}/bin").message
+    assert "is not JSON" in refused(document=f"@{tmp_path}/bin").message
+    assert "empty" in refused(document="").message

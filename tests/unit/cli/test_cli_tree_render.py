@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from support.fake_daemon import NOW
+from support.runs import MINUTE, failure, node, run, step, tree
+
+from wfctl.cli.exit import LOOKS, STEP_LOOKS
+from wfctl.cli.render.text import line_cells, plain
+from wfctl.cli.render.tree import Style, tree_lines
+from wfctl.cli.render.treedata import Differ, end_line, node_lines, tree_document
+from wfctl.protocol.views import Tree, TreeGroup
+from wfctl.values.status import Status
+
+
+def drawn(snapshot: Tree, width: int | None = 80, **style: object) -> list[str]:
+    return [plain(line) for line in tree_lines(snapshot, Style(width, **style), now_ms=NOW)]  # type: ignore[arg-type]
+
+
+def shipments() -> TreeGroup:
+    def shipment(id: str, status: str, **more: object) -> object:
+        return node(run(id, type="ShipItem", status=status, **more))
+
+    return TreeGroup(
+        workflow_type="ShipItem",
+        total=10_000,
+        by_status={"completed": 9_400, "running": 410, "waiting": 2, "queued": 151, "failed": 37},
+        by_error={"CardDeclined: limit exceeded": 21, "CarrierTimeout: no reply in #s": 12, "KeyError: 'weight'": 4},
+        sample=[
+            shipment("ShipItem#0041", "failed", error=failure("CardDeclined", "limit exceeded"), attempt=3),
+            shipment("ShipItem#0977", "failed", error=failure("CarrierTimeout", "no reply in 30s"), attempt=3),
+            shipment("ShipItem#3120", "failed", error=failure("KeyError", "'weight'")),
+            shipment("ShipItem#4411", "running", step="print_label"),
+        ],  # type: ignore[list-item]
+    )
+
+
+def fulfilment() -> Tree:
+    invoice = node(
+        run("inv-77ab", type="Invoice", status="waiting", started_at=NOW - 12_300),
+        step("render_pdf", took=2_000),
+        step("wait", "waiting", kind="wait", took=None, at=NOW - 10_300, waiting_for=["approval"],
+             wake_at=NOW + 24 * 60 * MINUTE - MINUTE),
+    )  # fmt: skip
+    return tree(
+        node(
+            run("order-8f2c", type="FulfilOrder", children=10_001, open_children=564),
+            step("validate_cart"),
+            step("charge_card", took=1_800, attempts=2),
+            step("wait", kind="wait", waiting_for=["warehouse.ready"], took=38_000),
+            shipments(),
+            invoice,
+            step("sleep", "sleeping", kind="sleep", took=None, at=NOW - 18 * MINUTE, wake_at=NOW + 42 * MINUTE),
+        )
+    )
+
+
+def order(**more: object) -> Tree:
+    payment = node(
+        run("payment-1", type="Payment", status="completed", started_at=NOW - 1_000, closed_at=NOW - 500),
+        step("payment_start", took=3), step("payment_process", took=210), step("payment_done", took=5),
+    )  # fmt: skip
+    return tree(node(run("order-1", **more), step("order_start", took=4), payment))
+
+
+def test_a_fan_out_of_ten_thousand_is_drawn_as_the_contract_shows_it() -> None:
+    assert drawn(fulfilment()) == [
+        "order-8f2c  FulfilOrder  running 4m12s        10,001 children   37 failed   94%",
+        "├ ✓ validate_cart                                                         120ms",
+        "├ ✓ charge_card                                            2 attempts      1.8s",
+        "├ ✓ wait event warehouse.ready                                            38.0s",
+        "├ ► ShipItem ×10,000    [##################..] 94%   9,400 ✓ 412 ► 151 ◦ 37 ✗",
+        "│ ├ ✗ ShipItem#0041  CardDeclined: limit exceeded          3 attempts     12.1s",
+        "│ ├ ✗ ShipItem#0977  CarrierTimeout: no reply in 30s       3 attempts     12.1s",
+        "│ ├ ✗ ShipItem#3120  KeyError: 'weight'                                   12.1s",
+        "│ ├ ► ShipItem#4411  print_label                                          4m12s",
+        "│ ├   + 34 more failed   CardDeclined 20 · CarrierTimeout 11 · KeyError 3",
+        "│ └   + 151 more queued · 409 running · 2 waiting · 9,400 completed",
+        "├ ◌ Invoice(inv-77ab)                                                       12s",
+        "│ ├ ✓ render_pdf                                                           2.0s",
+        "│ └ ◌ wait event approval              since 10s, times out in 23h59m       10s",
+        "└ ⧖ sleep 1h                                 wakes 03:42:00Z (in 42m)       18m",
+    ]
+
+
+def test_the_ascii_form_uses_ascii_only() -> None:
+    lines = drawn(fulfilment(), ascii=True)
+    assert all(line.isascii() for line in lines)
+    assert lines[1] == "|- + validate_cart                                                        120ms"
+    assert lines[4] == "|- > ShipItem x10,000    [##################..] 94%   9,400 + 412 > 151 . 37 x"
+    assert lines[-1] == "`- z sleep 1h                                wakes 03:42:00Z (in 42m)       18m"
+
+
+def test_words_replace_glyphs_and_keep_statuses_apart() -> None:
+    lines = drawn(fulfilment(), width=160, words=True)
+    assert lines[1].startswith("├ completed validate_cart")
+    group = next(line for line in lines if "×10,000" in line)
+    assert "410 running" in group
+    assert "2 waiting" in group
+    assert not any(look.glyph in "".join(lines) for look in LOOKS.values() if look.glyph not in "!#")
+
+
+def test_forty_columns_keep_glyphs_durations_and_failures() -> None:
+    assert drawn(fulfilment(), width=40) == [
+        "order-8f2c  running 4m12s     37 failed",
+        "├ ✓ validate_cart                 120ms",
+        "├ ✓ charge_card    2 attempts      1.8s",
+        "├ ✓ wait event wareh…se.ready     38.0s",
+        "├ ► ShipItem ×10,000  37 ✗ 412 ► 151 ◦…",
+        "│ ├ ✗ ShipItem#0041  CardD…ed     12.1s",
+        "│ ├ ✗ ShipItem#0977  Carri…0s     12.1s",
+        "│ ├ ✗ ShipItem#3120  KeyEr…t'     12.1s",
+        "│ ├ ► ShipItem#4411  print…el     4m12s",
+        "│ ├   + 34 more failed   CardDeclined…",
+        "│ └   + 151 more queued · 409 running…",
+        "├ ◌ Invoice(inv-77ab)               12s",
+        "│ ├ ✓ render_pdf                   2.0s",
+        "│ └ ◌ wait event approval           10s",
+        "└ ⧖ sleep 1h                        18m",
+    ]
+
+
+def test_two_hundred_columns_add_start_times_and_run_ids() -> None:
+    snapshot = order()
+    lines = drawn(snapshot, width=200)
+    payment = next(line for line in lines if "Payment(payment-1)" in line)
+    assert payment.endswith(f"500ms  02:59:59Z  {snapshot.roots[0].children[0].run.run_id}")
+    assert all(line == line.rstrip() for line in lines)
+
+
+@pytest.mark.parametrize("width", [20, 40, 79, 80, 81, 109, 110, 200])
+@pytest.mark.parametrize("ascii", [False, True])
+def test_no_line_is_wider_than_the_terminal(width: int, ascii: bool) -> None:
+    snapshot = fulfilment()
+    for line in tree_lines(snapshot, Style(width, ascii), now_ms=NOW):
+        assert line_cells(line) < width, plain(line)
+
+
+def test_off_a_terminal_nothing_is_cut_and_times_are_absolute() -> None:
+    lines = drawn(fulfilment(), width=None)
+    assert lines[0] == (
+        "order-8f2c  FulfilOrder  running 4m12s  started 2026-11-23T02:55:48.000Z  10001 children   37 failed   94%"
+    )
+    assert "├ ► ShipItem ×10000  94%  9400 ✓ 412 ► 151 ◦ 37 ✗" in lines
+    assert "└ ⧖ sleep 1h  wakes 2026-11-23T03:42:00.000Z  18m" in lines
+    assert not any("[###" in line for line in lines)
+
+
+def test_the_payment_stands_under_its_order_in_causal_order() -> None:
+    assert drawn(order()) == [
+        "order-1  Order  running 4m12s",
+        "├ ✓ order_start                                                             4ms",
+        "└ ✓ Payment(payment-1)  (3 steps)                                         500ms",
+    ]
+
+
+def test_a_failed_child_is_opened_and_its_error_shown() -> None:
+    child = node(
+        run("payment-1", type="Payment", status="failed", error=failure("CardDeclined", "limit")),
+        step("payment_start"), step("payment_process", "failed", error="CardDeclined: limit"),
+    )  # fmt: skip
+    lines = drawn(tree(node(run(), child)))
+    assert lines[0].endswith("1 failed")
+    assert "└ ✗ Payment(payment-1)  CardDeclined: limit" in lines[1]
+    assert "payment_process  CardDeclined: limit" in lines[3]
+
+
+def test_a_failed_root_says_why() -> None:
+    lines = drawn(tree(node(run(status="failed", error=failure("ValueError", "no such card")))))
+    assert lines == ["order-1  Order  failed 12.1s  ValueError: no such card"]
+
+
+def test_what_the_daemon_left_out_is_counted() -> None:
+    lines = drawn(tree(node(run(), step("last"), steps_elided=2_003, children_elided=1)))
+    assert lines[1].strip().endswith("+ 2,003 earlier steps")
+    assert lines[-1].strip().endswith("+ 1 more child")
+
+
+def test_over_the_line_budget_detail_goes_first_and_failures_last() -> None:
+    lines = drawn(fulfilment(), budget=12)
+    assert len(lines) <= 12
+    assert any("CardDeclined: limit exceeded" in line for line in lines)
+    assert any("more failed" in line for line in lines)
+    assert not any("render_pdf" in line for line in lines)
+
+
+def test_finished_steps_are_merged_before_anything_else_goes() -> None:
+    root = node(run(), *(step(f"step_{number}") for number in range(14)), step("now", "running", took=None))
+    assert drawn(tree(root), budget=5)[1].startswith("├ ✓ 14 steps")
+
+
+def test_a_hard_cut_says_how_many_lines_are_missing_and_how_to_see_them() -> None:
+    roots = [node(run(f"order-{number}")) for number in range(50)]
+    lines = tree_lines(tree(*roots), Style(80, budget=10), now_ms=NOW, more="wfctl tree | less")
+    assert len(lines) == 10
+    assert plain(lines[-1]) == "… 41 more lines: wfctl tree | less"
+
+
+def test_every_glyph_takes_one_cell_and_is_used_once() -> None:
+    looks = [*LOOKS.values(), *STEP_LOOKS.values()]
+    assert all(unicodedata.east_asian_width(look.glyph) in ("N", "Na") for look in looks)
+    assert len({look.glyph for look in LOOKS.values()}) == len(LOOKS)
+    assert len({look.ascii for look in LOOKS.values()}) == len(LOOKS)
+
+
+def test_control_characters_of_users_never_reach_the_terminal() -> None:
+    evil = node(run("order-1", status="failed", error=failure("E", "\x1b[2J\x07boom\nnext")))
+    assert "\x1b" not in "".join(drawn(tree(evil)))
+
+
+def test_wide_characters_count_as_the_two_cells_they_take() -> None:
+    lines = tree_lines(tree(node(run("注文-1"), step("支払い"))), Style(80), now_ms=NOW)
+    assert line_cells(lines[1]) == 79
+
+
+def test_the_document_of_one_run_has_a_root_and_of_a_forest_roots() -> None:
+    document = tree_document(order(), one=True)
+    assert document["schema"] == "wfctl.tree/1"
+    assert document["rev"] == 8841
+    child = document["root"]["children"][0]
+    assert (child["type"], child["status"], child["started_at"]) == ("Payment", "completed", "2026-11-23T02:59:59.000Z")
+    assert child["workflow_id"] == "payment-1"
+    assert [step["name"] for step in document["root"]["steps"]] == ["order_start"]
+    assert "roots" in tree_document(order(), one=False)
+
+
+def test_json_lines_are_in_pre_order_and_end_with_counts() -> None:
+    snapshot = fulfilment()
+    lines = list(node_lines(snapshot))
+    assert [line["depth"] for line in lines][:2] == [0, 1]
+    assert sum(line["kind"] == "node" for line in lines) == 6
+    assert end_line(snapshot) == {"kind": "end", "nodes": 6, "elided": 9_996, "rev": 8841}
+
+
+def test_changes_are_said_once_each_and_name_the_path() -> None:
+    differ = Differ()
+    first = tree(node(run(), node(run("payment-1", type="Payment"))))
+    assert [change.text() for change in differ.feed(first)] == [
+        "2026-11-23T02:55:48.000Z order-1 -> running",
+        "2026-11-23T02:55:48.000Z order-1/payment-1 -> running",
+    ]
+    assert differ.feed(first) == []
+    failed = run("payment-1", type="Payment", status="failed", error=failure("CardDeclined"), closed_at=NOW - 5)
+    (change,) = differ.feed(tree(node(run(), node(failed))))
+    assert change.text() == "2026-11-23T02:59:59.995Z order-1/payment-1 running -> failed CardDeclined"
+
+
+def test_a_fan_out_changes_by_counts_at_most_once_a_second() -> None:
+    def fan_out(closed: int, at: int) -> Tree:
+        group = TreeGroup(
+            workflow_type="Ship", total=100, by_status={"completed": closed, "running": 100 - closed}, sample=[]
+        )
+        return Tree(rev=1, now=at, roots=[node(run(), group)])
+
+    differ = Differ()
+    differ.feed(fan_out(1, NOW))
+    assert differ.feed(fan_out(2, NOW + 300)) == []
+    assert [change.text() for change in differ.feed(fan_out(3, NOW + 1_000))] == [
+        "2026-11-23T03:00:01.000Z order-1/Ship x100 (1 completed, 99 running) -> (3 completed, 97 running)"
+    ]
+    assert len(differ.feed(fan_out(4, NOW + 1_100), last=True)) == 1
+
+
+def test_every_status_can_be_drawn() -> None:
+    for status in Status:
+        assert drawn(tree(node(run(status=status))))[0].startswith(f"order-1  Order  {status}")

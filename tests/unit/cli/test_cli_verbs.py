@@ -1,0 +1,559 @@
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from support.cli import Cli
+from support.fake_daemon import NOW, FakeDaemon, HangUp
+from support.runs import entry, failure, node, run, step, tree
+
+from wfctl.errors import RunNotFoundError, UnknownWorkflowTypeError
+from wfctl.protocol.calls import (
+    Cancel,
+    Changed,
+    HistoryPage,
+    RunPage,
+    Sent,
+    Started,
+    TailEnd,
+    WatchItem,
+    WorkflowList,
+)
+from wfctl.protocol.views import InboxView, Outcome, ProblemView, RunDetail, StatusView, WorkerView, WorkflowView
+from wfctl.values.runinfo import RunInfo
+from wfctl.values.signature import HandlerSpec, ParamSpec, TypeSpec
+from wfctl.values.status import Status
+
+Start = Callable[..., FakeDaemon]
+STARTED = Started(run=RunInfo("01JF", "order-1", "Order", started_at_ms=NOW), status=Status.RUNNING)
+STATUS = StatusView(
+    pid=4121, version="0.1.0", project="/shop", config="/shop/wfctl.toml", socket="/s", database="/shop/.wfctl/wfctl.db",
+    database_bytes=40_960, log="/shop/.wfctl/wfd.log", started_at=NOW - 60_000, now=NOW, generation=2,
+    source_hash="abcdef0123456789", python="/usr/bin/python3", counts={"running": 2, "failed": 1},
+    workers=[WorkerView(pid=1, generation=2, steps=1, started_at=NOW)], queued_steps=0,
+)  # fmt: skip
+
+
+def outcome(status: str = "completed", result: bytes = b'"txn-9"', **more: Any) -> Outcome:
+    return Outcome(
+        run_id="01JF",
+        workflow_id="order-1",
+        workflow_type="Order",
+        status=Status(status),
+        result=msgspec.Raw(result),
+        **more,
+    )
+
+
+def not_found(call: Any) -> RunNotFoundError:
+    return RunNotFoundError(f"no run {call.id!r}", hint="wfctl list", id=call.id)
+
+
+# -- start ----------------------------------------------------------------------------------------
+
+
+def test_start_prints_the_id_alone_and_tells_the_rest_on_stderr(cli: Cli, daemon: Start) -> None:
+    fake = daemon(start=STARTED)
+    said = cli("start", "Order", "order_id=1", "amount:=9.99", "--id", "order-1", "--timeout", "5m")
+    assert (said.code, said.out) == (0, "order-1\n")
+    assert "started Order order-1 (run 01JF)" in said.err
+    assert "wfctl tail -f order-1" in said.err
+    (call,) = fake.asked("start")
+    assert (call.workflow_type, call.workflow_id, call.timeout_ms) == ("Order", "order-1", 300_000)
+    assert (bytes(call.input), call.text) == (b'{"amount":9.99}', {"order_id": "1"})
+
+
+def test_quiet_start_says_nothing_but_the_id(cli: Cli, daemon: Start) -> None:
+    daemon(start=STARTED)
+    for arguments in (("-q", "start", "Order"), ("start", "Order", "-q")):
+        assert cli(*arguments) == (0, "order-1\n", "")
+
+
+def test_start_in_json_is_one_document(cli: Cli, daemon: Start) -> None:
+    daemon(start=STARTED)
+    document: Any = cli("start", "Order", "-o", "json").json
+    assert document["schema"] == "wfctl.start/1"
+    assert document["run"]["id"] == "01JF"
+    assert document["run"]["started_at"] == "2026-11-23T03:00:00.000Z"
+    assert document["status"] == "running"
+
+
+def test_start_wait_prints_only_the_result(cli: Cli, daemon: Start) -> None:
+    daemon(start=STARTED, result=outcome())
+    assert cli("start", "Order", "--wait")[:2] == (0, "txn-9\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("failed", 10), ("cancelled", 11), ("terminated", 12), ("timed_out", 13), ("running", 14)]
+)
+def test_an_awaited_run_exits_by_its_outcome(cli: Cli, daemon: Start, status: str, code: int) -> None:
+    daemon(start=STARTED, result=outcome(status, b"null", error=failure("CardDeclined", "limit")))
+    said = cli("start", "Order", "--wait", "-q")
+    assert (said.code, said.out) == (code, "")
+    assert said.err.startswith(f"error[{'not_finished' if code == 14 else status}]: Order order-1 ")
+    in_json = cli("start", "Order", "--wait", "-o", "json")
+    assert (in_json.code, in_json.json["status"], in_json.err) == (code, status, "")  # type: ignore[index]
+
+
+def test_a_dry_run_starts_nothing_and_is_not_the_last_run(cli: Cli, daemon: Start, project: Path) -> None:
+    fake = daemon(start=STARTED)
+    assert cli("start", "Order", "--dry-run").out == "order-1\n"
+    assert fake.asked("start")[0].dry_run is True
+    assert not (project / ".wfctl" / "last").exists()
+
+
+def test_last_stands_for_the_run_started_last_here(cli: Cli, daemon: Start) -> None:
+    fake = daemon(start=STARTED, result=outcome())
+    assert cli("result", "@last").code == 4
+    cli("start", "Order")
+    assert cli("result", "@last").code == 0
+    assert fake.asked("result")[0].id == "01JF"
+
+
+def test_an_error_of_the_daemon_is_told_in_three_lines(cli: Cli, daemon: Start) -> None:
+    daemon(start=UnknownWorkflowTypeError("no workflow type 'Ordr'; did you mean 'Order'?", hint="wfctl workflows"))
+    said = cli("start", "Ordr")
+    assert said.code == 4
+    assert said.out == ""
+    assert said.err == ("error[unknown_type]: no workflow type 'Ordr'; did you mean 'Order'?\n  try: wfctl workflows\n")
+
+
+# -- send -----------------------------------------------------------------------------------------
+
+
+def test_send_says_whether_the_event_is_handled_or_kept(cli: Cli, daemon: Start) -> None:
+    fake = daemon(send=Sent(run_id="01JF", workflow_id="order-1", dispatched=True))
+    said = cli("send", "order-1", "paid", "by=ann", "-i", '{"limit": 5}')
+    assert said == (0, "", "delivered paid to order-1; it is being handled\n")
+    (call,) = fake.asked("send")
+    assert (call.id, call.event, call.text, bytes(call.payload)) == ("order-1", "paid", {"by": "ann"}, b'{"limit": 5}')
+    fake.answers["send"] = Sent(run_id="01JF", workflow_id="order-1", dispatched=False, position=2)
+    assert "queued paid for order-1: number 2" in cli("send", "order-1", "paid").err
+    assert cli("send", "order-1", "paid", "-o", "json").json == {
+        "schema": "wfctl.sent/1", "run_id": "01JF", "workflow_id": "order-1", "dispatched": False, "position": 2,
+    }  # fmt: skip
+
+
+# -- result ---------------------------------------------------------------------------------------
+
+
+def test_a_result_that_is_text_is_printed_as_it_is_and_others_as_json(cli: Cli, daemon: Start) -> None:
+    fake = daemon(result=outcome())
+    assert cli("result", "order-1").out == "txn-9\n"
+    fake.answers["result"] = outcome(result=b'{"txn":"9","n":1.50}')
+    assert cli("result", "order-1").out == '{"txn":"9","n":1.50}\n'
+    fake.answers["result"] = outcome(result=b"null")
+    assert cli("result", "order-1").out == "null\n"
+
+
+def test_result_asks_to_wait_only_when_told(cli: Cli, daemon: Start) -> None:
+    fake = daemon(result=outcome("waiting", b"null"))
+    assert cli("result", "order-1", "--no-wait").code == 14
+    assert cli("result", "order-1", "--timeout", "30s").code == 14
+    first, second = fake.asked("result")
+    assert first.wait is False
+    assert second.wait is True
+    assert 29_000 < second.timeout_ms <= 30_000
+
+
+def test_a_stuck_run_counts_as_open_unless_asked_otherwise(cli: Cli, daemon: Start) -> None:
+    daemon(result=outcome("stuck", b"null", stuck_reason="handler gone"))
+    assert cli("result", "order-1", "--no-wait").code == 14
+    said = cli("result", "order-1", "--fail-if-stuck")
+    assert said.code == 15
+    assert said.err == "error[stuck]: Order order-1 is stuck\n  handler gone\n  try: wfctl show order-1\n"
+
+
+def test_waiting_outlives_a_restart_of_the_daemon(cli: Cli, daemon: Start) -> None:
+    times = itertools.count()
+
+    def answer(call: Any) -> Outcome:
+        if next(times) == 0:
+            raise HangUp
+        return outcome()
+
+    daemon(result=answer)
+    said = cli("result", "order-1")
+    assert (said.code, said.out) == (0, "txn-9\n")
+    assert said.err == "the daemon went away; waiting up to 30 s for it\nthe daemon is back\n"
+
+
+# -- list, show, history, workflows, status ---------------------------------------------------------
+
+
+def page(*runs: Any, next: str | None = None, total: int | None = None) -> RunPage:
+    return RunPage(items=list(runs), next=next, total=total)
+
+
+def test_list_off_a_terminal_is_tab_separated_and_whole(cli: Cli, daemon: Start) -> None:
+    daemon(list=page(run("order-1", run_id="01A", status="failed", error=failure("E", "x" * 200)), total=1))
+    said = cli("list")
+    assert said.out.splitlines()[0] == "WORKFLOW ID\tTYPE\tSTATUS\tSTARTED\tTOOK\tAT\tPROBLEM\tRUN ID"
+    assert said.out.splitlines()[1] == (
+        "order-1\tOrder\tfailed\t2026-11-23T02:55:48.000Z\t12.1s\t\tE: " + "x" * 200 + "\t01A"
+    )
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_list_fits_the_terminal(cli: Cli, daemon: Start, columns: int) -> None:
+    runs = [run(f"order-{'9' * 40}", status="failed", error=failure("CardDeclined", "limit " * 20), children=3), run()]
+    daemon(list=page(*runs))
+    said = cli("--color", "never", "list", tty=True, columns=columns)
+    assert all(len(line) <= columns for line in said.out.splitlines())
+    assert "✗ failed" in said.out
+    assert "CardDec" in said.out or columns == 40
+
+
+def test_list_passes_its_filters_on(cli: Cli, daemon: Start) -> None:
+    fake = daemon(list=page())
+    cli("list", "--status", "failed,stuck", "--status", "WAITING", "--type", "Order", "--parent", "p", "--limit", "5")
+    (call,) = fake.asked("list")
+    assert set(call.statuses) == {Status.FAILED, Status.STUCK, Status.WAITING}
+    assert (call.types, call.parent, call.limit) == (["Order"], "p", 5)
+    cli("list", "--status", "open")
+    assert set(fake.asked("list")[1].statuses) == {status for status in Status if status.open}
+
+
+def test_an_unknown_status_is_named_with_its_nearest_match(cli: Cli, daemon: Start) -> None:
+    said = cli("list", "--status", "faild")
+    assert said.code == 2
+    assert said.err.startswith(
+        "error[invalid_argument]: 'faild' is no status; did you mean 'failed'?\n  hint: use one of running,"
+    )
+
+
+def test_list_follows_pages_up_to_its_limit_and_says_what_is_left(cli: Cli, daemon: Start) -> None:
+    def answer(call: Any) -> RunPage:
+        begin = int(call.after or 0)
+        runs = [run(f"order-{begin + index}", run_id=f"r{begin + index}") for index in range(call.limit)]
+        return page(*runs, next=str(begin + call.limit), total=5_000)
+
+    daemon(list=answer)
+    said = cli("list", "--limit", "1500", "-o", "id")
+    assert said.out.splitlines() == [f"r{number}" for number in range(1_500)]
+    assert said.err == "1500 of 5000, more: --after 1500, or a higher --limit\n"
+    document: Any = cli("list", "--limit", "2", "-o", "json").json
+    assert (document["schema"], document["next"], document["total"]) == ("wfctl.runs/1", "2", 5_000)
+    assert document["items"][0]["started_at"] == "2026-11-23T02:55:48.000Z"
+    assert [line["run_id"] for line in cli("list", "--limit", "2", "-o", "jsonl").lines] == ["r0", "r1"]  # type: ignore[index]
+
+
+def test_show_is_one_screen_with_store_and_inbox(cli: Cli, daemon: Start) -> None:
+    view = run(status="waiting", waiting_for=["paid"], wake_at=NOW + 60_000, run_id="01A")
+    daemon(
+        get=RunDetail(
+            run=view,
+            input=msgspec.Raw(b'{"order_id":"1"}'),
+            store={"amount": msgspec.Raw(b"9.99")},
+            inbox=[InboxView(7, "cancelled", msgspec.Raw(b"{}"), NOW)],
+            history_entries=6,
+        )
+    )
+    said = cli("show", "order-1")
+    assert "waits for     event paid\n" in said.out
+    assert "store amount  9.99\n" in said.out
+    assert "inbox 7       cancelled  {}\n" in said.out
+    assert 'input         {"order_id":"1"}\n' in said.out
+    document: Any = cli("show", "order-1", "-o", "json").json
+    assert document["schema"] == "wfctl.run/1"
+    assert document["workflow_id"] == "order-1"
+    assert document["store"] == {"amount": 9.99}
+    assert document["inbox"][0]["received_at"] == "2026-11-23T03:00:00.000Z"
+    assert document["wake_at"] == "2026-11-23T03:01:00.000Z"
+
+
+def test_history_reads_every_page_and_names_steps_by_their_handler(cli: Cli, daemon: Start) -> None:
+    entries = [
+        entry("run.started", seq=1, rev=1, workflow_type="Order", workflow_id_="x", input={"a": 1}),
+        entry("step.started", seq=2, rev=2, step=1, kind_="s", handler="order_start"),
+        entry("step.completed", seq=3, rev=3, step=1, next="wait", put={"amount": 9.99}),
+    ]
+
+    def answer(call: Any) -> HistoryPage:
+        return HistoryPage(
+            run=run(run_id="01A"),
+            items=[entries[call.after_seq]],
+            next=call.after_seq + 1 if call.after_seq < 2 else None,
+        )
+
+    fake = daemon(history=answer)
+    said = cli("history", "order-1")
+    assert said.out.splitlines() == [
+        '2026-11-23T03:00:00.000Z\trun.started\tOrder  {"a":1}',
+        "2026-11-23T03:00:00.000Z\tstep.started\torder_start",
+        "2026-11-23T03:00:00.000Z\tstep.completed\torder_start  then wait  stored amount",
+    ]
+    assert [call.id for call in fake.asked("history")] == ["order-1", "01A", "01A"]
+    document: Any = cli("history", "order-1", "-o", "json").json
+    assert [item["kind"] for item in document["items"]] == ["run.started", "step.started", "step.completed"]
+    assert document["items"][0]["at"] == "2026-11-23T03:00:00.000Z"
+
+
+def test_a_payload_field_that_looks_like_a_time_is_left_alone(cli: Cli, daemon: Start) -> None:
+    received = entry("event.received", name="e", payload={"at": NOW, "deadline": NOW})
+    daemon(history=HistoryPage(run=run(), items=[received, entry("wait.started", deadline=NOW)]))
+    items: Any = cli("history", "order-1", "-o", "json").json["items"]  # type: ignore[index]
+    assert items[0]["data"]["payload"] == {"at": NOW, "deadline": NOW}
+    assert items[1]["data"]["deadline"] == "2026-11-23T03:00:00.000Z"
+
+
+def test_workflows_lists_handlers_with_what_they_take(cli: Cli, daemon: Start) -> None:
+    start = HandlerSpec(
+        "start",
+        "order_start",
+        "order_start",
+        (ParamSpec("order_id", "str"), ParamSpec("n", "int", False, "1")),
+        line=33,
+    )
+    event = HandlerSpec("event", "paid", "on_paid", line=40)
+    view = WorkflowView(spec=TypeSpec("Order", (start, event), "orders", "orders.py", 30), generation=1, open_runs=2)
+    problem = ProblemView(
+        module="flows/bad.py", message="SyntaxError: invalid syntax", file="flows/bad.py", line=7, hint="fix the syntax"
+    )
+    daemon(workflows=WorkflowList(items=[view], problems=[problem]))
+    said = cli("workflows")
+    assert (
+        said.out.splitlines()[1]
+        == "Order\tstart\torder_start\torder_start\t(order_id: str, n: int = 1)\torders.py\t33\t2"
+    )
+    assert said.err == (
+        "warning[workflows]: flows/bad.py: SyntaxError: invalid syntax\n  at flows/bad.py:7\n  hint: fix the syntax\n"
+    )
+    drawn = cli("--color", "never", "workflows", tty=True).out
+    assert "Order  orders.py:30  2 open runs\n" in drawn
+    assert "  event  paid = on_paid()" in drawn
+
+
+def test_status_shows_the_daemon_and_counts(cli: Cli, daemon: Start) -> None:
+    daemon(status=STATUS)
+    for arguments in (("status",), ()):
+        said = cli(*arguments)
+        assert said.code == 0
+        assert "running since 2026-11-23T02:59:00.000Z  pid 4121" in said.out
+        assert "runs      2 running  1 failed" in said.out
+    assert cli("status", "-q") == (0, "", "")
+    document: Any = cli("-o", "json").json
+    assert (document["schema"], document["running"], document["counts"]) == (
+        "wfctl.status/1", True, {"running": 2, "failed": 1},
+    )  # fmt: skip
+
+
+def test_status_without_a_daemon_exits_with_three_and_is_a_document_in_json(cli: Cli, project: Path) -> None:
+    said = cli("status")
+    assert said.code == 3
+    assert said.err == (
+        f"error[daemon_down]: no wfctl daemon at {project}/d.sock\n"
+        f"  socket {project}/d.sock does not exist\n  try: wfctl up\n"
+    )
+    assert cli("status", "-q") == (3, "", "")
+    in_json = cli("status", "-o", "json")
+    assert in_json.code == 3
+    assert in_json.err == ""
+    assert in_json.json["running"] is False  # type: ignore[index]
+
+
+# -- cancel and terminate ---------------------------------------------------------------------------
+
+
+def changed(call: Cancel) -> Changed | RunNotFoundError:
+    if call.id == "none":
+        return not_found(call)
+    return Changed(run_id=f"run-{call.id}", workflow_id=call.id, status=Status.CANCELLED, changed=call.id != "old")
+
+
+@pytest.mark.parametrize(("verb", "done"), [("cancel", "asked to end"), ("terminate", "terminated")])
+def test_one_run_is_changed_without_asking(cli: Cli, daemon: Start, verb: str, done: str) -> None:
+    fake = daemon(**{verb: changed})
+    assert cli(verb, "order-1", "--reason", "no stock") == (0, "", f"{done} order-1 (run run-order-1)\n")
+    assert fake.asked(verb)[0].reason == "no stock"
+    cli(verb, "order-1")
+    assert fake.asked(verb)[1].reason.startswith("by ")
+
+
+def test_what_is_closed_already_is_no_error(cli: Cli, daemon: Start) -> None:
+    daemon(cancel=changed)
+    assert cli("cancel", "old") == (0, "", "old (run run-old) is cancelled already\n")
+
+
+def test_several_runs_need_to_be_confirmed_off_a_terminal(cli: Cli, daemon: Start) -> None:
+    fake = daemon(cancel=changed)
+    said = cli("cancel", "a", "b")
+    assert said.code == 2
+    assert said.err == "error[usage]: cancel 2 runs (a, b) needs to be confirmed\n  hint: add --yes\n"
+    assert fake.asked("cancel") == []
+    said = cli("cancel", "--yes", "-", stdin="a\nold\n\nnone\n")
+    assert said.code == 9
+    assert "1 asked to end, 1 had nothing to do, 1 failed" in said.err
+    assert "error[run_not_found]: no run 'none'" in said.err
+    lines: Any = cli("cancel", "--yes", "a", "none", "-o", "jsonl").lines
+    assert lines[0]["workflow_id"] == "a"
+    assert lines[1]["error"]["code"] == "run_not_found"
+
+
+def test_no_ids_on_stdin_is_an_error(cli: Cli, daemon: Start) -> None:
+    assert cli("cancel", "-", stdin="\n").code == 2
+
+
+# -- tail and tree ----------------------------------------------------------------------------------
+
+
+def test_tail_shows_history_and_log_lines_and_exits_by_the_worst_outcome(cli: Cli, daemon: Start) -> None:
+    def answer(call: Any) -> Iterator[Any]:
+        yield entry("event.received", rev=1, name="paid", payload={"by": "ann"})
+        yield entry("log", rev=2, seq=0, level="WARNING", message="low stock\nagain", workflow_id="order-2")
+        return TailEnd(rev=2, outcomes=[outcome(), outcome("failed", b"null")])
+
+    fake = daemon(tail=answer)
+    said = cli("tail", "order-1", "order-2", "-f", "-n", "5", "--no-logs")
+    assert said.code == 10
+    assert said.out.splitlines() == [
+        '2026-11-23T03:00:00.000Z\torder-1\tevent.received\tpaid  {"by":"ann"}',
+        "2026-11-23T03:00:00.000Z\torder-2\tlog\tlow stock again",
+    ]
+    (call,) = fake.asked("tail")
+    assert (call.ids, call.follow, call.last, call.logs) == (["order-1", "order-2"], True, 5, False)
+    assert cli("tail", "order-1").code == 0
+    lines: Any = cli("tail", "order-1", "-f", "-o", "jsonl").lines
+    assert [line["kind"] for line in lines] == ["event.received", "log", "end"]
+    assert cli("tail", "order-1", "-o", "json").json["schema"] == "wfctl.tail/1"  # type: ignore[index]
+
+
+def test_tail_goes_on_after_the_last_entry_when_the_daemon_comes_back(cli: Cli, daemon: Start) -> None:
+    def answer(call: Any) -> Iterator[Any]:
+        for rev in range((call.since_rev or 0) + 1, 6):
+            yield entry("event.received", rev=rev, name=f"e{rev}")
+            if rev == 3 and call.since_rev is None:
+                raise HangUp
+        return TailEnd(rev=5, outcomes=[outcome()])
+
+    fake = daemon(tail=answer)
+    said = cli("tail", "-f", "order-1", "-n", "100")
+    assert [line.split("\t")[-1] for line in said.out.splitlines()] == ["e1", "e2", "e3", "e4", "e5"]
+    assert said.code == 0
+    assert "the daemon went away" in said.err
+    first, second = fake.asked("tail")
+    assert (first.since_rev, first.last) == (None, 100)
+    assert (second.since_rev, second.last) == (3, None)
+
+
+def test_a_follower_gives_up_with_three(cli: Cli, daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wfctl.cli.shell.RECONNECT_S", 0.3)
+    started = threading.Event()
+
+    def answer(call: Any) -> Iterator[Any]:
+        yield entry("event.received", name="e")
+        started.set()
+        raise HangUp
+
+    fake = daemon(tail=answer)
+    stopper = threading.Thread(target=lambda: (started.wait(10), fake.stop()))
+    stopper.start()
+    said = cli("tail", "-f", "order-1")
+    stopper.join()
+    assert said.code == 3
+    assert "error[daemon_down]" in said.err
+
+
+def test_tail_without_an_id_takes_the_only_open_run_or_all(cli: Cli, daemon: Start) -> None:
+    def answer(call: Any) -> Iterator[Any]:
+        yield entry("event.received", name="e")
+        return TailEnd(rev=1, outcomes=[])
+
+    fake = daemon(tail=answer, list=page(run(run_id="01A"), total=1))
+    assert "the only open run: order-1" in cli("tail").err
+    assert fake.asked("tail")[0].ids == ["01A"]
+    fake.answers["list"] = page(run(), total=3)
+    assert "3 open runs: showing all" in cli("tail").err
+    assert (fake.asked("tail")[1].ids, fake.asked("tail")[1].last) == ([], 20)
+
+
+def growing_tree() -> Callable[[Any], Any]:
+    """First the order alone, then its payment too, then both completed."""
+    times = itertools.count()
+
+    def answer(call: Any) -> Any:
+        stage = next(times)
+        payment = node(run("payment-1", type="Payment", status="completed" if stage > 1 else "running"), step("charge"))
+        parts = [step("order_start", took=4), *([payment] if stage else [])]
+        return tree(node(run(run_id="01A", status="completed" if stage > 1 else "running"), *parts), rev=stage)
+
+    return answer
+
+
+def watching(call: Any) -> Iterator[Any]:
+    yield WatchItem(rev=1)
+    return outcome()
+
+
+def test_tree_of_an_order_off_a_terminal(cli: Cli, daemon: Start) -> None:
+    daemon(tree=growing_tree())
+    said = cli("tree", "order-1")
+    assert said.out == "order-1  Order  running 4m12s  started 2026-11-23T02:55:48.000Z\n└ ✓ order_start  4ms\n"
+
+
+def test_following_a_tree_off_a_terminal_appends_changes(cli: Cli, daemon: Start) -> None:
+    fake = daemon(tree=growing_tree(), watch=watching)
+    said = cli("tree", "-f", "order-1")
+    assert said.code == 0
+    assert [line.split(" ", 1)[1] for line in said.out.splitlines()] == [
+        "order-1 -> running",
+        "order-1/payment-1 -> running",
+        "order-1 running -> completed",
+        "order-1/payment-1 running -> completed",
+    ]
+    assert fake.asked("watch")[0].id == "01A"
+
+
+def test_following_a_tree_in_json_lines_is_nodes_then_changes_then_an_end(cli: Cli, daemon: Start) -> None:
+    daemon(tree=growing_tree(), watch=watching)
+    lines: Any = cli("tree", "-f", "order-1", "-o", "jsonl").lines
+    assert [line["kind"] for line in lines] == ["node", "change", "change", "change", "end"]
+    assert lines[2]["from"] == "running"
+    assert lines[-1]["nodes"] == 2
+
+
+def test_a_live_tree_redraws_in_place_and_leaves_its_last_frame(cli: Cli, daemon: Start) -> None:
+    daemon(tree=growing_tree(), watch=watching)
+    said = cli("--color", "never", "tree", "-f", "order-1", tty=True)
+    assert said.code == 0
+    assert said.out.startswith("\x1b[?25l")
+    assert said.out.endswith("\x1b[?25h")
+    final = said.out.split("\r")[-1]
+    assert "Payment(payment-1)" in final
+    assert said.out.count("order_start") == 1, "a line that did not change was written again"
+
+
+def test_a_failed_root_makes_a_followed_tree_exit_with_ten(cli: Cli, daemon: Start) -> None:
+    def watch(call: Any) -> Iterator[Any]:
+        yield WatchItem(rev=1)
+        return outcome("failed", b"null")
+
+    daemon(tree=growing_tree(), watch=watch)
+    assert cli("tree", "-f", "order-1").code == 10
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("send", "none", "e"), ("show", "none"), ("history", "none"), ("result", "none"), ("cancel", "none"),
+        ("terminate", "none"), ("tree", "none"), ("tail", "none"), ("tail", "-f", "none"), ("tree", "-f", "none"),
+    ],
+)  # fmt: skip
+def test_an_unknown_id_is_four_on_every_verb(cli: Cli, daemon: Start, arguments: tuple[str, ...]) -> None:
+    def missing(call: Any) -> RunNotFoundError:
+        return RunNotFoundError("no run 'none'", hint="wfctl list")
+
+    daemon(
+        **dict.fromkeys(("send", "get", "history", "result", "cancel", "terminate", "tree", "tail", "watch"), missing)
+    )
+    said = cli(*arguments)
+    assert (said.code, said.out) == (4, "")
+    assert said.err == "error[run_not_found]: no run 'none'\n  try: wfctl list\n"
+    in_json = cli(*arguments, "-o", "json")
+    assert (in_json.code, in_json.out) == (4, "")
+    assert msgspec.json.decode(in_json.err)["error"]["exit"] == 4

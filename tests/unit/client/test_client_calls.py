@@ -1,0 +1,296 @@
+"""What a program does with a `Client` and its handles."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from support.fake_backend import STARTED_AT, FakeBackend, entry
+from support.waiting import until
+
+import wfctl
+from wfctl.client import Client, WorkflowHandle
+from wfctl.errors import (
+    InvalidArgumentError,
+    InvalidPayloadError,
+    NotFinishedError,
+    PayloadTooLargeError,
+    RunCancelledError,
+    RunFailedError,
+    RunNotFoundError,
+    RunOutcomeError,
+    RunTerminatedError,
+    RunTimedOutError,
+    UnknownWorkflowTypeError,
+    WorkflowAlreadyRunning,
+)
+from wfctl.protocol import calls
+from wfctl.values.status import Status
+from wfd.server import Server
+
+
+def last(backend: FakeBackend, kind: type[Any]) -> Any:
+    return [call for call in backend.calls if isinstance(call, kind)][-1]
+
+
+def test_the_command_line_half_is_imported_without_asyncio() -> None:
+    code = "import sys, wfctl.client.blocking, wfctl.client.faults; sys.exit('asyncio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_client_and_handle_are_public_names() -> None:
+    assert wfctl.Client is Client
+    assert wfctl.WorkflowHandle is WorkflowHandle
+
+
+async def test_a_client_is_awaited_or_entered(server: Server) -> None:
+    client = await Client.connect(socket=str(server.path))
+    await client.workflows()
+    await client.close()
+    await client.close()
+    async with await Client.connect(server.path) as client, Client.connect(server.path) as other:
+        await asyncio.gather(client.workflows(), other.workflows())
+
+
+async def test_start_sends_what_it_was_given_and_returns_a_handle(client: Client, backend: FakeBackend) -> None:
+    handle = await client.start(
+        "Order",
+        workflow_id="order-1",
+        workflow_input={"amount": 5, "at": datetime(2026, 1, 2, tzinfo=UTC)},
+        workflow_timeout=timedelta(minutes=5),
+        if_running="use",
+    )
+    assert handle.workflow_id == "order-1"
+    assert handle.run_info is not None
+    assert handle.run_info.workflow_type == "Order"
+    assert handle.run_info.started_at_ms == STARTED_AT
+    sent = last(backend, calls.Start)
+    assert (sent.workflow_type, sent.workflow_id, sent.timeout_ms, sent.if_running) == (
+        "Order",
+        "order-1",
+        300_000,
+        "use",
+    )
+    assert bytes(sent.input) == b'{"amount":5,"at":"2026-01-02T00:00:00Z"}'
+
+
+async def test_start_without_an_id_gets_one(client: Client) -> None:
+    assert (await client.start("Order")).workflow_id == "made-0"
+
+
+async def test_errors_are_their_own_classes(client: Client) -> None:
+    with pytest.raises(UnknownWorkflowTypeError) as caught:
+        await client.start("Unknown")
+    assert caught.value.hint == "wfctl workflows"
+    await client.start("Order", workflow_id="a")
+    with pytest.raises(WorkflowAlreadyRunning):
+        await client.start("Order", workflow_id="a")
+
+
+async def test_what_cannot_be_sent_is_refused_before_it_is(client: Client, backend: FakeBackend) -> None:
+    with pytest.raises(InvalidArgumentError, match="control character"):
+        await client.start("Order", workflow_id="a\nb")
+    with pytest.raises(InvalidArgumentError, match="control character"):
+        await client.start("Or\udc80der")
+    with pytest.raises(InvalidPayloadError, match="input of workflow 'Order'"):
+        await client.start("Order", workflow_input={"x": object()})
+    with pytest.raises(PayloadTooLargeError, match="the limit is 1,048,576"):
+        await client.start("Order", workflow_input="x" * (1 << 20))
+    with pytest.raises(InvalidArgumentError, match="workflow_timeout must be a timedelta"):
+        await client.start("Order", workflow_timeout=5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgumentError, match="workflow ID is empty"):
+        client.handle("")
+    assert backend.calls == []
+
+
+async def test_run_starts_waits_and_returns_the_result(client: Client, backend: FakeBackend) -> None:
+    waiting = asyncio.ensure_future(client.run("Order", workflow_id="a", timeout=timedelta(minutes=1)))
+    await until(lambda: "a" in backend.runs)
+    backend.close("a", result={"paid": True})
+    assert await waiting == {"paid": True}
+
+
+@dataclasses.dataclass
+class Receipt:
+    amount: float
+    at: datetime
+
+
+async def test_a_result_is_converted_to_the_asked_type(client: Client, backend: FakeBackend) -> None:
+    handle = await client.start("Order", workflow_id="a")
+    backend.close("a", result={"amount": 5, "at": "2026-01-02T00:00:00Z"})
+    assert await handle.result(type=Receipt) == Receipt(5.0, datetime(2026, 1, 2, tzinfo=UTC))
+    with pytest.raises(InvalidPayloadError, match="result of run 'a'"):
+        await handle.result(type=int)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "exit_status"),
+    [
+        (Status.FAILED, RunFailedError, 10),
+        (Status.CANCELLED, RunCancelledError, 11),
+        (Status.TERMINATED, RunTerminatedError, 12),
+        (Status.TIMED_OUT, RunTimedOutError, 13),
+    ],
+)
+async def test_a_run_that_did_not_complete_raises_how_it_ended(
+    client: Client, backend: FakeBackend, status: Status, error: type[RunOutcomeError], exit_status: int
+) -> None:
+    handle = await client.start("Order", workflow_id="a")
+    backend.close("a", status)
+    with pytest.raises(error) as caught:
+        await handle.result()
+    assert type(caught.value) is error
+    assert caught.value.exit_status == exit_status
+    detail = caught.value.detail
+    assert (detail["run_id"], detail["workflow_id"], detail["status"]) == (handle.run_info.id, "a", status.value)  # type: ignore[union-attr]
+    if status is Status.FAILED:
+        assert "CardDeclined: limit exceeded" in caught.value.message
+        assert detail["error"]["type"] == "CardDeclined"
+
+
+async def test_a_result_that_is_not_there_in_time_leaves_the_run_alone(client: Client) -> None:
+    handle = await client.start("Order", workflow_id="a")
+    with pytest.raises(NotFinishedError, match="is running") as caught:
+        await handle.result(timeout=timedelta(milliseconds=10))
+    assert isinstance(caught.value, TimeoutError)
+    assert caught.value.detail["status"] == "running"
+
+
+async def test_a_handle_by_id_is_that_id_and_never_one_that_begins_like_it(
+    client: Client, backend: FakeBackend
+) -> None:
+    await client.start("Order", workflow_id="order-10")
+    handle = client.handle("order-1")
+    assert handle.run_info is None
+    with pytest.raises(RunNotFoundError, match="no run 'order-1'"):
+        await handle.send("pay")
+    await client.start("Order", workflow_id="order-11")
+    with pytest.raises(RunNotFoundError):
+        await handle.terminate()
+    assert not [call for call in backend.calls if isinstance(call, calls.Send | calls.Terminate)]
+    await client.start("Order", workflow_id="order-1")
+    assert (await handle.send("pay")).workflow_id == "order-1"
+
+
+async def test_send_cancel_and_terminate_name_the_run(client: Client, backend: FakeBackend) -> None:
+    handle = await client.start("Order", workflow_id="a")
+    run_id = backend.runs["a"].run_id
+    assert (await handle.send("pay", {"by": "card"})).dispatched
+    sent = last(backend, calls.Send)
+    assert (sent.id, sent.event, bytes(sent.payload)) == (run_id, "pay", b'{"by":"card"}')
+    with pytest.raises(InvalidPayloadError, match="payload of event 'pay'"):
+        await handle.send("pay", float("nan"))
+    assert (await handle.cancel(reason="enough")).changed
+    assert last(backend, calls.Cancel) == calls.Cancel(id=run_id, reason="enough")
+    assert (await client.handle("a").terminate()).status is Status.TERMINATED
+    assert last(backend, calls.Terminate) == calls.Terminate(id=run_id, reason=None)
+
+
+async def test_describe_gives_plain_data_and_learns_the_run(client: Client) -> None:
+    await client.start("Order", workflow_id="a")
+    handle = client.handle("a")
+    described = await handle.describe()
+    assert (described.input, described.result, described.store) == ({"amount": 5}, None, {"paid": True})
+    assert (described.inbox[0].event, described.inbox[0].payload) == ("paid", {"by": "card"})
+    assert handle.run_info is not None
+    assert handle.run_info.id == described.run.run_id
+    assert "'a'" in repr(handle)
+
+
+async def test_history_is_whole_however_many_pages_it_has(client: Client) -> None:
+    handle = await client.start("Order", workflow_id="a")
+    assert [one.seq for one in await handle.history()] == [1, 2, 3, 4, 5]
+
+
+async def test_watch_gives_entries_as_they_happen_until_the_end(
+    client: Client, backend: FakeBackend, server: Server
+) -> None:
+    handle = await client.start("Order", workflow_id="a")
+    seen = []
+    watching = handle.watch(children=True)
+    first = asyncio.ensure_future(anext(watching))
+    await until(lambda: backend.streams)
+    backend.streams[0].queue.put_nowait(entry(1))
+    seen.append((await first).seq)
+    for item in (entry(2), entry(3), None):
+        backend.streams[0].queue.put_nowait(item)
+    seen += [one.seq async for one in watching]
+    assert seen == [1, 2, 3]
+    await until(lambda: server.connections == 1)
+
+
+async def test_leaving_a_watch_ends_it_at_the_daemon(client: Client, backend: FakeBackend, server: Server) -> None:
+    handle = await client.start("Order", workflow_id="a")
+    watching = handle.watch()
+    first = asyncio.ensure_future(anext(watching))
+    await until(lambda: backend.streams)
+    backend.streams[0].queue.put_nowait(entry(1))
+    await first
+    await watching.aclose()  # type: ignore[attr-defined]
+    await until(lambda: backend.streams[0].closed and server.connections == 1)
+
+
+async def test_a_slow_watcher_holds_the_daemon_back_but_not_other_calls(client: Client, backend: FakeBackend) -> None:
+    handle = await client.start("Order", workflow_id="a")
+    watching = handle.watch()
+    first = asyncio.ensure_future(anext(watching))
+    await until(lambda: backend.streams)
+    stream = backend.streams[0]
+    count = 5_000
+    for seq in range(count):
+        stream.queue.put_nowait(entry(seq, data={"text": "x" * 1_000}))
+    stream.queue.put_nowait(None)
+    assert (await first).seq == 0
+    for _ in range(30):
+        await handle.send("pay")
+    assert stream.taken < count
+    assert [one.seq async for one in watching] == list(range(1, count))
+
+
+async def test_list_fetches_all_pages_and_filters(client: Client, backend: FakeBackend) -> None:
+    for number in range(8):
+        await client.start("Order", workflow_id=f"order-{number}")
+    assert len(await client.list()) == 8
+    assert len(await client.list(limit=4)) == 4
+    assert await client.list(limit=0) == []
+    backend.close("order-3")
+    since = datetime(2026, 1, 2, tzinfo=UTC)
+    parent = client.handle("order-0")
+    found = await client.list(status="completed", workflow_type="Order", parent=parent, since=since)
+    assert [run.workflow_id for run in found] == ["order-3"]
+    asked = last(backend, calls.List)
+    assert asked.statuses == [Status.COMPLETED]
+    assert asked.types == ["Order"]
+    assert asked.parent == backend.runs["order-0"].run_id
+    assert asked.since_ms == round(since.timestamp() * 1_000)
+    await client.list(status=[Status.RUNNING, "waiting"], workflow_type=["A", "B"], since=timedelta(hours=1))
+    assert last(backend, calls.List).types == ["A", "B"]
+    with pytest.raises(InvalidArgumentError, match="did you mean 'completed'"):
+        await client.list(status="complete")
+
+
+async def test_workflows_tells_types_and_problems(client: Client) -> None:
+    assert (await client.workflows()).problems[0].module == "flows.py"
+
+
+async def test_a_thousand_calls_at_a_time_all_come_back(client: Client) -> None:
+    handles = await asyncio.gather(*(client.start("Order", workflow_id=f"o{number}") for number in range(1_000)))
+    assert [handle.workflow_id for handle in handles] == [f"o{number}" for number in range(1_000)]
+
+
+async def test_a_cancelled_wait_is_given_up_at_the_daemon_too(client: Client, backend: FakeBackend) -> None:
+    handle = await client.start("Order", workflow_id="a")
+    waiting = asyncio.ensure_future(handle.result())
+    await until(lambda: client._link._connection._calls)  # type: ignore[union-attr]
+    await client.workflows()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await until(lambda: backend.cancelled == ["a"])
+    assert await client.list()

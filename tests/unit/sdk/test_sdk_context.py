@@ -1,0 +1,232 @@
+"""`Context` on an in-memory host: what each operation checks, records and returns."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import msgspec
+import pytest
+from support.memory_port import Asked, MemoryOps
+
+from wfctl import Context, Directive, NoParentError, Workflow
+from wfctl.errors import (
+    InvalidArgumentError,
+    InvalidPayloadError,
+    UnknownEventError,
+    UnknownWorkflowTypeError,
+    WorkflowAlreadyRunning,
+)
+from wfctl.sdk.context import discard_unawaited
+from wfctl.sdk.port import StepUnwind
+from wfctl.values.runinfo import ParentInfo
+
+order_wf = Workflow("Order")
+payment_wf = Workflow("Payment")
+PARENT = ParentInfo("RUN-0", "order-1", "Order")
+
+
+class Card(msgspec.Struct):
+    number: str
+    limit: Decimal
+
+
+@order_wf.start()
+async def order_start(ctx: Context) -> Directive: ...  # type: ignore[empty-body]
+
+
+@order_wf.event(name="payment_completed")
+async def on_payment(ctx: Context, txn_id: str) -> Directive: ...  # type: ignore[empty-body]
+
+
+@payment_wf.start()
+async def payment_start(ctx: Context, card: Card, amount: float = 0.0) -> Directive: ...  # type: ignore[empty-body]
+
+
+CARD = {"number": "4111", "limit": "9.50"}
+
+
+async def test_start_records_the_bound_input_and_returns_a_handle() -> None:
+    ops = MemoryOps(order_wf, payment_wf)
+    handle = await Context(ops).start(
+        "Payment", "pay-1", {"card": Card("4111", Decimal("9.50"))}, timedelta(minutes=5), "cancel"
+    )
+    assert handle.run_info.id == "RUN-pay-1"
+    assert handle.run_info.parent == ParentInfo("RUN-1", "one", "Order")
+    assert ops.asked == [
+        Asked(
+            "child",
+            "Payment",
+            {"workflow_id": "pay-1", "timeout_ms": 300_000, "on_parent_close": "cancel", "input": {"card": CARD}},
+        )
+    ]
+
+
+async def test_an_input_that_is_no_dict_is_the_first_argument() -> None:
+    ops = MemoryOps(order_wf, payment_wf)
+    await Context(ops).start("Payment", workflow_id="pay-1", workflow_input=Card("4111", Decimal("9.50")))
+    assert ops.asked[0].args["input"] == {"card": CARD}
+
+
+async def test_the_same_start_again_is_another_occurrence_with_the_same_content() -> None:
+    ops = MemoryOps(order_wf, payment_wf)
+    ctx = Context(ops)
+    await ctx.start("Payment", "pay-1", {"card": CARD})
+    await ctx.start("Payment", "pay-1", {"card": CARD})
+    first, second = (record.key for record in ops.records)
+    assert first.removesuffix(":0") == second.removesuffix(":1")
+
+
+async def test_an_unknown_child_type_is_named_with_the_nearest_and_records_nothing() -> None:
+    ops = MemoryOps(order_wf, payment_wf)
+    with pytest.raises(UnknownWorkflowTypeError, match="'Paymnt' is loaded .did you mean 'Payment'"):
+        await Context(ops).start("Paymnt", "pay-1")
+    assert ops.asked == []
+
+
+async def test_an_input_the_child_cannot_take_is_refused_with_its_signature() -> None:
+    ops = MemoryOps(order_wf, payment_wf)
+    with pytest.raises(InvalidPayloadError, match="input of 'Payment': unknown parameter 'kard'") as caught:
+        await Context(ops).start("Payment", "pay-1", {"kard": CARD})
+    assert caught.value.hint == "it takes (card: Card, amount: float = 0.0)"
+    assert ops.asked == []
+
+
+async def test_arguments_of_start_that_cannot_be_are_refused() -> None:
+    ctx = Context(MemoryOps(order_wf, payment_wf))
+    with pytest.raises(InvalidArgumentError, match="workflow ID is empty"):
+        await ctx.start("Payment", "")
+    with pytest.raises(InvalidArgumentError, match="on_parent_close is 'kill'"):
+        await ctx.start("Payment", "p", on_parent_close="kill")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgumentError, match="workflow_timeout of zero"):
+        await ctx.start("Payment", "p", workflow_timeout=timedelta(0))
+    with pytest.raises(InvalidPayloadError, match=r"input of 'Payment'\['amount'\] is nan"):
+        await ctx.start("Payment", "p", {"amount": float("nan")})
+
+
+async def test_a_recorded_start_returns_its_child_even_when_its_type_is_gone() -> None:
+    ops = MemoryOps(order_wf, payment_wf)
+    first = await Context(ops).start("Payment", "pay-1", {"card": CARD})
+    again = MemoryOps(order_wf, records=ops.records)
+    assert again.replaying
+    replayed = await Context(again).start("Payment", "pay-1", {"card": CARD})
+    assert replayed.run_info == first.run_info
+    assert again.asked == []
+    assert not again.replaying
+
+
+async def test_recorded_errors_are_raised_again_as_themselves() -> None:
+    def refuse(asked: Asked) -> None:
+        raise WorkflowAlreadyRunning("pay-1 is open", workflow_id="pay-1")
+
+    with pytest.raises(WorkflowAlreadyRunning, match="pay-1 is open"):
+        await Context(MemoryOps(order_wf, payment_wf, answer=refuse)).start("Payment", "pay-1", {"card": CARD})
+
+
+async def test_an_event_goes_to_the_parent_as_keyword_arguments() -> None:
+    ops = MemoryOps(payment_wf, order_wf, parent=PARENT)
+    await Context(ops).send_to_parent("payment_completed", payload={"txn_id": "t-1"})
+    await Context(ops).send_to_parent(event_name="payment_completed", payload="t-2")
+    assert [asked.args for asked in ops.asked] == [{"payload": {"txn_id": "t-1"}}, {"payload": {"txn_id": "t-2"}}]
+
+
+async def test_without_a_parent_send_to_parent_is_a_runtime_error_and_records_nothing() -> None:
+    ops = MemoryOps(payment_wf, order_wf)
+    with pytest.raises(RuntimeError, match="no parent to send 'payment_completed' to") as caught:
+        await Context(ops).send_to_parent("payment_completed")
+    assert isinstance(caught.value, NoParentError)
+    assert ops.asked == []
+
+
+async def test_an_event_or_payload_the_parent_cannot_take_is_named_with_what_it_can() -> None:
+    ops = MemoryOps(payment_wf, order_wf, parent=PARENT)
+    with pytest.raises(UnknownEventError, match="did you mean 'payment_completed'") as unknown:
+        await Context(ops).send_to_parent("payment_complete")
+    assert unknown.value.hint == "its events: payment_completed"
+    with pytest.raises(InvalidPayloadError, match="missing parameter 'txn_id'") as payload:
+        await Context(ops).send_to_parent("payment_completed", {"txn": "t"})
+    assert payload.value.hint == "it takes (txn_id: str)"
+    assert ops.asked == []
+
+
+async def test_a_closed_parent_is_logged_and_does_not_fail_the_child() -> None:
+    ops = MemoryOps(payment_wf, order_wf, parent=PARENT, answer=lambda _: {"outcome": "parent_closed"})
+    assert await Context(ops).send_to_parent("payment_completed", {"txn_id": "t"}) is None  # type: ignore[func-returns-value]
+    assert ops.lines == [("warning", "event 'payment_completed' not delivered: the parent Order 'order-1' has closed")]
+
+
+async def test_a_parent_whose_code_is_gone_makes_the_step_stuck_and_not_failed() -> None:
+    with pytest.raises(StepUnwind, match="parent's workflow type 'Order' is not loaded"):
+        await Context(MemoryOps(payment_wf, parent=PARENT)).send_to_parent("payment_completed", {"txn_id": "t"})
+
+
+async def test_send_passes_the_payload_on_for_the_daemon_to_check() -> None:
+    ops = MemoryOps(order_wf, payment_wf)
+    ctx = Context(ops)
+    await ctx.send("other", "note", [1, 2])
+    handle = await ctx.start("Payment", "pay-1", {"card": CARD})
+    await handle.send("hurry")
+    assert ops.asked[0] == Asked("event", "note", {"workflow_id": "other", "payload": [1, 2]})
+    assert ops.asked[2] == Asked("event", "hurry", {"workflow_id": "pay-1", "payload": None})
+
+
+async def test_now_random_and_uuid4_return_what_was_recorded() -> None:
+    ops = MemoryOps(order_wf)
+    ctx = Context(ops)
+    values = (await ctx.now(), await ctx.random(), await ctx.uuid4())
+    assert values[0] == datetime(2023, 11, 14, 22, 13, 20, 123_000, tzinfo=UTC)
+    assert 0 <= values[1] < 1
+    assert isinstance(values[2], uuid.UUID)
+    again = Context(MemoryOps(order_wf, records=ops.records))
+    assert (await again.now(), await again.random(), await again.uuid4()) == values
+
+
+async def test_a_set_as_input_is_the_same_content_in_every_process() -> None:
+    async def key(payload: object) -> str:
+        ops = MemoryOps(order_wf)
+        await Context(ops).send("x", "y", payload)
+        return ops.records[0].key
+
+    assert await key({"a", "b", "c"}) == await key(["a", "b", "c"])
+    assert await key({"x": 1, "y": 2}) == await key({"y": 2, "x": 1})
+
+
+def test_the_logger_is_a_real_one_and_its_lines_go_to_the_host() -> None:
+    ops = MemoryOps(order_wf)
+    logger = Context(ops).logger
+    assert isinstance(logger, logging.Logger)
+    logger.debug("d")
+    logger.info("charged %s of %d", "4111", 5)
+    logger.warning("slow", extra={"order": 7})
+    logger.log(logging.ERROR, "bad")
+    logger.info("wrong %d", "text")
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        logger.exception("while charging")
+    levels, messages = zip(*ops.lines, strict=True)
+    assert levels == ("debug", "info", "warning", "error", "info", "error")
+    assert messages[1:5] == ("charged 4111 of 5", "slow order=7", "bad", "wrong %d ('text',)")
+    assert messages[5].startswith("while charging\nTraceback")
+    assert messages[5].endswith("ValueError: broken")
+
+
+def test_the_logger_works_from_a_thread() -> None:
+    ops = MemoryOps(order_wf)
+    logger = Context(ops).logger
+    thread = threading.Thread(target=lambda: logger.info("hello"))
+    thread.start()
+    thread.join()
+    assert ops.lines == [("info", "hello")]
+
+
+async def test_operations_that_were_never_awaited_are_named_and_make_no_noise() -> None:
+    ops = MemoryOps(order_wf)
+    ctx = Context(ops)
+    ctx.send("other", "note")  # type: ignore[unused-coroutine]
+    await ctx.now()
+    assert discard_unawaited(ctx) == ["send"]
+    assert [asked.kind for asked in ops.asked] == ["now"]

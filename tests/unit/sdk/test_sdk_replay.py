@@ -1,0 +1,100 @@
+"""Content keys: operations find their records by what they are, whatever order they are asked in."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given, strategies as st
+from support.memory_port import Recorded
+
+from wfctl.sdk.replay import Replay, in_words
+from wfctl.values.codec import canonical
+
+Call = tuple[str, str, Any]
+
+calls = st.tuples(
+    st.sampled_from(["child", "event", "parent_event"]),
+    st.sampled_from(["a", "b:c", ""]),
+    st.dictionaries(st.sampled_from(["x", "y"]), st.integers(0, 2), max_size=2),
+)
+
+
+def key_of(replay: Replay[Recorded], call: Call) -> str:
+    kind, name, arguments = call
+    return replay.key(kind, name, canonical(arguments))
+
+
+def interleavings(draw: Any, first: list[Call], second: list[Call]) -> list[tuple[int, Call]]:
+    left = [[(0, call) for call in first], [(1, call) for call in second]]
+    merged = []
+    while left[0] or left[1]:
+        side = draw(st.sampled_from([side for side in (0, 1) if left[side]]))
+        merged.append(left[side].pop(0))
+    return merged
+
+
+@given(st.data())
+def test_two_branches_of_distinct_operations_find_their_records_in_any_interleaving(data: st.DataObject) -> None:
+    first = data.draw(st.lists(calls, max_size=5))
+    second = [call for call in data.draw(st.lists(calls, max_size=5)) if call not in first]
+    recording: Replay[Recorded] = Replay()
+    asked = interleavings(data.draw, first, second)
+    records = [
+        Recorded(key_of(recording, call), json.dumps([side, call]).encode()) for side, call in asked
+    ]
+    replay = Replay(records)
+    for side, call in interleavings(data.draw, first, second):
+        record = replay.take(key_of(replay, call))
+        assert record is not None
+        assert json.loads(record.value) == [side, [call[0], call[1], call[2]]]
+    assert replay.exhausted
+    assert replay.unused() == []
+
+
+@given(st.lists(calls, max_size=8), st.data())
+def test_what_was_recorded_before_a_cut_is_found_and_the_rest_is_new(asked: list[Call], data: st.DataObject) -> None:
+    recording: Replay[Recorded] = Replay()
+    records = [Recorded(key_of(recording, call)) for call in asked]
+    cut = data.draw(st.integers(0, len(records)))
+    replay = Replay(records[:cut])
+    found = [replay.take(key_of(replay, call)) for call in asked]
+    assert found == [*records[:cut], *([None] * (len(asked) - cut))]
+    assert replay.exhausted
+
+
+def test_argument_order_does_not_matter_and_argument_values_do() -> None:
+    replay: Replay[Recorded] = Replay()
+    assert replay.key("event", "e", canonical({"a": 1, "b": 2})).endswith(":0")
+    assert replay.key("event", "e", canonical({"b": 2, "a": 1})).endswith(":1")
+    assert replay.key("event", "e", canonical({"a": 2, "b": 1})).endswith(":0")
+
+
+def test_records_not_asked_for_are_listed_in_their_order() -> None:
+    records = [Recorded("child:A:0011223344556677:0"), Recorded("now::0011223344556677:0")]
+    replay = Replay(records)
+    assert not replay.exhausted
+    assert replay.unused() == records
+    assert replay.take("child:A:0011223344556677:0") is records[0]
+    assert replay.take("child:A:0011223344556677:0") is None
+    assert replay.unused() == records[1:]
+
+
+def test_clean_up_after_a_cancellation_has_records_of_its_own() -> None:
+    recording: Replay[Recorded] = Replay()
+    before = recording.key("event", "e", b"{}")
+    recording.cleaning()
+    after = recording.key("event", "e", b"{}")
+    assert after == f"~{before}"
+    replay = Replay([Recorded(before), Recorded(after)])
+    assert not replay.caught_up
+    replay.take(before)
+    assert replay.caught_up
+    assert not replay.exhausted
+
+
+def test_keys_are_told_in_words() -> None:
+    assert in_words("child:Payment:3f9c04aa12cd90ef:0") == "start of child workflow 'Payment' [3f9c04aa12cd90ef]"
+    assert in_words("~event:a:b:3f9c04aa12cd90ef:2") == "event 'a:b' [3f9c04aa12cd90ef, occurrence 3]"
+    assert in_words("now::3f9c04aa12cd90ef:0") == "ctx.now() [3f9c04aa12cd90ef]"
+    assert in_words("task:charge:3f9c04aa12cd90ef:0") == "task 'charge' [3f9c04aa12cd90ef]"

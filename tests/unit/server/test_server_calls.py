@@ -1,0 +1,189 @@
+"""Calls side by side on one connection: what is finished, what is given up, and who is made to wait."""
+
+from __future__ import annotations
+
+import asyncio
+
+from support.fake_backend import FakeBackend, entry
+from support.raw_peer import Peer
+from support.waiting import until
+
+from wfctl.protocol import rpc
+from wfctl.protocol.calls import CALLS, GetTree, Hello, List, Result, Send, Start, Tail, Watch
+from wfd.server import Server
+from wfd.server.route import Kind
+from wfd.server.router import routes
+
+
+def test_every_verb_has_a_route_and_those_that_change_something_are_commands() -> None:
+    served = routes()
+    assert set(served) == set(CALLS) - {"hello"}
+    commands = {name for name, route in served.items() if route.kind is Kind.COMMAND}
+    assert commands == {"start", "send", "cancel", "terminate", "down"}
+    streams = {name for name, route in served.items() if route.kind is Kind.STREAM}
+    assert streams == {name for name, call in CALLS.items() if call.item is not None}
+
+
+async def test_the_handshake_tells_who_answers(server: Server) -> None:
+    peer = await Peer.connect(server.path)
+    welcome = (await peer.ask(Hello()))["result"]
+    assert (welcome["protocol"], welcome["version"], welcome["schema"]) == (1, "9.9.9", 1)
+    assert welcome["limit_bytes"] == 100_000
+    await peer.close()
+
+
+async def test_a_slow_call_does_not_hold_up_the_next(peer: Peer, backend: FakeBackend) -> None:
+    await peer.ask(Start(workflow_type="Order", workflow_id="a"))
+    waiting = peer.send(Result(id="a"))
+    assert "result" in await peer.ask(GetTree())
+    backend.close("a", result=5)
+    answer = await peer.read()
+    assert (answer["id"], answer["result"]["result"]) == (waiting, 5)
+
+
+async def test_many_requests_in_one_write_are_all_answered(peer: Peer, backend: FakeBackend) -> None:
+    ids = [peer.send(Start(workflow_type="Order")) for _ in range(500)]
+    assert [(await peer.read())["id"] for _ in ids] == ids
+    assert backend.finished == 500
+
+
+async def test_a_request_that_comes_byte_by_byte_is_whole_in_the_end(peer: Peer) -> None:
+    for byte in rpc.request(5, GetTree()):
+        peer.write(bytes([byte]))
+        await peer.writer.drain()
+    assert (await peer.read())["id"] == 5
+
+
+async def test_cancel_gives_up_a_wait_and_says_no_more_about_it(peer: Peer, backend: FakeBackend) -> None:
+    await peer.ask(Start(workflow_type="Order", workflow_id="a"))
+    waiting = peer.send(Result(id="a"))
+    assert "result" in await peer.ask(GetTree())
+    peer.write(rpc.notify("cancel", {"id": waiting}))
+    await until(lambda: backend.cancelled == ["a"])
+    assert "result" in await peer.ask(GetTree())
+
+
+async def test_cancel_does_not_stop_a_command(peer: Peer, backend: FakeBackend) -> None:
+    backend.gate = asyncio.Event()
+    id = peer.send(Start(workflow_type="Order"))
+    peer.write(rpc.notify("cancel", {"id": id}))
+    await until(lambda: backend.calls)
+    backend.gate.set()
+    assert (await peer.read())["id"] == id
+
+
+async def test_who_leaves_takes_its_waits_along_but_not_its_commands(server: Server, backend: FakeBackend) -> None:
+    peer = await Peer.greeted(server.path)
+    await peer.ask(Start(workflow_type="Order", workflow_id="a"))
+    backend.gate = asyncio.Event()
+    peer.send(Result(id="a"))
+    peer.send(Tail())
+    peer.send(Start(workflow_type="Order", workflow_id="b"))
+    await until(lambda: len(backend.calls) == 2 and backend.streams)
+    await peer.close()
+    await until(lambda: backend.cancelled == ["a"] and backend.streams[0].closed)
+    backend.gate.set()
+    await until(lambda: backend.finished == 2)
+    assert "b" in backend.runs
+
+
+async def test_a_stream_sends_its_items_and_then_its_answer(peer: Peer, backend: FakeBackend) -> None:
+    id = peer.send(Tail())
+    await until(lambda: backend.streams)
+    stream = backend.streams[0]
+    for seq in (1, 2):
+        stream.queue.put_nowait(entry(seq))
+    items = [await peer.read(), await peer.read()]
+    assert [item["params"]["id"] for item in items] == [id, id]
+    assert [item["params"]["item"]["seq"] for item in items] == [1, 2]
+    stream.queue.put_nowait(None)
+    assert (await peer.read())["result"] == {"rev": 9, "outcomes": []}
+    assert stream.closed
+
+
+async def test_a_stream_that_cannot_begin_or_fails_midway_ends_with_its_error(peer: Peer, backend: FakeBackend) -> None:
+    assert (await peer.ask(Watch(id="x")))["error"]["data"]["code"] == "run_not_found"
+    peer.send(Tail())
+    await until(lambda: backend.streams)
+    backend.streams[0].queue.put_nowait(ValueError("broken"))
+    assert (await peer.read())["error"]["data"]["message"] == "tail: ValueError: broken"
+    assert backend.streams[0].closed
+
+
+async def test_a_stream_waits_for_a_slow_reader_who_gets_everything_in_the_end(
+    server: Server, backend: FakeBackend
+) -> None:
+    slow, other = await Peer.greeted(server.path), await Peer.greeted(server.path)
+    slow.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    slow.send(Tail())
+    await until(lambda: backend.streams)
+    stream = backend.streams[0]
+    count = 5_000
+    for seq in range(count):
+        stream.queue.put_nowait(entry(seq, data={"text": "x" * 1_000}))
+    stream.queue.put_nowait(None)
+    for _ in range(20):
+        assert "result" in await other.ask(GetTree())
+    taken = stream.taken
+    assert 0 < taken < count
+    slow.reader._transport.resume_reading()  # type: ignore[attr-defined]
+    seen = [(await slow.read())["params"]["item"]["seq"] for _ in range(count)]
+    assert seen == list(range(count))
+    assert (await slow.read())["result"]["rev"] == 9
+    await slow.close()
+    await other.close()
+
+
+async def test_a_client_that_reads_no_answers_is_not_read_any_more(server: Server, backend: FakeBackend) -> None:
+    greedy = await Peer.greeted(server.path)
+    for number in range(3):
+        await greedy.ask(Start(workflow_type="Order", workflow_id=f"run-{number}" + "x" * 200))
+    greedy.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    asked = len(backend.calls)
+    for _ in range(20_000):
+        greedy.send(List())
+    other = await Peer.greeted(server.path)
+    for _ in range(50):
+        await other.ask(GetTree())
+    stalled = len(backend.calls) - asked
+    assert stalled < 20_000
+    greedy.reader._transport.resume_reading()  # type: ignore[attr-defined]
+    for _ in range(20_000):
+        assert "result" in await greedy.read()
+    assert len(backend.calls) - asked == 20_000
+    await greedy.close()
+    await other.close()
+
+
+async def test_stopping_answers_waits_with_daemon_down_and_lets_commands_finish(
+    server: Server, backend: FakeBackend
+) -> None:
+    peer = await Peer.greeted(server.path)
+    await peer.ask(Start(workflow_type="Order", workflow_id="a"))
+    backend.gate = asyncio.Event()
+    waiting = peer.send(Result(id="a"))
+    tail = peer.send(Tail())
+    start = peer.send(Start(workflow_type="Order", workflow_id="b"))
+    await until(lambda: len(backend.calls) == 2 and backend.streams)
+    stop = asyncio.ensure_future(server.stop())
+    answers = {(answer := await peer.read())["id"]: answer for _ in range(2)}
+    assert set(answers) == {waiting, tail}
+    assert {answer["error"]["data"]["code"] for answer in answers.values()} == {"daemon_down"}
+    assert not server.path.exists()
+    assert not stop.done()
+    backend.gate.set()
+    assert (await peer.read())["id"] == start
+    assert await peer.hung_up()
+    await stop
+    assert backend.streams[0].closed
+    await peer.close()
+
+
+async def test_an_event_is_handed_over_as_it_was_written(peer: Peer, backend: FakeBackend) -> None:
+    await peer.ask(Start(workflow_type="Order", workflow_id="a"))
+    peer.write(
+        b'{"jsonrpc":"2.0","id":1,"method":"send","params":{"id":"a","event":"e","payload":{"amount":  1.50}}}\n'
+    )
+    assert (await peer.read())["result"]["dispatched"] is True
+    (sent,) = [call for call in backend.calls if isinstance(call, Send)]
+    assert bytes(sent.payload) == b'{"amount":  1.50}'

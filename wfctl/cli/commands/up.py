@@ -1,0 +1,83 @@
+"""`wfctl up`: start the daemon and return when it accepts."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+
+from wfctl.cli import exit
+from wfctl.cli.daemon import describe, foreground, launch, probe
+from wfctl.cli.options import Output
+from wfctl.cli.render.document import document, text_of
+from wfctl.cli.render.status import problem_lines
+from wfctl.cli.render.times import short
+from wfctl.cli.shell import Shell, shell_of
+from wfctl.errors import ConflictError, DaemonDownError
+from wfctl.protocol.views import ProblemView, StatusView
+from wfctl.values.times import parse_duration
+
+EXAMPLES = """
+  wfctl up
+  wfctl up -F
+  wfctl up --project ~/shop --timeout 1m
+"""
+
+
+def run(
+    ctx: typer.Context,
+    stay: Annotated[
+        bool, typer.Option("-F", "--foreground", help="Run in the foreground, as a service would.")
+    ] = False,
+    timeout: Annotated[
+        str, typer.Option("--timeout", metavar="30s", help="Give up when it is not ready by then.")
+    ] = "30s",
+) -> int:
+    """Start the project's daemon.
+
+    In the background unless -F is given; returns when it accepts commands; its first error is
+    told here. When it is up already, that is all there is to do.
+    """
+    shell = shell_of(ctx)
+    timeout_ms = parse_duration(timeout)
+    config = shell.config
+    view = probe(shell)
+    if view is None:
+        if stay:
+            foreground(shell)
+        ready = launch(shell, timeout_ms)
+        if ready is not None:
+            shell.note(f"wfctl daemon is up for {config.parent} (pid {ready.pid})")
+            facts = {"pid": ready.pid, "socket": ready.socket, "problems": ready.problems, "already_up": False}
+            return _tell(shell, facts, ready.problems)
+        view = probe(shell)
+        if view is None:
+            raise DaemonDownError("another daemon started at the same time, and went again", hint="wfctl up")
+    _check_same(shell, view)
+    shell.note(f"already up for {view.project} (pid {view.pid}, for {short(view.now - view.started_at)})")
+    return _tell(shell, {**describe(view), "already_up": True}, view.problems)
+
+
+def _check_same(shell: Shell, view: StatusView) -> None:
+    """The socket may be another project's (WFCTL_SOCKET): that daemon would not run this project's workflows."""
+    if os.path.realpath(view.config) != os.path.realpath(shell.config):
+        raise ConflictError(
+            f"the daemon at {view.socket} (pid {view.pid}) belongs to {view.config}, not to {shell.config}",
+            hint="unset WFCTL_SOCKET, or give this project a socket of its own",
+            pid=view.pid,
+            config=view.config,
+        )
+
+
+def _tell(shell: Shell, facts: dict[str, Any], problems: list[ProblemView]) -> int:
+    if shell.json:
+        pretty = shell.output is Output.JSON and shell.out.tty
+        shell.out.write(text_of(document("up", facts), pretty=pretty))
+        return exit.OK
+    if shell.output is Output.ID:
+        shell.out.write(str(facts["pid"]))
+    for problem in problems:
+        if not shell.quiet:
+            shell.err.lines(problem_lines(problem))
+    return exit.OK
