@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from wfctl.cli.main import execute
+from wfctl.cli.app import execute
 
 
 class Said(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output
-from wfctl.cli.render.document import as_data, document, listing, text_of
+from wfctl.cli.render.document import as_data
 from wfctl.cli.render.problem import error_lines
 from wfctl.cli.shell import Shell
 from wfctl.cli.words import given_ids
@@ -55,12 +55,14 @@ def _tell(
         *({"id": id, "error": as_data(error.to_data())} for id, error in failed),
     ]
     if shell.output is Output.JSON:
-        doc = document("change", results[0]) if one else listing("changes", items, total=len(items))
-        shell.out.write(text_of(doc, pretty=shell.out.tty))
+        if one:
+            shell.document("change", results[0])
+        else:
+            shell.listing("changes", items, total=len(items))
         return
     if shell.output is Output.JSONL:
         for item in items:
-            shell.out.write(text_of(item))
+            shell.json_line(item)
         return
     if shell.output is Output.ID:
         shell.print_ids(result.run_id for result in results)

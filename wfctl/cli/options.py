@@ -10,6 +10,7 @@ import difflib
 import os
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -96,12 +97,13 @@ def shared(
     """Carries the options only; it is never called."""
 
 
-def shared_parameters() -> list[Any]:
-    """The declared options as the parameters of a command, new for each command."""
+@cache
+def shared_parameters() -> tuple[Any, ...]:
+    """The declared options as parameters of a command. They hold no state: the same serve every command."""
     app = typer.Typer(add_completion=False)
     app.command()(shared)
     command = typer.main.get_command(app)
-    return list(command.params)
+    return tuple(command.params)
 
 
 def asked_output(arguments: list[str]) -> Output:

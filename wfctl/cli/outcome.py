@@ -6,7 +6,6 @@ import time
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output
-from wfctl.cli.render.document import document, text_of
 from wfctl.cli.render.runs import outcome_error, result_text
 from wfctl.cli.shell import Shell
 from wfctl.errors import NotFinishedError
@@ -37,8 +36,7 @@ def tell(shell: Shell, outcome: Outcome, *, fail_if_stuck: bool) -> int:
     if outcome.status is Status.STUCK and not fail_if_stuck:
         code = exit.NOT_FINISHED
     if shell.json:
-        pretty = shell.output is Output.JSON and shell.out.tty
-        shell.out.write(text_of(document("outcome", outcome), pretty=pretty))
+        shell.document("outcome", outcome)
         return code
     if shell.output is Output.ID:
         shell.out.write(outcome.run_id)

@@ -6,7 +6,6 @@ Reads no more of `wfctl.toml` than where the state is; what is wrong with that f
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 
 from wfctl.errors import RunNotFoundError
@@ -16,6 +15,8 @@ LAST = "@last"
 
 
 def state_folder(config: Path) -> Path:
+    import tomllib
+
     try:
         with config.open("rb") as file:
             daemon = tomllib.load(file).get("daemon")

@@ -15,7 +15,6 @@ import typer
 from wfctl import __version__
 from wfctl.cli.options import Output, Settings, choose
 from wfctl.cli.project import LAST, recall_last, state_folder
-from wfctl.cli.render.problem import warning_lines
 from wfctl.cli.screen import Screen
 from wfctl.errors import DaemonDownError
 from wfctl.values.project import find_config, socket_path
@@ -136,7 +135,28 @@ class Shell:
 
     def warn(self, code: str, message: str, hint: str | None = None) -> None:
         if not self.quiet:
+            from wfctl.cli.render.problem import warning_lines
+
             self.err.lines(warning_lines(code, message, hint))
+
+    def document(self, schema: str, value: Any, **more: Any) -> None:
+        """Print one JSON document; laid out for reading on a terminal."""
+        from wfctl.cli.render.document import document, text_of
+
+        pretty = self.output is Output.JSON and self.out.tty
+        self.out.write(text_of(document(schema, value, **more), pretty=pretty))
+
+    def listing(
+        self, schema: str, items: list[Any], *, next: Any = None, total: int | None = None, **more: Any
+    ) -> None:
+        """Print a list as one JSON document."""
+        self.document(schema, {"items": items, "next": next, "total": total}, **more)
+
+    def json_line(self, item: Any) -> None:
+        """Print one line of `-o jsonl`."""
+        from wfctl.cli.render.document import as_data, text_of
+
+        self.out.write(text_of(as_data(item)))
 
     def print_ids(self, ids: Iterable[str]) -> None:
         for id in ids:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 
 from wfctl.cli.options import choose
@@ -14,6 +13,8 @@ _SETS: dict[str, frozenset[Status]] = {"open": OPEN, "closed": CLOSED}
 
 def quoted(id: str) -> str:
     """`id` as it has to be typed in a shell."""
+    import shlex
+
     return shlex.quote(id)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from wfctl.errors import InvalidDirectiveError
-from wfctl.sdk.failure import describe_exception
+from wfctl.sdk.failure import MAX_MESSAGE_CHARS, describe_exception, readable
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.hints import did_you_mean, listing
 from wfctl.sdk.sources import Sources
@@ -103,7 +103,7 @@ class Next:
     def fail(self, error: BaseException | str) -> Directive:
         """End the run as failed with `error`: an exception (its own traceback is kept), or a message."""
         if isinstance(error, str):
-            return FailDirective(Failure(type="Failed", message=error))
+            return FailDirective(Failure(type="Failed", message=readable(error, MAX_MESSAGE_CHARS)))
         if not isinstance(error, BaseException):
             raise InvalidDirectiveError(
                 f"ctx.next.fail takes an exception or a text, not {_shown(error)}",

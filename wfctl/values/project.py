@@ -6,7 +6,6 @@ does. Its socket is named after it, so that every folder below finds the same da
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -58,13 +57,22 @@ def socket_path(config: Path) -> Path:
     if override:
         return Path(os.path.abspath(override))
     real = os.path.realpath(config)
-    name = os.path.basename(os.path.dirname(real))[:24] or "root"
-    leaf = f"{name}-{hashlib.sha256(real.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}.sock"
-    candidates = [Path(os.path.dirname(real)) / STATE_NAME / "wfd.sock", Path(f"/tmp/wfctl-{os.getuid()}") / leaf]
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and os.path.isdir(runtime):
-        candidates.insert(0, Path(runtime) / "wfctl" / leaf)
-    for path in candidates:
-        if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
+        path = Path(runtime) / "wfctl" / _leaf(real)
+        if _fits(path):
             return path
-    return candidates[-1]
+    path = Path(os.path.dirname(real)) / STATE_NAME / "wfd.sock"
+    return path if _fits(path) else Path(f"/tmp/wfctl-{os.getuid()}") / _leaf(real)
+
+
+def _fits(path: Path) -> bool:
+    return len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES
+
+
+def _leaf(real: str) -> str:
+    """The socket's name outside of its project."""
+    import hashlib  # every command comes through this module, and few need a hash
+
+    name = os.path.basename(os.path.dirname(real))[:24] or "root"
+    return f"{name}-{hashlib.sha256(real.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}.sock"

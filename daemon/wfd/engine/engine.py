@@ -264,7 +264,7 @@ class Engine:
 
     async def _resume_stuck(self) -> None:
         """Go on with every stuck run whose handler the present catalog has."""
-        for key in await self.store.reader.stuck_runs():
+        for key, _ in await self.store.reader.stuck_runs():
             live = await self.memory.load(key)
             if live is None or not isinstance(live.run.phase, state.Stuck):
                 continue

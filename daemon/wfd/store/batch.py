@@ -1,8 +1,10 @@
-"""A batch: the units of one commit, coalesced and written with one statement a table.
+"""A batch: the units of one commit, coalesced, and written by a single statement.
 
-Each statement gets all its rows as one JSON array. That is not for beauty: the sqlite3 module gives up the interpreter lock
-around every step of a statement, and a thread that gives it up while the event loop is busy waits a whole switch interval
-to have it back. With a statement a row, 5,000 rows took 4 s beside a busy loop; with a statement a table, 38 ms.
+The statement hands all rows over as JSON to a trigger (`sql/write.sql`). That is not for beauty. The sqlite3 module gives
+up the interpreter lock around every step of a statement, and a thread that gives it up while the event loop is busy gets it
+back late: after a switch interval at best, and only by luck where the loop polls often. Measured beside a loop that never
+idles, 30,000 units took 70 s with a statement a table, more with one a row, and 7 s with one in all (1 to 3 s with
+`sys.setswitchinterval(0.0001)`); beside an idle loop 0.9 s.
 
 Coalescing: of several versions of a run only the last is written, and checked against the version before the first; a
 store key keeps its last value; an event that comes and goes in the batch is never written. The tables end up as if each
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import operator
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -90,23 +92,21 @@ class Batch:
         self.bytes += _ROW_BYTES + len(row.state) + len(row.result or "") + len(row.error or "")
 
     def write(self, db: sqlite3.Connection, after: int) -> int:
-        """Run the statements; the caller owns the transaction. `after` is the newest revision on disk; returns the new one."""
+        """Commit everything, or raise. `after` is the newest revision on disk; returns the new one."""
         newest = self._check_revs(after)
-        # Changes before new runs: a workflow ID may have closed and been started again within this batch.
-        if self.changed:
-            _exact(
-                _run(db, "update_runs", self.changed.values()), len(self.changed), "runs to change", "at their version"
-            )
-        _run(db, "insert_runs", self.fresh.values())
-        _run(db, "insert_history", self.history)
-        _run(db, "insert_logs", self.logs)
         puts = [(run, key, value) for (run, key), value in self.store.items() if value is not None]
-        _run(db, "put_store", puts)
-        if len(puts) < len(self.store):
-            _run(db, "delete_store", [where for where, value in self.store.items() if value is None])
-        _run(db, "insert_inbox", self.events.values())
-        if self.gone:
-            _exact(_run(db, "delete_inbox", self.gone), len(self.gone), "events to hand over", "in the inbox")
+        deletes = [where for where, value in self.store.items() if value is None]
+        rows = (
+            list(self.changed.values()),
+            list(self.fresh.values()),
+            self.history,
+            self.logs,
+            puts,
+            deletes,
+            list(self.events.values()),
+            self.gone,
+        )
+        db.execute(WRITE["insert"], [_json(table) for table in rows])
         return newest
 
     def _check_revs(self, after: int) -> int:
@@ -122,15 +122,14 @@ class Batch:
         return newest
 
 
-def _run(db: sqlite3.Connection, name: str, rows: Iterable[Any]) -> int:
-    listed = list(rows)
-    if not listed:
-        return 0
-    data = _encode(listed)
+def _json(rows: list[Any]) -> str | None:
+    if not rows:
+        return None
+    data = _encode(rows)
     if b"\\u0000" in data:
         # SQLite's JSON functions end a text at NUL. In JSON columns it is an escape inside an escape and stays.
-        data = _encode([_visible(row) for row in msgspec.to_builtins(listed)])
-    return db.execute(WRITE[name], (data.decode(),)).rowcount
+        data = _encode([_visible(row) for row in msgspec.to_builtins(rows)])
+    return data.decode()
 
 
 def _visible(value: Any) -> Any:
@@ -138,11 +137,6 @@ def _visible(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("\0", "␀")
     return [_visible(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _exact(count: int, wanted: int, what: str, where: str) -> None:
-    if count != wanted:
-        raise _bug(f"of {wanted} {what}, {count} were {where}")
 
 
 def _bug(what: str) -> StorageError:

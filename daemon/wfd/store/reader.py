@@ -41,7 +41,8 @@ class Snapshot:
         self._db = db
 
     async def all(self, sql: str, parameters: Iterable[Any] | dict[str, Any] = ()) -> list[Row]:
-        return list(await self._db.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
+        rows: list[Row] = list(await self._db.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
+        return rows
 
     async def one(self, sql: str, parameters: Iterable[Any] | dict[str, Any] = ()) -> Row | None:
         rows = await self.all(sql, parameters)
@@ -117,6 +118,11 @@ class Reader(Service):
         """The run's records after number `seq`, oldest first."""
         return [HistoryRow(*row) for row in await self.all(READ["history_after"], (key, seq))]
 
+    async def logged_since(self, key: int, seq: int) -> int:
+        """How many lines the run has logged since its record number `seq`."""
+        rows = await self.all(READ["logged_since"], (key, seq))
+        return int(rows[0][0])
+
     async def find_child(self, parent_key: int, workflow_id: str) -> RunRow | None:
         """The newest run of `workflow_id` that this parent run started, or None."""
         rows = await self.all(READ["find_child"], (workflow_id, parent_key))
@@ -135,7 +141,7 @@ class Reader(Service):
         async with self.snapshot() as snapshot:
             after = ""
             while chunk := await snapshot.all(READ["open_workflow_ids"], (after, _CHUNK)):
-                found += chunk  # type: ignore[arg-type]
+                found += chunk
                 after = chunk[-1][0]
         return found
 

@@ -152,7 +152,6 @@ class Summary(msgspec.Struct, frozen=True, gc=False):
     open_children: int
     queued: int
     rev: int
-    first_rev: int
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -161,6 +160,45 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     rev: int
     run_id: str
     workflow_id: str
+    seq: int
+    at: int
+    kind: str
+    data: str
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """Which runs a listing takes; empty takes all. `since_ms`: started at or after (UTC epoch ms); `parent` is a key."""
+
+    statuses: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    parent: int | None = None
+    since_ms: int | None = None
+
+
+class Sibling(msgspec.Struct, frozen=True, gc=False):
+    """How many children of one parent and type are in one status."""
+
+    parent: int
+    type: str
+    status: str
+    count: int
+
+
+class Trouble(msgspec.Struct, frozen=True, gc=False):
+    """Children of a group that went wrong the same way: how many, and the oldest. `reason` is that of stuck ones."""
+
+    status: str
+    error_type: str | None
+    error_message: str | None
+    reason: str | None
+    count: int
+    oldest: int
+
+
+class StepRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record that tells of a run's steps and waits; `data` without what may be long."""
+
+    run: int
     seq: int
     at: int
     kind: str

@@ -195,13 +195,9 @@ class Writer(Service):
         return left
 
     def _commit(self, batch: Batch) -> None:
-        db = self._connection()
-        db.execute("begin immediate")
-        newest = batch.write(db, self._rev)
         if self._before_commit is not None:
             self._before_commit(self.stats.commits + 1)
-        db.execute("commit")
-        self._rev = newest
+        self._rev = batch.write(self._connection(), self._rev)
         self.stats.commits += 1
 
     def _fail(self, works: list[_Work], raised: BaseException) -> None:
@@ -237,6 +233,8 @@ class Writer(Service):
 
     def _open(self) -> None:
         self._db = connect_writer(self.path, busy_ms=self._busy_ms)
+        self._db.execute(WRITE["batch"])
+        self._db.execute(WRITE["commit"])
         self._rev = self._db.execute(WRITE["last_rev"]).fetchone()[0]
 
     def _reopen(self) -> None:

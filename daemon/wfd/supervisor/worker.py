@@ -67,7 +67,7 @@ class Worker:
         self.pid = self._process.pid
         loop = asyncio.get_running_loop()
         ours.setblocking(False)
-        _, self._link = await loop.create_connection(
+        _, self._link = await loop.create_unix_connection(
             lambda: Link(lambda message: self._received(self, message), self._hung_up), sock=ours
         )
         self.send(self._load)

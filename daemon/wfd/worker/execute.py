@@ -202,19 +202,25 @@ class Executor:
     def _finish(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> None:
         step.close([] if context is None else discard_unawaited(context))
         self._steps.pop(step.token, None)
-        self._send(StepGone(step.token) if step.abandoned else self._answer(step, context, outcome, raised))
+        if step.abandoned:
+            self._send(StepGone(step.token))
+            return
+        try:
+            self._send(self._answer(step, context, outcome, raised))
+        except Exception as error:  # an outcome that cannot be written must not leave the step without an answer
+            self._send(StepRaised(step.token, describe_exception(error, self._sources)))
 
     def _answer(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> ToDaemon:
         cancelled = step.cancel_delivered and isinstance(raised, asyncio.CancelledError)
         if step.stuck_reason is not None:
-            return StepStuck(step.token, step.stuck_reason)
+            return StepStuck(step.token, step.stuck_reason, step.both_sides())
         if step.replaying and not cancelled:
             # Also when it raised: before, it had got further than this, so the code or the world has changed, and failing
             # the run would throw away what was done.
             reason = step.disagreement()
             if raised is not None and not isinstance(raised, StepUnwind):
                 reason += f" (it raised {describe_exception(raised, self._sources)})"
-            return StepStuck(step.token, reason, {"recorded": [record.key for record in step.replay.unused()]})
+            return StepStuck(step.token, reason, step.both_sides())
         if raised is not None:
             return StepRaised(step.token, describe_exception(raised, self._sources), cancelled)
         refused = _refused(step, outcome)

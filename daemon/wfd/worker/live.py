@@ -184,6 +184,11 @@ class LiveOps:
             "Put the code back as it was; the step then goes on by itself"
         )
 
+    def both_sides(self) -> dict[str, list[str]]:
+        """The disagreement for programs: content keys."""
+        recorded = [record.key for record in self.replay.unused()]
+        return {"recorded": recorded, "asked": [key for key, _ in self.replay.new]} if recorded else {}
+
     def _is_sequential(self) -> bool:
         """Whether the asker is certainly the only part of the handler that is still going on."""
         if self.task is None or not branches.followed(self._loop):

@@ -21,7 +21,7 @@ import threading
 from typing import Any, NoReturn
 
 from wfctl.errors import IncompatibleError
-from wfctl.protocol.channel import FrameBuffer, Load, Ping, Pong, Stop, ToWorker, pack, to_worker_frames
+from wfctl.protocol.channel import FrameBuffer, Load, Stop, ToWorker, pack, to_worker_frames
 from wfd.worker import branches
 from wfd.worker.execute import HIDDEN, Executor
 from wfd.worker.link import Link
@@ -118,9 +118,6 @@ def _first_messages(channel: socket.socket, frames: FrameBuffer) -> list[Any]:
             return []
         if not data:
             return []
-        for ping in [one for one in messages if isinstance(one, Ping)]:
-            channel.sendall(pack(Pong(ping.number)))
-            messages.remove(ping)
     return messages
 
 

@@ -61,5 +61,5 @@ def test_a_type_of_the_users_is_not_plain_even_under_a_plain_name() -> None:
 def test_the_old_spellings_of_containers_are_the_new_ones() -> None:
     assert spell(typing.List[int]) == ("list[int]", True)  # noqa: UP006
     assert spell(typing.Dict) == ("dict", True)  # noqa: UP006
-    assert spell(typing.Optional[str]) == ("str | None", True)  # noqa: UP007,UP045
+    assert spell(typing.Optional[str]) == ("str | None", True)  # noqa: UP045
     assert spell(tuple[()]) == ("tuple[()]", True)

@@ -82,14 +82,14 @@ async def test_the_same_start_again_is_another_occurrence_with_the_same_content(
 
 async def test_an_unknown_child_type_is_named_with_the_nearest_and_records_nothing() -> None:
     ops = MemoryOps(order_wf, payment_wf)
-    with pytest.raises(UnknownWorkflowTypeError, match="'Paymnt' is loaded .did you mean 'Payment'"):
+    with pytest.raises(UnknownWorkflowTypeError, match=r"'Paymnt' is loaded .did you mean 'Payment'"):
         await Context(ops).start("Paymnt", "pay-1")
     assert ops.asked == []
 
 
 async def test_an_input_the_child_cannot_take_is_refused_with_its_signature() -> None:
     ops = MemoryOps(order_wf, payment_wf)
-    with pytest.raises(InvalidPayloadError, match="input of 'Payment': unknown parameter 'kard'") as caught:
+    with pytest.raises(InvalidPayloadError, match=r"input of 'Payment': unknown parameter 'kard'") as caught:
         await Context(ops).start("Payment", "pay-1", {"kard": CARD})
     assert caught.value.hint == "it takes (card: Card, amount: float = 0.0)"
     assert ops.asked == []
@@ -97,11 +97,11 @@ async def test_an_input_the_child_cannot_take_is_refused_with_its_signature() ->
 
 async def test_arguments_of_start_that_cannot_be_are_refused() -> None:
     ctx = Context(MemoryOps(order_wf, payment_wf))
-    with pytest.raises(InvalidArgumentError, match="workflow ID is empty"):
+    with pytest.raises(InvalidArgumentError, match=r"workflow ID is empty"):
         await ctx.start("Payment", "")
-    with pytest.raises(InvalidArgumentError, match="on_parent_close is 'kill'"):
+    with pytest.raises(InvalidArgumentError, match=r"on_parent_close is 'kill'"):
         await ctx.start("Payment", "p", on_parent_close="kill")  # type: ignore[arg-type]
-    with pytest.raises(InvalidArgumentError, match="workflow_timeout of zero"):
+    with pytest.raises(InvalidArgumentError, match=r"workflow_timeout of zero"):
         await ctx.start("Payment", "p", workflow_timeout=timedelta(0))
     with pytest.raises(InvalidPayloadError, match=r"input of 'Payment'\['amount'\] is nan"):
         await ctx.start("Payment", "p", {"amount": float("nan")})
@@ -122,7 +122,7 @@ async def test_recorded_errors_are_raised_again_as_themselves() -> None:
     def refuse(asked: Asked) -> None:
         raise WorkflowAlreadyRunning("pay-1 is open", workflow_id="pay-1")
 
-    with pytest.raises(WorkflowAlreadyRunning, match="pay-1 is open"):
+    with pytest.raises(WorkflowAlreadyRunning, match=r"pay-1 is open"):
         await Context(MemoryOps(order_wf, payment_wf, answer=refuse)).start("Payment", "pay-1", {"card": CARD})
 
 
@@ -135,7 +135,7 @@ async def test_an_event_goes_to_the_parent_as_keyword_arguments() -> None:
 
 async def test_without_a_parent_send_to_parent_is_a_runtime_error_and_records_nothing() -> None:
     ops = MemoryOps(payment_wf, order_wf)
-    with pytest.raises(RuntimeError, match="no parent to send 'payment_completed' to") as caught:
+    with pytest.raises(RuntimeError, match=r"no parent to send 'payment_completed' to") as caught:
         await Context(ops).send_to_parent("payment_completed")
     assert isinstance(caught.value, NoParentError)
     assert ops.asked == []
@@ -143,10 +143,10 @@ async def test_without_a_parent_send_to_parent_is_a_runtime_error_and_records_no
 
 async def test_an_event_or_payload_the_parent_cannot_take_is_named_with_what_it_can() -> None:
     ops = MemoryOps(payment_wf, order_wf, parent=PARENT)
-    with pytest.raises(UnknownEventError, match="did you mean 'payment_completed'") as unknown:
+    with pytest.raises(UnknownEventError, match=r"did you mean 'payment_completed'") as unknown:
         await Context(ops).send_to_parent("payment_complete")
     assert unknown.value.hint == "its events: payment_completed"
-    with pytest.raises(InvalidPayloadError, match="missing parameter 'txn_id'") as payload:
+    with pytest.raises(InvalidPayloadError, match=r"missing parameter 'txn_id'") as payload:
         await Context(ops).send_to_parent("payment_completed", {"txn": "t"})
     assert payload.value.hint == "it takes (txn_id: str)"
     assert ops.asked == []
@@ -159,7 +159,7 @@ async def test_a_closed_parent_is_logged_and_does_not_fail_the_child() -> None:
 
 
 async def test_a_parent_whose_code_is_gone_makes_the_step_stuck_and_not_failed() -> None:
-    with pytest.raises(StepUnwind, match="parent's workflow type 'Order' is not loaded"):
+    with pytest.raises(StepUnwind, match=r"parent's workflow type 'Order' is not loaded"):
         await Context(MemoryOps(payment_wf, parent=PARENT)).send_to_parent("payment_completed", {"txn_id": "t"})
 
 

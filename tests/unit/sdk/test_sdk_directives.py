@@ -40,42 +40,40 @@ def test_step_takes_the_function_or_its_name_and_a_delay(next_: Next) -> None:
 
 
 def test_an_unknown_step_is_refused_with_the_nearest_name_and_all_names(next_: Next) -> None:
-    with pytest.raises(InvalidDirectiveError, match="has no such step .did you mean 'charge_card'") as caught:
+    with pytest.raises(InvalidDirectiveError, match=r"has no such step .did you mean 'charge_card'") as caught:
         next_.step("charge_cart")
     assert caught.value.hint == "its steps: charge_card; declare one with @....step()"
     assert isinstance(caught.value, TypeError)
 
 
 def test_start_and_event_handlers_are_no_steps_and_the_error_says_why(next_: Next) -> None:
-    with pytest.raises(InvalidDirectiveError, match="begin.: it is the start handler"):
+    with pytest.raises(InvalidDirectiveError, match=r"begin.: it is the start handler"):
         next_.step(begin)
-    with pytest.raises(InvalidDirectiveError, match="on_paid.: it is an event handler"):
+    with pytest.raises(InvalidDirectiveError, match=r"on_paid.: it is an event handler"):
         next_.step(on_paid)
 
 
 @pytest.mark.parametrize("wrong", [None, 7, print, []])
 def test_what_is_no_step_at_all_is_refused(next_: Next, wrong: Any) -> None:
-    with pytest.raises(InvalidDirectiveError, match="has no such step"):
+    with pytest.raises(InvalidDirectiveError, match=r"has no such step"):
         next_.step(wrong)
 
 
 def test_a_negative_delay_is_refused(next_: Next) -> None:
-    with pytest.raises(InvalidArgumentError, match="after is negative"):
+    with pytest.raises(InvalidArgumentError, match=r"after is negative"):
         next_.step(charge_card, after=timedelta(seconds=-1))
 
 
 def test_wait_takes_names_functions_and_a_timeout(next_: Next) -> None:
     assert next_.wait_for_event() == WaitDirective()
     assert next_.wait("paid", on_paid) == WaitDirective(("paid",))
-    assert next_.wait(timeout=timedelta(seconds=1), on_timeout=charge_card) == WaitDirective(
-        None, 1_000, "charge_card"
-    )
+    assert next_.wait(timeout=timedelta(seconds=1), on_timeout=charge_card) == WaitDirective(None, 1_000, "charge_card")
 
 
 def test_wait_refuses_unknown_events_and_a_timeout_step_without_timeout(next_: Next) -> None:
-    with pytest.raises(InvalidDirectiveError, match="no such event .did you mean 'paid'"):
+    with pytest.raises(InvalidDirectiveError, match=r"no such event .did you mean 'paid'"):
         next_.wait_for_event("payd")
-    with pytest.raises(InvalidDirectiveError, match="on_timeout without a timeout"):
+    with pytest.raises(InvalidDirectiveError, match=r"on_timeout without a timeout"):
         next_.wait_for_event(on_timeout=charge_card)
     with pytest.raises(InvalidDirectiveError, match=r"on_timeout\(on_paid\): it is an event handler"):
         next_.wait_for_event(timeout=timedelta(seconds=1), on_timeout=on_paid)
@@ -83,7 +81,7 @@ def test_wait_refuses_unknown_events_and_a_timeout_step_without_timeout(next_: N
 
 def test_waiting_for_ever_without_any_event_handler_is_refused() -> None:
     bare = Workflow("Bare")
-    with pytest.raises(InvalidDirectiveError, match="no event handlers, so it would wait for ever"):
+    with pytest.raises(InvalidDirectiveError, match=r"no event handlers, so it would wait for ever"):
         Context(MemoryOps(bare)).next.wait_for_event()
     assert Context(MemoryOps(bare)).next.wait_for_event(timeout=timedelta(seconds=1)).timeout_ms == 1_000  # type: ignore[attr-defined]
 
@@ -105,5 +103,5 @@ def test_fail_takes_an_exception_or_a_text(next_: Next) -> None:
     directive = next_.fail(ValueError("bad"))
     assert isinstance(directive, FailDirective)
     assert (directive.failure.type, directive.failure.qualified) == ("ValueError", "builtins.ValueError")
-    with pytest.raises(InvalidDirectiveError, match="takes an exception or a text"):
+    with pytest.raises(InvalidDirectiveError, match=r"takes an exception or a text"):
         next_.fail(ValueError)  # type: ignore[arg-type]

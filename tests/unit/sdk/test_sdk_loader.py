@@ -243,7 +243,10 @@ def test_a_declaration_error_keeps_its_line_and_remedy(project: Project) -> None
 
 def test_an_unresolvable_annotation_stops_only_its_own_workflow(project: Project) -> None:
     bad = module("Bad").replace("ctx: Context)", "ctx: Context, money: Mony)")
-    project.write("flows.py", "from __future__ import annotations\n" + bad + module("Good").replace("wf", "other_wf"))
+    project.write(
+        "flows.py",
+        "from __future__ import annotations\n" + bad + module("Good").replace("wf =", "good =").replace("@wf", "@good"),
+    )
     seen = project.load("flows.py")
     assert seen.types == ["Good"]
     problem = seen.problem()
@@ -277,5 +280,7 @@ def handlers(seen: Seen) -> Any:
 
 
 def test_the_specifications_own_shape_is_described(project: Project) -> None:
-    project.write("flows.py", module("Order", "import dataclasses") + "\n@wf.event(name='paid')\ndef on_paid(ctx): ...\n")
+    project.write(
+        "flows.py", module("Order", "import dataclasses") + "\n@wf.event(name='paid')\ndef on_paid(ctx): ...\n"
+    )
     assert handlers(project.load("flows.py")) == [("start", "begin"), ("event", "paid")]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 from hypothesis import given, strategies as st
@@ -40,9 +42,7 @@ def test_two_branches_of_distinct_operations_find_their_records_in_any_interleav
     second = [call for call in data.draw(st.lists(calls, max_size=5)) if call not in first]
     recording: Replay[Recorded] = Replay()
     asked = interleavings(data.draw, first, second)
-    records = [
-        Recorded(key_of(recording, call), json.dumps([side, call]).encode()) for side, call in asked
-    ]
+    records = [Recorded(key_of(recording, call), json.dumps([side, call]).encode()) for side, call in asked]
     replay = Replay(records)
     for side, call in interleavings(data.draw, first, second):
         record = replay.take(key_of(replay, call))
@@ -68,6 +68,21 @@ def test_argument_order_does_not_matter_and_argument_values_do() -> None:
     assert replay.key("event", "e", canonical({"a": 1, "b": 2})).endswith(":0")
     assert replay.key("event", "e", canonical({"b": 2, "a": 1})).endswith(":1")
     assert replay.key("event", "e", canonical({"a": 2, "b": 1})).endswith(":0")
+
+
+def test_a_set_is_the_same_content_in_a_process_that_shuffles_it_otherwise() -> None:
+    script = """if True:
+        import sys
+        from wfctl.values.codec import canonical
+        sys.stdout.buffer.write(canonical([set("abcdefgh"), {1.5, 2}, {(1, "x"), (1, "y")}]))
+    """
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert seen == {b'[["a","b","c","d","e","f","g","h"],[1.5,2],[[1,"x"],[1,"y"]]]'}
 
 
 def test_records_not_asked_for_are_listed_in_their_order() -> None:

@@ -61,7 +61,7 @@ async def test_a_typed_read_restores_what_was_put() -> None:
 
 async def test_a_missing_key_is_a_key_error_with_near_matches_unless_there_is_a_default() -> None:
     ctx = context(amount=b"5", order_id=b"1")
-    with pytest.raises(KeyError, match="no key 'amont' .did you mean 'amount'") as caught:
+    with pytest.raises(KeyError, match=r"no key 'amont' .did you mean 'amount'") as caught:
         await ctx.store.get("amont")
     assert caught.value.hint.startswith("it has: amount, order_id; ")  # type: ignore[attr-defined]
     assert await ctx.store.get("amont", default=None) is None
@@ -75,22 +75,22 @@ async def test_a_stored_null_is_a_value_and_not_a_missing_key() -> None:
 
 
 async def test_a_value_that_does_not_convert_is_named() -> None:
-    with pytest.raises(InvalidPayloadError, match="store value 'amount': .*int.*got \"five\""):
+    with pytest.raises(InvalidPayloadError, match=r"store value .amount.: .*int.*got .five"):
         await context(amount=b'"five"').store.get("amount", int)
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "two\nlines", 3, None, ["a"]])
 def test_a_key_that_is_no_name_is_refused(key: object) -> None:
-    with pytest.raises(InvalidArgumentError, match="store key"):
+    with pytest.raises(InvalidArgumentError, match=r"store key"):
         context().store.put(key, 1)  # type: ignore[arg-type]
 
 
 def test_what_json_cannot_hold_is_refused_when_it_is_put() -> None:
     store = context().store
-    with pytest.raises(InvalidPayloadError, match="store value 'x' is nan"):
+    with pytest.raises(InvalidPayloadError, match=r"store value 'x' is nan"):
         store.put("x", float("nan"))
-    with pytest.raises(InvalidPayloadError, match="store value 'x' holds a _thread.lock"):
+    with pytest.raises(InvalidPayloadError, match=r"store value 'x' holds a _thread.lock"):
         store.put("x", threading.Lock())
-    with pytest.raises(PayloadTooLargeError, match="store value 'x' is 1,100,002 bytes; the limit is 1,048,576"):
+    with pytest.raises(PayloadTooLargeError, match=r"store value 'x' is 1,100,002 bytes; the limit is 1,048,576"):
         store.put("x", "x" * 1_100_000)
     assert store.changes() == ({}, [])

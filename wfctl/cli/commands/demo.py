@@ -18,7 +18,6 @@ import typer
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output
-from wfctl.cli.render.document import document, text_of
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import WfctlError
 
@@ -49,8 +48,7 @@ def run(ctx: typer.Context) -> int:
         demo.clean_up()
     if shell.json:
         facts = {"seconds": round(time.monotonic() - began, 1), "commands": demo.typed, "result": demo.result}
-        pretty = shell.output is Output.JSON and shell.out.tty
-        shell.out.write(text_of(document("demo", facts), pretty=pretty))
+        shell.document("demo", facts)
     elif shell.output is Output.ID:
         shell.out.write(ORDER)
     else:

@@ -9,7 +9,6 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.daemon import stop
 from wfctl.cli.options import Output
-from wfctl.cli.render.document import document, text_of
 from wfctl.cli.render.text import counted
 from wfctl.cli.shell import shell_of
 from wfctl.values.status import OPEN
@@ -36,8 +35,7 @@ def run(
     survivors = 0 if view is None else sum(view.counts.get(status, 0) for status in OPEN)
     if shell.json:
         facts = {"stopped": view is not None, "pid": None if view is None else view.pid, "open_runs": survivors}
-        pretty = shell.output is Output.JSON and shell.out.tty
-        shell.out.write(text_of(document("down", facts), pretty=pretty))
+        shell.document("down", facts)
     elif shell.output is Output.ID:
         shell.print_ids([] if view is None else [str(view.pid)])
     elif view is None:

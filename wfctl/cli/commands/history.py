@@ -9,7 +9,6 @@ import typer
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output
-from wfctl.cli.render.document import as_data, line_of, listing, text_of
 from wfctl.cli.render.history import Describer
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.protocol.calls import History, HistoryPage
@@ -35,8 +34,7 @@ def run(
         shell.out.write(first.run.run_id)
     elif shell.output is Output.JSON:
         items = [*first.items, *(entry for page in pages for entry in page.items)]
-        doc = listing("history", items, total=len(items), run=as_data(first.run))
-        shell.out.write(text_of(doc, pretty=shell.out.tty))
+        shell.listing("history", items, total=len(items), run=first.run)
     else:
         describer = Describer()
         _print(shell, first.items, describer)
@@ -59,7 +57,7 @@ def _pages(shell: Shell, id: str, logs: bool) -> Iterator[HistoryPage]:
 def _print(shell: Shell, entries: list[HistoryEntry], describer: Describer) -> None:
     if shell.output is Output.JSONL:
         for entry in entries:
-            shell.out.write(line_of(entry))
+            shell.json_line(entry)
         return
     now = now_ms()
     width = shell.out.columns if shell.out.tty else None

@@ -8,14 +8,11 @@ import typer
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output
-from wfctl.cli.render.document import line_of, listing, text_of
-from wfctl.cli.render.runs import runs_table
 from wfctl.cli.render.text import count
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import parse_statuses
 from wfctl.protocol.calls import List, RunPage
 from wfctl.protocol.views import RunView
-from wfctl.values.times import parse_instant
 
 EXAMPLES = """
   wfctl list
@@ -49,15 +46,15 @@ def run(
         statuses=parse_statuses(status or []),
         types=workflow_type or [],
         parent=None if parent is None else shell.run_id(parent),
-        since_ms=None if since is None else parse_instant(since, now_ms()),
+        since_ms=None if since is None else _instant(since),
         after=after,
     )
     page = _collect(shell, call, limit)
     if shell.output is Output.JSON:
-        shell.out.write(text_of(listing("runs", page.items, next=page.next, total=page.total), pretty=shell.out.tty))
+        shell.listing("runs", page.items, next=page.next, total=page.total)
     elif shell.output is Output.JSONL:
         for item in page.items:
-            shell.out.write(line_of(item))
+            shell.json_line(item)
     elif shell.output is Output.ID:
         shell.print_ids(item.run_id for item in page.items)
     else:
@@ -66,6 +63,12 @@ def run(
         total = "" if page.total is None else f" of {count(page.total, grouped=shell.err.tty)}"
         shell.note(f"{len(page.items)}{total}, more: --after {page.next}, or a higher --limit")
     return exit.OK
+
+
+def _instant(text: str) -> int:
+    from wfctl.values.times import parse_instant
+
+    return parse_instant(text, now_ms())
 
 
 def _collect(shell: Shell, call: List, limit: int) -> RunPage:
@@ -91,5 +94,7 @@ def _table(shell: Shell, page: RunPage) -> None:
     if not page.items and shell.out.tty:
         shell.note("no runs")
         return
+    from wfctl.cli.render.runs import runs_table
+
     width = shell.out.columns if shell.out.tty else None
     shell.out.lines(runs_table(page.items, now_ms(), width=width, ascii=shell.out.ascii))

@@ -15,7 +15,6 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.project import log_file
-from wfctl.cli.render.document import listing, text_of
 from wfctl.cli.render.text import clean
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import DeniedError, NotFoundError
@@ -57,7 +56,7 @@ def _show(shell: Shell, path: Path, lines: int, follow: bool) -> None:
         last = deque((line.decode("utf-8", "replace").rstrip("\n") for line in file), lines)
         position = file.tell()
     if shell.output is Output.JSON and not follow:
-        shell.out.write(text_of(listing("logs", [_data(line) for line in last], total=len(last)), pretty=shell.out.tty))
+        shell.listing("logs", [_data(line) for line in last], total=len(last))
         return
     for line in last:
         _print(shell, line)
@@ -69,7 +68,10 @@ def _show(shell: Shell, path: Path, lines: int, follow: bool) -> None:
 
 
 def _print(shell: Shell, line: str) -> None:
-    shell.out.write(text_of(_data(line)) if shell.json else clean(line) if shell.out.tty else line)
+    if shell.json:
+        shell.json_line(_data(line))
+    else:
+        shell.out.write(clean(line) if shell.out.tty else line)
 
 
 def _data(line: str) -> object:

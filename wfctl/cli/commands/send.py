@@ -9,7 +9,6 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.inputs import parse_inputs
 from wfctl.cli.options import Output
-from wfctl.cli.render.document import document, text_of
 from wfctl.cli.shell import shell_of
 from wfctl.protocol.calls import Send, Sent
 
@@ -40,8 +39,7 @@ def run(
     given = parse_inputs(inputs or [], data)
     sent: Sent = shell.call(Send(id=shell.run_id(id), event=event, payload=given.data, text=given.text))
     if shell.json:
-        pretty = shell.output is Output.JSON and shell.out.tty
-        shell.out.write(text_of(document("sent", sent), pretty=pretty))
+        shell.document("sent", sent)
     elif shell.output is Output.ID:
         shell.out.write(sent.run_id)
     elif sent.dispatched:

@@ -8,7 +8,7 @@ import typer
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output
-from wfctl.cli.render.document import as_data, document, text_of
+from wfctl.cli.render.document import as_data
 from wfctl.cli.render.runs import show_lines
 from wfctl.cli.shell import now_ms, shell_of
 from wfctl.protocol.calls import Get
@@ -33,8 +33,7 @@ def run(
         shell.out.write(detail.run.run_id)
     elif shell.json:
         rest = {key: value for key, value in as_data(detail).items() if key != "run"}
-        pretty = shell.output is Output.JSON and shell.out.tty
-        shell.out.write(text_of({**document("run", detail.run), **rest}, pretty=pretty))
+        shell.document("run", {**as_data(detail.run), **rest})
     else:
         shell.out.lines(show_lines(detail, now_ms(), person=shell.out.tty, ascii=shell.out.ascii))
     return exit.OK

@@ -8,10 +8,9 @@ import typer
 
 from wfctl.cli import exit
 from wfctl.cli.inputs import parse_inputs
-from wfctl.cli.options import Output, choose
+from wfctl.cli.options import choose
 from wfctl.cli.outcome import await_outcome, tell
 from wfctl.cli.project import remember_last
-from wfctl.cli.render.document import document, text_of
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.cli.words import quoted
 from wfctl.errors import ConfigError
@@ -74,8 +73,7 @@ def run(
         outcome = await_outcome(shell, started.run.id, timeout_ms=None, stuck=fail_if_stuck)
         return tell(shell, outcome, fail_if_stuck=fail_if_stuck)
     if shell.json:
-        pretty = shell.output is Output.JSON and shell.out.tty
-        shell.out.write(text_of(document("start", started, dry_run=dry_run), pretty=pretty))
+        shell.document("start", started, dry_run=dry_run)
         return exit.OK
     shell.out.write(started.run.workflow_id)
     shell.out.flush()

@@ -8,7 +8,6 @@ import typer
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output
-from wfctl.cli.render.document import document, text_of
 from wfctl.cli.render.status import status_lines
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import DaemonDownError
@@ -35,8 +34,7 @@ def run(ctx: typer.Context) -> int:
     if shell.output is Output.ID:
         shell.out.write(str(view.pid))
     elif shell.json:
-        pretty = shell.output is Output.JSON and shell.out.tty
-        shell.out.write(text_of(document("status", view, running=True), pretty=pretty))
+        shell.document("status", view, running=True)
     elif not shell.quiet:
         shell.out.lines(status_lines(view, person=shell.out.tty, ascii=shell.out.ascii))
     return exit.OK
@@ -53,7 +51,7 @@ def _down(shell: Shell, error: DaemonDownError) -> int:
             "message": error.message.replace("\n", "; "),
             "hint": error.hint,
         }
-        shell.out.write(text_of(document("status", facts)))
+        shell.document("status", facts)
     elif not shell.quiet:
         raise error
     return exit.DOWN

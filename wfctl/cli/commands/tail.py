@@ -8,7 +8,6 @@ import typer
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output
-from wfctl.cli.render.document import as_data, document, line_of, text_of
 from wfctl.cli.render.history import Describer
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import given_ids
@@ -80,7 +79,7 @@ class Printer:
             self._kept.append(entry)
             return
         if shell.output is Output.JSONL:
-            shell.out.write(line_of(entry))
+            shell.json_line(entry)
         elif shell.output is Output.ID:
             if entry.run_id not in self._seen:
                 self._seen.add(entry.run_id)
@@ -95,9 +94,9 @@ class Printer:
         shell = self._shell
         if shell.output is Output.JSON:
             more: dict[str, Any] = {"rev": end.rev, "outcomes": end.outcomes}
-            shell.out.write(text_of(document("tail", {"items": self._kept, **more}), pretty=shell.out.tty))
+            shell.document("tail", {"items": self._kept, **more})
         elif shell.output is Output.JSONL:
-            shell.out.write(text_of({"kind": "end", "rev": end.rev, "outcomes": as_data(end.outcomes)}))
+            shell.json_line({"kind": "end", "rev": end.rev, "outcomes": end.outcomes})
 
 
 def stream_history(shell: Shell, call: Tail, printer: Printer) -> TailEnd:

@@ -10,7 +10,6 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.daemon import describe, foreground, launch, probe
 from wfctl.cli.options import Output
-from wfctl.cli.render.document import document, text_of
 from wfctl.cli.render.status import problem_lines
 from wfctl.cli.render.times import short
 from wfctl.cli.shell import Shell, shell_of
@@ -72,8 +71,7 @@ def _check_same(shell: Shell, view: StatusView) -> None:
 
 def _tell(shell: Shell, facts: dict[str, Any], problems: list[ProblemView]) -> int:
     if shell.json:
-        pretty = shell.output is Output.JSON and shell.out.tty
-        shell.out.write(text_of(document("up", facts), pretty=pretty))
+        shell.document("up", facts)
         return exit.OK
     if shell.output is Output.ID:
         shell.out.write(str(facts["pid"]))

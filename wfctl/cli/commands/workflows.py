@@ -6,7 +6,6 @@ import typer
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output
-from wfctl.cli.render.document import as_data, line_of, listing, text_of
 from wfctl.cli.render.status import problem_lines
 from wfctl.cli.render.workflows import workflow_lines, workflow_table
 from wfctl.cli.shell import shell_of
@@ -25,13 +24,11 @@ def run(ctx: typer.Context) -> int:
     shell = shell_of(ctx)
     answer: WorkflowList = shell.call(Workflows())
     if shell.output is Output.JSON:
-        problems = as_data(answer.problems)
-        doc = listing("workflows", answer.items, total=len(answer.items), problems=problems)
-        shell.out.write(text_of(doc, pretty=shell.out.tty))
+        shell.listing("workflows", answer.items, total=len(answer.items), problems=answer.problems)
         return exit.OK
     if shell.output is Output.JSONL:
         for item in answer.items:
-            shell.out.write(line_of(item))
+            shell.json_line(item)
     elif shell.output is Output.ID:
         shell.print_ids(item.spec.workflow_type for item in answer.items)
     elif shell.out.tty:

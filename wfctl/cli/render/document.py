@@ -72,18 +72,7 @@ def document(schema: str, value: Any, **more: Any) -> dict[str, Any]:
     return {"schema": f"wfctl.{schema}/1", **as_data(value), **{key: as_data(item) for key, item in more.items()}}
 
 
-def listing(
-    schema: str, items: list[Any], *, next: Any = None, total: int | None = None, **more: Any
-) -> dict[str, Any]:
-    return document(schema, {"items": items, "next": next, "total": total}, **more)
-
-
 def text_of(value: Any, *, pretty: bool = False) -> str:
     """The JSON text of a document; `pretty` is for people's terminals."""
     data = msgspec.json.encode(value)
     return (msgspec.json.format(data, indent=2) if pretty else data).decode()
-
-
-def line_of(item: Any) -> str:
-    """One line of `-o jsonl`."""
-    return text_of(as_data(item))

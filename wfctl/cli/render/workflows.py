@@ -16,7 +16,7 @@ def workflow_table(views: list[WorkflowView]) -> list[Line]:
         [
             Cell(text)
             for text in (
-                view.spec.workflow_type, spec.kind, spec.name, spec.function, spec.signature(), spec.file,
+                view.spec.workflow_type, spec.kind, spec.name, spec.function, spec.signature(), spec.file or view.spec.file,
                 str(spec.line), str(view.open_runs),
             )
         ]

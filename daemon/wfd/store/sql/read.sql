@@ -56,9 +56,9 @@ select workflow_id, key, run_id from runs where parent = ? order by key;
 -- name: by_workflow_id
 -- The open run of a workflow ID, else its newest.
 select key, run_id, workflow_id, closed_at is not null from runs
-where workflow_id = ?
-order by closed_at is null desc, key desc
-limit 1;
+where key = coalesce(
+    (select key from runs where workflow_id = ?1 and closed_at is null),
+    (select max(key) from runs where workflow_id = ?1));
 
 -- name: by_run_id
 select key, run_id, workflow_id, closed_at is not null from runs where run_id = ?;
@@ -81,3 +81,8 @@ select id from found where id is not null limit ?2;
 
 -- name: newest_workflow_ids
 select workflow_id from runs order by key desc limit ?;
+
+-- name: logged_since
+-- How many lines the run has logged since record number ?2.
+select count(*) from logs
+where run = ?1 and rev > (select rev from history where run = ?1 and seq = ?2);

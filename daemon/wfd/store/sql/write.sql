@@ -1,115 +1,123 @@
--- What the writer runs. Each statement takes all rows of a batch as one JSON array and is one call into SQLite: the
--- writer's thread then lets go of the interpreter once per statement instead of once per row (see batch.py).
--- The numbers are the positions of the fields in rows.py.
+-- The commit as one statement. `insert into batch` runs this trigger: each table gets its rows out of one JSON array, in a
+-- single call into SQLite, so that the writer's thread needs the interpreter once a batch (see batch.py). The numbers are
+-- the positions of the fields in rows.py.
 
--- name: insert_runs
-insert into runs (
-    key, run_id, workflow_id, type, parent, root, depth, input, started_at, deadline, status, wake_at, closed_at, seq, step,
-    attempt, waiting_for, state, result, error, reason, children, open_children, queued)
-select
-    json_extract(r.value, '$[0]'),
-    json_extract(r.value, '$[1]'),
-    json_extract(r.value, '$[2]'),
-    json_extract(r.value, '$[3]'),
-    json_extract(r.value, '$[4]'),
-    json_extract(r.value, '$[5]'),
-    json_extract(r.value, '$[6]'),
-    json_extract(r.value, '$[7]'),
-    json_extract(r.value, '$[8]'),
-    json_extract(r.value, '$[9]'),
-    json_extract(r.value, '$[10]'),
-    json_extract(r.value, '$[11]'),
-    json_extract(r.value, '$[12]'),
-    json_extract(r.value, '$[13]'),
-    json_extract(r.value, '$[14]'),
-    json_extract(r.value, '$[15]'),
-    json_extract(r.value, '$[16]'),
-    json_extract(r.value, '$[17]'),
-    json_extract(r.value, '$[18]'),
-    json_extract(r.value, '$[19]'),
-    json_extract(r.value, '$[20]'),
-    json_extract(r.value, '$[21]'),
-    json_extract(r.value, '$[22]'),
-    json_extract(r.value, '$[23]')
-from json_each(?) as r;
+-- name: batch
+create temp view batch (runs_changed, runs_new, history, logs, puts, deletes, inbox_new, inbox_gone) as
+select null, null, null, null, null, null, null, null where false;
 
--- name: update_runs
--- Compare and set: a run that is not at the version its decision was made on is not touched, and is missed in the count.
-update runs set
-    deadline = json_extract(r.value, '$[0][9]'),
-    status = json_extract(r.value, '$[0][10]'),
-    wake_at = json_extract(r.value, '$[0][11]'),
-    closed_at = json_extract(r.value, '$[0][12]'),
-    seq = json_extract(r.value, '$[0][13]'),
-    step = json_extract(r.value, '$[0][14]'),
-    attempt = json_extract(r.value, '$[0][15]'),
-    waiting_for = json_extract(r.value, '$[0][16]'),
-    state = json_extract(r.value, '$[0][17]'),
-    result = json_extract(r.value, '$[0][18]'),
-    error = json_extract(r.value, '$[0][19]'),
-    reason = json_extract(r.value, '$[0][20]'),
-    children = json_extract(r.value, '$[0][21]'),
-    open_children = json_extract(r.value, '$[0][22]'),
-    queued = json_extract(r.value, '$[0][23]')
-from json_each(?) as r
-where runs.key = json_extract(r.value, '$[0][0]') and runs.seq = json_extract(r.value, '$[1]');
+-- name: commit
+create temp trigger commit_batch instead of insert on batch begin
+    -- Compare and set: a run that is not at the version its decision was made on is not touched, and missed in the count.
+    -- Before the new runs: a workflow ID may have closed and been started again within this batch.
+    update runs set
+        deadline = json_extract(r.value, '$[0][9]'),
+        status = json_extract(r.value, '$[0][10]'),
+        wake_at = json_extract(r.value, '$[0][11]'),
+        closed_at = json_extract(r.value, '$[0][12]'),
+        seq = json_extract(r.value, '$[0][13]'),
+        step = json_extract(r.value, '$[0][14]'),
+        attempt = json_extract(r.value, '$[0][15]'),
+        waiting_for = json_extract(r.value, '$[0][16]'),
+        state = json_extract(r.value, '$[0][17]'),
+        result = json_extract(r.value, '$[0][18]'),
+        error = json_extract(r.value, '$[0][19]'),
+        reason = json_extract(r.value, '$[0][20]'),
+        children = json_extract(r.value, '$[0][21]'),
+        open_children = json_extract(r.value, '$[0][22]'),
+        queued = json_extract(r.value, '$[0][23]')
+    from json_each(new.runs_changed) as r
+    where runs.key = json_extract(r.value, '$[0][0]') and runs.seq = json_extract(r.value, '$[1]');
+    select raise(abort, 'a run is not at the version its change was decided on')
+    where new.runs_changed is not null and changes() <> json_array_length(new.runs_changed);
 
--- name: insert_history
-insert into history (rev, run, seq, at, kind, data, source)
-select
-    json_extract(r.value, '$[0]'),
-    json_extract(r.value, '$[1]'),
-    json_extract(r.value, '$[2]'),
-    json_extract(r.value, '$[3]'),
-    json_extract(r.value, '$[4]'),
-    json_extract(r.value, '$[5]'),
-    json_extract(r.value, '$[6]')
-from json_each(?) as r;
+    insert into runs (
+        key, run_id, workflow_id, type, parent, root, depth, input, started_at, deadline, status, wake_at, closed_at, seq, step,
+        attempt, waiting_for, state, result, error, reason, children, open_children, queued
+    )
+    select
+        json_extract(r.value, '$[0]'),
+        json_extract(r.value, '$[1]'),
+        json_extract(r.value, '$[2]'),
+        json_extract(r.value, '$[3]'),
+        json_extract(r.value, '$[4]'),
+        json_extract(r.value, '$[5]'),
+        json_extract(r.value, '$[6]'),
+        json_extract(r.value, '$[7]'),
+        json_extract(r.value, '$[8]'),
+        json_extract(r.value, '$[9]'),
+        json_extract(r.value, '$[10]'),
+        json_extract(r.value, '$[11]'),
+        json_extract(r.value, '$[12]'),
+        json_extract(r.value, '$[13]'),
+        json_extract(r.value, '$[14]'),
+        json_extract(r.value, '$[15]'),
+        json_extract(r.value, '$[16]'),
+        json_extract(r.value, '$[17]'),
+        json_extract(r.value, '$[18]'),
+        json_extract(r.value, '$[19]'),
+        json_extract(r.value, '$[20]'),
+        json_extract(r.value, '$[21]'),
+        json_extract(r.value, '$[22]'),
+        json_extract(r.value, '$[23]')
+    from json_each(new.runs_new) as r;
 
--- name: insert_logs
-insert into logs (rev, run, at, level, message, step)
-select
-    json_extract(r.value, '$[0]'),
-    json_extract(r.value, '$[1]'),
-    json_extract(r.value, '$[2]'),
-    json_extract(r.value, '$[3]'),
-    json_extract(r.value, '$[4]'),
-    json_extract(r.value, '$[5]')
-from json_each(?) as r;
+    insert into history (rev, run, seq, at, kind, data, source)
+    select
+        json_extract(r.value, '$[0]'),
+        json_extract(r.value, '$[1]'),
+        json_extract(r.value, '$[2]'),
+        json_extract(r.value, '$[3]'),
+        json_extract(r.value, '$[4]'),
+        json_extract(r.value, '$[5]'),
+        json_extract(r.value, '$[6]')
+    from json_each(new.history) as r;
 
--- name: put_store
-insert into store (run, key, value)
-select
-    json_extract(r.value, '$[0]'),
-    json_extract(r.value, '$[1]'),
-    json_extract(r.value, '$[2]')
-from json_each(?) as r
-where true
-on conflict (run, key) do update set value = excluded.value;
+    insert into logs (rev, run, at, level, message, step)
+    select
+        json_extract(r.value, '$[0]'),
+        json_extract(r.value, '$[1]'),
+        json_extract(r.value, '$[2]'),
+        json_extract(r.value, '$[3]'),
+        json_extract(r.value, '$[4]'),
+        json_extract(r.value, '$[5]')
+    from json_each(new.logs) as r;
 
--- name: delete_store
--- SQLite walks the keys of the runs that are named; a run has few.
-delete from store
-where (run, key) in (select json_extract(r.value, '$[0]'), json_extract(r.value, '$[1]') from json_each(?) as r);
+    insert into store (run, key, value)
+    select
+        json_extract(r.value, '$[0]'),
+        json_extract(r.value, '$[1]'),
+        json_extract(r.value, '$[2]')
+    from json_each(new.puts) as r
+    where true
+    on conflict (run, key) do update set value = excluded.value;
 
--- name: insert_inbox
-insert into inbox (run, seq, at, name, payload)
-select
-    json_extract(r.value, '$[0]'),
-    json_extract(r.value, '$[1]'),
-    json_extract(r.value, '$[2]'),
-    json_extract(r.value, '$[3]'),
-    json_extract(r.value, '$[4]')
-from json_each(?) as r;
+    -- SQLite walks the keys of the runs that are named; a run has few.
+    delete from store
+    where (run, key) in (select json_extract(r.value, '$[0]'), json_extract(r.value, '$[1]') from json_each(new.deletes) as r);
 
--- name: delete_inbox
-delete from inbox
-where (run, seq) in (select json_extract(r.value, '$[0]'), json_extract(r.value, '$[1]') from json_each(?) as r);
+    insert into inbox (run, seq, at, name, payload)
+    select
+        json_extract(r.value, '$[0]'),
+        json_extract(r.value, '$[1]'),
+        json_extract(r.value, '$[2]'),
+        json_extract(r.value, '$[3]'),
+        json_extract(r.value, '$[4]')
+    from json_each(new.inbox_new) as r;
+
+    delete from inbox
+    where (run, seq) in (select json_extract(r.value, '$[0]'), json_extract(r.value, '$[1]') from json_each(new.inbox_gone) as r);
+    select raise(abort, 'an event that is handed over is not in the inbox')
+    where new.inbox_gone is not null and changes() <> json_array_length(new.inbox_gone);
+end;
+
+-- name: insert
+insert into batch values (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: last_rev
 select max(coalesce((select max(rev) from history), 0), coalesce((select max(rev) from logs), 0));
 
 -- name: touch
 -- The proof that writing works again.
-insert into meta (key, value) values ('reset', ?1)
+insert into meta (key, value) values ('reset', ?)
 on conflict (key) do update set value = excluded.value;

@@ -1,0 +1,275 @@
+-- What people look at: listings, trees, history. Each query goes through an index that bounds what it touches; the few
+-- that count everything read one narrow index.
+
+-- name: summaries
+select
+    r.key, r.run_id, r.workflow_id, r.type, r.status, r.started_at, r.closed_at, r.parent, p.run_id, p.workflow_id, p.type,
+    o.run_id, r.depth, r.step, r.attempt, r.waiting_for, r.wake_at, r.deadline, r.reason,
+    json_remove(r.error, '$.traceback', '$.detail'), r.children, r.open_children, r.queued,
+    coalesce((select h.rev from history as h where h.run = r.key and h.seq = r.seq), 0)
+from json_each(?) as k
+cross join runs as r on r.key = k.value
+join runs as o on o.key = r.root
+left join runs as p on p.key = r.parent;
+
+-- name: first_key_since
+-- The unary plus makes it go through the times instead of through all keys.
+select min(+key) from runs where started_at >= ?;
+
+-- name: list_all
+select key from runs
+where key >= :low and key < :before and (:since is null or started_at >= :since)
+order by key desc
+limit :limit;
+
+-- name: list_status
+select key from runs
+where status = :status and key >= :low and key < :before and (:since is null or started_at >= :since)
+order by key desc
+limit :limit;
+
+-- name: list_type
+select key from runs
+where type = :type and status = :status and key >= :low and key < :before
+    and (:since is null or started_at >= :since)
+order by key desc
+limit :limit;
+
+-- name: list_parent
+select key from runs
+where parent = :parent and type = :type and status = :status and key >= :low and key < :before
+    and (:since is null or started_at >= :since)
+order by key desc
+limit :limit;
+
+-- name: count_all
+select count(*) from runs;
+
+-- name: count_since
+select count(*) from runs where started_at >= :since;
+
+-- name: count_status
+select count(*) from runs
+where status = :status and key >= :low and (:since is null or started_at >= :since);
+
+-- name: count_type
+select count(*) from runs
+where type = :type and status = :status and key >= :low and (:since is null or started_at >= :since);
+
+-- name: count_parent
+select count(*) from runs
+where parent = :parent and type = :type and status = :status and key >= :low
+    and (:since is null or started_at >= :since);
+
+-- name: child_types
+-- Jumps from type to type, however many children there are of each.
+with recursive types (type) as (
+    select min(type) from runs where parent = ?1
+    union all
+    select (select min(type) from runs where parent = ?1 and type > types.type) from types where types.type is not null
+)
+select type from types where type is not null;
+
+-- name: counts
+select status, count(*) from runs group by status;
+
+-- name: open_by_type
+with recursive types (type) as (
+    select min(type) from runs
+    union all
+    select (select min(type) from runs where type > types.type) from types where types.type is not null
+)
+select t.type, count(*)
+from types as t
+cross join json_each('["running", "waiting", "sleeping", "cancelling", "stuck"]') as s
+cross join runs as r indexed by runs_by_type on r.type = t.type and r.status = s.value
+group by t.type;
+
+-- name: open_roots
+select key from runs where parent is null and closed_at is null order by root desc limit ?;
+
+-- name: root_of
+select root from runs where key = ?;
+
+-- name: tree_keys
+select key from runs where root = ? and parent is not null;
+
+-- name: subtree_keys
+with recursive below (key) as (
+    select key from runs where parent = ?
+    union all
+    select r.key from below cross join runs as r on r.parent = below.key
+)
+select key from below;
+
+-- name: siblings
+select r.parent, r.type, r.status, count(*)
+from json_each(?) as k
+cross join runs as r indexed by runs_by_parent on r.parent = k.value
+group by r.parent, r.type, r.status;
+
+-- name: children_of
+-- Of (parent, type) pairs.
+select r.key, r.parent
+from json_each(?) as k
+cross join runs as r indexed by runs_by_parent
+    on r.parent = json_extract(k.value, '$[0]') and r.type = json_extract(k.value, '$[1]')
+order by r.key;
+
+-- name: child_seqs
+-- Where in its parent's history a child was started. Both first records are in one unit, so their revisions are close.
+select
+    r.key,
+    (select h.seq from history as h
+     where h.rev between f.rev - 16 and f.rev + 16 and +h.run = r.parent and h.kind = 'child.started'
+        and json_extract(h.data, '$.run_id') = r.run_id)
+from json_each(?) as k
+cross join runs as r on r.key = k.value
+cross join history as f on f.run = r.key and f.seq = 1;
+
+-- name: troubles
+select
+    status, json_extract(error, '$.type'), json_extract(error, '$.message'), case status when 'stuck' then reason end,
+    count(*), min(key)
+from runs
+where parent = ? and type = ? and status in ('failed', 'timed_out', 'stuck')
+group by 1, 2, 3, 4
+order by min(key);
+
+-- name: oldest_in_status
+select key from runs where parent = ? and type = ? and status = ? order by key limit ?;
+
+-- name: oldest_retried
+select key from runs where parent = ? and type = ? and status = 'running' and attempt > 1 order by key limit 1;
+
+-- name: step_records
+select
+    h.run, h.seq, h.at, h.kind,
+    json_remove(h.data, '$.put', '$.deleted', '$.result', '$.error.traceback', '$.error.detail')
+from json_each(?) as k
+cross join history as h indexed by history_by_run on h.run = k.value
+where h.kind in (
+    'step.started', 'step.completed', 'step.failed', 'step.timed_out', 'step.interrupted', 'wait.started', 'wait.timed_out',
+    'run.completed', 'run.failed', 'run.cancel_requested', 'run.cancelled', 'run.terminated', 'run.timed_out', 'run.stuck',
+    'run.resumed')
+order by h.run, h.seq;
+
+-- name: newest_step_records
+select
+    run, seq, at, kind,
+    json_remove(data, '$.put', '$.deleted', '$.result', '$.error.traceback', '$.error.detail')
+from history
+where run = ? and kind in (
+    'step.started', 'step.completed', 'step.failed', 'step.timed_out', 'step.interrupted', 'wait.started', 'wait.timed_out',
+    'run.completed', 'run.failed', 'run.cancel_requested', 'run.cancelled', 'run.terminated', 'run.timed_out', 'run.stuck',
+    'run.resumed')
+order by seq desc
+limit ?;
+
+-- name: count_lines
+-- How many lines of a tree the records before number ?2 would make.
+select count(*) from history
+where run = ?1 and seq < ?2
+    and (kind in ('step.started', 'wait.started')
+        or (kind = 'step.completed' and json_extract(data, '$.wake_at') is not null));
+
+-- name: history_page
+select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data
+from history as h
+join runs as r on r.key = h.run
+where h.run = ? and h.seq > ?
+order by h.seq
+limit ?;
+
+-- name: rev_of
+select rev from history where run = ? and seq = ?;
+
+-- name: logs_between
+select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step)
+from logs as l
+join runs as r on r.key = l.run
+where l.run = ? and l.rev > ? and l.rev < ?
+order by l.rev;
+
+-- name: history_since
+select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data
+from history as h
+cross join runs as r on r.key = h.run
+where h.rev > :rev and (:keys is null or h.run in (select value from json_each(:keys)))
+order by h.rev
+limit :limit;
+
+-- name: logs_since
+select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step)
+from logs as l
+cross join runs as r on r.key = l.run
+where l.rev > :rev and (:keys is null or l.run in (select value from json_each(:keys)))
+order by l.rev
+limit :limit;
+
+-- name: history_of_since
+-- As history_since, through the records of the runs: where much has happened since, but little of it to these.
+select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data
+from history as h
+cross join runs as r on r.key = h.run
+where h.rev in (
+    select rev from history indexed by history_by_run
+    where run in (select value from json_each(:keys)) and rev > :rev
+    order by rev
+    limit :limit)
+order by h.rev;
+
+-- name: logs_of_since
+select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step)
+from logs as l
+cross join runs as r on r.key = l.run
+where l.rev in (
+    select rev from logs indexed by logs_by_run
+    where run in (select value from json_each(:keys)) and rev > :rev
+    order by rev
+    limit :limit)
+order by l.rev;
+
+-- name: newest_history
+select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data
+from history as h
+cross join runs as r on r.key = h.run
+where h.rev > 0
+order by h.rev desc
+limit :limit;
+
+-- name: newest_logs
+select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step)
+from logs as l
+cross join runs as r on r.key = l.run
+where l.rev > 0
+order by l.rev desc
+limit :limit;
+
+-- name: newest_history_of
+select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data
+from history as h
+cross join runs as r on r.key = h.run
+where h.rev in (
+    select rev from history indexed by history_by_run
+    where run in (select value from json_each(:keys))
+    order by rev desc
+    limit :limit)
+order by h.rev desc;
+
+-- name: newest_logs_of
+select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step)
+from logs as l
+cross join runs as r on r.key = l.run
+where l.rev in (
+    select rev from logs indexed by logs_by_run
+    where run in (select value from json_each(:keys))
+    order by rev desc
+    limit :limit)
+order by l.rev desc;
+
+-- name: newest_history_rev
+select max(rev) from history;
+
+-- name: newest_logs_rev
+select max(rev) from logs;

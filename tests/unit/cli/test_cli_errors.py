@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from support.cli import Cli
+from support.fake_daemon import FakeDaemon, welcome
+from support.runs import run
+
+from wfctl.cli.app import VERBS
+from wfctl.cli.render.problem import error_lines
+from wfctl.cli.render.text import plain
+from wfctl.errors import IncompatibleError, WfctlError
+from wfctl.protocol.calls import RunPage
+
+Start = Callable[..., FakeDaemon]
+EMPTY = RunPage(items=[], next=None, total=0)
+
+
+def wfctl(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "wfctl.cli.main", *arguments], capture_output=True, text=True, timeout=30, **options
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first", "last"),
+    [
+        (("strat",), "wfctl has no command 'strat'; did you mean 'start'?", "  try: wfctl start --help"),
+        (("frobnicate",), "wfctl has no command 'frobnicate'", "  try: wfctl --help"),
+        (("start", "Order", "--timout", "5m"), "wfctl start has no option '--timout'; did you mean '--timeout'?", None),
+        (("list", "-z"), "wfctl list has no option '-z'", "  try: wfctl list --help"),
+        (("send", "order-1"), "wfctl send: missing argument 'EVENT'", "  try: wfctl send --help"),
+        (("show", "a", "b"), "wfctl show: got unexpected extra argument", None),
+        (("list", "--limit", "x"), "wfctl list: invalid value for '--limit': 'x' is no whole number", None),
+        (("list", "-o"), "wfctl list: option '-o' requires an argument", None),
+    ],
+)
+def test_usage_errors_have_the_one_format_and_code_two(
+    cli: Cli, arguments: tuple[str, ...], first: str, last: str | None
+) -> None:
+    said = cli(*arguments)
+    assert (said.code, said.out) == (2, "")
+    lines = said.err.splitlines()
+    assert lines[0].startswith(f"error[usage]: {first}")
+    assert lines[-1] == (last or f"  try: wfctl {arguments[0]} --help")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("list", "-o", "yaml"), "'yaml' is no output format (--output)"),
+        (("list", "--color", "alway"), "'alway' is no colour setting; did you mean 'always'?"),
+        (
+            ("start", "Order", "--if-running", "us"),
+            "'us' is no answer to an open run (--if-running); did you mean 'use'?",
+        ),
+        (("start", "Order", "--timeout", "5 minutes"), "'5 minutes' is not a duration"),
+        (("list", "--since", "yesterday"), "'yesterday' is not a time"),
+        (("start", "Order", "amount"), "'amount' is no input"),
+        (("start", "Order", "-i", "{"), "-i is not JSON: it ends too early (after 1 bytes)"),
+    ],
+)
+def test_bad_values_are_named_before_anything_is_sent(
+    cli: Cli, daemon: Start, arguments: tuple[str, ...], message: str
+) -> None:
+    fake = daemon()
+    said = cli(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(f"error[invalid_argument]: {message}")
+    assert [call.method for call in fake.calls if call.method != "hello"] == []
+
+
+def test_an_error_in_json_mode_is_one_line_on_stderr(cli: Cli) -> None:
+    for arguments in (("list", "-o", "json"), ("-o", "jsonl", "list"), ("list", "--output=json"), ("list", "-ojson")):
+        said = cli(*arguments)
+        assert (said.code, said.out) == (3, "")
+        (line,) = said.err.splitlines()
+        error = msgspec.json.decode(line)["error"]
+        assert list(error) == ["code", "message", "detail", "hint", "exit"]
+        assert (error["code"], error["exit"], error["hint"]) == ("daemon_down", 3, "wfctl up")
+        assert error["detail"]["stale"] is False
+    assert msgspec.json.decode(cli("lst", "-o", "json").err)["error"]["code"] == "usage"
+
+
+def test_the_environment_chooses_the_format_too(cli: Cli, daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon(list=EMPTY)
+    monkeypatch.setenv("WFCTL_OUTPUT", "json")
+    assert cli("list").json == {"schema": "wfctl.runs/1", "items": [], "next": None, "total": 0}
+    assert cli("list", "-o", "id").out == ""
+    monkeypatch.setenv("WFCTL_OUTPUT", "xml")
+    assert "(WFCTL_OUTPUT)" in cli("list").err
+
+
+def test_the_later_of_two_formats_wins(cli: Cli, daemon: Start) -> None:
+    daemon(list=RunPage(items=[run(run_id="01A")], next=None, total=1))
+    assert cli("-o", "json", "list", "-o", "id").out == "01A\n"
+
+
+def test_a_stale_socket_is_called_stale(cli: Cli, project: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(project / "d.sock"))
+    said = cli("list")
+    assert said.code == 3
+    assert f"socket {project}/d.sock is stale" in said.err
+    assert said.err.endswith("  try: wfctl up\n")
+
+
+def test_the_project_without_a_daemon_is_named(cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WFCTL_SOCKET")
+    said = cli("list", "--project", str(project))
+    assert said.err.startswith(f"error[daemon_down]: no wfctl daemon for project {project}\n")
+
+
+def test_no_project_is_an_error_with_a_remedy(
+    cli: Cli, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WFCTL_SOCKET")
+    monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
+    said = cli("list")
+    assert said.code == 2
+    assert said.err.startswith("error[config]: no wfctl.toml in ")
+    assert cli("list", "--project", "nowhere").err.startswith("error[config]: no wfctl.toml at ")
+
+
+def test_a_daemon_of_another_protocol_says_which_side_is_older(cli: Cli, daemon: Start) -> None:
+    fake = daemon(hello=welcome(protocol=9, version="9.0"))
+    said = cli("list")
+    assert said.code == 6
+    assert "9.0" in said.err
+    assert said.err.endswith("  try: pip install --upgrade wfctl\n")
+    fake.answers["hello"] = IncompatibleError("this wfctl is too old", hint="pip install --upgrade wfctl")
+    assert cli("list").code == 6
+
+
+def test_another_version_of_the_same_protocol_is_one_warning(cli: Cli, daemon: Start) -> None:
+    daemon(hello=welcome(version="0.9.9"), list=EMPTY)
+    said = cli("list")
+    assert said.code == 0
+    assert said.err.count("warning[version_skew]") == 1
+    assert cli("-q", "list").err == ""
+
+
+def test_a_peer_that_talks_garbage_is_incompatible(cli: Cli, project: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(project / "d.sock"))
+        listener.listen()
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(1024)
+                peer.sendall(b"HTTP/1.1 400 Bad Request\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert cli("list").code == 6
+        thread.join()
+
+
+def test_a_message_the_daemon_would_not_read_is_refused_with_both_sizes(cli: Cli, daemon: Start) -> None:
+    daemon(hello=welcome(limit_bytes=2_000))
+    said = cli("start", "Order", "note=" + "x" * 3_000)
+    assert said.code == 2
+    assert said.err.startswith("error[payload_too_large]: the 'start' message is 3,")
+    assert "2,000" in said.err
+
+
+def test_no_permission_is_code_seven(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("wfctl.client.blocking.socket.socket.connect", refuse, raising=False)
+    said = cli("list")
+    assert said.code == 7
+    assert said.err.startswith("error[denied]: no permission to use the daemon's socket ")
+
+
+def test_an_argument_that_is_no_text_is_named(cli: Cli) -> None:
+    said = cli("start", "Order", "note=\udcff")
+    assert said.code == 2
+    assert "argument 3" in said.err
+
+
+def test_a_bug_leaves_a_report_and_exits_with_one(
+    cli: Cli, daemon: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    daemon(list=EMPTY)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("wfctl.cli.render.runs.runs_table", broken)
+    said = cli("list")
+    assert said.code == 1
+    assert said.err.startswith("error[internal]: this should not happen: ZeroDivisionError: division by zero\n")
+    (report,) = tmp_path.glob("wfctl-report-*.txt")
+    assert str(report) in said.err
+    assert "in broken" in report.read_text()
+    assert "Traceback" not in said.err
+    monkeypatch.setenv("WFCTL_DEBUG", "1")
+    assert "Traceback" in cli("list").err
+
+
+def test_text_errors_have_at_most_three_lines() -> None:
+    lines = error_lines(WfctlError("what\nwhy\nmore\nyet more", hint="wfctl list"))
+    assert [plain(line) for line in lines] == ["error[internal]: what", "  why", "  try: wfctl list"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_command_has_help_with_an_example_and_the_shared_options(cli: Cli, verb: str) -> None:
+    said = cli(verb, "--help")
+    assert said.code == 0
+    assert "Examples:\n" in said.out
+    assert f"  wfctl {verb}" in said.out
+    for option in ("--output", "--quiet", "--color", "--project"):
+        assert option in said.out
+
+
+def test_help_lists_every_command_and_the_version_is_told(cli: Cli) -> None:
+    said = cli("--help")
+    assert all(f"\n  {verb} " in said.out for verb in VERBS)
+    assert cli("--version").out.startswith("wfctl 0.")
+
+
+def test_a_closed_stdout_is_silent_and_no_failure(daemon: Start, project: Path) -> None:
+    daemon(list=RunPage(items=[run(f"order-{number}" * 50) for number in range(500)], next=None, total=500))
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "wfctl.cli.main", "list"], stdout=writer, stderr=subprocess.PIPE, timeout=30
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_detaches_with_its_code_and_says_the_run_goes_on(
+    daemon: Start, project: Path, name: str, code: int
+) -> None:
+    import signal
+
+    asked = threading.Event()
+
+    def answer(call: Any) -> Any:
+        asked.set()
+        threading.Event().wait(20)
+
+    daemon(result=answer)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "wfctl.cli.main", "result", "order-1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert asked.wait(20)
+    child.send_signal(getattr(signal, name))
+    out, err = child.communicate(timeout=20)
+    assert (child.returncode, out) == (code, "")
+    assert err == ("stopped waiting; order-1 goes on\n" if name == "SIGINT" else "")
+
+
+def test_a_command_that_does_not_draw_imports_only_what_it_needs(daemon: Start, project: Path) -> None:
+    daemon(list=EMPTY)
+    check = (
+        "import sys\nfrom wfctl.cli.app import execute\ncode = execute(['list'])\n"
+        "heavy = {'asyncio', 'rich', 'wfd', 'tomllib', 'importlib.resources'} & set(sys.modules)\n"
+        "verbs = sorted(m for m in sys.modules if m.startswith('wfctl.cli.commands.'))\n"
+        "print(code, heavy, verbs, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{check}"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.stderr.strip().splitlines()[-1] == "0 set() ['wfctl.cli.commands.list']"
+
+
+@pytest.mark.parametrize(
+    ("environment", "flags", "colored"),
+    [
+        ({}, [], False),
+        ({"FORCE_COLOR": "1"}, [], True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, [], True),
+        ({}, ["--color", "always"], True),
+        ({"NO_COLOR": "1"}, ["--color", "always"], True),
+        ({"FORCE_COLOR": "1"}, ["--color", "never"], False),
+        ({"FORCE_COLOR": "1"}, ["-o", "json"], False),
+    ],
+)
+def test_colour_off_a_terminal_comes_only_when_asked_for(
+    cli: Cli,
+    daemon: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    flags: list[str],
+    colored: bool,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    daemon(list=RunPage(items=[run(status="failed")], next=None, total=1))
+    assert ("\x1b[" in cli("list", *flags).out) is colored
+
+
+@pytest.mark.parametrize(
+    ("environment", "colored"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_colour_on_a_terminal_can_be_switched_off(
+    cli: Cli, daemon: Start, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], colored: bool
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    daemon(list=RunPage(items=[run(status="failed")], next=None, total=1))
+    said = cli("list", tty=True)
+    assert ("\x1b[" in said.out) is colored
+    assert ("x failed" in said.out) is (environment.get("TERM") == "dumb")

@@ -1,0 +1,292 @@
+"""Cancellation and abandonment: the handler may clean up, and the step ends exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from support.handlers import Desk
+
+from wfctl import Context, Directive, Workflow
+from wfctl.errors import StaleStepError
+from wfctl.protocol.channel import AbandonStep, CancelStep, Op, StepDone, StepGone, StepRaised, StepStuck
+
+wf = Workflow("Order")
+trace: list[str] = []
+gate = threading.Event()
+
+
+@wf.start()
+async def cleans_up(ctx: Context) -> Directive:
+    await ctx.send("other", "begin")
+    try:
+        trace.append("working")
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        trace.append("cleaning")
+        await ctx.send("other", "undo")
+        return ctx.next.complete("undone")
+    raise AssertionError
+
+
+@wf.step()
+async def waits_first(ctx: Context) -> Directive:
+    try:
+        trace.append("entered")
+        await asyncio.Event().wait()
+    finally:
+        trace.append("left")
+    raise AssertionError
+
+
+@wf.step()
+async def never_stops_asking(ctx: Context) -> Directive:
+    while True:
+        await ctx.send("other", "again")
+
+
+@wf.step()
+async def in_groups(ctx: Context) -> Directive:
+    async def forever() -> None:
+        while True:
+            await ctx.send("other", "again")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(forever())
+        group.create_task(forever())
+    raise AssertionError
+
+
+@wf.step()
+async def cannot_be_stopped(ctx: Context) -> Directive:
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        try:
+            await ctx.send("other", "undo")
+        except StaleStepError as error:
+            trace.append(error.message)
+    return ctx.next.complete()
+
+
+@wf.step()
+async def never_awaits(ctx: Context) -> Directive:
+    return ctx.next.complete("done")
+
+
+@wf.step()
+async def raises_while_cleaning(ctx: Context) -> Directive:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        raise ValueError("the undo failed")
+
+
+@wf.step()
+def in_a_thread(ctx: Any) -> Directive:
+    try:
+        while True:
+            ctx.send("other", "again")
+    except asyncio.CancelledError:
+        trace.append("thread cancelled")
+        raise
+
+
+@wf.step()
+def blocks_in_a_thread(ctx: Any) -> Directive:
+    trace.append("blocking")
+    gate.wait(10)
+    trace.append("unblocked")
+    return ctx.next.complete()
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    trace.clear()
+    gate.clear()
+    desk = Desk(wf)
+    yield desk
+    gate.set()
+    desk.executor.close()
+
+
+async def turns(number: int = 10) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def test_a_cancelled_handler_cleans_up_with_operations_and_returns(desk: Desk) -> None:
+    token = desk.begin("start", "cleans_up")
+    desk.reply(await desk.next(Op))
+    await turns()
+    desk.executor.receive(CancelStep(token))
+    undo = await desk.next(Op)
+    assert (undo.name, undo.key[0]) == ("undo", "~")
+    desk.reply(undo)
+    done = await desk.next()
+    assert isinstance(done, StepDone)
+    assert done.value == b'"undone"'
+    assert trace == ["working", "cleaning"]
+
+
+async def test_a_handler_that_lets_its_cancellation_pass_is_cancelled(desk: Desk) -> None:
+    token = desk.begin("step", "waits_first")
+    desk.executor.receive(CancelStep(token))  # even before its first step
+    raised = await desk.next()
+    assert isinstance(raised, StepRaised)
+    assert raised.cancelled
+    assert trace == ["entered", "left"]
+
+
+async def test_a_handler_that_fails_while_cleaning_up_has_failed(desk: Desk) -> None:
+    token = desk.begin("step", "raises_while_cleaning")
+    await turns()
+    desk.executor.receive(CancelStep(token))
+    raised = await desk.next(StepRaised)
+    assert (raised.cancelled, raised.failure.message) == (False, "the undo failed")
+
+
+async def test_a_second_cancellation_changes_nothing(desk: Desk) -> None:
+    token = desk.begin("start", "cleans_up")
+    desk.reply(await desk.next(Op))
+    await turns()
+    desk.executor.receive(CancelStep(token))
+    undo = await desk.next(Op)
+    desk.executor.receive(CancelStep(token))
+    await turns()
+    desk.reply(undo)
+    assert isinstance(await desk.next(), StepDone)
+
+
+async def test_an_operation_on_its_way_returns_before_the_cancellation(desk: Desk) -> None:
+    token = desk.begin("start", "cleans_up")
+    begin = await desk.next(Op)
+    desk.executor.receive(CancelStep(token))
+    await turns()
+    assert trace == [], "the operation is not interrupted, for it may be committed already"
+    desk.reply(begin)
+    assert (await desk.next(Op)).name == "undo"
+    assert trace == ["working", "cleaning"]
+
+
+@pytest.mark.parametrize("handler", ["never_stops_asking", "in_groups"])
+async def test_a_handler_that_always_asks_for_more_is_cancelled_at_its_next_operation(desk: Desk, handler: str) -> None:
+    token = desk.begin("step", handler)
+    first = await desk.next(Op)
+    desk.executor.receive(CancelStep(token))
+    await turns()
+    for op in [first, *desk.ops()[1:]]:
+        desk.reply(op)
+    raised = await desk.next(StepRaised)
+    assert raised.cancelled
+
+
+async def test_a_handler_that_never_awaits_is_done(desk: Desk) -> None:
+    desk.begin("step", "never_awaits", cancel=True)
+    assert isinstance(await desk.next(), StepDone)
+
+
+async def test_a_step_requested_as_cancelled_is_cancelled_at_its_first_await_inside_its_try(desk: Desk) -> None:
+    desk.begin("step", "waits_first", cancel=True)
+    assert (await desk.next(StepRaised)).cancelled
+    assert trace == ["entered", "left"]
+    desk.begin("step", "never_stops_asking", cancel=True)
+    assert (await desk.next(StepRaised)).cancelled
+    assert desk.ops() == [], "no new operation happens on behalf of a cancelled step"
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+async def test_a_cancelled_step_that_was_cut_replays_up_to_its_cancellation_and_beyond(desk: Desk, cut: int) -> None:
+    token = desk.begin("start", "cleans_up")
+    desk.reply(await desk.next(Op))
+    await turns()
+    desk.executor.receive(CancelStep(token))
+    desk.reply(await desk.next(Op))
+    await desk.next(StepDone)
+    desk.sent.clear()
+    again = await desk.finish("start", "cleans_up", ops=desk.records[:cut], cancel=True)
+    assert isinstance(again, StepDone)
+    assert again.value == b'"undone"'
+    assert [op.name for op in desk.ops()] == ["undo"][: 2 - cut]
+
+
+async def test_without_the_request_clean_up_records_are_a_disagreement(desk: Desk) -> None:
+    token = desk.begin("step", "never_stops_asking")
+    op = await desk.next(Op)
+    record = desk.reply(op)
+    desk.executor.receive(CancelStep(token))
+    await desk.next(StepRaised)
+    marked = type(record)(f"~{record.key}", record.value)
+    assert isinstance(await desk.finish("step", "never_stops_asking", ops=[marked]), StepStuck)
+
+
+async def test_an_abandoned_handler_cleans_up_and_lets_nothing_out(desk: Desk) -> None:
+    token = desk.begin("step", "cannot_be_stopped")
+    await turns()
+    desk.executor.receive(AbandonStep(token))
+    assert await desk.next() == StepGone(token)
+    assert desk.sent == [StepGone(token)]
+    assert "was ended by the daemon" in trace[0]
+
+
+async def test_an_abandoned_operation_ends_with_the_handler(desk: Desk) -> None:
+    token = desk.begin("start", "cleans_up")
+    op = await desk.next(Op)
+    desk.executor.receive(AbandonStep(token))
+    assert await desk.next() == StepGone(token)
+    desk.reply(op)
+    assert trace == []
+
+
+async def test_a_step_abandoned_before_it_began_never_runs(desk: Desk) -> None:
+    token = desk.begin("step", "waits_first")
+    desk.executor.receive(AbandonStep(token))
+    assert await desk.next() == StepGone(token)
+    assert trace == []
+
+
+async def test_abandoning_an_unknown_step_is_answered_for_its_answer_crossed(desk: Desk) -> None:
+    desk.executor.receive(AbandonStep(41))
+    assert desk.sent == [StepGone(41)]
+
+
+async def test_a_cancelled_thread_gets_it_at_its_next_operation(desk: Desk) -> None:
+    token = desk.begin("step", "in_a_thread")
+    op = await desk.next(Op)
+    desk.executor.receive(CancelStep(token))
+    desk.reply(op)
+    assert (await desk.next(StepRaised)).cancelled
+    assert trace == ["thread cancelled"]
+
+
+async def test_an_abandoned_thread_gets_it_in_its_pending_operation(desk: Desk) -> None:
+    token = desk.begin("step", "in_a_thread")
+    await desk.next(Op)
+    desk.executor.receive(AbandonStep(token))
+    assert await desk.next() == StepGone(token)
+    assert trace == ["thread cancelled"]
+
+
+async def test_an_abandoned_thread_that_blocks_is_gone_only_when_it_has_ended(desk: Desk) -> None:
+    token = desk.begin("step", "blocks_in_a_thread")
+    while not trace:
+        await asyncio.sleep(0)
+    desk.executor.receive(AbandonStep(token))
+    await turns(50)
+    assert desk.sent == []
+    gate.set()
+    assert await desk.next() == StepGone(token)
+    assert trace == ["blocking", "unblocked"]
+
+
+async def test_a_plain_handler_waiting_for_a_thread_is_abandoned_at_once(desk: Desk) -> None:
+    blocked = [desk.begin("step", "blocks_in_a_thread") for _ in range(64)]
+    queued = desk.begin("step", "blocks_in_a_thread")
+    while len(trace) < len(blocked):
+        await asyncio.sleep(0)
+    desk.executor.receive(AbandonStep(queued))
+    assert await desk.next() == StepGone(queued)
+    assert len(trace) == len(blocked)

@@ -1,0 +1,201 @@
+"""The group of verbs, each imported when it is typed, and the one place where anything raised becomes an exit code."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from wfctl import __version__
+from wfctl.cli import exit
+from wfctl.cli.options import Output, Settings, asked_output, shared_parameters
+from wfctl.cli.screen import Screen
+from wfctl.errors import UsageError, WfctlError
+
+VERBS = (
+    "up", "down", "status", "start", "send", "tail", "tree", "list", "show", "history", "result",
+    "cancel", "terminate", "workflows", "logs", "demo",
+)  # fmt: skip
+
+# What the parser raises is no public name of typer's, but an ancestor of one.
+ParserError: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+class LazyGroup(TyperGroup):
+    """Imports `wfctl.cli.commands.VERB` for the verb that was typed, and all of them only to list them."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return list(VERBS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+        return load(cmd_name) if cmd_name in VERBS else None
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        if args[0] not in VERBS:
+            near = difflib.get_close_matches(args[0], VERBS, n=1, cutoff=0.6)
+            raise UsageError(
+                f"wfctl has no command {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+                hint=f"wfctl {near[0]} --help" if near else "wfctl --help",
+                value=args[0],
+                allowed=list(VERBS),
+            )
+        return super().resolve_command(ctx, args)
+
+
+class VerbCommand(TyperCommand):
+    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        # typer writes required arguments in braces, which nobody else does.
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+def load(verb: str) -> Any:
+    """The command of one verb, with the options every command has."""
+    module = import_module(f"wfctl.cli.commands.{verb}")
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    examples = "\b\nExamples:\n" + module.EXAMPLES.strip("\n")
+    app.command(verb, cls=VerbCommand, epilog=examples, context_settings={"max_content_width": 100})(module.run)
+    command = typer.main.get_command(app)
+    command.params += shared_parameters()
+    return command
+
+
+def build() -> Any:
+    """The whole command line, nothing of it loaded yet."""
+    app = typer.Typer(
+        cls=LazyGroup,
+        name="wfctl",
+        add_completion=False,
+        rich_markup_mode=None,
+        invoke_without_command=True,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback()(root)
+    command = typer.main.get_command(app)
+    command.params += shared_parameters()
+    return command
+
+
+def root(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Durable workflows on one machine.
+
+    Without a command: wfctl status. Exit codes: 0 done, 1 internal, 2 usage, 3 daemon down, 4 not found, 5 conflict,
+    6 incompatible, 7 denied, 8 storage, 9 partial; of an awaited run: 10 failed, 11 cancelled, 12 terminated,
+    13 timed out, 14 not finished, 15 stuck; 16 declined.
+    """
+    if version:
+        typer.echo(f"wfctl {__version__}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        from wfctl.cli.commands.status import run as status
+
+        raise typer.Exit(status(ctx) or 0)
+
+
+def execute(arguments: list[str]) -> int:
+    """Run one command line and return its exit code. All it raises ends here, but for what a signal raises."""
+    settings = Settings()
+    try:
+        _check_text(arguments)
+        command = build()
+        with command.make_context("wfctl", list(arguments), obj=settings) as ctx:
+            status = command.invoke(ctx)
+        sys.stdout.flush()
+        return int(status or exit.OK)
+    except typer.Exit as end:
+        return _finish(end.exit_code)
+    except BrokenPipeError:
+        return _pipe_closed()
+    except WfctlError as error:
+        return _report(error, settings, arguments)
+    except ParserError as error:
+        return _report(_usage(error, arguments), settings, arguments)
+    except Exception as error:
+        return _report(_unexpected(error, arguments), settings, arguments)
+
+
+def _finish(code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _pipe_closed()
+    return code
+
+
+def _pipe_closed() -> int:
+    # stdout is flushed once more on the way out; it shall find somebody to take it.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return exit.OK
+
+
+def _check_text(arguments: list[str]) -> None:
+    for position, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"argument {position} ({argument!a}) is not UTF-8 text", hint="give it as UTF-8") from None
+
+
+def _usage(error: Exception, arguments: list[str]) -> UsageError:
+    """The parser's complaint as one of ours."""
+    ctx = getattr(error, "ctx", None)
+    verb = next((f" {word}" for word in arguments if word in VERBS), "")
+    path = ctx.command_path if ctx is not None else f"wfctl{verb}"
+    option = getattr(error, "option_name", None)
+    if option is not None and hasattr(error, "possibilities"):
+        near = [str(name) for name in error.possibilities or ()]
+        if not near and ctx is not None:
+            known = [name for param in ctx.command.get_params(ctx) for name in param.opts]
+            near = difflib.get_close_matches(option, known, n=1, cutoff=0.6)
+        text = f"{path} has no option {option!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        return UsageError(text, hint=f"{path} --help", value=option)
+    text = error.format_message() if hasattr(error, "format_message") else str(error)
+    text = text.strip().rstrip(".").replace("is not a valid int range", "is no whole number")
+    return UsageError(f"{path}: {text[:1].lower()}{text[1:]}", hint=f"{path} --help")
+
+
+def _unexpected(error: Exception, arguments: list[str]) -> WfctlError:
+    """A bug: told in one line, with everything needed to find it in a file."""
+    import tempfile
+    import traceback
+
+    if os.environ.get("WFCTL_DEBUG"):
+        traceback.print_exc()
+    trace = "".join(traceback.format_exception(error))
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="wfctl-report-", suffix=".txt", delete=False, errors="replace"
+    ) as file:
+        file.write(f"wfctl {__version__} on Python {sys.version}\narguments: {arguments!r}\n\n{trace}")
+    last = traceback.format_exception_only(error)[-1].strip()
+    return WfctlError(
+        f"this should not happen: {last}\nthe report is in {file.name}",
+        hint="send the report to the authors of wfctl, or run it again with WFCTL_DEBUG=1",
+        report=file.name,
+    )
+
+
+def _report(error: WfctlError, settings: Settings, arguments: list[str]) -> int:
+    from wfctl.cli.render.problem import error_json, error_lines
+
+    try:
+        # What was printed before the error stands, and comes first.
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _pipe_closed()
+    try:
+        if asked_output(arguments) in (Output.JSON, Output.JSONL):
+            print(error_json(error), file=sys.stderr, flush=True)
+        else:
+            screen = Screen(sys.stderr, settings.color if settings.color in ("always", "never") else "auto")
+            screen.lines(error_lines(error))
+            screen.flush()
+    except BrokenPipeError:
+        pass
+    return error.exit_status
