@@ -8,8 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wfctl.client import Client as Client
-    from wfctl.client import WorkflowHandle as WorkflowHandle
+    from wfctl.client import Client as Client, WorkflowHandle as WorkflowHandle
     from wfctl.errors import (
         AmbiguousIdError as AmbiguousIdError,
         ConflictError as ConflictError,

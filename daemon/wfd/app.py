@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import wfctl
-from wfctl.errors import DaemonAlreadyRunningError, DeniedError, StorageError
+from wfctl.errors import DaemonAlreadyRunningError, DeniedError, StorageError, WfctlError
 from wfctl.protocol.views import ProblemView
 from wfd.config import Config
 from wfd.engine.backend import Backend, problem_views
@@ -111,6 +112,9 @@ class Daemon:
         for task in (drained, hurry):
             task.cancel()
         await asyncio.gather(drained, hurry, return_exceptions=True)
+        # The last steps have been heard; who waits for what they did is told once that is on disk.
+        with contextlib.suppress(WfctlError):
+            await self._engine.committed(self._engine.batch())
 
     def signalled(self, number: int) -> None:
         """SIGTERM or SIGINT: the first drains, a second stops at once."""

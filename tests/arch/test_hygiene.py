@@ -67,7 +67,9 @@ def test_no_function_is_a_stub() -> None:
                 problems.append(f"{module.place}:{raised[0].lineno}: {function.name} raises NotImplementedError")
             elif _is_empty(function) and not _declares_only(function, owner):
                 problems.append(f"{module.place}:{function.lineno}: {function.name} does nothing")
-    assert not problems, report(problems, "write it, make it an abstractmethod or part of a Protocol, or say why it is empty")
+    assert not problems, report(
+        problems, "write it, make it an abstractmethod or part of a Protocol, or say why it is empty"
+    )
 
 
 def _not_implemented(node: ast.Raise) -> bool:
@@ -84,16 +86,17 @@ def _functions_with_owner(tree: ast.AST) -> Iterator[tuple[FunctionNode, ast.Cla
 
 def _is_empty(function: FunctionNode) -> bool:
     """Whether its body is `pass` or `...` and no word about it. A docstring alone says why nothing happens."""
-    return all(
-        isinstance(line, ast.Pass) or (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and line.value.value is ...)
-        for line in function.body
-    )  # fmt: skip
+    return all(isinstance(line, ast.Pass) or _is_ellipsis(line) for line in function.body)
+
+
+def _is_ellipsis(line: ast.stmt) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and line.value.value is ...
 
 
 def _declares_only(function: FunctionNode, owner: ast.ClassDef | None) -> bool:
     decorators = {last_name(decorator) for decorator in function.decorator_list}
     return bool(decorators & {"overload", "abstractmethod"}) or (
-        owner is not None and any(last_name(base) == "Protocol" for base in owner.bases)
+        owner is not None and any("Protocol" in ast.unparse(base) for base in owner.bases)
     )
 
 
@@ -131,7 +134,8 @@ def test_tests_wait_for_what_happens_and_not_for_time() -> None:
         for line, text in real_sleeps(parsed(file))
     ]
     assert not problems, report(
-        problems, "advance a manual clock, or wait for the condition with support.waiting; asyncio.sleep(0) is a turn of the loop"
+        problems,
+        "advance a manual clock, or wait for the condition with support.waiting; asyncio.sleep(0) is a turn of the loop",
     )
 
 

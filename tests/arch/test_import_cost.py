@@ -10,7 +10,19 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"asyncio", "typer", "rich", "msgspec", "wfd", "pydantic", "watchfiles", "aiosqlite", "sqlite3", "uvloop", "ulid"}
+HEAVY = {
+    "asyncio",
+    "typer",
+    "rich",
+    "msgspec",
+    "wfd",
+    "pydantic",
+    "watchfiles",
+    "aiosqlite",
+    "sqlite3",
+    "uvloop",
+    "ulid",
+}
 
 
 def _loaded(code: str, cwd: Path | None = None) -> set[str]:
@@ -49,9 +61,9 @@ def test_a_command_that_draws_nothing_loads_no_loop_no_daemon_and_no_rich(tmp_pa
 
 
 def test_the_entry_point_loads_no_command_before_it_is_typed() -> None:
-    code = "import sys, wfctl.cli.main\nassert not [n for n in sys.modules if n.startswith('wfctl.cli.commands.')]"
+    code = "import sys, wfctl.cli.app\nassert not [n for n in sys.modules if n.startswith('wfctl.cli.commands.')]"
     heavy = _loaded(code) & (HEAVY - {"typer", "msgspec"})
-    assert not heavy, f"wfctl.cli.main loads {sorted(heavy)}"
+    assert not heavy, f"wfctl.cli.app loads {sorted(heavy)}"
 
 
 def test_the_blocking_transport_loads_no_loop() -> None:
@@ -59,6 +71,10 @@ def test_the_blocking_transport_loads_no_loop() -> None:
 
 
 def test_workers_load_nothing_of_the_daemon_but_themselves() -> None:
-    code = "import sys, wfd.worker.main\nown = {n.split('.')[1] for n in sys.modules if n.startswith('wfd.')}\nassert own == {'worker'}, own"
+    code = """
+import sys, wfd.worker.main
+own = {name.split('.')[1] for name in sys.modules if name.startswith('wfd.')}
+assert own == {'worker'}, own
+"""
     heavy = _loaded(code) & {"typer", "rich", "sqlite3", "aiosqlite", "watchfiles", "tomli", "ulid"}
     assert not heavy, f"a worker loads {sorted(heavy)}, which the project's interpreter need not have"

@@ -7,6 +7,7 @@ import inspect
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,8 +27,7 @@ from wfctl.sdk.directive import Next
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import CLOSED, OPEN
-from wfd.config import Config
-from wfd.config import load as load_config
+from wfd.config import Config, load as load_config
 from wfd.config.load import _DEFAULTS, _TABLES
 from wfd.core.records import KINDS
 
@@ -152,7 +152,9 @@ def test_the_synopsis_of_a_command_names_its_options_and_arguments(verb: str) ->
         if parameter.param_type_name == "argument":
             word = re.search(r"[A-Z]+", parameter.metavar or "")
             assert word is not None
-            assert re.search(rf"\bAr {word[0].lower()}\b", synopsis), f"man/wfctl.1, {verb}: the synopsis lacks {word[0]}"
+            assert re.search(rf"\bAr {word[0].lower()}\b", synopsis), (
+                f"man/wfctl.1, {verb}: the synopsis lacks {word[0]}"
+            )
 
 
 def test_the_options_of_every_command_are_told_once() -> None:
@@ -172,6 +174,8 @@ def exit_codes() -> set[int]:
     }
     raised = {cls.exit_status for cls in errors.BY_CODE.values() if cls.__name__ in used}
     named = {value for name, value in vars(cli_exit).items() if name.isupper() and type(value) is int}
+    # Ctrl-C and SIGTERM, as a shell tells a death by signal.
+    named |= {128 + signal.SIGINT, 128 + signal.SIGTERM}
     return raised | named | {look.exit for look in cli_exit.LOOKS.values()}
 
 
@@ -183,7 +187,9 @@ def test_every_exit_status_is_told_and_no_other() -> None:
 def test_the_help_tells_the_same_exit_codes_below_those_of_signals() -> None:
     text = build().help or ""
     told = {int(number) for number in re.findall(r"\b(\d+) [a-z]", text.partition("Exit codes:")[2])}
-    assert told == {code for code in exit_codes() if code < 128}, "correct the exit codes in the help of wfctl/cli/main.py"
+    assert told == {code for code in exit_codes() if code < 128}, (
+        "correct the exit codes in the help of wfctl/cli/app.py"
+    )
 
 
 def _commands_shown() -> list[tuple[str, str]]:
@@ -361,11 +367,15 @@ def test_the_facts_about_a_run_are_told() -> None:
 
 def test_the_example_is_the_sample() -> None:
     sample = (ROOT / "samples" / "orders" / "orders.py").read_text()
-    assert sample in _workflows().literals(), "man/wfctl-workflows.7 shows samples/orders/orders.py: copy it there again"
+    assert sample in _workflows().literals(), (
+        "man/wfctl-workflows.7 shows samples/orders/orders.py: copy it there again"
+    )
 
 
 def test_the_sample_that_the_product_carries_is_the_sample() -> None:
     carried, sample = ROOT / "wfctl" / "cli" / "demo", ROOT / "samples" / "orders"
     for file in sorted(carried.iterdir()):
         if file.is_file():
-            assert file.read_text() == (sample / file.name).read_text(), f"copy {file.name} from samples/orders to {carried}"
+            assert file.read_text() == (sample / file.name).read_text(), (
+                f"copy {file.name} from samples/orders to {carried}"
+            )

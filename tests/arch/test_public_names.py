@@ -62,16 +62,22 @@ def _told_to_type_checkers(module: Module) -> dict[str, str]:
 
 
 def test_the_public_names_are_these() -> None:
-    assert sorted(wfctl.__all__) == PUBLIC, "a public name came or went: change PUBLIC, the manual and the changelog too"
+    assert sorted(wfctl.__all__) == PUBLIC, (
+        "a public name came or went: change PUBLIC, the manual and the changelog too"
+    )
 
 
 @pytest.mark.parametrize("package", LAZY)
 def test_type_checkers_are_told_what_is_there(package: str) -> None:
     imported = importlib.import_module(package)
     told = _told_to_type_checkers(modules()[package])
-    assert sorted(told) == sorted(imported.__all__), f"{package}: __all__ and the TYPE_CHECKING block must name the same"
+    assert sorted(told) == sorted(imported.__all__), (
+        f"{package}: __all__ and the TYPE_CHECKING block must name the same"
+    )
     for name, home in told.items():
-        assert getattr(imported, name) is getattr(importlib.import_module(home), name), f"{package}.{name} is not {home}'s"
+        assert getattr(imported, name) is getattr(importlib.import_module(home), name), (
+            f"{package}.{name} is not {home}'s"
+        )
 
 
 @pytest.mark.parametrize("package", LAZY)

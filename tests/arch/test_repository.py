@@ -50,7 +50,9 @@ def test_the_top_level_holds_what_the_design_says_and_nothing_else() -> None:
 
 
 def test_nothing_that_is_generated_is_in_git() -> None:
-    generated = re.compile(r"(?:^|/)(?:__pycache__|\.venv|\.wfctl|dist|build|[^/]+\.egg-info|\.\w+_cache)/|\.(?:pyc|db|sock|log)$")
+    generated = re.compile(
+        r"(?:^|/)(?:__pycache__|\.venv|\.wfctl|dist|build|[^/]+\.egg-info|\.\w+_cache)/|\.(?:pyc|db|sock|log)$"
+    )
     problems = [name for name in _tracked() or [] if generated.search(name) and not name.startswith("tests/data/")]
     assert not problems, report(problems, "git rm --cached it, and list it in .gitignore")
 
@@ -141,4 +143,6 @@ def test_a_wheel_holds_both_packages_and_the_manual_and_no_tests(tmp_path: Path)
 
 
 def test_the_installed_distribution_is_this_one() -> None:
-    assert importlib.metadata.version("wfctl") == wfctl.__version__, "pip install -e . again: another version is installed"
+    assert importlib.metadata.version("wfctl") == wfctl.__version__, (
+        "pip install -e . again: another version is installed"
+    )

@@ -41,7 +41,8 @@ OURS = {"_clock.call_later", "clock.call_later", "self.call_later"}
 RECORDED = ("wfctl.values", "wfctl.protocol", "wfctl.errors", "wfd.core", "wfd.store", "wfd.config")
 # What authors and programs call.
 PUBLIC = (
-    "wfctl.sdk.context", "wfctl.sdk.directive", "wfctl.sdk.workflow", "wfctl.sdk.store", "wfctl.client.client", "wfctl.client.handle",
+    "wfctl.sdk.context", "wfctl.sdk.directive", "wfctl.sdk.workflow", "wfctl.sdk.store", "wfctl.client.client",
+    "wfctl.client.handle",
 )  # fmt: skip
 
 
@@ -54,7 +55,12 @@ def _number(annotation: ast.AST | None) -> str | None:
             return _number(ast.parse(text, mode="eval").body)
         case ast.BinOp(left=left, right=right, op=ast.BitOr()):
             return _number(left) or _number(right)
-        case ast.Subscript(value=base, slice=inner) if last_name(base) in ("ClassVar", "Final", "Optional", "Annotated"):
+        case ast.Subscript(value=base, slice=inner) if last_name(base) in (
+            "ClassVar",
+            "Final",
+            "Optional",
+            "Annotated",
+        ):
             return _number(inner.elts[0] if isinstance(inner, ast.Tuple) else inner)
     return None
 
@@ -71,7 +77,9 @@ def wrong_name(name: str, kind: str) -> str | None:
         return "whole seconds are not used: make it milliseconds, or float"
     if not _sounds_like_time(bare) or bare.endswith(MILLISECONDS + SECONDS) or bare in INSTANTS:
         return "a float is seconds: *_s" if kind == "float" and bare.endswith("_ms") else None
-    return "name it *_ms (a length of time) or *_at (an instant)" if kind == "int" else "name it *_s, or make it int *_ms"
+    return (
+        "name it *_ms (a length of time) or *_at (an instant)" if kind == "int" else "name it *_s, or make it int *_ms"
+    )
 
 
 def _fields(tree: ast.Module) -> Iterator[tuple[str, str, int]]:
@@ -93,7 +101,9 @@ def _constants(tree: ast.Module) -> Iterator[tuple[str, str, int]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
             values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
-            if values and all(isinstance(value, ast.Constant) and type(value.value) in (int, float) for value in values):
+            if values and all(
+                isinstance(value, ast.Constant) and type(value.value) in (int, float) for value in values
+            ):
                 yield node.targets[0].id, "int", node.lineno
 
 
@@ -110,12 +120,16 @@ def _problems(module: Module, names: Iterator[tuple[str, str, int]], *, constant
 
 def test_fields_that_are_times_say_their_unit() -> None:
     problems = [line for module in modules().values() for line in _problems(module, _fields(module.tree))]
-    assert not problems, report(problems, "rename the field; if it is no time at all, list it in NO_TIMES with what it is")
+    assert not problems, report(
+        problems, "rename the field; if it is no time at all, list it in NO_TIMES with what it is"
+    )
 
 
 def test_parameters_that_are_times_say_their_unit() -> None:
     problems = [line for module in modules().values() for line in _problems(module, _arguments(module.tree))]
-    assert not problems, report(problems, "rename the parameter; if it is no time at all, list it in NO_TIMES with what it is")
+    assert not problems, report(
+        problems, "rename the parameter; if it is no time at all, list it in NO_TIMES with what it is"
+    )
 
 
 def test_constants_that_are_times_say_their_unit() -> None:
@@ -139,7 +153,9 @@ def test_what_is_recorded_or_sent_holds_times_as_whole_milliseconds() -> None:
                 words = {last_name(part) for part in ast.walk(field.annotation)}
                 name = last_name(field.target)
                 if words & {"timedelta", "datetime"} or ("float" in words and _sounds_like_time(name)):
-                    problems.append(f"{module.place}:{field.lineno}: {node.name}.{name} is {ast.unparse(field.annotation)}")
+                    problems.append(
+                        f"{module.place}:{field.lineno}: {node.name}.{name} is {ast.unparse(field.annotation)}"
+                    )
     assert not problems, report(problems, "keep int milliseconds there; wfctl.values.times converts")
 
 
@@ -174,7 +190,10 @@ def mixed_units(tree: ast.Module) -> Iterator[tuple[int, str]]:
         pairs: list[tuple[str | None, str | None]] = []
         if isinstance(node, ast.Call):
             if called(node) in TAKE_SECONDS and not any(ast.unparse(node.func).endswith(name) for name in OURS):
-                values = [*node.args, *(keyword.value for keyword in node.keywords if not (keyword.arg or "").endswith("_ms"))]
+                values = [
+                    *node.args,
+                    *(keyword.value for keyword in node.keywords if not (keyword.arg or "").endswith("_ms")),
+                ]
                 pairs += [("s", _unit(value)) for value in values]
             pairs += [(_unit(ast.Name(keyword.arg or "")), _unit(keyword.value)) for keyword in node.keywords]
         elif isinstance(node, ast.Assign):
@@ -191,7 +210,9 @@ def mixed_units(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 def test_milliseconds_never_meet_seconds() -> None:
     problems = [
-        f"{module.place}:{line}: {text[:100]}" for module in modules().values() for line, text in mixed_units(module.tree)
+        f"{module.place}:{line}: {text[:100]}"
+        for module in modules().values()
+        for line, text in mixed_units(module.tree)
     ]
     assert not problems, report(problems, "divide or multiply by 1_000 where the value changes hands")
 
@@ -224,7 +245,8 @@ def test_a_time_with_its_unit_and_what_is_no_time_pass(name: str, kind: str) -> 
 @pytest.mark.parametrize(
     "text",
     [
-        "asyncio.sleep(delay_ms)", "asyncio.wait_for(x, timeout=self.grace_ms)", "loop.call_later(delay_ms, f)", "f(wait_ms=wait_s)",
+        "asyncio.sleep(delay_ms)", "asyncio.wait_for(x, timeout=self.grace_ms)", "loop.call_later(delay_ms, f)",
+        "f(wait_ms=wait_s)",
         "deadline_s = delay_ms", "end = now_s + delay_ms", "left_s < delay_ms",
     ],
 )  # fmt: skip
@@ -234,7 +256,12 @@ def test_milliseconds_given_for_seconds_are_found(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["asyncio.sleep(delay_ms / 1_000)", "self._clock.call_later(delay_ms, f)", "f(wait_ms=wait_ms)", "asyncio.sleep(pause_s)"],
+    [
+        "asyncio.sleep(delay_ms / 1_000)",
+        "self._clock.call_later(delay_ms, f)",
+        "f(wait_ms=wait_ms)",
+        "asyncio.sleep(pause_s)",
+    ],
 )
 def test_units_that_agree_pass(text: str) -> None:
     assert not list(mixed_units(ast.parse(text)))

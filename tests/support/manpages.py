@@ -53,7 +53,9 @@ class Page:
 
     def prose(self) -> str:
         """The words without macros, on one line."""
-        words = (re.sub(r"^\.[A-Z][a-z]\s*|\b(?:Cm|Ar|Fl|Va|Fn|Vt|Nm|Pa|Dv|Ic|Li|Ql) ", "", line) for line in self.lines)
+        words = (
+            re.sub(r"^\.[A-Z][a-z]\s*|\b(?:Cm|Ar|Fl|Va|Fn|Vt|Nm|Pa|Dv|Ic|Li|Ql) ", "", line) for line in self.lines
+        )
         return re.sub(r"\s+", " ", plain(" ".join(words)))
 
 

@@ -90,7 +90,7 @@ def launch(shell: Shell, timeout_ms: int) -> Ready | None:
         try:
             line = _read_line(pipe, time.monotonic() + timeout_ms / 1_000)
         except BaseException as cause:
-            child.terminate()
+            _end(child)
             if isinstance(cause, TimeoutError):
                 raise NotFinishedError(
                     f"the daemon (pid {child.pid}) was not ready within {timeout_ms / 1_000:g} s and was stopped",
@@ -110,6 +110,15 @@ def launch(shell: Shell, timeout_ms: int) -> Ready | None:
     if isinstance(error, DaemonAlreadyRunningError) and probe(shell) is not None:
         return None
     raise error
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(STOP_GRACE_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def _open_stderr(state: Path) -> IO[bytes]:

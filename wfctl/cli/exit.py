@@ -17,6 +17,8 @@ USAGE = 2
 DOWN = 3
 PARTIAL = 9
 NOT_FINISHED = 14
+INTERRUPTED = 130
+TERMINATED = 143
 
 
 class Look(NamedTuple):

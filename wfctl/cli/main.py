@@ -20,14 +20,16 @@ def main() -> NoReturn:
     # Starting makes many objects and no garbage: looking for some while at it takes a tenth of the whole time.
     gc.set_threshold(STARTUP_OBJECTS)
     signal.signal(signal.SIGTERM, _terminated)
+    from wfctl.cli import exit
+
     try:
         from wfctl.cli.app import execute
 
         code = execute(sys.argv[1:])
     except KeyboardInterrupt:
-        code = 128 + signal.SIGINT
+        code = exit.INTERRUPTED
     except Terminated:
-        code = 128 + signal.SIGTERM
+        code = exit.TERMINATED
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -7,7 +7,7 @@ import time
 from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.runs import outcome_error, result_text
-from wfctl.cli.shell import Shell
+from wfctl.cli.shell import Shell, stopping
 from wfctl.errors import NotFinishedError
 from wfctl.protocol.calls import Result
 from wfctl.protocol.views import Outcome
@@ -21,10 +21,12 @@ def await_outcome(shell: Shell, id: str, *, timeout_ms: int | None, stuck: bool)
     def attempt() -> Outcome:
         left = None if deadline is None else max(int((deadline - time.monotonic()) * 1_000), 0)
         answer: Outcome = shell.call(Result(id=id, wait=True, timeout_ms=left, stuck=stuck), timeout_s=None)
+        if answer.status.open and left is None and not (stuck and answer.status is Status.STUCK):
+            raise stopping()
         return answer
 
     try:
-        return shell.persist(attempt)
+        return shell.persist(attempt, deadline=deadline)
     except KeyboardInterrupt:
         shell.note(f"stopped waiting; {id} goes on")
         raise

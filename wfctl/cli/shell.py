@@ -95,10 +95,10 @@ class Shell:
             self._connection.close()
             self._connection = None
 
-    def persist(self, attempt: Callable[[], T]) -> T:
+    def persist(self, attempt: Callable[[], T], *, deadline: float | None = None) -> T:
         """`attempt()`, again on a new connection when the daemon goes away meanwhile: for at most 30 s without one.
 
-        A daemon that is not there to begin with is an error at once.
+        A daemon that is not there to begin with is an error at once, and so is one that is not back by `deadline` (monotonic).
         """
         self.connect()
         lost_at: float | None = None
@@ -109,6 +109,7 @@ class Shell:
             try:
                 self.connect()
                 if not back:
+                    self._check_staying()
                     back = True
                     self.note("the daemon is back", always=True)
                 return attempt()
@@ -120,8 +121,17 @@ class Shell:
                     self.note(f"the daemon went away; waiting up to {RECONNECT_S:.0f} s for it", always=True)
                 elif time.monotonic() - lost_at >= RECONNECT_S:
                     raise
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise
                 time.sleep(delay)
                 delay = min(delay * 2, 0.5)
+
+    def _check_staying(self) -> None:
+        """A daemon that drains still answers; whoever follows runs waits for the next one."""
+        from wfctl.protocol.calls import GetStatus
+
+        if self.call(GetStatus()).draining:
+            raise stopping()
 
     def run_id(self, given: str) -> str:
         """`given`, or the run `@last` stands for. Prefixes are resolved by the daemon."""
@@ -161,6 +171,11 @@ class Shell:
     def print_ids(self, ids: Iterable[str]) -> None:
         for id in ids:
             self.out.write(id)
+
+
+def stopping() -> DaemonDownError:
+    """What a stream or a wait that the daemon ended early, because it stops, is to whoever follows."""
+    return DaemonDownError("the daemon is stopping", hint="wfctl up")
 
 
 def shell_of(ctx: typer.Context) -> Shell:

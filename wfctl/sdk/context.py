@@ -8,7 +8,7 @@ import random
 import uuid
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
@@ -28,7 +28,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ON_PARENT_CLOSE = ("abandon", "cancel", "terminate")
 _json = msgspec.json.Encoder().encode
 _run_info = msgspec.json.Decoder(RunInfo).decode
 # Not the module's shared generator, which an author may have seeded.
@@ -102,23 +101,18 @@ class Context:
         workflow_id: str,
         workflow_input: Any = None,
         workflow_timeout: timedelta | None = None,
-        on_parent_close: Literal["abandon", "cancel", "terminate"] = "abandon",
     ) -> ChildHandle:
         """Start a child run of `workflow_type`; it begins at once and runs in parallel.
 
         `workflow_id` is its stable name: this run starting the same ID again gets the same child. `workflow_input`: a dict
         becomes keyword arguments of its start handler, None none, anything else the first argument. `workflow_timeout` limits
-        the child's whole life (None: unlimited); `on_parent_close` says what becomes of it when this run closes first.
+        the child's whole life (None: unlimited). A child goes on when this run closes first.
 
         Raises UnknownWorkflowTypeError, InvalidPayloadError (what the start handler takes), and WorkflowAlreadyRunning when
         someone else's open run has that ID.
         """
         check_name(workflow_type, "workflow type")
         check_workflow_id(workflow_id)
-        if on_parent_close not in _ON_PARENT_CLOSE:
-            raise InvalidArgumentError(
-                f"on_parent_close is {on_parent_close!r}", hint=f"one of {', '.join(_ON_PARENT_CLOSE)}"
-            )
         timeout_ms = None if workflow_timeout is None else to_ms(workflow_timeout, "workflow_timeout")
         if timeout_ms == 0:
             raise InvalidArgumentError(
@@ -126,7 +120,7 @@ class Context:
             )
         what = f"input of {workflow_type!r}"
         given = encode(workflow_input, what)
-        same = {"workflow_id": workflow_id, "timeout_ms": timeout_ms, "on_parent_close": on_parent_close}
+        same = {"workflow_id": workflow_id, "timeout_ms": timeout_ms}
 
         def arguments() -> bytes:
             handler = start_of(self._ops.types, workflow_type)

@@ -7,7 +7,7 @@ import msgspec
 from wfctl.errors import InvalidPayloadError
 from wfctl.values.codec import MAX_PAYLOAD_BYTES, decode, too_large
 from wfctl.values.signature import HandlerSpec, TypeSpec, bind
-from wfd.supervisor import Supervisor
+from wfd.supervisor import Workers
 
 _encode = msgspec.json.Encoder().encode
 
@@ -31,7 +31,7 @@ def bind_plain(spec: TypeSpec, handler: HandlerSpec, payload: bytes, text: dict[
 
 
 async def bind_any(
-    workers: Supervisor, spec: TypeSpec, handler: HandlerSpec, payload: bytes, text: dict[str, str]
+    workers: Workers, spec: TypeSpec, handler: HandlerSpec, payload: bytes, text: dict[str, str]
 ) -> bytes:
     """Keyword arguments (JSON) for any handler; a worker checks what needs the user's own types."""
     if handler.plain:

@@ -35,7 +35,7 @@ from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
 from wfd.store.rows import LogRow, Unit
 from wfd.store.store import Store
-from wfd.supervisor import Catalog, Supervisor
+from wfd.supervisor import Catalog, Workers
 
 log = logging.getLogger("wfd.engine")
 
@@ -45,7 +45,7 @@ RETRY_STORAGE_MS = (200, 500, 1_000, 2_000, 5_000)
 class Engine:
     """`start` recovers what the disk holds and goes on with it; `stop` ends timers and followers, and writes what is on its way."""
 
-    def __init__(self, store: Store, workers: Supervisor, clock: Clock, ids: IdSource) -> None:
+    def __init__(self, store: Store, workers: Workers, clock: Clock, ids: IdSource) -> None:
         self.store = store
         self.workers = workers
         self.clock = clock
@@ -108,6 +108,11 @@ class Engine:
                 self.stimulate(live, s.StepLost(phase.step, phase.attempt, "the daemon ended"))
         await self._resume_stuck()
         self.timers.arm_soon()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is on its way that needs no time to pass: units, reads, deadlines being looked at."""
+        return bool(self._tasks) or self.timers.busy
 
     def spawn(self, work: Any) -> None:
         """Run a coroutine as long as the engine does; what it raises is logged."""

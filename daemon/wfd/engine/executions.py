@@ -10,7 +10,7 @@ from wfctl.protocol import channel
 from wfd.core import stimuli as s
 from wfd.core.state import Raw, Stepping
 from wfd.engine.memory import Live
-from wfd.supervisor import StepOrder, Supervisor
+from wfd.supervisor import StepOrder, Workers
 
 # Executions of one step that may take their worker with them before the run is stuck.
 CRASH_LIMIT = 5
@@ -19,7 +19,7 @@ CRASH_LIMIT = 5
 class Machine(Protocol):
     """What executions need of the engine."""
 
-    workers: Supervisor
+    workers: Workers
     failure: StorageError | None
 
     def stimulate(self, live: Live, stimulus: s.Stimulus) -> None: ...

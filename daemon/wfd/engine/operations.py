@@ -26,7 +26,7 @@ from wfd.engine.memory import Live, Memory, child_value
 from wfd.engine.reads import Reads
 from wfd.runtime.ids import IdSource
 from wfd.store.store import Store
-from wfd.supervisor import Supervisor
+from wfd.supervisor import Workers
 
 log = logging.getLogger("wfd.engine")
 
@@ -35,7 +35,7 @@ class Machine(Protocol):
     """What operations need of the engine."""
 
     store: Store
-    workers: Supervisor
+    workers: Workers
     ids: IdSource
     memory: Memory
     reads: Reads

@@ -29,6 +29,10 @@ class Timers:
         self._armed = False
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def busy(self) -> bool:
+        return self._task is not None and not self._task.done()
+
     def note(self, wake_at: int) -> None:
         """A committed run wants to be woken at `wake_at` (UTC epoch ms)."""
         if self._armed and (self._at is None or wake_at < self._at):

@@ -20,6 +20,7 @@ log = logging.getLogger("wfd.server")
 
 HANDSHAKE_S = 10.0
 _FINISH_S = 5.0
+_SETTLE_S = 0.05
 
 
 class Server(Service):
@@ -81,6 +82,10 @@ class Server(Service):
         # The name goes first: who comes now finds no daemon, instead of one that hangs up.
         self._remove_socket()
         self._listener.close()
+        open_calls = [task for session in self._host.sessions for task in session.open_calls()]
+        if open_calls:
+            # What was decided a moment ago still gets to those who wait for it.
+            await asyncio.wait(open_calls, timeout=_SETTLE_S)
         for session in list(self._host.sessions):
             session.abandon_calls()
         if self._host.finishing:

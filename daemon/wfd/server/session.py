@@ -277,6 +277,9 @@ class Session(asyncio.Protocol):
             self._write(rpc.failure(id, error, code))
             self.close()
 
+    def open_calls(self) -> list[asyncio.Task[None]]:
+        return [task for task, _ in self._open.values()]
+
     def abandon_calls(self) -> None:
         """The daemon stops: questions and streams end now, with an error that says so; commands are finished."""
         for id, (task, kind) in list(self._open.items()):

@@ -106,13 +106,12 @@ class Reader(Service):
     async def load_run(self, key: int) -> Loaded | None:
         """The run with its store and inbox, or None."""
         rows = await self.all(READ["load_run"], (key,))
-        if not rows:
-            return None
-        row = rows[0]
-        run = RunRow(*row[:_RUN_COLUMNS])
-        store, inbox, parent_id, parent_workflow_id, parent_type, root_id = row[_RUN_COLUMNS:]
-        parent = None if run.parent is None else RunRef(run.parent, parent_id, parent_workflow_id, parent_type)
-        return Loaded(run, dict(_pairs.decode(store)), _events.decode(inbox), parent, root_id)
+        return _loaded(rows[0]) if rows else None
+
+    async def load_in(self, snapshot: Snapshot, key: int) -> Loaded | None:
+        """As `load_run`, in a snapshot that is read for other things too."""
+        row = await snapshot.one(READ["load_run"], (key,))
+        return None if row is None else _loaded(row)
 
     async def history_after(self, key: int, seq: int) -> list[HistoryRow]:
         """The run's records after number `seq`, oldest first."""
@@ -213,3 +212,10 @@ class Reader(Service):
 def _match(row: Row) -> Match:
     key, run_id, workflow_id, closed = row
     return Match(key, run_id, workflow_id, bool(closed))
+
+
+def _loaded(row: Row) -> Loaded:
+    run = RunRow(*row[:_RUN_COLUMNS])
+    store, inbox, parent_id, parent_workflow_id, parent_type, root_id = row[_RUN_COLUMNS:]
+    parent = None if run.parent is None else RunRef(run.parent, parent_id, parent_workflow_id, parent_type)
+    return Loaded(run, dict(_pairs.decode(store)), _events.decode(inbox), parent, root_id)

@@ -126,7 +126,8 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True, gc=False):
-    """A run as listings show it: without its state, input and result. `rev` is that of its newest record."""
+    """A run as listings show it: without its state, input and result. `seq` is the number of its newest record, `rev` that
+    record's revision."""
 
     key: int
     run_id: str
@@ -151,6 +152,7 @@ class Summary(msgspec.Struct, frozen=True, gc=False):
     children: int
     open_children: int
     queued: int
+    seq: int
     rev: int
 
 

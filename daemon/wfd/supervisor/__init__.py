@@ -4,7 +4,7 @@ It knows nothing of runs: a step is a token, and what it means is its listener's
 """
 
 from wfd.supervisor.catalog import Catalog
-from wfd.supervisor.steps import Listener, StepOrder
-from wfd.supervisor.supervisor import Supervisor, WorkerInfo
+from wfd.supervisor.steps import Listener, StepOrder, WorkerInfo, Workers
+from wfd.supervisor.supervisor import Supervisor
 
-__all__ = ["Catalog", "Listener", "StepOrder", "Supervisor", "WorkerInfo"]
+__all__ = ["Catalog", "Listener", "StepOrder", "Supervisor", "WorkerInfo", "Workers"]

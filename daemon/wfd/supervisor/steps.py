@@ -14,12 +14,14 @@ import msgspec
 from wfctl.protocol import channel
 from wfd.runtime.clock import Clock, TimerHandle
 from wfd.supervisor.catalog import Catalog
-from wfd.supervisor.worker import Worker
 
 log = logging.getLogger("wfd.supervisor")
 
 # From "let go" to SIGKILL.
 GRACE_MS = 3_000
+
+
+Spoken = channel.Op | channel.Logs | channel.StepDone | channel.StepRaised | channel.StepStuck | channel.StepGone
 
 
 class StepOrder(msgspec.Struct):
@@ -30,13 +32,20 @@ class StepOrder(msgspec.Struct):
     timeout_ms: int | None = None
 
 
+class WorkerInfo(msgspec.Struct, frozen=True):
+    pid: int
+    generation: int
+    steps: int
+    started_at: int
+
+
 class Listener(Protocol):
     """Who hears of steps. Calls come on the loop, never from within a call to the supervisor."""
 
     def heard(
         self, message: channel.Op | channel.StepDone | channel.StepRaised | channel.StepStuck | channel.Logs
     ) -> None:
-        """Something a handler said. Its token may be stale."""
+        """Something a handler said."""
 
     def timed_out(self, token: int, timeout_ms: int) -> None:
         """The step has had its time. It still runs; abandon it."""
@@ -48,10 +57,49 @@ class Listener(Protocol):
         """New steps run on this catalog from now on."""
 
 
+class Runner(Protocol):
+    """What runs steps: a worker process, or handlers in this process (tests). `steps` are the tokens it has."""
+
+    steps: set[int]
+
+    @property
+    def pid(self) -> int: ...
+
+    def send(self, message: channel.ToWorker) -> None: ...
+
+    def kill(self, why: str) -> None: ...
+
+
+class Workers(Protocol):
+    """What the engine needs of the workers."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+
+    @property
+    def queued(self) -> int: ...
+
+    def listen(self, listener: Listener) -> None: ...
+
+    def workers(self) -> list[WorkerInfo]: ...
+
+    def run(self, order: StepOrder) -> None: ...
+
+    def answer(self, message: channel.OpDone) -> None: ...
+
+    def cancel(self, token: int) -> None: ...
+
+    def abandon(self, token: int) -> None: ...
+
+    async def check(
+        self, workflow_type: str, kind: str, handler: str, payload: bytes, text: dict[str, str]
+    ) -> bytes: ...
+
+
 class _Execution:
     __slots__ = ("abandoned", "kill_timer", "order", "timer", "worker")
 
-    def __init__(self, order: StepOrder, worker: Worker) -> None:
+    def __init__(self, order: StepOrder, worker: Runner) -> None:
         self.order = order
         self.worker = worker
         self.timer: TimerHandle | None = None
@@ -67,7 +115,7 @@ class _Execution:
 class Steps:
     """Shares steps out to the workers that `free` names. A queued step has no worker yet, and is lost by nobody's death."""
 
-    def __init__(self, clock: Clock, free: Callable[[], Worker | None]) -> None:
+    def __init__(self, clock: Clock, free: Callable[[], Runner | None]) -> None:
         self._clock = clock
         self._free = free
         self._listener: Listener | None = None
@@ -143,7 +191,18 @@ class Steps:
             log.warning("worker %d is killed: %s did not let go", execution.worker.pid, what)
             execution.worker.kill(f"it was killed because {what} did not let go")
 
-    def finish(self, token: int) -> bool:
+    def heard(self, worker: Runner, message: Spoken) -> None:
+        """Pass on what a handler said, as long as it has its step and somebody wants to hear it."""
+        listener = self._listener
+        if listener is None or message.token not in worker.steps:
+            return
+        if isinstance(message, channel.Op | channel.Logs):
+            if not self._running[message.token].abandoned:
+                listener.heard(message)
+        elif self._finish(message.token) and not isinstance(message, channel.StepGone):
+            listener.heard(message)
+
+    def _finish(self, token: int) -> bool:
         """The worker is done with the step. True where somebody still wants to hear what became of it."""
         execution = self._running.pop(token, None)
         if execution is None:
@@ -154,7 +213,7 @@ class Steps:
         self._settled()
         return not execution.abandoned
 
-    def lose(self, worker: Worker, reason: str, crash: bool) -> int:
+    def lose(self, worker: Runner, reason: str, crash: bool) -> int:
         """The worker has ended: what it ran, and is still wanted, is lost. Returns how many steps that were."""
         tokens = sorted(worker.steps)
         worker.steps.clear()

@@ -14,7 +14,7 @@ from wfctl.protocol import channel
 from wfd.config import Config
 from wfd.runtime.clock import Clock
 from wfd.supervisor.catalog import Catalog
-from wfd.supervisor.steps import Listener, Steps
+from wfd.supervisor.steps import Listener, Steps, WorkerInfo
 from wfd.supervisor.worker import Worker
 
 log = logging.getLogger("wfd.supervisor")
@@ -25,13 +25,6 @@ STEPS_PER_WORKER = 256
 # An import that takes longer is taken for one that never ends.
 LOAD_MS = 30_000
 RESPAWN_MS = (0, 100, 500, 2_000, 10_000)
-
-
-class WorkerInfo(msgspec.Struct, frozen=True):
-    pid: int
-    generation: int
-    steps: int
-    started_at: int
 
 
 class Supervisor:
@@ -188,23 +181,15 @@ class Supervisor:
     # -- what workers say --------------------------------------------------------------------
 
     def _received(self, worker: Worker, message: Any) -> None:
-        listener = self._listener
-        assert listener is not None
         match message:
-            case channel.Op() | channel.Logs():
-                if message.token in worker.steps:
-                    listener.heard(message)
-            case channel.StepDone() | channel.StepRaised() | channel.StepStuck():
-                if message.token in worker.steps and self._steps.finish(message.token):
-                    listener.heard(message)
-            case channel.StepGone(token=token):
-                self._steps.finish(token)
             case channel.Checked():
                 self._checked(message)
             case channel.Loaded():
                 self._loaded(worker, message)
             case channel.Pong():
                 pass
+            case _:
+                self._steps.heard(worker, message)
 
     def _loaded(self, worker: Worker, loaded: channel.Loaded) -> None:
         serving = self.catalog

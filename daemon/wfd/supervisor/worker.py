@@ -55,7 +55,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                str(self._config.python or sys.executable), "-m", "wfd.worker", "--fd", str(theirs.fileno()),
+                str(self._config.python or sys.executable), "-P", "-m", "wfd.worker", "--fd", str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
                 pass_fds=(theirs.fileno(),), cwd=self._config.project, env=_environment(),
             )  # fmt: skip

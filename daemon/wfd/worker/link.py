@@ -10,6 +10,7 @@ from typing import cast
 from wfctl.errors import IncompatibleError
 from wfctl.protocol.channel import FrameBuffer, ToDaemon, ToWorker, pack
 
+_DRAIN_S = 0.005
 _log = logging.getLogger("wfd.worker")
 
 
@@ -20,7 +21,6 @@ class Link(asyncio.Protocol):
         self._receive = receive
         self._lost: Callable[[], None] | None = lost
         self._frames = frames
-        self._closed: asyncio.Future[None] | None = None
         self._transport: asyncio.WriteTransport | None = None
         self._out: list[bytes] = []
         self._loop = asyncio.get_running_loop()
@@ -43,8 +43,6 @@ class Link(asyncio.Protocol):
         self._gone()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._closed is not None and not self._closed.done():
-            self._closed.set_result(None)
         self._gone()
 
     def _gone(self) -> None:
@@ -65,10 +63,8 @@ class Link(asyncio.Protocol):
             self._transport.write(data)
 
     async def finish(self) -> None:
-        """Write everything that is queued, then close; `lost` is not called any more."""
+        """Write everything that is queued. The channel stays open until the process ends: its end is what the daemon sees."""
         self._lost = None
         self.flush()
-        if self._transport is not None and not self._transport.is_closing():
-            self._closed = self._loop.create_future()
-            self._transport.close()
-            await self._closed
+        while self._transport is not None and self._transport.get_write_buffer_size() > 0:
+            await asyncio.sleep(_DRAIN_S)

@@ -88,14 +88,12 @@ def test_start_wait_prints_only_the_result(cli: Cli, daemon: Start) -> None:
     assert cli("start", "Order", "--wait")[:2] == (0, "txn-9\n")
 
 
-@pytest.mark.parametrize(
-    ("status", "code"), [("failed", 10), ("cancelled", 11), ("terminated", 12), ("timed_out", 13), ("running", 14)]
-)
+@pytest.mark.parametrize(("status", "code"), [("failed", 10), ("cancelled", 11), ("terminated", 12), ("timed_out", 13)])
 def test_an_awaited_run_exits_by_its_outcome(cli: Cli, daemon: Start, status: str, code: int) -> None:
     daemon(start=STARTED, result=outcome(status, b"null", error=failure("CardDeclined", "limit")))
     said = cli("start", "Order", "--wait", "-q")
     assert (said.code, said.out) == (code, "")
-    assert said.err.startswith(f"error[{'not_finished' if code == 14 else status}]: Order order-1 ")
+    assert said.err.startswith(f"error[{status}]: Order order-1 ")
     in_json = cli("start", "Order", "--wait", "-o", "json")
     assert (in_json.code, in_json.json["status"], in_json.err) == (code, status, "")  # type: ignore[index]
 
@@ -177,7 +175,7 @@ def test_waiting_outlives_a_restart_of_the_daemon(cli: Cli, daemon: Start) -> No
             raise HangUp
         return outcome()
 
-    daemon(result=answer)
+    daemon(result=answer, status=STATUS)
     said = cli("result", "order-1")
     assert (said.code, said.out) == (0, "txn-9\n")
     assert said.err == "the daemon went away; waiting up to 30 s for it\nthe daemon is back\n"
@@ -431,7 +429,7 @@ def test_tail_goes_on_after_the_last_entry_when_the_daemon_comes_back(cli: Cli, 
                 raise HangUp
         return TailEnd(rev=5, outcomes=[outcome()])
 
-    fake = daemon(tail=answer)
+    fake = daemon(tail=answer, status=STATUS)
     said = cli("tail", "-f", "order-1", "-n", "100")
     assert [line.split("\t")[-1] for line in said.out.splitlines()] == ["e1", "e2", "e3", "e4", "e5"]
     assert said.code == 0
@@ -557,3 +555,34 @@ def test_an_unknown_id_is_four_on_every_verb(cli: Cli, daemon: Start, arguments:
     in_json = cli(*arguments, "-o", "json")
     assert (in_json.code, in_json.out) == (4, "")
     assert msgspec.json.decode(in_json.err)["error"]["exit"] == 4
+
+
+def test_followers_outlive_a_daemon_that_stops_in_order(cli: Cli, daemon: Start) -> None:
+    """A daemon that stops ends its streams with how things stand; that is no outcome."""
+    times = itertools.count()
+
+    def tail(call: Any) -> Iterator[Any]:
+        first = next(times) == 0
+        yield entry("event.received", rev=1 if first else 2, name="first" if first else "second")
+        return TailEnd(rev=1 if first else 2, outcomes=[outcome("waiting" if first else "completed", b"null")])
+
+    fake = daemon(tail=tail, status=STATUS)
+    said = cli("tail", "-f", "order-1")
+    assert said.code == 0
+    assert len(said.out.splitlines()) == 2
+    assert [call.since_rev for call in fake.asked("tail")] == [None, 1]
+    assert said.err == "the daemon went away; waiting up to 30 s for it\nthe daemon is back\n"
+
+
+def test_a_daemon_that_drains_is_not_back_yet(cli: Cli, daemon: Start) -> None:
+    results, statuses = itertools.count(), itertools.count()
+
+    def result(call: Any) -> Outcome:
+        return outcome("running" if next(results) == 0 else "completed")
+
+    def status(call: Any) -> StatusView:
+        return msgspec.structs.replace(STATUS, draining=next(statuses) == 0)
+
+    fake = daemon(result=result, status=status)
+    assert cli("result", "order-1").code == 0
+    assert len(fake.asked("status")) == 2

@@ -28,11 +28,12 @@ from wfctl.protocol.channel import (
 )
 
 FLOWS = """
-import asyncio, logging, os, signal, subprocess, sys, threading, time
+import asyncio, atexit, logging, os, signal, subprocess, sys, threading, time
 from wfctl import Context, Directive, Workflow
 
 wf = Workflow("Order")
 print("imported")
+atexit.register(print, "said goodbye")
 
 @wf.start()
 async def begin(ctx: Context, amount: float) -> Directive:
@@ -86,6 +87,10 @@ async def blocks_the_loop(ctx: Context) -> Directive:
 def blocks_a_thread(ctx) -> Directive:
     ctx.now()
     time.sleep(60)
+
+@wf.step()
+async def has_much_to_say(ctx: Context) -> Directive:
+    return ctx.next.complete("x" * 1_000_000)
 
 @wf.step()
 async def waits(ctx: Context) -> Directive:
@@ -144,7 +149,13 @@ def test_what_handlers_print_and_log_goes_to_the_workers_stderr_and_stdin_is_emp
     assert b'"fds":0' in value, "programs that a handler starts must not hold the channel"
     worker.send(Stop())
     assert worker.wait() == 0
-    for text in ("imported", "printed by a handler", "INFO mine: logged by a handler", "echoed by a program"):
+    for text in (
+        "imported",
+        "printed by a handler",
+        "INFO mine: logged by a handler",
+        "echoed by a program",
+        "said goodbye",
+    ):
         assert text in worker.stderr()
 
 
@@ -226,6 +237,14 @@ def test_cancellation_reaches_a_handler_in_the_process(worker: WorkerProcess) ->
     worker.step(1, "step", "waits")
     worker.send(CancelStep(1))
     assert worker.receive(StepRaised).cancelled
+
+
+def test_everything_is_written_before_the_worker_stops(worker: WorkerProcess) -> None:
+    for token in range(20):
+        worker.step(token, "step", "has_much_to_say")
+    worker.send(Stop())
+    assert [len(worker.receive(StepDone).value) for _ in range(20)] == [1_000_002] * 20
+    assert worker.wait() == 0
 
 
 def test_a_hundred_steps_at_once_are_all_answered(worker: WorkerProcess) -> None:

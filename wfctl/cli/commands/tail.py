@@ -9,7 +9,7 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.history import Describer
-from wfctl.cli.shell import Shell, now_ms, shell_of
+from wfctl.cli.shell import Shell, now_ms, shell_of, stopping
 from wfctl.cli.words import given_ids
 from wfctl.protocol.calls import List, RunPage, Tail, TailEnd
 from wfctl.protocol.views import HistoryEntry
@@ -113,6 +113,9 @@ def stream_history(shell: Shell, call: Tail, printer: Printer) -> TailEnd:
             printer.entry(entry)
             seen = entry.rev if seen is None else max(seen, entry.rev)
         end: TailEnd = stream.answer
+        seen = max(seen or 0, end.rev)
+        if call.follow and (not end.outcomes or any(outcome.status.open for outcome in end.outcomes)):
+            raise stopping()
         return end
 
     if not call.follow:

@@ -14,7 +14,7 @@ from wfctl.cli.options import Output
 from wfctl.cli.render.document import text_of
 from wfctl.cli.render.tree import STATIC_BUDGET, Style, tree_lines
 from wfctl.cli.render.treedata import Differ, end_line, node_lines, run_ids, tree_document
-from wfctl.cli.shell import Shell, shell_of
+from wfctl.cli.shell import Shell, shell_of, stopping
 from wfctl.protocol.calls import GetTree, Watch
 from wfctl.protocol.views import Outcome, Tree
 
@@ -54,7 +54,7 @@ def run(
     except KeyboardInterrupt:
         shell.note("stopped watching; the run goes on" if id else "stopped watching; the runs go on")
         raise
-    return exit.OK if outcome is None else exit.LOOKS[outcome.status].exit
+    return exit.LOOKS[outcome.status].exit
 
 
 class Viewer:
@@ -103,7 +103,7 @@ class Viewer:
 
     # -- following --------------------------------------------------------------------------
 
-    def follow(self) -> Outcome | None:
+    def follow(self) -> Outcome:
         """Until the run has closed: live on a terminal, a line a change elsewhere, one document at the end with `-o json`."""
         shell = self._shell
         if shell.output is Output.TABLE and shell.out.tty:
@@ -117,7 +117,7 @@ class Viewer:
         beside = self._shell.dial()
         return beside, beside.stream(Watch(id=self._id, every_ms=EVERY_MS)), tree
 
-    def _live(self, region: Region) -> Outcome | None:
+    def _live(self, region: Region) -> Outcome:
         region.settle()
         beside, stream, tree = self._open()
         with beside:
@@ -132,12 +132,12 @@ class Viewer:
                     tree = self.fetch(self._shell.connect())
                     fetched = time.monotonic()
                 if stream.ended:
+                    outcome = _closed(stream)
                     # The final frame has no screen to fit on any more, and stays in the scrollback.
                     region.draw(tree_lines(tree, self._style(STATIC_BUDGET), now_ms=tree.now, more=self._whole()))
-                    answer: Outcome | None = stream.answer
-                    return answer
+                    return outcome
 
-    def _changes(self) -> Outcome | None:
+    def _changes(self) -> Outcome:
         beside, stream, tree = self._open()
         with beside:
             if self._first is None:
@@ -149,14 +149,14 @@ class Viewer:
             while not stream.ended:
                 if stream.poll(None) is not None:
                     self._tell(self.fetch(self._shell.connect()))
+            outcome = _closed(stream)
             tree = self.fetch(self._shell.connect())
             self._tell(tree, last=True)
             if self._shell.output is Output.JSONL:
                 self._shell.out.write(text_of(end_line(tree)))
             elif self._shell.output is not Output.TABLE:
                 self.still(tree)
-            answer: Outcome | None = stream.answer
-            return answer
+            return outcome
 
     def _tell(self, tree: Tree, *, last: bool = False) -> None:
         shell = self._shell
@@ -166,3 +166,11 @@ class Viewer:
             elif shell.output is Output.TABLE:
                 shell.out.write(change.text())
         shell.out.flush()
+
+
+def _closed(stream: Stream) -> Outcome:
+    """How the watched run closed. A stream that ended before it did was ended by a daemon that stops."""
+    outcome: Outcome | None = stream.answer
+    if outcome is None or outcome.status.open:
+        raise stopping()
+    return outcome

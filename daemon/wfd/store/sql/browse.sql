@@ -5,7 +5,7 @@
 select
     r.key, r.run_id, r.workflow_id, r.type, r.status, r.started_at, r.closed_at, r.parent, p.run_id, p.workflow_id, p.type,
     o.run_id, r.depth, r.step, r.attempt, r.waiting_for, r.wake_at, r.deadline, r.reason,
-    json_remove(r.error, '$.traceback', '$.detail'), r.children, r.open_children, r.queued,
+    json_remove(r.error, '$.traceback', '$.detail'), r.children, r.open_children, r.queued, r.seq,
     coalesce((select h.rev from history as h where h.run = r.key and h.seq = r.seq), 0)
 from json_each(?) as k
 cross join runs as r on r.key = k.value

@@ -1,0 +1,210 @@
+"""The read side: what clients are shown, from committed rows alone. Changes nothing, and never looks into the engine's memory,
+so nothing is shown that could still be lost.
+"""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+from collections.abc import Collection, Iterable
+
+import msgspec
+
+from wfctl.errors import AmbiguousIdError, InvalidArgumentError, RunNotFoundError
+from wfctl.protocol import calls
+from wfctl.protocol.views import HistoryEntry, InboxView, Outcome, RunDetail, RunView, Tree
+from wfctl.values.failure import Failure
+from wfctl.values.status import Status
+from wfd.engine.trees import Forest, run_view
+from wfd.runtime.clock import Clock
+from wfd.store import browse
+from wfd.store.reader import Reader, Snapshot
+from wfd.store.rows import Entry, Filter, Match
+
+MAX_CANDIDATES = 5
+_NEAR_AMONG = 2_000
+_decode = msgspec.json.Decoder().decode
+_failure = msgspec.json.Decoder(Failure).decode
+
+
+class Reads:
+    def __init__(self, reader: Reader, clock: Clock) -> None:
+        self._reader = reader
+        self._clock = clock
+
+    # -- verbs ---------------------------------------------------------------------------------
+
+    async def get(self, call: calls.Get) -> RunDetail:
+        """One run with its input, result, store and inbox. Raises RunNotFoundError, AmbiguousIdError."""
+        match = await self.resolve(call.id)
+        async with self._reader.snapshot() as snapshot:
+            view = await self._view(snapshot, match.key)
+            loaded = await self._reader.load_in(snapshot, match.key)
+        if loaded is None:
+            raise await self._unknown(call.id)
+        row = loaded.run
+        if row.error is not None:
+            view = msgspec.structs.replace(view, error=_failure(row.error))
+        return RunDetail(
+            run=view,
+            input=_raw(row.input),
+            result=_raw(row.result),
+            store={key: _raw(value) for key, value in sorted(loaded.store.items())},
+            inbox=[InboxView(event.seq, event.name, _raw(event.payload), event.at) for event in loaded.inbox],
+            history_entries=row.seq,
+        )
+
+    async def list(self, call: calls.List) -> calls.RunPage:
+        """Runs, newest first, and how many there are in all. Raises InvalidArgumentError for a limit or cursor that is none."""
+        if call.limit < 1:
+            raise InvalidArgumentError(f"limit must be at least 1, not {call.limit}", limit=call.limit)
+        before = None
+        if call.after is not None:
+            if not (call.after.isascii() and call.after.isdigit() and len(call.after) <= 18):
+                raise InvalidArgumentError(
+                    f"{call.after!r} is not a cursor", hint="give the `next` of an earlier page", after=call.after
+                )
+            before = int(call.after)
+        parent = None if call.parent is None else (await self.resolve(call.parent)).key
+        wanted = Filter(tuple(call.statuses), tuple(call.types), parent, call.since_ms)
+        async with self._reader.snapshot() as snapshot:
+            keys, more, total = await browse.page(snapshot, wanted, before, call.limit)
+            runs = await browse.summaries(snapshot, keys)
+        items = [run_view(runs[key]) for key in keys if key in runs]
+        return calls.RunPage(items=items, next=str(keys[-1]) if more else None, total=total)
+
+    async def history(self, call: calls.History) -> calls.HistoryPage:
+        """Records of one run, with its log lines in their places if asked for."""
+        if call.limit < 1:
+            raise InvalidArgumentError(f"limit must be at least 1, not {call.limit}", limit=call.limit)
+        match = await self.resolve(call.id)
+        async with self._reader.snapshot() as snapshot:
+            view = await self._view(snapshot, match.key)
+            entries, following = await browse.history_page(snapshot, match.key, call.after_seq, call.limit, call.logs)
+        return calls.HistoryPage(run=view, items=_entries(entries), next=following)
+
+    async def tree(self, call: calls.GetTree) -> Tree:
+        """One run with all below it, or the newest open roots; grouped, sampled and cut as the call says."""
+        for name in ("group_at", "sample", "depth", "limit"):
+            if getattr(call, name) < 0:
+                raise InvalidArgumentError(f"{name} must not be negative, not {getattr(call, name)}")
+        key = None if call.id is None else (await self.resolve(call.id)).key
+        async with self._reader.snapshot() as snapshot:
+            rev = await browse.newest_rev(snapshot)
+            roots = [key] if key is not None else await browse.open_roots(snapshot, call.limit)
+            forest = Forest(snapshot, call)
+            nodes = await forest.grow(roots)
+        return Tree(rev=rev, now=self._clock.now_ms(), roots=nodes, complete=forest.complete)
+
+    # -- ids -----------------------------------------------------------------------------------
+
+    async def resolve(self, text: str) -> Match:
+        """The run that `text` means. Raises RunNotFoundError (with what is spelled nearly so) or AmbiguousIdError."""
+        found = await self._reader.resolve(text)
+        if not found:
+            raise await self._unknown(text)
+        if len(found) > 1:
+            names = [_named(match, text) for match in found[:MAX_CANDIDATES]]
+            more = " and more" if len(found) > MAX_CANDIDATES else ""
+            raise AmbiguousIdError(
+                f"{text!r} is the start of several IDs: {', '.join(names)}{more}",
+                hint="write more of it",
+                id=text,
+                candidates=names,
+            )
+        return found[0]
+
+    async def _unknown(self, text: str) -> RunNotFoundError:
+        near = difflib.get_close_matches(
+            text, set(await self._reader.newest_workflow_ids(_NEAR_AMONG)), n=3, cutoff=0.6
+        )
+        meant = f" (did you mean {', '.join(repr(name) for name in near)}?)" if near else ""
+        return RunNotFoundError(f"no run {text!r}{meant}", hint="wfctl list", id=text, near=near)
+
+    async def root_of(self, key: int) -> int:
+        """The key of the run at the top of this run's tree."""
+        async with self._reader.snapshot() as snapshot:
+            root = await browse.root_of(snapshot, key)
+        if root is None:
+            raise RunNotFoundError(f"no run with key {key}", hint="wfctl list")
+        return root
+
+    async def descendants(self, key: int) -> builtins.list[int]:
+        """Keys of all runs below this one."""
+        async with self._reader.snapshot() as snapshot:
+            return await browse.descendants(snapshot, key)
+
+    # -- followers -----------------------------------------------------------------------------
+
+    async def outcome(self, key: int) -> Outcome:
+        """How a run stands, or how it ended."""
+        loaded = await self._reader.load_run(key)
+        if loaded is None:
+            raise RunNotFoundError(f"no run with key {key}", hint="wfctl list")
+        row = loaded.run
+        status = Status(row.status)
+        return Outcome(
+            run_id=row.run_id,
+            workflow_id=row.workflow_id,
+            workflow_type=row.type,
+            status=status,
+            result=_raw(row.result),
+            error=None if row.error is None else _failure(row.error),
+            reason=row.reason if status.closed else None,
+            stuck_reason=row.reason if status is Status.STUCK else None,
+        )
+
+    async def newest_rev(self) -> int:
+        """The newest committed revision."""
+        async with self._reader.snapshot() as snapshot:
+            return await browse.newest_rev(snapshot)
+
+    async def entries_since(
+        self, keys: Collection[int] | None, rev: int, limit: int, logs: bool
+    ) -> builtins.list[HistoryEntry]:
+        """The first `limit` entries after revision `rev`, of the runs `keys` (None: all), in order."""
+        async with self._reader.snapshot() as snapshot:
+            return _entries(await browse.entries_since(snapshot, _listed(keys), rev, limit, logs))
+
+    async def last_entries(self, keys: Collection[int] | None, count: int, logs: bool) -> builtins.list[HistoryEntry]:
+        """The newest `count` entries of the runs `keys` (None: all), oldest first."""
+        async with self._reader.snapshot() as snapshot:
+            return _entries(await browse.newest_entries(snapshot, _listed(keys), count, logs))
+
+    # -- counts --------------------------------------------------------------------------------
+
+    async def counts(self) -> dict[str, int]:
+        """How many runs there are in each status."""
+        async with self._reader.snapshot() as snapshot:
+            return await browse.counts(snapshot)
+
+    async def open_runs_by_type(self) -> dict[str, int]:
+        async with self._reader.snapshot() as snapshot:
+            return await browse.open_by_type(snapshot)
+
+    async def _view(self, snapshot: Snapshot, key: int) -> RunView:
+        runs = await browse.summaries(snapshot, (key,))
+        return run_view(runs[key])
+
+
+def _raw(text: str | None) -> msgspec.Raw:
+    return msgspec.Raw(b"null" if text is None else text.encode())
+
+
+def _listed(keys: Collection[int] | None) -> list[int] | None:
+    return None if keys is None else list(keys)
+
+
+def _entries(entries: Iterable[Entry]) -> list[HistoryEntry]:
+    return [
+        HistoryEntry(
+            rev=entry.rev, run_id=entry.run_id, workflow_id=entry.workflow_id, seq=entry.seq, at=entry.at,
+            kind=entry.kind, data=_decode(entry.data),
+        )
+        for entry in entries
+    ]  # fmt: skip
+
+
+def _named(match: Match, text: str) -> str:
+    """A candidate by the ID that starts with what was written."""
+    return match.workflow_id if match.workflow_id.startswith(text) else match.run_id

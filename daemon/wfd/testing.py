@@ -1,0 +1,279 @@
+"""The real engine on a real SQLite file, with the handlers in the test's own process and a clock that the test moves.
+
+    async with WorkflowEnvironment([order_wf, payment_wf]) as env:
+        handle = await env.client.start("Order", workflow_id="order-1", workflow_input={...})
+        await env.advance(timedelta(hours=24))
+        assert await handle.result() == "timed out"
+
+Everything but time and processes is as in production: the core, the commits, the socket, the client, the checks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import wfctl
+from wfctl.client import Client
+from wfctl.errors import RegistrationError, WfctlError, from_data
+from wfctl.protocol import channel
+from wfctl.sdk.sources import Sources
+from wfctl.sdk.workflow import Workflow
+from wfctl.values.times import to_ms
+from wfd.config import Config
+from wfd.engine.backend import Backend
+from wfd.engine.engine import Engine
+from wfd.runtime.clock import ManualClock
+from wfd.runtime.ids import IdSource
+from wfd.runtime.lifecycle import Services
+from wfd.runtime.lock import StateLock
+from wfd.server import Server
+from wfd.store.store import Store
+from wfd.supervisor.catalog import Catalog
+from wfd.supervisor.steps import Listener, Steps, WorkerInfo
+from wfd.worker import branches
+from wfd.worker.execute import HIDDEN, Executor
+
+# How long `settle` waits in real time for handlers that wait for something real.
+PATIENCE_S = 10.0
+_TURN_S = 0.0005
+
+
+class LocalWorkers:
+    """`wfd.supervisor.Workers` without processes: one executor on this loop. `lose` is the death of a worker."""
+
+    def __init__(self, workflows: Iterable[Workflow], clock: ManualClock, project: Path) -> None:
+        self._clock = clock
+        self._sources = Sources(str(project), (), HIDDEN)
+        self._workflows: dict[str, Workflow] = {}
+        self._listener: Listener | None = None
+        self._steps = Steps(clock, lambda: self._runner)
+        self._checks: dict[int, asyncio.Future[bytes]] = {}
+        self._runner: _Runner | None = None
+        self.catalog = self._described(workflows)
+        self.run = self._steps.run
+        self.answer = self._steps.answer
+        self.cancel = self._steps.cancel
+        self.abandon = self._steps.abandon
+
+    def _described(self, workflows: Iterable[Workflow]) -> Catalog:
+        for workflow in workflows:
+            if self._workflows.setdefault(workflow.workflow_type, workflow) is not workflow:
+                raise RegistrationError(f"two workflows of type {workflow.workflow_type!r} were given")
+        types = {name: workflow.describe() for name, workflow in self._workflows.items()}
+        return Catalog(1, types, source_hash="testing", python=sys.executable, loaded_at=self._clock.now_ms())
+
+    async def start(self) -> None:
+        self._begin()
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            self._runner.executor.cancel_all()
+            self._runner.executor.close()
+            self._runner = None
+        self._steps.clear()
+
+    def _begin(self) -> None:
+        branches.follow(asyncio.get_running_loop())
+        runner = _Runner(self._heard)
+        runner.executor = Executor(self._workflows, self._sources, runner.said, asyncio.get_running_loop())
+        self._runner = runner
+        self._steps.share_out()
+
+    def _heard(self, runner: _Runner, message: channel.ToDaemon) -> None:
+        if runner is not self._runner:
+            return
+        if isinstance(message, channel.Checked):
+            future = self._checks.pop(message.call)
+            if message.error is not None:
+                future.set_exception(from_data(message.error))
+            else:
+                future.set_result(message.kwargs)
+        elif not isinstance(message, channel.Loaded | channel.Pong):
+            self._steps.heard(runner, message)
+
+    def lose(self, reason: str = "its worker ended: signal SIGKILL") -> None:
+        """The worker dies with everything it runs, and another takes its place."""
+        lost, self._runner = self._runner, None
+        assert lost is not None
+        lost.executor.cancel_all()
+        lost.executor.close()
+        self._begin()
+        self._steps.lose(lost, reason, crash=True)
+
+    def listen(self, listener: Listener) -> None:
+        self._listener = listener
+        self._steps.listen(listener)
+
+    def replace(self, workflows: Iterable[Workflow]) -> None:
+        """Load other code, as a reload does: steps that run finish on the old."""
+        self._workflows = {}
+        self.catalog = self._described(workflows)
+        old = self._runner
+        self._begin()
+        if old is not None and old.steps:
+            # The old executor goes on until its steps are through.
+            assert self._runner is not None
+            self._runner.steps |= old.steps
+            old.heard = lambda _, message: self._heard(self._runner, message) if self._runner else None
+        if self._listener is not None:
+            self._listener.catalog_changed(self.catalog)
+
+    async def check(self, workflow_type: str, kind: str, handler: str, payload: bytes, text: dict[str, str]) -> bytes:
+        if self._runner is None:
+            raise WfctlError("the environment has ended")
+        call = len(self._checks) + 1
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._checks[call] = future
+        self._runner.send(channel.Check(call, workflow_type, kind, handler, payload, text))
+        return await future
+
+    @property
+    def queued(self) -> int:
+        return self._steps.queued
+
+    @property
+    def running(self) -> int:
+        return 0 if self._runner is None else len(self._runner.steps)
+
+    def workers(self) -> list[WorkerInfo]:
+        return [WorkerInfo(os.getpid(), self.catalog.generation, self.running, self.catalog.loaded_at)]
+
+
+class _Runner:
+    """`wfd.supervisor.steps.Runner`: messages cross in the next turn of the loop, as they would a socket."""
+
+    executor: Executor
+
+    def __init__(self, heard: Callable[[_Runner, channel.ToDaemon], None]) -> None:
+        self.steps: set[int] = set()
+        self.pid = os.getpid()
+        self.heard = heard
+
+    def send(self, message: channel.ToWorker) -> None:
+        asyncio.get_running_loop().call_soon(self.executor.receive, message)
+
+    def said(self, message: channel.ToDaemon) -> None:
+        asyncio.get_running_loop().call_soon(lambda: self.heard(self, message))
+
+    def kill(self, why: str) -> None:
+        """A test's own process is not killed: a handler that does not let go is the test's to end."""
+
+
+class WorkflowEnvironment:
+    """An engine for tests, as an async context manager. `client` is a real `Client`.
+
+    `workflows` are served; `now` is where the clock starts (default: 2030-01-01 UTC), and it moves only with `advance`.
+    `path` keeps the database in that folder, so that a second environment can go on with it; by default it is thrown away.
+    `seed` makes run IDs repeatable.
+    """
+
+    client: Client
+
+    def __init__(
+        self,
+        workflows: Iterable[Workflow],
+        *,
+        now: datetime | None = None,
+        path: os.PathLike[str] | str | None = None,
+        seed: int = 0,
+    ) -> None:
+        start = now or datetime(2030, 1, 1, tzinfo=UTC)
+        self.clock = ManualClock(round(start.timestamp() * 1_000))
+        self._workflows = list(workflows)
+        self._path = None if path is None else Path(path)
+        self._seed = seed
+        self._exit = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> WorkflowEnvironment:
+        try:
+            await self._start()
+        except BaseException:
+            await self._exit.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exit.aclose()
+
+    async def _start(self) -> None:
+        # A socket's name is short, so it never lives in a test's deep folder.
+        private = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="wfctl-")))
+        folder = self._path or private
+        folder.mkdir(parents=True, exist_ok=True)
+        config = Config(
+            project=folder, file=folder / "wfctl.toml", state=folder, socket=private / "d" / "wfd.sock", workers=1,
+            modules=(), path=(), python=Path(sys.executable), reload=False, sources=_DEFAULTS,
+        )  # fmt: skip
+        self.store = Store(config.database)
+        self.workers = LocalWorkers(self._workflows, self.clock, Path.cwd())
+        self.engine = Engine(self.store, self.workers, self.clock, IdSource(self.clock, self._seed))
+        self.workers.listen(self.engine)
+        lock = StateLock(config.lock)
+        lock.acquire(config.socket)
+        self._exit.callback(lock.release)
+        server = Server(
+            config.socket,
+            Backend(self.engine, config, lambda _: None),
+            lock,
+            version=wfctl.__version__,
+            schema=self.store.schema_version,
+            project=str(folder),
+        )
+        services = Services(
+            [("store", self.store), ("workers", self.workers), ("engine", self.engine), ("server", server)]
+        )
+        await services.start()
+        self._exit.push_async_callback(services.stop)
+        self.client = await Client.connect(socket=config.socket)
+        self._exit.push_async_callback(self.client.close)
+
+    @property
+    def now(self) -> datetime:
+        """What the clock shows."""
+        return datetime.fromtimestamp(self.clock.now_ms() / 1_000, UTC)
+
+    async def advance(self, by: timedelta) -> None:
+        """Move the clock; what falls due on the way happens in its order, each with its consequences, before this returns."""
+        end = self.clock.now_ms() + to_ms(by)
+        await self.settle()
+        while (due := self.clock.next_due_ms()) is not None and due <= end:
+            self.clock.advance(max(due - self.clock.now_ms(), 0))
+            await self.settle()
+        self.clock.advance(end - self.clock.now_ms())
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until nothing happens any more without time passing, or handlers wait for something real for too long."""
+        loop = asyncio.get_running_loop()
+        patience = loop.time() + PATIENCE_S
+        quiet = 0
+        while quiet < 3 and loop.time() < patience:
+            await self.store.writer.flush()
+            await asyncio.sleep(_TURN_S)
+            busy = self.workers.running or self.workers.queued or self.engine.busy
+            quiet = 0 if busy else quiet + 1
+
+    async def crash(self) -> None:
+        """Kill the worker: the steps that run begin again in another."""
+        self.workers.lose()
+        await self.settle()
+
+    def load(self, workflows: Iterable[Workflow]) -> None:
+        """Replace the code, as saving the file does."""
+        self.workers.replace(workflows)
+
+
+_DEFAULTS: dict[str, Any] = dict.fromkeys(
+    ("state", "workers", "modules", "path", "python", "reload", "socket"), "default"
+)

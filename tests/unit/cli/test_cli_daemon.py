@@ -1,0 +1,205 @@
+"""`up`, `down` and `logs`: a script stands for the daemon's program."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cli import Cli
+from support.fake_daemon import NOW, FakeDaemon
+
+from wfctl.protocol.calls import Ok
+from wfctl.protocol.views import StatusView
+
+Start = Callable[..., FakeDaemon]
+Play = Callable[[str], None]
+
+
+def status(project: Path, **more: Any) -> StatusView:
+    facts: dict[str, Any] = {
+        "pid": os.getpid(), "version": "0.1.0", "project": str(project), "config": str(project / "wfctl.toml"),
+        "socket": str(project / "d.sock"), "database": "", "database_bytes": 0, "log": "", "started_at": NOW - 60_000,
+        "now": NOW, "generation": 1, "source_hash": "", "python": "", "workers": [], "queued_steps": 0,
+        "counts": {"running": 2, "waiting": 1, "failed": 7},
+    }  # fmt: skip
+    return StatusView(**{**facts, **more})
+
+
+@pytest.fixture
+def play(project: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
+    """Let `wfd` be a few lines of Python; `fd` is its readiness descriptor."""
+
+    def play(program: str) -> None:
+        script = project / "wfd_stand_in.py"
+        script.write_text(f"import os, sys, time\nfd = int(sys.argv[sys.argv.index('--ready-fd') + 1])\n{program}\n")
+        monkeypatch.setattr(
+            "wfctl.cli.daemon.command", lambda config: [sys.executable, "-S", str(script), "--project", str(config)]
+        )
+
+    return play
+
+
+def test_up_returns_when_the_daemon_says_that_it_is_ready(cli: Cli, play: Play, project: Path) -> None:
+    play("""os.write(fd, b'{"ready": {"pid": 77, "socket": "/s", "problems": []}}\\n')""")
+    said = cli("up")
+    assert said == (0, "", f"wfctl daemon is up for {project} (pid 77)\n")
+    document: Any = cli("up", "-o", "json").json
+    assert document == {"schema": "wfctl.up/1", "pid": 77, "socket": "/s", "problems": [], "already_up": False}
+    assert cli("up", "-o", "id", "-q") == (0, "77\n", "")
+
+
+def test_modules_that_cannot_be_served_are_warnings(cli: Cli, play: Play) -> None:
+    play(
+        'os.write(fd, b\'{"ready": {"pid": 77, "socket": "/s", "problems": [{"module": "flows/bad.py", '
+        '"message": "NameError: x", "file": "flows/bad.py", "line": 3, "hint": "define x"}]}}\\n\')'
+    )
+    said = cli("up")
+    assert said.code == 0
+    assert "warning[workflows]: flows/bad.py: NameError: x\n  at flows/bad.py:3\n  hint: define x\n" in said.err
+
+
+def test_the_first_error_of_the_daemon_is_raised_as_its_own(cli: Cli, play: Play) -> None:
+    play(
+        'os.write(fd, b\'{"error": {"code": "config", "message": "wfctl.toml:2: unknown key worker", '
+        '"hint": "write workers", "exit": 2}}\\n\'); sys.exit(2)'
+    )
+    said = cli("up")
+    assert said.code == 2
+    assert said.err == "error[config]: wfctl.toml:2: unknown key worker\n  hint: write workers\n"
+
+
+def test_a_daemon_that_dies_before_it_is_ready_is_told_with_its_last_words(cli: Cli, play: Play) -> None:
+    play("raise SystemExit('out of luck')")
+    said = cli("up")
+    assert said.code == 1
+    assert said.err == (
+        "error[internal]: the daemon exited with 1 before it was ready\n  out of luck\n  try: wfctl logs\n"
+    )
+    play("os.kill(os.getpid(), 9)")
+    assert "was killed by SIGKILL" in cli("up").err
+
+
+def test_a_daemon_that_is_not_ready_in_time_is_stopped(cli: Cli, play: Play, project: Path) -> None:
+    play(f"open({str(project / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)")
+    said = cli("up", "--timeout", "1s")
+    assert said.code == 14
+    assert "was not ready within 1 s" in said.err
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((project / "pid").read_text()), 0)
+
+
+def test_up_when_it_is_up_already_is_no_error(cli: Cli, daemon: Start, project: Path) -> None:
+    daemon(status=status(project))
+    said = cli("up")
+    assert said == (0, "", f"already up for {project} (pid {os.getpid()}, for 1m)\n")
+    assert cli("up", "-o", "json").json["already_up"] is True  # type: ignore[index]
+
+
+def test_losing_the_race_to_another_up_is_being_up(cli: Cli, play: Play, daemon: Start, project: Path) -> None:
+    play(
+        """os.write(fd, b'{"error": {"code": "daemon_running", "message": "another daemon has the lock", "exit": 5}}\\n')"""
+    )
+    assert cli("up").code == 5
+    answers = iter([None, status(project), status(project)])
+    daemon(status=lambda _: next(answers) or _raise())
+    assert cli("up").code == 0
+
+
+def _raise() -> Any:
+    from support.fake_daemon import HangUp
+
+    raise HangUp
+
+
+def test_a_socket_that_belongs_to_another_project_is_a_conflict(cli: Cli, daemon: Start, project: Path) -> None:
+    daemon(status=status(project, config="/other/wfctl.toml"))
+    said = cli("up")
+    assert said.code == 5
+    assert "/other/wfctl.toml" in said.err
+
+
+def test_up_without_a_project_names_the_remedy(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "wfctl.toml").unlink()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert cli("up").code == 2
+
+
+def test_down_waits_until_the_daemon_is_gone_and_counts_what_survives(cli: Cli, daemon: Start, project: Path) -> None:
+    gone = threading.Event()
+
+    def leave() -> None:
+        gone.wait(10)
+        threading.Event().wait(0.2)
+        fake.stop()
+
+    def down(call: Any) -> Ok:
+        gone.set()
+        return Ok()
+
+    fake = daemon(status=status(project), down=down)
+    thread = threading.Thread(target=leave)
+    thread.start()
+    began = time.monotonic()
+    said = cli("down", "--timeout", "3s")
+    thread.join()
+    assert said == (0, "", f"stopped the daemon (pid {os.getpid()}); 3 open runs go on with 'wfctl up'\n")
+    assert time.monotonic() - began >= 0.2
+    assert fake.asked("down")[0].drain_ms == 3_000
+
+
+def test_down_without_a_daemon_is_no_error(cli: Cli) -> None:
+    assert cli("down") == (0, "", "no daemon was running\n")
+    assert cli("down", "-o", "json").json == {  # type: ignore[comparison-overlap]
+        "schema": "wfctl.down/1", "stopped": False, "pid": None, "open_runs": 0,
+    }  # fmt: skip
+
+
+def test_a_daemon_that_does_not_stop_is_named(
+    cli: Cli, daemon: Start, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wfctl.cli.daemon.STOP_GRACE_S", 0.2)
+    daemon(status=status(project), down=Ok())
+    said = cli("down", "--timeout", "100ms")
+    assert said.code == 14
+    assert f"kill {os.getpid()}" in said.err
+
+
+def test_logs_are_read_from_the_file_without_a_daemon(cli: Cli, project: Path) -> None:
+    log = project / ".wfctl" / "wfd.log"
+    assert cli("logs").code == 4
+    log.write_text("".join(f"line {number}\n" for number in range(5)) + '{"at": 1}\n')
+    assert cli("logs", "-n", "2").out == 'line 4\n{"at": 1}\n'
+    assert cli("logs", "-n", "2", "-o", "jsonl").lines == [{"line": "line 4"}, {"at": 1}]
+    assert cli("logs", "-n", "1", "-o", "json").json == {  # type: ignore[comparison-overlap]
+        "schema": "wfctl.logs/1", "items": [{"at": 1}], "next": None, "total": 1,
+    }  # fmt: skip
+    assert cli("logs", "-o", "id").out == f"{log}\n"
+
+
+def test_the_state_folder_is_where_the_project_says(cli: Cli, project: Path) -> None:
+    (project / "wfctl.toml").write_text('[daemon]\nstate = "var/state"\n')
+    (project / "var" / "state").mkdir(parents=True)
+    (project / "var" / "state" / "wfd.log").write_text("here\n")
+    assert cli("logs").out == "here\n"
+
+
+def test_following_the_log_outlives_its_rotation(project: Path) -> None:
+    from wfctl.cli.commands.logs import _appended
+
+    log = project / "wfd.log"
+    log.write_bytes(b"old\n")
+    lines = _appended(log, 4)
+    log.write_bytes(b"old\nnew \xc3")
+    with log.open("ab") as file:
+        file.write(b"\xa9\n")
+    assert next(lines) == "new é"
+    log.rename(project / "wfd.log.1")
+    log.write_bytes(b"fresh\n")
+    assert next(lines) == "fresh"
