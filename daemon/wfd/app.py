@@ -17,6 +17,7 @@ from wfctl.protocol.views import ProblemView
 from wfd.config import Config
 from wfd.engine.backend import Backend, problem_views
 from wfd.engine.engine import Engine
+from wfd.reload.watcher import Watcher
 from wfd.runtime.clock import SystemClock
 from wfd.runtime.ids import IdSource
 from wfd.runtime.lifecycle import Service, Services
@@ -65,6 +66,7 @@ class Daemon:
                 ("workers", self._workers),
                 ("engine", self._engine),
                 ("server", server),
+                *([("watcher", self._watcher(config))] if config.reload else []),
             ]
         )
         self._asked = asyncio.Event()
@@ -92,9 +94,17 @@ class Daemon:
             asked.cancel()
             await self._services.stop()
 
+    def _watcher(self, config: Config) -> Watcher:
+        return Watcher([config.project, *config.path], config.state, self._workers.reload)
+
+    def reload(self) -> None:
+        """Load the code as it is now, as a saved file does."""
+        self._workers.reload()
+
     def request_stop(self, drain_ms: int) -> None:
         """Begin to stop: running steps get `drain_ms`. Asked again, the earlier end counts."""
         if not self._asked.is_set():
+            self._engine.draining = True
             log.info("stopping; running steps get %s s", f"{drain_ms / 1_000:g}")
             self._asked.set()
         if drain_ms <= 0:
@@ -103,7 +113,6 @@ class Daemon:
             asyncio.get_running_loop().call_later(drain_ms / 1_000, self._hurry.set)
 
     async def _drain(self) -> None:
-        self._engine.draining = True
         drained = asyncio.ensure_future(self._workers.drain(_FOREVER_MS))
         hurry = asyncio.ensure_future(self._hurry.wait())
         await asyncio.wait({drained, hurry}, return_when=asyncio.FIRST_COMPLETED)
@@ -198,12 +207,13 @@ async def _serve(config: Config, ready: Callable[[list[ProblemView]], None], std
 
 
 def _hung_up(daemon: Daemon, terminal: bool) -> None:
-    # Who closes the terminal that a daemon was started in ends it; anywhere else the signal has no meaning yet.
+    # Who closes the terminal that a daemon was started in ends it; elsewhere the signal means "look again", as usual.
     if terminal:
         daemon.log.leave_stderr()
         daemon.signalled(signal.SIGHUP)
     else:
-        log.info("got SIGHUP, which does nothing")
+        log.info("got SIGHUP: the code is loaded again")
+        daemon.reload()
 
 
 def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ SAID = [
     ("wfctl", "RECONNECT_S", 30.0, "wfctl.1", "waited out for 30 seconds"),
     ("wfctl", "LAST_OF_ALL", 20, "wfctl.1", "the newest 20 entries"),
     ("wfctl", "STATIC_BUDGET", 200, "wfctl.1", "over 200 lines"),
+    ("wfd", "MIN_PREFIX", 4, "wfctl.1", "at least four characters"),
     ("wfd", "CRASH_LIMIT", 5, "wfctl-workflows.7", "ended its worker five times"),
     ("wfd", "CRASH_LIMIT", 5, "wfd.8", "ends its worker five times"),
     ("wfd", "GRACE_MS", 3_000, "wfd.8", "within three seconds"),

@@ -55,14 +55,18 @@ class Batch:
         self._add(live, 0, decision)
         return live
 
-    def decide(self, live: Live, stimulus: s.Stimulus) -> Decision:
-        """What `stimulus` does to `live`. A run that it closes is told to its parent in the same unit."""
+    def decide(self, live: Live, stimulus: s.Stimulus, *, cause: bool = False) -> Decision:
+        """What `stimulus` does to `live`. A run that it closes is told to its parent in the same unit.
+
+        `cause` puts it before what the batch has decided for other runs, so that revisions tell causes before effects.
+        """
         before = live.run
+        known = before.key in self.touched
         decision = decide(before, stimulus, self.now)
         self.touched[before.key] = live
         if decision.records:
             live.run = decision.run
-            self._add(live, before.seq, decision)
+            self._add(live, before.seq, decision, first=cause and not known)
             if type(stimulus) is s.StepReturned:
                 for name in stimulus.deleted:
                     live.store.pop(name, None)
@@ -72,9 +76,9 @@ class Batch:
             self.decide(live.parent, s.ChildClosed(run.run_id, run.workflow_id, run.status))
         return decision
 
-    def _add(self, live: Live, before: int, decision: Decision) -> None:
+    def _add(self, live: Live, before: int, decision: Decision, *, first: bool = False) -> None:
         self.touched[live.run.key] = live
-        self.changes.append(Change(live, before, decision))
+        self.changes.insert(0 if first else len(self.changes), Change(live, before, decision))
 
     def unit(self, next_rev: Callable[[], int], source: str) -> Unit:
         """The rows of all decisions. `source` is the source hash under which steps begin now."""

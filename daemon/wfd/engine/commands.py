@@ -190,22 +190,22 @@ class Commands:
             return outcome_of(live.run)
         key = live.run.key
         future = self._e.wait_closed(key)
-        timeout = None if call.timeout_ms is None else call.timeout_ms / 1_000
+        timeout_s = None if call.timeout_ms is None else call.timeout_ms / 1_000
         try:
             if call.stuck:
-                return await self._closed_or_stuck(key, future, timeout)
-            return await asyncio.wait_for(future, timeout)
+                return await self._closed_or_stuck(key, future, timeout_s)
+            return await asyncio.wait_for(future, timeout_s)
         except TimeoutError:
             live = await self._load(key) or live
             return outcome_of(live.run)
         finally:
             self._e.unwait(key, future)
 
-    async def _closed_or_stuck(self, key: int, closed: asyncio.Future[Outcome], timeout: float | None) -> Outcome:
+    async def _closed_or_stuck(self, key: int, closed: asyncio.Future[Outcome], timeout_s: float | None) -> Outcome:
         live = await self._load(key)
         follower = self._e.hub.follow(None if live is None else {live.run.root})
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout_s):
                 closed.add_done_callback(lambda _: follower.end())
                 while not closed.done():
                     await follower.changed()

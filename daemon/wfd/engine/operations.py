@@ -121,7 +121,7 @@ class Operations:
 
     def _record(self, asked: Asked, batch: Batch, record: r.Record) -> None:
         """Record the operation's outcome, commit, answer."""
-        batch.decide(asked.live, s.OperationAsked(asked.step, asked.attempt, record))
+        batch.decide(asked.live, s.OperationAsked(asked.step, asked.attempt, record), cause=True)
         result = op_result(record)
         assert result is not None
         reply = channel.OpDone(asked.live.token or 0, asked.op.op, bytes(result.value), result.error)

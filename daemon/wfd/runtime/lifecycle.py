@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import logging
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ class Startable(Protocol):
     async def stop(self) -> None: ...
 
 
-class Service:
+class Service(abc.ABC):
     """Base of a service; a subclass says what `_start` and `_stop` do. Never both at once, never one twice in a row."""
 
     def __init__(self) -> None:
@@ -42,11 +43,11 @@ class Service:
                 self._running = False
                 await self._stop()
 
-    async def _start(self) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    async def _start(self) -> None: ...
 
-    async def _stop(self) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    async def _stop(self) -> None: ...
 
 
 class Services:

@@ -58,6 +58,8 @@ class StateLock:
         if self._fd is not None:
             fd, self._fd = self._fd, None
             os.ftruncate(fd, 0)
+            # Closing is not enough: a child between fork and exec still has the descriptor, and with it the lock.
+            fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
 
 

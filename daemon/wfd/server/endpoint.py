@@ -16,7 +16,7 @@ _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
 def listen(path: Path) -> socket.socket:
-    """A listening socket at `path`, mode 0600 in a directory of mode 0700.
+    """A listening socket at `path`, mode 0600; a directory that is made for it has mode 0700.
 
     The caller holds the lock on the state directory: only then may a stale socket be removed.
     """
@@ -36,7 +36,7 @@ def listen(path: Path) -> socket.socket:
 
 
 def prepare_directory(folder: Path) -> None:
-    """Make `folder` with mode 0700, or check that it is ours and private; DeniedError where it is not."""
+    """Make `folder` with mode 0700, or check that it is ours and nobody else writes there; DeniedError where it is not."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
@@ -57,7 +57,8 @@ def prepare_directory(folder: Path) -> None:
             )
     if not stat.S_ISDIR(facts.st_mode):
         raise DeniedError(f"{folder} is not a directory; the socket cannot be made in it", path=str(folder))
-    if facts.st_mode & 0o077:
+    # Who may write there could put another socket in its place. Looking in is harmless: the socket itself is 0600.
+    if facts.st_mode & 0o022:
         raise DeniedError(
             f"the socket directory {folder} is open to others (mode {stat.S_IMODE(facts.st_mode):o})",
             hint=f"chmod 700 {folder}",

@@ -10,7 +10,6 @@ import errno
 import os
 import sqlite3
 import stat
-import time
 from pathlib import Path
 
 from wfctl.errors import DeniedError, IncompatibleError, StorageError, WfctlError
@@ -27,7 +26,7 @@ CACHE_KIB = 64 * 1024
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def connect_writer(path: Path, now_ms: int | None = None, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
+def connect_writer(path: Path, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
     """The one connection that writes: file made (0600) where it is missing, schema brought to SCHEMA_VERSION.
 
     To be called, and the connection used, in one thread. Raises StorageError, IncompatibleError or DeniedError; then
@@ -42,7 +41,7 @@ def connect_writer(path: Path, now_ms: int | None = None, busy_ms: int = BUSY_MS
     db: sqlite3.Connection | None = None
     try:
         db = sqlite3.connect(path, isolation_level=None, timeout=busy_ms / 1_000, cached_statements=64)
-        _settle(db, path, now_ms)
+        _settle(db, path)
     except BaseException as error:
         if db is not None:
             db.close()
@@ -80,7 +79,7 @@ def _prepare_file(path: Path) -> None:
             os.chmod(path, 0o600)
 
 
-def _settle(db: sqlite3.Connection, path: Path, now_ms: int | None) -> None:
+def _settle(db: sqlite3.Connection, path: Path) -> None:
     application_id, version = _identity(db)
     empty = db.execute("select count(*) from sqlite_master").fetchone()[0] == 0
     if application_id != APPLICATION_ID and not (application_id == 0 and empty):
@@ -115,14 +114,14 @@ def _settle(db: sqlite3.Connection, path: Path, now_ms: int | None) -> None:
     db.execute(f"pragma journal_size_limit = {4 * CHECKPOINT_PAGES * 4096}")
     db.execute(f"pragma cache_size = -{CACHE_KIB}")
     db.execute("pragma temp_store = memory")
-    migrate(db, version, SCHEMA_VERSION, now_ms)
+    migrate(db, version, SCHEMA_VERSION)
 
 
 def _identity(db: sqlite3.Connection) -> tuple[int, int]:
     return (db.execute("pragma application_id").fetchone()[0], db.execute("pragma user_version").fetchone()[0])
 
 
-def migrate(db: sqlite3.Connection, version: int, target: int, now_ms: int | None = None) -> None:
+def migrate(db: sqlite3.Connection, version: int, target: int) -> None:
     """Apply the migrations after `version` up to `target`, each in one transaction with its version number: a crash
     leaves the schema before or after one of them."""
     for number, name, script in queries.migrations():
@@ -134,10 +133,6 @@ def migrate(db: sqlite3.Connection, version: int, target: int, now_ms: int | Non
                     db.execute("rollback")
                 error.add_note(f"in migration {name}")
                 raise
-            db.execute(
-                "insert into meta (key, value) values (?, ?) on conflict (key) do nothing",
-                (f"schema_{number}_at_ms", str(now_ms if now_ms is not None else time.time_ns() // 1_000_000)),
-            )
 
 
 def read_only_uri(path: Path) -> str:

@@ -36,10 +36,10 @@ def test_the_socket_is_0600_in_a_directory_of_0700_whatever_the_umask(tmp_path: 
     sock.close()
 
 
-def test_a_directory_that_others_may_enter_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_a_directory_that_others_may_write_is_refused_with_the_remedy(tmp_path: Path) -> None:
     folder = tmp_path / "open"
     folder.mkdir()
-    folder.chmod(0o755)
+    folder.chmod(0o775)
     with pytest.raises(DeniedError, match="open to others") as caught:
         listen(folder / "a.sock")
     assert caught.value.hint == f"chmod 700 {folder}"

@@ -8,7 +8,7 @@ import msgspec
 
 from wfctl.cli.exit import look
 from wfctl.cli.render.table import Cell, Column, Row, facts, table
-from wfctl.cli.render.text import Line, clean, counted
+from wfctl.cli.render.text import Line, Span, clean, counted
 from wfctl.cli.render.times import when
 from wfctl.cli.words import quoted
 from wfctl.errors import (
@@ -38,25 +38,18 @@ _COLUMNS = [
 ]
 
 
-def status_span(status: Status, *, ascii: bool = False) -> Line:
-    shown = look(status)
-    return [(f"{shown.ascii if ascii else shown.glyph} {shown.word}", shown.style)]
-
-
 def runs_table(runs: list[RunView], now_ms: int, *, width: int | None, ascii: bool = False) -> list[Line]:
     return table(_COLUMNS, [_row(run, now_ms, person=width is not None, ascii=ascii) for run in runs], width=width)
 
 
 def _row(run: RunView, now_ms: int, *, person: bool, ascii: bool) -> Row:
-    shown = look(run.status)
-    word = f"{shown.ascii if ascii else shown.glyph} {shown.word}" if person else shown.word
     children = "" if not run.children else str(run.children)
     if run.open_children and person:
         children += f" ({run.open_children} open)"
     return [
         Cell(run.workflow_id),
         Cell(run.workflow_type),
-        Cell(word, shown.style),
+        Cell(*_status(run.status, person=person, ascii=ascii)),
         Cell(when(run.started_at, now_ms, relative=person)),
         Cell(format_duration((run.closed_at or now_ms) - run.started_at)),
         Cell(position(run)),
@@ -65,6 +58,11 @@ def _row(run: RunView, now_ms: int, *, person: bool, ascii: bool) -> Row:
         Cell(problem(run), "red" if run.status.closed else "magenta"),
         Cell(run.run_id, "dim"),
     ]
+
+
+def _status(status: Status, *, person: bool, ascii: bool) -> Span:
+    shown = look(status)
+    return (f"{shown.ascii if ascii else shown.glyph} {shown.word}" if person else shown.word, shown.style)
 
 
 def position(run: RunView) -> str:
@@ -92,7 +90,7 @@ def show_lines(
         ("workflow ID", [(clean(run.workflow_id), "bold")]),
         ("run ID", [(run.run_id, "")]),
         ("type", [(clean(run.workflow_type), "")]),
-        ("status", status_span(run.status, ascii=ascii)),
+        ("status", [_status(run.status, person=person, ascii=ascii)]),
         ("started", moment(run.started_at)),
     ]
     if run.closed_at is not None:

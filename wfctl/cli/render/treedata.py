@@ -36,13 +36,13 @@ def _node(node: TreeNode) -> dict[str, Any]:
 def _run(node: TreeNode) -> dict[str, Any]:
     run = node.run
     data: dict[str, Any] = as_data(run)
-    counts = {"children": data.pop("children"), "open_children": data.pop("open_children")}
+    counts = {name: data.pop(name) for name in ("children", "open_children", "queued_events")}
     return {
         "id": data.pop("run_id"),
         "workflow_id": data.pop("workflow_id"),
         "type": data.pop("workflow_type"),
         **{key: value for key, value in data.items() if key not in ("parent", "root_id", "rev")},
-        "counts": {**counts, "queued_events": data["queued_events"]},
+        "counts": counts,
     }
 
 
