@@ -55,7 +55,7 @@ class LocalWorkers:
         self._sources = Sources(str(project), (), HIDDEN)
         self._workflows: dict[str, Workflow] = {}
         self._listener: Listener | None = None
-        self._steps = Steps(clock, lambda: self._runner)
+        self._steps = Steps(clock, lambda: [] if self._runner is None else [self._runner])
         self._checks: dict[int, asyncio.Future[bytes]] = {}
         self._runner: _Runner | None = None
         self.catalog = self._described(workflows)

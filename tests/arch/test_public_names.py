@@ -52,7 +52,7 @@ LAZY = ["wfctl", "wfctl.client"]
 
 def _told_to_type_checkers(module: Module) -> dict[str, str]:
     """The names under `if TYPE_CHECKING`, each with the module it is said to come from."""
-    told = {}
+    told: dict[str, str] = {}
     for node in module.tree.body:
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             for line in node.body:

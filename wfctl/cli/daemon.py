@@ -171,7 +171,7 @@ def _died(shell: Shell, status: int, said: list[str]) -> WfctlError:
 def stop(shell: Shell, timeout_ms: int) -> StatusView | None:
     """Ask the daemon to stop and wait until it is gone; its last status, or None when none ran.
 
-    Running steps get `timeout_ms` to finish. Gone means: it closed our connection, and its socket takes no new one.
+    Running steps get `timeout_ms` to finish. Gone means: its process has ended, and its socket takes no connection.
     """
     view = probe(shell)
     if view is None:
@@ -183,14 +183,14 @@ def stop(shell: Shell, timeout_ms: int) -> StatusView | None:
     except DaemonDownError as error:
         if not error.detail.get("dropped"):
             raise
-    gone = connection.wait_closed(max(deadline - time.monotonic(), 0.1))
+    connection.wait_closed(max(deadline - time.monotonic(), 0.1))
     shell.hang_up()
-    while gone or time.monotonic() < deadline:
-        if not _alive(view.pid) or not _accepts(shell):
-            return view
+    while _alive(view.pid) or _accepts(shell):
         if time.monotonic() >= deadline:
             break
         time.sleep(POLL_S)
+    else:
+        return view
     raise NotFinishedError(
         f"the daemon (pid {view.pid}) did not stop within {timeout_ms / 1_000 + STOP_GRACE_S:g} s",
         hint=f"kill {view.pid}",
@@ -207,13 +207,18 @@ def _accepts(shell: Shell) -> bool:
 
 
 def _alive(pid: int) -> bool:
+    """Whether the process still does something. One that has ended and waits for its parent to notice does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass
-    return True
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return True  # no such view of processes here, or gone this very moment
+    return stat.rpartition(b")")[2].split()[0] != b"Z"
 
 
 def describe(view: StatusView) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class Op(msgspec.Struct, tag="op", array_like=True):
     """Record an operation. `key` is its content key; `kind` one of child, parent_event, event, now, random, uuid, sleep;
     `name` the workflow type, event name...; `args` a JSON object whose fields depend on the kind:
 
-    child: workflow_id, input (kwargs, already checked), timeout_ms|null, on_parent_close
+    child: workflow_id, input (kwargs, already checked), timeout_ms|null
     parent_event: payload (kwargs)          event: workflow_id, payload (raw, the daemon has it checked)
     random, uuid: value
     """

@@ -56,7 +56,7 @@ class Workflow:
     def start(self, function: Any = None, /, *, timeout: timedelta | None = None) -> Any:
         """The handler a run begins with, exactly one; its parameters after `ctx` are the workflow's input.
 
-        `timeout` limits one execution of the handler (None: the daemon's default).
+        `timeout` limits one execution of the handler (None: no limit).
         """
         return self._register("start", function, None, timeout)
 

@@ -14,6 +14,8 @@ from wfd.supervisor import StepOrder, Workers
 
 # Executions of one step that may take their worker with them before the run is stuck.
 CRASH_LIMIT = 5
+# Once is bad luck: most steps that lost a worker only shared it with the one that killed it.
+ALONE_AFTER = 2
 
 
 class Machine(Protocol):
@@ -66,7 +68,7 @@ class Executions:
             [channel.OpRecord(op.key, bytes(op.value), op.error) for op in phase.ops],
             live.logged, run.cancel is not None,
         )  # fmt: skip
-        self._m.workers.run(StepOrder(token, message, spec.timeout_ms))
+        self._m.workers.run(StepOrder(token, message, spec.timeout_ms, alone=phase.crashes >= ALONE_AFTER))
 
     def cancel(self, live: Live) -> None:
         """Raise CancelledError in the handler, if one runs."""

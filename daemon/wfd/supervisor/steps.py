@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -17,6 +17,9 @@ from wfd.supervisor.catalog import Catalog
 
 log = logging.getLogger("wfd.supervisor")
 
+# Steps one worker has at a time. Enough that handlers that wait for something do not hold others up; bounded, so that
+# a flood of starts queues here, in order, and not in a process that may die.
+STEPS_PER_WORKER = 256
 # From "let go" to SIGKILL.
 GRACE_MS = 3_000
 
@@ -25,11 +28,16 @@ Spoken = channel.Op | channel.Logs | channel.StepDone | channel.StepRaised | cha
 
 
 class StepOrder(msgspec.Struct):
-    """One execution of one step. `timeout_ms` counts from when a worker gets it, not from when it queues."""
+    """One execution of one step. `timeout_ms` counts from when a worker gets it, not from when it queues.
+
+    `alone`: earlier executions lost their workers, so this one gets a worker to itself. If that dies too, it is
+    clear which handler did it, and no other run pays for it.
+    """
 
     token: int
     message: channel.RunStep
     timeout_ms: int | None = None
+    alone: bool = False
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):
@@ -113,14 +121,19 @@ class _Execution:
 
 
 class Steps:
-    """Shares steps out to the workers that `free` names. A queued step has no worker yet, and is lost by nobody's death."""
+    """Shares steps out among the workers that `taking` lists, the least busy first.
 
-    def __init__(self, clock: Clock, free: Callable[[], Runner | None]) -> None:
+    A queued step has no worker yet, and is lost by nobody's death.
+    """
+
+    def __init__(self, clock: Clock, taking: Callable[[], Sequence[Runner]]) -> None:
         self._clock = clock
-        self._free = free
+        self._taking = taking
         self._listener: Listener | None = None
         self._running: dict[int, _Execution] = {}
         self._queue: deque[StepOrder] = deque()
+        self._suspects: deque[StepOrder] = deque()
+        self._reserved: Runner | None = None
         self._paused = False
         self._idle = asyncio.Event()
 
@@ -129,26 +142,48 @@ class Steps:
 
     @property
     def queued(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + len(self._suspects)
 
     def run(self, order: StepOrder) -> None:
         """Give the step to a worker, now or when one has room."""
-        self._queue.append(order)
-        if len(self._queue) == 1:
+        (self._suspects if order.alone else self._queue).append(order)
+        if order.alone or len(self._queue) == 1:
             self.share_out()
 
     def share_out(self) -> None:
         """Give queued steps to workers as far as there is room."""
-        while self._queue and not self._paused:
-            worker = self._free()
+        if self._paused:
+            return
+        self._share_alone()
+        while self._queue:
+            worker = self._least_busy(but=self._reserved)
             if worker is None:
                 return
-            order = self._queue.popleft()
-            execution = self._running[order.token] = _Execution(order, worker)
-            worker.steps.add(order.token)
-            worker.send(order.message)
-            if order.timeout_ms is not None:
-                execution.timer = self._clock.call_later(order.timeout_ms, partial(self._late, order.token))
+            self._give(self._queue.popleft(), worker)
+
+    def _share_alone(self) -> None:
+        """Suspects, one after the other, in a worker that is kept free of anything else as long as there are any."""
+        if self._reserved is not None and self._reserved not in self._taking():
+            self._reserved = None
+        if not self._suspects:
+            if self._reserved is not None and not self._reserved.steps:
+                self._reserved = None
+            return
+        if self._reserved is None:
+            self._reserved = self._least_busy()
+        if self._reserved is not None and not self._reserved.steps:
+            self._give(self._suspects.popleft(), self._reserved)
+
+    def _least_busy(self, but: Runner | None = None) -> Runner | None:
+        free = [worker for worker in self._taking() if worker is not but and len(worker.steps) < STEPS_PER_WORKER]
+        return min(free, key=lambda worker: len(worker.steps), default=None)
+
+    def _give(self, order: StepOrder, worker: Runner) -> None:
+        execution = self._running[order.token] = _Execution(order, worker)
+        worker.steps.add(order.token)
+        worker.send(order.message)
+        if order.timeout_ms is not None:
+            execution.timer = self._clock.call_later(order.timeout_ms, partial(self._late, order.token))
 
     def _late(self, token: int) -> None:
         execution = self._running.get(token)
@@ -167,7 +202,7 @@ class Steps:
         if execution is not None:
             execution.worker.send(channel.CancelStep(token))
             return
-        for order in self._queue:
+        for order in (*self._queue, *self._suspects):
             if order.token == token:
                 order.message.cancel = True
 
@@ -176,6 +211,7 @@ class Steps:
         execution = self._running.get(token)
         if execution is None:
             self._queue = deque(order for order in self._queue if order.token != token)
+            self._suspects = deque(order for order in self._suspects if order.token != token)
             return
         if execution.abandoned:
             return
@@ -250,3 +286,4 @@ class Steps:
             execution.stop_timers()
         self._running.clear()
         self._queue.clear()
+        self._suspects.clear()

@@ -19,11 +19,10 @@ from wfd.supervisor.worker import Worker
 
 log = logging.getLogger("wfd.supervisor")
 
-# Steps one worker has at a time. Enough that handlers that wait for something do not hold others up; bounded, so that
-# a flood of starts queues here, in order, and not in a process that may die.
-STEPS_PER_WORKER = 256
 # An import that takes longer is taken for one that never ends.
 LOAD_MS = 30_000
+# The daemon accepts without a catalog rather than let `wfctl up` wait for an import that may never end.
+START_MS = 10_000
 RESPAWN_MS = (0, 100, 500, 2_000, 10_000)
 
 
@@ -40,7 +39,7 @@ class Supervisor:
         self._listener: Listener | None = None
         self.catalog = Catalog()
         self._workers: list[Worker] = []
-        self._steps = Steps(clock, self._free)
+        self._steps = Steps(clock, self._taking)
         # What the engine says of steps goes straight to where they are.
         self.run = self._steps.run
         self.answer = self._steps.answer
@@ -64,7 +63,7 @@ class Supervisor:
         self._listener = listener
         self._steps.listen(listener)
 
-    async def start(self, wait_ms: int = LOAD_MS) -> None:
+    async def start(self, wait_ms: int = START_MS) -> None:
         """Spawn generation 1 and wait for its catalog; after `wait_ms` go on without, and say so as a problem."""
         self._generation += 1
         self._first = asyncio.get_running_loop().create_future()
@@ -162,10 +161,9 @@ class Supervisor:
         if not worker.leaving:
             self._respawn(worker.generation)
 
-    def _free(self) -> Worker | None:
-        """The least busy worker that takes new steps."""
-        taking = [w for w in self._workers if w.ready and not w.leaving and len(w.steps) < STEPS_PER_WORKER]
-        return min(taking, key=lambda worker: len(worker.steps), default=None)
+    def _taking(self) -> list[Worker]:
+        """The workers that take new steps."""
+        return [worker for worker in self._workers if worker.ready and not worker.leaving]
 
     def _slow(self, worker: Worker) -> None:
         if not worker.ready and not worker.leaving:
@@ -249,7 +247,7 @@ class Supervisor:
 
     async def check(self, workflow_type: str, kind: str, handler: str, payload: bytes, text: dict[str, str]) -> bytes:
         """Keyword arguments (JSON) for a handler from what was sent, checked by a worker with the user's own types."""
-        ready = [worker for worker in self._workers if worker.ready and not worker.leaving]
+        ready = self._taking()
         if not ready:
             raise StorageError("no worker is ready to check the arguments", hint="wfctl status")
         worker = min(ready, key=lambda candidate: len(candidate.steps))

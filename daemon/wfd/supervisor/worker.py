@@ -91,7 +91,8 @@ class Worker:
         # A worker without its channel is of no use, and could still be running handlers nobody hears.
         if error is not None:
             log.error("worker %d: %s", self.pid, error)
-        self.kill("it closed its channel")
+        # No reason is given for it: how the process ended by itself, if it did, is what the log and the run should say.
+        self._signal(signal.SIGKILL)
 
     async def _reap(self) -> None:
         process = self._process

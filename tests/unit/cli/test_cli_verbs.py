@@ -411,7 +411,7 @@ def test_tail_shows_history_and_log_lines_and_exits_by_the_worst_outcome(cli: Cl
     assert said.code == 10
     assert said.out.splitlines() == [
         '2026-11-23T03:00:00.000Z\torder-1\tevent.received\tpaid  {"by":"ann"}',
-        "2026-11-23T03:00:00.000Z\torder-2\tlog\tlow stock again",
+        "2026-11-23T03:00:00.000Z\torder-2\tlog\tWARNING low stock again",
     ]
     (call,) = fake.asked("tail")
     assert (call.ids, call.follow, call.last, call.logs) == (["order-1", "order-2"], True, 5, False)

@@ -50,11 +50,11 @@ def test_client_and_handle_are_public_names() -> None:
 
 async def test_a_client_is_awaited_or_entered(server: Server) -> None:
     client = await Client.connect(socket=str(server.path))
-    await client.workflows()
+    assert (await client.workflows()).items == []
     await client.close()
     await client.close()
     async with await Client.connect(server.path) as client, Client.connect(server.path) as other:
-        await asyncio.gather(client.workflows(), other.workflows())
+        assert not any(await asyncio.gather(client.list(), other.list()))
 
 
 async def test_start_sends_what_it_was_given_and_returns_a_handle(client: Client, backend: FakeBackend) -> None:

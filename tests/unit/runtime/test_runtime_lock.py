@@ -59,7 +59,9 @@ def test_what_the_file_says_is_not_believed(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text('{"pid": 1, "socket": "/nowhere"}')
     lock = StateLock(tmp_path / "lock")
     lock.acquire(tmp_path / "wfd.sock")
+    assert lock.held
     lock.release()
+    assert not lock.held
 
 
 @pytest.mark.parametrize("content", ["", "nonsense", "[1]", '{"pid": '])
@@ -85,5 +87,6 @@ def test_a_child_process_does_not_inherit_the_lock(tmp_path: Path) -> None:
         lock.release()
         other = StateLock(tmp_path / "lock")
         other.acquire(tmp_path / "wfd.sock")
+        assert other.held
         other.release()
         child.kill()

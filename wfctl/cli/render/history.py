@@ -13,7 +13,7 @@ from wfctl.cli.render.times import clock
 from wfctl.protocol.views import HistoryEntry
 from wfctl.values.times import format_duration, rfc3339
 
-KIND_WIDTH = 20
+KIND_WIDTH = 21
 _VALUE_CHARS = 200
 _LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 _LAST_WORD_LOOKS = {
@@ -46,6 +46,8 @@ class Describer:
         detail = self.detail(entry)
         if width is None:
             run = f"{entry.workflow_id}\t" if self._several else ""
+            if entry.kind == "log":
+                detail = f"{str(entry.data.get('level', 'INFO')).upper()} {detail}"
             return [(f"{rfc3339(entry.at)}\t{run}{entry.kind}\t{detail}", "")]
         line: Line = [(clock(entry.at, now_ms), "dim"), ("  ", "")]
         if self._several:

@@ -136,11 +136,14 @@ def _run_item(node: TreeNode, moment: Moment) -> Item:
     run = node.run
     wrong = problem(run)
     took = format_duration(run.closed_at - run.started_at) if run.closed_at else short(moment.now_ms - run.started_at)
+    note = counted(run.attempt, "attempt") if run.attempt > 1 else ""
+    if run.status is Status.SLEEPING and run.wake_at is not None:
+        note = _sleep_note(run.wake_at, moment)
     return Item(
         clean(run.workflow_id),
         run.status,
         text=clean(wrong or (position(run) if run.status.open else "")),
-        note=counted(run.attempt, "attempt") if run.attempt > 1 else "",
+        note=note,
         took=took,
         loud=bool(wrong),
         started_at=run.started_at,
