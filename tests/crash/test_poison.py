@@ -50,7 +50,10 @@ def test_a_handler_that_kills_its_worker_makes_its_own_run_stuck_and_no_other(tm
             nonlocal sent
             project.ok("send", "calm", "tick")
             sent += 1
-            return {run["workflow_id"] for run in project.json("list", "--status", "stuck")["items"]} == {"bad", "worse"}
+            return {run["workflow_id"] for run in project.json("list", "--status", "stuck")["items"]} == {
+                "bad",
+                "worse",
+            }
 
         wait_until(stuck, within_s=60)
         bad, worse = (project.json("show", name)["stuck_reason"] for name in ("bad", "worse"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -132,24 +133,27 @@ def test_up_without_a_project_names_the_remedy(cli: Cli, monkeypatch: pytest.Mon
 
 
 def test_down_waits_until_the_daemon_is_gone_and_counts_what_survives(cli: Cli, daemon: Start, project: Path) -> None:
-    gone = threading.Event()
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as process:
+        asked = threading.Event()
 
-    def leave() -> None:
-        gone.wait(10)
-        threading.Event().wait(0.2)
-        fake.stop()
+        def leave() -> None:
+            asked.wait(10)
+            fake.stop()
+            # The socket is gone first; that alone is not the end of the process.
+            threading.Event().wait(0.2)
+            process.communicate()
 
-    def down(call: Any) -> Ok:
-        gone.set()
-        return Ok()
+        def down(call: Any) -> Ok:
+            asked.set()
+            return Ok()
 
-    fake = daemon(status=status(project), down=down)
-    thread = threading.Thread(target=leave)
-    thread.start()
-    began = time.monotonic()
-    said = cli("down", "--timeout", "3s")
-    thread.join()
-    assert said == (0, "", f"stopped the daemon (pid {os.getpid()}); 3 open runs go on with 'wfctl up'\n")
+        fake = daemon(status=status(project, pid=process.pid), down=down)
+        thread = threading.Thread(target=leave)
+        thread.start()
+        began = time.monotonic()
+        said = cli("down", "--timeout", "3s")
+        thread.join()
+    assert said == (0, "", f"stopped the daemon (pid {process.pid}); 3 open runs go on with 'wfctl up'\n")
     assert time.monotonic() - began >= 0.2
     assert fake.asked("down")[0].drain_ms == 3_000
 
