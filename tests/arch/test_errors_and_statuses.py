@@ -7,8 +7,8 @@ import re
 import unicodedata
 
 import pytest
-from support.source import ROOT, leading_text, modules, parsed, report
 
+from support.source import ROOT, leading_text, modules, parsed, report
 from wfctl import errors
 from wfctl.cli.app import VERBS
 from wfctl.cli.exit import LOOKS, STEP_LOOKS

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.manpages import Page, flags, items, page, pages, plain
-from support.source import ROOT, dotted, leading_text, modules, report, within
 
 import wfctl
+from support.manpages import Page, flags, items, page, pages, plain
+from support.source import ROOT, dotted, leading_text, modules, report, within
 from wfctl import errors
 from wfctl.cli import exit as cli_exit
 from wfctl.cli.app import VERBS, build, load

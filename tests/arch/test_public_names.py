@@ -7,9 +7,9 @@ import importlib
 import inspect
 
 import pytest
-from support.source import Module, modules
 
 import wfctl
+from support.source import Module, modules
 
 PUBLIC = [
     "AmbiguousIdError",

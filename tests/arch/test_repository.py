@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.manpages import FOLDER
-from support.source import PACKAGES, ROOT, imports, modules, report
 
 import wfctl
+from support.manpages import FOLDER
+from support.source import PACKAGES, ROOT, imports, modules, report
 
 TOP_LEVEL = {
     "pyproject.toml", "wfctl", "daemon", "tests", "samples", "man", "README.md", "LICENSE", "CHANGELOG.md", "Makefile", ".ci",

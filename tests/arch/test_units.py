@@ -11,6 +11,7 @@ import ast
 from collections.abc import Iterator
 
 import pytest
+
 from support.source import Module, called, functions, last_name, modules, parameters, report, within
 
 # Instants by meaning, int and UTC epoch milliseconds everywhere.

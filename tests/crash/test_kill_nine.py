@@ -10,10 +10,10 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+
 from support.checker import broken_promises
 from support.project import SAMPLES, Project
 from support.waiting import until_async
-
 from wfctl import Client, DaemonDownError, WorkflowAlreadyRunning
 
 ORDERS = 200

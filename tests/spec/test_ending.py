@@ -6,10 +6,10 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+
 from spec.conftest import Serve
 from support.history import kinds
 from support.waiting import until
-
 from wfctl import (
     Context,
     Directive,

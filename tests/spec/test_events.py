@@ -6,9 +6,9 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+
 from spec.conftest import Serve
 from support.history import kinds
-
 from wfctl import (
     Context,
     Directive,

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from spec.conftest import Serve
 from support.history import kinds, records
-
 from wfctl import RunFailedError
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "orders" / "orders.py"

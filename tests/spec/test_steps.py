@@ -12,9 +12,9 @@ from uuid import UUID
 import msgspec
 import pydantic
 import pytest
+
 from spec.conftest import Serve
 from support.history import kinds, records
-
 from wfctl import (
     Context,
     Directive,

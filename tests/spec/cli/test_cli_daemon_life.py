@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.project import SAMPLES, WFCTL, Project, alive
 from support.waiting import wait_until
 

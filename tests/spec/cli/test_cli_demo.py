@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.project import SAMPLES, WFCTL
 
 import wfctl.cli
+from support.project import SAMPLES, WFCTL
 
 
 @pytest.fixture

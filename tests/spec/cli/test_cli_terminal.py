@@ -8,6 +8,7 @@ from typing import Any
 
 import pexpect
 import pytest
+
 from support.project import Project
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.raw_peer import Peer
-from support.waiting import wait_until
 
 import wfctl
+from support.raw_peer import Peer
+from support.waiting import wait_until
 from wfctl.client import Client
 from wfctl.protocol.calls import Down, GetStatus
 

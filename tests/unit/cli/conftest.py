@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.cli import Cli
 from support.fake_daemon import FakeDaemon
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.cli import Cli
 from support.fake_daemon import NOW, FakeDaemon
-
 from wfctl.protocol.calls import Ok
 from wfctl.protocol.views import StatusView
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from support.cli import Cli
 from support.fake_daemon import FakeDaemon, welcome
 from support.runs import run
-
 from wfctl.cli.app import VERBS
 from wfctl.cli.render.problem import error_lines
 from wfctl.cli.render.text import plain

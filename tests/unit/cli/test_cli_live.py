@@ -3,8 +3,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from support.cli import Terminal
 
+from support.cli import Terminal
 from wfctl.cli.live import Region
 from wfctl.cli.render.text import Line
 from wfctl.cli.screen import Screen

@@ -3,9 +3,9 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
+
 from support.fake_daemon import NOW
 from support.runs import MINUTE, failure, node, run, step, tree
-
 from wfctl.cli.exit import LOOKS, STEP_LOOKS
 from wfctl.cli.render.text import line_cells, plain
 from wfctl.cli.render.tree import Style, tree_lines

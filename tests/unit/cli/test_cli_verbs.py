@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from support.cli import Cli
 from support.fake_daemon import NOW, FakeDaemon, HangUp
 from support.runs import entry, failure, node, run, step, tree
-
 from wfctl.errors import RunNotFoundError, UnknownWorkflowTypeError
 from wfctl.protocol.calls import (
     Cancel,

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support.fake_backend import FakeBackend, held_lock, server_for
 
+from support.fake_backend import FakeBackend, held_lock, server_for
 from wfctl.client import Client
 from wfd.server import Server
 

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from support.fake_backend import STARTED_AT, FakeBackend, entry
-from support.waiting import until
 
 import wfctl
+from support.fake_backend import STARTED_AT, FakeBackend, entry
+from support.waiting import until
 from wfctl.client import Client, WorkflowHandle
 from wfctl.errors import (
     InvalidArgumentError,

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
 from support.fake_backend import FakeBackend, entry, held_lock, server_for
 from support.waiting import until
-
 from wfctl.client import Client
 from wfctl.errors import (
     ConfigError,

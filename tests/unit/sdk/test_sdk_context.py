@@ -10,8 +10,8 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from support.memory_port import Asked, MemoryOps
 
+from support.memory_port import Asked, MemoryOps
 from wfctl import Context, Directive, NoParentError, Workflow
 from wfctl.errors import (
     InvalidArgumentError,

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from support.memory_port import MemoryOps
 
+from support.memory_port import MemoryOps
 from wfctl import Context, Directive, InvalidDirectiveError, Workflow
 from wfctl.errors import InvalidArgumentError, InvalidPayloadError
 from wfctl.sdk.directive import CompleteDirective, FailDirective, Next, StepDirective, WaitDirective

@@ -8,8 +8,8 @@ import sys
 from typing import Any
 
 from hypothesis import given, strategies as st
-from support.memory_port import Recorded
 
+from support.memory_port import Recorded
 from wfctl.sdk.replay import Replay, in_words
 from wfctl.values.codec import canonical
 

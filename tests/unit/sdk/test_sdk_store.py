@@ -8,8 +8,8 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
-from support.memory_port import MemoryOps
 
+from support.memory_port import MemoryOps
 from wfctl import Context, InvalidPayloadError, StoreKeyNotFoundError, Workflow
 from wfctl.errors import InvalidArgumentError, PayloadTooLargeError
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from support.fake_backend import FakeBackend, held_lock, server_for
 from support.raw_peer import Peer
-
 from wfd.server import Server
 
 

@@ -7,10 +7,10 @@ import logging
 from collections.abc import AsyncIterator
 
 import pytest
+
 from support.fake_backend import FakeBackend
 from support.raw_peer import Peer
 from support.waiting import until
-
 from wfctl.errors import BY_CODE
 from wfctl.protocol import rpc
 from wfctl.protocol.calls import GetStatus, GetTree, Hello, Start

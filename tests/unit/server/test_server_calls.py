@@ -7,7 +7,6 @@ import asyncio
 from support.fake_backend import FakeBackend, entry
 from support.raw_peer import Peer
 from support.waiting import until
-
 from wfctl.protocol import rpc
 from wfctl.protocol.calls import CALLS, GetTree, Hello, List, Result, Send, Start, Tail, Watch
 from wfd.server import Server

@@ -9,9 +9,9 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from support.fake_backend import FakeBackend, held_lock, server_for
 from support.raw_peer import Peer
-
 from wfctl.errors import ConfigError, ConflictError, DaemonAlreadyRunningError, DeniedError
 from wfctl.protocol.calls import GetTree
 from wfd.runtime.lock import StateLock

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from support.handlers import Desk
 
+from support.handlers import Desk
 from wfctl import Context, Directive, Workflow
 from wfctl.errors import StaleStepError
 from wfctl.protocol.channel import AbandonStep, CancelStep, Op, StepDone, StepGone, StepRaised, StepStuck

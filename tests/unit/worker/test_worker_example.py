@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import msgspec
-from support.handlers import Desk
 
+from support.handlers import Desk
 from wfctl import Context, Directive, Workflow
 from wfctl.protocol.channel import Op, StepDone
 from wfctl.values.runinfo import ParentInfo

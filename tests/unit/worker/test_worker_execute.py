@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 import pydantic
 import pytest
+
 from support.handlers import Desk
 from support.memory_port import MemoryOps
-
 from wfctl import Context, Directive, Workflow
 from wfctl.errors import from_data
 from wfctl.protocol import channel

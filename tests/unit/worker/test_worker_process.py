@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.worker_process import WorkerProcess
 
+from support.worker_process import WorkerProcess
 from wfctl.protocol.channel import (
     CancelStep,
     Check,

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
-from support.handlers import Desk
 
+from support.handlers import Desk
 from wfctl import Context, Directive, Workflow, WorkflowAlreadyRunning
 from wfctl.errors import ErrorData
 from wfctl.protocol.channel import Op, OpDone, OpRecord, StepDone, StepRaised, StepStuck
