@@ -36,10 +36,9 @@ class Region:
         """Leave the frame as it is: something else wrote below it, and the next one starts there."""
         self._shown, self._cells = [], []
 
-    def draw(self, lines: list[Line]) -> None:
-        """Show `lines` in place of the frame before."""
+    def draw(self, lines: list[Line], columns: int) -> None:
+        """Show `lines`, laid out for so many columns, in place of the frame before."""
         painted = [self._screen.paint(line) for line in lines]
-        columns = self._screen.columns
         if painted == self._shown and columns == self._columns:
             return
         if self._shown and columns != self._columns:

@@ -15,8 +15,7 @@ def lines(*texts: str) -> list[Line]:
 
 
 @pytest.fixture
-def stream(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    monkeypatch.setenv("COLUMNS", "80")
+def stream() -> Terminal:
     return Terminal()
 
 
@@ -29,22 +28,22 @@ def since(stream: Terminal) -> str:
 
 def test_only_lines_that_changed_are_rewritten(stream: Terminal) -> None:
     with Region(Screen(stream, "never")) as region:
-        region.draw(lines("a", "b", "c"))
+        region.draw(lines("a", "b", "c"), 80)
         assert since(stream) == "\x1b[?25la\nb\nc\n"
-        region.draw(lines("a", "B", "c"))
+        region.draw(lines("a", "B", "c"), 80)
         assert since(stream) == "\x1b[2A\r\x1b[2KB\n\n"
-        region.draw(lines("a", "B", "c", "d"))
+        region.draw(lines("a", "B", "c", "d"), 80)
         assert since(stream) == "d\n"
-        region.draw(lines("a"))
+        region.draw(lines("a"), 80)
         assert since(stream) == "\x1b[3A\r\x1b[J"
     assert since(stream).endswith("\x1b[?25h")
 
 
 def test_a_frame_that_did_not_change_writes_nothing(stream: Terminal) -> None:
     with Region(Screen(stream, "never")) as region:
-        region.draw(lines("a", "b"))
+        region.draw(lines("a", "b"), 80)
         since(stream)
-        region.draw(lines("a", "b"))
+        region.draw(lines("a", "b"), 80)
         assert since(stream) == ""
 
 
@@ -54,22 +53,21 @@ def test_the_cursor_comes_back_whatever_happens(stream: Terminal) -> None:
     assert stream.getvalue().endswith("\x1b[?25h")
 
 
-def test_after_a_resize_the_wrapped_frame_goes_as_a_whole(stream: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_resize_the_wrapped_frame_goes_as_a_whole(stream: Terminal) -> None:
     with Region(Screen(stream, "never")) as region:
-        region.draw(lines("x" * 60, "y"))
+        region.draw(lines("x" * 60, "y"), 80)
         since(stream)
-        monkeypatch.setenv("COLUMNS", "40")
-        region.draw(lines("x" * 39, "y"))
+        region.draw(lines("x" * 39, "y"), 40)
         # Sixty cells take two rows of forty, and the second line one.
         assert since(stream) == "\x1b[3A\r\x1b[J" + "x" * 39 + "\ny\n"
 
 
 def test_a_settled_frame_is_never_touched_again(stream: Terminal) -> None:
     with Region(Screen(stream, "never")) as region:
-        region.draw(lines("a"))
+        region.draw(lines("a"), 80)
         since(stream)
         region.settle()
-        region.draw(lines("b"))
+        region.draw(lines("b"), 80)
         assert since(stream) == "b\n"
 
 

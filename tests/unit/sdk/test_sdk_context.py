@@ -51,16 +51,14 @@ CARD = {"number": "4111", "limit": "9.50"}
 
 async def test_start_records_the_bound_input_and_returns_a_handle() -> None:
     ops = MemoryOps(order_wf, payment_wf)
-    handle = await Context(ops).start(
-        "Payment", "pay-1", {"card": Card("4111", Decimal("9.50"))}, timedelta(minutes=5), "cancel"
-    )
+    handle = await Context(ops).start("Payment", "pay-1", {"card": Card("4111", Decimal("9.50"))}, timedelta(minutes=5))
     assert handle.run_info.id == "RUN-pay-1"
     assert handle.run_info.parent == ParentInfo("RUN-1", "one", "Order")
     assert ops.asked == [
         Asked(
             "child",
             "Payment",
-            {"workflow_id": "pay-1", "timeout_ms": 300_000, "on_parent_close": "cancel", "input": {"card": CARD}},
+            {"workflow_id": "pay-1", "timeout_ms": 300_000, "input": {"card": CARD}},
         )
     ]
 
@@ -99,8 +97,6 @@ async def test_arguments_of_start_that_cannot_be_are_refused() -> None:
     ctx = Context(MemoryOps(order_wf, payment_wf))
     with pytest.raises(InvalidArgumentError, match=r"workflow ID is empty"):
         await ctx.start("Payment", "")
-    with pytest.raises(InvalidArgumentError, match=r"on_parent_close is 'kill'"):
-        await ctx.start("Payment", "p", on_parent_close="kill")  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError, match=r"workflow_timeout of zero"):
         await ctx.start("Payment", "p", workflow_timeout=timedelta(0))
     with pytest.raises(InvalidPayloadError, match=r"input of 'Payment'\['amount'\] is nan"):

@@ -14,6 +14,7 @@ from wfctl.cli.options import Output
 from wfctl.cli.render.document import text_of
 from wfctl.cli.render.tree import STATIC_BUDGET, Style, tree_lines
 from wfctl.cli.render.treedata import Differ, end_line, node_lines, run_ids, tree_document
+from wfctl.cli.screen import DEFAULT_COLUMNS
 from wfctl.cli.shell import Shell, shell_of, stopping
 from wfctl.protocol.calls import GetTree, Watch
 from wfctl.protocol.views import Outcome, Tree
@@ -125,7 +126,7 @@ class Viewer:
             while True:
                 age_ms = int((time.monotonic() - fetched) * 1_000)
                 style = self._style(max(self._shell.out.rows - 2, 3))
-                region.draw(tree_lines(tree, style, now_ms=tree.now + age_ms, more=self._whole()))
+                self._draw(region, tree, style, tree.now + age_ms)
                 ticking = any(root.run.status.open for root in tree.roots)
                 notice = stream.poll(TICK_S if ticking else None)
                 if notice is not None or stream.ended:
@@ -134,8 +135,12 @@ class Viewer:
                 if stream.ended:
                     outcome = _closed(stream)
                     # The final frame has no screen to fit on any more, and stays in the scrollback.
-                    region.draw(tree_lines(tree, self._style(STATIC_BUDGET), now_ms=tree.now, more=self._whole()))
+                    self._draw(region, tree, self._style(STATIC_BUDGET), tree.now)
                     return outcome
+
+    def _draw(self, region: Region, tree: Tree, style: Style, now_ms: int) -> None:
+        # The width the lines were laid out for: the terminal may have another by now, and will be drawn for next time.
+        region.draw(tree_lines(tree, style, now_ms=now_ms, more=self._whole()), style.width or DEFAULT_COLUMNS)
 
     def _changes(self) -> Outcome:
         beside, stream, tree = self._open()
