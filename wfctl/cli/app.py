@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -157,7 +158,7 @@ def _usage(error: Exception, arguments: list[str]) -> UsageError:
         text = f"{path} has no option {option!r}" + (f"; did you mean {near[0]!r}?" if near else "")
         return UsageError(text, hint=f"{path} --help", value=option)
     text = error.format_message() if hasattr(error, "format_message") else str(error)
-    text = text.strip().rstrip(".").replace("is not a valid int range", "is no whole number")
+    text = re.sub(r"is not a valid int(eger)? range", "is no whole number", text.strip().rstrip("."))
     return UsageError(f"{path}: {text[:1].lower()}{text[1:]}", hint=f"{path} --help")
 
 

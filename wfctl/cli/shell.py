@@ -16,6 +16,7 @@ from wfctl import __version__
 from wfctl.cli.options import Output, Settings, choose
 from wfctl.cli.project import LAST, recall_last, state_folder
 from wfctl.cli.screen import Screen
+from wfctl.cli.words import quoted
 from wfctl.errors import DaemonDownError
 from wfctl.values.project import find_config, socket_path
 
@@ -85,7 +86,12 @@ class Shell:
         """A connection of its own, for what must not share one (a stream beside calls)."""
         from wfctl.client.blocking import Connection
 
-        return Connection.connect(self.socket, project=self.project_name)
+        try:
+            return Connection.connect(self.socket, project=self.project_name)
+        except DaemonDownError as error:
+            if self.settings.project is not None and error.hint == "wfctl up":
+                error.hint = f"wfctl up --project {quoted(self.settings.project)}"
+            raise
 
     def call(self, call: Call, *, timeout_s: float | None = 60.0) -> Any:
         return self.connect().call(call, timeout_s=timeout_s)

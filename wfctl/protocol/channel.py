@@ -32,16 +32,24 @@ class Load(msgspec.Struct, tag="load", array_like=True):
 
 
 class OpRecord(msgspec.Struct, tag="oprec", array_like=True, frozen=True):
-    """A recorded operation of a step: its content key, and what it returned (JSON) or raised."""
+    """A recorded operation of a step: its content key, and what it returned (JSON) or raised.
+
+    `open`: it was begun and has no outcome yet (a task, a sleep): ask `resume` for it, then go on. `attempts` counts a task's
+    attempts that failed so far. `failure` is what a task that failed for good raises again.
+    """
 
     key: str
     value: bytes
     error: ErrorData | None = None
+    open: bool = False
+    attempts: int = 0
+    failure: Failure | None = None
 
 
 class RunStep(msgspec.Struct, tag="step", array_like=True):
     """Run one handler. `kwargs` is a JSON object; `store` the run's state (JSON by key); `ops` what earlier executions of this
-    very step recorded; `logged` how many lines they logged. `cancel`: its cancellation was requested already."""
+    very step recorded; `logged` how many lines they logged. `cancel`: its cancellation was requested already. `step` is
+    the step's number in its run."""
 
     token: int
     run: RunInfo
@@ -52,6 +60,7 @@ class RunStep(msgspec.Struct, tag="step", array_like=True):
     ops: list[OpRecord]
     logged: int = 0
     cancel: bool = False
+    step: int = 0
 
 
 class OpDone(msgspec.Struct, tag="opdone", array_like=True):
@@ -84,6 +93,16 @@ class Check(msgspec.Struct, tag="check", array_like=True):
     handler: str
     payload: bytes
     text: dict[str, str]
+
+
+class Query(msgspec.Struct, tag="query", array_like=True):
+    """Run a query handler on a run's committed store; answered by `Answered`."""
+
+    call: int
+    run: RunInfo
+    name: str
+    kwargs: bytes
+    store: dict[str, bytes]
 
 
 class Ping(msgspec.Struct, tag="ping", array_like=True):
@@ -119,12 +138,17 @@ class Loaded(msgspec.Struct, tag="loaded", array_like=True):
 
 
 class Op(msgspec.Struct, tag="op", array_like=True):
-    """Record an operation. `key` is its content key; `kind` one of child, parent_event, event, now, random, uuid, sleep;
-    `name` the workflow type, event name...; `args` a JSON object whose fields depend on the kind:
+    """Record an operation. `key` is its content key, `name` the workflow type, event name, task name...; `args` a JSON
+    object whose fields depend on the kind (now has none):
 
-    child: workflow_id, input (kwargs, already checked), timeout_ms|null
+    child: workflow_id, input (kwargs, already checked), timeout_ms|null, on_completed_step|null, on_parent_close
     parent_event: payload (kwargs)          event: workflow_id, payload (raw, the daemon has it checked)
-    random, uuid: value
+    random, uuid: value                     sleep: duration_ms (answered when it is over)
+    task: arguments, attempt (begun; the answer need not be awaited before the task's function is called)
+    task_attempt_failed: attempt, failure, delay_ms (answered when the delay is over)
+    task_completed: result, attempts        task_failed: failure, attempts
+    resume: none (`key` of an open record; answered when the sleep or retry delay it stands in is over)
+    child_result: none (`name` is a child's run ID; answered with ChildOutcome's JSON when that run has closed; not recorded)
     """
 
     token: int
@@ -196,12 +220,20 @@ class Checked(msgspec.Struct, tag="checked", array_like=True):
     error: ErrorData | None = None
 
 
+class Answered(msgspec.Struct, tag="answered", array_like=True):
+    """What a query handler returned (JSON), or why there is no answer."""
+
+    call: int
+    value: bytes = b"null"
+    error: ErrorData | None = None
+
+
 class Pong(msgspec.Struct, tag="pong", array_like=True):
     number: int
 
 
-ToWorker = Load | RunStep | OpDone | CancelStep | AbandonStep | Check | Ping | Stop
-ToDaemon = Loaded | Op | StepDone | StepRaised | StepStuck | StepGone | Logs | Checked | Pong
+ToWorker = Load | RunStep | OpDone | CancelStep | AbandonStep | Check | Query | Ping | Stop
+ToDaemon = Loaded | Op | StepDone | StepRaised | StepStuck | StepGone | Logs | Checked | Answered | Pong
 
 _encode = msgspec.msgpack.Encoder().encode
 

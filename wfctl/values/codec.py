@@ -10,6 +10,7 @@ dataclass, Struct, Pydantic model) are accepted.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -142,8 +143,9 @@ def convert(value: Any, wanted: Any, what: str, *, strict: bool = True) -> Any:
 
 
 def _plain(error: msgspec.ValidationError) -> str:
-    text = str(error)
-    return text.replace("`", "").replace(" - at $", " at ").rstrip()
+    """msgspec's words without what is said better: the type it got, next to the value itself."""
+    text = re.sub(r", got `\w+`", "", str(error))
+    return text.replace("`", "").replace(" - at $", " at ").replace("Expected", "expected").rstrip()
 
 
 def show(value: Any, limit: int = 60) -> str:

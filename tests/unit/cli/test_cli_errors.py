@@ -118,6 +118,7 @@ def test_the_project_without_a_daemon_is_named(cli: Cli, project: Path, monkeypa
     monkeypatch.delenv("WFCTL_SOCKET")
     said = cli("list", "--project", str(project))
     assert said.err.startswith(f"error[daemon_down]: no wfctl daemon for project {project}\n")
+    assert said.err.endswith(f"  try: wfctl up --project {project}\n")
 
 
 def test_no_project_is_an_error_with_a_remedy(
