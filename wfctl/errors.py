@@ -12,7 +12,8 @@
     ├─ NotFoundError                 not_found         4
     │  ├─ RunNotFoundError           run_not_found     4
     │  ├─ UnknownWorkflowTypeError   unknown_type      4
-    │  └─ UnknownEventError          unknown_event     4
+    │  ├─ UnknownEventError          unknown_event     4
+    │  └─ UnknownQueryError          unknown_query     4
     ├─ ConflictError                 conflict          5
     │  ├─ WorkflowAlreadyRunning     already_running   5
     │  ├─ RunClosedError             run_closed        5
@@ -138,6 +139,10 @@ class UnknownWorkflowTypeError(NotFoundError):
 
 class UnknownEventError(NotFoundError):
     code = "unknown_event"
+
+
+class UnknownQueryError(NotFoundError):
+    code = "unknown_query"
 
 
 class ConflictError(WfctlError):

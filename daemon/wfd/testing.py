@@ -27,6 +27,7 @@ from wfctl.errors import RegistrationError, WfctlError, from_data
 from wfctl.protocol import channel
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.workflow import Workflow
+from wfctl.values.runinfo import RunInfo
 from wfctl.values.times import to_ms
 from wfd.config import Config
 from wfd.engine.backend import Backend
@@ -56,7 +57,8 @@ class LocalWorkers:
         self._workflows: dict[str, Workflow] = {}
         self._listener: Listener | None = None
         self._steps = Steps(clock, lambda: [] if self._runner is None else [self._runner])
-        self._checks: dict[int, asyncio.Future[bytes]] = {}
+        self._asked: dict[int, asyncio.Future[bytes]] = {}
+        self._calls = 0
         self._runner: _Runner | None = None
         self.catalog = self._described(workflows)
         self.run = self._steps.run
@@ -91,12 +93,12 @@ class LocalWorkers:
     def _heard(self, runner: _Runner, message: channel.ToDaemon) -> None:
         if runner is not self._runner:
             return
-        if isinstance(message, channel.Checked):
-            future = self._checks.pop(message.call)
+        if isinstance(message, channel.Checked | channel.Answered):
+            future = self._asked.pop(message.call)
             if message.error is not None:
                 future.set_exception(from_data(message.error))
             else:
-                future.set_result(message.kwargs)
+                future.set_result(message.kwargs if isinstance(message, channel.Checked) else message.value)
         elif not isinstance(message, channel.Loaded | channel.Pong):
             self._steps.heard(runner, message)
 
@@ -128,12 +130,18 @@ class LocalWorkers:
             self._listener.catalog_changed(self.catalog)
 
     async def check(self, workflow_type: str, kind: str, handler: str, payload: bytes, text: dict[str, str]) -> bytes:
+        return await self._ask(lambda call: channel.Check(call, workflow_type, kind, handler, payload, text))
+
+    async def query(self, run: RunInfo, name: str, kwargs: bytes, store: dict[str, bytes]) -> bytes:
+        return await self._ask(lambda call: channel.Query(call, run, name, kwargs, store))
+
+    async def _ask(self, question: Callable[[int], channel.ToWorker]) -> bytes:
         if self._runner is None:
             raise WfctlError("the environment has ended")
-        call = len(self._checks) + 1
+        self._calls += 1
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._checks[call] = future
-        self._runner.send(channel.Check(call, workflow_type, kind, handler, payload, text))
+        self._asked[self._calls] = future
+        self._runner.send(question(self._calls))
         return await future
 
     @property

@@ -91,7 +91,12 @@ def test_each_event_is_handed_over_once_or_still_in_the_inbox(steps: list[object
     walk = Walk()
     for step in steps:
         walk.go(step)
-    received = [seq for seq, rec in walk.history if isinstance(rec, r.EventReceived) and rec.refused is None]
+    received = [
+        seq
+        for seq, rec in walk.history
+        if (isinstance(rec, r.EventReceived) and rec.refused is None)
+        or (isinstance(rec, r.ChildClosedRecord) and rec.step is not None)
+    ]
     handed = [rec.event for _, rec in walk.history if isinstance(rec, r.StepStarted) and rec.event is not None]
     kept = [event.seq for event in walk.run.inbox]
     assert sorted(handed + kept) == received
@@ -104,6 +109,7 @@ def test_events_of_one_name_are_handed_over_in_the_order_they_came(steps: list[o
     for step in steps:
         walk.go(step)
     names = {seq: rec.name for seq, rec in walk.history if isinstance(rec, r.EventReceived)}
+    names |= {seq: "child.closed" for seq, rec in walk.history if isinstance(rec, r.ChildClosedRecord)}
     handed = [rec.event for _, rec in walk.history if isinstance(rec, r.StepStarted) and rec.event is not None]
     for name in set(names.values()):
         mine = [seq for seq in handed if names[seq] == name]

@@ -58,7 +58,11 @@ def _run(run: sqlite3.Row, history: list[tuple[int, str, Any]], store: dict[str,
             folded.update(data.get("put", {}))
     if folded != store:
         found.append(f"{name}: its store is {store}, its history says {folded}")
-    received = [seq for seq, kind, data in history if kind == "event.received" and not data.get("refused")]
+    received = [
+        seq
+        for seq, kind, data in history
+        if (kind == "event.received" and not data.get("refused")) or (kind == "child.closed" and data.get("step"))
+    ]
     handed = [data["event"] for _, kind, data in history if kind == "step.started" and data.get("event")]
     if sorted(handed + inbox) != received:
         found.append(f"{name}: received events {received}, handed over {handed}, kept {inbox}")

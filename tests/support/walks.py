@@ -72,6 +72,11 @@ def _operation(stale: bool, key: str, kind: int) -> Any:
             r.ChildStarted(key, "R2", "child", "C", Raw(b'{"id":"R2"}')),
             r.ParentEventSent(key, "a", "queued"),
             r.RandomRecorded(key, Raw(b"0.5")),
+            r.SleepRecorded(key, 2_000),
+            r.TaskStarted(key, "charge", 2, Raw(b"{}")),
+            r.TaskAttemptFailed(key, "charge", 2, Failure("E", "m"), 3_000),
+            r.TaskCompleted(key, "charge", 2, Raw(b"1")),
+            r.TaskFailed(key, "charge", 2, Failure("E", "m")),
             r.OperationRefused(key, "child", "C", ErrorData("conflict", "taken")),
         ][kind]
         return s.OperationAsked(*_execution(run, stale), record)
@@ -94,7 +99,7 @@ def moves() -> st.SearchStrategy[Any]:
         st.builds(lambda x: lambda run: s.StepTimedOut(*_execution(run, x), 50), stale),
         st.builds(lambda x, c: lambda run: s.StepLost(*_execution(run, x), "gone", c, 3), stale, st.booleans()),
         st.builds(lambda x: lambda run: s.StepUnfit(*_execution(run, x), "no such handler"), stale),
-        st.builds(_operation, stale, st.sampled_from(["k1", "k2"]), st.integers(0, 3)),
+        st.builds(_operation, stale, st.sampled_from(["k1", "k2"]), st.integers(0, 8)),
         st.builds(lambda n, c: lambda run: s.EventArrived(n, Raw(b'{"p":1}'), c), name, st.sampled_from([None, "kid"])),
         st.just(lambda run: s.TimeReached()),
         st.sampled_from(["", "enough"]).map(lambda reason: lambda run: s.CancelAsked(reason)),
@@ -106,4 +111,13 @@ def moves() -> st.SearchStrategy[Any]:
 
 def _child_closes() -> st.SearchStrategy[Any]:
     """Only a child that was started can close, so where none is open the clock ticks instead."""
-    return st.just(lambda run: s.ChildClosed("R2", "child", "completed") if run.open_children else s.TimeReached())
+    return st.sampled_from([None, "after"]).map(_child_closed)
+
+
+def _child_closed(step: str | None) -> Any:
+    def make(run: state.Run) -> s.Stimulus:
+        if not run.open_children:
+            return s.TimeReached()
+        return s.ChildClosed("R2", "child", "completed", step, Raw(b'{"outcome":{}}'))
+
+    return make

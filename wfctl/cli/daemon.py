@@ -23,7 +23,6 @@ from wfctl.errors import DaemonAlreadyRunningError, DaemonDownError, ErrorData, 
 from wfctl.protocol.calls import Down, GetStatus
 from wfctl.protocol.views import ProblemView, StatusView
 
-LAST_LINES = 2
 STOP_GRACE_S = 5.0
 POLL_S = 0.02
 

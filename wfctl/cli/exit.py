@@ -12,8 +12,6 @@ from typing import NamedTuple
 from wfctl.values.status import Status
 
 OK = 0
-INTERNAL = 1
-USAGE = 2
 DOWN = 3
 PARTIAL = 9
 NOT_FINISHED = 14

@@ -166,30 +166,59 @@ class Result(Call, frozen=True):
 
 
 class Changed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a cancel or terminate did. `changed` is false when the run was closed already (or already cancelling)."""
+    """What a cancel or terminate did. `changed` is false when the run was closed already (or already cancelling).
+
+    `descendants` counts the open runs below it that were ended too.
+    """
 
     run_id: str
     workflow_id: str
     status: Status
     changed: bool
+    descendants: int = 0
 
 
 class Cancel(Call, frozen=True):
-    """Ask a run to end: a running handler gets `asyncio.CancelledError`, a waiting run is cancelled at once."""
+    """Ask a run to end: a running handler gets `asyncio.CancelledError`, a waiting run is cancelled at once.
+
+    `children` asks every open run below it as well.
+    """
 
     method = "cancel"
     answer = Changed
     id: str
     reason: str | None = None
+    children: bool = False
 
 
 class Terminate(Call, frozen=True):
-    """End a run now; its handler is not asked."""
+    """End a run now; its handler is not asked. `children` ends every open run below it as well."""
 
     method = "terminate"
     answer = Changed
     id: str
     reason: str | None = None
+    children: bool = False
+
+
+class QueryAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    run_id: str
+    workflow_id: str
+    value: msgspec.Raw
+
+
+class Query(Call, frozen=True):
+    """Ask a run's query handler, which reads its committed store and changes nothing; closed runs answer too.
+
+    `input` and `text` are as in `start`.
+    """
+
+    method = "query"
+    answer = QueryAnswer
+    id: str
+    name: str
+    input: msgspec.Raw = msgspec.Raw(b"null")
+    text: dict[str, str] = {}
 
 
 class GetTree(Call, frozen=True):

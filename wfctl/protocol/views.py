@@ -134,10 +134,15 @@ class ProblemView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 
 
 class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One worker process. `blocked_ms` is how long its event loop has not answered (0: it does), `handlers` what it runs,
+    longest first: a blocked one is among them."""
+
     pid: int
     generation: int
     steps: int
     started_at: int
+    blocked_ms: int = 0
+    handlers: list[str] = []
 
 
 class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

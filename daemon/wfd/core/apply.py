@@ -50,6 +50,7 @@ def born(
         key=key, run_id=run_id, workflow_id=record.workflow_id, workflow_type=record.workflow_type,
         input=record.input, started_at=at, parent=parent, root=root, root_id=root_id, depth=depth,
         phase=Sleeping(0, "", at), deadline=record.deadline, seq=1,
+        on_completed_step=record.on_completed_step, on_parent_close=record.on_parent_close,
     )  # fmt: skip
 
 
@@ -149,7 +150,10 @@ def _resumed(run: Run, record: r.RunResumed, seq: int, at: int) -> Run:
 
 @_folds(r.ChildClosedRecord)
 def _child_closed(run: Run, record: r.ChildClosedRecord, seq: int, at: int) -> Run:
-    return replace(run, seq=seq, open_children=run.open_children - 1)
+    inbox = run.inbox
+    if record.step is not None:
+        inbox = (*inbox, Event(seq, "child.closed", record.outcome, at, record.step))
+    return replace(run, seq=seq, open_children=run.open_children - 1, inbox=inbox)
 
 
 def op_result(record: r.Record) -> OpResult | None:
@@ -163,6 +167,16 @@ def op_result(record: r.Record) -> OpResult | None:
             return OpResult(key, value)
         case r.RandomRecorded(key=key, value=value) | r.UuidRecorded(key=key, value=value):
             return OpResult(key, value)
+        case r.SleepRecorded(key=key, wake_at=wake_at):
+            return OpResult(key, open=True, due_at=wake_at)
+        case r.TaskStarted(key=key, attempt=attempt):
+            return OpResult(key, open=True, attempts=attempt - 1)
+        case r.TaskAttemptFailed(key=key, attempt=attempt, retry_at=retry_at):
+            return OpResult(key, open=True, attempts=attempt, due_at=retry_at)
+        case r.TaskCompleted(key=key, attempt=attempt, result=result):
+            return OpResult(key, result, attempts=attempt)
+        case r.TaskFailed(key=key, attempt=attempt, error=failure):
+            return OpResult(key, attempts=attempt, failure=failure)
         case r.OperationRefused(key=key, error=error):
             return OpResult(key, error=error)
     return None
@@ -176,7 +190,7 @@ def _operation(run: Run, record: r.Record, seq: int, at: int) -> Run:
     return replace(
         run,
         seq=seq,
-        phase=replace(phase, ops=(*phase.ops, result)),
+        phase=replace(phase, ops={**phase.ops, result.key: result}),
         children=run.children + born_child,
         open_children=run.open_children + born_child,
     )
@@ -191,7 +205,12 @@ def refold(saved: Run, since: Iterable[r.Record]) -> Run:
     phase = saved.phase.resume if isinstance(saved.phase, Stuck) else saved.phase
     if not isinstance(phase, Stepping):
         return saved
-    stepping = replace(phase, ops=tuple(result for record in since if (result := op_result(record)) is not None))
+    ops: dict[str, OpResult] = {}
+    for record in since:
+        result = op_result(record)
+        if result is not None:
+            ops[result.key] = result
+    stepping = replace(phase, ops=ops)
     if isinstance(saved.phase, Stuck):
         return replace(saved, phase=replace(saved.phase, resume=stepping))
     return replace(saved, phase=stepping)
@@ -212,4 +231,5 @@ def rebuilt(
         started_at=started_at, parent=parent, root=root, root_id=root_id, depth=depth, phase=phase,
         deadline=deadline, seq=seq, steps=saved.steps, handler=saved.handler, inbox=tuple(inbox),
         cancel=saved.cancel, children=saved.children, open_children=saved.open_children,
+        on_completed_step=saved.on_completed_step, on_parent_close=saved.on_parent_close,
     )  # fmt: skip

@@ -82,6 +82,8 @@ def open_run(
     timeout_ms: int | None,
     parent: Run | None,
     now: int,
+    on_completed_step: str | None = None,
+    on_parent_close: str = "abandon",
 ) -> Decision:
     """A new run, its start handler begun. `parent` is the run that starts it, `handler` the name of the start handler."""
     started = r.RunStarted(
@@ -90,6 +92,8 @@ def open_run(
         input,
         None if parent is None else ParentInfo(parent.run_id, parent.workflow_id, parent.workflow_type),
         None if timeout_ms is None else now + timeout_ms,
+        on_completed_step,
+        on_parent_close,
     )
     if parent is None:
         run = born(started, key=key, run_id=run_id, parent=None, root=key, root_id=run_id, depth=0, at=now)
@@ -174,8 +178,11 @@ def _hand_over(draft: Draft) -> None:
     phase = draft.run.phase
     assert isinstance(phase, Waiting)
     for event in draft.run.inbox:
-        if phase.takes(event.name):
-            draft.begin("event", event.name, event.seq)
+        if phase.takes(event):
+            if event.step is None:
+                draft.begin("event", event.name, event.seq)
+            else:
+                draft.begin("step", event.step, event.seq)
             return
 
 
@@ -261,6 +268,16 @@ def _terminate(draft: Draft, phase: Phase, asked: s.TerminateAsked) -> None:
 
 
 def _child_closed(draft: Draft, phase: Phase, child: s.ChildClosed) -> None:
+    draft.record(r.ChildClosedRecord(child.run_id, child.workflow_id, child.status, child.step, child.outcome))
+
+
+def _child_closed_for_waiting(draft: Draft, phase: Waiting, child: s.ChildClosed) -> None:
+    _child_closed(draft, phase, child)
+    _hand_over(draft)
+
+
+def _child_closed_for_closed(draft: Draft, phase: Closed, child: s.ChildClosed) -> None:
+    """The record is kept, but no step runs any more."""
     draft.record(r.ChildClosedRecord(child.run_id, child.workflow_id, child.status))
 
 
@@ -299,8 +316,7 @@ def _event_for_waiting(draft: Draft, phase: Waiting, arrived: s.EventArrived) ->
             _queue(draft, draft.run.phase, arrived)
         return
     _queue(draft, phase, arrived)
-    if phase.takes(arrived.name):
-        draft.begin("event", arrived.name, draft.run.seq)
+    _hand_over(draft)
 
 
 def _resume(draft: Draft, phase: Stuck, changed: s.CodeChanged) -> None:
@@ -335,7 +351,7 @@ TABLE: dict[tuple[type[Phase], type[s.Stimulus]], Cell] = {
     (Waiting, s.TimeReached): _time,
     (Waiting, s.CancelAsked): _cancel_idle,
     (Waiting, s.TerminateAsked): _terminate,
-    (Waiting, s.ChildClosed): _child_closed,
+    (Waiting, s.ChildClosed): _child_closed_for_waiting,
     (Waiting, s.CodeChanged): Ignored("a wait needs no code"),
     (Sleeping, s.EventArrived): _queue,
     (Sleeping, s.TimeReached): _time,
@@ -350,7 +366,7 @@ TABLE: dict[tuple[type[Phase], type[s.Stimulus]], Cell] = {
     (Stuck, s.ChildClosed): _child_closed,
     (Stuck, s.CodeChanged): _resume,
     (Closed, s.EventArrived): _event_for_closed,
-    (Closed, s.ChildClosed): _child_closed,
+    (Closed, s.ChildClosed): _child_closed_for_closed,
     (Closed, s.TimeReached): _CLOSED,
     (Closed, s.CancelAsked): _CLOSED,
     (Closed, s.TerminateAsked): _CLOSED,

@@ -24,9 +24,10 @@ def violations(run: Run) -> list[str]:
             check(phase.step == run.steps, "the step that runs is the last that was begun")
             check(phase.attempt >= 1, "attempts count from 1")
             check(phase.since <= run.seq, "the step's beginning is in the history")
-            check((phase.event is not None) == (phase.kind == "event"), "an event handler has its event")
+            check(phase.kind != "event" or phase.event is not None, "an event handler has its event")
+            check(all(key == op.key for key, op in phase.ops.items()), "operations are found by their keys")
         case Waiting():
-            check(not any(phase.takes(event.name) for event in run.inbox), "a waiting run has no event it would take")
+            check(not any(phase.takes(event) for event in run.inbox), "a waiting run has no event it would take")
             check(run.cancel is None, "a cancelled run does not begin to wait")
         case Sleeping():
             check(run.cancel is None, "a cancelled run does not sleep")

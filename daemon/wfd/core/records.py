@@ -33,6 +33,8 @@ class RunStarted(Record, frozen=True):
     input: Raw
     parent: ParentInfo | None = None
     deadline: int | None = None
+    on_completed_step: str | None = None
+    on_parent_close: str = "abandon"
 
 
 class RunCompleted(Record, frozen=True):
@@ -151,10 +153,14 @@ class ChildStarted(Record, frozen=True):
 
 
 class ChildClosedRecord(Record, frozen=True):
+    """`step` is the child's `on_completed_step`, which gets `outcome` as its arguments once this run waits."""
+
     KIND = "child.closed"
     run_id: str
     workflow_id: str
     status: str
+    step: str | None = None
+    outcome: Raw = NULL
 
 
 class ParentEventSent(Record, frozen=True):
@@ -193,6 +199,51 @@ class UuidRecorded(Record, frozen=True):
     value: Raw
 
 
+class SleepRecorded(Record, frozen=True):
+    KIND = "sleep.recorded"
+    key: str
+    wake_at: int
+
+
+class TaskStarted(Record, frozen=True):
+    """An attempt begins. A task that was cut short by a crash begins the same attempt once more."""
+
+    KIND = "task.started"
+    key: str
+    name: str
+    attempt: int
+    arguments: Raw = NULL
+
+
+class TaskAttemptFailed(Record, frozen=True):
+    """Another attempt follows at `retry_at`."""
+
+    KIND = "task.attempt_failed"
+    key: str
+    name: str
+    attempt: int
+    error: Failure
+    retry_at: int
+
+
+class TaskCompleted(Record, frozen=True):
+    KIND = "task.completed"
+    key: str
+    name: str
+    attempt: int
+    result: Raw = NULL
+
+
+class TaskFailed(Record, frozen=True):
+    """The last attempt failed; the handler gets the error."""
+
+    KIND = "task.failed"
+    key: str
+    name: str
+    attempt: int
+    error: Failure
+
+
 class OperationRefused(Record, frozen=True):
     """An operation that was answered with an error, which is as much a value as any other: replay raises it again."""
 
@@ -210,6 +261,11 @@ OPERATIONS: tuple[type[Record], ...] = (
     TimestampRecorded,
     RandomRecorded,
     UuidRecorded,
+    SleepRecorded,
+    TaskStarted,
+    TaskAttemptFailed,
+    TaskCompleted,
+    TaskFailed,
     OperationRefused,
 )
 

@@ -17,26 +17,39 @@ EMPTY = Raw(b"{}")
 
 
 class Event(msgspec.Struct, frozen=True):
-    """An event in the inbox. `seq` is that of its `event.received` in the run's history: its identity."""
+    """An event in the inbox. `seq` is that of its `event.received` in the run's history: its identity.
+
+    `step` is set for the outcome of a child that was started with `on_completed_step`: not an event handler but that step
+    runs, whatever names the wait has, and `seq` is that of the `child.closed`.
+    """
 
     seq: int
     name: str
     payload: Raw
     at: int
+    step: str | None = None
 
 
 class OpResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A recorded operation of the current step: what asking for `key` again returns (JSON) or raises."""
+    """A recorded operation of the current step: what asking for `key` again returns (JSON) or raises.
+
+    `open`: begun, and without an outcome yet: a task whose attempts failed `attempts` times, or a sleep. `due_at` is when the
+    sleep, or the delay before the next attempt, is over. `failure` is what a task that failed for good raises.
+    """
 
     key: str
     value: Raw = NULL
     error: ErrorData | None = None
+    open: bool = False
+    attempts: int = 0
+    due_at: int | None = None
+    failure: Failure | None = None
 
 
 class Stepping(msgspec.Struct, frozen=True, omit_defaults=True, tag="stepping", tag_field="phase"):
     """A handler runs, or is queued for a worker. `since` is the seq of its `step.started`.
 
-    `ops` are rebuilt from the history records after `since` and are not part of the saved state. `crashes` counts
+    `ops`, by key, are rebuilt from the history records after `since` and are not part of the saved state. `crashes` counts
     the executions that took their worker with them.
     """
 
@@ -48,7 +61,7 @@ class Stepping(msgspec.Struct, frozen=True, omit_defaults=True, tag="stepping", 
     event: int | None = None
     attempt: int = 1
     crashes: int = 0
-    ops: tuple[OpResult, ...] = ()
+    ops: dict[str, OpResult] = {}
 
 
 class Waiting(msgspec.Struct, frozen=True, omit_defaults=True, tag="waiting", tag_field="phase"):
@@ -60,8 +73,8 @@ class Waiting(msgspec.Struct, frozen=True, omit_defaults=True, tag="waiting", ta
     deadline: int | None = None
     on_timeout: str | None = None
 
-    def takes(self, name: str) -> bool:
-        return self.names is None or name in self.names
+    def takes(self, event: Event) -> bool:
+        return self.names is None or event.step is not None or event.name in self.names
 
 
 class Sleeping(msgspec.Struct, frozen=True, omit_defaults=True, tag="sleeping", tag_field="phase"):
@@ -103,7 +116,8 @@ class Run(msgspec.Struct, frozen=True):
     """One run: who it is, how far its history goes (`seq`), and its phase.
 
     `steps` counts the steps begun; with the attempt it names one execution, so that what an earlier one still says is
-    recognised as stale. `cancel` is the reason of a requested cancellation ("" when none was given).
+    recognised as stale. `cancel` is the reason of a requested cancellation ("" when none was given). `on_completed_step`
+    names the parent's step that hears how this run ends; `on_parent_close` is abandon, cancel or terminate.
     """
 
     key: int
@@ -125,6 +139,8 @@ class Run(msgspec.Struct, frozen=True):
     cancel: str | None = None
     children: int = 0
     open_children: int = 0
+    on_completed_step: str | None = None
+    on_parent_close: str = "abandon"
 
     @property
     def status(self) -> Status:
@@ -169,6 +185,8 @@ class Saved(msgspec.Struct, frozen=True, omit_defaults=True):
     cancel: str | None = None
     children: int = 0
     open_children: int = 0
+    on_completed_step: str | None = None
+    on_parent_close: str = "abandon"
 
 
 _saved_encoder = msgspec.json.Encoder()
@@ -183,15 +201,18 @@ def dump(run: Run) -> str:
     elif type(phase) is Stuck:
         phase = msgspec.structs.replace(phase, resume=_lean(phase.resume))
     return _saved_encoder.encode(
-        Saved(phase, run.steps, run.handler, run.cancel, run.children, run.open_children)
-    ).decode()
+        Saved(
+            phase, run.steps, run.handler, run.cancel, run.children, run.open_children, run.on_completed_step,
+            run.on_parent_close,
+        )
+    ).decode()  # fmt: skip
 
 
 def _lean(step: Stepping) -> Stepping:
     """Without what is kept elsewhere: operations in the history, a start handler's arguments in the run's input."""
     if not step.ops and step.kind != "start":
         return step
-    return msgspec.structs.replace(step, ops=(), kwargs=EMPTY if step.kind == "start" else step.kwargs)
+    return msgspec.structs.replace(step, ops={}, kwargs=EMPTY if step.kind == "start" else step.kwargs)
 
 
 def parse(text: str) -> Saved:

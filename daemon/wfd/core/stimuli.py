@@ -85,9 +85,13 @@ class TerminateAsked(msgspec.Struct, frozen=True):
 
 
 class ChildClosed(msgspec.Struct, frozen=True):
+    """`step` is the child's `on_completed_step`, `outcome` (a JSON object) the arguments it is to get."""
+
     run_id: str
     workflow_id: str
     status: str
+    step: str | None = None
+    outcome: Raw = NULL
 
 
 class CodeChanged(msgspec.Struct, frozen=True):

@@ -16,6 +16,8 @@ def what(spec: TypeSpec, handler: HandlerSpec) -> str:
     """How the receiver is named in messages."""
     if handler.kind == "start":
         return f"input of {spec.workflow_type!r}"
+    if handler.kind == "query":
+        return f"arguments of query {handler.name!r} of {spec.workflow_type!r}"
     return f"payload of event {handler.name!r} of {spec.workflow_type!r}"
 
 

@@ -28,6 +28,7 @@ class Backend:
         self.cancel = commands.cancel
         self.terminate = commands.terminate
         self.result = commands.result
+        self.query = commands.query
         self.get = engine.reads.get
         self.list = engine.reads.list
         self.history = engine.reads.history
@@ -52,7 +53,14 @@ class Backend:
             python=catalog.python or str(config.python),
             counts=await engine.reads.counts(),
             workers=[
-                views.WorkerView(pid=w.pid, generation=w.generation, steps=w.steps, started_at=w.started_at)
+                views.WorkerView(
+                    pid=w.pid,
+                    generation=w.generation,
+                    steps=w.steps,
+                    started_at=w.started_at,
+                    blocked_ms=w.blocked_ms,
+                    handlers=list(w.handlers),
+                )
                 for w in workers.workers()
             ],
             queued_steps=workers.queued,

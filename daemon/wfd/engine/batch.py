@@ -16,7 +16,11 @@ from wfd.core.actions import Action
 from wfd.core.decide import Decision, decide, open_run
 from wfd.core.state import Raw, Run
 from wfd.engine.memory import Live
+from wfd.engine.outcomes import child_outcome
 from wfd.store.rows import HistoryRow, InboxRow, RunRow, Unit
+from wfd.supervisor import Catalog
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Change(msgspec.Struct):
@@ -28,8 +32,11 @@ class Change(msgspec.Struct):
 
 
 class Batch:
-    def __init__(self, now: int) -> None:
+    """`now` is the instant of all its decisions, `catalog` the code as of then."""
+
+    def __init__(self, now: int, catalog: Catalog) -> None:
         self.now = now
+        self._catalog = catalog
         self.changes: list[Change] = []
         self.touched: dict[int, Live] = {}
 
@@ -44,11 +51,14 @@ class Batch:
         input: bytes,
         timeout_ms: int | None,
         parent: Live | None = None,
+        on_completed_step: str | None = None,
+        on_parent_close: str = "abandon",
     ) -> Live:
         """A new run, its start handler begun."""
         decision = open_run(
             key=key, run_id=run_id, workflow_id=workflow_id, workflow_type=workflow_type, handler=handler,
             input=Raw(input), timeout_ms=timeout_ms, parent=None if parent is None else parent.run, now=self.now,
+            on_completed_step=on_completed_step, on_parent_close=on_parent_close,
         )  # fmt: skip
         live = Live(decision.run, {}, parent)
         live.children = {}
@@ -72,9 +82,18 @@ class Batch:
                     live.store.pop(name, None)
                 live.store.update((name, bytes(value)) for name, value in stimulus.put.items())
         if live.parent is not None and Action.CLOSE in decision.actions:
-            run = decision.run
-            self.decide(live.parent, s.ChildClosed(run.run_id, run.workflow_id, run.status))
+            self.decide(live.parent, self._child_closed(decision.run, live.parent.run))
         return decision
+
+    def _child_closed(self, run: Run, parent: Run) -> s.ChildClosed:
+        step = run.on_completed_step
+        if step is None:
+            return s.ChildClosed(run.run_id, run.workflow_id, run.status)
+        spec = self._catalog.step_handler(parent.workflow_type, "step", step)
+        # Without the code nobody knows what the parameter is called; the parent is stuck until it is back anyway.
+        name = spec.params[0].name if spec is not None and spec.params else "outcome"
+        outcome = Raw(_encode({name: child_outcome(run)}))
+        return s.ChildClosed(run.run_id, run.workflow_id, run.status, step, outcome)
 
     def _add(self, live: Live, before: int, decision: Decision, *, first: bool = False) -> None:
         self.touched[live.run.key] = live
@@ -113,6 +132,9 @@ class Batch:
                     unit.store[key, name] = bytes(value).decode()
             elif isinstance(record, r.EventReceived) and record.refused is None:
                 unit.inbox_add.append(InboxRow(key, seq, self.now, record.name, bytes(record.payload).decode()))
+            elif isinstance(record, r.ChildClosedRecord) and record.step is not None:
+                outcome = bytes(record.outcome).decode()
+                unit.inbox_add.append(InboxRow(key, seq, self.now, "child.closed", outcome, record.step))
 
 
 def _take(unit: Unit, key: int, event: int) -> None:
@@ -124,9 +146,6 @@ def _take(unit: Unit, key: int, event: int) -> None:
     unit.inbox_del.append((key, event))
 
 
-_encode = msgspec.json.Encoder().encode
-
-
 def row_of(run: Run) -> RunRow:
     """The run's row: its saved state, and the columns that queries and listings need."""
     phase = run.phase
@@ -134,7 +153,7 @@ def row_of(run: Run) -> RunRow:
         run.key, run.run_id, run.workflow_id, run.workflow_type, None if run.parent is None else run.parent.key,
         run.root, run.depth, bytes(run.input).decode(), run.started_at, run.deadline, str(run.status), run.wake_at,
         None, run.seq, run.handler, 1, None, state.dump(run), None, None, None, run.children, run.open_children,
-        len(run.inbox),
+        len(run.inbox), run.on_parent_close,
     )  # fmt: skip
     match phase:
         case state.Stepping():

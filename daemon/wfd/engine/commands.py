@@ -24,8 +24,9 @@ from wfd.core import state, stimuli as s
 from wfd.core.actions import Action
 from wfd.core.state import Raw
 from wfd.engine.arguments import bind_any, bind_plain
-from wfd.engine.engine import Engine, outcome_of
+from wfd.engine.engine import Engine
 from wfd.engine.memory import Live
+from wfd.engine.outcomes import outcome_of
 
 
 class Commands:
@@ -160,12 +161,12 @@ class Commands:
         return calls.Sent(run_id=run.run_id, workflow_id=run.workflow_id, dispatched=dispatched, position=position)
 
     async def cancel(self, call: calls.Cancel) -> calls.Changed:
-        return await self._end(call.id, s.CancelAsked(call.reason or ""))
+        return await self._end(call.id, s.CancelAsked(call.reason or ""), call.children)
 
     async def terminate(self, call: calls.Terminate) -> calls.Changed:
-        return await self._end(call.id, s.TerminateAsked(call.reason or ""))
+        return await self._end(call.id, s.TerminateAsked(call.reason or ""), call.children)
 
-    async def _end(self, id: str, stimulus: s.CancelAsked | s.TerminateAsked) -> calls.Changed:
+    async def _end(self, id: str, stimulus: s.CancelAsked | s.TerminateAsked, children: bool) -> calls.Changed:
         self._check_taking()
         live = await self._find(id)
         batch = self._e.batch()
@@ -173,8 +174,43 @@ class Commands:
         run = live.run
         await self._e.committed(batch)
         return calls.Changed(
-            run_id=run.run_id, workflow_id=run.workflow_id, status=run.status, changed=bool(decision.records)
+            run_id=run.run_id,
+            workflow_id=run.workflow_id,
+            status=run.status,
+            changed=bool(decision.records),
+            descendants=await self._end_below(run.key, stimulus) if children else 0,
         )
+
+    async def _end_below(self, key: int, stimulus: s.CancelAsked | s.TerminateAsked) -> int:
+        """End every open run below, from the top down, so that a parent does not start another meanwhile."""
+        ended = 0
+        for below in await self._e.reads.descendants(key):
+            live = await self._e.memory.load(below)
+            self._e.check_open()
+            if live is None:
+                continue
+            batch = self._e.batch()
+            if batch.decide(live, stimulus).records:
+                ended += 1
+                await self._e.committed(batch)
+            else:
+                self._e.memory.settle(live)
+        return ended
+
+    async def query(self, call: calls.Query) -> calls.QueryAnswer:
+        """What a query handler makes of the run's committed store. Nothing is recorded."""
+        engine = self._e
+        live = await self._find(call.id)
+        run = live.run
+        handler = engine.workers.catalog.query_of(run.workflow_type, call.name)
+        spec = engine.workers.catalog.type_of(run.workflow_type)
+        store, pending = dict(live.store), live.pending
+        if pending:
+            await engine.committed(engine.batch())  # what is shown is on disk
+        kwargs = await bind_any(engine.workers, spec, handler, bytes(call.input), call.text)
+        value = await engine.workers.query(live.info, call.name, kwargs, store)
+        engine.memory.settle(live)
+        return calls.QueryAnswer(run_id=run.run_id, workflow_id=run.workflow_id, value=Raw(value))
 
     async def result(self, call: calls.Result) -> Outcome:
         """How the run stands; with `wait`, once it has closed or the time is up."""

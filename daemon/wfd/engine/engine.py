@@ -15,19 +15,17 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from wfctl.errors import DaemonDownError, StorageError, WfctlError
 from wfctl.protocol import channel
 from wfctl.protocol.views import Outcome
-from wfctl.values.status import Status
 from wfd.core import state, stimuli as s
 from wfd.core.actions import Action
 from wfd.core.state import Stepping
 from wfd.engine.batch import Batch, Change
-from wfd.engine.executions import Executions
+from wfd.engine.executions import CRASH_LIMIT, Executions
 from wfd.engine.memory import Live, Memory
 from wfd.engine.operations import Operations
+from wfd.engine.outcomes import outcome_of
 from wfd.engine.reads import Reads
 from wfd.engine.timers import Timers
 from wfd.engine.watch import Hub
@@ -45,7 +43,9 @@ RETRY_STORAGE_MS = (200, 500, 1_000, 2_000, 5_000)
 class Engine:
     """`start` recovers what the disk holds and goes on with it; `stop` ends timers and followers, and writes what is on its way."""
 
-    def __init__(self, store: Store, workers: Workers, clock: Clock, ids: IdSource) -> None:
+    def __init__(
+        self, store: Store, workers: Workers, clock: Clock, ids: IdSource, *, crash_limit: int = CRASH_LIMIT
+    ) -> None:
         self.store = store
         self.workers = workers
         self.clock = clock
@@ -53,7 +53,7 @@ class Engine:
         self.reads = Reads(store.reader, clock)
         self.memory = Memory(store.reader)
         self.hub = Hub()
-        self.executions = Executions(self, Operations(self).asked)
+        self.executions = Executions(self, Operations(self).asked, crash_limit)
         # The supervisor's listener: what workers say of steps goes straight to where they are.
         self.heard = self.executions.heard
         self.timed_out = self.executions.timed_out
@@ -106,6 +106,8 @@ class Engine:
             if live is not None and isinstance(live.run.phase, Stepping) and live.token is None:
                 phase = live.run.phase
                 self.stimulate(live, s.StepLost(phase.step, phase.attempt, "the daemon ended"))
+        # A crash between a parent's end and that of its children is made good here.
+        await self._end_each(await reader.orphans(), "its parent is closed")
         await self._resume_stuck()
         self.timers.arm_soon()
 
@@ -131,7 +133,7 @@ class Engine:
     def batch(self) -> Batch:
         """A new batch of decisions, all at one instant; raises the storage error while the disk takes nothing."""
         self.check_open()
-        return Batch(self.clock.now_ms())
+        return Batch(self.clock.now_ms(), self.workers.catalog)
 
     def check_open(self) -> None:
         if self.failure is not None:
@@ -229,6 +231,8 @@ class Engine:
                     for waiter in self._waiters.pop(live.run.key, ()):
                         if not waiter.done():
                             waiter.set_result(outcome)
+                    if live.run.open_children:
+                        self.spawn(self._end_bound_children(live.run))
         run = live.run
         if (wake_at := run.wake_at) is not None:
             self.timers.note(wake_at)
@@ -237,7 +241,7 @@ class Engine:
         """Decide and commit one stimulus that nobody waits for."""
         if self.failure is not None:
             return
-        batch = Batch(self.clock.now_ms())
+        batch = Batch(self.clock.now_ms(), self.workers.catalog)
         decision = batch.decide(live, stimulus)
         if decision.records:
             self.commit(batch)
@@ -284,6 +288,19 @@ class Engine:
             live = await self.memory.load(key)
             if live is not None:
                 self.stimulate(live, s.TimeReached())
+
+    # -- children that do not outlive their parent --------------------------------------------
+
+    async def _end_bound_children(self, parent: state.Run) -> None:
+        await self._end_each(
+            await self.store.reader.bound_children(parent.key), f"its parent {parent.workflow_id} is {parent.status}"
+        )
+
+    async def _end_each(self, children: list[tuple[int, str]], why: str) -> None:
+        for key, how in children:
+            live = await self.memory.load(key)
+            if live is not None:
+                self.stimulate(live, s.CancelAsked(why) if how == "cancel" else s.TerminateAsked(why))
 
     # -- who waits for a run to close --------------------------------------------------------
 
@@ -340,15 +357,3 @@ class Engine:
             await over.wait()
         finally:
             timer.cancel()
-
-
-def outcome_of(run: state.Run) -> Outcome:
-    """How a run in memory stands."""
-    phase = run.phase
-    base = Outcome(run_id=run.run_id, workflow_id=run.workflow_id, workflow_type=run.workflow_type, status=run.status)
-    if isinstance(phase, state.Closed):
-        result = phase.result if phase.status is Status.COMPLETED else state.NULL
-        return msgspec.structs.replace(base, result=result, error=phase.error, reason=phase.reason)
-    if isinstance(phase, state.Stuck):
-        return msgspec.structs.replace(base, stuck_reason=phase.reason)
-    return base

@@ -8,7 +8,7 @@ from typing import Protocol
 from wfctl.errors import StorageError
 from wfctl.protocol import channel
 from wfd.core import stimuli as s
-from wfd.core.state import Raw, Stepping
+from wfd.core.state import OpResult, Raw, Stepping
 from wfd.engine.memory import Live
 from wfd.supervisor import StepOrder, Workers
 
@@ -42,8 +42,9 @@ class _Token:
 class Executions:
     """`asked(live, step, attempt, op)` takes the operations that handlers ask for."""
 
-    def __init__(self, machine: Machine, asked: Callable[[Live, int, int, channel.Op], None]) -> None:
+    def __init__(self, machine: Machine, asked: Callable[[Live, int, int, channel.Op], None], crash_limit: int) -> None:
         self._m = machine
+        self._crash_limit = crash_limit
         self._asked = asked
         self._tokens: dict[int, _Token] = {}
         self._next = 1
@@ -65,8 +66,8 @@ class Executions:
         self._tokens[token] = _Token(live, phase.step, phase.attempt)
         message = channel.RunStep(
             token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
-            [channel.OpRecord(op.key, bytes(op.value), op.error) for op in phase.ops],
-            live.logged, run.cancel is not None,
+            [_recorded(op) for op in phase.ops.values()],
+            live.logged, run.cancel is not None, phase.step,
         )  # fmt: skip
         self._m.workers.run(StepOrder(token, message, spec.timeout_ms, alone=phase.crashes >= ALONE_AFTER))
 
@@ -117,7 +118,11 @@ class Executions:
             entry = self._tokens.pop(token, None)
             if entry is not None:
                 entry.live.token = None
-                self._m.stimulate(entry.live, s.StepLost(entry.step, entry.attempt, reason, crash, CRASH_LIMIT))
+                self._m.stimulate(entry.live, s.StepLost(entry.step, entry.attempt, reason, crash, self._crash_limit))
+
+
+def _recorded(op: OpResult) -> channel.OpRecord:
+    return channel.OpRecord(op.key, bytes(op.value), op.error, op.open, op.attempts, op.failure)
 
 
 def _spoken(entry: _Token, message: channel.StepDone | channel.StepRaised | channel.StepStuck) -> s.Stimulus:

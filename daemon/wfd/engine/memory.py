@@ -148,7 +148,7 @@ class Memory:
             input=Raw(row.input.encode()), started_at=row.started_at, parent=link, root=row.root,
             root_id=parent.run.root_id if parent is not None else row.run_id, depth=row.depth,
             deadline=row.deadline, seq=row.seq,
-            inbox=[state.Event(i.seq, i.name, Raw(i.payload.encode()), i.at) for i in loaded.inbox],
+            inbox=[state.Event(i.seq, i.name, Raw(i.payload.encode()), i.at, i.step) for i in loaded.inbox],
         )  # fmt: skip
         phase = run.phase.resume if isinstance(run.phase, state.Stuck) else run.phase
         if not isinstance(phase, Stepping):

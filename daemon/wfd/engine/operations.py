@@ -6,14 +6,18 @@ sender. A refusal is an outcome as well and is recorded too, so that a step that
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 
 from wfctl.errors import RunClosedError, WfctlError, WorkflowAlreadyRunning
 from wfctl.protocol import channel
+from wfctl.protocol.views import Outcome
+from wfctl.values.failure import Failure
 from wfctl.values.ids import check_workflow_id
 from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.core import records as r, stimuli as s
@@ -23,7 +27,9 @@ from wfd.core.state import Raw, Stepping
 from wfd.engine.arguments import bind_any
 from wfd.engine.batch import Batch
 from wfd.engine.memory import Live, Memory, child_value
+from wfd.engine.outcomes import as_child, outcome_of
 from wfd.engine.reads import Reads
+from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
 from wfd.store.store import Store
 from wfd.supervisor import Workers
@@ -39,11 +45,14 @@ class Machine(Protocol):
     ids: IdSource
     memory: Memory
     reads: Reads
+    clock: Clock
     open_ids: dict[str, int]
 
     def batch(self) -> Batch: ...
     def new_key(self) -> int: ...
     def commit(self, batch: Batch, then: Callable[[], None] | None = None) -> None: ...
+    async def committed(self, batch: Batch) -> None: ...
+    def wait_closed(self, key: int) -> asyncio.Future[Outcome]: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
 
 
@@ -51,6 +60,8 @@ class ChildArgs(msgspec.Struct, frozen=True):
     workflow_id: str
     input: Raw
     timeout_ms: int | None = None
+    on_completed_step: str | None = None
+    on_parent_close: str = "abandon"
 
 
 class ParentEventArgs(msgspec.Struct, frozen=True):
@@ -64,6 +75,21 @@ class EventArgs(msgspec.Struct, frozen=True):
 
 class ValueArgs(msgspec.Struct, frozen=True):
     value: Raw = Raw(b"null")
+
+
+class SleepArgs(msgspec.Struct, frozen=True):
+    duration_ms: int
+
+
+class TaskArgs(msgspec.Struct, frozen=True):
+    """Of `task`, and of what is told of it later: each kind has some of the fields."""
+
+    attempt: int = 1
+    attempts: int = 1
+    arguments: Raw = Raw(b"null")
+    result: Raw = Raw(b"null")
+    failure: Failure | None = None
+    delay_ms: int = 0
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -101,17 +127,43 @@ class Operations:
             case "event":
                 args_of_event = msgspec.json.decode(op.args, type=EventArgs)
                 self._m.spawn(self._guarded(asked, self._event(asked, args_of_event)))
+            case "child_result":
+                self._m.spawn(self._guarded(asked, self._child_result(asked)))
+            case "resume":
+                self._resume(asked)
+            case _:
+                self._own(asked)
+
+    def _own(self, asked: Asked) -> None:
+        """Operations that concern no other run."""
+        op, batch, due_at = asked.op, self._m.batch(), None
+        record: r.Record
+        match op.kind:
             case "now":
-                batch = self._m.batch()
-                self._record(asked, batch, r.TimestampRecorded(op.key, Raw(str(batch.now).encode())))
+                record = r.TimestampRecorded(op.key, Raw(str(batch.now).encode()))
             case "random":
-                value = msgspec.json.decode(op.args, type=ValueArgs).value
-                self._record(asked, self._m.batch(), r.RandomRecorded(op.key, value))
+                record = r.RandomRecorded(op.key, msgspec.json.decode(op.args, type=ValueArgs).value)
             case "uuid":
-                value = msgspec.json.decode(op.args, type=ValueArgs).value
-                self._record(asked, self._m.batch(), r.UuidRecorded(op.key, value))
+                record = r.UuidRecorded(op.key, msgspec.json.decode(op.args, type=ValueArgs).value)
+            case "sleep":
+                due_at = batch.now + msgspec.json.decode(op.args, type=SleepArgs).duration_ms
+                record = r.SleepRecorded(op.key, due_at)
+            case "task" | "task_attempt_failed" | "task_completed" | "task_failed":
+                args = msgspec.json.decode(op.args, type=TaskArgs)
+                failure = args.failure or Failure("Error", "")
+                if op.kind == "task":
+                    record = r.TaskStarted(op.key, op.name, args.attempt, args.arguments)
+                elif op.kind == "task_completed":
+                    record = r.TaskCompleted(op.key, op.name, args.attempts, args.result)
+                elif op.kind == "task_failed":
+                    record = r.TaskFailed(op.key, op.name, args.attempts, failure)
+                else:
+                    due_at = batch.now + args.delay_ms
+                    record = r.TaskAttemptFailed(op.key, op.name, args.attempt, failure, due_at)
             case other:
                 log.error("a worker asked for the unknown operation %r", other)
+                return
+        self._record(asked, batch, record, due_at)
 
     async def _guarded(self, asked: Asked, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -119,13 +171,29 @@ class Operations:
         except WfctlError as error:
             self._refuse(asked, error)
 
-    def _record(self, asked: Asked, batch: Batch, record: r.Record) -> None:
-        """Record the operation's outcome, commit, answer."""
+    def _record(self, asked: Asked, batch: Batch, record: r.Record, due_at: int | None = None) -> None:
+        """Record the operation's outcome, commit, answer: at once, or when `due_at` has come."""
         batch.decide(asked.live, s.OperationAsked(asked.step, asked.attempt, record), cause=True)
         result = op_result(record)
         assert result is not None
         reply = channel.OpDone(asked.live.token or 0, asked.op.op, bytes(result.value), result.error)
-        self._m.commit(batch, lambda: self._m.workers.answer(reply))
+        self._m.commit(batch, lambda: self._answer(reply, due_at))
+
+    def _answer(self, reply: channel.OpDone, due_at: int | None) -> None:
+        clock = self._m.clock
+        if due_at is None or due_at <= clock.now_ms():
+            self._m.workers.answer(reply)
+        else:
+            # Nobody cancels this timer: a token that has gone by then is no matter.
+            clock.call_at(due_at, partial(self._m.workers.answer, reply))
+
+    def _resume(self, asked: Asked) -> None:
+        """Go on with an operation that an earlier execution began: when its sleep or its delay is over."""
+        phase = asked.live.run.phase
+        assert isinstance(phase, Stepping)
+        known = phase.ops.get(asked.op.key)
+        reply = channel.OpDone(asked.live.token or 0, asked.op.op)
+        self._answer(reply, None if known is None else known.due_at)
 
     def _refuse(self, asked: Asked, error: WfctlError) -> None:
         if not asked.stale:
@@ -181,12 +249,28 @@ class Operations:
         batch.open(
             key=key, run_id=run_id, workflow_id=args.workflow_id, workflow_type=workflow_type,
             handler=spec.start.name, input=bytes(args.input), timeout_ms=args.timeout_ms, parent=parent,
+            on_completed_step=args.on_completed_step, on_parent_close=args.on_parent_close,
         )  # fmt: skip
         if parent.children is None:
             parent.children = {}
         parent.children[args.workflow_id] = key
         reply = channel.OpDone(parent.token or 0, asked.op.op, bytes(record.value))
         machine.commit(batch, lambda: machine.workers.answer(reply))
+
+    async def _child_result(self, asked: Asked) -> None:
+        """Answer with how a child ended, once it has. Its end is in its parent's history by then."""
+        match = await self._m.reads.resolve(asked.op.name)
+        child = await self._m.memory.load(match.key)
+        if child is None or asked.stale:
+            return
+        if child.run.closed:
+            outcome = outcome_of(child.run)
+            await self._m.committed(self._m.batch())  # its end may be on its way to the disk
+        else:
+            outcome = await self._m.wait_closed(match.key)
+        reply = channel.OpDone(asked.live.token or 0, asked.op.op, msgspec.json.encode(as_child(outcome)))
+        if not asked.stale:
+            self._m.workers.answer(reply)
 
     # -- events ------------------------------------------------------------------------------
 

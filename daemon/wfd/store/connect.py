@@ -74,6 +74,10 @@ def _prepare_file(path: Path) -> None:
         raise StorageError(
             f"the database {path} is {what}", hint="move it away, or name another `state` in wfctl.toml", path=str(path)
         )
+    # SQLite would open it read-only and fail at the first commit. Not tried by opening it: closing a file drops the locks
+    # that this process holds on it.
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise _denied(path, "open", PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
     if found.st_mode & 0o077 and found.st_uid == os.geteuid():
         with contextlib.suppress(OSError):
             os.chmod(path, 0o600)

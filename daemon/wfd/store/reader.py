@@ -80,12 +80,13 @@ class Reader(Service):
         """One read transaction. Keep it short: while it lasts, the log behind it cannot be reused."""
         db = await self._free.get()
         try:
-            await db.execute("begin")
             try:
+                await db.execute("begin")
                 yield Snapshot(db)
             finally:
-                # The connection's thread does things in order, so this also ends what a cancelled caller had begun.
-                await db.execute("rollback")
+                # The connection's thread does things in order, so this also ends what a cancelled caller had begun, even the
+                # `begin` that it did not wait for. Without a transaction it does nothing.
+                await db.rollback()
         except (sqlite3.Error, OSError) as error:
             raise explain(error, self.path, "read") from error
         finally:
@@ -131,6 +132,14 @@ class Reader(Service):
         """(key, run ID) by workflow ID of all children; where there were several runs of one, the newest."""
         rows = await self.all(READ["children_ids"], (parent_key,))
         return {workflow_id: (key, run_id) for workflow_id, key, run_id in rows}
+
+    async def bound_children(self, parent_key: int) -> list[tuple[int, str]]:
+        """(key, "cancel" or "terminate") of open children that do not outlive their parent."""
+        return [(key, how) for key, how in await self.all(READ["bound_children"], (parent_key,))]
+
+    async def orphans(self) -> list[tuple[int, str]]:
+        """The same of every parent that has closed."""
+        return [(key, how) for key, how in await self.all(READ["orphans"])]
 
     # -- recovery and timers -------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True):
     children: int = 0
     open_children: int = 0
     queued: int = 0
+    on_parent_close: str = "abandon"
 
 
 class HistoryRow(msgspec.Struct, gc=False, array_like=True):
@@ -72,13 +73,15 @@ class LogRow(msgspec.Struct, gc=False, array_like=True):
 
 
 class InboxRow(msgspec.Struct, gc=False, array_like=True):
-    """An event that waits to be handed over. `seq` is that of its `event.received` record."""
+    """An event that waits to be handed over. `seq` is that of its `event.received` record, or with `step`, the
+    `on_completed_step` that gets the outcome of a child, of its `child.closed`."""
 
     run: int
     seq: int
     at: int
     name: str
     payload: str = "null"
+    step: str | None = None
 
 
 class Unit(msgspec.Struct):

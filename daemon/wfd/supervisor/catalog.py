@@ -6,7 +6,7 @@ import difflib
 
 import msgspec
 
-from wfctl.errors import UnknownEventError, UnknownWorkflowTypeError
+from wfctl.errors import UnknownEventError, UnknownQueryError, UnknownWorkflowTypeError
 from wfctl.protocol.channel import Loaded, Problem
 from wfctl.values.signature import HandlerSpec, TypeSpec
 
@@ -52,17 +52,27 @@ class Catalog(msgspec.Struct, frozen=True):
 
     def event_of(self, workflow_type: str, event: str) -> HandlerSpec:
         """The event's handler, or UnknownEventError naming the nearest and all there are."""
+        handler, message, hint, known = self._named(workflow_type, "event", event)
+        if handler is None:
+            raise UnknownEventError(message, hint=hint, event=event, known=known)
+        return handler
+
+    def query_of(self, workflow_type: str, query: str) -> HandlerSpec:
+        """The query's handler, or UnknownQueryError naming the nearest and all there are."""
+        handler, message, hint, known = self._named(workflow_type, "query", query)
+        if handler is None:
+            raise UnknownQueryError(message, hint=hint, query=query, known=known)
+        return handler
+
+    def _named(self, workflow_type: str, kind: str, name: str) -> tuple[HandlerSpec | None, str, str, list[str]]:
         spec = self.type_of(workflow_type)
-        handler = spec.handler("event", event)
-        if handler is not None:
-            return handler
-        known = spec.names("event")
-        near = difflib.get_close_matches(event, known, n=1, cutoff=0.6)
-        has = f"it takes {', '.join(known)}" if known else "it takes no events"
+        known = spec.names(kind)
+        plural = {"event": "events", "query": "queries"}[kind]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        has = f"it takes {', '.join(known)}" if known else f"it takes no {plural}"
+        message = f"workflow type {workflow_type!r} has no {kind} {name!r}; {has}"
         hint = f"did you mean {near[0]!r}?" if near else "wfctl workflows"
-        raise UnknownEventError(
-            f"workflow type {workflow_type!r} has no event {event!r}; {has}", hint=hint, event=event, known=known
-        )
+        return spec.handler(kind, name), message, hint, known
 
     def step_handler(self, workflow_type: str, kind: str, name: str) -> HandlerSpec | None:
         """What would run this step now, or None. A run's start is its type's start, whatever it is called."""

@@ -12,6 +12,8 @@ from typing import Protocol
 import msgspec
 
 from wfctl.protocol import channel
+from wfctl.values.runinfo import RunInfo
+from wfctl.values.times import format_duration
 from wfd.runtime.clock import Clock, TimerHandle
 from wfd.supervisor.catalog import Catalog
 
@@ -41,10 +43,14 @@ class StepOrder(msgspec.Struct):
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):
+    """`blocked_ms` is 0 while its event loop answers; `handlers` are what it runs, longest first."""
+
     pid: int
     generation: int
     steps: int
     started_at: int
+    blocked_ms: int = 0
+    handlers: tuple[str, ...] = ()
 
 
 class Listener(Protocol):
@@ -103,12 +109,15 @@ class Workers(Protocol):
         self, workflow_type: str, kind: str, handler: str, payload: bytes, text: dict[str, str]
     ) -> bytes: ...
 
+    async def query(self, run: RunInfo, name: str, kwargs: bytes, store: dict[str, bytes]) -> bytes: ...
+
 
 class _Execution:
-    __slots__ = ("abandoned", "kill_timer", "order", "timer", "worker")
+    __slots__ = ("abandoned", "begun_at", "kill_timer", "order", "timer", "worker")
 
-    def __init__(self, order: StepOrder, worker: Runner) -> None:
+    def __init__(self, order: StepOrder, worker: Runner, begun_at: int) -> None:
         self.order = order
+        self.begun_at = begun_at
         self.worker = worker
         self.timer: TimerHandle | None = None
         self.kill_timer: TimerHandle | None = None
@@ -179,7 +188,7 @@ class Steps:
         return min(free, key=lambda worker: len(worker.steps), default=None)
 
     def _give(self, order: StepOrder, worker: Runner) -> None:
-        execution = self._running[order.token] = _Execution(order, worker)
+        execution = self._running[order.token] = _Execution(order, worker, self._clock.now_ms())
         worker.steps.add(order.token)
         worker.send(order.message)
         if order.timeout_ms is not None:
@@ -237,6 +246,16 @@ class Steps:
                 listener.heard(message)
         elif self._finish(message.token) and not isinstance(message, channel.StepGone):
             listener.heard(message)
+
+    def at_work(self, worker: Runner, most: int = 3) -> tuple[str, ...]:
+        """What the worker has run longest, in words."""
+        now = self._clock.now_ms()
+        running = sorted((self._running[token] for token in worker.steps), key=lambda one: one.begun_at)
+        return tuple(
+            f"{one.order.message.run.workflow_type} {one.order.message.handler!r} of "
+            f"{one.order.message.run.workflow_id} for {format_duration(now - one.begun_at)}"
+            for one in running[:most]
+        )
 
     def _finish(self, token: int) -> bool:
         """The worker is done with the step. True where somebody still wants to hear what became of it."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from wfctl.errors import StorageError, WfctlError, from_data
+from wfctl.errors import ErrorData, WfctlError, from_data
 from wfctl.protocol import channel
+from wfctl.values.runinfo import RunInfo
+from wfctl.values.times import format_duration
 from wfd.config import Config
-from wfd.runtime.clock import Clock
+from wfd.runtime.clock import Clock, TimerHandle
 from wfd.supervisor.catalog import Catalog
 from wfd.supervisor.steps import Listener, Steps, WorkerInfo
 from wfd.supervisor.worker import Worker
@@ -23,6 +26,10 @@ log = logging.getLogger("wfd.supervisor")
 LOAD_MS = 30_000
 # The daemon accepts without a catalog rather than let `wfctl up` wait for an import that may never end.
 START_MS = 10_000
+# How often workers are asked whether their loop turns, and when one that does not answer is taken for blocked.
+BEAT_MS = 1_000
+BLOCKED_MS = 2_000
+ANSWER_S = 30.0
 RESPAWN_MS = (0, 100, 500, 2_000, 10_000)
 
 
@@ -46,8 +53,9 @@ class Supervisor:
         self.cancel = self._steps.cancel
         self.abandon = self._steps.abandon
         self.drain = self._steps.drain
-        self._checks: dict[int, tuple[Worker, asyncio.Future[bytes]]] = {}
-        self._next_check = 1
+        self._asked: dict[int, tuple[Worker, asyncio.Future[bytes]]] = {}
+        self._next_call = 1
+        self._heartbeat: TimerHandle | None = None
         self._generation = 0
         # The generation that is being imported beside the one that serves, and whether files changed meanwhile.
         self._candidate: int | None = None
@@ -68,6 +76,7 @@ class Supervisor:
         self._generation += 1
         self._first = asyncio.get_running_loop().create_future()
         self._spawn_all(self._generation)
+        self._beat()
         try:
             await asyncio.wait_for(asyncio.shield(self._first), wait_ms / 1_000)
         except TimeoutError:
@@ -92,6 +101,8 @@ class Supervisor:
     async def stop(self) -> None:
         """End every worker, at once for those that still run something. What runs is begun again by the next daemon."""
         self._stopping = True
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -141,14 +152,15 @@ class Supervisor:
     def _ended(self, worker: Worker, why: str) -> None:
         if worker in self._workers:
             self._workers.remove(worker)
-        for call, (asked, future) in list(self._checks.items()):
+        for call, (asked, future) in list(self._asked.items()):
             if asked is worker:
-                del self._checks[call]
+                del self._asked[call]
                 if not future.done():
-                    future.set_exception(WfctlError(f"the worker that checked the arguments ended: {why}"))
+                    future.set_exception(WfctlError(f"the worker that was asked ended: {why}", hint="try again"))
         if self._stopping:
             return
-        lost = self._steps.lose(worker, f"its worker ended: {why}", crash=not worker.killed_for)
+        said = f"; it last said: {' | '.join(worker.last_words[-3:])}" if worker.last_words else ""
+        lost = self._steps.lose(worker, f"its worker ended: {why}{said}", crash=not worker.killed_for)
         last = f" ({worker.last_words[-1]})" if worker.last_words and not worker.killed_for else ""
         if not worker.leaving:
             log.warning("worker %d ended: %s%s; %d steps are begun again", worker.pid, why, last, lost)
@@ -162,8 +174,9 @@ class Supervisor:
             self._respawn(worker.generation)
 
     def _taking(self) -> list[Worker]:
-        """The workers that take new steps."""
-        return [worker for worker in self._workers if worker.ready and not worker.leaving]
+        """The workers that take new steps: those that answer, or all where none does."""
+        ready = [worker for worker in self._workers if worker.ready and not worker.leaving]
+        return [worker for worker in ready if worker.blocked_at is None] or ready
 
     def _slow(self, worker: Worker) -> None:
         if not worker.ready and not worker.leaving:
@@ -180,12 +193,15 @@ class Supervisor:
 
     def _received(self, worker: Worker, message: Any) -> None:
         match message:
-            case channel.Checked():
-                self._checked(message)
+            case (
+                channel.Checked(call=call, kwargs=value, error=error)
+                | channel.Answered(call=call, value=value, error=error)
+            ):
+                self._answered(call, value, error)
             case channel.Loaded():
                 self._loaded(worker, message)
             case channel.Pong():
-                pass
+                self._alive(worker)
             case _:
                 self._steps.heard(worker, message)
 
@@ -243,35 +259,65 @@ class Supervisor:
         worker.leaving = True
         worker.send(channel.Stop())
 
-    # -- checks ------------------------------------------------------------------------------
+    # -- questions ---------------------------------------------------------------------------
 
     async def check(self, workflow_type: str, kind: str, handler: str, payload: bytes, text: dict[str, str]) -> bytes:
         """Keyword arguments (JSON) for a handler from what was sent, checked by a worker with the user's own types."""
+        return await self._ask(lambda call: channel.Check(call, workflow_type, kind, handler, payload, text))
+
+    async def query(self, run: RunInfo, name: str, kwargs: bytes, store: dict[str, bytes]) -> bytes:
+        """What the run's query handler returns (JSON) for this store."""
+        return await self._ask(lambda call: channel.Query(call, run, name, kwargs, store))
+
+    async def _ask(self, question: Callable[[int], channel.ToWorker]) -> bytes:
         ready = self._taking()
         if not ready:
-            raise StorageError("no worker is ready to check the arguments", hint="wfctl status")
-        worker = min(ready, key=lambda candidate: len(candidate.steps))
-        call, self._next_check = self._next_check, self._next_check + 1
+            raise WfctlError("no worker is ready to answer", hint="wfctl status")
+        worker = min(ready, key=lambda candidate: (candidate.blocked_at is not None, len(candidate.steps)))
+        call, self._next_call = self._next_call, self._next_call + 1
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._checks[call] = (worker, future)
-        worker.send(channel.Check(call, workflow_type, kind, handler, payload, text))
+        self._asked[call] = (worker, future)
+        worker.send(question(call))
         try:
-            return await asyncio.wait_for(future, 30)
+            return await asyncio.wait_for(future, ANSWER_S)
         except TimeoutError:
             raise WfctlError(
-                f"the check of the arguments for {workflow_type!r} took longer than 30 s",
-                hint="a handler blocks its worker's loop: wfctl status",
+                f"a worker did not answer within {ANSWER_S:g} s", hint="a handler blocks its loop: wfctl status"
             ) from None
         finally:
-            self._checks.pop(call, None)
+            self._asked.pop(call, None)
 
-    def _checked(self, answer: channel.Checked) -> None:
-        waiting = self._checks.get(answer.call)
+    def _answered(self, call: int, value: bytes, error: ErrorData | None) -> None:
+        waiting = self._asked.get(call)
         if waiting is not None and not waiting[1].done():
-            if answer.error is not None:
-                waiting[1].set_exception(from_data(answer.error))
+            if error is not None:
+                waiting[1].set_exception(from_data(error))
             else:
-                waiting[1].set_result(answer.kwargs)
+                waiting[1].set_result(value)
+
+    # -- workers that do not answer ----------------------------------------------------------
+
+    def _beat(self) -> None:
+        """Ask every worker whether its loop still turns, and notice the ones that have not said so."""
+        now = self._clock.now_ms()
+        for worker in self._workers:
+            if not worker.ready:
+                continue
+            if worker.pinged_at is None:
+                worker.pinged_at = now
+                worker.send(channel.Ping(0))
+            elif worker.blocked_at is None and now - worker.pinged_at >= BLOCKED_MS:
+                worker.blocked_at = worker.pinged_at
+                what = "; ".join(self._steps.at_work(worker)) or "no step"
+                log.warning("worker %d does not answer: a handler blocks its loop. It runs %s", worker.pid, what)
+        self._heartbeat = self._clock.call_later(BEAT_MS, self._beat)
+
+    def _alive(self, worker: Worker) -> None:
+        if worker.blocked_at is not None:
+            blocked = format_duration(self._clock.now_ms() - worker.blocked_at)
+            log.warning("worker %d answers again, after %s", worker.pid, blocked)
+            self._steps.share_out()
+        worker.pinged_at = worker.blocked_at = None
 
     # -- what status shows -------------------------------------------------------------------
 
@@ -280,7 +326,14 @@ class Supervisor:
         return self._steps.queued
 
     def workers(self) -> list[WorkerInfo]:
-        return [WorkerInfo(w.pid, w.generation, len(w.steps), w.started_at) for w in self._workers]
+        now = self._clock.now_ms()
+        return [
+            WorkerInfo(
+                worker.pid, worker.generation, len(worker.steps), worker.started_at,
+                0 if worker.blocked_at is None else max(now - worker.blocked_at, 1), self._steps.at_work(worker),
+            )
+            for worker in self._workers
+        ]  # fmt: skip
 
 
 def _remedy(worker: Worker) -> str:

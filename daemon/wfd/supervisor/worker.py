@@ -49,6 +49,9 @@ class Worker:
         self._words: deque[str] = deque(maxlen=LAST_WORDS)
         self._reaper: asyncio.Task[None] | None = None
         self.killed_for = ""
+        # When the ping was sent that it has not answered, and since when it is known to be blocked (epoch ms).
+        self.pinged_at: int | None = None
+        self.blocked_at: int | None = None
 
     async def start(self) -> None:
         """Start the process and send it `Load`; OSError where the interpreter cannot be run."""

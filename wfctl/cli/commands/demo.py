@@ -20,6 +20,7 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import WfctlError
+from wfctl.values.project import MAX_SOCKET_PATH_BYTES
 
 EXAMPLES = """
   wfctl demo
@@ -67,9 +68,11 @@ class Demo:
         self.typed: list[str] = []
         self.result: str | None = None
         # A project and socket of its own, whatever the surroundings say.
-        self._environment = {
-            key: value for key, value in os.environ.items() if key not in ("WFCTL_PROJECT", "WFCTL_OUTPUT")
-        } | {"WFCTL_SOCKET": str(folder / "wfd.sock")}
+        foreign = ("WFCTL_PROJECT", "WFCTL_OUTPUT", "WFCTL_SOCKET")
+        self._environment = {key: value for key, value in os.environ.items() if key not in foreign}
+        socket = folder / "wfd.sock"
+        if len(os.fsencode(socket)) <= MAX_SOCKET_PATH_BYTES:
+            self._environment["WFCTL_SOCKET"] = str(socket)
 
     def play(self) -> None:
         self.say(f"A temporary project in {self._folder}: {' and '.join(FILES)}.")

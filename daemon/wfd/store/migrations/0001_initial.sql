@@ -26,6 +26,7 @@ create table runs (
     children       integer not null check (children >= 0),
     open_children  integer not null check (open_children between 0 and children),
     queued         integer not null check (queued >= 0),
+    on_parent_close text   not null check (on_parent_close in ('abandon', 'cancel', 'terminate')),
     -- What can be long comes last: reading a column does not walk through those after it.
     error          text,
     state          text    not null,
@@ -51,6 +52,8 @@ create index runs_by_parent on runs (parent, type, status) where parent is not n
 create index runs_by_root on runs (root) where parent is not null;
 create index runs_by_start on runs (started_at);
 create index open_roots on runs (root) where parent is null and closed_at is null;
+-- Children that do not simply go on when their parent closes.
+create index runs_bound on runs (parent) where closed_at is null and on_parent_close <> 'abandon';
 create index runs_due on runs (wake_at) where wake_at is not null;
 
 -- Append-only. `rev` numbers the records and log lines of the whole database, `seq` the records of one run.
@@ -93,6 +96,7 @@ create table inbox (
     at       integer not null,
     name     text    not null,
     payload  text    not null,
+    step     text,
     primary key (run, seq)
 ) strict, without rowid;
 

@@ -5,9 +5,9 @@
 select
     r.key, r.run_id, r.workflow_id, r.type, r.parent, r.root, r.depth, r.input, r.started_at, r.deadline, r.status,
     r.wake_at, r.closed_at, r.seq, r.step, r.attempt, r.waiting_for, r.state, r.result, r.error, r.reason, r.children,
-    r.open_children, r.queued,
+    r.open_children, r.queued, r.on_parent_close,
     (select json_group_array(json_array(s.key, s.value)) from store as s where s.run = r.key),
-    (select json_group_array(json_array(i.run, i.seq, i.at, i.name, i.payload)) from inbox as i where i.run = r.key),
+    (select json_group_array(json_array(i.run, i.seq, i.at, i.name, i.payload, i.step)) from inbox as i where i.run = r.key),
     p.run_id, p.workflow_id, p.type,
     o.run_id
 from runs as r
@@ -19,7 +19,7 @@ where r.key = ?;
 -- The unary plus keeps SQLite from walking all children of a parent that has thousands.
 select
     key, run_id, workflow_id, type, parent, root, depth, input, started_at, deadline, status, wake_at, closed_at, seq, step,
-    attempt, waiting_for, state, result, error, reason, children, open_children, queued
+    attempt, waiting_for, state, result, error, reason, children, open_children, queued, on_parent_close
 from runs
 where workflow_id = ? and +parent = ?
 order by key desc
@@ -86,3 +86,16 @@ select workflow_id from runs order by key desc limit ?;
 -- How many lines the run has logged since record number ?2.
 select count(*) from logs
 where run = ?1 and rev > (select rev from history where run = ?1 and seq = ?2);
+
+-- name: bound_children
+-- Open children that are to be cancelled or terminated when their parent closes.
+select key, on_parent_close from runs
+where parent = ? and closed_at is null and on_parent_close <> 'abandon'
+order by key;
+
+-- name: orphans
+-- The same of all parents that have closed: what a crash kept from being ended.
+select c.key, c.on_parent_close from runs as c indexed by runs_bound
+where c.closed_at is null and c.on_parent_close <> 'abandon'
+    and exists (select 1 from runs as p where p.key = c.parent and p.closed_at is not null)
+order by c.key;

@@ -33,7 +33,7 @@ create temp trigger commit_batch instead of insert on batch begin
 
     insert into runs (
         key, run_id, workflow_id, type, parent, root, depth, input, started_at, deadline, status, wake_at, closed_at, seq, step,
-        attempt, waiting_for, state, result, error, reason, children, open_children, queued
+        attempt, waiting_for, state, result, error, reason, children, open_children, queued, on_parent_close
     )
     select
         json_extract(r.value, '$[0]'),
@@ -59,7 +59,8 @@ create temp trigger commit_batch instead of insert on batch begin
         json_extract(r.value, '$[20]'),
         json_extract(r.value, '$[21]'),
         json_extract(r.value, '$[22]'),
-        json_extract(r.value, '$[23]')
+        json_extract(r.value, '$[23]'),
+        json_extract(r.value, '$[24]')
     from json_each(new.runs_new) as r;
 
     insert into history (rev, run, seq, at, kind, data, source)
@@ -96,13 +97,14 @@ create temp trigger commit_batch instead of insert on batch begin
     delete from store
     where (run, key) in (select json_extract(r.value, '$[0]'), json_extract(r.value, '$[1]') from json_each(new.deletes) as r);
 
-    insert into inbox (run, seq, at, name, payload)
+    insert into inbox (run, seq, at, name, payload, step)
     select
         json_extract(r.value, '$[0]'),
         json_extract(r.value, '$[1]'),
         json_extract(r.value, '$[2]'),
         json_extract(r.value, '$[3]'),
-        json_extract(r.value, '$[4]')
+        json_extract(r.value, '$[4]'),
+        json_extract(r.value, '$[5]')
     from json_each(new.inbox_new) as r;
 
     delete from inbox

@@ -1,0 +1,58 @@
+"""A disk that fails when a test says so, under the environment's own engine."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+
+from support.waiting import until
+from wfd.testing import WorkflowEnvironment
+
+
+class Disk:
+    """`fail(n)`: commits fail from the nth next one on, until `heal`. `hold`: they wait until `let_go`."""
+
+    def __init__(self, env: WorkflowEnvironment) -> None:
+        self._env = env
+        self._before_failure: int | None = None
+        self._open = threading.Event()
+        self._open.set()
+        self.held = threading.Event()
+        env.store.writer._before_commit = self._before_commit
+
+    def _before_commit(self, number: int) -> None:
+        if not self._open.is_set():
+            self.held.set()
+            assert self._open.wait(30), "nobody let the commit go"
+        if self._before_failure is not None:
+            self._before_failure -= 1
+            if self._before_failure <= 0:
+                raise sqlite3.OperationalError("disk I/O error")
+
+    def fail(self, nth: int = 1) -> None:
+        self._before_failure = nth
+
+    def hold(self) -> None:
+        self.held.clear()
+        self._open.clear()
+
+    def let_go(self) -> None:
+        self._open.set()
+
+    async def heal(self) -> None:
+        """Commits succeed again; returns when the engine has noticed and goes on."""
+        self._before_failure = None
+        self.let_go()
+        await until(lambda: self._env.engine.failure is not None)
+        while self._env.engine.failure is not None:
+            self._env.clock.advance(1_000)
+            await until(lambda: self._env.engine.failure is None or self._env.clock.next_due_ms() is not None)
+        await self._env.settle()
+
+
+async def evict(env: WorkflowEnvironment) -> None:
+    """Empty the memory of idle runs, as many others would."""
+    await env.settle()
+    memory = env.engine.memory
+    for live in list(memory._idle.values()):
+        memory._drop(live)

@@ -1,0 +1,207 @@
+"""What happens when things meet: in one turn of the loop, in one commit, or just before one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from support.checker import broken_promises
+from support.faults import Disk, evict
+from support.waiting import until
+
+from wfctl import Context, Directive, NotFinishedError, RunFailedError, Workflow, WorkflowAlreadyRunning
+from wfctl.protocol import calls
+from wfd.engine.commands import Commands
+from wfd.engine.streams import Tail
+from wfd.testing import WorkflowEnvironment
+
+
+def waits(workflow_type: str = "Waits") -> Workflow:
+    wf = Workflow(workflow_type)
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        return ctx.next.wait_for_event()
+
+    @wf.event()
+    async def finish(ctx: Context) -> Directive:
+        return ctx.next.complete("done")
+
+    return wf
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+async def test_of_two_starts_of_an_id_that_is_just_closing_one_gets_it(stack: AsyncExitStack) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment([waits()]))
+    await env.client.start("Waits", workflow_id="x")
+    await evict(env)
+    commands = Commands(env.engine)
+    answers: list[Any] = await asyncio.gather(
+        commands.terminate(calls.Terminate(id="x")),
+        commands.start(calls.Start(workflow_type="Waits", workflow_id="x")),
+        commands.start(calls.Start(workflow_type="Waits", workflow_id="x")),
+        return_exceptions=True,
+    )
+    assert [type(answer).__name__ for answer in answers] == ["Changed", "Started", "WorkflowAlreadyRunning"]
+    await env.settle()
+    assert broken_promises(env.store.path) == []
+
+
+async def test_an_event_goes_to_the_run_that_was_named_and_not_to_one_that_is_called_nearly_so(
+    stack: AsyncExitStack,
+) -> None:
+    sender = Workflow("Sender")
+
+    @sender.start()
+    async def begin(ctx: Context) -> Directive:
+        await ctx.send("order-1", "finish")
+        return ctx.next.complete("sent")
+
+    env = await stack.enter_async_context(WorkflowEnvironment([waits(), sender]))
+    other = await env.client.start("Waits", workflow_id="order-10")
+    with pytest.raises(RunFailedError, match="RunNotFoundError"):
+        await env.client.run("Sender")
+    await env.settle()
+    assert (await other.describe()).run.status == "waiting"
+
+
+async def test_an_end_that_is_not_on_disk_yet_is_not_shown(stack: AsyncExitStack) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment([waits()]))
+    handle = await env.client.start("Waits", workflow_id="x")
+    await env.settle()
+    disk = Disk(env)
+    disk.hold()
+    waiting = asyncio.ensure_future(handle.result(timeout=timedelta(milliseconds=200)))
+    await asyncio.sleep(0.05)
+    ending = asyncio.ensure_future(handle.terminate())
+    await until(disk.held.is_set)
+    asked = [
+        asyncio.ensure_future(handle.send("finish")),
+        asyncio.ensure_future(handle.result()),
+        asyncio.ensure_future(env.client.start("Waits", workflow_id="x")),
+        asyncio.ensure_future(env.client.start("Waits", workflow_id="x")),
+    ]
+    await asyncio.sleep(0.5)
+    assert not any(task.done() for task in [waiting, ending, *asked])
+    disk.let_go()
+    answers: list[Any] = await asyncio.gather(waiting, ending, *asked, return_exceptions=True)
+    names = [type(answer).__name__ for answer in answers]
+    assert names == [
+        "RunTerminatedError", "Changed", "RunClosedError", "RunTerminatedError", "WorkflowHandle", "WorkflowAlreadyRunning",
+    ]  # fmt: skip
+
+
+async def test_a_follower_misses_nothing_of_a_child_that_begins_while_it_reads(stack: AsyncExitStack) -> None:
+    parent = Workflow("Parent")
+
+    @parent.start()
+    async def begin(ctx: Context) -> Directive:
+        return ctx.next.wait_for_event()
+
+    @parent.event()
+    async def go(ctx: Context) -> Directive:
+        await ctx.start("Waits", "kid")
+        return ctx.next.wait_for_event()
+
+    env = await stack.enter_async_context(WorkflowEnvironment([parent, waits()]))
+    handle = await env.client.start("Parent", workflow_id="p")
+    await env.settle()
+    reads = env.engine.reads
+    descendants = reads.descendants
+
+    async def slow(key: int) -> list[int]:
+        found = await descendants(key)
+        if not found:
+            await handle.send("go")
+            await env.settle()
+        return found
+
+    reads.descendants = slow  # type: ignore[method-assign]
+    tail = Tail(reads, env.engine.hub, calls.Tail(ids=["p"], children=True, follow=True))
+    told: list[tuple[str, int]] = []
+    async for entry in tail:
+        told.append((entry.workflow_id, entry.seq or 0))
+        if entry.kind == "run.terminated":
+            break
+        if entry.workflow_id == "kid" and entry.kind == "wait.started" or len(told) == 9:
+            await handle.terminate()
+    await tail.aclose()
+    assert [seq for name, seq in told if name == "p"] == list(range(1, len([1 for name, _ in told if name == "p"]) + 1))
+    assert [seq for name, seq in told if name == "kid"] == [1, 2, 3, 4]
+
+
+async def test_the_same_child_started_twice_at_once_is_one_child(stack: AsyncExitStack) -> None:
+    parent = Workflow("Parent")
+
+    @parent.start()
+    async def begin(ctx: Context) -> Directive:
+        return ctx.next.wait_for_event()
+
+    @parent.event()
+    async def go(ctx: Context) -> Directive:
+        handles = await asyncio.gather(*(ctx.start("Waits", "kid") for _ in range(3)))
+        return ctx.next.complete(len({handle.run_info.id for handle in handles}))
+
+    env = await stack.enter_async_context(WorkflowEnvironment([parent, waits()]))
+    handle = await env.client.start("Parent", workflow_id="p")
+    await evict(env)
+    await handle.send("go")
+    assert await handle.result() == 1
+    await env.settle()
+    assert broken_promises(env.store.path) == []
+
+
+async def test_two_runs_that_start_one_id_at_once_get_one_child_and_one_refusal(stack: AsyncExitStack) -> None:
+    parent = Workflow("Parent")
+
+    @parent.start()
+    async def begin(ctx: Context) -> Directive:
+        try:
+            await ctx.start("Waits", "kid")
+        except WorkflowAlreadyRunning:
+            return ctx.next.complete("refused")
+        return ctx.next.complete("started")
+
+    env = await stack.enter_async_context(WorkflowEnvironment([parent, waits()]))
+    said = await asyncio.gather(*(env.client.run("Parent") for _ in range(4)))
+    assert sorted(said) == ["refused"] * 3 + ["started"]
+    await env.settle()
+    assert broken_promises(env.store.path) == []
+
+
+async def test_a_run_sends_an_event_to_itself(stack: AsyncExitStack) -> None:
+    wf = Workflow("Self")
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        await asyncio.gather(*(ctx.send(ctx.run.workflow_id, "note", {"number": n}) for n in range(3)))
+        return ctx.next.wait_for_event()
+
+    @wf.event()
+    async def note(ctx: Context, number: int) -> Directive:
+        seen = [*await ctx.store.get("seen", list, default=[]), number]
+        ctx.store.put("seen", seen)
+        return ctx.next.complete(seen) if len(seen) == 3 else ctx.next.wait_for_event()
+
+    env = await stack.enter_async_context(WorkflowEnvironment([wf]))
+    assert sorted(await env.client.run("Self", workflow_id="me")) == [0, 1, 2]
+    await env.settle()
+    assert broken_promises(env.store.path) == []
+
+
+async def test_who_waits_with_a_limit_is_told_that_it_has_not_finished(stack: AsyncExitStack) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment([waits()]))
+    handle = await env.client.start("Waits")
+    with pytest.raises(NotFinishedError):
+        await handle.result(timeout=timedelta(milliseconds=20))
+    await handle.send("finish")
+    assert await handle.result() == "done"

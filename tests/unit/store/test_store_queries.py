@@ -1,0 +1,130 @@
+"""Named SQL: each query is found by its name, is used, and goes through an index."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wfd.store import queries
+from wfd.store.connect import connect_writer
+from wfd.store.rows import RunRow
+
+FILES = ("read", "browse", "write")
+BIG = ("runs", "history", "inbox", "store", "logs")
+# Queries that read a whole index or table, and why they may.
+SCANS = {
+    "orphans": "open children bound to their parents: an index of just those",
+    "count_all": "counts everything: one narrow index",
+    "counts": "counts everything by status: the index of statuses alone",
+    "open_roots": "reads from the end of an index that has only open runs without a parent, up to its limit",
+    "newest_workflow_ids": "reads from the end of the table, up to its limit",
+}
+
+
+def _queries() -> Iterator[tuple[str, str]]:
+    for stem in FILES:
+        yield from queries.load(stem).items()
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    db = connect_writer(tmp_path_factory.mktemp("plans") / "wfctl.db")
+    write = queries.load("write")
+    db.execute(write["batch"])
+    db.execute(write["commit"])
+    yield db
+    db.close()
+
+
+def _plan(db: sqlite3.Connection, sql: str) -> list[str]:
+    named = set(re.findall(r":(\w+)", re.sub(r"'[^']*'|--[^\n]*", "", sql)))
+    numbered = [int(number) for number in re.findall(r"\?(\d)", sql)]
+    parameters: Any = dict.fromkeys(named) if named else [None] * (max(numbered, default=0) or sql.count("?"))
+    return [row[3] for row in db.execute(f"explain query plan {sql}", parameters)]
+
+
+def _scans(db: sqlite3.Connection, sql: str) -> list[str]:
+    """The steps of the plan that walk through a whole table of ours, under whatever name the query gives it."""
+    names = set(BIG) | {alias for table, alias in re.findall(r"\b(\w+) as (\w+)\b", sql) if table in BIG}
+    return [step for step in _plan(db, sql) if (found := re.match(r"SCAN (\w+)", step)) and found[1] in names]
+
+
+@pytest.mark.parametrize(
+    ("name", "sql"), [pair for pair in _queries() if pair[0] not in ("batch", "commit")], ids=lambda x: x[:24]
+)
+def test_a_query_goes_through_an_index(db: sqlite3.Connection, name: str, sql: str) -> None:
+    scans = _scans(db, sql)
+    assert bool(scans) == (name in SCANS), f"{name}: {scans or 'no scan any more: take it off the list'}"
+
+
+def test_the_plan_check_sees_a_scan(db: sqlite3.Connection) -> None:
+    assert _scans(db, "select * from runs as r where r.step = ?")
+    assert _scans(db, "select * from history where kind = ?")
+    assert not _scans(db, "select * from runs where key = ?")
+
+
+def _commit_statements() -> list[str]:
+    """The statements of the trigger, each as one of its own. SQLite does not explain them from outside."""
+    body = queries.load("write")["commit"].partition(" begin\n")[2].rpartition("end;")[0]
+    body = re.sub(r"--[^\n]*", "", body)
+    return [re.sub(r"\bnew\.\w+", "?", statement) for statement in body.split(";") if statement.strip()]
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_the_commit_looks_every_row_up(db: sqlite3.Connection, number: int) -> None:
+    assert _scans(db, _commit_statements()[number]) == []
+
+
+def test_the_commit_finds_what_it_changes_by_its_key(db: sqlite3.Connection) -> None:
+    statements = _commit_statements()
+    assert len(statements) == 10
+    plans = [step for statement in statements for step in _plan(db, statement)]
+    for step in (
+        "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH store USING PRIMARY KEY (run=?)",
+        "SEARCH inbox USING PRIMARY KEY (run=? AND seq=?)",
+    ):
+        assert step in plans
+
+
+def test_every_query_is_used_and_none_is_missing() -> None:
+    code = "\n".join(file.read_text() for file in queries.HERE.glob("*.py"))
+    # `list_{kind}` and the like stand for every query that fits.
+    patterns = [
+        re.sub(r"\\\{[^}]*\\\}", r"\\w*", re.escape(name))
+        for name in re.findall(r'(?:READ|BROWSE|WRITE)\[f?"([^"]+)"\]', code)
+    ]
+    patterns += [re.escape(name) for name in re.findall(r'"(\w+)"', code)]
+    unused = [name for name, _ in _queries() if not any(re.fullmatch(pattern, name) for pattern in patterns)]
+    assert unused == []
+
+
+def test_names_are_unique_over_all_files() -> None:
+    names = [name for name, _ in _queries()]
+    assert sorted(set(names) - {"batch"}) == sorted(name for name in names if name != "batch")
+
+
+def test_a_query_that_is_named_twice_or_empty_is_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "HERE", tmp_path)
+    (tmp_path / "sql").mkdir()
+    for text in ("-- name: a\nselect 1;\n-- name: a\nselect 2;", "-- name: a\n\n-- name: b\nselect 1;"):
+        (tmp_path / "sql" / "bad.sql").write_text(text)
+        with pytest.raises(ValueError, match="'a' is empty or defined twice"):
+            queries.load("bad")
+
+
+def test_a_run_is_read_and_written_in_the_order_of_its_fields() -> None:
+    columns = list(RunRow.__struct_fields__)
+    for name in ("load_run", "find_child"):
+        selected = queries.load("read")[name].partition("select")[2].replace("r.", "")
+        assert [word.strip() for word in selected.replace("from", ",").split(",")][: len(columns)] == columns
+    inserted = re.search(r"insert into runs \(([^)]*)\)", queries.load("write")["commit"])
+    assert inserted is not None
+    assert [word.strip() for word in inserted[1].split(",")] == columns

@@ -1,0 +1,164 @@
+"""The schema: what it is the sum of, what it refuses, and that old databases load for ever."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.old_databases import DATA, file_of, write
+from support.rows import Ledger, check, commit, contents
+from wfctl.values.status import CLOSED, Status
+from wfd.store import queries
+from wfd.store.connect import APPLICATION_ID, SCHEMA_VERSION, connect_writer, migrate
+from wfd.store.store import Store, open_store
+
+
+def _described(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
+    rows = db.execute("select type, name, sql from sqlite_master where sql is not null order by 1, 2").fetchall()
+    return [(kind, name, re.sub(r"\s*--[^\n]*|\s+", " ", sql).strip()) for kind, name, sql in rows]
+
+
+def test_the_schema_is_the_sum_of_its_migrations() -> None:
+    whole, summed = sqlite3.connect(":memory:"), sqlite3.connect(":memory:", isolation_level=None)
+    whole.executescript((queries.HERE / "schema.sql").read_text())
+    migrate(summed, 0, SCHEMA_VERSION)
+    assert _described(whole) == _described(summed)
+    for db in (whole, summed):
+        assert db.execute("pragma application_id").fetchone()[0] == APPLICATION_ID
+        db.close()
+
+
+def test_migrations_are_numbered_without_gaps() -> None:
+    assert [number for number, _, _ in queries.migrations()] == list(range(1, SCHEMA_VERSION + 1))
+
+
+def test_every_schema_version_has_its_database_in_the_tests() -> None:
+    assert sorted(DATA.glob("schema_v*.db")) == [file_of(number) for number in range(1, SCHEMA_VERSION + 1)]
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
+async def test_a_database_of_every_version_loads_and_goes_on(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "old.db"
+    shutil.copyfile(file_of(version), path)
+    store = await open_store(path)
+    reader = store.reader
+    assert {workflow_id for workflow_id, _, _ in await reader.open_workflow_ids()} == {
+        "running-1", "waiting-1", "sleeping-1", "cancelling-1", "stuck-1", "parent-1", "child-1", "child-2"
+    }  # fmt: skip
+    loaded = await reader.load_run(2)
+    assert loaded is not None
+    assert loaded.run.waiting_for == '["paid","refused"]'
+    assert [event.name for event in loaded.inbox] == ["other"]
+    assert len(await reader.recoverable()) == 5
+    assert await reader.stuck_runs() == [(5, "Order")]
+    ledger = Ledger(await reader.max_rev())
+    await commit(store.writer, ledger.start("new-1", key=await reader.max_key() + 1))
+    await store.stop()
+    check(path)
+
+
+async def test_the_database_in_the_tests_is_what_its_script_writes(tmp_path: Path) -> None:
+    await write(tmp_path / "now.db")
+    shutil.copyfile(file_of(SCHEMA_VERSION), tmp_path / "kept.db")
+    assert contents(tmp_path / "now.db") == contents(tmp_path / "kept.db")
+
+
+def test_the_schema_knows_the_statuses_of_the_product() -> None:
+    text = (queries.HERE / "schema.sql").read_text()
+    column = re.search(r"check \(status in \(([^)]*)\)", text)
+    closed = re.search(r"\(closed_at is not null\) = \(status in \(([^)]*)\)", text)
+    assert column is not None
+    assert closed is not None
+    assert set(re.findall(r"'(\w+)'", column[1])) == set(Status)
+    assert set(re.findall(r"'(\w+)'", closed[1])) == CLOSED
+
+
+def test_a_migration_that_fails_leaves_the_database_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect_writer(path).close()
+    before = contents(path)
+    broken = [
+        (SCHEMA_VERSION + 1, "0002_broken.sql", "create table good (a integer) strict; create table runs (b integer);")
+    ]
+    monkeypatch.setattr(queries, "migrations", lambda: broken)
+    db = connect_writer(path)
+    with pytest.raises(sqlite3.OperationalError, match="runs already exists") as caught:
+        migrate(db, SCHEMA_VERSION, SCHEMA_VERSION + 1)
+    assert caught.value.__notes__ == ["in migration 0002_broken.sql"]
+    assert not db.in_transaction
+    assert db.execute("pragma user_version").fetchone()[0] == SCHEMA_VERSION
+    assert db.execute("select count(*) from sqlite_master where name = 'good'").fetchone()[0] == 0
+    db.close()
+    assert contents(path) == before
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"status": "asleep"},
+        {"status": "completed"},
+        {"closed_at": 5},
+        {"result": "1"},
+        {"error": "{}"},
+        {"status": "sleeping"},
+        {"status": "stuck"},
+        {"status": "failed", "closed_at": 5, "wake_at": 6},
+        {"status": "failed", "closed_at": 5, "result": "1"},
+        {"waiting_for": "[]"},
+        {"attempt": 0},
+        {"open_children": 1},
+        {"queued": -1},
+        {"seq": -1},
+        {"depth": 1},
+        {"parent": 1},
+        {"root": 2},
+        {"key": 0},
+        {"started_at": "today"},
+        {"state": None},
+    ],
+    ids=lambda fields: ",".join(f"{name}={value}" for name, value in fields.items()),
+)
+async def test_a_row_that_cannot_be_is_refused(store: Store, fields: dict[str, Any]) -> None:
+    ledger = Ledger()
+    unit = ledger.start("o-1")
+    for name, value in fields.items():
+        setattr(unit.runs_new[0], name, value)
+    unit.history.clear()
+    with pytest.raises(Exception, match=r"CHECK constraint|NOT NULL constraint|cannot store TEXT"):
+        await commit(store.writer, unit)
+
+
+def test_the_file_is_set_up_once_for_its_whole_life(path: Path) -> None:
+    db = connect_writer(path)
+    asked = ("auto_vacuum", "journal_mode", "synchronous", "user_version", "application_id", "foreign_keys")
+    assert [db.execute(f"pragma {name}").fetchone()[0] for name in asked] == [
+        2,
+        "wal",
+        2,
+        SCHEMA_VERSION,
+        APPLICATION_ID,
+        0,
+    ]
+    db.close()
+
+
+def test_every_table_is_strict(path: Path) -> None:
+    db = connect_writer(path)
+    tables = db.execute(
+        "select name, strict from pragma_table_list where schema = 'main' and name not like 'sqlite_%'"
+    ).fetchall()
+    db.close()
+    assert {name for name, _ in tables} == {"runs", "history", "logs", "store", "inbox", "meta"}
+    assert all(strict for _, strict in tables)
+
+
+def test_json_can_be_read_with_the_sqlite_tool(path: Path) -> None:
+    shutil.copyfile(file_of(SCHEMA_VERSION), path)
+    db = sqlite3.connect(path)
+    value = db.execute("select json_extract(error, '$.type') from runs where workflow_id = 'failed-1'").fetchone()[0]
+    db.close()
+    assert value == "CardDeclined"
