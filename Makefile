@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench crash clean
 
 demo: $(READY)
 	@$(BIN)/wfctl demo
@@ -17,8 +17,17 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Random worlds until one breaks a promise, or SEEDS of them from FIRST on; with SEED, the story of that one.
+simulate: $(READY)
+	PYTHONPATH=tests SEEDS=$(SEEDS) FIRST=$(FIRST) $(BIN)/python -m support.sim $(SEED)
+
 bench: $(READY)
 	$(BIN)/python tests/bench/orders.py --json bench.json
+	$(BIN)/python tests/bench/startup.py
+
+# A thousand kills; prints its figures, and fails where a promise was broken.
+crash: $(READY)
+	$(BIN)/python tests/crash/storm.py --kills 1000 --orders 5000
 
 # Debian ships python3 without ensurepip; virtualenv from PyPI needs only pip.
 $(READY): pyproject.toml

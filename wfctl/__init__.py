@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         RunTimedOutError as RunTimedOutError,
         StorageError as StorageError,
         StoreKeyNotFoundError as StoreKeyNotFoundError,
+        TaskError as TaskError,
+        TaskTimeoutError as TaskTimeoutError,
         UnknownEventError as UnknownEventError,
         UnknownQueryError as UnknownQueryError,
         UnknownWorkflowTypeError as UnknownWorkflowTypeError,
@@ -38,8 +40,12 @@ if TYPE_CHECKING:
         WorkflowAlreadyRunning as WorkflowAlreadyRunning,
     )
     from wfctl.sdk.context import Context as Context
+    from wfctl.sdk.current import TaskInfo as TaskInfo, current_task as current_task
     from wfctl.sdk.directive import Directive as Directive
+    from wfctl.sdk.retry import RetryPolicy as RetryPolicy
+    from wfctl.sdk.task import task as task
     from wfctl.sdk.workflow import Workflow as Workflow
+    from wfctl.values.outcome import ChildOutcome as ChildOutcome
     from wfctl.values.runinfo import RunInfo as RunInfo
     from wfctl.values.status import Status as Status
 
@@ -49,8 +55,13 @@ _HOMES = {
     "Client": "wfctl.client",
     "WorkflowHandle": "wfctl.client",
     "Context": "wfctl.sdk.context",
+    "TaskInfo": "wfctl.sdk.current",
+    "current_task": "wfctl.sdk.current",
     "Directive": "wfctl.sdk.directive",
+    "RetryPolicy": "wfctl.sdk.retry",
+    "task": "wfctl.sdk.task",
     "Workflow": "wfctl.sdk.workflow",
+    "ChildOutcome": "wfctl.values.outcome",
     "RunInfo": "wfctl.values.runinfo",
     "Status": "wfctl.values.status",
     **dict.fromkeys(
@@ -60,6 +71,7 @@ _HOMES = {
             "NotFoundError", "PayloadTooLargeError", "RegistrationError", "RunCancelledError",
             "RunClosedError", "RunFailedError", "RunNotFoundError", "RunOutcomeError", "RunStuckError",
             "RunTerminatedError", "RunTimedOutError", "StorageError", "StoreKeyNotFoundError",
+            "TaskError", "TaskTimeoutError",
             "UnknownEventError", "UnknownQueryError", "UnknownWorkflowTypeError", "WfctlError", "WorkflowAlreadyRunning",
         ),
         "wfctl.errors",

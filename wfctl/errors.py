@@ -34,6 +34,8 @@
     ├─ NoParentError                 no_parent         1   (also a RuntimeError)
     ├─ InvalidDirectiveError         invalid_directive 1   (also a TypeError)
     ├─ StepTimeoutError              step_timeout      1
+    ├─ TaskError                     task_failed       1   (a task's exception whose own class is not there)
+    ├─ TaskTimeoutError              task_timeout      1   (also a TimeoutError)
     ├─ NonDeterminismError           non_deterministic 1
     └─ StaleStepError                stale_step        1   (a handler that lost its step)
 
@@ -241,6 +243,18 @@ class InvalidDirectiveError(WfctlError, TypeError):
 
 class StepTimeoutError(WfctlError):
     code = "step_timeout"
+
+
+class TaskError(WfctlError):
+    """A task failed with an exception whose class cannot be imported, or not be made again; `detail` has its `type`."""
+
+    code = "task_failed"
+
+
+class TaskTimeoutError(WfctlError, TimeoutError):
+    """One attempt of a task took longer than its timeout."""
+
+    code = "task_timeout"
 
 
 class NonDeterminismError(WfctlError):

@@ -47,7 +47,7 @@ class Daemon:
         self.log = DaemonLog(config.log, stderr=stderr)
         store = Store(config.database)
         self._workers = Supervisor(config, clock)
-        self._engine = Engine(store, self._workers, clock, IdSource(clock))
+        self._engine = Engine(store, self._workers, clock, IdSource(clock), crash_limit=config.crash_limit)
         self._workers.listen(self._engine)
         server = Server(
             config.socket,

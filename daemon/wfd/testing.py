@@ -32,6 +32,7 @@ from wfctl.values.times import to_ms
 from wfd.config import Config
 from wfd.engine.backend import Backend
 from wfd.engine.engine import Engine
+from wfd.engine.executions import CRASH_LIMIT
 from wfd.runtime.clock import ManualClock
 from wfd.runtime.ids import IdSource
 from wfd.runtime.lifecycle import Services
@@ -60,6 +61,9 @@ class LocalWorkers:
         self._asked: dict[int, asyncio.Future[bytes]] = {}
         self._calls = 0
         self._runner: _Runner | None = None
+        # Those of earlier code, until their steps are through.
+        self._leaving: list[_Runner] = []
+        self._generation = 0
         self.catalog = self._described(workflows)
         self.run = self._steps.run
         self.answer = self._steps.answer
@@ -67,21 +71,37 @@ class LocalWorkers:
         self.abandon = self._steps.abandon
 
     def _described(self, workflows: Iterable[Workflow]) -> Catalog:
+        found: dict[str, Workflow] = {}
         for workflow in workflows:
-            if self._workflows.setdefault(workflow.workflow_type, workflow) is not workflow:
+            if found.setdefault(workflow.workflow_type, workflow) is not workflow:
                 raise RegistrationError(f"two workflows of type {workflow.workflow_type!r} were given")
-        types = {name: workflow.describe() for name, workflow in self._workflows.items()}
-        return Catalog(1, types, source_hash="testing", python=sys.executable, loaded_at=self._clock.now_ms())
+        types = {name: workflow.describe() for name, workflow in found.items()}
+        self._workflows = found
+        self._generation += 1
+        now = self._clock.now_ms()
+        return Catalog(self._generation, types, source_hash="testing", python=sys.executable, loaded_at=now)
 
     async def start(self) -> None:
         self._begin()
 
     async def stop(self) -> None:
-        if self._runner is not None:
-            self._runner.executor.cancel_all()
-            self._runner.executor.close()
-            self._runner = None
+        self._end_all()
         self._steps.clear()
+
+    @property
+    def _alive(self) -> list[_Runner]:
+        return self._leaving if self._runner is None else [*self._leaving, self._runner]
+
+    def _end_all(self) -> list[_Runner]:
+        ended, self._runner, self._leaving = self._alive, None, []
+        for runner in ended:
+            runner.executor.cancel_all()
+            runner.executor.close()
+        for future in self._asked.values():
+            if not future.done():
+                future.set_exception(WfctlError("the worker that was asked ended", hint="try again"))
+        self._asked.clear()
+        return ended
 
     def _begin(self) -> None:
         branches.follow(asyncio.get_running_loop())
@@ -91,25 +111,28 @@ class LocalWorkers:
         self._steps.share_out()
 
     def _heard(self, runner: _Runner, message: channel.ToDaemon) -> None:
-        if runner is not self._runner:
+        if runner not in self._alive:
             return
         if isinstance(message, channel.Checked | channel.Answered):
             future = self._asked.pop(message.call)
+            if future.done():
+                return
             if message.error is not None:
                 future.set_exception(from_data(message.error))
             else:
                 future.set_result(message.kwargs if isinstance(message, channel.Checked) else message.value)
         elif not isinstance(message, channel.Loaded | channel.Pong):
             self._steps.heard(runner, message)
+            if runner is not self._runner and not runner.steps:
+                self._leaving.remove(runner)
+                runner.executor.close()
 
     def lose(self, reason: str = "its worker ended: signal SIGKILL") -> None:
         """The worker dies with everything it runs, and another takes its place."""
-        lost, self._runner = self._runner, None
-        assert lost is not None
-        lost.executor.cancel_all()
-        lost.executor.close()
+        lost = self._end_all()
         self._begin()
-        self._steps.lose(lost, reason, crash=True)
+        for runner in lost:
+            self._steps.lose(runner, reason, crash=True)
 
     def listen(self, listener: Listener) -> None:
         self._listener = listener
@@ -117,15 +140,10 @@ class LocalWorkers:
 
     def replace(self, workflows: Iterable[Workflow]) -> None:
         """Load other code, as a reload does: steps that run finish on the old."""
-        self._workflows = {}
         self.catalog = self._described(workflows)
-        old = self._runner
+        if self._runner is not None:
+            self._leaving.append(self._runner)
         self._begin()
-        if old is not None and old.steps:
-            # The old executor goes on until its steps are through.
-            assert self._runner is not None
-            self._runner.steps |= old.steps
-            old.heard = lambda _, message: self._heard(self._runner, message) if self._runner else None
         if self._listener is not None:
             self._listener.catalog_changed(self.catalog)
 
@@ -150,7 +168,7 @@ class LocalWorkers:
 
     @property
     def running(self) -> int:
-        return 0 if self._runner is None else len(self._runner.steps)
+        return sum(len(runner.steps) for runner in self._alive)
 
     def workers(self) -> list[WorkerInfo]:
         return [WorkerInfo(os.getpid(), self.catalog.generation, self.running, self.catalog.loaded_at)]
@@ -221,11 +239,13 @@ class WorkflowEnvironment:
         folder.mkdir(parents=True, exist_ok=True)
         config = Config(
             project=folder, file=folder / "wfctl.toml", state=folder, socket=private / "d" / "wfd.sock", workers=1,
-            modules=(), path=(), python=Path(sys.executable), reload=False, sources=_DEFAULTS,
+            crash_limit=CRASH_LIMIT, modules=(), path=(), python=Path(sys.executable), reload=False, sources=_DEFAULTS,
         )  # fmt: skip
         self.store = Store(config.database)
         self.workers = LocalWorkers(self._workflows, self.clock, Path.cwd())
-        self.engine = Engine(self.store, self.workers, self.clock, IdSource(self.clock, self._seed))
+        self.engine = Engine(
+            self.store, self.workers, self.clock, IdSource(self.clock, self._seed), crash_limit=config.crash_limit
+        )
         self.workers.listen(self.engine)
         lock = StateLock(config.lock)
         lock.acquire(config.socket)
@@ -283,5 +303,5 @@ class WorkflowEnvironment:
 
 
 _DEFAULTS: dict[str, Any] = dict.fromkeys(
-    ("state", "workers", "modules", "path", "python", "reload", "socket"), "default"
+    ("state", "workers", "crash_limit", "modules", "path", "python", "reload", "socket"), "default"
 )

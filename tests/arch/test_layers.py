@@ -292,6 +292,7 @@ def test_importing_by_name_is_kept_to_who_loads_code() -> None:
         "wfctl.client": "the asyncio half, on first use",
         "wfctl.cli.app": "one command a verb, when it is typed",
         "wfctl.sdk.loader": "the user's modules",
+        "wfctl.sdk.failure": "the class of a recorded exception",
         "wfd.server.router": "one handler a verb",
     }
     places = {

@@ -41,11 +41,14 @@ SAID = [
     ("wfctl", "LAST_OF_ALL", 20, "wfctl.1", "the newest 20 entries"),
     ("wfctl", "STATIC_BUDGET", 200, "wfctl.1", "over 200 lines"),
     ("wfd", "MIN_PREFIX", 4, "wfctl.1", "at least four characters"),
+    ("wfd", "QUERY_TIMEOUT_S", 10.0, "wfctl-workflows.7", "more than 10 seconds"),
     ("wfd", "CRASH_LIMIT", 5, "wfctl-workflows.7", "ended its worker five times"),
     ("wfd", "CRASH_LIMIT", 5, "wfd.8", "ends its worker five times"),
     ("wfd", "GRACE_MS", 3_000, "wfd.8", "within three seconds"),
     ("wfd", "DRAIN_MS", 10_000, "wfd.8", "running ones get 10 seconds"),
+    ("wfd", "BLOCKED_MS", 2_000, "wfctl.1", "not answered for two seconds"),
     ("wfd", "MAX_WORKERS", 64, "wfctl.toml.5", "from 1 to 64"),
+    ("wfd", "MAX_CRASHES", 100, "wfctl.toml.5", "from 1 to 100"),
     ("wfd", "ROTATE_BYTES", 10 << 20, "wfd.8", "at most 10 MiB"),
     ("wfd", "KEPT_FILES", 3, "wfd.8", "three older ones"),
 ]
@@ -346,7 +349,7 @@ def test_the_parameters_of_what_authors_call_are_told() -> None:
     } - {"ctx.next.wait", "ctx.logger"}  # fmt: skip
     for name, told in calls.items():
         prefix, _, method = name.rpartition(".")
-        function = getattr(owners[prefix], method) if prefix else Workflow
+        function = getattr(owners[prefix], method) if prefix else getattr(wfctl, method.removeprefix("@"))
         there = [one for one in inspect.signature(function).parameters if one not in ("self", "function")]
         assert told == there, f"man/wfctl-workflows.7: {name} takes {there}"
 

@@ -29,6 +29,7 @@ OTHER_UNITS = {"bytes", "chars", "children", "count", "id", "key", "limit", "rev
 # Module and name of what only sounds like a time, and what it is.
 NO_TIMES = {
     ("wfd.core.state", "since"): "the seq of a `step.started`",
+    ("wfctl.sdk.retry", "backoff"): "a factor",
 }
 
 # Functions of the standard library and of asyncio that take seconds.

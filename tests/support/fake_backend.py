@@ -9,7 +9,13 @@ from typing import Any
 
 import msgspec
 
-from wfctl.errors import AmbiguousIdError, RunNotFoundError, UnknownWorkflowTypeError, WorkflowAlreadyRunning
+from wfctl.errors import (
+    AmbiguousIdError,
+    RunNotFoundError,
+    UnknownQueryError,
+    UnknownWorkflowTypeError,
+    WorkflowAlreadyRunning,
+)
 from wfctl.protocol import calls, views
 from wfctl.values.failure import Failure
 from wfctl.values.runinfo import RunInfo
@@ -167,6 +173,13 @@ class FakeBackend:
         self.calls.append(call)
         run = self._find(id)
         return calls.Changed(run_id=run.run_id, workflow_id=run.workflow_id, status=status, changed=run.status.open)
+
+    async def query(self, call: calls.Query) -> calls.QueryAnswer:
+        self.calls.append(call)
+        run = self._find(call.id)
+        if call.name != "total":
+            raise UnknownQueryError(f"no query {call.name!r}", query=call.name, known=["total"])
+        return calls.QueryAnswer(run_id=run.run_id, workflow_id=run.workflow_id, value=msgspec.Raw(b'{"amount":5}'))
 
     async def tree(self, call: calls.GetTree) -> views.Tree:
         return views.Tree(rev=1, now=STARTED_AT, roots=[])

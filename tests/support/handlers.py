@@ -11,6 +11,7 @@ import msgspec
 from wfctl.protocol.channel import Logs, Op, OpDone, OpRecord, RunStep, StepDone, StepRaised, StepStuck
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.workflow import Workflow
+from wfctl.values.failure import Failure
 from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.worker import branches
 from wfd.worker.execute import HIDDEN, Executor
@@ -58,22 +59,32 @@ class Desk:
         parent: ParentInfo | None = None,
         logged: int = 0,
         cancel: bool = False,
+        step: int = 1,
     ) -> int:
         """Send RunStep; its token."""
         self._token += 1
         run = RunInfo("RUN-1", "one", workflow_type, parent, "RUN-1")
         held = {key: encode(value) for key, value in (store or {}).items()}
-        message = RunStep(
-            self._token, run, kind, handler, encode(kwargs or {}), held, list(ops), logged=logged, cancel=cancel
-        )
+        message = RunStep(self._token, run, kind, handler, encode(kwargs or {}), held, list(ops), logged, cancel, step)
         self.executor.receive(message)
         return self._token
 
     def reply(self, op: Op, value: Any = None) -> OpRecord:
-        """Commit `op` with `value`: what was recorded."""
+        """Commit `op` with `value`, and answer it: what was recorded."""
+        record = self.commit(op, value)
         self.executor.receive(OpDone(op.token, op.op, encode(value)))
-        record = OpRecord(op.key, encode(value))
-        self.records.append(record)
+        return record
+
+    def commit(self, op: Op, value: Any = None) -> OpRecord:
+        """Record `op` without an answer, as a daemon does that dies right after."""
+        record = _recorded(op, value)
+        at = next((at for at, known in enumerate(self.records) if known.key == op.key), None)
+        if op.kind in ("resume", "child_result"):
+            return record
+        if at is None:
+            self.records.append(record)
+        else:
+            self.records[at] = record
         return record
 
     async def finish(self, *given: Any, crash_after: int | None = None, **options: Any) -> Any:
@@ -90,7 +101,7 @@ class Desk:
             value = self.value(message)
             count += 1
             if count == crash_after:
-                self.records.append(OpRecord(message.key, encode(value)))
+                self.commit(message, value)
                 self.executor.cancel_all()
                 return None
             self.reply(message, value)
@@ -104,7 +115,26 @@ class Desk:
                 return 1_700_000_000_000 + len(self.records)
             case "random" | "uuid":
                 return args["value"]
+            case "task" | "task_completed" | "task_failed" | "task_attempt_failed" | "sleep" | "resume":
+                return None
         return {"outcome": "queued"}
 
     def ops(self) -> list[Op]:
         return [message for message in self.sent if isinstance(message, Op)]
+
+
+def _recorded(op: Op, value: Any) -> OpRecord:
+    args = msgspec.json.decode(op.args)
+    match op.kind:
+        case "task":
+            return OpRecord(op.key, b"null", open=True, attempts=args["attempt"] - 1)
+        case "task_attempt_failed":
+            return OpRecord(op.key, b"null", open=True, attempts=args["attempt"])
+        case "task_completed":
+            return OpRecord(op.key, encode(args["result"]), attempts=args["attempts"])
+        case "task_failed":
+            failure = msgspec.convert(args["failure"], Failure)
+            return OpRecord(op.key, b"null", attempts=args["attempts"], failure=failure)
+        case "sleep":
+            return OpRecord(op.key, b"null", open=True)
+    return OpRecord(op.key, encode(value))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import msgspec
@@ -12,6 +13,7 @@ from wfctl.sdk.port import StepUnwind
 from wfctl.sdk.replay import Replay
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.workflow import Workflow
+from wfctl.values.failure import Failure
 from wfctl.values.runinfo import ParentInfo, RunInfo
 
 
@@ -19,6 +21,9 @@ class Recorded(msgspec.Struct, frozen=True):
     key: str
     value: bytes = b"null"
     error: ErrorData | None = None
+    open: bool = False
+    attempts: int = 0
+    failure: Failure | None = None
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -54,6 +59,8 @@ class MemoryOps:
         self.asked: list[Asked] = []
         self.records: list[Recorded] = list(records)
         self.lines: list[tuple[str, str]] = []
+        self.skipped = 0
+        self.step = 3
         self._replay = Replay(self.records)
         self._store = dict(store or {})
         self._answer = answer or self._default
@@ -69,16 +76,31 @@ class MemoryOps:
         return self._store.keys()
 
     async def perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> bytes:
-        key = self._replay.key(kind, name, content)
-        record = self._replay.take(key)
+        key, record = await self.find(kind, name, content)
         if record is None:
-            asked = Asked(kind, name, msgspec.json.decode(arguments()))
-            self.asked.append(asked)
-            record = Recorded(key, msgspec.json.encode(self._answer(asked)))
-            self.records.append(record)
+            value = await self.tell(kind, name, key, arguments())
+            self.records.append(Recorded(key, value))
+            return value
         if record.error is not None:
             raise from_data(record.error)
         return record.value
+
+    async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, Recorded | None]:
+        key = self._replay.key(kind, name, content)
+        return key, self._replay.take(key)
+
+    async def tell(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
+        asked = Asked(kind, name, msgspec.json.decode(arguments))
+        self.asked.append(asked)
+        return msgspec.json.encode(self._answer(asked))
+
+    @contextmanager
+    def attempt(self, name: str, key: str, arguments: bytes) -> Iterator[None]:
+        self.asked.append(Asked("task", name, msgspec.json.decode(arguments)))
+        yield
+
+    def not_repeated(self, lines: int) -> None:
+        self.skipped += lines
 
     def log(self, level: str, message: str) -> None:
         self.lines.append((level, message))

@@ -1,4 +1,7 @@
-"""A project in a folder of its own, run as people run it: real commands, a real daemon, real workers."""
+"""A project in a folder of its own, run as people run it: real commands, a real daemon, real workers.
+
+Tests that kill often start the daemon as their own child with `serve` and `end`, which costs no command line each time.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ class Project:
         self.write("wfctl.toml", config)
         self.socket = folder / "d.sock"
         self.database = folder / ".wfctl" / "wfctl.db"
+        self.daemon: subprocess.Popen[bytes] | None = None
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("WFCTL_")},
             "WFCTL_SOCKET": str(self.socket),
@@ -73,6 +77,41 @@ class Project:
 
     def stop(self) -> None:
         self.run("down", "--timeout", "1s")
+        if self.daemon is not None:
+            self.daemon.kill()
+            self.daemon.wait()
+            self.daemon = None
+
+    # -- the daemon as a child of the test -------------------------------------------------------
+
+    def serve(self) -> None:
+        """Start the daemon and return when it accepts, or has died of something before that."""
+        if self.daemon is not None:
+            self.daemon.wait(timeout=20)
+        reader, writer = os.pipe()
+        with os.fdopen(reader, "rb") as pipe, (self.folder / "daemon.err").open("ab") as errors:
+            try:
+                self.daemon = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "wfd", "--project", str(self.folder), "--ready-fd", str(writer)],
+                    cwd=self.folder, env=self.environment, pass_fds=(writer,), start_new_session=True,
+                    stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
+                )  # fmt: skip
+            finally:
+                os.close(writer)
+            said = json.loads(pipe.readline() or "{}")
+        assert "error" not in said, said
+
+    def end(self) -> None:
+        """`kill -9` of that daemon; returns when it is gone."""
+        assert self.daemon is not None
+        self.daemon.kill()
+        self.daemon.wait()
+
+    def children(self) -> list[int]:
+        """The processes that the daemon has started and that are still there, ready or not."""
+        assert self.daemon is not None
+        listed = Path(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children")
+        return [int(pid) for pid in listed.read_text().split()] if listed.exists() else []
 
 
 def alive(pid: int) -> bool:

@@ -20,7 +20,7 @@ from wfctl.errors import UsageError, WfctlError
 
 VERBS = (
     "up", "down", "status", "start", "send", "tail", "tree", "list", "show", "history", "result",
-    "cancel", "terminate", "workflows", "logs", "demo",
+    "query", "cancel", "terminate", "workflows", "logs", "demo",
 )  # fmt: skip
 
 # What the parser raises is no public name of typer's, but an ancestor of one.
@@ -195,7 +195,7 @@ def _report(error: WfctlError, settings: Settings, arguments: list[str]) -> int:
             print(error_json(error), file=sys.stderr, flush=True)
         else:
             screen = Screen(sys.stderr, settings.color if settings.color in ("always", "never") else "auto")
-            screen.lines(error_lines(error))
+            screen.prose(error_lines(error))
             screen.flush()
     except BrokenPipeError:
         pass

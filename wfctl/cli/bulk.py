@@ -11,6 +11,7 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.document import as_data
 from wfctl.cli.render.problem import error_lines
+from wfctl.cli.render.text import counted
 from wfctl.cli.shell import Shell
 from wfctl.cli.words import given_ids
 from wfctl.errors import DaemonDownError, DeclinedError, UsageError, WfctlError
@@ -19,12 +20,17 @@ from wfctl.protocol.calls import Call, Changed
 SHOWN_TARGETS = 10
 
 
-def change_runs(shell: Shell, verb: str, done: str, ids: list[str], *, yes: bool, make: Callable[[str], Call]) -> int:
-    """Make and call `make(id)` for every ID. One alone raises its error; of several, each error is told and the code is 9."""
+def change_runs(
+    shell: Shell, verb: str, done: str, ids: list[str], *, yes: bool, children: bool, make: Callable[[str], Call]
+) -> int:
+    """Make and call `make(id)` for every ID. One alone raises its error; of several, each error is told and the code is 9.
+
+    With `children` it is told how many runs below were changed too.
+    """
     targets = [shell.run_id(id) for id in given_ids(ids)]
     if len(targets) == 1:
         changed: Changed = shell.call(make(targets[0]))
-        _tell(shell, done, [changed], one=True)
+        _tell(shell, done, [changed], children=children, one=True)
         return exit.OK
     if not yes:
         _confirm(shell, verb, targets)
@@ -37,7 +43,7 @@ def change_runs(shell: Shell, verb: str, done: str, ids: list[str], *, yes: bool
             raise
         except WfctlError as error:
             failures.append((target, error))
-    _tell(shell, done, results, one=False, failures=failures)
+    _tell(shell, done, results, children=children, one=False, failures=failures)
     return exit.PARTIAL if failures else exit.OK
 
 
@@ -46,6 +52,7 @@ def _tell(
     done: str,
     results: list[Changed],
     *,
+    children: bool,
     one: bool,
     failures: list[tuple[str, WfctlError]] | None = None,
 ) -> None:
@@ -68,19 +75,29 @@ def _tell(
         shell.print_ids(result.run_id for result in results)
     else:
         for result in results:
-            shell.note(sentence(result, done))
+            shell.note(sentence(result, done, children=children))
     for _, error in failed:
-        shell.err.lines(error_lines(error))
+        shell.err.prose(error_lines(error))
     if not one:
         changed = sum(result.changed for result in results)
-        shell.note(f"{changed} {done}, {len(results) - changed} had nothing to do, {len(failed)} failed")
+        below = sum(result.descendants for result in results)
+        also = f"; {_descendants(below)} {done}" if children else ""
+        shell.note(f"{changed} {done}, {len(results) - changed} had nothing to do, {len(failed)} failed{also}")
 
 
-def sentence(result: Changed, done: str) -> str:
+def sentence(result: Changed, done: str, *, children: bool = False) -> str:
+    """What was done to one run, and, where its `children` were meant too, to how many of those."""
     name = f"{result.workflow_id} (run {result.run_id})"
-    if result.changed:
-        return f"{done} {name}: now {result.status}" if result.status.open else f"{done} {name}"
-    return f"{name} is {result.status} already"
+    if not result.changed:
+        text = f"{name} is {result.status} already"
+        below = f"{_descendants(result.descendants)} {done}" if result.descendants else "no open descendants"
+        return f"{text}; {below}" if children else text
+    below = f" and {_descendants(result.descendants)}" if children else ""
+    return f"{done} {name}{below}" + (f": now {result.status}" if result.status.open else "")
+
+
+def _descendants(number: int) -> str:
+    return counted(number, "descendant") if number else "no descendants"
 
 
 def _confirm(shell: Shell, verb: str, targets: list[str]) -> None:

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
-from wfctl.cli.render.text import Line, plain
+from wfctl.cli.render.text import Line, plain, wrap
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,6 +47,10 @@ class Screen:
 
     def lines(self, lines: Iterable[Line]) -> None:
         self.stream.write("".join(self.paint(line) + "\n" for line in lines))
+
+    def prose(self, lines: Iterable[Line]) -> None:
+        """Lines that are read, not compared: on a terminal they are broken at blanks, elsewhere they are as they are."""
+        self.lines(part for line in lines for part in (wrap(line, self.columns - 1) if self.tty else [line]))
 
     def paint(self, line: Line) -> str:
         """`line` as the characters to write: with escapes where this stream has colour."""

@@ -153,7 +153,7 @@ class Shell:
         if not self.quiet:
             from wfctl.cli.render.problem import warning_lines
 
-            self.err.lines(warning_lines(code, message, hint))
+            self.err.prose(warning_lines(code, message, hint))
 
     def document(self, schema: str, value: Any, **more: Any) -> None:
         """Print one JSON document; laid out for reading on a terminal."""

@@ -113,14 +113,41 @@ class WorkflowHandle:
             raise outcome_error(outcome)
         return codec.convert(codec.decode(outcome.result), type, f"result of run {outcome.workflow_id!r}")
 
-    async def cancel(self, reason: str | None = None) -> calls.Changed:
-        """Ask the run to end; its handler gets `asyncio.CancelledError` and may clean up. A closed run is no error."""
-        changed: calls.Changed = await self._link.call(calls.Cancel(id=await self._id(), reason=reason))
+    @overload
+    async def query(self, name: str, payload: Any = None) -> Any: ...
+
+    @overload
+    async def query(self, name: str, payload: Any = None, *, type: type[T]) -> T: ...
+
+    async def query(self, name: str, payload: Any = None, *, type: Any = Any) -> Any:
+        """What the run's query handler `name` answers, as plain data, or converted to `type`. Changes nothing.
+
+        It sees the store as it was last committed; closed runs answer too. A dict is keyword arguments, any other value the
+        one argument. Raises UnknownQueryError, or InvalidPayloadError where the handler's signature cannot take it.
+        """
+        check_name(name, "query name")
+        data = codec.encode(payload, f"arguments of query {name!r}")
+        answer: calls.QueryAnswer = await self._link.call(
+            calls.Query(id=await self._id(), name=name, input=msgspec.Raw(data))
+        )
+        what = f"answer of run {answer.workflow_id!r} to query {name!r}"
+        return codec.convert(codec.decode(answer.value), type, what)
+
+    async def cancel(self, reason: str | None = None, children: bool = False) -> calls.Changed:
+        """Ask the run to end; its handler gets `asyncio.CancelledError` and may clean up. A closed run is no error.
+
+        `children` asks every open run below it as well; `descendants` of the answer counts those.
+        """
+        changed: calls.Changed = await self._link.call(
+            calls.Cancel(id=await self._id(), reason=reason, children=children)
+        )
         return changed
 
-    async def terminate(self, reason: str | None = None) -> calls.Changed:
-        """End the run now; its handler is not asked. A closed run is no error."""
-        changed: calls.Changed = await self._link.call(calls.Terminate(id=await self._id(), reason=reason))
+    async def terminate(self, reason: str | None = None, children: bool = False) -> calls.Changed:
+        """End the run now; its handler is not asked. A closed run is no error. `children` as in `cancel`."""
+        changed: calls.Changed = await self._link.call(
+            calls.Terminate(id=await self._id(), reason=reason, children=children)
+        )
         return changed
 
     async def describe(self) -> RunDescription:

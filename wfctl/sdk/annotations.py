@@ -39,6 +39,8 @@ def spell(annotation: Any) -> tuple[str, bool]:
         arguments = typing.get_args(annotation)
         inner, plain = _joined(", ", arguments) if arguments else ("()", True)
         return f"{name}[{inner}]", plain
+    if isinstance(origin, type) and issubclass(origin, msgspec.Struct):  # a generic one, as ChildOutcome[...]
+        return f"{origin.__qualname__}[{_joined(', ', typing.get_args(annotation))[0]}]", False
     if isinstance(annotation, type) and origin is None:
         return type_name(annotation), _is_plain(annotation)
     return type_name(annotation), False

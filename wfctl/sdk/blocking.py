@@ -15,7 +15,7 @@ from wfctl.sdk.store import Store
 
 Wait = Callable[[Coroutine[Any, Any, Any]], Any]
 
-_OPERATIONS = ("start", "send_to_parent", "send", "now", "random", "uuid4")
+_OPERATIONS = ("start", "run_child", "send_to_parent", "send", "now", "random", "uuid4", "sleep", "_result_of")
 
 
 class BlockingStore(Store):

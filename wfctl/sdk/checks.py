@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wfctl.errors import InvalidPayloadError, UnknownEventError, UnknownWorkflowTypeError
+from wfctl.errors import InvalidPayloadError, UnknownEventError, UnknownQueryError, UnknownWorkflowTypeError
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.hints import did_you_mean, listing
 from wfctl.sdk.workflow import Workflow
@@ -47,6 +47,21 @@ def event_of(workflow: Workflow, event: str) -> Handler:
             event=event,
             workflow_type=workflow.workflow_type,
             known=sorted(events),
+        )
+    return handler
+
+
+def query_of(workflow: Workflow, query: str) -> Handler:
+    """The handler of `query`; UnknownQueryError names the queries there are."""
+    handler = workflow.handler("query", query)
+    if handler is None:
+        queries = workflow.names("query")
+        raise UnknownQueryError(
+            f"workflow {workflow.workflow_type!r} has no query {query!r}{did_you_mean(query, queries)}",
+            hint=f"its queries: {listing(queries)}",
+            query=query,
+            workflow_type=workflow.workflow_type,
+            known=sorted(queries),
         )
     return handler
 

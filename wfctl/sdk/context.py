@@ -8,28 +8,33 @@ import random
 import uuid
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args, overload
 
 import msgspec
 
 from wfctl.errors import InvalidArgumentError, NoParentError
 from wfctl.sdk.checks import bound, event_of, start_of
-from wfctl.sdk.directive import Next
+from wfctl.sdk.directive import Next, outcome_step
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.logger import RunLogger
 from wfctl.sdk.port import Ops
 from wfctl.sdk.store import Store
-from wfctl.values.codec import canonical, decode, encode
+from wfctl.values.codec import canonical, convert, decode, encode
 from wfctl.values.ids import check_name, check_workflow_id
+from wfctl.values.outcome import ChildOutcome
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.times import to_ms
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+
+OnParentClose = Literal["abandon", "cancel", "terminate"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _json = msgspec.json.Encoder().encode
 _run_info = msgspec.json.Decoder(RunInfo).decode
+_outcome: Callable[[bytes], ChildOutcome[Any]] = msgspec.json.Decoder(ChildOutcome).decode
 # Not the module's shared generator, which an author may have seeded.
 _entropy = random.SystemRandom()
 
@@ -64,15 +69,27 @@ class ChildHandle:
         """Send an event to the child; as `ctx.send`."""
         return self._context.send(self.run_info.workflow_id, event, payload)
 
+    @overload
+    def result(self) -> Coroutine[Any, Any, Any]: ...
+    @overload
+    def result(self, type: type[T]) -> Coroutine[Any, Any, T]: ...
+    def result(self, type: Any = None) -> Coroutine[Any, Any, Any]:
+        """Wait until the child has closed; what it completed with, as plain data or converted to `type`.
+
+        Raises RunFailedError, RunCancelledError, RunTerminatedError or RunTimedOutError when it closed otherwise. The step goes
+        on meanwhile, its timeout too: for a child that takes long, `on_completed_step` waits without a running step.
+        """
+        return self._context._result_of(self.run_info, type)
+
 
 class Context:
     """The first argument of every handler.
 
     `run` says which run this is, `store` holds its state, `next` makes the directive to return, `logger` writes to its log.
 
-    The operations (`start`, `send_to_parent`, `send`, `now`, `random`, `uuid4`) are committed before they return. When
-    a step is cut short it runs again from its top, and each returns what was recorded instead of happening twice; so call
-    them with the same arguments each time. In a plain `def` handler they block: leave out `await`.
+    The operations (`start`, `run_child`, `send_to_parent`, `send`, `now`, `random`, `uuid4`, `sleep`) are committed before they
+    return. When a step is cut short it runs again from its top, and each returns what was recorded instead of happening twice; so
+    call them with the same arguments each time. In a plain `def` handler they block: leave out `await`.
     """
 
     __slots__ = ("_logger", "_made", "_ops", "next", "run", "store")
@@ -101,16 +118,36 @@ class Context:
         workflow_id: str,
         workflow_input: Any = None,
         workflow_timeout: timedelta | None = None,
+        *,
+        on_completed_step: Callable[..., Any] | str | None = None,
+        on_parent_close: OnParentClose = "abandon",
     ) -> ChildHandle:
         """Start a child run of `workflow_type`; it begins at once and runs in parallel.
 
         `workflow_id` is its stable name: this run starting the same ID again gets the same child. `workflow_input`: a dict
         becomes keyword arguments of its start handler, None none, anything else the first argument. `workflow_timeout` limits
-        the child's whole life (None: unlimited). A child goes on when this run closes first.
+        the child's whole life (None: unlimited).
 
-        Raises UnknownWorkflowTypeError, InvalidPayloadError (what the start handler takes), and WorkflowAlreadyRunning when
-        someone else's open run has that ID.
+        `on_completed_step`: a step of this workflow that runs when the child has closed, however it did, and gets its
+        `ChildOutcome`: like an event, once this run waits. `on_parent_close`: what becomes of the child when this run closes first:
+        it goes on ("abandon"), is asked to end ("cancel"), or is ended ("terminate").
+
+        Raises InvalidDirectiveError for a step that takes no ChildOutcome, UnknownWorkflowTypeError, InvalidPayloadError (what the
+        start handler takes), and WorkflowAlreadyRunning when someone else's open run has that ID.
         """
+        return await self._begin_child(
+            workflow_type, workflow_id, workflow_input, workflow_timeout, on_completed_step, on_parent_close
+        )
+
+    async def _begin_child(
+        self,
+        workflow_type: str,
+        workflow_id: str,
+        workflow_input: Any,
+        workflow_timeout: timedelta | None,
+        on_completed_step: Callable[..., Any] | str | None = None,
+        on_parent_close: str = "abandon",
+    ) -> ChildHandle:
         check_name(workflow_type, "workflow type")
         check_workflow_id(workflow_id)
         timeout_ms = None if workflow_timeout is None else to_ms(workflow_timeout, "workflow_timeout")
@@ -118,9 +155,17 @@ class Context:
             raise InvalidArgumentError(
                 "workflow_timeout of zero would end the child at once", hint="give a positive timedelta, or None"
             )
+        if on_parent_close not in get_args(OnParentClose):
+            raise InvalidArgumentError(
+                f"on_parent_close is {on_parent_close!r}", hint='"abandon", "cancel" or "terminate"'
+            )
         what = f"input of {workflow_type!r}"
         given = encode(workflow_input, what)
-        same = {"workflow_id": workflow_id, "timeout_ms": timeout_ms}
+        same: dict[str, Any] = {"workflow_id": workflow_id, "timeout_ms": timeout_ms}
+        if on_completed_step is not None:
+            same["on_completed_step"] = outcome_step(self._ops.workflow, on_completed_step)
+        if on_parent_close != "abandon":
+            same["on_parent_close"] = on_parent_close
 
         def arguments() -> bytes:
             handler = start_of(self._ops.types, workflow_type)
@@ -129,6 +174,50 @@ class Context:
         identity = canonical({**same, "input": workflow_input})
         value = await self._ops.perform("child", workflow_type, identity, arguments)
         return ChildHandle(_run_info(value), self)
+
+    @overload
+    async def run_child(
+        self,
+        /,
+        workflow_type: str,
+        workflow_id: str,
+        workflow_input: Any = ...,
+        workflow_timeout: timedelta | None = ...,
+    ) -> Any: ...
+    @overload
+    async def run_child(
+        self,
+        /,
+        workflow_type: str,
+        workflow_id: str,
+        workflow_input: Any = ...,
+        workflow_timeout: timedelta | None = ...,
+        *,
+        result_type: type[T],
+    ) -> T: ...
+    @_operation
+    async def run_child(
+        self,
+        workflow_type: str,
+        workflow_id: str,
+        workflow_input: Any = None,
+        workflow_timeout: timedelta | None = None,
+        *,
+        result_type: Any = None,
+    ) -> Any:
+        """Start a child and wait for its result, as plain data or converted to `result_type`: `start`, then `result`."""
+        handle = await self._begin_child(workflow_type, workflow_id, workflow_input, workflow_timeout)
+        return await self._closed(handle.run_info, result_type)
+
+    @_operation
+    async def _result_of(self, child: RunInfo, result_type: Any) -> Any:
+        return await self._closed(child, result_type)
+
+    async def _closed(self, child: RunInfo, result_type: Any) -> Any:
+        # Not recorded: how a run closed never changes.
+        value = await self._ops.tell("child_result", child.id, f"child_result:{child.id}", b"{}")
+        result = _outcome(value).unwrap()
+        return result if result_type is None else convert(result, result_type, f"result of {child.workflow_id!r}")
 
     @_operation
     async def send_to_parent(self, event_name: str, payload: Any = None) -> None:
@@ -206,6 +295,19 @@ class Context:
         """A random UUID, the same on replay: for an idempotency key."""
         return uuid.UUID(await self._proposed("uuid", lambda: str(uuid.uuid4())))
 
+    @_operation
+    async def sleep(self, duration: timedelta) -> None:
+        """Wait inside the step; a crash does not begin the wait again, and a cancellation ends it.
+
+        The step goes on meanwhile, and its timeout; for long waits, `ctx.next.step(..., after=...)` ends the step first.
+        """
+        content = _json({"duration_ms": to_ms(duration, "duration")})
+        key, record = await self._ops.find("sleep", "", content)
+        if record is None:
+            await self._ops.tell("sleep", "", key, content)
+        elif record.open:
+            await self._ops.tell("resume", "", key, b"{}")
+
     async def _proposed(self, kind: str, make: Callable[[], float | str]) -> Any:
         value = await self._ops.perform(kind, "", b"{}", lambda: _json({"value": make()}))
         return decode(value)
@@ -221,4 +323,11 @@ def discard_unawaited(context: Context) -> list[str]:
     for made in forgotten:
         made.close()
     context._made.clear()
-    return [getattr(made, "__name__", "operation") for made in forgotten]
+    return [_shown(made) for made in forgotten]
+
+
+def _shown(made: Coroutine[Any, Any, Any]) -> str:
+    name: str = getattr(made, "__qualname__", "operation")
+    return {"Context._result_of": "handle.result()"}.get(name) or (
+        f"{name.replace('Context.', 'ctx.')}()" if name.startswith("Context.") else name
+    )

@@ -114,31 +114,14 @@ class Next:
     def _step_name(self, fn: Callable[..., Any] | str, where: str) -> str:
         workflow = self._workflow
         handler = workflow.handler("step", fn) if isinstance(fn, str) else workflow.handler_of("step", fn)
+        if handler is not None and handler.outcome:
+            raise InvalidDirectiveError(
+                f"{where}({handler.name}): that step takes the outcome of a child, which there is only when a child closes",
+                hint=f"ctx.start(..., on_completed_step={handler.name}); or let a step without it do what both need",
+            )
         if handler is not None:
             return handler.name
-        self._no_step(fn, where)
-
-    def _no_step(self, fn: Callable[..., Any] | str, where: str) -> NoReturn:
-        workflow = self._workflow
-        name = _shown(fn)
-        other = self._other_kind(fn)
-        if other is not None and other.kind == "start":
-            why, hint = "it is the start handler, which runs once", "move what should run again into a step"
-        elif other is not None:
-            why, hint = "it is an event handler, which runs when the event comes", "return ctx.next.wait_for_event()"
-        else:
-            steps = workflow.names("step")
-            why = f"workflow {workflow.workflow_type!r} has no such step{did_you_mean(name, steps)}"
-            hint = f"its steps: {listing(steps)}; declare one with @....step()"
-        raise InvalidDirectiveError(
-            f"{where}({name}): {why}", hint=hint, workflow_type=workflow.workflow_type, known=workflow.names("step")
-        )
-
-    def _other_kind(self, fn: Callable[..., Any] | str) -> Handler | None:
-        for handler in self._workflow.handlers:
-            if handler.kind != "step" and fn in (handler.name, handler.function):
-                return handler
-        return None
+        _no_step(self._workflow, fn, where)
 
     def _event_name(self, name: Callable[..., Any] | str) -> str:
         workflow = self._workflow
@@ -153,6 +136,45 @@ class Next:
                 known=events,
             )
         return found.name
+
+
+def outcome_step(workflow: Workflow, fn: Callable[..., Any] | str) -> str:
+    """The name of step `fn`, which is to get the outcome of a child; InvalidDirectiveError for what cannot."""
+    where = "on_completed_step"
+    handler = workflow.handler("step", fn) if isinstance(fn, str) else workflow.handler_of("step", fn)
+    if handler is None:
+        _no_step(workflow, fn, where)
+    if not handler.outcome:
+        raise InvalidDirectiveError(
+            f"{where}({handler.name}): that step takes no outcome",
+            hint=f"def {handler.name}(ctx: Context, outcome: ChildOutcome[...]) -> Directive",
+        )
+    return handler.name
+
+
+def _no_step(workflow: Workflow, fn: Callable[..., Any] | str, where: str) -> NoReturn:
+    name = _shown(fn)
+    other = _other_kind(workflow, fn)
+    if other is not None and other.kind == "start":
+        why, hint = "it is the start handler, which runs once", "move what should run again into a step"
+    elif other is not None and other.kind == "query":
+        why, hint = "it is a query, which changes nothing", f"declare a step: @....step() above a def {name}(ctx)"
+    elif other is not None:
+        why, hint = "it is an event handler, which runs when the event comes", "return ctx.next.wait_for_event()"
+    else:
+        steps = workflow.names("step")
+        why = f"workflow {workflow.workflow_type!r} has no such step{did_you_mean(name, steps)}"
+        hint = f"its steps: {listing(steps)}; declare one with @....step()"
+    raise InvalidDirectiveError(
+        f"{where}({name}): {why}", hint=hint, workflow_type=workflow.workflow_type, known=workflow.names("step")
+    )
+
+
+def _other_kind(workflow: Workflow, fn: Callable[..., Any] | str) -> Handler | None:
+    for handler in workflow.handlers:
+        if handler.kind != "step" and fn in (handler.name, handler.function):
+            return handler
+    return None
 
 
 def _shown(given: object) -> str:

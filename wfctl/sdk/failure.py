@@ -1,19 +1,26 @@
-"""An exception of the user's code as data, with the line that matters to them."""
+"""An exception of the user's code as data, with the line that matters to them; and back, where a task's is raised again."""
 
 from __future__ import annotations
 
+import importlib
 import traceback
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
-from wfctl.errors import WfctlError
+from wfctl.errors import TaskError, WfctlError
 from wfctl.sdk.sources import Sources
+from wfctl.values.codec import decode, encode
 from wfctl.values.failure import Failure
 
 MAX_MESSAGE_CHARS = 8_000
 MAX_TRACEBACK_CHARS = 32_000
+MAX_ATTRIBUTE_BYTES = 32_000
+MAX_GROUP_DEPTH = 8
+
+# What an OSError holds outside of its dictionary.
+_OF_OSERROR = ("errno", "strerror", "filename", "filename2")
 
 
 def readable(text: str, limit: int) -> str:
@@ -100,3 +107,82 @@ def _detail(error: BaseException) -> dict[str, Any]:
     except Exception:  # a subclass of the user's may carry anything
         return {"code": error.code}
     return detail
+
+
+# -- there and back ----------------------------------------------------------------------------------
+
+
+def describe_task_failure(error: Exception, sources: Sources, depth: int = 0) -> Failure:
+    """`error` as a Failure that `rebuilt` can raise again: `detail` has its args, attributes and the exceptions of a group."""
+    detail: dict[str, Any] = {}
+    args = [held[0] for arg in error.args if (held := _plain(arg)) is not None]
+    if len(args) == len(error.args):
+        detail["args"] = args
+    attributes = {name: held[0] for name, value in _attributes(error).items() if (held := _plain(value)) is not None}
+    if attributes:
+        detail["attributes"] = attributes
+    if isinstance(error, ExceptionGroup) and depth < MAX_GROUP_DEPTH:
+        inner = [describe_task_failure(one, sources, depth + 1) for one in error.exceptions]
+        detail |= {"args": [error.message], "exceptions": msgspec.to_builtins(inner)}
+    return msgspec.structs.replace(describe_exception(error, sources), detail=detail)
+
+
+def _attributes(error: Exception) -> dict[str, Any]:
+    held = {name: value for name, value in vars(error).items() if not name.startswith("_") or name == "__notes__"}
+    if isinstance(error, OSError):
+        held |= {name: value for name in _OF_OSERROR if (value := getattr(error, name, None)) is not None}
+    return held
+
+
+def _plain(value: Any) -> tuple[Any] | None:
+    """`value` as JSON gives it back, or None where JSON cannot hold it."""
+    try:
+        return (decode(encode(value, "exception", limit=MAX_ATTRIBUTE_BYTES)),)
+    except Exception:  # it runs the user's own code
+        return None
+
+
+def rebuilt(failure: Failure) -> Exception:
+    """The exception that `failure` tells of, as its own class without running its __init__; else a TaskError that names it."""
+    try:
+        error = _rebuilt(failure)
+        # Its text may need what was left behind.
+        if str(error) or not failure.message:
+            return error
+    except Exception:  # its class is the user's own
+        pass
+    return TaskError(str(failure), type=failure.type, qualified=failure.qualified)
+
+
+def _rebuilt(failure: Failure) -> Exception:
+    cls = _class_of(failure.qualified)
+    detail: dict[str, Any] = failure.detail
+    args = tuple(detail.get("args", (failure.message,)))
+    if issubclass(cls, ExceptionGroup):
+        inner = [rebuilt(one) for one in msgspec.convert(detail["exceptions"], list[Failure])]
+        error: Exception = cls.__new__(cls, args[0], inner)
+    else:
+        error = cls.__new__(cls, *args)
+        error.args = args
+    attributes: dict[str, Any] = dict(detail.get("attributes", {}))
+    for name in _OF_OSERROR:
+        if isinstance(error, OSError) and name in attributes:
+            setattr(error, name, attributes.pop(name))
+    vars(error).update(attributes)
+    return error
+
+
+def _class_of(qualified: str) -> type[Exception]:
+    """The exception class of that name; raises where there is none."""
+    parts = qualified.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:cut]))
+        except ImportError:
+            continue
+        for name in parts[cut:]:
+            found = getattr(found, name)
+        if isinstance(found, type) and issubclass(found, Exception):
+            return found
+        break
+    raise LookupError(qualified)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import os
+import typing
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from wfctl.errors import RegistrationError
 from wfctl.sdk.annotations import resolve, spell, unsupported
+from wfctl.values.outcome import ChildOutcome
 from wfctl.values.signature import HandlerSpec, ParamSpec
 
 _CONTEXT_NAMES = ("ctx", "context", "_ctx", "_")
@@ -36,6 +38,7 @@ class Handler:
         "kind",
         "line",
         "name",
+        "outcome",
         "owner",
         "params",
         "required",
@@ -73,7 +76,8 @@ class Handler:
         if self.function.__name__ == "<lambda>":
             self._refuse("a lambda has no name to be found by", "write it as a def")
         if inspect.isgeneratorfunction(self.function) or inspect.isasyncgenfunction(self.function):
-            self._refuse("a handler cannot be a generator", "remove the yield, and return ctx.next...")
+            hint = "return the whole answer" if self.kind == "query" else "remove the yield, and return ctx.next..."
+            self._refuse("a handler cannot be a generator", hint)
 
     def _check_parameters(self, parameters: list[inspect.Parameter]) -> None:
         if not parameters or not _takes_context(parameters[0]):
@@ -99,10 +103,17 @@ class Handler:
             else:
                 kept.append(parameter)
         needed = [p.name for p in kept if p.default is inspect.Parameter.empty]
-        if self.kind == "step" and needed:
+        self.outcome = self.kind == "step" and any(_is_outcome(p.annotation) for p in kept)
+        if self.outcome and (len(kept) > 1 or self.extra or not needed):
+            self._refuse(
+                "a step that takes a ChildOutcome takes nothing else, and it has no default",
+                f"def {self.function.__name__}(ctx: Context, outcome: ChildOutcome[...]) -> Directive",
+            )
+        if self.kind == "step" and needed and not self.outcome:
             self._refuse(
                 f"a step takes only ctx, but {', '.join(repr(name) for name in needed)} is required",
-                "pass data through ctx.store: put it before ctx.next.step(...), get it in the step",
+                "pass data through ctx.store: put it before ctx.next.step(...), get it in the step; only the outcome of a child "
+                "comes as a parameter, annotated ChildOutcome[...]",
             )
         self.params = tuple(kept)
         self.required = frozenset(needed)
@@ -174,6 +185,13 @@ def _takes_context(parameter: inspect.Parameter) -> bool:
     annotation = parameter.annotation
     name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
     return parameter.name in _CONTEXT_NAMES or name.rpartition(".")[2] == "Context"
+
+
+def _is_outcome(annotation: Any) -> bool:
+    """Whether it is ChildOutcome or ChildOutcome[...]; as text, it cannot be resolved yet."""
+    if isinstance(annotation, str):
+        return annotation.partition("[")[0].strip().rpartition(".")[2] == ChildOutcome.__name__
+    return (typing.get_origin(annotation) or annotation) is ChildOutcome
 
 
 def _param(parameter: inspect.Parameter, annotation: Any) -> ParamSpec:

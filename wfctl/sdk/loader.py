@@ -21,6 +21,7 @@ from wfctl.errors import RegistrationError
 from wfctl.sdk.failure import describe_exception, user_location
 from wfctl.sdk.hints import did_you_mean, listing
 from wfctl.sdk.sources import Sources
+from wfctl.sdk.task import tasks_of
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.signature import TypeSpec
 
@@ -227,6 +228,7 @@ class _Loader:
         specs: list[TypeSpec] = []
         lent = self._modules_with_handlers(imported)
         for entry, module in imported:
+            self._check_tasks(entry, module)
             own, foreign = _workflows_of(module)
             if not own and module.__name__ not in lent:
                 self._no_workflow(entry, module, foreign)
@@ -244,6 +246,13 @@ class _Loader:
                     continue
                 workflows[workflow.workflow_type] = workflow
         return workflows, specs
+
+    def _check_tasks(self, entry: str, module: ModuleType) -> None:
+        for task in tasks_of(module):
+            try:
+                _ = task.result_type
+            except RegistrationError as error:
+                self._failed(entry, error)
 
     def _modules_with_handlers(self, imported: list[tuple[str, ModuleType]]) -> set[str]:
         """Modules that declare handlers on another module's workflow: they need none of their own."""

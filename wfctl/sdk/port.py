@@ -1,14 +1,17 @@
 """`Ops`: all that `Context` needs of whatever hosts it. The worker is one host, a test's memory another.
 
-A host records operations and replays them: `perform` is the one door for all kinds, so a new kind of operation
-(a task, a sleep) is a method of `Context` and a branch in the host's engine, and nothing here.
+A host records operations and replays them. `perform` is the door for those that have happened when they are recorded; what
+takes its time (a task, a sleep) asks with `find` whether it is recorded, and says with `tell` how it goes. So a new kind of
+operation is a method of `Context` and a branch in the host's engine, and nothing here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import NoReturn, Protocol
 
+from wfctl.sdk.replay import Record
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.runinfo import RunInfo
@@ -23,6 +26,10 @@ class Ops(Protocol):
 
     @property
     def run(self) -> RunInfo: ...
+
+    @property
+    def step(self) -> int:
+        """The step's number in its run."""
 
     @property
     def workflow(self) -> Workflow:
@@ -52,6 +59,21 @@ class Ops(Protocol):
         recorded; it is called only for an operation that is not recorded yet, and may raise to refuse it. A recorded error is
         raised again.
         """
+
+    async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, Record | None]:
+        """The content key of one operation, and what earlier executions recorded of it: None when they did not get that far.
+
+        `place` is the line that asks, for where the stack does not tell. A call that differs from the records ends the step.
+        """
+
+    async def tell(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
+        """Have the host do or record what `kind` says of the operation `key`, and wait for its answer (JSON)."""
+
+    def attempt(self, name: str, key: str, arguments: bytes) -> AbstractContextManager[None]:
+        """Around the function of task `key`: an attempt begins, which is recorded meanwhile. Ends with the step at the latest."""
+
+    def not_repeated(self, lines: int) -> None:
+        """That many log lines of earlier executions belong to what this one does not do again."""
 
     def log(self, level: str, message: str) -> None:
         """Keep one line of the run's log; from any thread. Lines that earlier executions logged are not repeated."""

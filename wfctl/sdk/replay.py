@@ -2,23 +2,35 @@
 
 Operations are known by what they are, never by when they were asked: kind, name, a hash of the canonical arguments, and
 how many of the very same came before. So concurrent branches find their own records whatever order they run in.
+
+Tasks that are alike in all that may still have different results. Their keys also say which branch of the handler asked, as
+a preference: a branch gets its own record first. It cannot be more than that, for which of several workers takes an item from
+a queue is a matter of timing, and the item's record must be found all the same.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable
 from typing import Generic, Protocol, TypeVar
 
 from wfctl.errors import ErrorData
+from wfctl.values.failure import Failure
 
 # Operations asked for after the handler got its cancellation carry this mark. It tells the records of the way to the
 # cancellation from those of the clean-up after it, so that a re-execution is cancelled at the same place.
 CLEANUP_MARK = "~"
+# What comes after it in a key is the branch.
+BRANCH_MARK = "@"
 
 
 class Record(Protocol):
-    """A recorded operation: its content key, and the value (JSON) or the error it came back with."""
+    """A recorded operation: its content key, and the value (JSON) or the error it came back with.
+
+    `open`: it was begun and has no outcome yet. `attempts` are those of a task that failed so far, or all when it is done;
+    `failure` is what it failed with for good.
+    """
 
     @property
     def key(self) -> str: ...
@@ -26,6 +38,12 @@ class Record(Protocol):
     def value(self) -> bytes: ...
     @property
     def error(self) -> ErrorData | None: ...
+    @property
+    def open(self) -> bool: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def failure(self) -> Failure | None: ...
 
 
 R = TypeVar("R", bound=Record)
@@ -41,20 +59,33 @@ class Replay(Generic[R]):
     `new` lists the keys asked for that no record answered, with the place in the code that asked.
     """
 
-    __slots__ = ("_ahead", "_cleaning", "_left", "_records", "_seen", "new")
+    __slots__ = ("_ahead", "_alike", "_cleaning", "_left", "_numbers", "_order", "_own", "_seen", "new")
 
     def __init__(self, records: Iterable[R] = ()) -> None:
-        self._records: dict[str, R] = {record.key: record for record in records}
-        self._left = dict(self._records)
+        self._left: dict[str, R] = {record.key: record for record in records}
+        self._order = deque(self._left)
         self._seen: dict[str, int] = {}
+        # The keys of the records, by base and by base and branch, and the numbers that are taken.
+        self._alike: dict[str, deque[str]] = {}
+        self._own: dict[tuple[str, str], deque[str]] = {}
+        self._numbers: dict[str, set[int]] = {}
+        for key in self._left:
+            base, number, branch = _parts(key)
+            self._alike.setdefault(base, deque()).append(key)
+            self._own.setdefault((base, branch), deque()).append(key)
+            self._numbers.setdefault(base, set()).add(number)
         self._cleaning = False
         # Records of the way to the cancellation still to be asked for.
         self._ahead = sum(not key.startswith(CLEANUP_MARK) for key in self._left)
         self.new: list[tuple[str, str]] = []
 
+    def base(self, kind: str, name: str, content: bytes) -> str:
+        """A content key without its end, which tells occurrences apart."""
+        return f"{CLEANUP_MARK if self._cleaning else ''}{kind}:{name}:{digest(content)}"
+
     def key(self, kind: str, name: str, content: bytes) -> str:
         """The content key of this occurrence of the operation; each call counts as one."""
-        base = f"{CLEANUP_MARK if self._cleaning else ''}{kind}:{name}:{digest(content)}"
+        base = self.base(kind, name, content)
         count = self._seen.get(base, 0)
         self._seen[base] = count + 1
         return f"{base}:{count}"
@@ -66,6 +97,43 @@ class Replay(Generic[R]):
             self._ahead -= 1
         return record
 
+    def take_own(self, base: str, branch: str) -> R | None:
+        """The first record of such an operation that `branch` itself asked for; it counts as asked for."""
+        key = self._first(self._own.get((base, branch)))
+        return None if key is None else self.take(key)
+
+    def has_alike(self, base: str) -> bool:
+        """Whether there is a record of such an operation that nobody has asked for, whichever branch it was."""
+        return self._first(self._alike.get(base)) is not None
+
+    def take_alike(self, base: str) -> R | None:
+        """The first of those records."""
+        key = self._first(self._alike.get(base))
+        return None if key is None else self.take(key)
+
+    def fresh_key(self, base: str, branch: str) -> str:
+        """The key of such an operation that no record is there for, under a number that no other has."""
+        taken = self._numbers.setdefault(base, set())
+        # The lowest one: what happened before a crash without being recorded gets its number again, beside any that were.
+        number = self._seen.get(base, 0)
+        while number in taken:
+            number += 1
+        self._seen[base] = number + 1
+        return f"{base}:{number}" + (f"{BRANCH_MARK}{branch}" if branch else "")
+
+    @property
+    def next_key(self) -> str | None:
+        """The first record, in the order they were made, that nobody has asked for yet."""
+        return self._first(self._order)
+
+    def _first(self, keys: deque[str] | None) -> str | None:
+        """The first of `keys` that nobody has asked for; the others before it are dropped for good."""
+        while keys:
+            if keys[0] in self._left:
+                return keys[0]
+            keys.popleft()
+        return None
+
     def cleaning(self) -> None:
         """The handler has got its cancellation: what it asks for from here on is clean-up."""
         self._cleaning = True
@@ -73,6 +141,11 @@ class Replay(Generic[R]):
     @property
     def exhausted(self) -> bool:
         return not self._left
+
+    @property
+    def left(self) -> int:
+        """How many records nobody has asked for."""
+        return len(self._left)
 
     @property
     def caught_up(self) -> bool:
@@ -84,6 +157,18 @@ class Replay(Generic[R]):
         return list(self._left.values())
 
 
+def call_of(key: str) -> str:
+    """A key without its branch: it says which of the step's operations this is, whoever asked for it."""
+    head, mark, branch = key.rpartition(BRANCH_MARK)
+    return head if mark and branch.isalnum() and head.rpartition(":")[2].isdigit() else key
+
+
+def _parts(key: str) -> tuple[str, int, str]:
+    """A key's base, number and branch."""
+    base, _, number = call_of(key).rpartition(":")
+    return base, int(number) if number.isdigit() else 0, key[len(call_of(key)) + 1 :]
+
+
 _WORDS = {
     "child": "start of child workflow {}",
     "parent_event": "event {} to the parent",
@@ -91,12 +176,13 @@ _WORDS = {
     "now": "ctx.now()",
     "random": "ctx.random()",
     "uuid": "ctx.uuid4()",
+    "sleep": "ctx.sleep()",
 }
 
 
 def in_words(key: str) -> str:
     """A content key for people: `start of child workflow 'Payment' [3f9c04aa12cd90ef]`, `(2nd time)`..."""
-    head, _, count = key.removeprefix(CLEANUP_MARK).rpartition(":")
+    head, _, count = call_of(key).removeprefix(CLEANUP_MARK).rpartition(":")
     head, _, hashed = head.rpartition(":")
     kind, _, name = head.partition(":")
     words = _WORDS.get(kind, f"{kind} {{}}").format(repr(name))

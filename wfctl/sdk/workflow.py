@@ -65,7 +65,10 @@ class Workflow:
     @overload
     def step(self, /, *, timeout: timedelta | None = None) -> Callable[[F], F]: ...
     def step(self, function: Any = None, /, *, timeout: timedelta | None = None) -> Any:
-        """A handler that `ctx.next.step(...)` goes to, by the name of its function. It takes only `ctx`."""
+        """A handler that `ctx.next.step(...)` goes to, by the name of its function. It takes only `ctx`.
+
+        One with a second parameter annotated `ChildOutcome[T]` is for `ctx.start(..., on_completed_step=...)`.
+        """
         return self._register("step", function, None, timeout)
 
     @overload
@@ -75,6 +78,18 @@ class Workflow:
     def event(self, function: Any = None, /, *, name: str | None = None, timeout: timedelta | None = None) -> Any:
         """The handler of event `name` (default: the function's name); its parameters after `ctx` are the payload."""
         return self._register("event", function, name, timeout)
+
+    @overload
+    def query(self, function: F, /) -> F: ...
+    @overload
+    def query(self, /, *, name: str | None = None) -> Callable[[F], F]: ...
+    def query(self, function: Any = None, /, *, name: str | None = None) -> Any:
+        """The handler of query `name` (default: the function's name): reads `ctx.store`, changes nothing, and returns an answer.
+
+        Its parameters after `ctx` are the query's arguments. It may be asked at any time, also when the run has closed, and sees
+        what the last step left.
+        """
+        return self._register("query", function, name, None)
 
     def _register(self, kind: str, function: Any, name: str | None, timeout: timedelta | None) -> Any:
         caller = sys._getframe(2)
@@ -86,7 +101,7 @@ class Workflow:
         try:
             timeout_ms = None if timeout is None else to_ms(timeout, "timeout")
             if name is not None:
-                check_name(name, "event name")
+                check_name(name, f"{kind} name")
         except InvalidArgumentError as error:
             fail(error.message, error.hint or "give a positive timedelta, or no timeout")
         if timeout_ms == 0:
@@ -106,7 +121,7 @@ class Workflow:
         if isinstance(function, str):
             fail(
                 f"{function!r} is not a function",
-                f"@...{kind}(name={function!r})" if kind == "event" else f"@...{kind}()",
+                f"@...{kind}(name={function!r})" if kind in ("event", "query") else f"@...{kind}()",
             )
         return register(function)
 
@@ -119,7 +134,7 @@ class Workflow:
                 if handler.kind == "start"
                 else f"there is a {handler.kind} of that name already"
             )
-            rename = "(name=...)" if handler.kind == "event" else ""
+            rename = "(name=...)" if handler.kind in ("event", "query") else ""
             refuse(
                 handler.file,
                 handler.line,

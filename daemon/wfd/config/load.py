@@ -21,11 +21,19 @@ from wfd.config.lines import line_of_key, line_of_table
 from wfd.config.settings import Config, Source
 
 MAX_WORKERS = 64
+MAX_CRASHES = 100
 _TABLES: dict[str, tuple[str, ...]] = {
-    "daemon": ("state", "workers"),
+    "daemon": ("state", "workers", "crash_limit"),
     "workflows": ("modules", "path", "python", "reload"),
 }
-_DEFAULTS: dict[str, Any] = {"state": STATE_NAME, "workers": 2, "path": ["."], "python": None, "reload": True}
+_DEFAULTS: dict[str, Any] = {
+    "state": STATE_NAME,
+    "workers": 2,
+    "crash_limit": 5,
+    "path": ["."],
+    "python": None,
+    "reload": True,
+}
 
 
 def load(config_file: Path) -> Config:
@@ -65,7 +73,8 @@ class _Reader:
             name: given.get(name, _DEFAULTS.get(name)) for keys in _TABLES.values() for name in keys
         }
         self.sources |= {name: "wfctl.toml" if name in given else "default" for name in values}
-        self._check_workers(values["workers"])
+        self._check_number("daemon", "workers", values["workers"], MAX_WORKERS)
+        self._check_number("daemon", "crash_limit", values["crash_limit"], MAX_CRASHES)
         self._check_text("daemon", "state", values["state"])
         self._check_modules(given)
         self._check_texts("path", values["path"])
@@ -80,6 +89,7 @@ class _Reader:
             state=self._absolute(values["state"]),
             socket=socket,
             workers=values["workers"],
+            crash_limit=values["crash_limit"],
             modules=tuple(values["modules"]),
             path=tuple(self._absolute(entry) for entry in values["path"]),
             python=python,
@@ -120,11 +130,13 @@ class _Reader:
             advice = _elsewhere(name) or "settings stand in [daemon] and [workflows]"
             self._problem("", name, f"unknown key {name!r} outside any table; {advice}")
 
-    def _check_workers(self, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int):
-            self._problem("daemon", "workers", f"workers must be a number, not {_kind(value)}")
-        elif not 1 <= value <= MAX_WORKERS:
-            self._problem("daemon", "workers", f"workers must be from 1 to {MAX_WORKERS}, not {value}")
+    def _check_number(self, table: str, key: str, value: Any, most: int) -> None:
+        if isinstance(value, float):
+            self._problem(table, key, f"{key} must be a whole number, not {value}")
+        elif isinstance(value, bool) or not isinstance(value, int):
+            self._problem(table, key, f"{key} must be a number, not {_kind(value)}")
+        elif not 1 <= value <= most:
+            self._problem(table, key, f"{key} must be from 1 to {most}, not {value}")
 
     def _check_modules(self, given: Mapping[str, Any]) -> None:
         if "modules" not in given:

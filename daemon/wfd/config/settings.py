@@ -14,7 +14,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """One project's configuration.
 
     `project` is the folder of `file`. `modules` are files relative to the project or dotted names, as written;
-    `path` is added to the workers' `sys.path` and `python` runs them. `sources` tells, for each setting, who set it.
+    `path` is added to the workers' `sys.path` and `python` runs them. `crash_limit` is how many executions of one step
+    may take their worker with them before the run is stuck. `sources` tells, for each setting, who set it.
     """
 
     project: Path
@@ -22,6 +23,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     state: Path
     socket: Path
     workers: int
+    crash_limit: int
     modules: tuple[str, ...]
     path: tuple[Path, ...]
     python: Path
@@ -45,6 +47,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         shown = {
             "state": str(self.state),
             "workers": str(self.workers),
+            "crash_limit": str(self.crash_limit),
             "modules": ", ".join(self.modules),
             "path": ", ".join(map(str, self.path)),
             "python": str(self.python),

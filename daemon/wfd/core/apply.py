@@ -109,29 +109,34 @@ def _cancel_requested(run: Run, record: r.RunCancelRequested, seq: int, at: int)
     return replace(run, seq=seq, cancel=record.reason)
 
 
+def _closed(run: Run, seq: int, at: int, status: Status, **how: Any) -> Run:
+    # The clock may have been set back meanwhile; no run ends before it began.
+    return replace(run, seq=seq, phase=Closed(status, max(at, run.started_at), **how))
+
+
 @_folds(r.RunCompleted)
 def _completed(run: Run, record: r.RunCompleted, seq: int, at: int) -> Run:
-    return replace(run, seq=seq, phase=Closed(Status.COMPLETED, at, result=record.result))
+    return _closed(run, seq, at, Status.COMPLETED, result=record.result)
 
 
 @_folds(r.RunFailed)
 def _failed(run: Run, record: r.RunFailed, seq: int, at: int) -> Run:
-    return replace(run, seq=seq, phase=Closed(Status.FAILED, at, error=record.error))
+    return _closed(run, seq, at, Status.FAILED, error=record.error)
 
 
 @_folds(r.RunCancelled)
 def _cancelled(run: Run, record: r.RunCancelled, seq: int, at: int) -> Run:
-    return replace(run, seq=seq, phase=Closed(Status.CANCELLED, at, reason=record.reason))
+    return _closed(run, seq, at, Status.CANCELLED, reason=record.reason)
 
 
 @_folds(r.RunTerminated)
 def _terminated(run: Run, record: r.RunTerminated, seq: int, at: int) -> Run:
-    return replace(run, seq=seq, phase=Closed(Status.TERMINATED, at, reason=record.reason))
+    return _closed(run, seq, at, Status.TERMINATED, reason=record.reason)
 
 
 @_folds(r.RunTimedOut)
 def _timed_out(run: Run, record: r.RunTimedOut, seq: int, at: int) -> Run:
-    return replace(run, seq=seq, phase=Closed(Status.TIMED_OUT, at, error=record.error))
+    return _closed(run, seq, at, Status.TIMED_OUT, error=record.error)
 
 
 @_folds(r.RunStuck)

@@ -272,11 +272,15 @@ def _child_closed(draft: Draft, phase: Phase, child: s.ChildClosed) -> None:
 
 
 def _child_closed_for_waiting(draft: Draft, phase: Waiting, child: s.ChildClosed) -> None:
+    if _wait_is_over(draft, phase):
+        closed = draft.run.closed
+        (_child_closed_for_closed if closed else _child_closed)(draft, draft.run.phase, child)
+        return
     _child_closed(draft, phase, child)
     _hand_over(draft)
 
 
-def _child_closed_for_closed(draft: Draft, phase: Closed, child: s.ChildClosed) -> None:
+def _child_closed_for_closed(draft: Draft, phase: Phase, child: s.ChildClosed) -> None:
     """The record is kept, but no step runs any more."""
     draft.record(r.ChildClosedRecord(child.run_id, child.workflow_id, child.status))
 
@@ -306,10 +310,16 @@ def _time(draft: Draft, phase: Phase, stimulus: s.TimeReached) -> None:
 # -- waiting, stuck, closed ----------------------------------------------------------------------
 
 
+def _wait_is_over(draft: Draft, phase: Waiting) -> bool:
+    """A wait whose time is up ends now, even when its timer has not fired yet: what comes later must not slip in."""
+    if draft.run.wake_at is None or draft.run.wake_at > draft.now:
+        return False
+    _time(draft, phase, s.TimeReached())
+    return True
+
+
 def _event_for_waiting(draft: Draft, phase: Waiting, arrived: s.EventArrived) -> None:
-    # A wait that is over has ended, even when its timer has not fired yet: an event that comes later must not slip in.
-    if draft.run.wake_at is not None and draft.run.wake_at <= draft.now:
-        _time(draft, phase, s.TimeReached())
+    if _wait_is_over(draft, phase):
         if draft.run.closed:
             _event_for_closed(draft, draft.run.phase, arrived)
         else:

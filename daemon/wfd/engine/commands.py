@@ -87,12 +87,14 @@ class Commands:
     async def _existing(self, call: calls.Start) -> calls.Started | None:
         """The open run of the asked ID, for `use`; WorkflowAlreadyRunning for `fail`; None where the ID is free."""
         assert call.workflow_id is not None
-        key = self._e.open_ids.get(call.workflow_id)
-        if key is None:
-            return None
-        live = await self._load(key)
-        if live is None or live.run.closed:
-            return None
+        while True:
+            key = self._e.open_ids.get(call.workflow_id)
+            if key is None:
+                return None
+            live = await self._load(key)
+            # While it was read it may have closed, and somebody else may have taken the ID.
+            if live is not None and not live.run.closed:
+                break
         run = live.run
         if call.if_running == "use":
             if run.workflow_type != call.workflow_type:
@@ -104,8 +106,9 @@ class Commands:
                     run_id=run.run_id,
                 )
             info, status = live.info, run.status
-            await self._e.committed(self._e.batch())  # it may be on its way to the disk itself
+            await self._on_disk(live)
             return calls.Started(run=info, status=status, existing=True)
+        await self._on_disk(live)
         raise WorkflowAlreadyRunning(
             f"workflow ID {run.workflow_id!r} has an open run: {run.run_id} ({run.status})",
             hint="add --if-running=use to take that run, or use another --id",
@@ -120,6 +123,18 @@ class Commands:
         live = await self._e.memory.load(key)
         self._e.check_open()
         return live
+
+    async def _on_disk(self, live: Live) -> None:
+        """Wait for what is on its way: nobody is told what could still be lost."""
+        if live.pending:
+            await self._e.committed(self._e.batch())
+
+    async def _standing(self, live: Live) -> Outcome:
+        """How the run stands now, once that is on disk."""
+        outcome = outcome_of(live.run)
+        await self._on_disk(live)
+        self._e.memory.settle(live)
+        return outcome
 
     async def _find(self, text: str) -> Live:
         """The run that an ID means, in memory; RunNotFoundError or AmbiguousIdError."""
@@ -138,6 +153,7 @@ class Commands:
         engine = self._e
         live = await self._find(call.id)
         if live.run.closed:
+            await self._on_disk(live)
             raise _closed(live, call.event)
         catalog = engine.workers.catalog
         handler = catalog.event_of(live.run.workflow_type, call.event)
@@ -216,14 +232,8 @@ class Commands:
         """How the run stands; with `wait`, once it has closed or the time is up."""
         self._e.check_open()
         live = await self._find(call.id)
-        if live.run.closed or not call.wait:
-            outcome = outcome_of(live.run)
-            if live.pending:
-                await self._e.committed(self._e.batch())
-            self._e.memory.settle(live)
-            return outcome
-        if call.stuck and isinstance(live.run.phase, state.Stuck):
-            return outcome_of(live.run)
+        if live.run.closed or not call.wait or (call.stuck and isinstance(live.run.phase, state.Stuck)):
+            return await self._standing(live)
         key = live.run.key
         future = self._e.wait_closed(key)
         timeout_s = None if call.timeout_ms is None else call.timeout_ms / 1_000
@@ -232,8 +242,7 @@ class Commands:
                 return await self._closed_or_stuck(key, future, timeout_s)
             return await asyncio.wait_for(future, timeout_s)
         except TimeoutError:
-            live = await self._load(key) or live
-            return outcome_of(live.run)
+            return await self._standing(await self._load(key) or live)
         finally:
             self._e.unwait(key, future)
 
@@ -245,7 +254,7 @@ class Commands:
                 closed.add_done_callback(lambda _: follower.end())
                 while not closed.done():
                     await follower.changed()
-                    live = self._e.memory.get(key)
+                    live = await self._load(key)
                     if live is not None and isinstance(live.run.phase, state.Stuck) and not live.pending:
                         return outcome_of(live.run)
                 return closed.result()

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from wfctl.errors import DaemonDownError, StorageError, WfctlError
@@ -67,6 +68,7 @@ class Engine:
         self._waiters: dict[int, list[asyncio.Future[Outcome]]] = {}
         # Counts the lives of the memory: what an earlier one still had on its way means nothing now.
         self._epoch = 0
+        self._unwritten = 0
         self._started = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -74,8 +76,9 @@ class Engine:
 
     async def start(self) -> None:
         self.workers.listen(self)
-        await self._recover()
+        interrupted = await self._look_up()
         self._started = True
+        await self._recover(interrupted)
 
     async def stop(self) -> None:
         self.draining = True
@@ -91,36 +94,55 @@ class Engine:
                     waiter.set_exception(down)
         self._waiters.clear()
 
-    async def _recover(self) -> None:
-        """What is to be done is derived from the rows: open steps are begun again, and what is due is done."""
+    async def _look_up(self) -> list[int]:
+        """Where the disk stands, before anything is decided: open IDs, where keys and revisions go on. Returns the open steps."""
         reader = self.store.reader
         self.open_ids = {workflow_id: key for workflow_id, key, _ in await reader.open_workflow_ids()}
         self._next_key = await reader.max_key() + 1
         self._rev = await reader.max_rev()
-        # The open steps are listed before deadlines are looked at, which begin steps of their own; but deadlines go
+        if (newest := await reader.max_run_id()) is not None:
+            self.ids.after(newest)
+        return await reader.recoverable()
+
+    async def _recover(self, interrupted: list[int]) -> None:
+        """What is to be done is derived from the rows: open steps are begun again, and what is due is done."""
+        epoch = self._epoch
+        # The open steps were listed before deadlines are looked at, which begin steps of their own; but deadlines go
         # first: a run whose time came while nobody was there must not begin its step once more.
-        interrupted = await reader.recoverable()
         await self.timers.run_due()
         for key in interrupted:
             live = await self.memory.load(key)
+            if epoch != self._epoch:
+                return  # the disk has failed again, and somebody else goes on from there
             if live is not None and isinstance(live.run.phase, Stepping) and live.token is None:
                 phase = live.run.phase
                 self.stimulate(live, s.StepLost(phase.step, phase.attempt, "the daemon ended"))
         # A crash between a parent's end and that of its children is made good here.
-        await self._end_each(await reader.orphans(), "its parent is closed")
+        await self._end_each(await self.store.reader.orphans(), "its parent is closed")
         await self._resume_stuck()
         self.timers.arm_soon()
 
     @property
     def busy(self) -> bool:
         """Whether something is on its way that needs no time to pass: units, reads, deadlines being looked at."""
-        return bool(self._tasks) or self.timers.busy
+        return bool(self._tasks) or self.timers.busy or self._unwritten > 0
 
     def spawn(self, work: Any) -> None:
         """Run a coroutine as long as the engine does; what it raises is logged."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done_task)
+
+    async def _again(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """`work` until the disk could be read for it; or until memory is thrown away, for recovery does the same."""
+        epoch = self._epoch
+        while epoch == self._epoch:
+            try:
+                await work()
+                return
+            except StorageError as error:
+                log.warning("%s; this is tried again", error.message)
+            await self.pause(RETRY_STORAGE_MS[0])
 
     def _done_task(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -176,6 +198,7 @@ class Engine:
                 del self.open_ids[run.workflow_id]
 
         def done(error: BaseException | None) -> None:
+            self._unwritten -= 1
             if error is not None:
                 if epoch == self._epoch:
                     self._fail(error)
@@ -194,6 +217,7 @@ class Engine:
             for live in batch.touched.values():
                 self.memory.settle(live)
 
+        self._unwritten += 1
         self.store.writer.submit(unit, done)
 
     async def committed(self, batch: Batch) -> None:
@@ -221,7 +245,7 @@ class Engine:
                     # A later decision may have moved the run on before this one was on disk.
                     same = isinstance(now, Stepping) and (now.step, now.attempt) == (decided.step, decided.attempt)
                     if same and live.token is None:
-                        self.executions.begin(live)
+                        self.executions.begin(live, change.decision.run.cancel is not None)
                 case Action.CANCEL_HANDLER:
                     self.executions.cancel(live)
                 case Action.ABANDON:
@@ -232,7 +256,7 @@ class Engine:
                         if not waiter.done():
                             waiter.set_result(outcome)
                     if live.run.open_children:
-                        self.spawn(self._end_bound_children(live.run))
+                        self.spawn(self._again(partial(self._end_bound_children, live.run)))
         run = live.run
         if (wake_at := run.wake_at) is not None:
             self.timers.note(wake_at)
@@ -255,6 +279,7 @@ class Engine:
         rev, epoch = self._rev, self._epoch
 
         def done(error: BaseException | None) -> None:
+            self._unwritten -= 1
             if epoch != self._epoch:
                 return
             if error is not None:
@@ -262,6 +287,7 @@ class Engine:
             else:
                 self.hub.changed([live], rev)
 
+        self._unwritten += 1
         self.store.writer.submit(unit, done)
 
     # -- code --------------------------------------------------------------------------------
@@ -269,10 +295,11 @@ class Engine:
     def catalog_changed(self, catalog: Catalog) -> None:
         log.info("generation %d serves %s", catalog.generation, ", ".join(sorted(catalog.types)) or "nothing")
         if self._started:
-            self.spawn(self._resume_stuck())
+            self.spawn(self._again(self._resume_stuck))
 
     async def _resume_stuck(self) -> None:
         """Go on with every stuck run whose handler the present catalog has."""
+        await self.committed(self.batch())  # what gets stuck just now is found on disk then
         for key, _ in await self.store.reader.stuck_runs():
             live = await self.memory.load(key)
             if live is None or not isinstance(live.run.phase, state.Stuck):
@@ -339,18 +366,27 @@ class Engine:
 
     async def _reopen(self) -> None:
         attempt = 0
-        while self.failure is not None:
-            await self._pause(RETRY_STORAGE_MS[min(attempt, len(RETRY_STORAGE_MS) - 1)])
+        while True:
+            await self.pause(RETRY_STORAGE_MS[min(attempt, len(RETRY_STORAGE_MS) - 1)])
             attempt += 1
             try:
                 await self.store.writer.reset()
+                # After a read that failed, what was under way has still been committed, behind the back of who loaded since.
+                self.memory.forget()
+                interrupted = await self._look_up()
+                break
             except WfctlError:
                 continue
-            self.failure = None
-            log.warning("the database takes writes again; every open run goes on from what it holds")
-            await self._recover()
+        self.failure = None
+        log.warning("the database takes writes again; every open run goes on from what it holds")
+        epoch = self._epoch
+        try:
+            await self._recover(interrupted)
+        except StorageError as error:
+            if epoch == self._epoch:
+                self._fail(error)
 
-    async def _pause(self, delay_ms: int) -> None:
+    async def pause(self, delay_ms: int) -> None:
         over = asyncio.Event()
         timer = self.clock.call_later(delay_ms, over.set)
         try:

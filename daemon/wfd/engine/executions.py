@@ -29,14 +29,16 @@ class Machine(Protocol):
 
 
 class _Token:
-    """One execution at a worker: whose it is, and which step and attempt it runs."""
+    """One execution at a worker: whose it is, which step and attempt it runs, and the last operation it asked for."""
 
-    __slots__ = ("attempt", "live", "step")
+    __slots__ = ("attempt", "generation", "last_op", "live", "step")
 
-    def __init__(self, live: Live, step: int, attempt: int) -> None:
+    def __init__(self, live: Live, step: int, attempt: int, generation: int) -> None:
         self.live = live
         self.step = step
         self.attempt = attempt
+        self.generation = generation
+        self.last_op = 0
 
 
 class Executions:
@@ -49,8 +51,11 @@ class Executions:
         self._tokens: dict[int, _Token] = {}
         self._next = 1
 
-    def begin(self, live: Live) -> None:
-        """Give the run's current step to a worker. Code that has no handler for it makes the run stuck."""
+    def begin(self, live: Live, cancel: bool) -> None:
+        """Give the run's current step to a worker. Code that has no handler for it makes the run stuck.
+
+        `cancel`: its cancellation is on disk. One that is still on its way there reaches the handler afterwards.
+        """
         run, catalog = live.run, self._m.workers.catalog
         phase = run.phase
         assert isinstance(phase, Stepping)
@@ -63,11 +68,11 @@ class Executions:
             live.logged = 0
         token, self._next = self._next, self._next + 1
         live.token = token
-        self._tokens[token] = _Token(live, phase.step, phase.attempt)
+        self._tokens[token] = _Token(live, phase.step, phase.attempt, catalog.generation)
         message = channel.RunStep(
             token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
             [_recorded(op) for op in phase.ops.values()],
-            live.logged, run.cancel is not None, phase.step,
+            live.logged, cancel, phase.step,
         )  # fmt: skip
         self._m.workers.run(StepOrder(token, message, spec.timeout_ms, alone=phase.crashes >= ALONE_AFTER))
 
@@ -98,6 +103,10 @@ class Executions:
             return
         live = entry.live
         if isinstance(message, channel.Op):
+            # They come in order, so one that comes once more is known by its number.
+            if message.op <= entry.last_op:
+                return
+            entry.last_op = message.op
             self._asked(live, entry.step, entry.attempt, message)
         elif isinstance(message, channel.Logs):
             live.logged += len(message.lines)
@@ -105,7 +114,12 @@ class Executions:
         else:
             del self._tokens[message.token]
             live.token = None
-            self._m.stimulate(live, _spoken(entry, message))
+            if isinstance(message, channel.StepStuck) and entry.generation != self._m.workers.catalog.generation:
+                # Code that is gone already could not run it. What serves now gets to try.
+                reason = f"its code was replaced, on which it was stuck: {message.reason}"
+                self._m.stimulate(live, s.StepLost(entry.step, entry.attempt, reason))
+            else:
+                self._m.stimulate(live, _spoken(entry, message))
 
     def timed_out(self, token: int, timeout_ms: int) -> None:
         entry = self._tokens.get(token)

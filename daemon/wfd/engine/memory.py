@@ -8,6 +8,7 @@ touch its parent in the same unit.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import OrderedDict
 
 import msgspec
@@ -25,10 +26,11 @@ class Live:
     """One run in memory. `store` is its store as of the last decided directive (JSON by key).
 
     `token` names its execution at a worker, `logged` counts the lines the current step has logged, `pending` the units not
-    yet committed, `pins` the children in memory. `children` maps workflow ID to run key; None until first needed.
+    yet committed, `pins` the children in memory. `children` maps workflow ID to run key; None until first needed. What was
+    `forgotten` with all else is not the run any more: whoever still holds it decides nothing for it.
     """
 
-    __slots__ = ("children", "logged", "parent", "pending", "pins", "run", "store", "token")
+    __slots__ = ("children", "forgotten", "logged", "parent", "pending", "pins", "run", "store", "token")
 
     def __init__(self, run: Run, store: dict[str, bytes], parent: Live | None) -> None:
         self.run = run
@@ -38,6 +40,7 @@ class Live:
         self.logged = 0
         self.pending = 0
         self.pins = 0
+        self.forgotten = False
         self.children: dict[str, int] | None = None
 
     @property
@@ -57,6 +60,8 @@ class Memory:
         self._runs: dict[int, Live] = {}
         self._idle: OrderedDict[int, Live] = OrderedDict()
         self._loading: dict[int, asyncio.Task[bool]] = {}
+        # Counts how often everything was forgotten: what is read across that is thrown away as well.
+        self._life = 0
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -80,7 +85,7 @@ class Memory:
     def settle(self, live: Live) -> None:
         """Nothing is under way any more for this run, perhaps: then it may leave."""
         run = live.run
-        if live.pending or live.pins or run.key not in self._runs:
+        if live.pending or live.pins or self._runs.get(run.key) is not live:
             return
         if run.closed:
             self._drop(live)
@@ -111,12 +116,19 @@ class Memory:
             task = self._loading.get(key)
             if task is None:
                 task = self._loading[key] = asyncio.get_running_loop().create_task(self._read(key))
-                task.add_done_callback(lambda _: self._loading.pop(key, None))
+                task.add_done_callback(functools.partial(self._has_read, key))
             # Only what is in memory at the very moment of return counts: the run may have left again meanwhile.
             if not await asyncio.shield(task):
                 return None
 
+    def _has_read(self, key: int, task: asyncio.Task[bool]) -> None:
+        if self._loading.get(key) is task:
+            del self._loading[key]
+        if not task.cancelled():
+            task.exception()  # whoever asked has it; if they have left, it is no matter
+
     async def _read(self, key: int) -> bool:
+        life = self._life
         loaded = await self._reader.load_run(key)
         if loaded is None:
             return False
@@ -125,12 +137,15 @@ class Memory:
             self._pin(parent)  # before the next await, at which it could leave
         try:
             run, logged = await self._rebuild(loaded, parent)
+            if life != self._life:
+                return True  # it is read again, for those who still want it
             live = Live(run, {name: value.encode() for name, value in loaded.store.items()}, parent)
             live.logged = logged
             self.add(live)
         finally:
             if parent is not None:
                 parent.pins -= 1
+                self.settle(parent)
         # Whoever asked for it gets it, closed or not; nobody may ask again.
         if not live.pins and not isinstance(run.phase, Stepping):
             self._rest(live)
@@ -157,15 +172,14 @@ class Memory:
         logged = await self._reader.logged_since(row.key, phase.since)
         return apply.refold(run, (records.decode(r.kind, r.data) for r in rows)), logged
 
-    def forget(self) -> list[Live]:
-        """Throw everything away, as memory that is ahead of a disk that failed must be. Returns what was there."""
-        lives = list(self._runs.values())
-        for task in self._loading.values():
-            task.cancel()
+    def forget(self) -> None:
+        """Throw everything away, as memory that is ahead of a disk that failed must be."""
+        self._life += 1
+        for live in self._runs.values():
+            live.forgotten = True
         self._runs.clear()
         self._idle.clear()
         self._loading.clear()
-        return lives
 
 
 def child_value(info: RunInfo) -> Raw:

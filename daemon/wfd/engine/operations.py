@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from wfctl.errors import RunClosedError, WfctlError, WorkflowAlreadyRunning
+from wfctl.errors import RunClosedError, RunNotFoundError, StorageError, WfctlError, WorkflowAlreadyRunning
 from wfctl.protocol import channel
 from wfctl.protocol.views import Outcome
 from wfctl.values.failure import Failure
@@ -36,6 +36,9 @@ from wfd.supervisor import Workers
 
 log = logging.getLogger("wfd.engine")
 
+# An operation that failed for a reason that passes is tried again after this.
+AGAIN_MS = 200
+
 
 class Machine(Protocol):
     """What operations need of the engine."""
@@ -54,6 +57,7 @@ class Machine(Protocol):
     async def committed(self, batch: Batch) -> None: ...
     def wait_closed(self, key: int) -> asyncio.Future[Outcome]: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
+    async def pause(self, delay_ms: int) -> None: ...
 
 
 class ChildArgs(msgspec.Struct, frozen=True):
@@ -103,7 +107,11 @@ class Asked(msgspec.Struct, frozen=True):
     @property
     def stale(self) -> bool:
         phase = self.live.run.phase
-        return not isinstance(phase, Stepping) or (phase.step, phase.attempt) != (self.step, self.attempt)
+        return (
+            self.live.forgotten
+            or not isinstance(phase, Stepping)
+            or (phase.step, phase.attempt) != (self.step, self.attempt)
+        )
 
 
 class Operations:
@@ -119,16 +127,16 @@ class Operations:
             case "child":
                 args = msgspec.json.decode(op.args, type=ChildArgs)
                 if live.children is None or args.workflow_id in live.children:
-                    self._m.spawn(self._guarded(asked, self._known_child(asked, args)))
+                    self._m.spawn(self._guarded(asked, partial(self._known_child, asked, args)))
                 else:
                     self._new_child(asked, args)
             case "parent_event":
                 self._parent_event(asked, msgspec.json.decode(op.args, type=ParentEventArgs))
             case "event":
                 args_of_event = msgspec.json.decode(op.args, type=EventArgs)
-                self._m.spawn(self._guarded(asked, self._event(asked, args_of_event)))
+                self._m.spawn(self._guarded(asked, partial(self._event, asked, args_of_event)))
             case "child_result":
-                self._m.spawn(self._guarded(asked, self._child_result(asked)))
+                self._m.spawn(self._guarded(asked, partial(self._child_result, asked)))
             case "resume":
                 self._resume(asked)
             case _:
@@ -165,11 +173,18 @@ class Operations:
                 return
         self._record(asked, batch, record, due_at)
 
-    async def _guarded(self, asked: Asked, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except WfctlError as error:
-            self._refuse(asked, error)
+    async def _guarded(self, asked: Asked, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Until it is answered. A refusal is recorded and is for ever, so what fails for now only (the disk, a worker that
+        was to check a payload and ended) is tried again."""
+        while not asked.stale:
+            try:
+                await work()
+                return
+            except WfctlError as error:
+                if not isinstance(error, StorageError) and type(error) is not WfctlError:
+                    self._refuse(asked, error)
+                    return
+            await self._m.pause(AGAIN_MS)
 
     def _record(self, asked: Asked, batch: Batch, record: r.Record, due_at: int | None = None) -> None:
         """Record the operation's outcome, commit, answer: at once, or when `due_at` has come."""
@@ -195,10 +210,10 @@ class Operations:
         reply = channel.OpDone(asked.live.token or 0, asked.op.op)
         self._answer(reply, None if known is None else known.due_at)
 
-    def _refuse(self, asked: Asked, error: WfctlError) -> None:
+    def _refuse(self, asked: Asked, error: WfctlError, batch: Batch | None = None) -> None:
         if not asked.stale:
             op = asked.op
-            self._record(asked, self._m.batch(), r.OperationRefused(op.key, op.kind, op.name, error.to_data()))
+            self._record(asked, batch or self._m.batch(), r.OperationRefused(op.key, op.kind, op.name, error.to_data()))
 
     # -- children ----------------------------------------------------------------------------
 
@@ -293,7 +308,13 @@ class Operations:
         machine, event = self._m, asked.op.name
         key = machine.open_ids.get(args.workflow_id)
         if key is None:
-            key = (await machine.reads.resolve(args.workflow_id)).key
+            match = await machine.reads.resolve(args.workflow_id)
+            if args.workflow_id not in (match.workflow_id, match.run_id):
+                # A person may write the start of an ID; a program that does means another run.
+                raise RunNotFoundError(
+                    f"no run {args.workflow_id!r}", hint=f"did you mean {match.workflow_id!r}?", id=args.workflow_id
+                )
+            key = match.key
         target = await machine.memory.load(key)
         if target is None or target.run.closed:
             raise _closed(args.workflow_id, event)
@@ -309,7 +330,9 @@ class Operations:
         batch = machine.batch()
         arrived = batch.decide(target, s.EventArrived(event, Raw(kwargs), asked.live.run.workflow_id))
         if arrived.refused:
-            raise _closed(args.workflow_id, event)
+            # In one unit with what the refusal recorded: the event may have met a wait whose time was up.
+            self._refuse(asked, _closed(args.workflow_id, event), batch)
+            return
         outcome = "dispatched" if Action.DISPATCH in arrived.actions else "queued"
         run = target.run
         self._record(asked, batch, r.EventSent(asked.op.key, event, run.workflow_id, run.run_id, outcome))

@@ -38,12 +38,12 @@ class Tail:
         if call.since_rev is not None:
             self._rev = call.since_rev
         elif call.last is not None:
+            newest = await self._reads.newest_rev()
             keys = await self._keys()
             for entry in await self._reads.last_entries(keys, call.last, call.logs):
-                self._rev = entry.rev
-                yield entry
-            if not self._rev:
-                self._rev = await self._reads.newest_rev()
+                if entry.rev <= newest:
+                    yield entry
+            self._rev = newest
         while True:
             # How they stand is asked before their entries are read: what closed in between is then read once more.
             outcomes = [await self._reads.outcome(key) for key in self._named]
@@ -65,14 +65,20 @@ class Tail:
         return keys
 
     async def _new(self) -> AsyncIterator[views.HistoryEntry]:
+        """What came up to now. What comes while it is read is left for the next time: it may be of a child not in `keys`."""
+        newest = await self._reads.newest_rev()
         keys = await self._keys()
-        while True:
+        while self._rev < newest:
             entries = await self._reads.entries_since(keys, self._rev, PAGE, self._call.logs)
             for entry in entries:
+                if entry.rev > newest:
+                    break
                 self._rev = entry.rev
                 yield entry
-            if len(entries) < PAGE:
-                return
+            else:
+                if len(entries) == PAGE:
+                    continue
+            self._rev = newest
 
     async def aclose(self) -> None:
         self._hub.leave(self._follower)

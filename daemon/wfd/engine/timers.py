@@ -7,14 +7,19 @@ twice, late, or for a run that has moved on does no harm, and a restart needs no
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from wfd.runtime.clock import Clock, TimerHandle
 from wfd.store.reader import Reader
 
+log = logging.getLogger("wfd.engine")
+
 BATCH = 500
 # A run that is due on disk but whose unit is on its way is looked at again after this.
 AGAIN_MS = 20
+# A disk that could not be read is tried again after this.
+RETRY_MS = 1_000
 
 
 class Timers:
@@ -27,6 +32,7 @@ class Timers:
         self._timer: TimerHandle | None = None
         self._at: int | None = None
         self._armed = False
+        self._again = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -64,14 +70,29 @@ class Timers:
 
     def _wake(self) -> None:
         self._clear()
-        if self._armed and (self._task is None or self._task.done()):
+        if self.busy:
+            # What is due now may have been committed after the task has looked.
+            self._again = True
+        elif self._armed:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
-        await self.run_due()
-        nearest = await self._reader.next_wake()
-        if nearest is not None and self._armed:
+        try:
+            nearest = await self._look()
+        except Exception:
+            log.exception("the deadlines could not be looked at; this is tried again")
+            nearest = self._clock.now_ms() + RETRY_MS
+        if nearest is not None:
             self.note(max(nearest, self._clock.now_ms() + AGAIN_MS))
+
+    async def _look(self) -> int | None:
+        """Fire for what is due, and return when the next is."""
+        while True:
+            self._again = False
+            await self.run_due()
+            nearest = await self._reader.next_wake()
+            if not self._again:
+                return nearest
 
     async def run_due(self) -> None:
         """Fire for everything that is due now, oldest deadline first."""

@@ -53,11 +53,18 @@ def run_view(run: Summary) -> RunView:
         started_at=run.started_at, closed_at=run.closed_at, parent=parent, root_id=run.root_id, depth=run.depth,
         step=run.step, attempt=run.attempt,
         waiting_for=None if run.waiting_for is None else _names(run.waiting_for),
-        wake_at=run.wake_at, deadline=run.deadline,
+        wake_at=_wake_at(run), deadline=run.deadline,
         stuck_reason=run.reason if run.status == Status.STUCK else None,
         error=None if run.error is None else _failure(run.error),
         children=run.children, open_children=run.open_children, queued_events=run.queued, rev=run.rev,
     )  # fmt: skip
+
+
+def _wake_at(run: Summary) -> int | None:
+    """When the wait or delay ends. The row's is also that of the whole run's deadline, which is shown as such."""
+    if run.status == Status.SLEEPING or (run.status == Status.WAITING and run.wake_at != run.deadline):
+        return run.wake_at
+    return None
 
 
 def signature(error_type: str | None, message: str | None) -> str:

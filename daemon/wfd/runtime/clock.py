@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import time
@@ -66,7 +67,7 @@ class _WallTimer:
 
 
 class ManualClock:
-    """Time that stands still until `advance`. Needs no event loop."""
+    """Time that stands still until `advance`. Needs no event loop; where one runs, what is due at once is called on it."""
 
     def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
         self._now = now_ms
@@ -79,6 +80,9 @@ class ManualClock:
     def call_later(self, delay_ms: int, fn: Callable[[], None]) -> TimerHandle:
         timer = _ManualTimer(self._now + max(delay_ms, 0), next(self._order), fn)
         heapq.heappush(self._timers, timer)
+        if delay_ms <= 0:
+            with contextlib.suppress(RuntimeError):
+                asyncio.get_running_loop().call_soon(self.advance, 0)
         return timer
 
     def call_at(self, at_ms: int, fn: Callable[[], None]) -> TimerHandle:

@@ -33,6 +33,11 @@ class IdSource:
             self._low = self._random.getrandbits(_RANDOM_BITS)
         return str(ULID.from_int(self._at_ms << _RANDOM_BITS | self._low))
 
+    def after(self, run_id: str) -> None:
+        """Make only run IDs that are greater than this one, even if the clock was set back."""
+        at_ms, low = divmod(int(ULID.from_str(run_id)), 1 << _RANDOM_BITS)
+        self._at_ms, self._low = max((self._at_ms, self._low), (at_ms, low))
+
     def readable(self, workflow_type: str) -> str:
         """A workflow ID for people: `order-k7m2qd`. The caller checks that it is free."""
         return readable_id(workflow_type, self._random)

@@ -166,21 +166,18 @@ async def newest_rev(snapshot: Snapshot) -> int:
 async def history_page(
     snapshot: Snapshot, key: int, after_seq: int, limit: int, logs: bool
 ) -> tuple[list[Entry], int | None]:
-    """Records of one run after number `after_seq`, and with `logs` the lines it logged before the record that follows them;
-    and the number to go on after, None at the end."""
+    """Records of one run after number `after_seq`, with `logs` also the lines it logged after each of them; and the number to
+    go on after, None at the end."""
     rows = await snapshot.all(BROWSE["history_page"], (key, after_seq, limit + 1))
     entries = [Entry(*row) for row in rows]
-    more = len(entries) > limit
-    if logs:
-        before = await snapshot.one(BROWSE["rev_of"], (key, after_seq))
-        low = 0 if before is None else before[0]
-        # A line belongs to the page of the record before it, so the record after the page ends it.
-        high = entries[-1].rev if more else _END
-        lines = await snapshot.all(BROWSE["logs_between"], (key, low, high))
-        shown = entries[:limit]
-        return sorted([*shown, *(Entry(*row) for row in lines)], key=_rev), shown[-1].seq if more else None
-    shown = entries[:limit]
-    return shown, shown[-1].seq if more else None
+    shown, following = entries[:limit], entries[limit:]
+    after = shown[-1].seq if following else None
+    if logs and shown:
+        # A line belongs to the page of the record before it.
+        bounds = (key, shown[0].rev, following[0].rev if following else _END)
+        lines = await snapshot.all(BROWSE["logs_between"], bounds)
+        shown = sorted([*shown, *(Entry(*row) for row in lines)], key=_rev)
+    return shown, after
 
 
 async def entries_since(

@@ -15,6 +15,7 @@ from typing import Any
 import aiosqlite
 import msgspec
 
+from wfctl.errors import StorageError
 from wfd.runtime.lifecycle import Service
 from wfd.store import queries
 from wfd.store.connect import BUSY_MS, explain, read_only_uri
@@ -55,30 +56,36 @@ class Reader(Service):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        self._open: list[aiosqlite.Connection] = []
-        self._free: asyncio.LifoQueue[aiosqlite.Connection]
+        self._connections = 0
+        self._free: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
 
     async def _start(self) -> None:
-        self._free = asyncio.LifoQueue()
         try:
             for _ in range(_CONNECTIONS):
                 db = await aiosqlite.connect(
                     read_only_uri(self.path), uri=True, isolation_level=None, timeout=BUSY_MS / 1_000
                 )
-                self._open.append(db)
+                self._connections += 1
                 self._free.put_nowait(db)
         except (sqlite3.Error, OSError) as error:
             await self._stop()
             raise explain(error, self.path, "read") from error
 
     async def _stop(self) -> None:
-        while self._open:
-            await self._open.pop().close()
+        count, self._connections = self._connections, 0
+        for _ in range(count):
+            # Behind those who waited before: reads that were asked for in time are answered.
+            await (await self._free.get()).close()
+
+    async def _take(self) -> aiosqlite.Connection:
+        if not self._connections:
+            raise StorageError(f"the database {self.path} is closed", path=str(self.path))
+        return await self._free.get()
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Snapshot]:
         """One read transaction. Keep it short: while it lasts, the log behind it cannot be reused."""
-        db = await self._free.get()
+        db = await self._take()
         try:
             try:
                 await db.execute("begin")
@@ -94,7 +101,7 @@ class Reader(Service):
 
     async def all(self, sql: str, parameters: Iterable[Any] | dict[str, Any] = ()) -> list[Row]:
         """The rows of one statement, which is a snapshot by itself."""
-        db = await self._free.get()
+        db = await self._take()
         try:
             return await Snapshot(db).all(sql, parameters)
         except (sqlite3.Error, OSError) as error:

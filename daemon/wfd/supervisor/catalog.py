@@ -69,7 +69,7 @@ class Catalog(msgspec.Struct, frozen=True):
         known = spec.names(kind)
         plural = {"event": "events", "query": "queries"}[kind]
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-        has = f"it takes {', '.join(known)}" if known else f"it takes no {plural}"
+        has = f"it has {', '.join(known)}" if known else f"it has no {plural}"
         message = f"workflow type {workflow_type!r} has no {kind} {name!r}; {has}"
         hint = f"did you mean {near[0]!r}?" if near else "wfctl workflows"
         return spec.handler(kind, name), message, hint, known

@@ -24,6 +24,9 @@ log = logging.getLogger("wfd.supervisor")
 STEPS_PER_WORKER = 256
 # From "let go" to SIGKILL.
 GRACE_MS = 3_000
+# How long a step that has lost its workers waits for one to itself, and then keeps it so: what ends its worker mostly does
+# it at once, and a step that only waits for something must not hold up all others.
+ALONE_MS = 1_000
 
 
 Spoken = channel.Op | channel.Logs | channel.StepDone | channel.StepRaised | channel.StepStuck | channel.StepGone
@@ -143,6 +146,7 @@ class Steps:
         self._queue: deque[StepOrder] = deque()
         self._suspects: deque[StepOrder] = deque()
         self._reserved: Runner | None = None
+        self._lapse: TimerHandle | None = None
         self._paused = False
         self._idle = asyncio.Event()
 
@@ -164,6 +168,9 @@ class Steps:
         if self._paused:
             return
         self._share_alone()
+        self._share_queue()
+
+    def _share_queue(self) -> None:
         while self._queue:
             worker = self._least_busy(but=self._reserved)
             if worker is None:
@@ -173,15 +180,35 @@ class Steps:
     def _share_alone(self) -> None:
         """Suspects, one after the other, in a worker that is kept free of anything else as long as there are any."""
         if self._reserved is not None and self._reserved not in self._taking():
-            self._reserved = None
+            self._reserve(None)
         if not self._suspects:
             if self._reserved is not None and not self._reserved.steps:
-                self._reserved = None
+                self._reserve(None)
             return
         if self._reserved is None:
-            self._reserved = self._least_busy()
+            self._reserve(self._least_busy())
         if self._reserved is not None and not self._reserved.steps:
             self._give(self._suspects.popleft(), self._reserved)
+            self._reserve(self._reserved)
+
+    def _reserve(self, worker: Runner | None) -> None:
+        """Keep `worker` free of anything else, for `ALONE_MS` from now at most."""
+        if self._lapse is not None:
+            self._lapse.cancel()
+        self._reserved = worker
+        self._lapse = None if worker is None else self._clock.call_later(ALONE_MS, self._lapsed)
+
+    def _lapsed(self) -> None:
+        """It was alone, or others did not make room for it, for long enough: it shares the worker from now on."""
+        worker = self._reserved
+        self._reserve(None)
+        if self._paused:
+            return
+        if worker is not None and self._suspects and worker in self._taking():
+            self._give(self._suspects.popleft(), worker)
+        # Before another suspect takes a worker from them.
+        self._share_queue()
+        self._share_alone()
 
     def _least_busy(self, but: Runner | None = None) -> Runner | None:
         free = [worker for worker in self._taking() if worker is not but and len(worker.steps) < STEPS_PER_WORKER]
@@ -306,3 +333,4 @@ class Steps:
         self._running.clear()
         self._queue.clear()
         self._suspects.clear()
+        self._reserve(None)

@@ -30,6 +30,7 @@ START_MS = 10_000
 BEAT_MS = 1_000
 BLOCKED_MS = 2_000
 ANSWER_S = 30.0
+_CHECK_PYTHON = "check [workflows] python"
 RESPAWN_MS = (0, 100, 500, 2_000, 10_000)
 
 
@@ -128,6 +129,8 @@ class Supervisor:
     async def _spawn(self, delay_ms: int, generation: int) -> None:
         if delay_ms:
             await asyncio.sleep(delay_ms / 1_000)
+            if not self._wanted(generation):
+                return
         config = self._config
         load = channel.Load(str(config.project), list(config.modules), [str(p) for p in config.path], generation)
         worker = Worker(config, load, self._received, self._ended)
@@ -136,12 +139,16 @@ class Supervisor:
         except OSError as error:
             python = config.python or "python"
             log.error("cannot start a worker with %s: %s", python, error)
-            self._nothing_loaded(f"cannot start a worker with {python}: {error.strerror}", "check [workflows] python")
+            self._not_loaded(generation, f"cannot start a worker with {python}: {error.strerror}", _CHECK_PYTHON)
             self._respawn(generation)
             return
         worker.started_at = self._clock.now_ms()
         self._clock.call_later(LOAD_MS, partial(self._slow, worker))
         self._workers.append(worker)
+
+    def _wanted(self, generation: int) -> bool:
+        """Whether workers of this generation serve, or are to serve: a newer one may have overtaken it."""
+        return generation in (self._candidate, max(self.catalog.generation, 1))
 
     def _respawn(self, generation: int) -> None:
         """Put another worker in the place of one that ended, unless its generation is leaving anyway."""
@@ -166,10 +173,7 @@ class Supervisor:
             log.warning("worker %d ended: %s%s; %d steps are begun again", worker.pid, why, last, lost)
         if not worker.ready and not worker.leaving:
             problem = f"the worker ended before it had loaded anything: {why}{last}"
-            if worker.generation == self._candidate:
-                self._give_up((channel.Problem("workers", problem, hint=_remedy(worker)),))
-            else:
-                self._nothing_loaded(problem, _remedy(worker))
+            self._not_loaded(worker.generation, problem, _remedy(worker))
         if not worker.leaving:
             self._respawn(worker.generation)
 
@@ -181,6 +185,12 @@ class Supervisor:
     def _slow(self, worker: Worker) -> None:
         if not worker.ready and not worker.leaving:
             worker.kill(f"importing the modules took longer than {LOAD_MS // 1_000} s")
+
+    def _not_loaded(self, generation: int, message: str, hint: str) -> None:
+        if generation == self._candidate:
+            self._give_up((channel.Problem("workers", message, hint=hint),))
+        else:
+            self._nothing_loaded(message, hint)
 
     def _nothing_loaded(self, message: str, hint: str) -> None:
         """Say what is wrong, unless a generation serves already: then only `wfctl status` has something to tell."""
@@ -206,29 +216,48 @@ class Supervisor:
                 self._steps.heard(worker, message)
 
     def _loaded(self, worker: Worker, loaded: channel.Loaded) -> None:
-        serving = self.catalog
         if worker.leaving:
+            return
+        if not self._wanted(worker.generation):
+            self._dismiss(worker)
             return
         if worker.generation == self._candidate and loaded.problems:
             self._give_up(tuple(loaded.problems))
             return
-        if serving.types and worker.generation == serving.generation and loaded.source_hash != serving.source_hash:
-            # Files changed since this generation began: its place is taken by a whole new one, or by nothing.
-            self._dismiss(worker)
-            self.reload()
+        serving = self.catalog
+        joins = bool(serving.types) and worker.generation == serving.generation
+        if joins and not self._fits(worker, loaded):
             return
         worker.ready = True
         self._failures = 0
-        if worker.generation == self._candidate or not serving.types:
+        if joins:
+            self.catalog = msgspec.structs.replace(serving, problems=tuple(loaded.problems))
+        else:
             self._serve(Catalog.of(loaded, worker.generation, self._clock.now_ms()))
         if self._first is not None and not self._first.done():
             self._first.set_result(None)
         self._steps.share_out()
 
+    def _fits(self, worker: Worker, loaded: channel.Loaded) -> bool:
+        """Whether a worker that joins its generation has loaded what this serves. Deals with one that has not."""
+        serving = self.catalog
+        types = {spec.workflow_type for spec in loaded.types}
+        if loaded.source_hash != serving.source_hash or types > serving.types.keys():
+            # Files changed since this generation began: its place is taken by a whole new one, or by nothing.
+            self._dismiss(worker)
+            self.reload()
+            return False
+        if types != serving.types.keys():
+            # The same code, but this time an import failed: another try may have more luck.
+            worker.kill("; ".join(f"{one.module}: {one.message}" for one in loaded.problems) or "it loaded less")
+            return False
+        return True
+
     def _serve(self, catalog: Catalog) -> None:
         """From now on new steps go to this generation; workers of an earlier one finish what they have, and leave."""
         self.catalog = catalog
-        self._candidate = None
+        if self._candidate == catalog.generation:
+            self._candidate = None
         for problem in catalog.problems:
             log.error("%s: %s (%s)", problem.module, problem.message, problem.hint)
         for worker in self._workers:

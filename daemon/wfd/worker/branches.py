@@ -2,25 +2,33 @@
 
 Operations without arguments (`now`, `random`, `uuid4`) are all alike, so between concurrent tasks the order of asking would
 decide who gets which recorded value. The branch tells them apart: it depends on the code, not on the timing. Each part of
-the path is a coroutine's name and its number among the siblings of that name, so that tasks which a library creates now and
-then (a connection, a lookup) do not shift the author's own.
+the path is a coroutine's name, what of its arguments JSON can hold (`as_completed` begins its coroutines in the order of a set),
+and its number among the siblings that are alike in both, so that tasks which a library creates now and then (a connection, a
+lookup) do not shift the author's own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import hashlib
+import inspect
 from collections.abc import Coroutine
 from typing import Any
+
+from wfctl.sdk.current import inside_task
+from wfctl.values.codec import canonical
 
 
 class Branch:
     """One task of a handler. `tasks` are all that the handler has created so far, shared between its branches."""
 
-    __slots__ = ("_children", "path", "tasks")
+    __slots__ = ("_children", "mark", "path", "tasks")
 
     def __init__(self, path: str = "", tasks: list[asyncio.Task[Any]] | None = None) -> None:
         self.path = path
+        # The path in short; nothing for the handler's own task.
+        self.mark = hashlib.sha256(path.encode()).hexdigest()[:8] if path else ""
         self.tasks: list[asyncio.Task[Any]] = [] if tasks is None else tasks
         self._children: dict[str, int] = {}
 
@@ -28,6 +36,26 @@ class Branch:
         number = self._children.get(name, 0)
         self._children[name] = number + 1
         return Branch(f"{self.path}/{name}#{number}", self.tasks)
+
+
+def label(coro: Coroutine[Any, Any, Any]) -> str:
+    """A coroutine's name and a digest of its arguments, as far as JSON can hold them."""
+    name = getattr(coro, "__qualname__", "")
+    frame = getattr(coro, "cr_frame", None)
+    if frame is None:
+        return name
+    code, values = frame.f_code, frame.f_locals
+    count = code.co_argcount + code.co_kwonlyargcount
+    count += bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    total = hashlib.sha256()
+    some = False
+    for argument in code.co_varnames[:count]:
+        try:
+            total.update(b"%b=%b;" % (argument.encode(), canonical(values[argument])))
+            some = True
+        except Exception:  # what JSON cannot hold; and encoding runs the user's own code
+            continue
+    return f"{name}({total.hexdigest()[:8]})" if some else name
 
 
 current: contextvars.ContextVar[Branch | None] = contextvars.ContextVar("wfctl_branch", default=None)
@@ -41,12 +69,15 @@ def _create_task(
     **options: Any,
 ) -> asyncio.Task[Any]:
     branch = current.get() if context is None else context.get(current)
-    if branch is None:
+    # What a recorded task's function does inside is not the handler's.
+    if branch is None or inside_task(context) is not None:
         return asyncio.Task(coro, loop=loop, context=context, **options)
     if context is None:
         context = contextvars.copy_context()
-    context.run(current.set, branch.child(getattr(coro, "__qualname__", "")))
+    context.run(current.set, branch.child(label(coro)))
     task = asyncio.Task(coro, loop=loop, context=context, **options)
+    while branch.tasks and branch.tasks[-1].done():  # one for each operation, in a thread
+        branch.tasks.pop()
     branch.tasks.append(task)
     return task
 

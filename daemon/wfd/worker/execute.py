@@ -11,14 +11,15 @@ import contextvars
 import inspect
 import os
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from wfctl.errors import InvalidDirectiveError, InvalidPayloadError, WfctlError
+from wfctl.errors import InvalidDirectiveError, WfctlError
 from wfctl.protocol import channel
 from wfctl.protocol.channel import RunStep, StepDone, StepGone, StepRaised, StepStuck, ToDaemon, ToWorker
+from wfctl.sdk import current
 from wfctl.sdk.blocking import BlockingContext
-from wfctl.sdk.checks import bound, event_of, start_of, workflow_of
+from wfctl.sdk.checks import bound, event_of, query_of, start_of, workflow_of
 from wfctl.sdk.context import Context, discard_unawaited
 from wfctl.sdk.directive import CompleteDirective, Directive, FailDirective, StepDirective, WaitDirective
 from wfctl.sdk.failure import describe_exception
@@ -26,10 +27,11 @@ from wfctl.sdk.handler import Handler
 from wfctl.sdk.hints import did_you_mean, listing
 from wfctl.sdk.port import StepUnwind
 from wfctl.sdk.sources import Sources
+from wfctl.sdk.threads import Threads
 from wfctl.sdk.workflow import Workflow
-from wfctl.values.codec import convert, decode
-from wfctl.values.signature import bind
-from wfd.worker import branches
+from wfctl.values.codec import decode
+from wfd.worker import branches, query
+from wfd.worker.fitting import Misfit, arguments
 from wfd.worker.live import LiveOps
 
 THREADS = 64
@@ -58,6 +60,8 @@ class Executor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_threads: dict[int, concurrent.futures.Future[Any]] = {}
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+        self._threads = Threads()
+        self._queries: set[asyncio.Task[None]] = set()
         self.on_idle: Callable[[], None] | None = None
 
     @property
@@ -79,6 +83,8 @@ class Executor:
                 self._abandon(message.token)
             case channel.Check():
                 self._check(message)
+            case channel.Query():
+                self._ask(message)
             case channel.Ping():
                 self._send(channel.Pong(message.number))
 
@@ -86,6 +92,8 @@ class Executor:
         """The daemon is gone: end every handler, and send nothing more."""
         for token in list(self._steps):
             self._abandon(token)
+        for asked in list(self._queries):
+            asked.cancel()
 
     def close(self) -> None:
         """Let go of the threads; those that still run a handler are not waited for."""
@@ -98,7 +106,7 @@ class Executor:
         try:
             workflow, handler = self._find(message)
             kwargs = arguments(handler, message.kwargs)
-        except _CannotRun as error:
+        except Misfit as error:
             self._send(StepStuck(message.token, error.reason))
             return
         step = LiveOps(message, handler, workflow, self._workflows, self._sources, self._send, self._loop)
@@ -106,11 +114,15 @@ class Executor:
         drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
         task = self._loop.create_task(drive)
         step.task = task
+        self._keep(task)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._queries.discard(task)
         if not self._tasks and self.on_idle is not None:
             self.on_idle()
 
@@ -118,14 +130,14 @@ class Executor:
         workflow_type = message.run.workflow_type
         workflow = self._workflows.get(workflow_type)
         if workflow is None:
-            raise _CannotRun(
+            raise Misfit(
                 f"workflow type {workflow_type!r} is not loaded{did_you_mean(workflow_type, self._workflows)}: put back the "
                 f"module that defines it (loaded: {listing(self._workflows)})"
             )
         handler = workflow.handler(message.kind, message.handler)
         if handler is None:
             known = workflow.names(message.kind)
-            raise _CannotRun(
+            raise Misfit(
                 f"workflow {workflow_type!r} has no {message.kind} {message.handler!r} any more"
                 f"{did_you_mean(message.handler, known)}: put it back (it has: {listing(known)})"
             )
@@ -139,6 +151,7 @@ class Executor:
             return
         context = Context(step)
         branches.current.set(step.branch)
+        current.step.set(current.CurrentStep(step, self._loop, self._threads, context._made))
         outcome: Any = None
         raised: BaseException | None = None
         step.begin()
@@ -166,8 +179,10 @@ class Executor:
         """A plain `def`: runs in a thread that cannot be interrupted, so only its operations can end it early."""
         if self._pool is None:
             self._pool = concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="wfctl-handler")
-        context = BlockingContext(step, self._wait)
+        here = current.CurrentStep(step, self._loop, self._threads, [])
+        context = BlockingContext(step, here.wait)
         branches.current.set(step.branch)
+        current.step.set(here)
         step.thread = 0  # not known yet, but a thread it will be
         running = self._pool.submit(contextvars.copy_context().run, _in_thread, step, context, kwargs)
         self._in_threads[step.token] = running
@@ -179,12 +194,6 @@ class Executor:
             raised = error
         del self._in_threads[step.token]
         self._finish(step, context, outcome, raised)
-
-    def _wait(self, operation: Coroutine[Any, Any, Any]) -> Any:
-        try:
-            return asyncio.run_coroutine_threadsafe(operation, self._loop).result()
-        except concurrent.futures.CancelledError:
-            raise asyncio.CancelledError from None
 
     def _abandon(self, token: int) -> None:
         step = self._steps.get(token)
@@ -231,7 +240,7 @@ class Executor:
         put, deleted = context.store.changes()
         return done(step.token, outcome, put, deleted)
 
-    # -- checking -------------------------------------------------------------------------------
+    # -- checking and asking --------------------------------------------------------------------
 
     def _check(self, message: channel.Check) -> None:
         try:
@@ -239,6 +248,9 @@ class Executor:
             if message.kind == "start":
                 handler = start_of(self._workflows, message.workflow_type)
                 what = f"input of {message.workflow_type!r}"
+            elif message.kind == "query":
+                handler = query_of(workflow_of(self._workflows, message.workflow_type), message.handler)
+                what = f"arguments of query {message.handler!r}"
             else:
                 handler = event_of(workflow_of(self._workflows, message.workflow_type), message.handler)
                 what = f"payload of event {message.handler!r}"
@@ -247,36 +259,13 @@ class Executor:
             answer = channel.Checked(message.call, error=error.to_data())
         self._send(answer)
 
+    def _ask(self, message: channel.Query) -> None:
+        task = self._loop.create_task(self._answer_query(message))
+        self._queries.add(task)
+        self._keep(task)
 
-class _CannotRun(Exception):
-    """The step does not fit the loaded code; the run waits for it."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-def arguments(handler: Handler, data: bytes) -> dict[str, Any]:
-    """What to call `handler` with: `data` (a JSON object) converted to the annotated types."""
-    given: dict[str, Any] = decode(data)
-    types = handler.types
-    try:
-        if handler.required <= given.keys() and (handler.extra or given.keys() <= types.keys()):
-            return {
-                name: convert(value, types[name], f"parameter {name!r}") if name in types else value
-                for name, value in given.items()
-            }
-        bind(handler.describe(), given, handler.label, types=types)
-        reason = "its parameters changed"
-    except InvalidPayloadError as error:
-        reason = error.message
-    except Exception as error:  # converting runs the user's own code
-        reason = f"{type(error).__name__}: {error}"
-    takes = handler.describe().signature()
-    raise _CannotRun(
-        f"what {handler.label} was given does not fit its parameters any more: {reason}. It takes {takes} and was given "
-        f"{listing(given, none='nothing')}: put the parameters back, or give new ones a default"
-    )
+    async def _answer_query(self, message: channel.Query) -> None:
+        self._send(await query.answer(message, self._workflows, self._sources, self._threads))
 
 
 def _in_thread(step: LiveOps, context: Context, kwargs: dict[str, Any]) -> tuple[Any, BaseException | None]:

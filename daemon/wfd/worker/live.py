@@ -10,11 +10,13 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple, NoReturn
 
-from wfctl.errors import StaleStepError, from_data
+from wfctl.errors import StaleStepError, UsageError, from_data
 from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, RunStep, ToDaemon
+from wfctl.sdk.current import inside_task
 from wfctl.sdk.failure import readable
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.port import StepUnwind
@@ -27,12 +29,25 @@ from wfd.worker import branches
 MAX_LOG_CHARS = 32_000
 # Kinds whose arguments do not tell one call from another.
 _ALIKE = frozenset({"now", "random", "uuid"})
+# Kinds whose calls may be alike in all arguments and still have outcomes of their own.
+_BY_BRANCH = frozenset({"task", "sleep"})
+# Kinds whose answer may take long and commits nothing: a cancellation does not wait for it.
+_PATIENT = frozenset({"sleep", "resume", "task_attempt_failed", "child_result"})
+# Turns of the loop in which nobody asks for a record, after which a branch may take what another branch recorded.
+_QUIET_TURNS = 20
+
+
+class _Pending(NamedTuple):
+    key: str
+    answer: asyncio.Future[OpDone]
+    patient: bool
 
 
 class LiveOps:
     """`wfctl.sdk.port.Ops` of a running handler, plus what its executor steers it with."""
 
     __slots__ = (
+        "_bodies",
         "_lines",
         "_logged_before",
         "_loop",
@@ -53,6 +68,7 @@ class LiveOps:
         "replay",
         "run",
         "sources",
+        "step",
         "stuck_reason",
         "task",
         "thread",
@@ -73,6 +89,7 @@ class LiveOps:
     ) -> None:
         self.token = message.token
         self.run: RunInfo = message.run
+        self.step = message.step
         self.handler = handler
         self.workflow = workflow
         self.types = types
@@ -91,7 +108,9 @@ class LiveOps:
         self._send = send
         self._loop = loop
         self._loop_thread = threading.get_ident()
-        self._pending: dict[int, tuple[str, asyncio.Future[OpDone]]] = {}
+        self._pending: dict[int, _Pending] = {}
+        # The functions of tasks that run now: the key, and the asyncio task that waits for it.
+        self._bodies: dict[int, tuple[str, asyncio.Task[Any] | None]] = {}
         self._next_op = 0
         self._told = False
         self._recorded_before = bool(message.ops)
@@ -111,32 +130,69 @@ class LiveOps:
         return self._store.keys()
 
     async def perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> bytes:
+        key, record = await self.find(kind, name, content)
+        if record is None:
+            return await self.tell(kind, name, key, arguments())
+        if record.error is not None:
+            raise from_data(record.error)
+        return record.value
+
+    async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, OpRecord | None]:
         self._admit()
-        if kind in _ALIKE and self.thread is None:
-            branch = branches.current.get()
-            content = branch.path.encode() if branch is not None else b""
-        key = self.replay.key(kind, name, content)
-        record = self.replay.take(key)
+        branch = branches.current.get() if self.thread is None else None
+        if kind in _ALIKE:
+            content = b"" if branch is None else branch.path.encode()
+        expected = self.replay.next_key
+        if kind in _BY_BRANCH:
+            base = self.replay.base(kind, name, content)
+            mark = "" if branch is None else branch.mark
+            record = self.replay.take_own(base, mark)
+            if record is None and self.replay.has_alike(base):
+                if not self._is_sequential():
+                    expected = None
+                    await self._others_first(base)
+                record = self.replay.take_alike(base)
+            key = self.replay.fresh_key(base, mark) if record is None else record.key
+        else:
+            key = self.replay.key(kind, name, content)
+            record = self.replay.take(key)
         if record is not None:
+            if expected not in (None, key) and self._is_sequential():
+                self._note(key, place)
+                self.stuck(self.disagreement())
             self._cancel_soon()
-            if record.error is not None:
-                raise from_data(record.error)
-            return record.value
+            return key, record
         if self._cancel_due:
             await self._cancel_here()
             self._admit()
         if self._recorded_before:
-            self.replay.new.append((key, self.sources.caller(sys._getframe())))
-        if self._is_sequential() and not self.replay.exhausted:
+            self._note(key, place)
+        if not self.replay.exhausted and self._is_sequential():
             # No other branch is left that could still ask for the records: this call is what the code was changed to.
             self.stuck(self.disagreement())
-        args = arguments()
+        return key, None
+
+    async def _others_first(self, base: str) -> None:
+        """Such an operation is recorded, but another branch asked for it. Should that one still come, it is to have its own."""
+        left, quiet = self.replay.left, 0
+        while quiet < _QUIET_TURNS and self.replay.has_alike(base):
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if self.replay.left == left else 0
+            left = self.replay.left
+
+    async def tell(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
+        self._admit()
+        if kind in ("resume", "child_result") and self._cancel_due:
+            # An earlier execution was cancelled while it waited here, or has not come as far.
+            await self._cancel_here()
+            self._admit()
         self._next_op += 1
         number = self._next_op
         answer: asyncio.Future[OpDone] = self._loop.create_future()
-        self._pending[number] = key, answer
-        self.flush_logs()
-        self._send(Op(self.token, number, key, kind, name, args))
+        self._pending[number] = _Pending(key, answer, kind in _PATIENT)
+        self._say(number, kind, name, key, arguments)
+        if kind in _PATIENT:
+            self._cancel_soon()
         try:
             done = await answer
         finally:
@@ -144,6 +200,29 @@ class LiveOps:
         if done.error is not None:
             raise from_data(done.error)
         return done.value
+
+    @contextmanager
+    def attempt(self, name: str, key: str, arguments: bytes) -> Iterator[None]:
+        self._admit()
+        self._next_op += 1
+        number = self._next_op
+        # Nobody waits for the answer: the outcome is recorded after this, and its answer says that both are.
+        self._say(number, "task", name, key, arguments)
+        self._bodies[number] = key, asyncio.current_task()
+        try:
+            yield
+        finally:
+            del self._bodies[number]
+
+    def _say(self, number: int, kind: str, name: str, key: str, arguments: bytes) -> None:
+        self.flush_logs()
+        self._send(Op(self.token, number, key, kind, name, arguments))
+
+    def _note(self, key: str, place: str) -> None:
+        self.replay.new.append((key, self.sources.caller(sys._getframe(1)) or place))
+
+    def not_repeated(self, lines: int) -> None:
+        self._logged_before = max(0, self._logged_before - lines)
 
     def stuck(self, reason: str) -> NoReturn:
         if self.stuck_reason is None:
@@ -203,8 +282,8 @@ class LiveOps:
 
     def answer(self, message: OpDone) -> None:
         waiting = self._pending.pop(message.op, None)
-        if waiting is not None and not waiting[1].done():
-            waiting[1].set_result(message)
+        if waiting is not None and not waiting.answer.done():
+            waiting.answer.set_result(message)
             self._cancel_soon()
 
     def begin(self) -> None:
@@ -234,8 +313,21 @@ class LiveOps:
 
     def _cancel_now(self) -> None:
         # An operation on its way is let through; its answer, or the next operation, brings the cancellation.
-        if self._cancel_due and not self._pending and self.thread is None:
+        if not self._cancel_due or not all(waiting.patient for waiting in self._pending.values()):
+            return
+        if self.thread is None:
             self._deliver()
+        elif self._pending or self._bodies:
+            self._deliver()
+            self._end_waits()
+
+    def _end_waits(self) -> None:
+        """End what a thread may be waiting for."""
+        for waiting in list(self._pending.values()):
+            waiting.answer.cancel()
+        for _, task in list(self._bodies.values()):
+            if task is not None:
+                task.cancel()
 
     def _deliver(self) -> None:
         self.cancel_delivered = True
@@ -253,14 +345,22 @@ class LiveOps:
     def abandon(self) -> None:
         """The step is someone else's now: end the handler, and let nothing more of it out."""
         self.abandoned = True
-        for _, future in list(self._pending.values()):
-            future.cancel()
-        if self.begun and self.thread is None and self.task is not None:
+        if self.thread is not None:
+            self._end_waits()
+            return
+        for waiting in list(self._pending.values()):
+            waiting.answer.cancel()
+        if self.begun and self.task is not None:
             self.task.cancel()
 
     def _admit(self) -> None:
         if self.stuck_reason is not None:
             raise StepUnwind(self.stuck_reason)
+        if (info := inside_task()) is not None:
+            raise UsageError(
+                f"task {info.name!r} uses the context of its handler: what happens in a task is not recorded on its own",
+                hint="do it in the handler, before or after the task",
+            )
         if self.abandoned and self.thread is not None and not self._told:
             self._told = True
             raise asyncio.CancelledError
@@ -272,11 +372,11 @@ class LiveOps:
 
     def close(self, unawaited: list[str]) -> None:
         """The handler has ended. What it did not await is cancelled, and said in its log; `unawaited` never even began."""
-        left = [(key, future) for key, future in self._pending.values() if not future.done()]
-        for _, future in left:
-            future.cancel()
+        left = [waiting.key for waiting in self._pending.values() if not waiting.answer.done()]
+        left += [key for key, _ in self._bodies.values()]
+        self._end_waits()
         if (left or unawaited) and not self.abandoned:
-            names = [*(f"ctx.{name}()" for name in unawaited), *(in_words(key) for key, _ in left)]
+            names = [*unawaited, *(in_words(key) for key in left)]
             self.log("warning", f"{self.handler.label} returned without awaiting {', '.join(names)}: write `await`")
         self.flush_logs()
         self.closed = True

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,10 +23,8 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
 
 
 def test_the_demo_tells_its_commands_shows_the_payment_and_leaves_nothing(surroundings: Path) -> None:
-    began = time.monotonic()
     done = subprocess.run([*WFCTL, "demo"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert time.monotonic() - began < 10
     for command in ("up", "start Order --id order-1", "tree -f order-1", "history order-1", "result order-1"):
         assert f"$ wfctl {command}" in done.stdout
     assert "wfctl send order-1 start_payment" in done.stdout

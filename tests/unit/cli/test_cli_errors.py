@@ -16,10 +16,13 @@ from support.cli import Cli
 from support.fake_daemon import FakeDaemon, welcome
 from support.runs import run
 from wfctl.cli.app import VERBS
-from wfctl.cli.render.problem import error_lines
-from wfctl.cli.render.text import plain
-from wfctl.errors import IncompatibleError, WfctlError
+from wfctl.cli.render.problem import error_json, error_lines
+from wfctl.cli.render.text import plain, wrap
+from wfctl.errors import ConfigError, IncompatibleError, WfctlError
 from wfctl.protocol.calls import RunPage
+from wfctl.protocol.views import Outcome
+from wfctl.values.failure import Failure
+from wfctl.values.status import Status
 
 Start = Callable[..., FakeDaemon]
 EMPTY = RunPage(items=[], next=None, total=0)
@@ -216,6 +219,30 @@ def test_text_errors_have_at_most_three_lines() -> None:
     assert [plain(line) for line in lines] == ["error[internal]: what", "  why", "  try: wfctl list"]
 
 
+def test_several_problems_of_one_input_are_all_told() -> None:
+    problems = [f"wfctl.toml:{line}: unknown key" for line in range(1, 6)]
+    message = "5 problems in /shop/wfctl.toml:\n  " + "\n  ".join(problems)
+    error = ConfigError(message, hint="edit /shop/wfctl.toml", problems=problems)
+    assert [plain(line) for line in error_lines(error)] == [
+        "error[config]: 5 problems in /shop/wfctl.toml:",
+        *(f"  {problem}" for problem in problems),
+        "  hint: edit /shop/wfctl.toml",
+    ]
+    assert msgspec.json.decode(error_json(error))["error"]["message"] == (
+        "5 problems in /shop/wfctl.toml: " + "; ".join(problems)
+    )
+
+
+def test_a_failure_of_many_lines_still_tells_where_it_comes_from(cli: Cli, daemon: Start) -> None:
+    error = Failure("ValueError", "one\ntwo\nthree", frame="orders.py:12 in charge")
+    daemon(result=Outcome(run_id="01A", workflow_id="o", workflow_type="Order", status=Status.FAILED, error=error))
+    assert cli("result", "o").err == (
+        "error[failed]: Order o failed: ValueError: one two three\n"
+        "  at orders.py:12 in charge\n"
+        "  try: wfctl history o\n"
+    )
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_command_has_help_with_an_example_and_the_shared_options(cli: Cli, verb: str) -> None:
     said = cli(verb, "--help")
@@ -326,3 +353,21 @@ def test_colour_on_a_terminal_can_be_switched_off(
     said = cli("list", tty=True)
     assert ("\x1b[" in said.out) is colored
     assert ("x failed" in said.out) is (environment.get("TERM") == "dumb")
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+def test_on_a_terminal_an_error_is_broken_between_words(cli: Cli, daemon: Start, columns: int) -> None:
+    message = "workflow type 'Order' has no query 'totl'; it takes total, state, and what_is_longer_than_twenty_cells"
+    daemon(list=WfctlError(message, hint="wfctl list"))
+    said = cli("--color", "never", "list", tty=True, columns=columns)
+    assert " ".join(said.err.split()) == f"error[internal]: {message} try: wfctl list"
+    assert all(len(line) < columns or len(line.split()) == 1 for line in said.err.splitlines())
+    assert cli("list").err == f"error[internal]: {message}\n  try: wfctl list\n"
+
+
+def test_wrapping_keeps_styles_and_wide_characters_whole() -> None:
+    line = [("error[x]", "bold red"), (": 注文 注文 注文", "")]
+    drawn = wrap(line, 14, indent=2)
+    assert [plain(part) for part in drawn] == ["error[x]: 注文", "  注文 注文"]
+    assert drawn[0][0] == ("error[x]", "bold red")
+    assert wrap(line, 80) == [line]

@@ -265,6 +265,38 @@ def test_show_is_one_screen_with_store_and_inbox(cli: Cli, daemon: Start) -> Non
     assert document["wake_at"] == "2026-11-23T03:01:00.000Z"
 
 
+@pytest.mark.parametrize(
+    ("reload", "problems", "cure"),
+    [
+        ("true (default)", [], "correct the code and save it"),
+        ("false (wfctl.toml)", [], "correct the code, then 'wfctl down && wfctl up'"),
+        ("true (default)", [ProblemView(module="a.py", message="no")], "correct the code and save it"),
+    ],
+)
+def test_show_of_a_stuck_run_says_why_and_what_to_type(
+    cli: Cli, daemon: Start, reload: str, problems: list[ProblemView], cure: str
+) -> None:
+    reason = "step handler 'pay' ended its worker 5 times\nthe last time: signal SIGSEGV; it last said: " + "word " * 20
+    daemon(
+        get=RunDetail(run=run("order 1", status="stuck", step="pay", stuck_reason=reason)),
+        status=msgspec.structs.replace(STATUS, settings={"reload": reload}, problems=problems),
+    )
+    said = cli("show", "order 1")
+    assert "\nstuck        step handler 'pay' ended its worker 5 times the last time: signal SIGSEGV; " in said.out
+    lines = said.err.splitlines()
+    assert lines[0] == f"to go on: {cure}; the run then goes on by itself"
+    assert lines[-2:] == [
+        "  what led to it: wfctl history --logs 'order 1'",
+        "  to give it up: wfctl cancel 'order 1'",
+    ]
+    assert ("  1 module did not load, see: wfctl workflows" in lines) is bool(problems)
+    drawn = cli("--color", "never", "show", "order 1", tty=True)
+    assert "stuck        step handler 'pay' ended its worker 5 times\n             the last time: " in drawn.out
+    assert all(len(line) < 80 for line in drawn.out.splitlines())
+    assert cli("-q", "show", "order 1").err == ""
+    assert cli("show", "order 1", "-o", "json").err == ""
+
+
 def test_history_reads_every_page_and_names_steps_by_their_handler(cli: Cli, daemon: Start) -> None:
     entries = [
         entry("run.started", seq=1, rev=1, workflow_type="Order", workflow_id_="x", input={"a": 1}),
@@ -341,6 +373,25 @@ def test_status_shows_the_daemon_and_counts(cli: Cli, daemon: Start) -> None:
     )  # fmt: skip
 
 
+def test_status_warns_of_a_blocked_worker_with_what_it_runs(cli: Cli, daemon: Start) -> None:
+    blocked = WorkerView(
+        pid=77, generation=2, steps=2, started_at=NOW, blocked_ms=12_300,
+        handlers=["Order 'charge' of order-1 for 13.0s", "Order 'ship' of order-2 for 1.0s"],
+    )  # fmt: skip
+    daemon(status=msgspec.structs.replace(STATUS, workers=[*STATUS.workers, blocked]))
+    said = cli("status")
+    assert said.code == 0
+    assert "2 processes, 3 steps running, 1 blocked, " in said.out
+    assert said.out.endswith(
+        "warning[blocked_worker]: worker 77 has not answered for 12.3s: a handler blocks its event loop\n"
+        "  it runs Order 'charge' of order-1 for 13.0s\n"
+        "  it runs Order 'ship' of order-2 for 1.0s\n"
+        "  hint: await what takes long, or write the handler with 'def' alone, which gets a thread\n"
+    )
+    workers: Any = cli("status", "-o", "json").json["workers"]  # type: ignore[index]
+    assert [(one["blocked_ms"], len(one["handlers"])) for one in workers] == [(0, 0), (12_300, 2)]
+
+
 def test_status_without_a_daemon_exits_with_three_and_is_a_document_in_json(cli: Cli, project: Path) -> None:
     said = cli("status")
     assert said.code == 3
@@ -376,6 +427,40 @@ def test_one_run_is_changed_without_asking(cli: Cli, daemon: Start, verb: str, d
 def test_what_is_closed_already_is_no_error(cli: Cli, daemon: Start) -> None:
     daemon(cancel=changed)
     assert cli("cancel", "old") == (0, "", "old (run run-old) is cancelled already\n")
+
+
+@pytest.mark.parametrize(("verb", "done"), [("cancel", "asked to end"), ("terminate", "terminated")])
+@pytest.mark.parametrize(
+    ("descendants", "told"), [(0, "no descendants"), (1, "1 descendant"), (2_003, "2,003 descendants")]
+)
+def test_children_are_changed_too_and_counted(
+    cli: Cli, daemon: Start, verb: str, done: str, descendants: int, told: str
+) -> None:
+    def answer(call: Cancel) -> Changed:
+        return Changed(
+            run_id="01A", workflow_id="order-1", status=Status.CANCELLING, changed=True, descendants=descendants
+        )
+
+    fake = daemon(**{verb: answer})
+    said = cli(verb, "order-1", "--children")
+    assert said == (0, "", f"{done} order-1 (run 01A) and {told}: now cancelling\n")
+    assert fake.asked(verb)[0].children is True
+    document: Any = cli(verb, "order-1", "--children", "-o", "json").json
+    assert document["descendants"] == descendants
+    assert "descendant" not in cli(verb, "order-1").err
+    assert fake.asked(verb)[-1].children is False
+    several = cli(verb, "order-1", "order-2", "--children", "--yes").err
+    twice = f"{descendants * 2:,} descendants" if descendants else "no descendants"
+    assert several.endswith(f"2 {done}, 0 had nothing to do, 0 failed; {twice} {done}\n")
+
+
+def test_children_of_a_closed_run_are_still_reached(cli: Cli, daemon: Start) -> None:
+    closed = Changed(run_id="01A", workflow_id="old", status=Status.COMPLETED, changed=False)
+    fake = daemon(terminate=msgspec.structs.replace(closed, descendants=2))
+    said = cli("terminate", "old", "--children")
+    assert said == (0, "", "old (run 01A) is completed already; 2 descendants terminated\n")
+    fake.answers["terminate"] = closed
+    assert cli("terminate", "old", "--children").err.endswith("is completed already; no open descendants\n")
 
 
 def test_several_runs_need_to_be_confirmed_off_a_terminal(cli: Cli, daemon: Start) -> None:

@@ -26,6 +26,7 @@ from wfctl.errors import (
     RunOutcomeError,
     RunTerminatedError,
     RunTimedOutError,
+    UnknownQueryError,
     UnknownWorkflowTypeError,
     WorkflowAlreadyRunning,
 )
@@ -190,6 +191,44 @@ async def test_send_cancel_and_terminate_name_the_run(client: Client, backend: F
     assert last(backend, calls.Cancel) == calls.Cancel(id=run_id, reason="enough")
     assert (await client.handle("a").terminate()).status is Status.TERMINATED
     assert last(backend, calls.Terminate) == calls.Terminate(id=run_id, reason=None)
+
+
+async def test_children_are_meant_only_where_it_is_said(client: Client, backend: FakeBackend) -> None:
+    handle = await client.start("Order", workflow_id="a")
+    await handle.cancel(children=True)
+    assert last(backend, calls.Cancel).children is True
+    await handle.terminate("enough", children=True)
+    assert (last(backend, calls.Terminate).reason, last(backend, calls.Terminate).children) == ("enough", True)
+    await handle.terminate()
+    assert last(backend, calls.Terminate).children is False
+
+
+async def test_a_query_is_answered_as_plain_data_or_as_the_asked_type(client: Client, backend: FakeBackend) -> None:
+    @dataclasses.dataclass
+    class Money:
+        amount: float
+
+    handle = await client.start("Order", workflow_id="a")
+    backend.close("a")
+    assert await handle.query("total") == {"amount": 5}
+    assert await client.handle("a").query("total", {"currency": "EUR"}, type=Money) == Money(5)
+    asked = last(backend, calls.Query)
+    assert (asked.id, asked.name, bytes(asked.input)) == (backend.runs["a"].run_id, "total", b'{"currency":"EUR"}')
+    with pytest.raises(InvalidPayloadError, match="answer of run 'a' to query 'total'"):
+        await handle.query("total", type=int)
+
+
+async def test_a_query_that_cannot_be_asked_is_named(client: Client, backend: FakeBackend) -> None:
+    handle = await client.start("Order", workflow_id="a")
+    with pytest.raises(UnknownQueryError) as caught:
+        await handle.query("totl")
+    assert caught.value.detail["known"] == ["total"]
+    asked = len(backend.calls)
+    with pytest.raises(InvalidArgumentError, match="query name is empty"):
+        await handle.query("")
+    with pytest.raises(InvalidPayloadError, match="arguments of query 'total'"):
+        await handle.query("total", float("nan"))
+    assert len(backend.calls) == asked
 
 
 async def test_describe_gives_plain_data_and_learns_the_run(client: Client) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from wfctl.errors import ConfigError
 from wfd.config import Config, load
+from wfd.engine.executions import CRASH_LIMIT
 
 MINIMAL = '[workflows]\nmodules = ["flows.py"]\n'
 
@@ -42,6 +43,7 @@ def test_a_minimal_file_gets_the_defaults(project: Path) -> None:
     assert config.lock == project / ".wfctl" / "lock"
     assert config.log == project / ".wfctl" / "wfd.log"
     assert (config.workers, config.modules, config.path, config.reload) == (2, ("flows.py",), (project,), True)
+    assert config.crash_limit == CRASH_LIMIT
     assert config.python == Path(sys.executable)
     assert config.socket == project / ".wfctl" / "wfd.sock"
 
@@ -51,6 +53,7 @@ def test_every_setting_tells_who_set_it(project: Path) -> None:
     assert config.sources == {
         "state": "default",
         "workers": "wfctl.toml",
+        "crash_limit": "default",
         "modules": "wfctl.toml",
         "path": "default",
         "python": "default",
@@ -58,7 +61,13 @@ def test_every_setting_tells_who_set_it(project: Path) -> None:
         "socket": "default",
     }
     assert config.described()["workers"] == "5 (wfctl.toml)"
+    assert config.described()["crash_limit"] == "5 (default)"
     assert set(config.described()) == set(config.sources)
+
+
+def test_a_project_may_say_how_often_a_step_may_end_its_worker(project: Path) -> None:
+    config = load(write(project, "[daemon]\ncrash_limit = 1\n" + MINIMAL))
+    assert (config.crash_limit, config.described()["crash_limit"]) == (1, "1 (wfctl.toml)")
 
 
 def test_the_socket_may_be_named_by_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,16 +132,29 @@ def test_an_unknown_table_is_named_with_its_line_and_the_nearest_one(project: Pa
     [
         ('[daemon]\nworkers = "two"\n', "wfctl.toml:2: workers must be a number, not the text 'two'"),
         ("[daemon]\nworkers = true\n", "wfctl.toml:2: workers must be a number, not true"),
-        ("[daemon]\nworkers = 2.5\n", "wfctl.toml:2: workers must be a number, not the number 2.5"),
+        ("[daemon]\nworkers = 2.5\n", "wfctl.toml:2: workers must be a whole number, not 2.5"),
         ("[daemon]\nworkers = 0\n", "wfctl.toml:2: workers must be from 1 to 64, not 0"),
         ("[daemon]\nworkers = 65\n", "wfctl.toml:2: workers must be from 1 to 64, not 65"),
+        ("[daemon]\ncrash_limit = 0\n", "wfctl.toml:2: crash_limit must be from 1 to 100, not 0"),
+        ("[daemon]\ncrash_limit = 101\n", "wfctl.toml:2: crash_limit must be from 1 to 100, not 101"),
+        ('[daemon]\ncrash_limit = "no"\n', "wfctl.toml:2: crash_limit must be a number, not the text 'no'"),
         ("[daemon]\nstate = 3\n", "wfctl.toml:2: state must be a path, not the number 3"),
         ('[daemon]\nstate = ""\n', "wfctl.toml:2: state must be a path, not the text ''"),
         ("daemon = 3\n", "wfctl.toml:1: daemon must be a table, not the number 3; write [daemon]"),
         ("daemon.workers = 0\n", "wfctl.toml:1: workers must be from 1 to 64, not 0"),
         ("daemon = {workers = 0}\n", "wfctl.toml:1: workers must be from 1 to 64, not 0"),
-        ("[daemon]\nlog.level = 3\n", "wfctl.toml:2: unknown key 'log' in [daemon]; known are state, workers"),
-        ("[daemon.colour]\nred = 3\n", "wfctl.toml:1: unknown key 'colour' in [daemon]; known are state, workers"),
+        (
+            "[daemon]\nlog.level = 3\n",
+            "wfctl.toml:2: unknown key 'log' in [daemon]; known are state, workers, crash_limit",
+        ),
+        (
+            "[daemon.colour]\nred = 3\n",
+            "wfctl.toml:1: unknown key 'colour' in [daemon]; known are state, workers, crash_limit",
+        ),
+        (
+            "[daemon]\ncrashlimit = 3\n",
+            "wfctl.toml:2: unknown key 'crashlimit' in [daemon]; did you mean 'crash_limit'?",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_is_named_with_its_line(project: Path, text: str, expected: str) -> None:

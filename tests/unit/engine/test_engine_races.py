@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
 from support.checker import broken_promises
 from support.faults import Disk, evict
 from support.waiting import until
-
 from wfctl import Context, Directive, NotFinishedError, RunFailedError, Workflow, WorkflowAlreadyRunning
 from wfctl.protocol import calls
 from wfd.engine.commands import Commands
@@ -132,7 +132,7 @@ async def test_a_follower_misses_nothing_of_a_child_that_begins_while_it_reads(s
         told.append((entry.workflow_id, entry.seq or 0))
         if entry.kind == "run.terminated":
             break
-        if entry.workflow_id == "kid" and entry.kind == "wait.started" or len(told) == 9:
+        if (entry.workflow_id == "kid" and entry.kind == "wait.started") or len(told) == 9:
             await handle.terminate()
     await tail.aclose()
     assert [seq for name, seq in told if name == "p"] == list(range(1, len([1 for name, _ in told if name == "p"]) + 1))

@@ -5,13 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import pytest
-from support.checker import broken_promises
-from support.faults import Disk, evict
 
-from wfctl import Context, Directive, StorageError, Workflow
+from support.checker import broken_promises
+from support.faults import Disk, evict, until_healthy
+from support.waiting import until
+from wfctl import Context, Directive, StorageError, WfctlError, Workflow
 from wfd.testing import WorkflowEnvironment
+
+
+@dataclass
+class Note:
+    """A type that only a worker can check."""
+
+    text: str
 
 
 def waits() -> Workflow:
@@ -134,3 +145,155 @@ async def test_a_command_in_the_middle_of_the_return_is_not_built_on_what_was_lo
         assert (await handle.describe()).run.status == "waiting"  # type: ignore[attr-defined]
     await env.client.start("Waits", workflow_id="z")
     assert broken_promises(env.store.path) == []
+
+
+async def test_an_operation_from_before_the_failure_is_not_recorded_in_the_run_as_it_is_now(
+    stack: AsyncExitStack,
+) -> None:
+    sender = Workflow("Sender")
+
+    @sender.start()
+    async def begin(ctx: Context) -> Directive:
+        await ctx.send("kept", "note", {"what": {"text": "hello"}})
+        return ctx.next.complete("sent")
+
+    env = await stack.enter_async_context(WorkflowEnvironment([takes_notes(), sender]))
+    disk = Disk(env)
+    kept = await env.client.start("Notes", workflow_id="kept")
+    await env.settle()
+    checking, go_on = asyncio.Event(), asyncio.Event()
+    check = env.workers.check
+
+    async def slow(*call: Any) -> bytes:
+        if not checking.is_set():
+            checking.set()
+            await go_on.wait()
+        return await check(*call)
+
+    env.workers.check = slow  # type: ignore[method-assign]
+    sent = await env.client.start("Sender", workflow_id="s")
+    await checking.wait()
+    disk.fail()
+    with pytest.raises(StorageError):
+        await env.client.start("Notes", workflow_id="other")
+    disk.work()
+    await until_healthy(env)
+    go_on.set()
+    assert await sent.result() == "sent"
+    await env.settle()
+    assert env.engine.failure is None
+    assert (await kept.describe()).store == {"notes": 1}
+    assert broken_promises(env.store.path) == []
+
+
+def takes_notes() -> Workflow:
+    wf = Workflow("Notes")
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        return ctx.next.wait_for_event()
+
+    @wf.event()
+    async def note(ctx: Context, what: Note) -> Directive:
+        ctx.store.put("notes", await ctx.store.get("notes", int, default=0) + 1)
+        return ctx.next.wait_for_event()
+
+    return wf
+
+
+def family() -> list[Workflow]:
+    """A run that starts three children, hears of each, waits a second, and completes with what it heard."""
+    parent, child = Workflow("Family"), Workflow("Member")
+
+    @parent.start()
+    async def begin(ctx: Context) -> Directive:
+        await asyncio.gather(*(ctx.start("Member", f"{ctx.run.workflow_id}-{n}", {"number": n}) for n in range(3)))
+        return ctx.next.wait_for_event("hello", timeout=timedelta(hours=1))
+
+    @parent.event()
+    async def hello(ctx: Context, number: int) -> Directive:
+        heard = [*await ctx.store.get("heard", list, default=[]), number]
+        ctx.store.put("heard", heard)
+        if len(heard) < 3:
+            return ctx.next.wait_for_event("hello", timeout=timedelta(hours=1))
+        return ctx.next.step(rest, after=timedelta(seconds=1))
+
+    @parent.step()
+    async def rest(ctx: Context) -> Directive:
+        await ctx.now()
+        return ctx.next.complete(sorted(await ctx.store.get("heard", list)))
+
+    @child.start()
+    async def grow(ctx: Context, number: int) -> Directive:
+        await ctx.uuid4()
+        await ctx.send_to_parent("hello", {"number": number})
+        return ctx.next.complete(number)
+
+    return [parent, child]
+
+
+@pytest.mark.parametrize("nth", range(1, 13))
+async def test_whichever_commit_fails_nothing_acknowledged_is_lost_and_it_goes_on(
+    stack: AsyncExitStack, nth: int
+) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment(family()))
+    disk = Disk(env)
+    disk.fail(nth)
+    acknowledged = []
+    for name in ("a", "b"):
+        try:
+            acknowledged.append(await env.client.start("Family", workflow_id=name))
+        except StorageError:
+            break
+    for _ in range(20):
+        if env.engine.failure is not None:
+            break
+        await asyncio.sleep(0.01)
+        env.clock.advance(200)
+    if env.engine.failure is not None:
+        await disk.heal()
+    disk.work()
+    await env.advance(timedelta(seconds=10))
+    for handle in acknowledged:
+        assert await handle.result() == [0, 1, 2]
+    again = [name for name in ("a", "b") if name not in {handle.workflow_id for handle in acknowledged}]
+    for name in again:
+        handle = await env.client.start("Family", workflow_id=name)
+        await env.advance(timedelta(seconds=10))
+        assert await handle.result() == [0, 1, 2]
+    await env.settle()
+    assert env.engine.failure is None
+    assert broken_promises(env.store.path) == []
+
+
+async def test_a_failure_in_the_middle_of_the_return_is_survived_too(stack: AsyncExitStack) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment(family()))
+    disk = Disk(env)
+    handles = await asyncio.gather(*(env.client.start("Family", workflow_id=name) for name in "abcd"))
+    disk.fail()
+    await until(lambda: env.engine.failure is not None)
+    for _ in range(5):
+        # The disk takes the proof that it can be written, and then fails again.
+        disk.fail(1)
+        failure = env.engine.failure
+        env.clock.advance(1_000)
+        await until(lambda: env.engine.failure is not failure and env.engine.failure is not None)
+    await disk.heal()
+    await env.advance(timedelta(seconds=10))
+    for handle in handles:
+        assert await handle.result() == [0, 1, 2]
+    await env.settle()
+    assert broken_promises(env.store.path) == []
+
+
+async def test_the_environment_ends_while_the_disk_fails(stack: AsyncExitStack) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment(family()))
+    disk = Disk(env)
+    handle = await env.client.start("Family", workflow_id="a")
+    disk.fail()
+    waiting = asyncio.ensure_future(handle.result())
+    with pytest.raises(StorageError):
+        await env.client.start("Family", workflow_id="b")
+    await stack.aclose()
+    assert waiting.done() or await asyncio.wait([waiting], timeout=5)
+    assert isinstance(waiting.exception(), WfctlError)

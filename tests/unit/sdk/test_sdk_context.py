@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from support.memory_port import Asked, MemoryOps
-from wfctl import Context, Directive, NoParentError, Workflow
+from wfctl import ChildOutcome, Context, Directive, InvalidDirectiveError, NoParentError, Workflow
 from wfctl.errors import (
     InvalidArgumentError,
     InvalidPayloadError,
@@ -224,5 +224,47 @@ async def test_operations_that_were_never_awaited_are_named_and_make_no_noise() 
     ctx = Context(ops)
     ctx.send("other", "note")  # type: ignore[unused-coroutine]
     await ctx.now()
-    assert discard_unawaited(ctx) == ["send"]
+    assert discard_unawaited(ctx) == ["ctx.send()"]
     assert [asked.kind for asked in ops.asked] == ["now"]
+
+
+@order_wf.step()
+async def on_paid(ctx: Context, outcome: ChildOutcome[Card]) -> Directive: ...  # type: ignore[empty-body]
+
+
+@order_wf.step()
+async def plain_step(ctx: Context) -> Directive: ...  # type: ignore[empty-body]
+
+
+@pytest.mark.parametrize("step", [on_paid, "on_paid"])
+async def test_start_tells_which_step_hears_of_the_end_and_what_becomes_of_an_orphan(step: object) -> None:
+    ops = MemoryOps(order_wf, payment_wf)
+    await Context(ops).start("Payment", "p", {"card": CARD}, on_completed_step=step, on_parent_close="cancel")  # type: ignore[arg-type]
+    assert ops.asked[0].args["on_completed_step"] == "on_paid"
+    assert ops.asked[0].args["on_parent_close"] == "cancel"
+
+
+async def test_a_step_that_takes_no_outcome_cannot_hear_of_one_and_the_other_way_round() -> None:
+    ops = MemoryOps(order_wf, payment_wf)
+    ctx = Context(ops)
+    with pytest.raises(InvalidDirectiveError, match=r"on_completed_step\(plain_step\): that step takes no outcome"):
+        await ctx.start("Payment", "p", {"card": CARD}, on_completed_step=plain_step)
+    with pytest.raises(InvalidDirectiveError, match=r"on_completed_step\(nowhere\).* no such step"):
+        await ctx.start("Payment", "p", {"card": CARD}, on_completed_step="nowhere")
+    with pytest.raises(
+        InvalidDirectiveError, match=r"ctx.next.step\(on_paid\): that step takes the outcome of a child"
+    ):
+        ctx.next.step(on_paid)
+    with pytest.raises(InvalidDirectiveError, match=r"on_timeout\(on_paid\): that step takes the outcome"):
+        ctx.next.wait_for_event(timeout=timedelta(seconds=1), on_timeout=on_paid)
+    with pytest.raises(InvalidArgumentError, match=r"on_parent_close is 'kill'"):
+        await ctx.start("Payment", "p", {"card": CARD}, on_parent_close="kill")  # type: ignore[arg-type]
+    assert ops.asked == []
+
+
+async def test_sleep_takes_a_timedelta_of_zero_or_more() -> None:
+    ops = MemoryOps(order_wf)
+    await Context(ops).sleep(timedelta(seconds=1.5))
+    assert ops.asked == [Asked("sleep", "", {"duration_ms": 1_500})]
+    with pytest.raises(InvalidArgumentError, match="duration is negative"):
+        await Context(ops).sleep(timedelta(seconds=-1))

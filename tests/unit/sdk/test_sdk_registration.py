@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from wfctl import Context, Directive, RegistrationError, Workflow
+from wfctl import ChildOutcome, Context, Directive, InvalidDirectiveError, RegistrationError, Workflow
+from wfctl.sdk.directive import Next
+from wfctl.sdk.sources import Sources
 
 
 def refusal(declare: Any) -> RegistrationError:
@@ -243,3 +245,50 @@ def test_a_step_is_found_through_a_later_decorator() -> None:
     assert found is not None
     assert found.name == "pay"
     assert wf.handler_of("step", print) is None
+
+
+def test_a_step_may_take_the_outcome_of_a_child_and_nothing_else() -> None:
+    wf = Workflow("Order")
+
+    @wf.step()
+    async def hears(ctx: Context, outcome: ChildOutcome[list[int]]) -> Directive: ...  # type: ignore[empty-body]
+
+    @wf.step()
+    async def hears_anything(ctx: Context, how: ChildOutcome) -> Directive: ...  # type: ignore[empty-body, type-arg]
+
+    spelled = [[(one.name, one.type, one.plain) for one in handler.describe().params] for handler in wf.handlers]
+    assert spelled == [[("outcome", "ChildOutcome[list[int]]", False)], [("how", "ChildOutcome", False)]]
+    with pytest.raises(RegistrationError, match="takes nothing else"):
+
+        @wf.step()
+        async def more(ctx: Context, outcome: ChildOutcome[int], x: int = 0) -> Directive: ...  # type: ignore[empty-body]
+
+    with pytest.raises(RegistrationError, match="it has no default"):
+
+        @wf.step()
+        async def default(ctx: Context, outcome: ChildOutcome[int] = None) -> Directive: ...  # type: ignore[empty-body, assignment]
+
+
+def test_queries_are_registered_by_name_and_are_no_steps() -> None:
+    wf = Workflow("Order")
+
+    @wf.query
+    async def progress(ctx: Context) -> int: ...  # type: ignore[empty-body]
+
+    @wf.query(name="how far")
+    def far(ctx: Context, unit: str = "m") -> int: ...  # type: ignore[empty-body]
+
+    assert wf.names("query") == ["progress", "how far"]
+    with pytest.raises(InvalidDirectiveError, match="it is a query, which changes nothing"):
+        Next(wf, Sources(".")).step(progress)
+    with pytest.raises(RegistrationError, match=r"there is a query of that name already"):
+        wf.query(name="progress")(far)
+    with pytest.raises(RegistrationError, match="query name is empty"):
+        wf.query(name="")
+    with pytest.raises(RegistrationError, match="cannot be a generator") as caught:
+
+        @wf.query()
+        def generates(ctx: Context):  # type: ignore[no-untyped-def]
+            yield 1
+
+    assert caught.value.hint == "return the whole answer"

@@ -72,17 +72,18 @@ def _commit_statements() -> list[str]:
     """The statements of the trigger, each as one of its own. SQLite does not explain them from outside."""
     body = queries.load("write")["commit"].partition(" begin\n")[2].rpartition("end;")[0]
     body = re.sub(r"--[^\n]*", "", body)
-    return [re.sub(r"\bnew\.\w+", "?", statement) for statement in body.split(";") if statement.strip()]
+    statements = [re.sub(r"\bnew\.\w+", "?", statement).strip() for statement in body.split(";")]
+    return [statement for statement in statements if statement and "raise(" not in statement]
 
 
-@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("number", range(8))
 def test_the_commit_looks_every_row_up(db: sqlite3.Connection, number: int) -> None:
     assert _scans(db, _commit_statements()[number]) == []
 
 
 def test_the_commit_finds_what_it_changes_by_its_key(db: sqlite3.Connection) -> None:
     statements = _commit_statements()
-    assert len(statements) == 10
+    assert len(statements) == 8
     plans = [step for statement in statements for step in _plan(db, statement)]
     for step in (
         "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)",

@@ -263,6 +263,18 @@ async def test_a_query_that_fails_is_a_storage_error(store: Store, path: Path) -
     assert await store.reader.max_key() == 0
 
 
+async def test_a_reader_that_is_not_open_says_so(path: Path) -> None:
+    store = Store(path)
+    for _ in range(2):
+        with pytest.raises(StorageError, match="is closed"):
+            await store.reader.max_key()
+        await store.start()
+        waiting = [asyncio.ensure_future(store.reader.max_key()) for _ in range(5)]
+        await asyncio.sleep(0)
+        await store.stop()
+        assert await asyncio.gather(*waiting) == [0] * 5
+
+
 async def test_stopping_closes_every_connection(path: Path) -> None:
     store = Store(path)
     await store.start()

@@ -142,10 +142,14 @@ async def test_an_operation_left_out_is_found_when_the_handler_returns(desk: Des
     assert stuck.detail == {"recorded": [desk.records[1].key], "asked": []}
 
 
-async def test_swapped_operations_are_the_same_operations(desk: Desk) -> None:
+async def test_operations_one_after_the_other_are_repeated_in_their_order(desk: Desk) -> None:
     await recorded(desk, ["a", "b"])
     plan[:] = ["b", "a"]
-    assert isinstance(await desk.finish("start", "edited", ops=desk.records), StepDone)
+    stuck = await desk.finish("start", "edited", ops=desk.records)
+    assert isinstance(stuck, StepStuck)
+    assert "recorded and not asked for: event 'a' [" in stuck.reason
+    assert "asked for instead: event 'b' [" in stuck.reason
+    assert desk.ops() == []
 
 
 async def test_an_exception_before_the_records_are_used_up_is_stuck_and_not_failed(desk: Desk) -> None:

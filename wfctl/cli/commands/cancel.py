@@ -12,6 +12,7 @@ from wfctl.protocol.calls import Cancel
 
 EXAMPLES = """
   wfctl cancel order-1 --reason "customer called"
+  wfctl cancel order-1 --children
   wfctl list --type Order --status open -o id | wfctl cancel --yes -
 """
 
@@ -24,6 +25,7 @@ def run(
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", help="Kept in the history (default: who did it).")
     ] = None,
+    children: Annotated[bool, typer.Option("--children", help="Ask every open run below them as well.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask when there are several.")] = False,
 ) -> int:
     """Ask runs to end.
@@ -33,4 +35,12 @@ def run(
     """
     shell = shell_of(ctx)
     why = signed(reason)
-    return change_runs(shell, "cancel", "asked to end", ids, yes=yes, make=lambda id: Cancel(id=id, reason=why))
+    return change_runs(
+        shell,
+        "cancel",
+        "asked to end",
+        ids,
+        yes=yes,
+        children=children,
+        make=lambda id: Cancel(id=id, reason=why, children=children),
+    )

@@ -9,15 +9,18 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.document import as_data
-from wfctl.cli.render.runs import show_lines
-from wfctl.cli.shell import now_ms, shell_of
-from wfctl.protocol.calls import Get
-from wfctl.protocol.views import RunDetail
+from wfctl.cli.render.pending import Pending, pending
+from wfctl.cli.render.show import show_lines, stuck_advice
+from wfctl.cli.shell import Shell, now_ms, shell_of
+from wfctl.protocol.calls import Get, GetStatus, History, HistoryPage
+from wfctl.protocol.views import RunDetail, RunView, StatusView
+from wfctl.values.status import Status
 
 EXAMPLES = """
   wfctl show order-1
   wfctl show @last -o json
 """
+NEWEST_RECORDS = 100
 
 
 def run(
@@ -29,11 +32,33 @@ def run(
     Where it stands, its input and result, its store and its inbox."""
     shell = shell_of(ctx)
     detail: RunDetail = shell.call(Get(id=shell.run_id(id)))
+    now = now_ms()
+    doing = [] if shell.output is Output.ID else _doing(shell, detail, now)
     if shell.output is Output.ID:
         shell.out.write(detail.run.run_id)
     elif shell.json:
         rest = {key: value for key, value in as_data(detail).items() if key != "run"}
-        shell.document("run", {**as_data(detail.run), **rest})
+        shell.document("run", {**as_data(detail.run), "pending": as_data(doing), **rest})
     else:
-        shell.out.lines(show_lines(detail, now_ms(), person=shell.out.tty, ascii=shell.out.ascii))
+        width = shell.out.columns if shell.out.tty else None
+        shell.out.lines(show_lines(detail, doing, now, person=shell.out.tty, ascii=shell.out.ascii, width=width))
+        if detail.run.status is Status.STUCK:
+            _advise(shell, detail.run)
     return exit.OK
+
+
+def _doing(shell: Shell, detail: RunDetail, now: int) -> list[Pending]:
+    """What the step of a running run is at, as far as its newest records tell."""
+    if detail.run.status not in (Status.RUNNING, Status.CANCELLING):
+        return []
+    begin = max(detail.history_entries - NEWEST_RECORDS, 0)
+    page: HistoryPage = shell.call(History(id=detail.run.run_id, after_seq=begin, limit=NEWEST_RECORDS))
+    return pending(page.items, now)
+
+
+def _advise(shell: Shell, run: RunView) -> None:
+    status: StatusView = shell.call(GetStatus())
+    reload = not status.settings.get("reload", "").startswith("false")
+    shell.out.flush()
+    for line in stuck_advice(run.workflow_id, reload=reload, problems=len(status.problems)):
+        shell.note(line)

@@ -8,6 +8,7 @@ import typer
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output
+from wfctl.cli.render.problem import one_line
 from wfctl.cli.render.status import status_lines
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import DaemonDownError
@@ -36,7 +37,7 @@ def run(ctx: typer.Context) -> int:
     elif shell.json:
         shell.document("status", view, running=True)
     elif not shell.quiet:
-        shell.out.lines(status_lines(view, person=shell.out.tty, ascii=shell.out.ascii))
+        shell.out.prose(status_lines(view, person=shell.out.tty, ascii=shell.out.ascii))
     return exit.OK
 
 
@@ -48,7 +49,7 @@ def _down(shell: Shell, error: DaemonDownError) -> int:
             "project": shell.project_name or None,
             "socket": str(shell.socket),
             "stale": bool(error.detail.get("stale", False)),
-            "message": error.message.replace("\n", "; "),
+            "message": one_line(error.message),
             "hint": error.hint,
         }
         shell.document("status", facts)

@@ -12,6 +12,7 @@ from wfctl.protocol.calls import Terminate
 
 EXAMPLES = """
   wfctl terminate order-1 --reason "customer called"
+  wfctl terminate order-1 --children
   wfctl list --type Order --status open -o id | wfctl terminate --yes -
 """
 
@@ -24,6 +25,7 @@ def run(
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", help="Kept in the history (default: who did it).")
     ] = None,
+    children: Annotated[bool, typer.Option("--children", help="End every open run below them as well.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask when there are several.")] = False,
 ) -> int:
     """End runs without asking them.
@@ -32,4 +34,12 @@ def run(
     """
     shell = shell_of(ctx)
     why = signed(reason)
-    return change_runs(shell, "terminate", "terminated", ids, yes=yes, make=lambda id: Terminate(id=id, reason=why))
+    return change_runs(
+        shell,
+        "terminate",
+        "terminated",
+        ids,
+        yes=yes,
+        children=children,
+        make=lambda id: Terminate(id=id, reason=why, children=children),
+    )

@@ -77,5 +77,5 @@ def _tell(shell: Shell, facts: dict[str, Any], problems: list[ProblemView]) -> i
         shell.out.write(str(facts["pid"]))
     for problem in problems:
         if not shell.quiet:
-            shell.err.lines(problem_lines(problem))
+            shell.err.prose(problem_lines(problem))
     return exit.OK

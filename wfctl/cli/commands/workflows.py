@@ -37,5 +37,5 @@ def run(ctx: typer.Context) -> int:
         shell.out.lines(workflow_table(answer.items))
     for problem in answer.problems:
         if not shell.quiet:
-            shell.err.lines(problem_lines(problem))
+            shell.err.prose(problem_lines(problem))
     return exit.OK

@@ -24,12 +24,14 @@ INSTANTS = frozenset(
         "at",
         "now",
         "deadline",
+        "retry_at",
+        "begun_at",
         "started_at_ms",
     }
 )
 _RENAMED = {"started_at_ms": "started_at"}
 # Fields of history records (`HistoryEntry.data`) that are instants.
-_RECORD_INSTANTS = frozenset({"deadline", "wake_at"})
+_RECORD_INSTANTS = frozenset({"deadline", "wake_at", "retry_at"})
 
 
 def as_data(value: Any) -> Any:

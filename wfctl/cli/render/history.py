@@ -8,26 +8,33 @@ from typing import Any
 import msgspec
 
 from wfctl.cli.exit import look
-from wfctl.cli.render.text import Line, clean, cut
+from wfctl.cli.render.text import SHORT_ID, Line, cells, clean, cut, cut_middle, line_cells, pad
 from wfctl.cli.render.times import clock
 from wfctl.protocol.views import HistoryEntry
 from wfctl.values.times import format_duration, rfc3339
 
 KIND_WIDTH = 21
+LEAST_DETAIL, LEAST_ID = 24, 8
 _VALUE_CHARS = 200
 _LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 _LAST_WORD_LOOKS = {
-    "completed": "completed", "failed": "failed", "attempt_failed": "failed", "timed_out": "timed_out",
+    "completed": "completed", "failed": "failed", "attempt_failed": "retrying", "timed_out": "timed_out",
     "cancelled": "cancelled", "cancel_requested": "cancelling", "terminated": "terminated", "stuck": "stuck",
     "interrupted": "interrupted",
 }  # fmt: skip
+_TROUBLES = {"failed", "attempt_failed", "timed_out", "stuck", "interrupted", "refused"}
 
 
 class Describer:
-    """Turns entries into lines, in order. It remembers which handler each step ran, for the records that give its number only."""
+    """Turns entries into lines, in order.
+
+    It remembers which handler each step ran, for the records that give its number only, and how wide IDs have been, so that
+    columns stay where they are.
+    """
 
     def __init__(self, *, several: bool = False) -> None:
         self._several = several
+        self._widest_id = 0
         self._handlers: dict[tuple[str, int], str] = {}
 
     def detail(self, entry: HistoryEntry) -> str:
@@ -35,7 +42,8 @@ class Describer:
         data = entry.data
         if entry.kind == "step.started" and "handler" in data:
             self._handlers[entry.run_id, data.get("step", 0)] = str(data["handler"])
-        words = _DETAILS.get(entry.kind, _generic)(data)
+        timed = _TIMED.get(entry.kind)
+        words = timed(data, entry.at) if timed is not None else _DETAILS.get(entry.kind, _generic)(data)
         if entry.kind.startswith("step.") and "step" in data and entry.kind != "step.started":
             name = self._handlers.get((entry.run_id, data["step"]), f"step {data['step']}")
             words = f"{name}  {words}" if words else name
@@ -51,18 +59,33 @@ class Describer:
             return [(f"{rfc3339(entry.at)}\t{run}{entry.kind}\t{detail}", "")]
         line: Line = [(clock(entry.at, now_ms), "dim"), ("  ", "")]
         if self._several:
-            line += [(clean(entry.workflow_id), "cyan"), ("  ", "")]
+            room = width - line_cells(line) - 2 - KIND_WIDTH - LEAST_DETAIL - 1
+            id = cut_middle(clean(entry.workflow_id), max(min(room, SHORT_ID), LEAST_ID))
+            self._widest_id = max(self._widest_id, cells(id))
+            line += [(pad(id, self._widest_id), "cyan"), ("  ", "")]
         if entry.kind == "log":
             level = str(entry.data.get("level", "INFO")).upper()
             return [*line, (f"{level.lower():<{KIND_WIDTH}}", _LEVEL_STYLES.get(level, "")), (detail, "")]
         line.append((f"{entry.kind:<{KIND_WIDTH}}", _kind_style(entry.kind)))
-        used = sum(len(text) for text, _ in line)
-        return [*line, (cut(detail, max(width - used - 1, 24)), "")]
+        used = line_cells(line)
+        return [*line, (_fitted(entry, detail, max(width - used - 1, LEAST_DETAIL)), "")]
+
+
+def _fitted(entry: HistoryEntry, detail: str, width: int) -> str:
+    """`detail` cut to `width`. Of what went wrong both ends tell something: which handler, and what was the matter."""
+    if entry.kind.rpartition(".")[2] not in _TROUBLES:
+        return cut(detail, width)
+    error = entry.data.get("error")
+    if cells(detail) > width and isinstance(error, dict) and error.get("frame"):
+        # The place is the first to go; `-o json` and 'wfctl show' have it.
+        detail = detail.replace(clean(f" ({error['frame']})"), "")
+    return cut_middle(detail, width)
 
 
 def _kind_style(kind: str) -> str:
     word = _LAST_WORD_LOOKS.get(kind.rpartition(".")[2])
-    return look(word).style if word and not (kind.startswith("step.") and word == "completed") else ""
+    # Of what goes well only the end of a run stands out.
+    return look(word).style if word and not (word == "completed" and not kind.startswith("run.")) else ""
 
 
 def _json(value: Any) -> str:
@@ -114,8 +137,8 @@ def _wait_started(data: dict[str, Any]) -> str:
 
 def _event_received(data: dict[str, Any]) -> str:
     words = str(data.get("name", ""))
-    if data.get("payload") not in (None, {}):
-        words += f"  {_json(data['payload'])}"
+    if payload := _unless_empty(data.get("payload")):
+        words += f"  {payload}"
     if data.get("sender"):
         words += f"  from {data['sender']}"
     return words + (f"  refused: {data['refused']}" if data.get("refused") else "")
@@ -131,12 +154,52 @@ def _sent(data: dict[str, Any]) -> str:
     return f"{data.get('event', '')}{target}  {data.get('outcome', '')}".rstrip()
 
 
+def _child_closed(data: dict[str, Any]) -> str:
+    words = f"{data.get('workflow_id', '')}  {data.get('status', '')}"
+    return words + (f"  then {data['step']}" if data.get("step") else "")
+
+
+def _task(data: dict[str, Any], words: str) -> str:
+    """A task's record, with the attempt where it is not the first."""
+    again = f"  attempt {data['attempt']}" if data.get("attempt", 1) > 1 else ""
+    return f"{data.get('name', '')}{again}  {words}".rstrip()
+
+
+def _unless_empty(value: Any) -> str:
+    return "" if value in (None, {}, []) else _json(value)
+
+
+def _attempt_failed(data: dict[str, Any], at_ms: int) -> str:
+    words = f"{data.get('name', '')}  attempt {data.get('attempt', 1)}  {_error(data)}"
+    return words + (f"  next after {format_duration(max(data['retry_at'] - at_ms, 0))}" if "retry_at" in data else "")
+
+
+def _task_failed(data: dict[str, Any]) -> str:
+    tries = data.get("attempt", 1)
+    return f"{data.get('name', '')}  {f'after {tries} attempts  ' if tries > 1 else ''}{_error(data)}"
+
+
+def _slept(data: dict[str, Any], at_ms: int) -> str:
+    wake_at = data.get("wake_at", at_ms)
+    return f"{format_duration(max(wake_at - at_ms, 0))}, until {rfc3339(wake_at)}"
+
+
+def _value(data: dict[str, Any]) -> str:
+    value = data.get("value")
+    return value if isinstance(value, str) else _json(value)
+
+
+def _resumed(data: dict[str, Any]) -> str:
+    return f"attempt {data['attempt']}" if data.get("attempt", 1) > 1 else ""
+
+
 def _interrupted(data: dict[str, Any]) -> str:
     return f"attempt {data.get('attempt', 1)}: {data.get('reason', '')}"
 
 
 def _refused(data: dict[str, Any]) -> str:
-    return f"{data.get('operation', '')} {data.get('name', '')}: {failure_text(data.get('error'))}"
+    asked = f"{data.get('operation', '')} {data.get('name', '')}".strip()
+    return f"{asked}: {failure_text(data.get('error'))}"
 
 
 def _reason(data: dict[str, Any]) -> str:
@@ -158,6 +221,11 @@ def _generic(data: dict[str, Any]) -> str:
     )
 
 
+# Records whose words depend on when they were made.
+_TIMED: dict[str, Callable[[dict[str, Any], int], str]] = {
+    "task.attempt_failed": _attempt_failed,
+    "sleep.recorded": _slept,
+}
 _DETAILS: dict[str, Callable[[dict[str, Any]], str]] = {
     "run.started": _started,
     "run.completed": lambda data: _json(data.get("result")),
@@ -167,16 +235,24 @@ _DETAILS: dict[str, Callable[[dict[str, Any]], str]] = {
     "run.cancelled": _reason,
     "run.terminated": _reason,
     "run.stuck": _reason,
+    "run.resumed": _resumed,
     "step.started": _step_started,
     "step.completed": _step_completed,
     "step.failed": _error,
+    "step.timed_out": lambda data: f"after {format_duration(data.get('timeout_ms', 0))}",
     "step.interrupted": _interrupted,
     "wait.started": _wait_started,
     "event.received": _event_received,
     "child.started": _child_started,
-    "child.closed": lambda data: f"{data.get('workflow_id', '')}  {data.get('status', '')}",
+    "child.closed": _child_closed,
     "parent_event.sent": _sent,
     "event.sent": _sent,
+    "timestamp.recorded": lambda data: rfc3339(data["value"]) if type(data.get("value")) is int else _value(data),
+    "random.recorded": _value,
+    "uuid.recorded": _value,
+    "task.started": lambda data: _task(data, _unless_empty(data.get("arguments"))),
+    "task.completed": lambda data: _task(data, _json(data.get("result"))),
+    "task.failed": _task_failed,
     "operation.refused": _refused,
     "log": lambda data: str(data.get("message", "")),
 }

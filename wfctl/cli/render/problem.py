@@ -1,4 +1,7 @@
-"""Errors and warnings as the contract has them: at most three lines of text, or one line of JSON."""
+"""Errors and warnings as the contract has them: one line of JSON, or at most three lines of text.
+
+More only where several problems are told together.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,29 @@ MAX_LINES = 3
 
 
 def error_lines(error: WfctlError) -> list[Line]:
-    """`error[code]: what`, why, and last what to type. A message may bring its second line after a newline."""
+    """`error[code]: what`, why, and last what to type. A message may bring its second line after a newline.
+
+    Several problems of one input are told together, a line each; so none of theirs is left out.
+    """
     first, *more = error.message.split("\n")
-    room = MAX_LINES - 1 - (error.hint is not None)
+    room = max(MAX_LINES - 1 - (error.hint is not None), _problems(error))
     lines: list[Line] = [[(f"error[{error.code}]", "bold red"), (f": {clean(first)}", "")]]
     lines += [[(f"  {clean(text.strip())}", "")] for text in more[:room]]
     if error.hint is not None:
         lines.append(_hint(error.hint))
     return lines
+
+
+def _problems(error: WfctlError) -> int:
+    problems = error.detail.get("problems")
+    return len(problems) if isinstance(problems, list) else 0
+
+
+def one_line(message: str) -> str:
+    """A message of several lines as one: a heading keeps its colon, what follows is separated by semicolons."""
+    first, *more = (line.strip() for line in message.split("\n"))
+    rest = "; ".join(line for line in more if line)
+    return f"{first}{' ' if first.endswith(':') else '; '}{rest}" if rest else first
 
 
 def _hint(hint: str) -> Line:
@@ -31,7 +49,7 @@ def error_json(error: WfctlError) -> str:
     data = error.to_data()
     document = {
         "code": data.code,
-        "message": data.message.replace("\n", "; "),
+        "message": one_line(data.message),
         "detail": data.detail,
         "hint": data.hint,
         "exit": data.exit,
@@ -42,7 +60,7 @@ def error_json(error: WfctlError) -> str:
 def warning_lines(code: str, message: str, hint: str | None = None) -> list[Line]:
     first, *more = message.split("\n")
     lines: list[Line] = [[(f"warning[{code}]", "bold yellow"), (f": {clean(first)}", "")]]
-    lines += [[(f"  {clean(text.strip())}", "")] for text in more[: MAX_LINES - 1]]
+    lines += [[(f"  {clean(text.strip())}", "")] for text in more if text.strip()]
     if hint:
         lines.append(_hint(hint))
     return lines

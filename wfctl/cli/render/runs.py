@@ -1,4 +1,4 @@
-"""Runs as a table (`list`), as one screen (`show`), and as the sentence an outcome is."""
+"""Runs as a table (`list`), and as the sentence an outcome is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from wfctl.cli.exit import look
-from wfctl.cli.render.table import Cell, Column, Row, facts, table
-from wfctl.cli.render.text import Line, Span, clean, counted
+from wfctl.cli.render.table import Cell, Column, Row, table
+from wfctl.cli.render.text import Line, Span, clean
 from wfctl.cli.render.times import when
 from wfctl.cli.words import quoted
 from wfctl.errors import (
@@ -20,9 +20,9 @@ from wfctl.errors import (
     RunTimedOutError,
     WfctlError,
 )
-from wfctl.protocol.views import Outcome, RunDetail, RunView
+from wfctl.protocol.views import Outcome, RunView
 from wfctl.values.status import Status
-from wfctl.values.times import format_duration, rfc3339
+from wfctl.values.times import format_duration
 
 _COLUMNS = [
     Column("WORKFLOW ID", middle=True),
@@ -49,7 +49,7 @@ def _row(run: RunView, now_ms: int, *, person: bool, ascii: bool) -> Row:
     return [
         Cell(run.workflow_id),
         Cell(run.workflow_type),
-        Cell(*_status(run.status, person=person, ascii=ascii)),
+        Cell(*status_span(run.status, person=person, ascii=ascii)),
         Cell(when(run.started_at, now_ms, relative=person)),
         Cell(format_duration((run.closed_at or now_ms) - run.started_at)),
         Cell(position(run)),
@@ -60,7 +60,7 @@ def _row(run: RunView, now_ms: int, *, person: bool, ascii: bool) -> Row:
     ]
 
 
-def _status(status: Status, *, person: bool, ascii: bool) -> Span:
+def status_span(status: Status, *, person: bool, ascii: bool) -> Span:
     shown = look(status)
     return (f"{shown.ascii if ascii else shown.glyph} {shown.word}" if person else shown.word, shown.style)
 
@@ -75,66 +75,6 @@ def position(run: RunView) -> str:
 
 def problem(run: RunView) -> str:
     return run.stuck_reason or (str(run.error) if run.error else "")
-
-
-def show_lines(
-    detail: RunDetail, now_ms: int, *, person: bool, ascii: bool = False, width: int | None = None
-) -> list[Line]:
-    """The whole of one run. Payloads are JSON on lines of their own where they are long."""
-    run = detail.run
-
-    def moment(at_ms: int) -> Line:
-        return [(f"{rfc3339(at_ms)} ({when(at_ms, now_ms, relative=True)})" if person else rfc3339(at_ms), "")]
-
-    pairs: list[tuple[str, Line]] = [
-        ("workflow ID", [(clean(run.workflow_id), "bold")]),
-        ("run ID", [(run.run_id, "")]),
-        ("type", [(clean(run.workflow_type), "")]),
-        ("status", [_status(run.status, person=person, ascii=ascii)]),
-        ("started", moment(run.started_at)),
-    ]
-    if run.closed_at is not None:
-        pairs.append(("closed", moment(run.closed_at)))
-    pairs.append(
-        ("took" if run.closed_at else "for", [(format_duration((run.closed_at or now_ms) - run.started_at), "")])
-    )
-    if run.parent is not None:
-        pairs.append(("parent", [(clean(f"{run.parent.workflow_type}({run.parent.workflow_id})"), "")]))
-    if position(run):
-        label = "waits for" if run.status is Status.WAITING else "step" if run.status.open else "last step"
-        pairs.append((label, [(clean(position(run)), "")]))
-    if run.wake_at is not None and run.status.open:
-        pairs.append(("until", moment(run.wake_at)))
-    if run.deadline is not None and run.status.open:
-        pairs.append(("times out", moment(run.deadline)))
-    if run.children:
-        pairs.append(("children", [(f"{counted(run.children, 'run')}, {run.open_children} open", "")]))
-    pairs += _problem_facts(run)
-    pairs.append(("input", _payload(detail.input)))
-    if run.status is Status.COMPLETED:
-        pairs.append(("result", _payload(detail.result)))
-    pairs += [(f"store {clean(key)}", _payload(value)) for key, value in detail.store.items()]
-    pairs += [
-        (f"inbox {entry.seq}", [(clean(entry.event), "bold"), ("  ", ""), *_payload(entry.payload)])
-        for entry in detail.inbox
-    ]
-    pairs.append(("history", [(f"{counted(detail.history_entries, 'entry', plural='entries', grouped=person)}", "")]))
-    return facts(pairs)
-
-
-def _problem_facts(run: RunView) -> list[tuple[str, Line]]:
-    pairs: list[tuple[str, Line]] = []
-    if run.stuck_reason:
-        pairs.append(("stuck", [(clean(run.stuck_reason), "magenta")]))
-    if run.error is not None:
-        pairs.append(("error", [(clean(str(run.error)), "red")]))
-        if run.error.frame:
-            pairs.append(("at", [(clean(run.error.frame), "")]))
-    return pairs
-
-
-def _payload(raw: msgspec.Raw) -> Line:
-    return [(clean(bytes(raw).decode()), "")]
 
 
 def result_text(raw: msgspec.Raw, *, pretty: bool) -> str:
@@ -158,7 +98,8 @@ def outcome_error(outcome: Outcome) -> WfctlError | None:
     because = f": {outcome.reason}" if outcome.reason else ""
     match outcome.status:
         case Status.FAILED:
-            why = f": {outcome.error}" if outcome.error else ""
+            # On one line whatever line ends it has: the place it comes from is the second.
+            why = f": {clean(str(outcome.error))}" if outcome.error else ""
             frame = f"\nat {outcome.error.frame}" if outcome.error and outcome.error.frame else ""
             return RunFailedError(f"{name} failed{why}{frame}", hint=f"wfctl history {quoted(id)}", **detail)
         case Status.CANCELLED:

@@ -7,7 +7,7 @@ from wfctl.cli.render.problem import warning_lines
 from wfctl.cli.render.table import facts
 from wfctl.cli.render.text import Line, clean, count, counted
 from wfctl.cli.render.times import ago
-from wfctl.protocol.views import ProblemView, StatusView
+from wfctl.protocol.views import ProblemView, StatusView, WorkerView
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration, rfc3339
 
@@ -34,6 +34,9 @@ def status_lines(view: StatusView, *, person: bool, ascii: bool) -> list[Line]:
     lines = facts(pairs)
     if view.storage_error:
         lines += [[(f"storage error: {clean(view.storage_error)}", "bold red")]]
+    for worker in view.workers:
+        if worker.blocked_ms:
+            lines += blocked_lines(worker)
     for problem in view.problems:
         lines += problem_lines(problem)
     return lines
@@ -44,8 +47,20 @@ def _workers(view: StatusView) -> str:
     queued = f", {view.queued_steps} queued" if view.queued_steps else ""
     youngest = max((worker.started_at for worker in view.workers), default=None)
     since = f", youngest started {ago(youngest, view.now)}" if youngest is not None else ""
+    blocked = sum(worker.blocked_ms > 0 for worker in view.workers)
     return (
-        f"{counted(len(view.workers), 'process', plural='processes')}, {counted(busy, 'step')} running{queued}{since}"
+        f"{counted(len(view.workers), 'process', plural='processes')}, {counted(busy, 'step')} running{queued}"
+        f"{f', {blocked} blocked' if blocked else ''}{since}"
+    )
+
+
+def blocked_lines(worker: WorkerView) -> list[Line]:
+    """A worker whose event loop does not turn: for how long, and which handlers may be why, longest first."""
+    runs = "\n".join(f"it runs {handler}" for handler in worker.handlers)
+    return warning_lines(
+        "blocked_worker",
+        f"worker {worker.pid} has not answered for {format_duration(worker.blocked_ms)}: a handler blocks its event loop\n{runs}",
+        "await what takes long, or write the handler with 'def' alone, which gets a thread",
     )
 
 

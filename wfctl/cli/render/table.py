@@ -99,5 +99,10 @@ def _line(row: Row, kept: list[int], columns: list[Column], widths: dict[int, in
 
 def facts(pairs: list[tuple[str, Line]]) -> list[Line]:
     """`name  value` lines, the values in one column."""
-    width = max((cells(name) for name, _ in pairs), default=0)
-    return [[(pad(name, width + GAP), "dim"), *value] for name, value in pairs]
+    column = facts_column(pairs)
+    return [[(pad(name, column), "dim"), *value] for name, value in pairs]
+
+
+def facts_column(pairs: list[tuple[str, Line]]) -> int:
+    """Where the values of `facts` begin."""
+    return max((cells(name) for name, _ in pairs), default=0) + GAP

@@ -6,7 +6,10 @@ with its control characters in force (`clean`).
 
 from __future__ import annotations
 
+import re
 import unicodedata
+
+SHORT_ID = 24  # cells: an ID that stands beside other things is cut in its middle beyond
 
 Span = tuple[str, str]
 Line = list[Span]
@@ -77,6 +80,22 @@ def cut_middle(text: str, width: int, ellipsis: str = "…") -> str:
         return cut(text, width, ellipsis)
     tail = _head(text[::-1], room // 3)[::-1]
     return _head(text, room - cells(tail)) + ellipsis + tail
+
+
+def wrap(line: Line, width: int, indent: int = 4) -> list[Line]:
+    """`line` on as many lines as it needs in `width` cells, broken at blanks; a word that is longer stays whole."""
+    if line_cells(line) <= width:
+        return [line]
+    out: list[Line] = [[]]
+    used = 0
+    for text, style in line:
+        for word in re.findall(r"\s*\S+|\s+$", text):
+            if used + cells(word) > width and used > indent:
+                out.append([(" " * indent, "")])
+                used, word = indent, word.lstrip()
+            out[-1].append((word, style))
+            used += cells(word)
+    return out
 
 
 def pad(text: str, width: int) -> str:

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from wfctl.cli.render.runs import position, problem
-from wfctl.cli.render.text import clean, counted, cut_middle
+from wfctl.cli.render.text import SHORT_ID, clean, counted, cut_middle
 from wfctl.cli.render.times import clock_seconds, short
 from wfctl.protocol.views import TreeGroup, TreeNode, TreeStep
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration, rfc3339
 
-SHORT_ID = 24
 _BAD = (Status.FAILED, Status.TIMED_OUT, Status.STUCK)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from wfctl.cli.render.table import Cell, Column, table
 from wfctl.cli.render.text import Line, cells, clean, counted, cut, pad
 from wfctl.protocol.views import WorkflowView
-from wfctl.values.signature import HandlerSpec
+from wfctl.values.signature import HandlerSpec, TypeSpec
 
+_QUERIES = [Column(title) for title in ("NAME", "FUNCTION", "PARAMETERS", "FILE", "LINE")]
 _COLUMNS = [Column(title) for title in ("TYPE", "KIND", "NAME", "FUNCTION", "PARAMETERS", "FILE", "LINE", "OPEN")]
 
 
@@ -39,6 +40,31 @@ def workflow_lines(views: list[WorkflowView], width: int) -> list[Line]:
         if view.spec.doc:
             lines.append([(cut(f"  {clean(view.spec.doc.splitlines()[0])}", width - 1), "dim")])
         lines += [_handler(spec, width) for spec in view.spec.handlers]
+    return lines
+
+
+def query_table(spec: TypeSpec, queries: list[HandlerSpec]) -> list[Line]:
+    """Tab-separated, a query a line."""
+    rows = [
+        [Cell(text) for text in (one.name, one.function, one.signature(), one.file or spec.file, str(one.line))]
+        for one in queries
+    ]
+    return table(_QUERIES, rows, width=None)
+
+
+def query_lines(queries: list[HandlerSpec], width: int) -> list[Line]:
+    """What each takes, and the first line of what its author says about it."""
+    shown = [clean(f"{one.name}{one.signature()}") for one in queries]
+    column = max(cells(text) for text in shown)
+    lines: list[Line] = []
+    for text, one in zip(shown, queries, strict=True):
+        doc = clean(one.doc.partition("\n")[0])
+        # Beside each other where there is room; what a query takes is never cut for what is said about it.
+        room = width - 1 - column - 2
+        line: Line = [(pad(text, column) if doc and room >= 16 else cut(text, width - 1), "")]
+        if doc and room >= 16:
+            line.append((f"  {cut(doc, room)}", "dim"))
+        lines.append(line)
     return lines
 
 

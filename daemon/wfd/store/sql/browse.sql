@@ -181,9 +181,6 @@ where h.run = ? and h.seq > ?
 order by h.seq
 limit ?;
 
--- name: rev_of
-select rev from history where run = ? and seq = ?;
-
 -- name: logs_between
 select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step)
 from logs as l

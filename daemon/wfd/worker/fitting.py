@@ -1,0 +1,42 @@
+"""Whether recorded arguments fit the parameters of the loaded code, and the conversion to the types that these have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wfctl.errors import InvalidPayloadError
+from wfctl.sdk.handler import Handler
+from wfctl.sdk.hints import listing
+from wfctl.values.codec import convert, decode
+from wfctl.values.signature import bind
+
+
+class Misfit(Exception):
+    """What is to be run does not fit the loaded code; its run waits for it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def arguments(handler: Handler, data: bytes) -> dict[str, Any]:
+    """What to call `handler` with: `data` (a JSON object) converted to the annotated types."""
+    given: dict[str, Any] = decode(data)
+    types = handler.types
+    try:
+        if handler.required <= given.keys() and (handler.extra or given.keys() <= types.keys()):
+            return {
+                name: convert(value, types[name], f"parameter {name!r}") if name in types else value
+                for name, value in given.items()
+            }
+        bind(handler.describe(), given, handler.label, types=types)
+        reason = "its parameters changed"
+    except InvalidPayloadError as error:
+        reason = error.message
+    except Exception as error:  # converting runs the user's own code
+        reason = f"{type(error).__name__}: {error}"
+    takes = handler.describe().signature()
+    raise Misfit(
+        f"what {handler.label} was given does not fit its parameters any more: {reason}. It takes {takes} and was given "
+        f"{listing(given, none='nothing')}: put the parameters back, or give new ones a default"
+    )

@@ -1,0 +1,136 @@
+"""Answering queries: a query handler on a run's committed store, whatever the run is doing, also when it has closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, NoReturn
+
+from wfctl.errors import InvalidPayloadError, WfctlError
+from wfctl.protocol.channel import Answered, Query
+from wfctl.sdk import current
+from wfctl.sdk.checks import query_of, workflow_of
+from wfctl.sdk.context import discard_unawaited
+from wfctl.sdk.failure import describe_exception
+from wfctl.sdk.handler import Handler
+from wfctl.sdk.port import StepUnwind
+from wfctl.sdk.query import BlockingQueryContext, QueryContext, refuse_in_query
+from wfctl.sdk.sources import Sources
+from wfctl.sdk.threads import Threads
+from wfctl.sdk.workflow import Workflow
+from wfctl.values.codec import encode
+from wfctl.values.runinfo import RunInfo
+from wfd.worker.fitting import Misfit, arguments
+
+QUERY_TIMEOUT_S = 10.0
+
+_log = logging.getLogger("wfctl.query")
+
+
+class QueryOps:
+    """`wfctl.sdk.port.Ops` of a query: the store can be read, and every operation is refused."""
+
+    replaying = False
+    step = 0
+
+    def __init__(self, message: Query, workflow: Workflow, types: Mapping[str, Workflow], sources: Sources) -> None:
+        self.run: RunInfo = message.run
+        self.workflow = workflow
+        self.types = types
+        self.sources = sources
+        self._store = message.store
+
+    async def load(self, key: str) -> bytes | None:
+        return self._store.get(key)
+
+    def keys(self) -> Iterable[str]:
+        return self._store.keys()
+
+    async def perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> bytes:
+        refuse_in_query(_WORDS.get(kind, "ctx.{}()").format(kind))
+
+    async def find(self, kind: str, name: str, content: bytes, place: str = "") -> NoReturn:
+        refuse_in_query(f"task {name.rpartition('.')[2]!r}" if kind == "task" else f"ctx.{kind}()")
+
+    async def tell(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
+        refuse_in_query(kind)
+
+    def attempt(self, name: str, key: str, arguments: bytes) -> AbstractContextManager[None]:
+        refuse_in_query(name)
+
+    def not_repeated(self, lines: int) -> None:
+        """Nothing of a query is repeated."""
+
+    def log(self, level: str, message: str) -> None:
+        # Not into the run's log, which is part of the run.
+        _log.log(logging.getLevelName(level.upper()), "%s: %s", self.run.workflow_id, message)
+
+    def stuck(self, reason: str) -> NoReturn:
+        raise StepUnwind(reason)
+
+
+_WORDS = {
+    "child": "ctx.start()",
+    "parent_event": "ctx.send_to_parent()",
+    "event": "ctx.send()",
+    "uuid": "ctx.uuid4()",
+}
+
+
+async def answer(message: Query, types: Mapping[str, Workflow], sources: Sources, threads: Threads) -> Answered:
+    """Run the query's handler and encode what it returns; every error becomes part of the answer."""
+    try:
+        workflow = workflow_of(types, message.run.workflow_type)
+        handler = query_of(workflow, message.name)
+        value = await _run(handler, QueryOps(message, workflow, types, sources), message.kwargs, threads)
+        return Answered(message.call, encode(value, f"answer of {handler.label}"))
+    except WfctlError as error:
+        return Answered(message.call, error=error.to_data())
+    except Misfit as error:
+        return Answered(message.call, error=InvalidPayloadError(error.reason).to_data())
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        failure = describe_exception(error, sources)
+        at = f" ({failure.frame})" if failure.frame else ""
+        raised = WfctlError(
+            f"query {message.name!r} of workflow {message.run.workflow_type!r} raised {failure}{at}",
+            type=failure.type,
+            frame=failure.frame,
+            traceback=failure.traceback,
+        )
+        return Answered(message.call, error=raised.to_data())
+
+
+async def _run(handler: Handler, ops: QueryOps, kwargs: bytes, threads: Threads) -> Any:
+    given = arguments(handler, kwargs)
+    try:
+        async with asyncio.timeout(QUERY_TIMEOUT_S) as limit:
+            loop = asyncio.get_running_loop()
+            if handler.is_async:
+                context = QueryContext(ops)
+                current.step.set(current.CurrentStep(ops, loop, threads, context._made))
+                try:
+                    return await handler.function(context, **given)
+                finally:
+                    discard_unawaited(context)
+            made: list[Any] = []
+            step = current.CurrentStep(ops, loop, threads, made)
+            current.step.set(step)
+            blocking = BlockingQueryContext(ops, step.wait)
+            value, error = await threads.run(
+                partial(handler.function, blocking, **given), f"wfctl-query {handler.name}"
+            )
+    except TimeoutError:
+        if limit.expired():
+            raise WfctlError(
+                f"{handler.label} took longer than {QUERY_TIMEOUT_S:g} seconds",
+                hint="a query reads the store and returns; what takes long belongs into a step",
+            ) from None
+        raise
+    if error is not None:
+        raise error
+    return value

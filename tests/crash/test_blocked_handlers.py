@@ -1,0 +1,147 @@
+"""Handlers that block: noticed and named, no other run's time limit waits for them, and what does not let go costs its worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crash.shop import hooks
+from support.checker import broken_promises
+from support.project import Project
+from support.waiting import wait_until
+
+# Faster than a person would need it: a beat, when a worker counts as blocked, and how long a handler gets to let go.
+SETTINGS = (
+    "wfd.supervisor.supervisor:BEAT_MS=100 wfd.supervisor.supervisor:BLOCKED_MS=200 wfd.supervisor.steps:GRACE_MS=500"
+)
+FLOWS = """
+import asyncio, time
+from datetime import timedelta
+from pathlib import Path
+from wfctl import Context, Directive, Workflow
+
+loop_hog = Workflow("LoopHog")
+loop_hog_limited = Workflow("LoopHogLimited")
+thread_hog = Workflow("ThreadHog")
+patient = Workflow("Patient")
+calm = Workflow("Calm")
+
+def block_until(name):
+    Path(f"{name}.began").touch()
+    while not Path(name).exists():
+        time.sleep(0.01)
+
+@loop_hog.start()
+async def hog(ctx: Context, until: str) -> Directive:
+    block_until(until)
+    return ctx.next.complete("let go")
+
+@loop_hog_limited.start(timeout=timedelta(milliseconds=300))
+async def hog(ctx: Context, until: str) -> Directive:
+    block_until(until)
+    return ctx.next.complete("let go")
+
+@thread_hog.start(timeout=timedelta(milliseconds=300))
+def hog(ctx: Context, until: str) -> Directive:
+    block_until(until)
+    return ctx.next.complete("let go")
+
+@patient.start(timeout=timedelta(milliseconds=600))
+async def never(ctx: Context) -> Directive:
+    Path(f"{ctx.run.workflow_id}.began").touch()
+    await asyncio.Event().wait()
+
+@calm.start()
+async def begin(ctx: Context, until: str) -> Directive:
+    Path(f"{ctx.run.workflow_id}.began").touch()
+    while not Path(until).exists():
+        await asyncio.sleep(0.01)
+    ctx.store.put("done", True)
+    return ctx.next.complete(ctx.run.workflow_id)
+"""
+
+
+def _project(folder: Path, workers: int) -> Project:
+    project = Project(folder, {"flows.py": FLOWS}, daemon=f"workers = {workers}", workflows="reload = false")
+    project.environment |= hooks(SETTINGS)
+    return project
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Project]:
+    """A project with one worker, which every run shares."""
+    project = _project(tmp_path / "one", 1)
+    project.serve()
+    yield project
+    project.stop()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Project]:
+    project = _project(tmp_path / "two", 2)
+    project.serve()
+    yield project
+    project.stop()
+
+
+def _kinds(project: Project, workflow_id: str) -> list[str]:
+    return [entry["kind"] for entry in project.json("history", workflow_id)["items"]]
+
+
+def _begun(project: Project, name: str) -> None:
+    wait_until((project.folder / f"{name}.began").exists)
+
+
+def _blocked(project: Project) -> list[dict[str, object]]:
+    return [worker for worker in project.json("status")["workers"] if worker.get("blocked_ms")]
+
+
+def test_a_handler_that_blocks_its_loop_is_named_and_the_others_run_beside_it(pair: Project) -> None:
+    pair.ok("start", "LoopHog", "--id", "hog", "until=go")
+    _begun(pair, "go")
+    wait_until(lambda: _blocked(pair))
+    [blocked] = _blocked(pair)
+    assert "LoopHog 'hog' of hog" in str(blocked["handlers"])
+    (pair.folder / "calm-go").touch()
+    for number in range(4):
+        pair.ok("start", "Calm", "--id", f"calm-{number}", "until=calm-go")
+        assert "calm" in pair.ok("result", f"calm-{number}")
+    assert [worker["pid"] for worker in _blocked(pair)] == [blocked["pid"]]
+    (pair.folder / "go").touch()
+    assert "let go" in pair.ok("result", "hog")
+    wait_until(lambda: not _blocked(pair))
+    assert blocked["pid"] in pair.workers()
+    assert broken_promises(pair.database) == []
+
+
+def test_time_limits_hold_for_other_runs_of_a_worker_whose_loop_is_blocked(alone: Project) -> None:
+    alone.ok("start", "Patient", "--id", "late")
+    _begun(alone, "late")
+    alone.ok("start", "LoopHog", "--id", "hog", "until=go")
+    _begun(alone, "go")
+    wait_until(lambda: "step.timed_out" in _kinds(alone, "late"))
+    assert alone.json("show", "late")["status"] == "failed"
+    (alone.folder / "go").touch()
+    assert "let go" in alone.ok("result", "hog")
+    assert broken_promises(alone.database) == []
+
+
+@pytest.mark.parametrize("hog", ["LoopHogLimited", "ThreadHog"])
+def test_a_handler_that_does_not_let_go_costs_its_worker_and_nothing_else(alone: Project, hog: str) -> None:
+    [worker] = alone.workers()
+    alone.ok("start", "Calm", "--id", "calm", "until=calm-go")
+    _begun(alone, "calm")
+    alone.ok("start", hog, "--id", "hog", "until=never")
+    _begun(alone, "never")
+    wait_until(lambda: alone.json("show", "hog")["status"] == "failed")
+    wait_until(lambda: alone.workers() not in ([worker], []))
+    (alone.folder / "calm-go").touch()
+    assert alone.ok("result", "calm").strip() == "calm"
+    assert _kinds(alone, "hog")[-2:] == ["step.timed_out", "run.failed"]
+    assert _kinds(alone, "calm").count("step.interrupted") == 1
+    [interrupted] = [e for e in alone.json("history", "calm")["items"] if e["kind"] == "step.interrupted"]
+    assert "did not let go" in str(interrupted)
+    assert "'crash': True" not in str(interrupted)
+    assert broken_promises(alone.database) == []

@@ -1,0 +1,147 @@
+"""Bugs put in on purpose: the simulator that watches over the engine finds each of them within a few seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from support.sim.world import World
+from wfd.core import decide as core, records as r, stimuli as s
+from wfd.engine.batch import Batch
+from wfd.engine.engine import Engine
+from wfd.engine.executions import Executions
+from wfd.engine.operations import Asked, Operations, ParentEventArgs
+from wfd.engine.timers import Timers
+
+SEEDS = 200
+
+Patch = pytest.MonkeyPatch
+
+
+def _acts_before_the_commit(patch: Patch) -> None:
+    commit = Engine.commit
+
+    def early(self: Engine, batch: Batch, *then: Any) -> None:
+        commit(self, batch, *then)
+        for change in batch.changes:
+            self._act(change)
+
+    patch.setattr(Engine, "commit", early)
+
+
+def _acknowledges_before_the_commit(patch: Patch) -> None:
+    async def early(self: Engine, batch: Batch) -> None:
+        self.commit(batch)
+
+    patch.setattr(Engine, "committed", early)
+
+
+def _answers_operations_before_the_commit(patch: Patch) -> None:
+    commit = Engine.commit
+
+    def early(self: Engine, batch: Batch, then: Callable[[], None] | None = None, *failed: Any) -> None:
+        commit(self, batch, None, *failed)
+        if then is not None:
+            then()
+
+    patch.setattr(Engine, "commit", early)
+
+
+def _keeps_the_token_of_a_lost_worker(patch: Patch) -> None:
+    lost = Executions.lost
+
+    def forgetful(self: Executions, tokens: list[int], reason: str, crash: bool) -> None:
+        kept = {token: self._tokens[token] for token in tokens if token in self._tokens}
+        lost(self, tokens, reason, crash)
+        self._tokens.update(kept)
+
+    patch.setattr(Executions, "lost", forgetful)
+
+
+def _accepts_a_stale_attempt(patch: Patch) -> None:
+    """With its token, which alone would keep it out."""
+    _keeps_the_token_of_a_lost_worker(patch)
+    patch.setattr(core, "_stale", lambda draft, phase, stimulus: stimulus.step != phase.step)
+
+
+def _hands_over_the_newest_event_first(patch: Patch) -> None:
+    def lifo(draft: core.Draft) -> None:
+        phase = draft.run.phase
+        assert isinstance(phase, core.Waiting)
+        for event in reversed(draft.run.inbox):
+            if phase.takes(event):
+                draft.begin("event" if event.step is None else "step", event.step or event.name, event.seq)
+                return
+
+    patch.setattr(core, "_hand_over", lifo)
+
+
+def _tells_the_end_of_a_child_twice(patch: Patch) -> None:
+    told = core._child_closed
+
+    def twice(draft: core.Draft, phase: Any, child: s.ChildClosed) -> None:
+        told(draft, phase, child)
+        if draft.run.open_children:
+            told(draft, phase, child)
+
+    for phase in (core.Stepping, core.Sleeping, core.Stuck):
+        patch.setitem(core.TABLE, (phase, s.ChildClosed), twice)
+
+
+def _sends_to_the_parent_in_two_commits(patch: Patch) -> None:
+    def torn(self: Operations, asked: Asked, args: ParentEventArgs) -> None:
+        parent = asked.live.parent
+        assert parent is not None
+        batch = self._m.batch()
+        arrived = batch.decide(parent, s.EventArrived(asked.op.name, args.payload, asked.live.run.workflow_id))
+        self._m.commit(batch)
+        outcome = "parent_closed" if arrived.refused else "queued"
+        self._record(asked, self._m.batch(), r.ParentEventSent(asked.op.key, asked.op.name, outcome))
+
+    patch.setattr(Operations, "_parent_event", torn)
+
+
+def _forgets_deadlines_after_a_restart(patch: Patch) -> None:
+    patch.setattr(Timers, "arm_soon", lambda self: setattr(self, "_armed", True))
+
+
+def _forgets_open_steps_after_a_restart(patch: Patch) -> None:
+    recover = Engine._recover
+
+    async def forgetful(self: Engine, interrupted: list[int]) -> None:
+        await recover(self, interrupted[1:])
+
+    patch.setattr(Engine, "_recover", forgetful)
+
+
+def _believes_its_memory_after_a_failed_commit(patch: Patch) -> None:
+    patch.setattr(Engine, "_fail", lambda self, error: None)
+
+
+def _leaves_runs_stuck_when_the_code_is_back(patch: Patch) -> None:
+    patch.setattr(Engine, "catalog_changed", lambda self, catalog: None)
+
+
+BUGS = (
+    _acts_before_the_commit,
+    _acknowledges_before_the_commit,
+    _answers_operations_before_the_commit,
+    _keeps_the_token_of_a_lost_worker,
+    _accepts_a_stale_attempt,
+    _hands_over_the_newest_event_first,
+    _tells_the_end_of_a_child_twice,
+    _sends_to_the_parent_in_two_commits,
+    _forgets_deadlines_after_a_restart,
+    _forgets_open_steps_after_a_restart,
+    _believes_its_memory_after_a_failed_commit,
+    _leaves_runs_stuck_when_the_code_is_back,
+)
+
+
+@pytest.mark.parametrize("plant", BUGS, ids=[plant.__name__.strip("_") for plant in BUGS])
+def test_the_simulator_finds_an_engine_that(plant: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    plant(monkeypatch)
+    found = next((seed for seed in range(SEEDS) if World(seed).run()), None)
+    assert found is not None, f"{SEEDS} seeds, and nobody noticed"

@@ -1,0 +1,133 @@
+"""Queries from the command line and from programs, against the real daemon."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from support.project import Project
+from wfctl import Client, UnknownQueryError
+
+FLOWS = """
+from dataclasses import dataclass
+from wfctl import Context, Directive, Workflow
+
+order = Workflow("Order")
+plain = Workflow("Plain")
+
+@dataclass
+class Money:
+    amount: float
+    currency: str
+
+@order.start()
+async def begin(ctx: Context, amount: float) -> Directive:
+    ctx.store.put("amount", amount)
+    return ctx.next.wait_for_event()
+
+@order.event()
+async def finish(ctx: Context) -> Directive:
+    ctx.store.put("amount", 0.0)
+    return ctx.next.complete()
+
+@order.query()
+async def total(ctx, currency: str = "EUR", times: int = 1) -> Money:
+    \"\"\"What the order costs.\"\"\"
+    return Money(times * await ctx.store.get("amount", float), currency)
+
+@order.query()
+async def state(ctx) -> str:
+    return "on its way"
+
+@order.query()
+async def broken(ctx) -> str:
+    raise ValueError("no idea")
+
+@plain.start()
+async def only(ctx: Context) -> Directive:
+    return ctx.next.complete()
+"""
+
+
+@dataclass
+class Money:
+    amount: float
+    currency: str
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    project = Project(tmp_path_factory.mktemp("asked"), {"flows.py": FLOWS})
+    project.up()
+    project.ok("start", "Order", "--id", "open", "amount=2.5", "-q")
+    project.ok("start", "Order", "--id", "closed", "amount=2.5", "-q")
+    project.ok("send", "closed", "finish", "-q")
+    project.ok("result", "closed")
+    yield project
+    project.stop()
+
+
+def test_a_run_answers_from_its_committed_store(asked: Project) -> None:
+    assert json.loads(asked.ok("query", "open", "total")) == {"amount": 2.5, "currency": "EUR"}
+    assert json.loads(asked.ok("query", "open", "total", "times=2", "-i", '{"currency": "CHF"}')) == {
+        "amount": 5.0, "currency": "CHF",
+    }  # fmt: skip
+    assert asked.ok("query", "open", "state") == "on its way\n"
+    document = asked.json("query", "open", "total")
+    assert (document["schema"], document["name"]) == ("wfctl.query/1", "total")
+    assert document["value"]["amount"] == 2.5
+
+
+def test_a_closed_run_answers_too_and_asking_changes_nothing(asked: Project) -> None:
+    before = asked.json("show", "closed")
+    assert json.loads(asked.ok("query", "closed", "total"))["amount"] == 0.0
+    assert asked.json("show", "closed") == before
+
+
+def test_what_can_be_asked_is_listed_by_name(asked: Project) -> None:
+    assert asked.ok("query", "open", "-o", "id").splitlines() == ["total", "state", "broken"]
+    said = asked.run("start", "Plain", "--id", "plain")
+    assert said.returncode == 0
+    assert asked.run("query", "plain").stderr == "workflow type 'Plain' has no queries\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "error", "last"),
+    [
+        (("open", "totl"), 4, "unknown_query", "  try: wfctl query open total"),
+        (("open", "frobnicate"), 4, "unknown_query", "  try: wfctl query open"),
+        (("nosuchrun", "total"), 4, "run_not_found", "  try: wfctl list"),
+        (("nosuchrun",), 4, "run_not_found", "  try: wfctl list"),
+        (("open", "total", "times=many"), 2, "invalid_payload", None),
+        (("open", "total", "curency=EUR"), 2, "invalid_payload", None),
+        (("open", "total", "-i", "{"), 2, "invalid_argument", None),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_one_error_by_name(
+    asked: Project, words: tuple[str, ...], code: int, error: str, last: str | None
+) -> None:
+    done = asked.run("query", *words)
+    assert (done.returncode, done.stdout) == (code, "")
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith(f"error[{error}]: ")
+    assert len(lines) <= 3
+    assert last is None or lines[-1] == last
+
+
+def test_a_query_that_raises_tells_what_and_leaves_the_run_alone(asked: Project) -> None:
+    done = asked.run("query", "open", "broken")
+    assert done.returncode != 0
+    assert "ValueError: no idea" in done.stderr
+    assert asked.json("show", "open")["status"] == "waiting"
+
+
+async def test_a_program_asks_the_same(asked: Project) -> None:
+    async with Client.connect(asked.socket) as client:
+        handle = client.handle("open")
+        assert await handle.query("total", {"times": 3}, type=Money) == Money(7.5, "EUR")
+        assert await handle.query("state") == "on its way"
+        with pytest.raises(UnknownQueryError):
+            await handle.query("totl")

@@ -1,0 +1,99 @@
+"""The environment for tests is as good as a daemon: time, workers and code change under it without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from spec.conftest import Serve
+from support.checker import broken_promises
+from support.waiting import until
+from wfctl import Context, Directive, Workflow
+from wfd.testing import WorkflowEnvironment
+
+
+@dataclass
+class Note:
+    """A type that only a worker can check."""
+
+    text: str
+
+
+def slow(gate: asyncio.Event, said: str) -> Workflow:
+    wf = Workflow("Slow")
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        await gate.wait()
+        return ctx.next.step(tell)
+
+    @wf.step()
+    async def tell(ctx: Context) -> Directive:
+        return ctx.next.complete(said)
+
+    return wf
+
+
+async def test_a_step_that_is_due_at_once_needs_no_time_to_pass(serve: Serve) -> None:
+    wf = Workflow("Soon")
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        return ctx.next.step(go_on, after=timedelta(0))
+
+    @wf.step()
+    async def go_on(ctx: Context) -> Directive:
+        return ctx.next.complete("here")
+
+    env = await serve(wf)
+    assert await asyncio.wait_for(env.client.run("Soon"), 5) == "here"
+
+
+async def test_a_handler_that_runs_while_the_code_is_replaced_finishes_on_the_old(serve: Serve) -> None:
+    gate = asyncio.Event()
+    env = await serve(slow(gate, "old"))
+    handle = await env.client.start("Slow")
+    await until(lambda: env.workers.running == 1)
+    env.load([slow(gate, "new")])
+    gate.set()
+    assert await asyncio.wait_for(handle.result(), 5) == "new"
+    assert env.workers.running == 0
+
+
+async def test_a_worker_that_dies_after_its_code_was_replaced_loses_its_steps_too(serve: Serve) -> None:
+    gate = asyncio.Event()
+    env = await serve(slow(gate, "old"))
+    handle = await env.client.start("Slow")
+    await until(lambda: env.workers.running == 1)
+    env.load([slow(gate, "new")])
+    gate.set()
+    env.workers.lose()
+    assert await asyncio.wait_for(handle.result(), 5) == "new"
+    env.workers.lose()
+    assert env.workers.running == 0
+
+
+async def test_many_payloads_are_checked_at_once(serve: Serve) -> None:
+    wf = Workflow("Notes")
+
+    @wf.start()
+    async def begin(ctx: Context, note: Note) -> Directive:
+        return ctx.next.complete(note.text)
+
+    env = await serve(wf)
+    texts = [f"note {number}" for number in range(50)]
+    said = await asyncio.gather(*(env.client.run("Notes", workflow_input={"note": {"text": text}}) for text in texts))
+    assert said == texts
+
+
+async def test_a_second_environment_goes_on_with_the_database_of_the_first(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    gate.set()
+    for round in range(3):
+        async with WorkflowEnvironment([slow(gate, "said")], path=tmp_path / "state") as env:
+            handles = [await env.client.start("Slow", workflow_id=f"{round}-{number}") for number in range(3)]
+            for handle in handles:
+                assert await handle.result() == "said"
+        assert broken_promises(env.store.path) == []

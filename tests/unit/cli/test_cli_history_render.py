@@ -1,0 +1,160 @@
+"""Records in words, and what they tell of a step that is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from support.cli import Cli
+from support.fake_daemon import NOW, FakeDaemon
+from support.runs import entry, run
+from wfctl.cli.render.history import Describer
+from wfctl.cli.render.pending import pending, pending_line
+from wfctl.cli.render.text import line_cells, plain
+from wfctl.protocol.calls import HistoryPage
+from wfctl.protocol.views import HistoryEntry, RunDetail
+
+Start = Callable[..., FakeDaemon]
+DECLINED = {"type": "CardDeclined", "message": "limit exceeded", "frame": "orders.py:12 in charge"}
+
+
+def started(attempt: int = 1, key: str = "k", **more: Any) -> HistoryEntry:
+    return entry("task.started", key=key, name="charge", attempt=attempt, **more)
+
+
+def failed(attempt: int, retry_at: int, key: str = "k") -> HistoryEntry:
+    return entry("task.attempt_failed", key=key, name="charge", attempt=attempt, error=DECLINED, retry_at=retry_at)
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (started(arguments={"amount": 5}), 'charge  {"amount":5}'),
+        (started(2, arguments={}), "charge  attempt 2"),
+        (
+            failed(2, NOW + 4_000),
+            "charge  attempt 2  CardDeclined: limit exceeded (orders.py:12 in charge)  next after 4.0s",
+        ),
+        (entry("task.completed", key="k", name="charge", attempt=1, result={"txn": 1}), 'charge  {"txn":1}'),
+        (entry("task.completed", key="k", name="charge", attempt=3, result="ok"), 'charge  attempt 3  "ok"'),
+        (
+            entry("task.failed", key="k", name="charge", attempt=3, error={"type": "Boom"}),
+            "charge  after 3 attempts  Boom",
+        ),
+        (entry("task.failed", key="k", name="charge", error={"type": "Boom"}), "charge  Boom"),
+        (entry("sleep.recorded", key="k", wake_at=NOW + 90_000), "1m30s, until 2026-11-23T03:01:30.000Z"),
+        (
+            entry(
+                "operation.refused", key="k", operation="child", name="Paymnt",
+                error={"code": "unknown_type", "message": "no workflow type 'Paymnt'"},
+            ),
+            "child Paymnt: unknown_type: no workflow type 'Paymnt'",
+        ),
+        (entry("child.closed", workflow_id_="x", run_id_="y", status="failed", step="on_paid"), "failed  then on_paid"),
+        (entry("timestamp.recorded", key="k", value="2026-11-23T03:00:00Z"), "2026-11-23T03:00:00Z"),
+        (entry("timestamp.recorded", key="k", value=NOW), "2026-11-23T03:00:00.000Z"),
+        (entry("random.recorded", key="k", value=0.25), "0.25"),
+        (entry("run.resumed", attempt=3), "attempt 3"),
+        (entry("run.resumed"), ""),
+    ],
+)  # fmt: skip
+def test_a_record_says_what_a_person_looks_for(record: HistoryEntry, words: str) -> None:
+    assert Describer().detail(record).strip() == words
+
+
+def test_only_an_attempt_that_is_tried_again_looks_like_a_retry() -> None:
+    styles = {
+        kind: Describer().line(entry(kind, key="k", name="charge"), NOW, width=80)[2][1]
+        for kind in ("task.attempt_failed", "task.failed", "task.completed", "run.completed")
+    }
+    assert styles == {
+        "task.attempt_failed": "yellow", "task.failed": "bold red", "task.completed": "", "run.completed": "green",
+    }  # fmt: skip
+
+
+def test_history_in_json_has_the_next_attempt_as_a_time(cli: Cli, daemon: Start) -> None:
+    daemon(history=HistoryPage(run=run(), items=[failed(1, NOW + 4_000)]))
+    items: Any = cli("history", "order-1", "-o", "json").json["items"]  # type: ignore[index]
+    assert items[0]["data"]["retry_at"] == "2026-11-23T03:00:04.000Z"
+
+
+# -- what a step is at ------------------------------------------------------------------------------
+
+
+def told(*entries: HistoryEntry, person: bool = True) -> list[str]:
+    return [plain(pending_line(one, NOW, person=person)) for one in pending(entries, NOW)]
+
+
+def test_a_task_that_waits_for_its_next_attempt_is_told() -> None:
+    assert told(started(), failed(1, NOW - 5_000), started(2), failed(2, NOW + 4_000)) == [
+        "charge: attempt 2 failed, next in 4s  CardDeclined: limit exceeded (orders.py:12 in charge)"
+    ]
+    assert told(failed(2, NOW + 4_000), person=False)[0].startswith(
+        "charge: attempt 2 failed, next at 2026-11-23T03:00:04.000Z  "
+    )
+    assert told(failed(2, NOW - 1))[0].startswith("charge: attempt 2 failed, next now  ")
+
+
+def test_a_task_that_runs_is_told_with_its_attempt() -> None:
+    assert told(failed(1, NOW), started(2, at=NOW - 30_000)) == ["charge: attempt 2 runs for 30s"]
+
+
+def test_what_has_an_outcome_is_not_told() -> None:
+    done = entry("task.completed", key="k", name="charge", result=1)
+    gave_up = entry("task.failed", key="b", name="charge", error=DECLINED)
+    assert told(started(), done, started(key="b"), failed(1, NOW, key="b"), gave_up) == []
+
+
+def test_what_an_earlier_step_left_behind_is_not_told() -> None:
+    assert told(started(), entry("step.completed", step=1, next="step"), entry("step.started", step=2)) == []
+    # A crash begins the same step again, and its tasks go on where they were.
+    assert len(told(failed(1, NOW + 1), entry("step.interrupted", step=1, attempt=1))) == 1
+
+
+def test_a_sleep_is_told_until_it_is_over() -> None:
+    assert told(entry("sleep.recorded", key="s", wake_at=NOW + 60_000)) == ["wakes in 1m"]
+    assert told(entry("sleep.recorded", key="s", wake_at=NOW)) == []
+
+
+def test_show_tells_what_the_running_step_is_at(cli: Cli, daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wfctl.cli.commands.show.now_ms", lambda: NOW)
+    view = run(step="pay", run_id="01A")
+    fake = daemon(
+        get=RunDetail(run=view, input=msgspec.Raw(b"{}"), history_entries=250),
+        history=HistoryPage(run=view, items=[failed(2, NOW + 4_000)]),
+    )
+    said = cli("show", "order-1", tty=True, columns=120)
+    assert "charge: attempt 2 failed, next in 4s" in said.out
+    assert (fake.asked("history")[0].id, fake.asked("history")[0].after_seq) == ("01A", 150)
+    document: Any = cli("show", "order-1", "-o", "json").json
+    assert document["pending"] == [
+        {
+            "kind": "task", "name": "charge", "begun_at": "2026-11-23T03:00:00.000Z", "attempt": 2,
+            "retry_at": "2026-11-23T03:00:04.000Z", "wake_at": None, "error": DECLINED,
+        }
+    ]  # fmt: skip
+
+
+def test_show_of_a_run_that_is_not_running_reads_no_history(cli: Cli, daemon: Start) -> None:
+    fake = daemon(get=RunDetail(run=run(status="waiting"), history_entries=6))
+    assert cli("show", "order-1").code == 0
+    assert fake.asked("history") == []
+
+
+def test_lines_of_several_runs_keep_their_columns_and_fit_the_terminal() -> None:
+    describer = Describer(several=True)
+    ids = ("order-1-with-a-very-long-name-of-its-own", "order-2", "注文-3")
+    lines = [describer.line(entry("step.failed", workflow_id=id, step=1, error=DECLINED), NOW, width=80) for id in ids]
+    assert {line_cells(line[:5]) for line in lines} == {line_cells(lines[0][:5])}
+    assert all(line_cells(line) < 80 for line in lines)
+    assert plain(lines[1]).rstrip().endswith("xceeded")
+
+
+def test_a_narrow_line_of_a_failed_attempt_keeps_what_failed_and_what_follows() -> None:
+    line = plain(Describer().line(failed(2, NOW + 4_000), NOW, width=80))
+    assert len(line) < 80
+    assert "  charge  attempt 2  CardDecl" in line
+    assert line.endswith("t after 4.0s")

@@ -1,0 +1,104 @@
+"""`wfctl query`: ask a run's query handler, or list those it has."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated
+
+import typer
+
+from wfctl.cli import exit
+from wfctl.cli.inputs import parse_inputs
+from wfctl.cli.options import Output
+from wfctl.cli.render.runs import result_text
+from wfctl.cli.render.workflows import query_lines, query_table
+from wfctl.cli.shell import Shell, shell_of
+from wfctl.cli.words import quoted
+from wfctl.errors import UnknownQueryError, UnknownWorkflowTypeError, UsageError
+from wfctl.protocol.calls import Query, QueryAnswer, Result, WorkflowList, Workflows
+from wfctl.protocol.views import Outcome
+
+EXAMPLES = """
+  wfctl query order-1
+  wfctl query order-1 total
+  wfctl query order-1 total currency=EUR rounded:=true
+  wfctl query @last total -o json
+"""
+
+
+def run(
+    ctx: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID", help="Workflow ID, run ID, a unique prefix, or @last.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Query to ask; without it the run's queries are listed.")
+    ] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE|KEY:=JSON|KEY=@FILE]...", help="Arguments by name.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("-i", "--input", metavar="JSON|@FILE|-", help="Arguments as JSON; key=value wins over it."),
+    ] = None,
+) -> int:
+    """Ask a run's query handler and print its answer.
+
+    Text is printed as it is, everything else as JSON. A query reads the run's store and changes nothing; runs that are
+    closed answer too. Without NAME it lists the queries of the run's type.
+    """
+    shell = shell_of(ctx)
+    target = shell.run_id(id)
+    if name is None:
+        if data is not None:
+            raise UsageError("-i gives a query its arguments, but no query is named", hint=f"wfctl query {quoted(id)}")
+        return _list(shell, target)
+    given = parse_inputs(inputs or [], data)
+    try:
+        answer: QueryAnswer = shell.call(Query(id=target, name=name, input=given.data, text=given.text))
+    except UnknownQueryError as error:
+        error.hint = _remedy(id, name, error)
+        raise
+    if shell.json:
+        shell.document(
+            "query",
+            {"run_id": answer.run_id, "workflow_id": answer.workflow_id, "name": name, "value": answer.value},
+        )
+    elif shell.output is Output.ID:
+        shell.out.write(answer.run_id)
+    else:
+        shell.out.write(result_text(answer.value, pretty=shell.out.tty))
+    return exit.OK
+
+
+def _remedy(id: str, name: str, error: UnknownQueryError) -> str | None:
+    """What to type instead: the nearest query, or the list of them."""
+    known = [str(one) for one in error.detail.get("known", ())]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if near:
+        return f"wfctl query {quoted(id)} {quoted(near[0])}"
+    return f"wfctl query {quoted(id)}" if known else error.hint
+
+
+def _list(shell: Shell, id: str) -> int:
+    run: Outcome = shell.call(Result(id=id, wait=False))
+    answer: WorkflowList = shell.call(Workflows())
+    kind = run.workflow_type
+    spec = next((item.spec for item in answer.items if item.spec.workflow_type == kind), None)
+    if spec is None:
+        raise UnknownWorkflowTypeError(
+            f"workflow type {kind!r} of run {run.workflow_id!r} is not loaded, so its queries are not known",
+            hint="wfctl workflows",
+            workflow_type=kind,
+        )
+    queries = [handler for handler in spec.handlers if handler.kind == "query"]
+    if shell.output is Output.JSON:
+        shell.listing("queries", queries, total=len(queries), workflow_type=kind)
+    elif shell.output is Output.JSONL:
+        for handler in queries:
+            shell.json_line(handler)
+    elif shell.output is Output.ID:
+        shell.print_ids(handler.name for handler in queries)
+    elif queries:
+        shell.out.lines(query_lines(queries, shell.out.columns) if shell.out.tty else query_table(spec, queries))
+    if not queries:
+        shell.note(f"workflow type {kind!r} has no queries")
+    return exit.OK

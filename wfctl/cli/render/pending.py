@@ -1,0 +1,74 @@
+"""What the step of an open run is at: tasks that run or wait for their next attempt, sleeps. Read from the newest records.
+
+Data for programs, and a line each for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from wfctl.cli.render.history import failure_text
+from wfctl.cli.render.text import Line, clean
+from wfctl.cli.render.times import short
+from wfctl.protocol.views import HistoryEntry
+from wfctl.values.times import rfc3339
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """A task (`attempt` runs since `begun_at`, or failed with `error` and is followed by another at `retry_at`), or a sleep."""
+
+    kind: str
+    name: str
+    begun_at: int
+    attempt: int = 1
+    retry_at: int | None = None
+    wake_at: int | None = None
+    error: dict[str, Any] | None = None
+
+
+def pending(entries: Iterable[HistoryEntry], now_ms: int) -> list[Pending]:
+    """What was begun in the newest step of `entries` (oldest first) and has no outcome, in the order it was begun."""
+    found: dict[str, Pending] = {}
+    for entry in entries:
+        data, key = entry.data, str(entry.data.get("key", ""))
+        if entry.kind.startswith("step.") and entry.kind != "step.interrupted":
+            found.clear()
+        elif entry.kind in ("task.started", "task.attempt_failed"):
+            found[key] = Pending(
+                kind="task",
+                name=str(data.get("name", "")),
+                begun_at=entry.at,
+                attempt=data.get("attempt", 1),
+                retry_at=data.get("retry_at"),
+                error=data.get("error"),
+            )
+        elif entry.kind in ("task.completed", "task.failed"):
+            found.pop(key, None)
+        elif entry.kind == "sleep.recorded":
+            found[key] = Pending(kind="sleep", name="", begun_at=entry.at, wake_at=data.get("wake_at"))
+    # That a sleep is over is not recorded: its time has come, that is all.
+    return [one for one in found.values() if one.wake_at is None or one.wake_at > now_ms]
+
+
+def pending_line(one: Pending, now_ms: int, *, person: bool) -> Line:
+    """`charge: attempt 2 failed, next in 4.0s  CardDeclined: limit exceeded`"""
+    if one.wake_at is not None:
+        return [(f"wakes {_instant(one.wake_at, now_ms, person)}", "")]
+    name = clean(one.name)
+    if one.retry_at is None:
+        return [(f"{name}: attempt {one.attempt} runs {_since(one.begun_at, now_ms, person)}", "")]
+    text = f"{name}: attempt {one.attempt} failed, next {_instant(one.retry_at, now_ms, person)}"
+    return [(f"{text}  {clean(failure_text(one.error))}" if one.error else text, "yellow")]
+
+
+def _instant(at_ms: int, now_ms: int, person: bool) -> str:
+    if not person:
+        return f"at {rfc3339(at_ms)}"
+    return f"in {short(at_ms - now_ms)}" if at_ms > now_ms else "now"
+
+
+def _since(at_ms: int, now_ms: int, person: bool) -> str:
+    return f"for {short(max(now_ms - at_ms, 0))}" if person else f"since {rfc3339(at_ms)}"

@@ -1,0 +1,111 @@
+"""One run as one screen (`show`): where it stands, what its step is at, what is in it, and what to do when it is stuck."""
+
+from __future__ import annotations
+
+import textwrap
+
+import msgspec
+
+from wfctl.cli.render.pending import Pending, pending_line
+from wfctl.cli.render.runs import position, status_span
+from wfctl.cli.render.table import facts, facts_column
+from wfctl.cli.render.text import Line, clean, counted
+from wfctl.cli.render.times import when
+from wfctl.cli.words import quoted
+from wfctl.protocol.views import RunDetail, RunView
+from wfctl.values.status import Status
+from wfctl.values.times import format_duration, rfc3339
+
+
+def show_lines(
+    detail: RunDetail, doing: list[Pending], now_ms: int, *, person: bool, ascii: bool = False, width: int | None = None
+) -> list[Line]:
+    """The whole of one run; `doing` is what its step is at. Why it went wrong is wrapped to `width` where there is one."""
+    run = detail.run
+
+    def moment(at_ms: int) -> Line:
+        return [(f"{rfc3339(at_ms)} ({when(at_ms, now_ms, relative=True)})" if person else rfc3339(at_ms), "")]
+
+    pairs: list[tuple[str, Line]] = [
+        ("workflow ID", [(clean(run.workflow_id), "bold")]),
+        ("run ID", [(run.run_id, "")]),
+        ("type", [(clean(run.workflow_type), "")]),
+        ("status", [status_span(run.status, person=person, ascii=ascii)]),
+        ("started", moment(run.started_at)),
+    ]
+    if run.closed_at is not None:
+        pairs.append(("closed", moment(run.closed_at)))
+    pairs.append(
+        ("took" if run.closed_at else "for", [(format_duration((run.closed_at or now_ms) - run.started_at), "")])
+    )
+    if run.parent is not None:
+        pairs.append(("parent", [(clean(f"{run.parent.workflow_type}({run.parent.workflow_id})"), "")]))
+    if position(run):
+        label = "waits for" if run.status is Status.WAITING else "step" if run.status.open else "last step"
+        pairs.append((label, [(clean(position(run)), "")]))
+    if run.wake_at is not None and run.status.open:
+        pairs.append(("until", moment(run.wake_at)))
+    if run.deadline is not None and run.status.open:
+        pairs.append(("times out", moment(run.deadline)))
+    if run.children:
+        pairs.append(("children", [(f"{counted(run.children, 'run')}, {run.open_children} open", "")]))
+    pairs += [(one.kind, pending_line(one, now_ms, person=person)) for one in doing]
+    pairs += _problem_facts(run)
+    pairs.append(("input", _payload(detail.input)))
+    if run.status is Status.COMPLETED:
+        pairs.append(("result", _payload(detail.result)))
+    pairs += [(f"store {clean(key)}", _payload(value)) for key, value in detail.store.items()]
+    pairs += [
+        (f"inbox {entry.seq}", [(clean(entry.event), "bold"), ("  ", ""), *_payload(entry.payload)])
+        for entry in detail.inbox
+    ]
+    pairs.append(("history", [(f"{counted(detail.history_entries, 'entry', plural='entries', grouped=person)}", "")]))
+    return facts(_wrapped(pairs, ("stuck", "error", "task"), width))
+
+
+def _wrapped(pairs: list[tuple[str, Line]], names: tuple[str, ...], width: int | None) -> list[tuple[str, Line]]:
+    """`pairs` with the texts called `names` on as many lines as they have, and as they need in `width` cells."""
+    room = 0 if width is None else max(width - 1 - facts_column(pairs), 24)
+    out: list[tuple[str, Line]] = []
+    for name, value in pairs:
+        if name not in names:
+            out.append((name, value))
+            continue
+        ((text, style),) = value
+        if width is None:
+            out.append((name, [(clean(text), style)]))
+            continue
+        lines = [line for part in text.splitlines() for line in textwrap.wrap(clean(part), room)] or [""]
+        out += [(name if index == 0 else "", [(line, style)]) for index, line in enumerate(lines)]
+    return out
+
+
+def _problem_facts(run: RunView) -> list[tuple[str, Line]]:
+    """The texts are not `clean` yet: their line ends count."""
+    pairs: list[tuple[str, Line]] = []
+    if run.stuck_reason:
+        pairs.append(("stuck", [(run.stuck_reason, "magenta")]))
+    if run.error is not None:
+        pairs.append(("error", [(str(run.error), "red")]))
+        if run.error.frame:
+            pairs.append(("at", [(clean(run.error.frame), "")]))
+    return pairs
+
+
+def stuck_advice(id: str, *, reload: bool, problems: int) -> list[str]:
+    """What a stuck run needs from a person, and what to type. `problems`: modules that did not load."""
+    cure = "correct the code and save it; the run then goes on by itself"
+    if not reload:
+        cure = "correct the code, then 'wfctl down && wfctl up'; the run then goes on by itself"
+    lines = [f"to go on: {cure}"]
+    if problems:
+        lines.append(f"  {counted(problems, 'module')} did not load, see: wfctl workflows")
+    return [
+        *lines,
+        f"  what led to it: wfctl history --logs {quoted(id)}",
+        f"  to give it up: wfctl cancel {quoted(id)}",
+    ]
+
+
+def _payload(raw: msgspec.Raw) -> Line:
+    return [(clean(bytes(raw).decode()), "")]

@@ -1,0 +1,146 @@
+"""Running one call of a task: what was recorded is returned, what was begun goes on, and the rest is tried as its policy says.
+
+The function runs while its beginning is being recorded, so a task costs one wait, for its outcome. What comes back has always been
+through JSON, and what is raised has always been data: so the first execution sees exactly what a replay would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from wfctl.errors import TaskTimeoutError, from_data
+from wfctl.sdk.current import CurrentStep, TaskInfo, inside
+from wfctl.sdk.definition import Call, Definition
+from wfctl.sdk.failure import describe_task_failure, rebuilt
+from wfctl.sdk.port import Ops
+from wfctl.sdk.replay import Record, call_of
+from wfctl.values.failure import Failure
+from wfctl.values.times import format_duration
+
+_json = msgspec.json.Encoder().encode
+# Not the module's shared generator, which an author may have seeded.
+_jitter = random.SystemRandom()
+
+
+async def run(step: CurrentStep, task: Definition, call: Call, function: Callable[[], Any], place: str) -> Any:
+    """The outcome of this call of `task`; `function` does the work, `place` is the line that called it."""
+    ops = step.ops
+    key, record = await ops.find("task", task.key, call.content, place)
+    attempt = 1
+    if record is not None:
+        if not record.open:
+            return _replayed(ops, task, record)
+        attempt = record.attempts + 1
+        ops.not_repeated(record.attempts)
+        await ops.tell("resume", task.name, key, b"{}")
+    while True:
+        begun = _json({"arguments": msgspec.Raw(call.arguments), "attempt": attempt})
+        with ops.attempt(task.name, key, begun):
+            value, error = await _tried(step, task, function, TaskInfo(task.name, attempt, _idempotency_key(ops, key)))
+        if error is None:
+            value, data, error = _through_json(task, value)
+        elif task.policy.retries(error, attempt):
+            await _failed_once(ops, task, key, attempt, error)
+            attempt += 1
+            continue
+        if error is not None:
+            failure = describe_task_failure(error, ops.sources)
+            await ops.tell("task_failed", task.name, key, _json({"failure": failure, "attempts": attempt}))
+            raise _to_raise(task, failure) from error
+        await ops.tell("task_completed", task.name, key, _json({"result": msgspec.Raw(data), "attempts": attempt}))
+        return value
+
+
+def _replayed(ops: Ops, task: Definition, record: Record) -> Any:
+    ops.not_repeated(max(record.attempts - 1, 0))
+    if record.error is not None:
+        raise from_data(record.error)
+    if record.failure is not None:
+        raise _to_raise(task, record.failure)
+    try:
+        return task.result(record.value)
+    except Exception as error:  # converting runs the user's own code
+        ops.stuck(
+            f"{error}: what task {task.name!r} ({ops.sources.place(task.file, task.line)}) returned does not fit its return type "
+            "any more: put the type back, or let it take what was recorded"
+        )
+
+
+def _through_json(task: Definition, value: Any) -> tuple[Any, bytes, Exception | None]:
+    """The result as a replay would return it. One that cannot be recorded fails the task for good: it did its work."""
+    try:
+        data = task.encode_result(value)
+        return task.result(data), data, None
+    except Exception as error:  # converting runs the user's own code
+        return None, b"", error
+
+
+async def _tried(
+    step: CurrentStep, task: Definition, function: Callable[[], Any], info: TaskInfo
+) -> tuple[Any, Exception | None]:
+    """One attempt: its result, or the exception that is its failure. A cancellation and the like pass."""
+    if task.is_async:
+        return await _limited(task, function, info, None)
+    async with step.threads.turn():
+        return await _limited(task, function, info, step)
+
+
+async def _limited(
+    task: Definition, function: Callable[[], Any], info: TaskInfo, threaded: CurrentStep | None
+) -> tuple[Any, Exception | None]:
+    limit_s = None if task.timeout_ms is None else task.timeout_ms / 1_000
+    limit = asyncio.timeout(limit_s)
+    try:
+        with inside(info):
+            async with limit:
+                if threaded is None:
+                    return await function(), None
+                value, error = await threaded.threads.run(function, f"wfctl-task {task.name}")
+    except TimeoutError as late:
+        return None, _timed_out(task, late) if limit.expired() else late
+    except Exception as raised:
+        return None, raised
+    if error is None or isinstance(error, Exception):
+        return value, error
+    raise error
+
+
+def _timed_out(task: Definition, late: TimeoutError) -> TaskTimeoutError:
+    assert task.timeout_ms is not None
+    error = TaskTimeoutError(
+        f"task {task.name} took longer than {format_duration(task.timeout_ms)}",
+        hint="give @task(timeout=...) a longer one, or None for no limit",
+        task=task.name,
+        timeout_ms=task.timeout_ms,
+    )
+    # Where it was when its time was over.
+    return error.with_traceback(late.__cause__.__traceback__ if late.__cause__ is not None else late.__traceback__)
+
+
+async def _failed_once(ops: Ops, task: Definition, key: str, attempt: int, error: Exception) -> None:
+    failure = describe_task_failure(error, ops.sources)
+    delay_ms = task.policy.delay_ms(attempt, _jitter.random())
+    ops.log(
+        "warning",
+        f"task {task.name} failed (attempt {attempt} of {task.policy.attempts}): {failure}; next in {format_duration(delay_ms)}",
+    )
+    arguments = _json({"attempt": attempt, "failure": failure, "delay_ms": delay_ms})
+    await ops.tell("task_attempt_failed", task.name, key, arguments)
+
+
+def _to_raise(task: Definition, failure: Failure) -> Exception:
+    error = rebuilt(failure)
+    if failure.frame:
+        error.add_note(f"(raised by task {task.name}, {failure.frame})")
+    return error
+
+
+def _idempotency_key(ops: Ops, key: str) -> str:
+    """From what stays the same: the run, the number of the step, and which of its calls this is."""
+    return hashlib.sha256(f"{ops.run.id}\n{ops.step}\n{call_of(key)}".encode()).hexdigest()[:32]

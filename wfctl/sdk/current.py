@@ -1,0 +1,94 @@
+"""Which step, and which task, the running code belongs to: context variables, so they follow calls, asyncio tasks and threads.
+
+A host enters a step before its handler; what a task's function does is outside of it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from wfctl.sdk.port import Ops
+from wfctl.sdk.threads import Threads
+
+
+class TaskInfo(msgspec.Struct, frozen=True):
+    """What a task can know about itself, from `current_task()`.
+
+    `attempt` counts from 1; an attempt that a crash cut short is made again under its number. `idempotency_key` is the same for
+    every attempt of this very call, whatever crashes in between: give it to a provider that tells repeated requests apart.
+    """
+
+    name: str
+    attempt: int
+    idempotency_key: str
+
+
+class CurrentStep:
+    """The step that a handler works for: where its tasks are recorded, and the loop and the threads they run on.
+
+    `made` collects the coroutines that were handed out, so that one that was never awaited is noticed.
+    """
+
+    __slots__ = ("_loop", "made", "ops", "threads")
+
+    def __init__(
+        self, ops: Ops, loop: asyncio.AbstractEventLoop, threads: Threads, made: list[Coroutine[Any, Any, Any]]
+    ) -> None:
+        self.ops = ops
+        self.threads = threads
+        self.made = made
+        self._loop = loop
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run `work` on the host's loop, from a thread, and return what it returns."""
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        except concurrent.futures.CancelledError:
+            raise asyncio.CancelledError from None
+
+    def hand_out(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """`work` as whoever calls now can use it: to be awaited in a coroutine, its value in a plain function's thread."""
+        running = asyncio._get_running_loop()
+        if running is None:
+            return self.wait(work)
+        if running is not self._loop:  # a thread of the handler's with a loop of its own
+            return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        self.made.append(work)
+        return work
+
+
+step: contextvars.ContextVar[CurrentStep | None] = contextvars.ContextVar("wfctl_step", default=None)
+_info: contextvars.ContextVar[TaskInfo | None] = contextvars.ContextVar("wfctl_task", default=None)
+
+
+def current_task() -> TaskInfo:
+    """Name, attempt and idempotency key of the task that calls this, also from a thread; RuntimeError outside of a task."""
+    info = _info.get()
+    if info is None:
+        raise RuntimeError(
+            "current_task() is for the inside of a function that is decorated with @task and called by a handler"
+        )
+    return info
+
+
+def inside_task(context: contextvars.Context | None = None) -> TaskInfo | None:
+    """The task that the caller, or code in `context`, is part of."""
+    return _info.get() if context is None else context.get(_info)
+
+
+@contextmanager
+def inside(info: TaskInfo) -> Iterator[None]:
+    """For a task's function: `current_task()` tells, and the tasks it calls are just functions."""
+    was_info, was_step = _info.set(info), step.set(None)
+    try:
+        yield
+    finally:
+        step.reset(was_step)
+        _info.reset(was_info)

@@ -1,0 +1,59 @@
+"""Threads for the user's blocking functions: the loop goes on, and a call that nobody waits for any more holds up nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+LIMIT = 64
+
+Outcome = tuple[Any, BaseException | None]
+
+
+class Threads:
+    """Each call gets a thread of its own, at most `limit` at a time; for one loop.
+
+    Not a pool: a call that was given up (it timed out) cannot be ended, and in a pool it would keep a thread from the others. The
+    threads are daemonic, so that none of them holds the process.
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._free = asyncio.Semaphore(limit)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until a call may begin; it ends with the block, whether or not its thread does."""
+        async with self._free:
+            yield
+
+    async def run(self, call: Callable[[], Any], name: str) -> Outcome:
+        """What `call` returned or raised, with the context variables of the caller. Cancelling drops what comes of it."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
+        context = contextvars.copy_context()
+
+        def work() -> None:
+            outcome = context.run(_outcome, call)
+            try:
+                loop.call_soon_threadsafe(_settle, future, outcome)
+            except RuntimeError:
+                return  # the loop has closed: nobody waits any more
+
+        threading.Thread(target=work, name=name, daemon=True).start()
+        return await future
+
+
+def _outcome(call: Callable[[], Any]) -> Outcome:
+    try:
+        return call(), None
+    except BaseException as error:
+        return None, error
+
+
+def _settle(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not future.done():
+        future.set_result(outcome)
