@@ -46,6 +46,7 @@ from wfd.worker.execute import HIDDEN, Executor
 
 # How long `settle` waits in real time for handlers that wait for something real.
 PATIENCE_S = 10.0
+_LONG = {"sleep", "resume", "task_attempt_failed", "child_result"}
 _TURN_S = 0.0005
 
 
@@ -65,8 +66,9 @@ class LocalWorkers:
         self._leaving: list[_Runner] = []
         self._generation = 0
         self.catalog = self._described(workflows)
+        # By token: the operations that are answered when time has passed, or another run has closed.
+        self._resting: dict[int, set[int]] = {}
         self.run = self._steps.run
-        self.answer = self._steps.answer
         self.cancel = self._steps.cancel
         self.abandon = self._steps.abandon
 
@@ -101,6 +103,7 @@ class LocalWorkers:
             if not future.done():
                 future.set_exception(WfctlError("the worker that was asked ended", hint="try again"))
         self._asked.clear()
+        self._resting.clear()
         return ended
 
     def _begin(self) -> None:
@@ -122,7 +125,11 @@ class LocalWorkers:
             else:
                 future.set_result(message.kwargs if isinstance(message, channel.Checked) else message.value)
         elif not isinstance(message, channel.Loaded | channel.Pong):
+            if isinstance(message, channel.Op) and message.kind in _LONG:
+                self._resting.setdefault(message.token, set()).add(message.op)
             self._steps.heard(runner, message)
+            if message.token not in runner.steps:
+                self._resting.pop(message.token, None)
             if runner is not self._runner and not runner.steps:
                 self._leaving.remove(runner)
                 runner.executor.close()
@@ -165,6 +172,15 @@ class LocalWorkers:
     @property
     def queued(self) -> int:
         return self._steps.queued
+
+    def answer(self, message: channel.OpDone) -> None:
+        self._resting.get(message.token, set()).discard(message.op)
+        self._steps.answer(message)
+
+    @property
+    def awake(self) -> int:
+        """How many of the handlers that run do not only wait for time to pass, or for another run."""
+        return sum(not self._resting.get(token) for runner in self._alive for token in runner.steps)
 
     @property
     def running(self) -> int:
@@ -289,7 +305,8 @@ class WorkflowEnvironment:
         while quiet < 3 and loop.time() < patience:
             await self.store.writer.flush()
             await asyncio.sleep(_TURN_S)
-            busy = self.workers.running or self.workers.queued or self.engine.busy
+            # A step that is queued while no handler is awake waits for time to pass as well.
+            busy = self.workers.awake or self.engine.busy
             quiet = 0 if busy else quiet + 1
 
     async def crash(self) -> None:

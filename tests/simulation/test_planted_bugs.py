@@ -124,6 +124,18 @@ def _leaves_runs_stuck_when_the_code_is_back(patch: Patch) -> None:
     patch.setattr(Engine, "catalog_changed", lambda self, catalog: None)
 
 
+def _lets_code_that_was_replaced_get_a_run_stuck(patch: Patch) -> None:
+    heard = Executions.heard
+
+    def believing(self: Executions, message: Any) -> None:
+        entry = self._tokens.get(message.token)
+        if entry is not None:
+            entry.generation = self._m.workers.catalog.generation
+        heard(self, message)
+
+    patch.setattr(Executions, "heard", believing)
+
+
 BUGS = (
     _acts_before_the_commit,
     _acknowledges_before_the_commit,
@@ -137,6 +149,7 @@ BUGS = (
     _forgets_open_steps_after_a_restart,
     _believes_its_memory_after_a_failed_commit,
     _leaves_runs_stuck_when_the_code_is_back,
+    _lets_code_that_was_replaced_get_a_run_stuck,
 )
 
 

@@ -22,8 +22,22 @@ import pytest
 
 from support.checker import broken_promises
 from support.faults import Disk, until_healthy
-from wfctl import Context, Directive, StorageError, WfctlError, Workflow, WorkflowAlreadyRunning
+from support.waiting import a_moment
+from wfctl import (
+    ChildOutcome,
+    Context,
+    Directive,
+    RetryPolicy,
+    RunOutcomeError,
+    StorageError,
+    WfctlError,
+    Workflow,
+    WorkflowAlreadyRunning,
+    current_task,
+    task,
+)
 from wfctl.protocol import calls
+from wfctl.sdk.context import OnParentClose
 from wfd.engine.streams import Tail
 from wfd.testing import WorkflowEnvironment
 
@@ -52,6 +66,11 @@ def node() -> Workflow:
         ctx.store.put("got", [*await ctx.store.get("got", list, default=[]), tag])
         return await act(ctx)
 
+    @wf.step()
+    async def heard(ctx: Context, outcome: ChildOutcome[Any]) -> Directive:
+        ctx.store.put("heard", [*await ctx.store.get("heard", list, default=[]), outcome.run_id])
+        return await act(ctx)
+
     async def act(ctx: Context) -> Directive:
         plan, done = await ctx.store.get("plan", list), await ctx.store.get("done", list, default=[])
         if len(done) == len(plan):
@@ -60,13 +79,20 @@ def node() -> Workflow:
         what, *more = plan[len(done)]
         match what:
             case "start":
-                await asyncio.gather(*(child(ctx, workflow_id, below) for workflow_id, below in more[0]))
+                await asyncio.gather(*(child(ctx, *about) for about in more[0]))
+            case "run":
+                await run(ctx, *more)
+            case "sleep":
+                await asyncio.gather(ctx.sleep(timedelta(milliseconds=more[0])), ctx.random())
+            case "task":
+                numbers = await asyncio.gather(*(work(number, more[0]) for number in range(2)))
+                ctx.store.put("worked", [*await ctx.store.get("worked", list, default=[]), *numbers])
             case "tell":
                 await asyncio.gather(ctx.now(), ctx.uuid4(), *(tell(ctx, tag) for tag in more))
             case "send":
                 await send(ctx, more[0], more[1])
             case "nap":
-                await asyncio.sleep(more[0])
+                await a_moment(more[0])
                 ctx.logger.info("had a nap")
             case "wait":
                 after = timedelta(milliseconds=more[0])
@@ -80,11 +106,27 @@ def node() -> Workflow:
     return wf
 
 
-async def child(ctx: Context, workflow_id: str, plan: list[Any]) -> None:
+async def child(ctx: Context, workflow_id: str, plan: list[Any], bound: OnParentClose, tells: bool) -> None:
+    step = "heard" if tells else None
     try:
-        await ctx.start("Node", workflow_id, {"plan": plan})
+        await ctx.start("Node", workflow_id, {"plan": plan}, on_completed_step=step, on_parent_close=bound)
     except WorkflowAlreadyRunning:
         ctx.logger.info("somebody else's: %s", workflow_id)
+
+
+async def run(ctx: Context, workflow_id: str, plan: list[Any]) -> None:
+    try:
+        await ctx.run_child("Node", workflow_id, {"plan": plan})
+    except (RunOutcomeError, WorkflowAlreadyRunning) as error:
+        ctx.logger.info("%s", error)
+
+
+@task(retry=RetryPolicy(attempts=3, delay=timedelta(milliseconds=50)))
+async def work(number: int, fails: int) -> int:
+    await asyncio.sleep(0)
+    if current_task().attempt <= fails:
+        raise RuntimeError("not yet")
+    return number
 
 
 async def tell(ctx: Context, tag: str) -> None:
@@ -133,10 +175,17 @@ class Life:
     def plan(self, depth: int = 0) -> list[list[Any]]:
         chance, actions = self.chance, list[list[Any]]()
         for _ in range(chance.randint(1, 5)):
-            what = chance.choice(("start", "tell", "send", "nap", "wait", "wait", "delay"))
+            what = chance.choice(
+                ("start", "start", "run", "sleep", "task", "tell", "send", "nap", "wait", "wait", "delay")
+            )
             if what == "start" and depth < 2:
-                children = [[self.child_id(), self.plan(depth + 1)] for _ in range(chance.randint(1, 3))]
-                actions.append(["start", children])
+                actions.append(["start", [self.child(depth + 1) for _ in range(chance.randint(1, 3))]])
+            elif what == "run" and depth < 2:
+                actions.append(["run", self.child_id(), self.plan(depth + 1)])
+            elif what == "sleep":
+                actions.append(["sleep", chance.choice((0, 1, 300))])
+            elif what == "task":
+                actions.append(["task", chance.choice((0, 0, 1, 2))])
             elif what == "tell":
                 actions.append(["tell", *(self.tag() for _ in range(chance.randint(1, 3)))])
             elif what == "send":
@@ -150,6 +199,10 @@ class Life:
         if chance.random() < 0.1:
             actions.append(["fail"])
         return actions
+
+    def child(self, depth: int) -> list[Any]:
+        bound = self.chance.choice(("abandon", "abandon", "cancel", "terminate"))
+        return [self.child_id(), self.plan(depth), bound, self.chance.random() < 0.5]
 
     def child_id(self) -> str:
         if self.chance.random() < 0.2:
@@ -221,17 +274,17 @@ class Life:
                 await self.die()
             case "fail":
                 self.disk.fail(chance.randint(1, 4))
-                await asyncio.sleep(0.005)
+                await a_moment(0.005)
                 self.disk.work()
                 await until_healthy(env)
             case "load":
                 env.load([other()])
-                await asyncio.sleep(chance.random() * 0.004)
+                await a_moment(chance.random() * 0.004)
                 env.load([node()])
             case "advance":
                 await env.advance(timedelta(milliseconds=chance.choice((1, 100, 3_000))))
             case "breathe":
-                await asyncio.sleep(chance.random() * 0.005)
+                await a_moment(chance.random() * 0.005)
 
     def ask(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -288,7 +341,7 @@ async def live(seed: int, folder: Path) -> list[str]:
         for _ in range(ROUNDS):
             await life.round()
         await life.wind_up()
-        await asyncio.sleep(0.01)
+        await a_moment(0.01)
     finally:
         await life.end()
     return broken_promises(life.env.store.path) + broken_words(life)

@@ -51,6 +51,24 @@ async def test_a_step_that_is_due_at_once_needs_no_time_to_pass(serve: Serve) ->
     assert await asyncio.wait_for(env.client.run("Soon"), 5) == "here"
 
 
+async def test_time_passes_at_once_for_handlers_that_only_wait_for_it_or_for_a_child(serve: Serve) -> None:
+    parent, child = Workflow("Parent"), Workflow("Child")
+
+    @parent.start()
+    async def begin(ctx: Context) -> Directive:
+        return ctx.next.complete(await ctx.run_child("Child", "kid"))
+
+    @child.start()
+    async def sleep(ctx: Context) -> Directive:
+        await ctx.sleep(timedelta(hours=24))
+        return ctx.next.complete("slept well")
+
+    env = await serve(parent, child)
+    handle = await env.client.start("Parent")
+    await asyncio.wait_for(env.advance(timedelta(hours=25)), 5)
+    assert await handle.result() == "slept well"
+
+
 async def test_a_handler_that_runs_while_the_code_is_replaced_finishes_on_the_old(serve: Serve) -> None:
     gate = asyncio.Event()
     env = await serve(slow(gate, "old"))

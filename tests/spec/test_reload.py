@@ -6,7 +6,7 @@ import asyncio
 
 from spec.conftest import Serve
 from support.history import kinds
-from support.waiting import until
+from support.waiting import a_moment, until
 from wfctl import Context, Directive, Workflow
 
 
@@ -31,7 +31,7 @@ async def test_what_the_old_code_cannot_repeat_the_new_code_gets_to_repeat(serve
     handle = await env.client.start("Order")
     await until(lambda: env.workers.running)
     while "timestamp.recorded" not in await kinds(handle):
-        await asyncio.sleep(0.01)
+        await a_moment(0.01)
     env.load([bad])
     env.workers.lose()
     await until(lambda: env.workers.running)
@@ -47,7 +47,7 @@ async def test_a_run_that_gets_stuck_while_the_cure_is_loaded_goes_on(serve: Ser
     env = await serve(good)
     handle = await env.client.start("Order")
     while "timestamp.recorded" not in await kinds(handle):
-        await asyncio.sleep(0.01)
+        await a_moment(0.01)
     gate.set()
     env.load([bad])
     env.workers.lose()

@@ -30,3 +30,8 @@ async def until_async(happened: Callable[[], Awaitable[object]], within_s: float
     while not await happened():
         assert time.monotonic() < end, f"did not happen within {within_s} s"
         await asyncio.sleep(STEP_S)
+
+
+async def a_moment(seconds: float) -> None:
+    """Let real time pass where that is the point: disorder between tasks, or that something has *not* happened by then."""
+    await asyncio.sleep(seconds)

@@ -53,27 +53,38 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+class _Index:
+    """The keys of the records: in their order, by base, and by base and branch; and the numbers that are taken."""
+
+    __slots__ = ("alike", "numbers", "order", "own")
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self.order = deque(keys)
+        self.alike: dict[str, deque[str]] = {}
+        self.own: dict[tuple[str, str], deque[str]] = {}
+        self.numbers: dict[str, set[int]] = {}
+        for key in self.order:
+            base, number, branch = _parts(key)
+            self.alike.setdefault(base, deque()).append(key)
+            self.own.setdefault((base, branch), deque()).append(key)
+            self.numbers.setdefault(base, set()).add(number)
+
+
+_NONE = _Index(())
+
+
 class Replay(Generic[R]):
     """The records of earlier executions, and which of them this execution has asked for.
 
     `new` lists the keys asked for that no record answered, with the place in the code that asked.
     """
 
-    __slots__ = ("_ahead", "_alike", "_cleaning", "_left", "_numbers", "_order", "_own", "_seen", "new")
+    __slots__ = ("_ahead", "_cleaning", "_index", "_left", "_seen", "new")
 
     def __init__(self, records: Iterable[R] = ()) -> None:
         self._left: dict[str, R] = {record.key: record for record in records}
-        self._order = deque(self._left)
         self._seen: dict[str, int] = {}
-        # The keys of the records, by base and by base and branch, and the numbers that are taken.
-        self._alike: dict[str, deque[str]] = {}
-        self._own: dict[tuple[str, str], deque[str]] = {}
-        self._numbers: dict[str, set[int]] = {}
-        for key in self._left:
-            base, number, branch = _parts(key)
-            self._alike.setdefault(base, deque()).append(key)
-            self._own.setdefault((base, branch), deque()).append(key)
-            self._numbers.setdefault(base, set()).add(number)
+        self._index = _Index(self._left) if self._left else _NONE
         self._cleaning = False
         # Records of the way to the cancellation still to be asked for.
         self._ahead = sum(not key.startswith(CLEANUP_MARK) for key in self._left)
@@ -99,21 +110,21 @@ class Replay(Generic[R]):
 
     def take_own(self, base: str, branch: str) -> R | None:
         """The first record of such an operation that `branch` itself asked for; it counts as asked for."""
-        key = self._first(self._own.get((base, branch)))
+        key = self._first(self._index.own.get((base, branch)))
         return None if key is None else self.take(key)
 
     def has_alike(self, base: str) -> bool:
         """Whether there is a record of such an operation that nobody has asked for, whichever branch it was."""
-        return self._first(self._alike.get(base)) is not None
+        return self._first(self._index.alike.get(base)) is not None
 
     def take_alike(self, base: str) -> R | None:
         """The first of those records."""
-        key = self._first(self._alike.get(base))
+        key = self._first(self._index.alike.get(base))
         return None if key is None else self.take(key)
 
     def fresh_key(self, base: str, branch: str) -> str:
         """The key of such an operation that no record is there for, under a number that no other has."""
-        taken = self._numbers.setdefault(base, set())
+        taken = self._index.numbers.get(base, ())
         # The lowest one: what happened before a crash without being recorded gets its number again, beside any that were.
         number = self._seen.get(base, 0)
         while number in taken:
@@ -124,7 +135,7 @@ class Replay(Generic[R]):
     @property
     def next_key(self) -> str | None:
         """The first record, in the order they were made, that nobody has asked for yet."""
-        return self._first(self._order)
+        return self._first(self._index.order) if self._left else None
 
     def _first(self, keys: deque[str] | None) -> str | None:
         """The first of `keys` that nobody has asked for; the others before it are dropped for good."""

@@ -88,6 +88,11 @@ class Executions:
             self._m.workers.abandon(live.token)
             live.token = None
 
+    def unfit(self, live: Live, step: int, attempt: int, reason: str) -> None:
+        """The step that runs cannot go on with the present code: its run waits for other code."""
+        self.abandon(live)
+        self._m.stimulate(live, s.StepUnfit(step, attempt, reason))
+
     def abandon_all(self) -> None:
         for token in self._tokens:
             self._m.workers.abandon(token)

@@ -40,6 +40,12 @@ log = logging.getLogger("wfd.engine")
 AGAIN_MS = 200
 
 
+class Enders(Protocol):
+    """Who ends executions."""
+
+    def unfit(self, live: Live, step: int, attempt: int, reason: str) -> None: ...
+
+
 class Machine(Protocol):
     """What operations need of the engine."""
 
@@ -50,6 +56,9 @@ class Machine(Protocol):
     reads: Reads
     clock: Clock
     open_ids: dict[str, int]
+
+    @property
+    def executions(self) -> Enders: ...
 
     def batch(self) -> Batch: ...
     def new_key(self) -> int: ...
@@ -215,6 +224,12 @@ class Operations:
             op = asked.op
             self._record(asked, batch or self._m.batch(), r.OperationRefused(op.key, op.kind, op.name, error.to_data()))
 
+    def _code_missing(self, asked: Asked, workflow_type: str) -> None:
+        """Nobody is at fault, so the handler hears of nothing: its run waits until the code is back."""
+        if not asked.stale:
+            reason = self._m.workers.catalog.missing(workflow_type, "start", "")
+            self._m.executions.unfit(asked.live, asked.step, asked.attempt, reason)
+
     # -- children ----------------------------------------------------------------------------
 
     async def _known_child(self, asked: Asked, args: ChildArgs) -> None:
@@ -249,9 +264,13 @@ class Operations:
                     hint=f"wfctl show {args.workflow_id}",
                     workflow_id=args.workflow_id,
                 )
-            spec = machine.workers.catalog.type_of(workflow_type)
         except WfctlError as error:
             self._refuse(asked, error)
+            return
+        spec = machine.workers.catalog.types.get(workflow_type)
+        if spec is None:
+            # The handler's own code has it, or it would not have asked.
+            self._code_missing(asked, workflow_type)
             return
         batch = machine.batch()
         key, run_id, of = machine.new_key(), machine.ids.run_id(), parent.run
@@ -281,10 +300,19 @@ class Operations:
         if child.run.closed:
             outcome = outcome_of(child.run)
             await self._m.committed(self._m.batch())  # its end may be on its way to the disk
+            self._child_closed(asked, outcome)
         else:
-            outcome = await self._m.wait_closed(match.key)
-        reply = channel.OpDone(asked.live.token or 0, asked.op.op, msgspec.json.encode(as_child(outcome)))
+            # Not awaited here: that may take months, and is nothing that is on its way.
+            self._m.wait_closed(match.key).add_done_callback(partial(self._child_closes, asked))
+
+    def _child_closes(self, asked: Asked, closed: asyncio.Future[Outcome]) -> None:
+        # With an error the engine stops, or begins again from the disk: then the handler asks again.
+        if not closed.cancelled() and closed.exception() is None:
+            self._child_closed(asked, closed.result())
+
+    def _child_closed(self, asked: Asked, outcome: Outcome) -> None:
         if not asked.stale:
+            reply = channel.OpDone(asked.live.token or 0, asked.op.op, msgspec.json.encode(as_child(outcome)))
             self._m.workers.answer(reply)
 
     # -- events ------------------------------------------------------------------------------
@@ -319,6 +347,9 @@ class Operations:
         if target is None or target.run.closed:
             raise _closed(args.workflow_id, event)
         catalog = machine.workers.catalog
+        if target.run.workflow_type not in catalog.types:
+            self._code_missing(asked, target.run.workflow_type)
+            return
         handler = catalog.event_of(target.run.workflow_type, event)
         spec = catalog.type_of(target.run.workflow_type)
         kwargs = await bind_any(machine.workers, spec, handler, bytes(args.payload), {})

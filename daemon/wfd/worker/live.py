@@ -132,7 +132,7 @@ class LiveOps:
     async def perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> bytes:
         key, record = await self.find(kind, name, content)
         if record is None:
-            return await self.tell(kind, name, key, arguments())
+            return await self._told_of(kind, name, key, arguments())
         if record.error is not None:
             raise from_data(record.error)
         return record.value
@@ -186,6 +186,9 @@ class LiveOps:
             # An earlier execution was cancelled while it waited here, or has not come as far.
             await self._cancel_here()
             self._admit()
+        return await self._told_of(kind, name, key, arguments)
+
+    async def _told_of(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
         self._next_op += 1
         number = self._next_op
         answer: asyncio.Future[OpDone] = self._loop.create_future()

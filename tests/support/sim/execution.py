@@ -65,12 +65,12 @@ class Execution:
     # -- what the daemon says ------------------------------------------------------------------
 
     def begin(self) -> None:
-        if self._process.generation < self._plan.unfit_until:
-            self._end(channel.StepStuck(self._token, f"unfit before generation {self._plan.unfit_until}"))
+        if self._unfit and not self._plan.unfit_late:
+            self._stuck()
             return
         if self._message.cancel:
             self.cancel()
-        for branch in range(len(self._branches)):
+        for branch in range(len(self._plan.branches)):
             self._advance(branch)
         self._finish()
 
@@ -92,6 +92,13 @@ class Execution:
         asked = self._asked.pop(message.op, None)
         if asked is not None and not self.over:
             asked[2](message)
+
+    def hurry(self) -> None:
+        """Nothing it asks for is answered any more, and it says how it ends all the same."""
+        if not self.over:
+            self._going.clear()
+            self._asked.clear()
+            self._finish()
 
     # -- following the plan --------------------------------------------------------------------
 
@@ -204,12 +211,21 @@ class Execution:
             self._going.add(len(self._at) - 1)
             self._advance(len(self._at) - 1)
             self._finish()
+        elif self._unfit:
+            self._stuck()
         elif self._cancelled and self._plan.on_cancel == "raise":
             self._end(channel.StepRaised(self._token, Failure("CancelledError", ""), cancelled=True))
         elif self._plan.end == "raise":
             self._end(channel.StepRaised(self._token, FAILURE))
         elif self._plan.end != "hang":
             self._end(self._directive())
+
+    @property
+    def _unfit(self) -> bool:
+        return self._process.generation < self._plan.unfit_until
+
+    def _stuck(self) -> None:
+        self._end(channel.StepStuck(self._token, f"unfit before generation {self._plan.unfit_until}"))
 
     def _directive(self) -> channel.StepDone:
         plan = self._plan

@@ -124,9 +124,8 @@ class Ledger:
             return
         if known.due_at is not None and op.kind != "task":
             self.holds(known.due_at <= self._clock.now_ms(), f"{name} is answered before its time")
-        elif op.kind not in ("resume", "task"):
-            if (bytes(known.value), known.error) != (done.value, done.error):
-                self._broken(f"{name} is told {done}, on disk is {known}")
+        elif op.kind not in ("resume", "task") and (bytes(known.value), known.error) != (done.value, done.error):
+            self._broken(f"{name} is told {done}, on disk is {known}")
 
     def task_runs(self, order: channel.RunStep, key: str) -> None:
         run = self._disk.run_ids[order.run.id]

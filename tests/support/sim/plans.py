@@ -34,7 +34,7 @@ class Plan(msgspec.Struct):
     """One step: branches that go on beside each other, what is cleaned up on a cancellation, and how it ends.
 
     `end` is complete, fail, raise, wait, step or hang. The first `poison` executions take their worker with them.
-    Code of a generation before `unfit_until` does not fit the step.
+    Code of a generation before `unfit_until` does not fit the step, which shows at once or, where `unfit_late`, at its end.
     """
 
     branches: list[list[Act]]
@@ -46,6 +46,7 @@ class Plan(msgspec.Struct):
     on_cancel: str = "raise"
     poison: int = 0
     unfit_until: int = 0
+    unfit_late: bool = False
     clings: bool = False
     executions: int = 0
 
@@ -118,6 +119,7 @@ class Planner:
                 plan.poison = chance.choice((1, 1, 2, 3, 99))
             if chance.random() < self._trouble:
                 plan.unfit_until = self.generation + 1
+                plan.unfit_late = chance.random() < 0.7
             plan.clings = chance.random() < self._trouble
         # Lines are counted to be left out of a replay, which needs their order.
         if len(plan.branches) > 1:
@@ -161,7 +163,7 @@ class Planner:
 
     def _own(self, key: str, kind: str) -> Act:
         chance = self._chance
-        act = Act(kind, f"{kind}:{key}", pause_us=chance.choice((0, 0, 500, 20_000)))
+        act = Act(kind, f"{kind}:{key}", pause_us=chance.choice((0, 0, 500, 20_000, 150_000)))
         if key.startswith("~"):
             act.key = f"~{kind}:{key[1:]}"
         if kind == "sleep":
@@ -170,7 +172,7 @@ class Planner:
             act.name = "charge"
             failures = chance.choice((0, 0, 0, 1, 2, 3))
             act.outcomes = (*[False] * failures, chance.random() < 0.8)
-            act.args = {"delay_ms": chance.choice((0, 5, 150)), "work_us": chance.choice((0, 1_000, 60_000))}
+            act.args = {"delay_ms": chance.choice((0, 5, 150)), "work_us": chance.choice((0, 1_000, 60_000, 250_000))}
         return act
 
     def _child(self, run: RunInfo, key: str) -> Act:

@@ -51,6 +51,8 @@ class Machine(Protocol):
 
     def message_us(self) -> int: ...
 
+    def broken(self, what: str) -> None: ...
+
 
 class Runner:
     """One worker process. Messages to it and from it keep their order; its death cuts them somewhere.
@@ -93,7 +95,9 @@ class Runner:
         self.dying = True
         loop, chance = self._m.loop, self._m.chance
         if chance.random() < 0.3 and not self._m.calm:
-            loop.after_us(chance.randrange(500_000), self._stop)
+            loop.after_us(500_000, self._stop)
+            for execution in self.executions.values():
+                self.after(chance.randrange(300_000), execution.hurry)
         else:
             self._stop()
         cut = chance.random() < 0.5
@@ -210,6 +214,8 @@ class SimWorkers:
         self._steps.run(order)
 
     def answer(self, message: channel.OpDone) -> None:
+        if message.token not in self.numbers:
+            self.machine.broken(f"{message} is for nobody")
         for runner in self.runners:
             if message.token in runner.steps:
                 op = runner.asked.get((message.token, message.op))

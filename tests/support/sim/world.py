@@ -22,8 +22,8 @@ from wfctl.errors import StorageError
 from wfd.supervisor.catalog import Catalog
 
 TURNS = 60_000
-FAULTS_US = 3_000_000
-CALM_US = 5_000_000
+# Until when things go wrong: sometimes in the middle of it all, sometimes long after.
+CALM_US = (300_000, 1_000_000, 3_000_000, 6_000_000)
 
 
 class World:
@@ -49,7 +49,7 @@ class World:
         self._full_until = 0
         self._slow = self.chance.choice((0, 1, 4))
         self._unreadable = self.chance.choice((0.0, 0.0, 0.0, 0.01))
-        self._unsteady = self.chance.choice((0.0, 0.0, 0.004, 0.02))
+        self._unsteady = self.chance.choice((0.0, 0.0, 0.005, 0.02, 0.05))
 
     def run(self) -> list[str]:
         loop = self.loop
@@ -59,9 +59,10 @@ class World:
             for number in range(self.chance.randint(1, 4)):
                 client = Client(self, number)
                 loop.call_soon(self._begin, client, self.chance.randint(2, 9))
+            calm_us = self.chance.choice(CALM_US)
             for _ in range(self.chance.choice((0, 1, 2, 4, 6))):
-                loop.at_us(self.chance.randrange(FAULTS_US), self._fault)
-            loop.at_us(CALM_US, self._come_to_rest)
+                loop.at_us(self.chance.randrange(calm_us), self._fault)
+            loop.at_us(calm_us, self._come_to_rest)
             self._go_on("the first time")
             if not self.problems:
                 self._crash_now()

@@ -12,7 +12,7 @@ import pytest
 
 from support.checker import broken_promises
 from support.faults import Disk, evict
-from support.waiting import until
+from support.waiting import a_moment, until
 from wfctl import Context, Directive, NotFinishedError, RunFailedError, Workflow, WorkflowAlreadyRunning
 from wfctl.protocol import calls
 from wfd.engine.commands import Commands
@@ -81,7 +81,7 @@ async def test_an_end_that_is_not_on_disk_yet_is_not_shown(stack: AsyncExitStack
     disk = Disk(env)
     disk.hold()
     waiting = asyncio.ensure_future(handle.result(timeout=timedelta(milliseconds=200)))
-    await asyncio.sleep(0.05)
+    await a_moment(0.05)
     ending = asyncio.ensure_future(handle.terminate())
     await until(disk.held.is_set)
     asked = [
@@ -90,7 +90,7 @@ async def test_an_end_that_is_not_on_disk_yet_is_not_shown(stack: AsyncExitStack
         asyncio.ensure_future(env.client.start("Waits", workflow_id="x")),
         asyncio.ensure_future(env.client.start("Waits", workflow_id="x")),
     ]
-    await asyncio.sleep(0.5)
+    await a_moment(0.5)
     assert not any(task.done() for task in [waiting, ending, *asked])
     disk.let_go()
     answers: list[Any] = await asyncio.gather(waiting, ending, *asked, return_exceptions=True)

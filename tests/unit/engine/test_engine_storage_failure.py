@@ -13,7 +13,7 @@ import pytest
 
 from support.checker import broken_promises
 from support.faults import Disk, evict, until_healthy
-from support.waiting import until
+from support.waiting import a_moment, until
 from wfctl import Context, Directive, StorageError, WfctlError, Workflow
 from wfd.testing import WorkflowEnvironment
 
@@ -57,7 +57,7 @@ async def test_every_kind_of_command_gets_the_storage_error_and_succeeds_afterwa
     await kept.send("more")
     await env.settle()
     waiting = asyncio.ensure_future(kept.result())
-    await asyncio.sleep(0.01)
+    await a_moment(0.01)
     for ask in (
         lambda: env.client.start("Waits", workflow_id="lost"),
         lambda: kept.send("more"),
@@ -248,7 +248,7 @@ async def test_whichever_commit_fails_nothing_acknowledged_is_lost_and_it_goes_o
     for _ in range(20):
         if env.engine.failure is not None:
             break
-        await asyncio.sleep(0.01)
+        await a_moment(0.01)
         env.clock.advance(200)
     if env.engine.failure is not None:
         await disk.heal()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from support.waiting import a_moment
 from wfctl.protocol import channel
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.signature import HandlerSpec, TypeSpec
@@ -170,7 +171,7 @@ async def test_a_worker_that_is_started_again_late_does_not_serve_beside_a_newer
     await turns()
     for worker in of(2):
         worker.loaded("two", "Order")
-    await asyncio.sleep(0.1)
+    await a_moment(0.1)
     for worker in of(1):
         worker.loaded("two", "Order")
     await turns()
@@ -215,7 +216,7 @@ async def test_a_worker_that_loads_less_than_its_generation_gets_no_steps(
     late.loaded("one", problem="ConnectionError: the database is down")
     await turns()
     assert taking(supervisor) == [1]
-    await asyncio.sleep(0.02)
+    await a_moment(0.02)
     next(worker for worker in of(1) if not worker.ready).loaded("one", "Order")
     await turns()
     assert taking(supervisor) == [1, 1]
