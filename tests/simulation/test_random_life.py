@@ -230,8 +230,8 @@ class Life:
             await tail.aclose()
 
     async def end(self) -> None:
-        for task in self.asking:
-            task.cancel()
+        for asked in self.asking:
+            asked.cancel()
         await asyncio.gather(*self.asking, return_exceptions=True)
         self.asking.clear()
         await self.env.__aexit__(None, None, None)

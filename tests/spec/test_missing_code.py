@@ -6,7 +6,6 @@ import asyncio
 
 from spec.conftest import Serve
 from support.waiting import until
-
 from wfctl import Context, Directive, Workflow
 from wfd.testing import WorkflowEnvironment
 

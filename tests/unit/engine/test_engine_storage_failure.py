@@ -277,7 +277,7 @@ async def test_a_failure_in_the_middle_of_the_return_is_survived_too(stack: Asyn
         disk.fail(1)
         failure = env.engine.failure
         env.clock.advance(1_000)
-        await until(lambda: env.engine.failure is not failure and env.engine.failure is not None)
+        await until(lambda before=failure: env.engine.failure not in (before, None))
     await disk.heal()
     await env.advance(timedelta(seconds=10))
     for handle in handles:
