@@ -19,7 +19,7 @@ lint: $(READY)
 
 # Random worlds until one breaks a promise, or SEEDS of them from FIRST on; with SEED, the story of that one.
 simulate: $(READY)
-	PYTHONPATH=tests SEEDS=$(SEEDS) FIRST=$(FIRST) $(BIN)/python -m support.sim $(SEED)
+	@PYTHONPATH=tests SEEDS=$(SEEDS) FIRST=$(FIRST) $(BIN)/python -m support.sim $(SEED)
 
 bench: $(READY)
 	$(BIN)/python tests/bench/orders.py --json bench.json

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from support.sim.world import World
+from wfctl.errors import WfctlError
 from wfd.core import decide as core, records as r, stimuli as s
 from wfd.engine.batch import Batch
 from wfd.engine.engine import Engine
 from wfd.engine.executions import Executions
 from wfd.engine.operations import Asked, Operations, ParentEventArgs
 from wfd.engine.timers import Timers
+from wfd.supervisor.steps import Steps
 
-SEEDS = 200
+SEEDS = 500
 
 Patch = pytest.MonkeyPatch
 
@@ -136,6 +138,25 @@ def _lets_code_that_was_replaced_get_a_run_stuck(patch: Patch) -> None:
     patch.setattr(Executions, "heard", believing)
 
 
+def _hands_out_a_cancellation_before_it_is_committed(patch: Patch) -> None:
+    begin = Executions.begin
+    patch.setattr(Executions, "begin", lambda self, live, cancel: begin(self, live, live.run.cancel is not None))
+
+
+def _records_a_failure_that_passes_as_a_refusal(patch: Patch) -> None:
+    async def once(self: Operations, asked: Asked, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await work()
+        except WfctlError as error:
+            self._refuse(asked, error)
+
+    patch.setattr(Operations, "_guarded", once)
+
+
+def _keeps_a_worker_for_a_step_that_only_waits(patch: Patch) -> None:
+    patch.setattr(Steps, "_lapsed", lambda self: None)
+
+
 BUGS = (
     _acts_before_the_commit,
     _acknowledges_before_the_commit,
@@ -150,6 +171,9 @@ BUGS = (
     _believes_its_memory_after_a_failed_commit,
     _leaves_runs_stuck_when_the_code_is_back,
     _lets_code_that_was_replaced_get_a_run_stuck,
+    _hands_out_a_cancellation_before_it_is_committed,
+    _records_a_failure_that_passes_as_a_refusal,
+    _keeps_a_worker_for_a_step_that_only_waits,
 )
 
 

@@ -51,6 +51,7 @@ async def test_a_child_whose_code_was_just_taken_out_is_started_when_it_is_back(
     handle = await env.client.start("Acts", workflow_id="a")
     await until(lambda: env.workers.running)
     env.load([acting])
+    await until(lambda: not env.engine.busy)
     gate.set()
     assert await stuck(env) == ["a"]
     env.load([acting, child])
@@ -65,6 +66,7 @@ async def test_an_event_for_a_run_whose_code_was_taken_out_is_sent_when_it_is_ba
     receiver = await env.client.start("Child", workflow_id="kid")
     await env.settle()
     env.load([acting])
+    await until(lambda: not env.engine.busy)
     handle = await env.client.start("Acts", workflow_id="a")
     assert await stuck(env) == ["a"]
     env.load([acting, child])

@@ -198,19 +198,21 @@ class Commands:
         )
 
     async def _end_below(self, key: int, stimulus: s.CancelAsked | s.TerminateAsked) -> int:
-        """End every open run below, from the top down, so that a parent does not start another meanwhile."""
+        """End every open run below, from the top down, until none is found that was started meanwhile."""
         ended = 0
-        for below in await self._e.reads.descendants(key):
-            live = await self._e.memory.load(below)
-            self._e.check_open()
-            if live is None:
-                continue
-            batch = self._e.batch()
-            if batch.decide(live, stimulus).records:
-                ended += 1
-                await self._e.committed(batch)
-            else:
-                self._e.memory.settle(live)
+        seen: set[int] = set()
+        while found := [below for below in await self._e.reads.descendants(key) if below not in seen]:
+            seen.update(found)
+            for below in found:
+                live = await self._load(below)
+                if live is None:
+                    continue
+                batch = self._e.batch()
+                if batch.decide(live, stimulus).records:
+                    ended += 1
+                    await self._e.committed(batch)
+                else:
+                    self._e.memory.settle(live)
         return ended
 
     async def query(self, call: calls.Query) -> calls.QueryAnswer:

@@ -56,7 +56,7 @@ class Daemon:
 
     def __init__(self, world: World, number: int) -> None:
         self._world = world
-        self.life = Life(f"daemon {number}")
+        self.life = Life()
         self.up = False
         self._waiting: list[tuple[Request, asyncio.Future[None]]] = []
         self.life.context.run(self._make, number)
@@ -64,7 +64,7 @@ class Daemon:
     def _make(self, number: int) -> None:
         world = self._world
         store: Any = Store(world.disk, world.loop, world)
-        self.workers = SimWorkers(world, self.life, world.chance.randint(1, 3))
+        self.workers = SimWorkers(world, world.chance.randint(1, 3))
         self.engine = SimEngine(store, self.workers, world.clock, IdSource(world.clock, f"{world.seed}/{number}"))
         self.engine.ledger = world.ledger
         # Little room: runs leave memory and come back from the disk all the time.

@@ -16,6 +16,8 @@ _encode = msgspec.json.Encoder().encode
 FAILURE = Failure("Oops", "it was planned so")
 # What a cancelled handler does not wait for.
 _WAITS = ("sleep", "resume", "child_result", "task_attempt_failed")
+# From the end of a handler to the judgement that it is not what was recorded.
+_JUDGED_US = 150_000
 
 Answered = Callable[[channel.OpDone], None]
 
@@ -212,7 +214,7 @@ class Execution:
             self._advance(len(self._at) - 1)
             self._finish()
         elif self._unfit:
-            self._stuck()
+            self._process.after(_JUDGED_US, self._stuck)
         elif self._cancelled and self._plan.on_cancel == "raise":
             self._end(channel.StepRaised(self._token, Failure("CancelledError", ""), cancelled=True))
         elif self._plan.end == "raise":

@@ -20,10 +20,9 @@ US = 1_000_000
 class Life:
     """One life of a simulated process: when it is `over`, nothing that it had still scheduled happens any more."""
 
-    __slots__ = ("context", "name", "over", "tasks")
+    __slots__ = ("context", "over", "tasks")
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self) -> None:
         self.over = False
         self.tasks: list[asyncio.Task[Any]] = []
         self.context = contextvars.copy_context()

@@ -12,7 +12,7 @@ import msgspec
 
 from support.sim.clock import SimClock
 from support.sim.execution import Execution
-from support.sim.loop import Life, Loop
+from support.sim.loop import Loop
 from support.sim.plans import Planner
 from wfctl.errors import WfctlError
 from wfctl.protocol import channel
@@ -179,9 +179,8 @@ class Runner:
 class SimWorkers:
     """`wfd.supervisor.Workers` of one life of the daemon."""
 
-    def __init__(self, machine: Machine, life: Life, count: int) -> None:
+    def __init__(self, machine: Machine, count: int) -> None:
         self.machine = machine
-        self._life = life
         self._count = count
         self._pids = 0
         self._steps = Steps(machine.clock, self._taking)

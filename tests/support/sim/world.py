@@ -23,7 +23,7 @@ from wfd.supervisor.catalog import Catalog
 
 TURNS = 60_000
 # Until when things go wrong: sometimes in the middle of it all, sometimes long after.
-CALM_US = (300_000, 1_000_000, 3_000_000, 6_000_000)
+CALM_US = (100_000, 400_000, 1_000_000, 3_000_000, 6_000_000)
 
 
 class World:
@@ -186,7 +186,7 @@ class World:
         return self.chance.choice((0, 50, 200, 3_000 * self._slow))
 
     def at_most(self) -> int:
-        return self.chance.choice((1, 3, 1_000, 1_000))
+        return self.chance.choice((1, 1, 3, 1_000))
 
     def fate(self) -> str:
         if self.calm:

@@ -205,3 +205,40 @@ async def test_who_waits_with_a_limit_is_told_that_it_has_not_finished(stack: As
         await handle.result(timeout=timedelta(milliseconds=20))
     await handle.send("finish")
     assert await handle.result() == "done"
+
+
+async def test_a_run_is_ended_with_all_below_it_even_what_begins_meanwhile(stack: AsyncExitStack) -> None:
+    gate, late = asyncio.Event(), asyncio.Event()
+    parent, kid = Workflow("Parent"), Workflow("Kid")
+
+    @parent.start()
+    async def begin(ctx: Context) -> Directive:
+        await ctx.start("Kid", "kid")
+        return ctx.next.wait_for_event()
+
+    @kid.start()
+    async def begin_kid(ctx: Context) -> Directive:
+        await gate.wait()
+        await ctx.start("Waits", "grandkid")
+        late.set()
+        return ctx.next.wait_for_event()
+
+    env = await stack.enter_async_context(WorkflowEnvironment([parent, kid, waits()]))
+    await env.client.start("Parent", workflow_id="p")
+    await until(lambda: "kid" in env.engine.open_ids)
+    reads = env.engine.reads
+    descendants = reads.descendants
+
+    async def slow(key: int) -> list[int]:
+        found = await descendants(key)
+        if not gate.is_set():
+            gate.set()
+            await late.wait()
+        return found
+
+    reads.descendants = slow  # type: ignore[method-assign]
+    ended = await Commands(env.engine).terminate(calls.Terminate(id="p", children=True))
+    assert ended.descendants == 2
+    await env.settle()
+    assert env.engine.open_ids == {}
+    assert broken_promises(env.store.path) == []
