@@ -176,3 +176,42 @@ async def test_a_query_reads_the_store_and_changes_nothing_also_when_the_run_has
     await handle.send("stop")
     await handle.result()
     assert await handle.query("total") == 6
+
+
+async def test_fifty_levels_of_children_answer_each_other(serve: Serve) -> None:
+    nest = Workflow("Nest")
+
+    @nest.start()
+    async def down(ctx: Context, depth: int) -> Directive:
+        return ctx.next.complete(depth and 1 + await ctx.run_child("Nest", f"nest-{depth - 1}", depth - 1))
+
+    env = await serve(nest)
+    assert await env.client.run("Nest", workflow_id="nest-50", workflow_input=50) == 50
+
+
+async def test_a_thousand_children_of_one_parent_are_each_heard_of_once(serve: Serve) -> None:
+    parent, child = Workflow("Parent"), Workflow("Child")
+
+    @parent.start()
+    async def begin(ctx: Context, count: int) -> Directive:
+        await asyncio.gather(*(ctx.start("Child", f"kid-{n}", n, on_completed_step=heard) for n in range(count)))
+        ctx.store.put("left", count)
+        return ctx.next.wait_for_event("never")
+
+    @parent.event()
+    async def never(ctx: Context) -> Directive:
+        return ctx.next.complete()
+
+    @parent.step()
+    async def heard(ctx: Context, outcome: ChildOutcome[int]) -> Directive:
+        left = await ctx.store.get("left", int) - 1
+        ctx.store.put("left", left)
+        return ctx.next.wait_for_event("never") if left else ctx.next.complete("all")
+
+    @child.start()
+    async def answer(ctx: Context, number: int) -> Directive:
+        return ctx.next.complete(number)
+
+    env = await serve(parent, child)
+    assert await env.client.run("Parent", workflow_id="p", workflow_input=1_000) == "all"
+    assert len(await records(env.client.handle("p"), "child.closed")) == 1_000

@@ -202,3 +202,23 @@ async def test_a_sleep_outlives_a_crash_and_ends_on_time(serve: Serve) -> None:
     env.clock.advance(12 * 3_600_000)
     assert await handle.result() == (begun + timedelta(days=1)).isoformat()
     assert (await kinds(handle)).count("sleep.recorded") == 1
+
+
+async def test_retries_that_outlive_the_steps_timeout_say_so(serve: Serve) -> None:
+    @task(retry=RetryPolicy(attempts=5, delay=timedelta(minutes=10), max_delay=timedelta(minutes=10), jitter=0))
+    async def charge() -> None:
+        raise Declined("not yet")
+
+    wf = Workflow("W")
+
+    @wf.start(timeout=timedelta(minutes=1))
+    async def begin(ctx: Context) -> Directive:
+        await charge()
+        return ctx.next.complete()
+
+    env = await serve(wf)
+    handle = await env.client.start("W")
+    await _committed(env, handle, "task.attempt_failed", 1)
+    env.clock.advance(60_000)
+    with pytest.raises(RunFailedError, match=r"waited for attempt 2, due in 9m: its retries outlive the step"):
+        await handle.result()

@@ -207,7 +207,7 @@ def _step_timed_out(draft: Draft, phase: Stepping, late: s.StepTimedOut) -> None
             Failure(
                 "StepTimeoutError",
                 f"{phase.kind} handler {phase.handler!r} ran longer than its timeout of "
-                f"{format_duration(late.timeout_ms)}",
+                f"{format_duration(late.timeout_ms)}{phase.still_to_come(draft.now)}",
                 "wfctl.errors.StepTimeoutError",
             )
         )

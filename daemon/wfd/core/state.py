@@ -10,6 +10,7 @@ import msgspec
 from wfctl.errors import ErrorData
 from wfctl.values.failure import Failure
 from wfctl.values.status import Status
+from wfctl.values.times import format_duration
 
 Raw = msgspec.Raw
 NULL = Raw(b"null")
@@ -62,6 +63,16 @@ class Stepping(msgspec.Struct, frozen=True, omit_defaults=True, tag="stepping", 
     attempt: int = 1
     crashes: int = 0
     ops: dict[str, OpResult] = {}
+
+    def still_to_come(self, now: int) -> str:
+        """What a step that timed out was waiting for: retries that outlive their step are a mistake worth telling."""
+        for op in self.ops.values():
+            if op.open and op.attempts and op.due_at is not None and op.due_at > now:
+                due = format_duration(op.due_at - now)
+                return (
+                    f", while a task waited for attempt {op.attempts + 1}, due in {due}: its retries outlive the step"
+                )
+        return ""
 
 
 class Waiting(msgspec.Struct, frozen=True, omit_defaults=True, tag="waiting", tag_field="phase"):
