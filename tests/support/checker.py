@@ -21,6 +21,7 @@ def broken_promises(database: Path) -> list[str]:
     """What does not hold in this database, in words; empty where every promise does."""
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as db:
         db.row_factory = sqlite3.Row
+        db.execute("begin")  # one moment of a database that may be in use
         found = [f"integrity: {row[0]}" for row in db.execute("pragma integrity_check") if row[0] != "ok"]
         runs = {row["key"]: row for row in db.execute("select * from runs")}
         history: dict[int, list[tuple[int, str, Any]]] = defaultdict(list)
