@@ -15,9 +15,10 @@ import wfctl
 from wfctl.errors import DaemonAlreadyRunningError, DeniedError, StorageError, WfctlError
 from wfctl.protocol.views import ProblemView
 from wfd.config import Config
-from wfd.engine.backend import Backend, problem_views
+from wfd.engine.backend import Backend
+from wfd.engine.code import problem_views
 from wfd.engine.engine import Engine
-from wfd.reload.watcher import Watcher
+from wfd.reload.reloader import Reloader
 from wfd.runtime.clock import SystemClock
 from wfd.runtime.ids import IdSource
 from wfd.runtime.lifecycle import Service, Services
@@ -49,9 +50,11 @@ class Daemon:
         self._workers = Supervisor(config, clock)
         self._engine = Engine(store, self._workers, clock, IdSource(clock), crash_limit=config.crash_limit)
         self._workers.listen(self._engine)
+        self._reloader = Reloader(config, self._workers, self._configured)
+        self._backend = Backend(self._engine, config, self.request_stop, self._reloader.begin)
         server = Server(
             config.socket,
-            Backend(self._engine, config, self.request_stop),
+            self._backend,
             lock,
             version=wfctl.__version__,
             schema=store.schema_version,
@@ -66,7 +69,7 @@ class Daemon:
                 ("workers", self._workers),
                 ("engine", self._engine),
                 ("server", server),
-                *([("watcher", self._watcher(config))] if config.reload else []),
+                ("reloader", self._reloader),
             ]
         )
         self._asked = asyncio.Event()
@@ -94,12 +97,13 @@ class Daemon:
             asked.cancel()
             await self._services.stop()
 
-    def _watcher(self, config: Config) -> Watcher:
-        return Watcher([config.project, *config.path], config.state, self._workers.reload)
-
     def reload(self) -> None:
-        """Load the code as it is now, as a saved file does."""
-        self._workers.reload()
+        """Load the code and the configuration as they are now, as a saved file does."""
+        self._reloader.begin()
+
+    def _configured(self, config: Config) -> None:
+        self._backend.config = config
+        self._engine.executions.crash_limit = config.crash_limit
 
     def request_stop(self, drain_ms: int) -> None:
         """Begin to stop: running steps get `drain_ms`. Asked again, the earlier end counts."""

@@ -40,7 +40,8 @@ from wfd.runtime.lock import StateLock
 from wfd.server import Server
 from wfd.store.store import Store
 from wfd.supervisor.catalog import Catalog
-from wfd.supervisor.steps import Listener, Steps, WorkerInfo
+from wfd.supervisor.contract import Listener, WorkerInfo
+from wfd.supervisor.steps import Steps
 from wfd.worker import branches
 from wfd.worker.execute import HIDDEN, Executor
 
@@ -58,7 +59,7 @@ class LocalWorkers:
         self._sources = Sources(str(project), (), HIDDEN)
         self._workflows: dict[str, Workflow] = {}
         self._listener: Listener | None = None
-        self._steps = Steps(clock, lambda: [] if self._runner is None else [self._runner])
+        self._steps = Steps(clock, lambda _: [] if self._runner is None else [self._runner])
         self._asked: dict[int, asyncio.Future[bytes]] = {}
         self._calls = 0
         self._runner: _Runner | None = None
@@ -108,7 +109,7 @@ class LocalWorkers:
 
     def _begin(self) -> None:
         branches.follow(asyncio.get_running_loop())
-        runner = _Runner(self._heard)
+        runner = _Runner(self._heard, self.catalog)
         runner.executor = Executor(self._workflows, self._sources, runner.said, asyncio.get_running_loop())
         self._runner = runner
         self._steps.share_out()
@@ -173,6 +174,10 @@ class LocalWorkers:
     def queued(self) -> int:
         return self._steps.queued
 
+    @property
+    def loading_ms(self) -> int:
+        return 0
+
     def answer(self, message: channel.OpDone) -> None:
         self._resting.get(message.token, set()).discard(message.op)
         self._steps.answer(message)
@@ -195,8 +200,9 @@ class _Runner:
 
     executor: Executor
 
-    def __init__(self, heard: Callable[[_Runner, channel.ToDaemon], None]) -> None:
+    def __init__(self, heard: Callable[[_Runner, channel.ToDaemon], None], catalog: Catalog) -> None:
         self.steps: set[int] = set()
+        self.generation, self.source = catalog.generation, catalog.source_hash
         self.pid = os.getpid()
         self.heard = heard
 

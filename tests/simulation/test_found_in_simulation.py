@@ -77,6 +77,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self.steps: set[int] = set()
+        self.generation, self.source = 1, "g1"
         self.given: list[int] = []
 
     def send(self, message: channel.ToWorker) -> None:
@@ -94,7 +95,7 @@ def _order(token: int, *, alone: bool = False) -> StepOrder:
 
 async def test_a_step_that_lost_its_workers_and_now_only_waits_does_not_hold_up_the_others() -> None:
     clock, worker = ManualClock(), _Worker()
-    steps = Steps(clock, lambda: [worker])
+    steps = Steps(clock, lambda _: [worker])
     steps.run(_order(1, alone=True))
     steps.run(_order(2))
     steps.run(_order(3, alone=True))
@@ -107,7 +108,7 @@ async def test_a_step_that_lost_its_workers_and_now_only_waits_does_not_hold_up_
 
 async def test_a_step_that_lost_its_workers_does_not_wait_for_ever_for_one_without_others() -> None:
     clock, worker = ManualClock(), _Worker()
-    steps = Steps(clock, lambda: [worker])
+    steps = Steps(clock, lambda _: [worker])
     steps.run(_order(1))
     steps.run(_order(2, alone=True))
     steps.run(_order(3))

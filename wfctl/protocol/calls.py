@@ -241,7 +241,8 @@ class Tail(Call, frozen=True):
 
     `children` adds all descendants, those started later too. `since_rev` resumes after that revision; `last` starts
     with the newest so many entries. With `follow` the stream ends when every named run is closed; runs are followed across
-    steps as they commit. The result tells the last revision and, per named run, how it ended.
+    steps as they commit. The result tells the last revision and, per named run, how it ended. With `follow`, `code` adds an
+    entry of kind `code` whenever other code serves, or something else is wrong with it.
     """
 
     method = "tail"
@@ -252,6 +253,7 @@ class Tail(Call, frozen=True):
     since_rev: int | None = None
     last: int | None = None
     logs: bool = True
+    code: bool = False
 
 
 class TailEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,8 +264,11 @@ class TailEnd(msgspec.Struct, frozen=True, kw_only=True):
 Tail.answer = TailEnd
 
 
-class WatchItem(msgspec.Struct, frozen=True, kw_only=True):
+class WatchItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`problems` is what is wrong with the user's code at that moment."""
+
     rev: int
+    problems: list[views.ProblemView] = []
 
 
 class Watch(Call, frozen=True):
@@ -285,6 +290,32 @@ class WorkflowList(msgspec.Struct, frozen=True, kw_only=True):
 class Workflows(Call, frozen=True):
     method = "workflows"
     answer = WorkflowList
+
+
+class ReloadedType(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reload did to one workflow type. `change` is unchanged, new version, new, removed, or broken: then the code that was
+    loaded before stays in use. `generation` and `source_hash` are those that serve it now."""
+
+    workflow_type: str
+    change: str
+    generation: int = 0
+    source_hash: str = ""
+
+
+class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
+    """`problems` is what is wrong with the code, or with wfctl.toml, as they are now."""
+
+    generation: int
+    source_hash: str
+    types: list[ReloadedType]
+    problems: list[views.ProblemView] = []
+
+
+class Reload(Call, frozen=True):
+    """Read wfctl.toml and load the code again, as they are now; answered when what is sound has taken over."""
+
+    method = "reload"
+    answer = Reloaded
 
 
 class Down(Call, frozen=True):

@@ -22,13 +22,24 @@ MAX_FRAME_BYTES = 256 << 20
 # -- daemon to worker ---------------------------------------------------------------------------
 
 
+class Code(msgspec.Struct, array_like=True, frozen=True):
+    """The sources of a generation as they were imported: `texts` by path, and the path that each module's name leads to."""
+
+    texts: dict[str, bytes] = {}
+    modules: dict[str, str] = {}
+
+
 class Load(msgspec.Struct, tag="load", array_like=True):
-    """The first message: import these modules and answer `Loaded`. `project` is the folder paths are relative to."""
+    """The first message: import these modules and answer `Loaded`. `project` is the folder paths are relative to.
+
+    With `code`, what is in there is imported as it stands there, whatever has become of the files.
+    """
 
     project: str
     modules: list[str]
     path: list[str]
     generation: int
+    code: Code | None = None
 
 
 class OpRecord(msgspec.Struct, tag="oprec", array_like=True, frozen=True):
@@ -128,13 +139,20 @@ class Problem(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Loaded(msgspec.Struct, tag="loaded", array_like=True):
-    """The catalog: what this worker can run. `files` are the project's source files it imported, `source_hash` their hash."""
+    """The catalog: what this worker can run. `files` are the project's source files it imported, `source_hash` their hash.
+
+    `modules` says which types each entry of `Load.modules` that was imported has a part in, `versions` gives for each type a
+    hash of its own files. `code` is set where `Load` had none: what the other workers of the generation are to load.
+    """
 
     types: list[TypeSpec]
     problems: list[Problem]
     source_hash: str
     files: list[str]
     python: str
+    modules: dict[str, list[str]] = {}
+    versions: dict[str, str] = {}
+    code: Code | None = None
 
 
 class Op(msgspec.Struct, tag="op", array_like=True):
@@ -143,6 +161,7 @@ class Op(msgspec.Struct, tag="op", array_like=True):
 
     child: workflow_id, input (kwargs, already checked), timeout_ms|null, on_completed_step|null, on_parent_close
     parent_event: payload (kwargs)          event: workflow_id, payload (raw, the daemon has it checked)
+    child and parent_event, where the worker does not have the receiver: input or payload raw, unbound (true), positional
     random, uuid: value                     sleep: duration_ms (answered when it is over)
     task: arguments, attempt (begun; the answer need not be awaited before the task's function is called)
     task_attempt_failed: attempt, failure, delay_ms (answered when the delay is over)

@@ -64,7 +64,8 @@ class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     """One line of a run's past: a history record, or (kind `log`) a line its handler logged.
 
     `rev` orders everything in the database; `seq` counts the records of one run from 1 (0 for a log line). `data` is the
-    record's own fields; for `log`: level, message, step.
+    record's own fields; for `log`: level, message, step. Kind `code`, which a tail may ask for, is of no run and tells that the
+    code has changed: its data is a CodeView.
     """
 
     rev: int
@@ -133,6 +134,15 @@ class ProblemView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     traceback: str = ""
 
 
+class CodeView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How it stands with the user's code: the newest generation that serves, and what is wrong with what was loaded last."""
+
+    at: int
+    generation: int
+    source_hash: str
+    problems: list[ProblemView] = []
+
+
 class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One worker process. `blocked_ms` is how long its event loop has not answered (0: it does), `handlers` what it runs,
     longest first: a blocked one is among them."""
@@ -146,6 +156,8 @@ class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`loading_ms` is how long new code has been importing; 0 when none is."""
+
     pid: int
     version: str
     project: str
@@ -162,6 +174,7 @@ class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     counts: dict[str, int]
     workers: list[WorkerView]
     queued_steps: int
+    loading_ms: int = 0
     problems: list[ProblemView] = []
     settings: dict[str, str] = {}
     draining: bool = False

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args, over
 import msgspec
 
 from wfctl.errors import InvalidArgumentError, NoParentError
-from wfctl.sdk.checks import bound, event_of, start_of
+from wfctl.sdk.checks import bound, start_of
 from wfctl.sdk.directive import Next, outcome_step
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.logger import RunLogger
@@ -168,6 +168,8 @@ class Context:
             same["on_parent_close"] = on_parent_close
 
         def arguments() -> bytes:
+            if workflow_type not in self._ops.types:
+                return _json({**same, "input": msgspec.Raw(given), **_unbound(workflow_input)})
             handler = start_of(self._ops.types, workflow_type)
             return _json({**same, "input": msgspec.Raw(_bound(handler, given, what, workflow_input))})
 
@@ -243,14 +245,10 @@ class Context:
 
         def arguments() -> bytes:
             workflow = self._ops.types.get(parent.workflow_type)
-            if (
-                workflow is None
-            ):  # it was loaded once, for it started this run: code is missing, nobody is at fault here
-                self._ops.stuck(
-                    f"the parent's workflow type {parent.workflow_type!r} is not loaded, so {what} cannot be checked; "
-                    "put back the module that defines it"
-                )
-            kwargs = _bound(event_of(workflow, event_name), given, what, payload)
+            handler = None if workflow is None else workflow.handler("event", event_name)
+            if handler is None:
+                return _json({"payload": msgspec.Raw(given), **_unbound(payload)})
+            kwargs = _bound(handler, given, what, payload)
             return _json({"payload": msgspec.Raw(kwargs)})
 
         value = await self._ops.perform("parent_event", event_name, canonical({"payload": payload}), arguments)
@@ -315,6 +313,11 @@ class Context:
 
 def _bound(handler: Handler, given: bytes, what: str, original: Any) -> bytes:
     return bound(handler, decode(given), what, positional=not isinstance(original, dict))
+
+
+def _unbound(original: Any) -> dict[str, bool]:
+    """This code does not have the receiver: what the daemon, which may know of it, needs to bind what it was sent."""
+    return {"unbound": True, "positional": not isinstance(original, dict)}
 
 
 def discard_unawaited(context: Context) -> list[str]:

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.machinery import ModuleSpec
 from types import ModuleType, TracebackType
 
 import msgspec
@@ -20,6 +21,7 @@ import msgspec
 from wfctl.errors import RegistrationError
 from wfctl.sdk.failure import describe_exception, user_location
 from wfctl.sdk.hints import did_you_mean, listing
+from wfctl.sdk.snapshot import Importer, Snapshot, versions
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.task import tasks_of
 from wfctl.sdk.workflow import Workflow
@@ -41,31 +43,41 @@ class LoadProblem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoadedModules(msgspec.Struct, frozen=True, kw_only=True):
-    """One load of the user's code. `files` are absolute: the project's sources that were imported or tried."""
+    """One load of the user's code. `files` are absolute: the project's sources that were imported or tried.
+
+    `types` are, for each entry of `modules`, the workflow types it defines or has handlers of; `versions`, for each type, a
+    digest of the files its code is made of. `snapshot` is what another process is to be given to load the same.
+    """
 
     workflows: dict[str, Workflow]
     specs: list[TypeSpec]
     problems: list[LoadProblem]
     files: list[str]
     source_hash: str
+    types: dict[str, list[str]] = {}
+    versions: dict[str, str] = {}
+    snapshot: Snapshot = Snapshot()
 
 
-def load(sources: Sources, modules: Sequence[str]) -> LoadedModules:
+def load(sources: Sources, modules: Sequence[str], given: Snapshot | None = None) -> LoadedModules:
     """Import `modules` (files relative to the project, or dotted names) with `sources.path` at the front of sys.path.
 
-    Meant for a process of its own: it changes sys.path and sys.modules, and runs the user's code.
+    Sources that are in `given` are taken from there, not from disk. Meant for a process of its own: it changes sys.path,
+    sys.meta_path and sys.modules, and runs the user's code.
     """
-    return _Loader(sources).load(modules)
+    return _Loader(sources, given).load(modules)
 
 
 class _Loader:
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, given: Snapshot | None = None) -> None:
         self._sources = sources
+        self._importer = Importer(sources, given)
         self._problems: list[LoadProblem] = []
         self._tried: set[str] = set()
 
     def load(self, modules: Sequence[str]) -> LoadedModules:
         self._extend_path()
+        self._importer.install()
         imported: list[tuple[str, ModuleType]] = []
         for entry in modules:
             module = self._import(entry)
@@ -73,12 +85,22 @@ class _Loader:
                 imported.append((entry, module))
         workflows, specs = self._collect(imported)
         files = sorted({*self._sources.imported(), *self._tried})
+        code = {
+            name: _modules_of(workflow) | {module.__name__ for _, module in imported if _owns(module, workflow)}
+            for name, workflow in workflows.items()
+        }
         return LoadedModules(
             workflows=workflows,
             specs=specs,
             problems=self._problems,
             files=files,
-            source_hash=self._sources.digest(files),
+            source_hash=self._importer.digest(files),
+            types={
+                entry: [name for name, modules in code.items() if module.__name__ in modules]
+                for entry, module in imported
+            },
+            versions=versions(self._importer, code),
+            snapshot=self._importer.recorded,
         )
 
     def _extend_path(self) -> None:
@@ -114,7 +136,7 @@ class _Loader:
 
     def _import_file(self, entry: str) -> ModuleType | None:
         file = os.path.normpath(os.path.join(self._sources.project, os.path.expanduser(entry)))
-        if not os.path.isfile(file):
+        if not self._importer.has(file):
             self._missing_file(entry, file)
             return None
         if not file.endswith(".py"):
@@ -129,7 +151,8 @@ class _Loader:
         name = self._dotted_name(file)
         if name is not None and _leads_to(name, file):
             return importlib.import_module(name)
-        return _import_as(_own_name(self._sources.show(file)), file)
+        name = _own_name(self._sources.show(file))
+        return _import_as(name, self._importer.spec(name, file))
 
     def _dotted_name(self, file: str) -> str | None:
         for folder in self._sources.path:
@@ -257,11 +280,11 @@ class _Loader:
     def _modules_with_handlers(self, imported: list[tuple[str, ModuleType]]) -> set[str]:
         """Modules that declare handlers on another module's workflow: they need none of their own."""
         return {
-            handler.function.__module__
+            name
             for _, module in imported
             for group in _workflows_of(module)
             for workflow in group
-            for handler in workflow.handlers
+            for name in _modules_of(workflow)
         }
 
     def _no_workflow(self, entry: str, module: ModuleType, foreign: list[Workflow]) -> None:
@@ -314,10 +337,9 @@ def _own_name(shown: str) -> str:
     return f"wfctl_file_{slug}_{hashlib.sha256(shown.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}"
 
 
-def _import_as(name: str, file: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, file)
+def _import_as(name: str, spec: ModuleSpec | None) -> ModuleType:
     if spec is None or spec.loader is None:
-        raise ImportError(f"cannot import {file}")
+        raise ImportError(f"cannot import {name}")
     module = importlib.util.module_from_spec(spec)
     # Dataclasses and pickle look the module up while it is being executed.
     sys.modules[name] = module
@@ -338,6 +360,15 @@ def _workflows_of(module: ModuleType) -> tuple[list[Workflow], list[Workflow]]:
             belongs = value.module == module.__name__ or value.made_in_function
             (own if belongs else foreign).append(value)
     return own, foreign
+
+
+def _owns(module: ModuleType, workflow: Workflow) -> bool:
+    return any(workflow is own for own in _workflows_of(module)[0])
+
+
+def _modules_of(workflow: Workflow) -> set[str]:
+    """The modules that its handlers are written in."""
+    return {handler.function.__module__ for handler in workflow.handlers}
 
 
 def _detail_place(error: RegistrationError) -> tuple[str, int] | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import FrameType
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -72,15 +71,3 @@ class Sources:
             if isinstance(file, str) and self.owns(file):
                 files.add(os.path.abspath(file))
         return sorted(files)
-
-    def digest(self, files: Iterable[str]) -> str:
-        """Twelve hex digits over names and contents of `files`; the same wherever the project lies."""
-        total = hashlib.sha256()
-        for file in sorted(files):
-            try:
-                with open(file, "rb") as stream:
-                    content = hashlib.sha256(stream.read()).digest()
-            except OSError:
-                content = b"unreadable"
-            total.update(self.show(file).encode("utf-8", "surrogateescape") + b"\0" + content)
-        return total.hexdigest()[:12]

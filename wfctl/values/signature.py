@@ -222,3 +222,23 @@ def _readings(raw: str) -> list[Any]:
 def _unexpected(name: str, known: Mapping[str, ParamSpec]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"unknown parameter {name!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+
+
+UNBOUND = "$unbound"
+_POSITIONAL = "$positional"
+
+
+def unbound(payload: msgspec.Raw, positional: bool) -> msgspec.Raw:
+    """What stands for the keyword arguments of a handler that is not there: they are made of it when it is back (`late`)."""
+    held: dict[str, Any] = {UNBOUND: payload}
+    if positional:
+        held[_POSITIONAL] = True
+    return msgspec.Raw(msgspec.json.encode(held))
+
+
+def late(handler: HandlerSpec, held: Mapping[str, Any]) -> Any:
+    """The payload in what `unbound` made, as `bind` wants it."""
+    payload = held[UNBOUND]
+    if held.get(_POSITIONAL) and isinstance(payload, dict) and handler.params:
+        return {handler.params[0].name: payload}
+    return payload

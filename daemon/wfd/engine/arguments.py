@@ -47,6 +47,14 @@ async def bind_any(
     return kwargs
 
 
+def rebound(handler: HandlerSpec, payload: bytes | msgspec.Raw, positional: bool) -> bytes:
+    """`payload` for `bind_any`. `positional`: its sender gave something that is no dict, though as JSON it may be an object."""
+    data = bytes(payload)
+    if positional and handler.params and data.lstrip().startswith(b"{"):
+        return _encode({handler.params[0].name: msgspec.Raw(data)})
+    return data
+
+
 def _decode(payload: bytes, name: str) -> object:
     try:
         return decode(payload)

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import wfctl
+from wfctl.errors import UsageError
 from wfctl.protocol import calls, views
-from wfctl.protocol.channel import Problem
 from wfd.config import Config
+from wfd.engine.code import problem_views
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
 from wfd.engine.streams import Tail, Watch
+from wfd.supervisor import Reloaded
 
 
 class Backend:
-    """`on_down(drain_ms)` is called when a client asks the daemon to stop; it must only begin that."""
+    """`on_down(drain_ms)` is called when a client asks the daemon to stop; it must only begin that. `reload` loads the code again,
+    where there are files to load. `config` is what counts now."""
 
-    def __init__(self, engine: Engine, config: Config, on_down: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        config: Config,
+        on_down: Callable[[int], None],
+        reload: Callable[[], Awaitable[Reloaded]] | None = None,
+    ) -> None:
         self._engine = engine
-        self._config = config
+        self.config = config
         self._on_down = on_down
+        self._reload = reload
         self._started_at = engine.clock.now_ms()
         commands = Commands(engine)
         self.start = commands.start
@@ -35,7 +45,7 @@ class Backend:
         self.tree = engine.reads.tree
 
     async def status(self, call: calls.GetStatus) -> views.StatusView:
-        engine, config = self._engine, self._config
+        engine, config = self._engine, self.config
         workers, catalog = engine.workers, engine.workers.catalog
         return views.StatusView(
             pid=os.getpid(),
@@ -64,6 +74,7 @@ class Backend:
                 for w in workers.workers()
             ],
             queued_steps=workers.queued,
+            loading_ms=workers.loading_ms,
             problems=problem_views(catalog.problems),
             settings=config.described(),
             draining=engine.draining,
@@ -78,12 +89,33 @@ class Backend:
             items=[
                 views.WorkflowView(
                     spec=spec,
-                    generation=catalog.generation,
-                    source_hash=catalog.source_hash,
-                    loaded_at=catalog.loaded_at,
+                    generation=(owner := catalog.owner_of(name)).number,
+                    source_hash=owner.source_hash,
+                    loaded_at=owner.loaded_at,
                     open_runs=open_runs.get(name, 0),
                 )
                 for name, spec in sorted(catalog.types.items())
+            ],
+            problems=problem_views(catalog.problems),
+        )
+
+    async def reload(self, call: calls.Reload) -> calls.Reloaded:
+        """Load the code and the configuration as they are now, and say what that did to each type."""
+        if self._reload is None:
+            raise UsageError("there are no files to load again here", hint="WorkflowEnvironment.load(workflows)")
+        done = await self._reload()
+        catalog = done.catalog
+        return calls.Reloaded(
+            generation=catalog.generation,
+            source_hash=catalog.source_hash,
+            types=[
+                calls.ReloadedType(
+                    workflow_type=name,
+                    change=str(fate),
+                    generation=owner.number if (owner := catalog.owners.get(name)) is not None else 0,
+                    source_hash=owner.source_hash if owner is not None else "",
+                )
+                for name, fate in sorted(done.fates.items())
             ],
             problems=problem_views(catalog.problems),
         )
@@ -97,12 +129,3 @@ class Backend:
 
     def watch(self, call: calls.Watch) -> Watch:
         return Watch(self._engine.reads, self._engine.hub, self._engine.clock, call)
-
-
-def problem_views(problems: tuple[Problem, ...]) -> list[views.ProblemView]:
-    return [
-        views.ProblemView(
-            module=p.module, message=p.message, file=p.file, line=p.line, hint=p.hint, traceback=p.traceback
-        )
-        for p in problems
-    ]

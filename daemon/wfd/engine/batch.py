@@ -21,6 +21,9 @@ from wfd.store.rows import HistoryRow, InboxRow, RunRow, Unit
 from wfd.supervisor import Catalog
 
 _encode = msgspec.json.Encoder().encode
+# A step begins on the code that serves its type at that moment; which it then ran on is known when it ends.
+_BEGUN = frozenset({r.StepStarted, r.RunResumed})
+_ENDED = frozenset({r.StepCompleted, r.StepFailed, r.StepTimedOutRecord, r.StepInterrupted})
 
 
 class Change(msgspec.Struct):
@@ -99,13 +102,13 @@ class Batch:
         self.touched[live.run.key] = live
         self.changes.insert(0 if first else len(self.changes), Change(live, before, decision))
 
-    def unit(self, next_rev: Callable[[], int], source: str) -> Unit:
-        """The rows of all decisions. `source` is the source hash under which steps begin now."""
+    def unit(self, next_rev: Callable[[], int]) -> Unit:
+        """The rows of all decisions."""
         unit = Unit()
         bases: dict[int, int] = {}
         for change in self.changes:
             bases.setdefault(change.live.run.key, change.before)
-            self._records(unit, change, next_rev, source)
+            self._records(unit, change, next_rev)
         for key, base in bases.items():
             row = row_of(self.touched[key].run)
             if base == 0:
@@ -114,14 +117,18 @@ class Batch:
                 unit.runs_changed.append((row, base))
         return unit
 
-    def _records(self, unit: Unit, change: Change, next_rev: Callable[[], int], source: str) -> None:
-        key, seq = change.live.run.key, change.before
+    def _records(self, unit: Unit, change: Change, next_rev: Callable[[], int]) -> None:
+        live, seq = change.live, change.before
+        key = live.run.key
         for record in change.decision.records:
             seq += 1
-            started = type(record) is r.StepStarted
-            unit.history.append(
-                HistoryRow(next_rev(), key, seq, self.now, record.KIND, r.encode(record), source if started else None)
-            )
+            source = None
+            if type(record) in _BEGUN:
+                source = self._catalog.owner_of(live.run.workflow_type).source_hash
+            elif type(record) in _ENDED:
+                source = live.source
+            row = HistoryRow(next_rev(), key, seq, self.now, record.KIND, r.encode(record), source or None)
+            unit.history.append(row)
             if isinstance(record, r.StepStarted):
                 if record.event is not None:
                     _take(unit, key, record.event)

@@ -23,7 +23,9 @@ from wfd.core import state, stimuli as s
 from wfd.core.actions import Action
 from wfd.core.state import Stepping
 from wfd.engine.batch import Batch, Change
+from wfd.engine.code import code_view
 from wfd.engine.executions import CRASH_LIMIT, Executions
+from wfd.engine.former import Former
 from wfd.engine.memory import Live, Memory
 from wfd.engine.operations import Operations
 from wfd.engine.outcomes import outcome_of
@@ -34,7 +36,7 @@ from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
 from wfd.store.rows import LogRow, Unit
 from wfd.store.store import Store
-from wfd.supervisor import Catalog, Workers
+from wfd.supervisor import Catalog, Generation, Workers
 
 log = logging.getLogger("wfd.engine")
 
@@ -53,6 +55,7 @@ class Engine:
         self.ids = ids
         self.reads = Reads(store.reader, clock)
         self.memory = Memory(store.reader)
+        self.former = Former(store)
         self.hub = Hub()
         self.executions = Executions(self, Operations(self).asked, crash_limit)
         # The supervisor's listener: what workers say of steps goes straight to where they are.
@@ -70,6 +73,7 @@ class Engine:
         self._epoch = 0
         self._unwritten = 0
         self._started = False
+        self._serving: tuple[int, dict[str, Generation]] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- life --------------------------------------------------------------------------------
@@ -77,6 +81,8 @@ class Engine:
     async def start(self) -> None:
         self.workers.listen(self)
         interrupted = await self._look_up()
+        await self.former.load()
+        self._learn(self.workers.catalog)
         self._started = True
         await self._recover(interrupted)
 
@@ -184,7 +190,7 @@ class Engine:
 
         A batch that decided nothing still waits its turn: an answer may rest on what is on its way.
         """
-        unit = batch.unit(self.next_rev, self.workers.catalog.source_hash)
+        unit = batch.unit(self.next_rev)
         rev, epoch = self._rev, self._epoch
         for live in batch.touched.values():
             live.pending += 1
@@ -293,9 +299,19 @@ class Engine:
     # -- code --------------------------------------------------------------------------------
 
     def catalog_changed(self, catalog: Catalog) -> None:
+        self.hub.code_changed(code_view(catalog, self.clock.now_ms()))
+        serving = catalog.generation, catalog.owners
+        if serving == self._serving:
+            return  # only what is wrong with the code is new
+        self._serving = serving
         log.info("generation %d serves %s", catalog.generation, ", ".join(sorted(catalog.types)) or "nothing")
         if self._started:
+            self._learn(catalog)
             self.spawn(self._again(self._resume_stuck))
+
+    def _learn(self, catalog: Catalog) -> None:
+        if self.former.learn(catalog):
+            self.spawn(self._again(self.former.save))
 
     async def _resume_stuck(self) -> None:
         """Go on with every stuck run whose handler the present catalog has."""

@@ -29,24 +29,25 @@ class Machine(Protocol):
 
 
 class _Token:
-    """One execution at a worker: whose it is, which step and attempt it runs, and the last operation it asked for."""
+    """One execution at a worker: whose it is, which step and attempt it runs, and the last operation it asked for. `order`
+    says on which code, once a worker has it."""
 
-    __slots__ = ("attempt", "generation", "last_op", "live", "step")
+    __slots__ = ("attempt", "last_op", "live", "order", "step")
 
-    def __init__(self, live: Live, step: int, attempt: int, generation: int) -> None:
+    def __init__(self, live: Live, step: int, attempt: int, order: StepOrder) -> None:
         self.live = live
         self.step = step
         self.attempt = attempt
-        self.generation = generation
+        self.order = order
         self.last_op = 0
 
 
 class Executions:
-    """`asked(live, step, attempt, op)` takes the operations that handlers ask for."""
+    """`asked(live, step, attempt, op)` takes the operations that handlers ask for. `crash_limit` may change at any time."""
 
     def __init__(self, machine: Machine, asked: Callable[[Live, int, int, channel.Op], None], crash_limit: int) -> None:
         self._m = machine
-        self._crash_limit = crash_limit
+        self.crash_limit = crash_limit
         self._asked = asked
         self._tokens: dict[int, _Token] = {}
         self._next = 1
@@ -68,13 +69,14 @@ class Executions:
             live.logged = 0
         token, self._next = self._next, self._next + 1
         live.token = token
-        self._tokens[token] = _Token(live, phase.step, phase.attempt, catalog.generation)
         message = channel.RunStep(
             token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
             [_recorded(op) for op in phase.ops.values()],
             live.logged, cancel, phase.step,
         )  # fmt: skip
-        self._m.workers.run(StepOrder(token, message, spec.timeout_ms, alone=phase.crashes >= ALONE_AFTER))
+        order = StepOrder(token, message, spec.timeout_ms, alone=phase.crashes >= ALONE_AFTER)
+        self._tokens[token] = _Token(live, phase.step, phase.attempt, order)
+        self._m.workers.run(order)
 
     def cancel(self, live: Live) -> None:
         """Raise CancelledError in the handler, if one runs."""
@@ -107,6 +109,7 @@ class Executions:
         if entry is None or self._m.failure is not None:
             return
         live = entry.live
+        live.source = entry.order.source
         if isinstance(message, channel.Op):
             # They come in order, so one that comes once more is known by its number.
             if message.op <= entry.last_op:
@@ -119,7 +122,8 @@ class Executions:
         else:
             del self._tokens[message.token]
             live.token = None
-            if isinstance(message, channel.StepStuck) and entry.generation != self._m.workers.catalog.generation:
+            serving = self._m.workers.catalog.owner_of(live.run.workflow_type)
+            if isinstance(message, channel.StepStuck) and entry.order.generation != serving.number:
                 # Code that is gone already could not run it. What serves now gets to try.
                 reason = f"its code was replaced, on which it was stuck: {message.reason}"
                 self._m.stimulate(live, s.StepLost(entry.step, entry.attempt, reason))
@@ -129,6 +133,7 @@ class Executions:
     def timed_out(self, token: int, timeout_ms: int) -> None:
         entry = self._tokens.get(token)
         if entry is not None:
+            entry.live.source = entry.order.source
             # The token stays the run's until the decision is on disk; `abandon` then ends it at the worker.
             self._m.stimulate(entry.live, s.StepTimedOut(entry.step, entry.attempt, timeout_ms))
 
@@ -137,7 +142,8 @@ class Executions:
             entry = self._tokens.pop(token, None)
             if entry is not None:
                 entry.live.token = None
-                self._m.stimulate(entry.live, s.StepLost(entry.step, entry.attempt, reason, crash, self._crash_limit))
+                entry.live.source = entry.order.source
+                self._m.stimulate(entry.live, s.StepLost(entry.step, entry.attempt, reason, crash, self.crash_limit))
 
 
 def _recorded(op: OpResult) -> channel.OpRecord:

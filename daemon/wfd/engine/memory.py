@@ -25,18 +25,20 @@ IDLE_RUNS = 2_048
 class Live:
     """One run in memory. `store` is its store as of the last decided directive (JSON by key).
 
-    `token` names its execution at a worker, `logged` counts the lines the current step has logged, `pending` the units not
-    yet committed, `pins` the children in memory. `children` maps workflow ID to run key; None until first needed. What was
-    `forgotten` with all else is not the run any more: whoever still holds it decides nothing for it.
+    `token` names its execution at a worker, `source` is the hash of the code that its newest execution ran on, `logged` counts
+    the lines the current step has logged, `pending` the units not yet committed, `pins` the children in memory. `children` maps
+    workflow ID to run key; None until first needed. What was `forgotten` with all else is not the run any more: whoever
+    still holds it decides nothing for it.
     """
 
-    __slots__ = ("children", "forgotten", "logged", "parent", "pending", "pins", "run", "store", "token")
+    __slots__ = ("children", "forgotten", "logged", "parent", "pending", "pins", "run", "source", "store", "token")
 
     def __init__(self, run: Run, store: dict[str, bytes], parent: Live | None) -> None:
         self.run = run
         self.store = store
         self.parent = parent
         self.token: int | None = None
+        self.source: str | None = None
         self.logged = 0
         self.pending = 0
         self.pins = 0

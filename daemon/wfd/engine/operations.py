@@ -14,18 +14,28 @@ from typing import Any, Protocol
 
 import msgspec
 
-from wfctl.errors import RunClosedError, RunNotFoundError, StorageError, WfctlError, WorkflowAlreadyRunning
+from wfctl.errors import (
+    RunClosedError,
+    RunNotFoundError,
+    StorageError,
+    UnknownEventError,
+    UnknownWorkflowTypeError,
+    WfctlError,
+    WorkflowAlreadyRunning,
+)
 from wfctl.protocol import channel
 from wfctl.protocol.views import Outcome
 from wfctl.values.failure import Failure
 from wfctl.values.ids import check_workflow_id
 from wfctl.values.runinfo import ParentInfo, RunInfo
+from wfctl.values.signature import unbound
 from wfd.core import records as r, stimuli as s
 from wfd.core.actions import Action
 from wfd.core.apply import op_result
 from wfd.core.state import Raw, Stepping
-from wfd.engine.arguments import bind_any
+from wfd.engine.arguments import bind_any, rebound
 from wfd.engine.batch import Batch
+from wfd.engine.former import Former
 from wfd.engine.memory import Live, Memory, child_value
 from wfd.engine.outcomes import as_child, outcome_of
 from wfd.engine.reads import Reads
@@ -55,6 +65,7 @@ class Machine(Protocol):
     memory: Memory
     reads: Reads
     clock: Clock
+    former: Former
     open_ids: dict[str, int]
 
     @property
@@ -70,15 +81,23 @@ class Machine(Protocol):
 
 
 class ChildArgs(msgspec.Struct, frozen=True):
+    """`unbound`: the worker does not have the child's type, so `input` is as the handler gave it; `positional` as in `rebound`."""
+
     workflow_id: str
     input: Raw
     timeout_ms: int | None = None
     on_completed_step: str | None = None
     on_parent_close: str = "abandon"
+    unbound: bool = False
+    positional: bool = False
 
 
 class ParentEventArgs(msgspec.Struct, frozen=True):
+    """`unbound`: the worker does not have the parent's handler, so `payload` is as the child gave it."""
+
     payload: Raw
+    unbound: bool = False
+    positional: bool = False
 
 
 class EventArgs(msgspec.Struct, frozen=True):
@@ -135,12 +154,18 @@ class Operations:
         match op.kind:
             case "child":
                 args = msgspec.json.decode(op.args, type=ChildArgs)
-                if live.children is None or args.workflow_id in live.children:
+                if args.unbound:
+                    self._m.spawn(self._guarded(asked, partial(self._unbound_child, asked, args)))
+                elif live.children is None or args.workflow_id in live.children:
                     self._m.spawn(self._guarded(asked, partial(self._known_child, asked, args)))
                 else:
                     self._new_child(asked, args)
             case "parent_event":
-                self._parent_event(asked, msgspec.json.decode(op.args, type=ParentEventArgs))
+                told = msgspec.json.decode(op.args, type=ParentEventArgs)
+                if told.unbound:
+                    self._m.spawn(self._guarded(asked, partial(self._unbound_parent_event, asked, told)))
+                else:
+                    self._parent_event(asked, told.payload)
             case "event":
                 args_of_event = msgspec.json.decode(op.args, type=EventArgs)
                 self._m.spawn(self._guarded(asked, partial(self._event, asked, args_of_event)))
@@ -254,6 +279,21 @@ class Operations:
         self._record(asked, self._m.batch(), record)
         self._m.memory.settle(child)
 
+    async def _unbound_child(self, asked: Asked, args: ChildArgs) -> None:
+        """The parent's worker does not have the child's type: another generation may, or it was taken out."""
+        catalog, workflow_type = self._m.workers.catalog, asked.op.name
+        try:
+            spec = catalog.type_of(workflow_type)
+        except UnknownWorkflowTypeError:
+            if not self._m.former.knew(workflow_type):
+                raise
+            self._code_missing(asked, workflow_type)
+            return
+        given = rebound(spec.start, args.input, args.positional)
+        bound = Raw(await bind_any(self._m.workers, spec, spec.start, given, {}))
+        if not asked.stale:
+            await self._known_child(asked, msgspec.structs.replace(args, input=bound))
+
     def _new_child(self, asked: Asked, args: ChildArgs) -> None:
         machine, parent, workflow_type = self._m, asked.live, asked.op.name
         try:
@@ -317,11 +357,31 @@ class Operations:
 
     # -- events ------------------------------------------------------------------------------
 
-    def _parent_event(self, asked: Asked, args: ParentEventArgs) -> None:
+    async def _unbound_parent_event(self, asked: Asked, args: ParentEventArgs) -> None:
+        """The child's worker does not know the parent's handler: another generation may, or it was taken out."""
+        parent = asked.live.parent
+        assert parent is not None
+        payload = await self._event_kwargs(parent.run.workflow_type, asked.op.name, args.payload, args.positional)
+        if not asked.stale:
+            self._parent_event(asked, payload)
+
+    async def _event_kwargs(self, workflow_type: str, event: str, payload: Raw, positional: bool = False) -> Raw:
+        """Keyword arguments for an event's handler. One that was taken out gets them when it is back."""
+        catalog = self._m.workers.catalog
+        try:
+            handler = catalog.event_of(workflow_type, event)
+        except (UnknownEventError, UnknownWorkflowTypeError):
+            if not self._m.former.knew(workflow_type, event):
+                raise
+            return unbound(payload, positional)
+        spec = catalog.type_of(workflow_type)
+        return Raw(await bind_any(self._m.workers, spec, handler, rebound(handler, payload, positional), {}))
+
+    def _parent_event(self, asked: Asked, payload: Raw) -> None:
         child = asked.live
         assert child.parent is not None
         batch = self._m.batch()
-        arrived = batch.decide(child.parent, s.EventArrived(asked.op.name, args.payload, child.run.workflow_id))
+        arrived = batch.decide(child.parent, s.EventArrived(asked.op.name, payload, child.run.workflow_id))
         if arrived.refused:
             outcome = "parent_closed"
             log.warning(
@@ -346,20 +406,14 @@ class Operations:
         target = await machine.memory.load(key)
         if target is None or target.run.closed:
             raise _closed(args.workflow_id, event)
-        catalog = machine.workers.catalog
-        if target.run.workflow_type not in catalog.types:
-            self._code_missing(asked, target.run.workflow_type)
-            return
-        handler = catalog.event_of(target.run.workflow_type, event)
-        spec = catalog.type_of(target.run.workflow_type)
-        kwargs = await bind_any(machine.workers, spec, handler, bytes(args.payload), {})
+        kwargs = await self._event_kwargs(target.run.workflow_type, event, args.payload)
         target = await machine.memory.load(key)
         if asked.stale:
             return
         if target is None or target.run.closed:
             raise _closed(args.workflow_id, event)
         batch = machine.batch()
-        arrived = batch.decide(target, s.EventArrived(event, Raw(kwargs), asked.live.run.workflow_id))
+        arrived = batch.decide(target, s.EventArrived(event, kwargs, asked.live.run.workflow_id))
         if arrived.refused:
             # In one unit with what the refusal recorded: the event may have met a wait whose time was up.
             self._refuse(asked, _closed(args.workflow_id, event), batch)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
+
 from wfctl.protocol import calls, views
 from wfd.engine.reads import Reads
 from wfd.engine.watch import Hub
@@ -27,6 +29,8 @@ class Tail:
         self._follower = hub.follow(None)
         self._hub = hub
         self._rev = 0
+        # What is wrong with the code already is told, what is right with it only when that changes.
+        self._code = hub.code if hub.code is not None and not hub.code.problems else None
         self._named: list[int] = []
         self.answer = calls.TailEnd(rev=0, outcomes=[])
 
@@ -49,11 +53,23 @@ class Tail:
             outcomes = [await self._reads.outcome(key) for key in self._named]
             async for entry in self._new():
                 yield entry
+            if call.code and call.follow and (notice := self._notice()) is not None:
+                yield notice
             over = bool(outcomes) and all(outcome.status.closed for outcome in outcomes)
             if not call.follow or over or self._follower.ended:
                 self.answer = calls.TailEnd(rev=self._rev, outcomes=outcomes)
                 return
             await self._follower.changed()
+
+    def _notice(self) -> views.HistoryEntry | None:
+        """What there is to say of the code, where that has changed."""
+        code = self._hub.code
+        if code is None or code is self._code:
+            return None
+        self._code = code
+        return views.HistoryEntry(
+            rev=self._rev, run_id="", workflow_id="", seq=0, at=code.at, kind="code", data=msgspec.to_builtins(code)
+        )
 
     async def _keys(self) -> set[int] | None:
         if not self._named:
@@ -102,7 +118,8 @@ class Watch:
             self._follower.roots = {await self._reads.root_of(key)}
         while True:
             outcome = None if key is None else await self._reads.outcome(key)
-            yield calls.WatchItem(rev=self._hub.rev)
+            code = self._hub.code
+            yield calls.WatchItem(rev=self._hub.rev, problems=[] if code is None else code.problems)
             if self._follower.ended or (outcome is not None and outcome.status.closed):
                 self.answer = outcome
                 return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from wfctl.protocol.views import CodeView
 from wfd.engine.memory import Live
 
 
@@ -23,9 +24,12 @@ class Follower:
         if self.roots is None or not self.roots.isdisjoint(roots):
             self._changed.set()
 
+    def wake(self) -> None:
+        self._changed.set()
+
     def end(self) -> None:
         self.ended = True
-        self._changed.set()
+        self.wake()
 
     async def changed(self) -> None:
         """Returns when something has changed since the last call, or the hub has closed."""
@@ -34,10 +38,11 @@ class Follower:
 
 
 class Hub:
-    """Who follows, and the newest committed revision."""
+    """Who follows, the newest committed revision, and the last that there was to say of the user's code."""
 
     def __init__(self) -> None:
         self.rev = 0
+        self.code: CodeView | None = None
         self._followers: set[Follower] = set()
         self._closed = False
 
@@ -57,6 +62,12 @@ class Hub:
             roots = {live.run.root for live in lives}
             for follower in self._followers:
                 follower.notice(roots)
+
+    def code_changed(self, code: CodeView) -> None:
+        """Other code serves, or something else is wrong with it: that concerns everybody."""
+        self.code = code
+        for follower in self._followers:
+            follower.wake()
 
     def close(self) -> None:
         self._closed = True

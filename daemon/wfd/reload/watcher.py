@@ -1,14 +1,20 @@
-"""Watches the project's Python files and calls back once a burst of changes is over."""
+"""Watches the files a project's code is made of, and calls back once a burst of changes is over.
+
+Folders are watched one by one, those that hold no code of the project's left out (environments, caches, hidden ones): a folder
+of a hundred thousand installed files costs nothing and cannot use up what the system has of watches.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from watchfiles import Change, PythonFilter, awatch
+import msgspec
+from watchfiles import Change, awatch
 
 from wfd.runtime.lifecycle import Service
 
@@ -17,48 +23,141 @@ log = logging.getLogger("wfd.reload")
 # Quiet for this long means that an editor, or a checkout of hundreds of files, is done.
 QUIET_MS = 50
 LONGEST_BURST_MS = 800
+MOST_FOLDERS = 4_000
+# After this the watches that replace others are in place; what changed in between is found by looking.
+SETTLED_S = 0.2
+_SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages"})
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What to watch: `config`, the Python files below `folders`, and `files` wherever they and their links lead."""
+
+    config: Path
+    folders: tuple[Path, ...]
+    files: frozenset[str] = frozenset()
+
+    def matters(self, path: str) -> bool:
+        """Whether a change of `path` may change the code: also a folder, or a link to one, that leads to known files."""
+        name = os.path.basename(path)
+        if path == str(self.config) or path in self.files:
+            return True
+        if name.startswith((".", "#")):  # an editor's own
+            return False
+        return name.endswith(".py") or any(file.startswith(path + os.sep) for file in self.files)
+
+    def watched(self, without: Path) -> set[str]:
+        """The folders in which something that matters can happen; `without` is not looked into."""
+        found = {str(self.config.parent), os.path.dirname(os.path.realpath(self.config))}
+        for file in self.files:
+            found |= {os.path.dirname(file), os.path.dirname(os.path.realpath(file))}
+        for folder in self.folders:
+            for below in _code_folders(folder, without):
+                found.add(below)
+                if len(found) > MOST_FOLDERS:
+                    log.warning("more than %d folders below %s: new ones are not noticed", MOST_FOLDERS, folder)
+                    break
+        return {folder for folder in found if os.path.isdir(folder)}
+
+    def looks(self) -> list[tuple[str, int, int, int]]:
+        """What tells one state of the files from another."""
+        found = []
+        for file in sorted({str(self.config), *self.files}):
+            with contextlib.suppress(OSError):
+                stat = os.stat(file)
+                found.append((file, stat.st_mtime_ns, stat.st_size, stat.st_ino))
+        return found
 
 
 class Watcher(Service):
-    """`changed()` is called on the loop after Python files below `folders` were written, moved or removed.
+    """`changed()` is called on the loop after something that matters was written, moved or removed.
 
-    The state folder is left out, and so are virtual environments and caches (watchfiles' own filter).
+    The folder `state` is left out. `aim` says what to watch, at any time.
     """
 
-    def __init__(self, folders: list[Path], state: Path, changed: Callable[[], None]) -> None:
+    def __init__(self, state: Path, changed: Callable[[], object]) -> None:
         super().__init__()
-        self._folders = folders
-        self._filter = _Filter(state)
+        self._state = state
         self._changed = changed
-        self._stopping = asyncio.Event()
+        self._target: Target | None = None
+        self._again = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._looking: asyncio.TimerHandle | None = None
+
+    def aim(self, target: Target) -> None:
+        if target != self._target:
+            self._target = target
+            self._again.set()
 
     async def _start(self) -> None:
-        folders = [folder for folder in self._folders if folder.is_dir()]
-        self._task = asyncio.get_running_loop().create_task(self._watch(folders))
+        self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def _stop(self) -> None:
-        self._stopping.set()
+        if self._looking is not None:
+            self._looking.cancel()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        self._target = None
 
-    async def _watch(self, folders: list[Path]) -> None:
-        try:
-            async for changes in awatch(
-                *folders, watch_filter=self._filter, step=QUIET_MS, debounce=LONGEST_BURST_MS,
-                stop_event=self._stopping, ignore_permission_denied=True,
-            ):  # fmt: skip
-                log.info("%d files changed, the first %s", len(changes), sorted(path for _, path in changes)[0])
+    async def _watch(self) -> None:
+        looked: list[tuple[str, int, int, int]] | None = None
+        while True:
+            target, self._again = self._target, asyncio.Event()
+            if target is None:
+                await self._again.wait()
+                continue
+            folders = target.watched(self._state)
+            before, looked = looked, target.looks()
+            if before is not None:
+                self._look_later(target, looked)
+            try:
+                await self._until_again(target, folders)
+            except (OSError, RuntimeError) as error:
+                log.error("files are not watched any more (%s); type wfctl reload after a change", error)
+                return
+
+    def _look_later(self, target: Target, looked: list[tuple[str, int, int, int]]) -> None:
+        def look() -> None:
+            if target.looks() != looked:
                 self._changed()
-        except (OSError, RuntimeError) as error:
-            log.error("files are not watched any more (%s); restart the daemon after a change", error)
+
+        if self._looking is not None:
+            self._looking.cancel()
+        self._looking = asyncio.get_running_loop().call_later(SETTLED_S, look)
+
+    async def _until_again(self, target: Target, folders: set[str]) -> None:
+        again = self._again
+        async for changes in awatch(
+            *folders, watch_filter=None, step=QUIET_MS, debounce=LONGEST_BURST_MS, recursive=False, stop_event=again,
+            ignore_permission_denied=True,
+        ):  # fmt: skip
+            mattering = sorted({path for _, path in changes if target.matters(path)})
+            moved = self._folders_moved(changes, folders)
+            if mattering or moved:
+                log.info("%d files changed, the first %s", len(mattering) or 1, mattering[0] if mattering else moved)
+                self._changed()
+            if moved:
+                again.set()  # other folders are to be watched from now on
+
+    def _folders_moved(self, changes: Iterable[tuple[Change, str]], folders: set[str]) -> str:
+        """A folder that came or went, if one did."""
+        for change, path in changes:
+            if path in folders and change is Change.deleted:
+                return path
+            if change is Change.added and os.path.isdir(path) and _has_code(path, self._state) and path not in folders:
+                return path
+        return ""
 
 
-class _Filter(PythonFilter):
-    def __init__(self, state: Path) -> None:
-        super().__init__(ignore_paths=[state])
+def _has_code(folder: str, without: Path) -> bool:
+    name = os.path.basename(folder)
+    if name.startswith(".") or name in _SKIPPED or folder == str(without):
+        return False
+    return not os.path.exists(os.path.join(folder, "pyvenv.cfg"))
 
-    def __call__(self, change: Change, path: str) -> bool:
-        return super().__call__(change, path)
+
+def _code_folders(root: Path, without: Path) -> Iterator[str]:
+    for folder, folders, _ in os.walk(root):
+        yield folder
+        folders[:] = [name for name in folders if _has_code(os.path.join(folder, name), without)]

@@ -172,6 +172,11 @@ class Reader(Service):
         value = (await self.all(READ["max_run_id"]))[0][0]
         return None if value is None else str(value)
 
+    async def meta(self, key: str) -> str | None:
+        """A fact about the database itself, as the writer noted it."""
+        rows = await self.all(READ["meta"], (key,))
+        return str(rows[0][0]) if rows else None
+
     async def _number(self, name: str) -> int:
         return int((await self.all(READ[name]))[0][0])
 

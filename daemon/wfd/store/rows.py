@@ -50,7 +50,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True):
 
 class HistoryRow(msgspec.Struct, gc=False, array_like=True):
     """One history record. `rev` numbers records and log lines of the whole database in commit order; `seq` counts the
-    run's records from 1. `source` is the source hash of the generation that ran (`step.started` only)."""
+    run's records from 1. `source` is the source hash of the code that a step begins on, or has ended on."""
 
     rev: int
     run: int

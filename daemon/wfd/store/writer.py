@@ -116,6 +116,10 @@ class Writer(Service):
         self._term = self._valid_term
         self.failure = None
 
+    async def note(self, key: str, value: str) -> None:
+        """Keep a fact about the database itself, in a commit of its own."""
+        await self._order(lambda: self._connection().execute(WRITE["note"], (key, value)))
+
     async def checkpoint(self) -> None:
         """Copy the log into the database file as far as readers allow."""
         await self._order(lambda: self._connection().execute("pragma wal_checkpoint(passive)").fetchall())

@@ -3,8 +3,8 @@
 It knows nothing of runs: a step is a token, and what it means is its listener's affair.
 """
 
-from wfd.supervisor.catalog import Catalog
-from wfd.supervisor.steps import Listener, StepOrder, WorkerInfo, Workers
-from wfd.supervisor.supervisor import Supervisor
+from wfd.supervisor.catalog import Catalog, Generation
+from wfd.supervisor.contract import Listener, StepOrder, WorkerInfo, Workers
+from wfd.supervisor.supervisor import Reloaded, Supervisor
 
-__all__ = ["Catalog", "Listener", "StepOrder", "Supervisor", "WorkerInfo", "Workers"]
+__all__ = ["Catalog", "Generation", "Listener", "Reloaded", "StepOrder", "Supervisor", "WorkerInfo", "Workers"]

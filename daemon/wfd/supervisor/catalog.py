@@ -11,8 +11,32 @@ from wfctl.protocol.channel import Loaded, Problem
 from wfctl.values.signature import HandlerSpec, TypeSpec
 
 
+class Generation(msgspec.Struct, frozen=True):
+    """One load of the user's code. `modules` says which types each entry of [workflows] modules has a part in, `versions` has
+    a hash of each type's own files. `loaded_at` is UTC epoch milliseconds."""
+
+    number: int
+    types: dict[str, TypeSpec] = {}
+    source_hash: str = ""
+    loaded_at: int = 0
+    python: str = ""
+    files: tuple[str, ...] = ()
+    modules: dict[str, list[str]] = {}
+    versions: dict[str, str] = {}
+
+    @staticmethod
+    def of(loaded: Loaded, number: int, now: int) -> Generation:
+        types = {spec.workflow_type: spec for spec in loaded.types}
+        files = tuple(loaded.files)
+        return Generation(number, types, loaded.source_hash, now, loaded.python, files, loaded.modules, loaded.versions)
+
+
 class Catalog(msgspec.Struct, frozen=True):
-    """The types of one generation. `loaded_at` is UTC epoch milliseconds; generation 0 is the empty catalog before the first."""
+    """The types that are served, and what is wrong with the code as it was last loaded.
+
+    `generation` is the newest that serves, and `source_hash`, `files`, `python` and `loaded_at` are its own; 0 is the empty
+    catalog before the first. `owners` says which generation serves a type, where that is not simply the newest.
+    """
 
     generation: int = 0
     types: dict[str, TypeSpec] = {}
@@ -21,17 +45,18 @@ class Catalog(msgspec.Struct, frozen=True):
     files: tuple[str, ...] = ()
     python: str = ""
     loaded_at: int = 0
+    owners: dict[str, Generation] = {}
 
-    @staticmethod
-    def of(loaded: Loaded, generation: int, now: int) -> Catalog:
-        return Catalog(
-            generation,
-            {spec.workflow_type: spec for spec in loaded.types},
-            tuple(loaded.problems),
-            loaded.source_hash,
-            tuple(loaded.files),
-            loaded.python,
-            now,
+    @property
+    def serving(self) -> dict[int, Generation]:
+        """The generations that serve a type, by number."""
+        return {owner.number: owner for owner in self.owners.values()}
+
+    def owner_of(self, workflow_type: str) -> Generation:
+        """The generation that serves a type; of one that is not served, what serves the others."""
+        owner = self.owners.get(workflow_type)
+        return owner or Generation(
+            self.generation, self.types, self.source_hash, self.loaded_at, self.python, self.files
         )
 
     def type_of(self, workflow_type: str) -> TypeSpec:

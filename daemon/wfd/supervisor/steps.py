@@ -7,15 +7,11 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
-
-import msgspec
 
 from wfctl.protocol import channel
-from wfctl.values.runinfo import RunInfo
 from wfctl.values.times import format_duration
 from wfd.runtime.clock import Clock, TimerHandle
-from wfd.supervisor.catalog import Catalog
+from wfd.supervisor.contract import Listener, Runner, Spoken, StepOrder
 
 log = logging.getLogger("wfd.supervisor")
 
@@ -29,94 +25,11 @@ GRACE_MS = 3_000
 ALONE_MS = 1_000
 
 
-Spoken = channel.Op | channel.Logs | channel.StepDone | channel.StepRaised | channel.StepStuck | channel.StepGone
-
-
-class StepOrder(msgspec.Struct):
-    """One execution of one step. `timeout_ms` counts from when a worker gets it, not from when it queues.
-
-    `alone`: earlier executions lost their workers, so this one gets a worker to itself. If that dies too, it is
-    clear which handler did it, and no other run pays for it.
-    """
-
-    token: int
-    message: channel.RunStep
-    timeout_ms: int | None = None
-    alone: bool = False
-
-
-class WorkerInfo(msgspec.Struct, frozen=True):
-    """`blocked_ms` is 0 while its event loop answers; `handlers` are what it runs, longest first."""
-
-    pid: int
-    generation: int
-    steps: int
-    started_at: int
-    blocked_ms: int = 0
-    handlers: tuple[str, ...] = ()
-
-
-class Listener(Protocol):
-    """Who hears of steps. Calls come on the loop, never from within a call to the supervisor."""
-
-    def heard(
-        self, message: channel.Op | channel.StepDone | channel.StepRaised | channel.StepStuck | channel.Logs
-    ) -> None:
-        """Something a handler said."""
-
-    def timed_out(self, token: int, timeout_ms: int) -> None:
-        """The step has had its time. It still runs; abandon it."""
-
-    def lost(self, tokens: list[int], reason: str, crash: bool) -> None:
-        """These executions ended with their worker. `crash`: one of them may be what ended it."""
-
-    def catalog_changed(self, catalog: Catalog) -> None:
-        """New steps run on this catalog from now on."""
-
-
-class Runner(Protocol):
-    """What runs steps: a worker process, or handlers in this process (tests). `steps` are the tokens it has."""
-
-    steps: set[int]
-
-    @property
-    def pid(self) -> int: ...
-
-    def send(self, message: channel.ToWorker) -> None: ...
-
-    def kill(self, why: str) -> None: ...
-
-
-class Workers(Protocol):
-    """What the engine needs of the workers."""
-
-    @property
-    def catalog(self) -> Catalog: ...
-
-    @property
-    def queued(self) -> int: ...
-
-    def listen(self, listener: Listener) -> None: ...
-
-    def workers(self) -> list[WorkerInfo]: ...
-
-    def run(self, order: StepOrder) -> None: ...
-
-    def answer(self, message: channel.OpDone) -> None: ...
-
-    def cancel(self, token: int) -> None: ...
-
-    def abandon(self, token: int) -> None: ...
-
-    async def check(
-        self, workflow_type: str, kind: str, handler: str, payload: bytes, text: dict[str, str]
-    ) -> bytes: ...
-
-    async def query(self, run: RunInfo, name: str, kwargs: bytes, store: dict[str, bytes]) -> bytes: ...
-
-
 class _Execution:
-    __slots__ = ("abandoned", "begun_at", "kill_timer", "order", "timer", "worker")
+    """`abandoned`: nobody wants it any more. `moved` (why): it is to begin again elsewhere, once it has let go; until then it
+    is heard, since what it asks for is recorded and will be found again."""
+
+    __slots__ = ("abandoned", "begun_at", "kill_timer", "moved", "order", "timer", "worker")
 
     def __init__(self, order: StepOrder, worker: Runner, begun_at: int) -> None:
         self.order = order
@@ -125,6 +38,7 @@ class _Execution:
         self.timer: TimerHandle | None = None
         self.kill_timer: TimerHandle | None = None
         self.abandoned = False
+        self.moved = ""
 
     def stop_timers(self) -> None:
         for timer in (self.timer, self.kill_timer):
@@ -133,17 +47,19 @@ class _Execution:
 
 
 class Steps:
-    """Shares steps out among the workers that `taking` lists, the least busy first.
+    """Shares steps out among the workers that `taking(workflow_type)` lists, the least busy first.
 
-    A queued step has no worker yet, and is lost by nobody's death.
+    A queued step has no worker yet, and is lost by nobody's death. Types queue apart, since each may be served by another
+    generation; among those whose workers have room, what came first is first.
     """
 
-    def __init__(self, clock: Clock, taking: Callable[[], Sequence[Runner]]) -> None:
+    def __init__(self, clock: Clock, taking: Callable[[str], Sequence[Runner]]) -> None:
         self._clock = clock
         self._taking = taking
         self._listener: Listener | None = None
         self._running: dict[int, _Execution] = {}
-        self._queue: deque[StepOrder] = deque()
+        self._queues: dict[str, deque[tuple[int, StepOrder]]] = {}
+        self._arrived = 0
         self._suspects: deque[StepOrder] = deque()
         self._reserved: Runner | None = None
         self._lapse: TimerHandle | None = None
@@ -155,12 +71,18 @@ class Steps:
 
     @property
     def queued(self) -> int:
-        return len(self._queue) + len(self._suspects)
+        return sum(map(len, self._queues.values())) + len(self._suspects)
 
     def run(self, order: StepOrder) -> None:
         """Give the step to a worker, now or when one has room."""
-        (self._suspects if order.alone else self._queue).append(order)
-        if order.alone or len(self._queue) == 1:
+        if order.alone:
+            self._suspects.append(order)
+            self.share_out()
+            return
+        queue = self._queues.setdefault(order.workflow_type, deque())
+        self._arrived += 1
+        queue.append((self._arrived, order))
+        if len(queue) == 1:
             self.share_out()
 
     def share_out(self) -> None:
@@ -168,25 +90,31 @@ class Steps:
         if self._paused:
             return
         self._share_alone()
-        self._share_queue()
+        self._share_queues()
 
-    def _share_queue(self) -> None:
-        while self._queue:
-            worker = self._least_busy(but=self._reserved)
-            if worker is None:
+    def _share_queues(self) -> None:
+        while self._queues:
+            for workflow_type in sorted(self._queues, key=lambda name: self._queues[name][0][0]):
+                worker = self._least_busy(workflow_type, but=self._reserved)
+                if worker is not None:
+                    break
+            else:
                 return
-            self._give(self._queue.popleft(), worker)
+            queue = self._queues[workflow_type]
+            _, order = queue.popleft()
+            if not queue:
+                del self._queues[workflow_type]
+            self._give(order, worker)
 
     def _share_alone(self) -> None:
         """Suspects, one after the other, in a worker that is kept free of anything else as long as there are any."""
-        if self._reserved is not None and self._reserved not in self._taking():
-            self._reserve(None)
         if not self._suspects:
             if self._reserved is not None and not self._reserved.steps:
                 self._reserve(None)
             return
-        if self._reserved is None:
-            self._reserve(self._least_busy())
+        workflow_type = self._suspects[0].workflow_type
+        if self._reserved is None or self._reserved not in self._taking(workflow_type):
+            self._reserve(self._least_busy(workflow_type))
         if self._reserved is not None and not self._reserved.steps:
             self._give(self._suspects.popleft(), self._reserved)
             self._reserve(self._reserved)
@@ -204,18 +132,23 @@ class Steps:
         self._reserve(None)
         if self._paused:
             return
-        if worker is not None and self._suspects and worker in self._taking():
+        if worker is not None and self._suspects and worker in self._taking(self._suspects[0].workflow_type):
             self._give(self._suspects.popleft(), worker)
         # Before another suspect takes a worker from them.
-        self._share_queue()
+        self._share_queues()
         self._share_alone()
 
-    def _least_busy(self, but: Runner | None = None) -> Runner | None:
-        free = [worker for worker in self._taking() if worker is not but and len(worker.steps) < STEPS_PER_WORKER]
+    def _least_busy(self, workflow_type: str, but: Runner | None = None) -> Runner | None:
+        free = [
+            worker
+            for worker in self._taking(workflow_type)
+            if worker is not but and len(worker.steps) < STEPS_PER_WORKER
+        ]
         return min(free, key=lambda worker: len(worker.steps), default=None)
 
     def _give(self, order: StepOrder, worker: Runner) -> None:
         execution = self._running[order.token] = _Execution(order, worker, self._clock.now_ms())
+        order.generation, order.source = worker.generation, worker.source
         worker.steps.add(order.token)
         worker.send(order.message)
         if order.timeout_ms is not None:
@@ -238,7 +171,7 @@ class Steps:
         if execution is not None:
             execution.worker.send(channel.CancelStep(token))
             return
-        for order in (*self._queue, *self._suspects):
+        for order in self._waiting():
             if order.token == token:
                 order.message.cancel = True
 
@@ -246,12 +179,37 @@ class Steps:
         """Nobody wants this step any more. A handler that has not let go after `GRACE_MS` costs its worker."""
         execution = self._running.get(token)
         if execution is None:
-            self._queue = deque(order for order in self._queue if order.token != token)
-            self._suspects = deque(order for order in self._suspects if order.token != token)
+            self._drop(token)
             return
         if execution.abandoned:
             return
+        letting_go = bool(execution.moved)
         execution.abandoned = True
+        if not letting_go:
+            self._let_go(execution)
+
+    def move(self, worker: Runner, reason: str, *, timed: bool) -> None:
+        """What this worker runs is begun again elsewhere, once its handler has let go; steps with a timeout only if `timed`."""
+        for token in sorted(worker.steps):
+            execution = self._running[token]
+            if not (execution.abandoned or execution.moved) and (timed or execution.order.timeout_ms is None):
+                execution.moved = reason
+                self._let_go(execution)
+
+    def _waiting(self) -> list[StepOrder]:
+        return [order for queue in self._queues.values() for _, order in queue] + list(self._suspects)
+
+    def _drop(self, token: int) -> None:
+        for workflow_type, queue in list(self._queues.items()):
+            left = deque(entry for entry in queue if entry[1].token != token)
+            if left:
+                self._queues[workflow_type] = left
+            else:
+                del self._queues[workflow_type]
+        self._suspects = deque(order for order in self._suspects if order.token != token)
+
+    def _let_go(self, execution: _Execution) -> None:
+        token = execution.order.token
         execution.stop_timers()
         execution.worker.send(channel.AbandonStep(token))
         execution.kill_timer = self._clock.call_later(GRACE_MS, partial(self._no_grace, token))
@@ -271,7 +229,14 @@ class Steps:
         if isinstance(message, channel.Op | channel.Logs):
             if not self._running[message.token].abandoned:
                 listener.heard(message)
-        elif self._finish(message.token) and not isinstance(message, channel.StepGone):
+            return
+        moved = self._running[message.token].moved
+        if not self._finish(message.token):
+            return
+        if moved and isinstance(message, channel.StepGone):
+            listener.lost([message.token], moved, False)
+        elif not isinstance(message, channel.StepGone):
+            # One that was to be moved may have ended before it heard of that.
             listener.heard(message)
 
     def at_work(self, worker: Runner, most: int = 3) -> tuple[str, ...]:
@@ -331,6 +296,6 @@ class Steps:
         for execution in self._running.values():
             execution.stop_timers()
         self._running.clear()
-        self._queue.clear()
+        self._queues.clear()
         self._suspects.clear()
         self._reserve(None)

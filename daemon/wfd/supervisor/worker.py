@@ -22,7 +22,8 @@ LAST_WORDS = 12
 
 
 class Worker:
-    """A process of generation `load.generation`. `steps` are the tokens it has; `leaving` takes no more of them.
+    """A process of generation `load.generation`. `steps` are the tokens it has; `leaving` takes no more of them. `source` is
+    the hash of what it has loaded.
 
     `received(worker, message)` gets what it says, `ended(worker, why)` is called once, when the process is reaped.
     """
@@ -35,6 +36,7 @@ class Worker:
         ended: Callable[[Worker, str], None],
     ) -> None:
         self.generation = load.generation
+        self.source = ""
         self.steps: set[int] = set()
         self.ready = False
         self.leaving = False

@@ -8,7 +8,7 @@ from wfctl.errors import InvalidPayloadError
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.hints import listing
 from wfctl.values.codec import convert, decode
-from wfctl.values.signature import bind
+from wfctl.values.signature import UNBOUND, bind, late
 
 
 class Misfit(Exception):
@@ -24,6 +24,9 @@ def arguments(handler: Handler, data: bytes) -> dict[str, Any]:
     given: dict[str, Any] = decode(data)
     types = handler.types
     try:
+        if UNBOUND in given:
+            spec = handler.describe()
+            return bind(spec, late(spec, given), handler.label, types=types)
         if handler.required <= given.keys() and (handler.extra or given.keys() <= types.keys()):
             return {
                 name: convert(value, types[name], f"parameter {name!r}") if name in types else value

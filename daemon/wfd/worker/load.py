@@ -5,14 +5,16 @@ from __future__ import annotations
 import platform
 import sys
 
-from wfctl.protocol.channel import Load, Loaded, Problem
+from wfctl.protocol.channel import Code, Load, Loaded, Problem
 from wfctl.sdk.loader import LoadedModules, load
+from wfctl.sdk.snapshot import Snapshot
 from wfctl.sdk.sources import Sources
 
 
 def run_load(message: Load, hidden: tuple[str, ...]) -> tuple[LoadedModules, Sources, Loaded]:
     sources = Sources(message.project, message.path, hidden)
-    modules = load(sources, message.modules)
+    given = None if message.code is None else Snapshot(message.code.texts, message.code.modules)
+    modules = load(sources, message.modules, given)
     answer = Loaded(
         types=modules.specs,
         problems=[
@@ -21,5 +23,8 @@ def run_load(message: Load, hidden: tuple[str, ...]) -> tuple[LoadedModules, Sou
         source_hash=modules.source_hash,
         files=modules.files,
         python=f"{platform.python_version()} ({sys.executable})",
+        modules=modules.types,
+        versions=modules.versions,
+        code=Code(modules.snapshot.texts, modules.snapshot.modules) if given is None else None,
     )
     return modules, sources, answer

@@ -27,6 +27,7 @@ class Disk:
         self.history: dict[int, list[HistoryRow]] = {}
         self.logs: dict[int, list[LogRow]] = {}
         self.store: dict[int, dict[str, str]] = {}
+        self.meta: dict[str, str] = {}
         self.inbox: dict[int, dict[int, InboxRow]] = {}
         self.children: dict[int, list[int]] = {}
         self.open_ids: dict[str, int] = {}

@@ -74,6 +74,10 @@ class Writer:
     def submit(self, unit: Unit, done: Done) -> None:
         self._put(_Work(unit, done, self._term))
 
+    async def note(self, key: str, value: str) -> None:
+        await self.flush()
+        self._disk.meta[key] = value
+
     async def flush(self) -> None:
         settled: asyncio.Future[None] = self._loop.create_future()
         self.submit(Unit(), functools.partial(_settle, settled))
@@ -268,6 +272,9 @@ class Reader:
 
     async def max_rev(self) -> int:
         return await self._see(lambda: self._disk.rev)
+
+    async def meta(self, key: str) -> str | None:
+        return await self._see(lambda: self._disk.meta.get(key))
 
     async def max_run_id(self) -> str | None:
         return await self._see(lambda: max(self._disk.run_ids, default=None))

@@ -20,7 +20,8 @@ from wfctl.values.codec import decode
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.signature import bind
 from wfd.supervisor.catalog import Catalog
-from wfd.supervisor.steps import Listener, Spoken, StepOrder, Steps, WorkerInfo
+from wfd.supervisor.contract import Listener, Spoken, StepOrder, WorkerInfo
+from wfd.supervisor.steps import Steps
 
 
 class Watcher(Protocol):
@@ -66,6 +67,7 @@ class Runner:
         self._m = workers.machine
         self.pid = pid
         self.generation = generation
+        self.source = f"g{generation}"
         self.leaving = False
         self.dying = self.dead = self.gone = False
         self.steps: set[int] = set()
@@ -199,7 +201,7 @@ class SimWorkers:
         self.runners.append(Runner(self, self._pids, self.catalog.generation))
         self._steps.share_out()
 
-    def _taking(self) -> list[Runner]:
+    def _taking(self, workflow_type: str) -> list[Runner]:
         return [runner for runner in self.runners if not runner.leaving and not runner.gone]
 
     # -- what the engine asks ------------------------------------------------------------------
@@ -239,6 +241,10 @@ class SimWorkers:
     @property
     def queued(self) -> int:
         return self._steps.queued
+
+    @property
+    def loading_ms(self) -> int:
+        return 0
 
     def workers(self) -> list[WorkerInfo]:
         return [WorkerInfo(r.pid, r.generation, len(r.steps), 0) for r in self.runners]

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from support.waiting import a_moment
 from wfctl.protocol import channel
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.signature import HandlerSpec, TypeSpec
 from wfd.config import Config
-from wfd.runtime.clock import SystemClock
+from wfd.runtime.clock import ManualClock
 from wfd.supervisor import Catalog, StepOrder, Supervisor, supervisor as module
+from wfd.supervisor.trial import OUTDATED_MS
+
+MODULES = ("flows.py", "bills.py")
 
 
 class Process:
@@ -27,7 +29,9 @@ class Process:
     def __init__(
         self, config: Config, load: channel.Load, received: Callable[..., None], ended: Callable[..., None]
     ) -> None:
+        self.load = load
         self.generation = load.generation
+        self.source = ""
         self.steps: set[int] = set()
         self.ready = False
         self.leaving = False
@@ -37,6 +41,7 @@ class Process:
         self.last_words: list[str] = []
         self.sent: list[Any] = []
         self.alive = True
+        self.keep = False  # it still runs something
         self.received, self.ended = received, ended
 
     def __getattr__(self, name: str) -> Any:
@@ -51,7 +56,7 @@ class Process:
 
     def send(self, message: Any) -> None:
         self.sent.append(message)
-        if isinstance(message, channel.Stop) and self.ready:
+        if isinstance(message, channel.Stop) and self.ready and not self.keep:
             self.end("exit code 0")
 
     def kill(self, why: str) -> None:
@@ -66,11 +71,15 @@ class Process:
     async def gone(self) -> None:
         self.end("stopped")
 
-    def loaded(self, source: str, *types: str, problem: str = "") -> None:
+    def loaded(self, source: str, *types: str, problem: str = "", **modules: list[str]) -> None:
+        """What it says once it has imported; `modules` are the types of each, where not all are of `flows`."""
         handler = HandlerSpec("start", "begin", "begin")
-        specs = [TypeSpec(name, (handler,)) for name in types]
-        problems = [channel.Problem("flows", problem)] if problem else []
-        self.received(self, channel.Loaded(specs, problems, source, ["flows.py"], "3.11"))
+        entries = {f"{name}.py": names for name, names in (modules or {"flows": list(types)}).items()}
+        specs = [TypeSpec(name, (handler,)) for names in entries.values() for name in names]
+        problems = [channel.Problem(name, problem) for name in MODULES if problem and name not in entries]
+        versions = {spec.workflow_type: f"{source}-{spec.workflow_type}" for spec in specs}
+        code = None if self.load.code else channel.Code({"flows.py": source.encode()}, {"flows": "flows.py"})
+        self.received(self, channel.Loaded(specs, problems, source, ["flows.py"], "3.11", entries, versions, code))
 
 
 class Listening:
@@ -96,162 +105,306 @@ def of(generation: int) -> list[Process]:
     return [one for one in Process.made if one.generation == generation and one.alive]
 
 
-def taking(supervisor: Supervisor) -> list[int]:
-    """The generations of the workers that get new steps."""
-    return sorted(worker.generation for worker in supervisor._taking())
+def taking(supervisor: Supervisor, workflow_type: str = "Order") -> list[int]:
+    """The generations of the workers that get new steps of a type."""
+    return sorted(worker.generation for worker in supervisor._taking(workflow_type))
+
+
+def order(token: int, workflow_type: str = "Order", timeout_ms: int | None = None) -> StepOrder:
+    run = RunInfo("01J", f"run-{token}", workflow_type, None, "01J", 1, 0)
+    return StepOrder(token, channel.RunStep(token, run, "start", "begin", b"{}", {}, []), timeout_ms)
 
 
 @pytest.fixture
-async def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def supervisor(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(Process, "made", [])
     monkeypatch.setattr(Process, "unstartable", 0)
     monkeypatch.setattr(module, "Worker", Process)
+    monkeypatch.setattr(module, "RESPAWN_MS", (0,))
     config = Config(
         project=tmp_path, file=tmp_path / "wfctl.toml", state=tmp_path, socket=tmp_path / "s", workers=2, crash_limit=5,
-        modules=("flows.py",), path=(), python=Path("python"), reload=True, sources={},
+        modules=MODULES, path=(), python=Path("python"), reload=True, sources={},
     )  # fmt: skip
-    supervisor = Supervisor(config, SystemClock())
+    supervisor = Supervisor(config, clock)
     supervisor.listen(Listening())
     yield supervisor
     await supervisor.stop()
 
 
-async def serving(supervisor: Supervisor, source: str = "one") -> None:
-    """Generation 1 serves `Order`."""
-    starting = asyncio.ensure_future(supervisor.start())
+async def served(supervisor: Supervisor, generation: int, source: str, **modules: list[str]) -> None:
+    """The generation loads: the first worker from disk, the others what that has read."""
     await turns()
-    for worker in of(1):
-        worker.loaded(source, "Order")
+    of(generation)[0].loaded(source, **modules)
+    await turns()
+    for worker in of(generation)[1:]:
+        worker.loaded(source, **modules)
+    await turns()
+
+
+async def serving(supervisor: Supervisor, source: str = "one", **modules: list[str]) -> None:
+    """Generation 1 serves `Order` of flows.py and `Bill` of bills.py."""
+    starting = asyncio.ensure_future(supervisor.start())
+    await served(supervisor, 1, source, **(modules or BOTH))
     await starting
     assert taking(supervisor) == [1, 1]
+
+
+BOTH = {"flows": ["Order"], "bills": ["Bill"]}
+
+
+async def test_only_one_worker_imports_what_is_on_trial_and_the_others_get_what_it_read(
+    supervisor: Supervisor,
+) -> None:
+    await serving(supervisor)
+    assert [bool(worker.load.code) for worker in of(1)] == [False, True]
+    assert of(1)[1].load.code == channel.Code({"flows.py": b"one"}, {"flows": "flows.py"})
+
+
+async def test_a_worker_that_takes_the_place_of_one_that_died_runs_the_same_code(supervisor: Supervisor) -> None:
+    await serving(supervisor)
+    of(1)[0].end("signal SIGSEGV")
+    await turns()
+    late = next(worker for worker in of(1) if not worker.ready)
+    assert late.load.code == channel.Code({"flows.py": b"one"}, {"flows": "flows.py"})
+    late.loaded("one", **BOTH)
+    assert taking(supervisor) == [1, 1]
+
+
+async def test_new_code_takes_over_when_it_has_loaded(supervisor: Supervisor) -> None:
+    await serving(supervisor)
+    asked = supervisor.reload()
+    await served(supervisor, 2, "two", flows=["Order", "Parcel"], bills=["Bill"])
+    assert (await asked).fates == {"Order": "new version", "Bill": "new version", "Parcel": "new"}
+    assert taking(supervisor) == taking(supervisor, "Parcel") == [2, 2]
+    assert of(1) == []
+
+
+async def test_a_type_whose_files_are_the_same_is_unchanged_in_new_code(supervisor: Supervisor) -> None:
+    await serving(supervisor)
+    asked = supervisor.reload()
+    await served(supervisor, 2, "one", **BOTH)
+    assert set((await asked).fates.values()) == {"unchanged"}
 
 
 async def test_a_slow_first_generation_does_not_put_an_end_to_the_trial_of_the_second(supervisor: Supervisor) -> None:
     await supervisor.start(wait_ms=1)
     supervisor.reload()
-    await turns()
-    of(1)[0].loaded("one", "Order")
-    of(1)[1].loaded("one", "Order")
+    await served(supervisor, 1, "one", **BOTH)
     assert taking(supervisor) == [1, 1]
-    of(2)[0].loaded("two", "Order")
-    of(2)[1].loaded("two", "Order")
-    await turns()
+    await served(supervisor, 2, "two", **BOTH)
     assert supervisor.catalog.generation == 2
     assert taking(supervisor) == [2, 2]
 
 
-async def test_a_candidate_whose_worker_cannot_be_started_does_not_end_reloading_for_ever(
-    supervisor: Supervisor,
-) -> None:
+async def test_code_whose_worker_cannot_be_started_does_not_end_reloading_for_ever(supervisor: Supervisor) -> None:
     await serving(supervisor)
-    Process.unstartable = 2
-    supervisor.reload()
+    Process.unstartable = 1
+    asked = supervisor.reload()
     await turns()
     assert taking(supervisor) == [1, 1]
-    assert "cannot start a worker" in supervisor.catalog.problems[0].message
+    assert "cannot start a worker" in (await asked).catalog.problems[0].message
     supervisor.reload()
-    await turns()
-    for worker in Process.made:
-        if worker.generation > 1:
-            worker.loaded("two", "Order")
-    await turns()
-    assert supervisor.catalog.source_hash == "two"
+    await served(supervisor, 3, "three", **BOTH)
+    assert supervisor.catalog.source_hash == "three"
     assert supervisor.catalog.problems == ()
     assert len(taking(supervisor)) == 2
 
 
-async def test_a_worker_that_is_started_again_late_does_not_serve_beside_a_newer_generation(
+async def test_nothing_that_serves_is_tried_again_until_something_does(supervisor: Supervisor) -> None:
+    starting = asyncio.ensure_future(supervisor.start())
+    await turns()
+    of(1)[0].end("exit code 3")
+    await starting
+    assert "exit code 3" in supervisor.catalog.problems[0].message
+    asked = supervisor.reload()
+    await turns()
+    of(1)[0].end("exit code 4")
+    await turns()
+    assert "exit code 4" in supervisor.catalog.problems[0].message
+    await served(supervisor, 2, "one", **BOTH)
+    assert len(taking(supervisor)) == 2
+    assert (await asked).catalog.problems == ()
+
+
+async def test_a_worker_that_is_started_again_late_does_not_serve_beside_newer_code(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RESPAWN_MS", (20,))
-    await serving(supervisor)
-    of(1)[0].end("signal SIGSEGV")
-    await turns()
-    supervisor.reload()
-    await turns()
-    for worker in of(2):
-        worker.loaded("two", "Order")
-    await a_moment(0.1)
-    for worker in of(1):
-        worker.loaded("two", "Order")
-    await turns()
-    assert taking(supervisor) == [2, 2]
-
-
-async def test_a_worker_of_a_candidate_that_was_given_up_never_serves(supervisor: Supervisor) -> None:
     await serving(supervisor)
     started, Process.start = Process.start, slow_start  # type: ignore[method-assign]
     try:
-        supervisor.reload()
-        await turns()
-        of(2)[0].loaded("two", problem="SyntaxError")
-        go_on.set()
+        of(1)[0].end("signal SIGSEGV")
         await turns()
     finally:
         Process.start = started  # type: ignore[method-assign]
-        go_on.clear()
-    for worker in of(2):
-        worker.loaded("two", problem="SyntaxError")
+    supervisor.reload()
+    await served(supervisor, 2, "two", **BOTH)
+    go_on.set()
     await turns()
-    assert taking(supervisor) == [1, 1]
+    go_on.clear()
+    for worker in of(1):
+        worker.loaded("one", **BOTH)
+    assert taking(supervisor) == [2, 2]
+    await turns()
+    assert of(1) == []
 
 
 go_on = asyncio.Event()
 
 
 async def slow_start(self: Process) -> None:
-    if any(worker.generation == self.generation for worker in Process.made):
-        await go_on.wait()
+    await go_on.wait()
     Process.made.append(self)
 
 
-async def test_a_worker_that_loads_less_than_its_generation_gets_no_steps(
-    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+async def test_a_module_that_does_not_load_keeps_its_types_while_the_others_are_reloaded(
+    supervisor: Supervisor,
 ) -> None:
-    monkeypatch.setattr(module, "RESPAWN_MS", (0,))
+    await serving(supervisor)
+    asked = supervisor.reload()
+    await turns()
+    of(2)[0].loaded("two", problem="SyntaxError", flows=["Order"])
+    await turns()
+    of(2)[1].loaded("two", problem="SyntaxError", flows=["Order"])
+    assert (await asked).fates == {"Order": "new version", "Bill": "broken"}
+    assert taking(supervisor, "Order") == [2, 2]
+    assert taking(supervisor, "Bill") == [1, 1]
+    assert [problem.module for problem in supervisor.catalog.problems] == ["bills.py"]
+    supervisor.reload()
+    await served(supervisor, 3, "three", **BOTH)
+    assert taking(supervisor, "Order") == taking(supervisor, "Bill") == [3, 3]
+    assert of(1) == of(2) == []
+
+
+async def test_code_in_which_everything_is_broken_changes_nothing_but_what_is_told(supervisor: Supervisor) -> None:
+    await serving(supervisor)
+    supervisor.reload()
+    await turns()
+    of(2)[0].loaded("two", problem="SyntaxError", none=[])
+    await turns()
+    assert taking(supervisor, "Order") == taking(supervisor, "Bill") == [1, 1]
+    assert supervisor.catalog.generation == 1
+    assert {problem.module for problem in supervisor.catalog.problems} == set(MODULES)
+    assert of(2) == []
+
+
+async def test_a_type_that_its_module_no_longer_has_is_served_no_more(supervisor: Supervisor) -> None:
+    await serving(supervisor)
+    asked = supervisor.reload()
+    await served(supervisor, 2, "two", flows=[], bills=["Bill"])
+    assert (await asked).fates == {"Order": "removed", "Bill": "new version"}
+    assert "Order" not in supervisor.catalog.types
+
+
+async def test_a_module_that_has_handlers_of_anothers_type_keeps_that_type_when_it_breaks(
+    supervisor: Supervisor,
+) -> None:
+    await serving(supervisor, flows=["Order"], bills=["Order"])
+    supervisor.reload()
+    await turns()
+    of(2)[0].loaded("two", problem="SyntaxError", flows=["Order"])
+    await turns()
+    assert taking(supervisor) == [1, 1]
+
+
+async def test_a_worker_that_loads_less_than_its_generation_gets_no_steps(supervisor: Supervisor) -> None:
     await serving(supervisor)
     of(1)[0].end("signal SIGSEGV")
     await turns()
     late = next(worker for worker in of(1) if not worker.ready)
-    late.loaded("one", problem="ConnectionError: the database is down")
-    await turns()
+    late.loaded("one", problem="ConnectionError: the database is down", bills=["Bill"])
     assert taking(supervisor) == [1]
-    await a_moment(0.02)
-    next(worker for worker in of(1) if not worker.ready).loaded("one", "Order")
     await turns()
+    next(worker for worker in of(1) if not worker.ready).loaded("one", **BOTH)
     assert taking(supervisor) == [1, 1]
     assert supervisor.catalog.generation == 1
 
 
 async def test_several_reloads_in_a_row_end_with_the_last(supervisor: Supervisor) -> None:
     await serving(supervisor)
-    for _ in range(3):
-        supervisor.reload()
-        await turns()
-    of(2)[0].loaded("two", "Order")
-    await turns()
-    for worker in of(2):
-        if not worker.ready:
-            worker.loaded("two", "Order")
-    await turns()
-    for worker in of(3):
-        worker.loaded("three", "Order", "Payment")
-    await turns()
-    assert sorted(supervisor.catalog.types) == ["Order", "Payment"]
+    asked = [supervisor.reload() for _ in range(3)]
+    await served(supervisor, 2, "two", **BOTH)
+    await served(supervisor, 3, "three", flows=["Order", "Payment"], bills=["Bill"])
+    assert sorted(supervisor.catalog.types) == ["Bill", "Order", "Payment"]
     assert taking(supervisor) == [3, 3]
-    assert of(2) == []
-    assert of(4) == []
+    assert of(2) == of(4) == []
+    assert [(await one).catalog.generation for one in asked] == [2, 3, 3]
+
+
+async def test_an_import_that_does_not_end_is_given_up_for_newer_code(
+    supervisor: Supervisor, clock: ManualClock
+) -> None:
+    await serving(supervisor)
+    first = supervisor.reload()
+    await turns()
+    endless = of(2)[0]
+    clock.advance(OUTDATED_MS + 1)
+    assert supervisor.loading_ms > OUTDATED_MS
+    second = supervisor.reload()
+    await served(supervisor, 3, "three", **BOTH)
+    assert not endless.alive
+    assert (await first).catalog.generation == (await second).catalog.generation == 3
+    assert supervisor.loading_ms == 0
+
+
+async def test_an_import_that_does_not_end_leaves_the_old_code_in_use(
+    supervisor: Supervisor, clock: ManualClock
+) -> None:
+    await serving(supervisor)
+    asked = supervisor.reload()
+    await turns()
+    clock.advance(module.LOAD_MS)
+    await turns()
+    assert "took longer" in (await asked).catalog.problems[0].message
+    assert taking(supervisor) == [1, 1]
 
 
 async def test_a_step_given_before_a_reload_ends_where_it_began(supervisor: Supervisor) -> None:
     await serving(supervisor)
-    run = RunInfo("01J", "order-1", "Order", None, "01J", 1, 0)
-    supervisor.run(StepOrder(7, channel.RunStep(7, run, "start", "begin", b"{}", {}, [])))
+    supervisor.run(order(7))
     owner = next(worker for worker in of(1) if 7 in worker.steps)
     supervisor.reload()
-    await turns()
-    for worker in of(2):
-        worker.loaded("two", "Order")
+    await served(supervisor, 2, "two", **BOTH)
     assert owner.leaving
     owner.received(owner, channel.StepDone(7, "complete"))
     assert owner.steps == set()
+
+
+async def test_a_step_without_a_timeout_is_moved_to_the_new_code_in_the_end(
+    supervisor: Supervisor, clock: ManualClock
+) -> None:
+    await serving(supervisor)
+    lost: list[Any] = []
+    supervisor._listener.lost = lambda *args: lost.append(args)  # type: ignore[union-attr, method-assign]
+    supervisor.run(order(7))
+    supervisor.run(order(8, timeout_ms=86_400_000))
+    owner, other = (next(worker for worker in of(1) if token in worker.steps) for token in (7, 8))
+    owner.keep = other.keep = True
+    supervisor.reload()
+    await served(supervisor, 2, "two", **BOTH)
+    clock.advance(module.LEAVE_MS)
+    assert isinstance(owner.sent[-1], channel.AbandonStep)
+    owner.received(owner, channel.Op(7, 1, "now:1", "now", "", b"{}"))
+    assert lost == []
+    owner.received(owner, channel.StepGone(7))
+    assert lost == [([7], "its code was replaced", False)]
+    assert 8 in other.steps
+
+
+async def test_workers_of_old_code_do_not_pile_up(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LEAVING", 2)
+    await serving(supervisor)
+    busy = []
+    for generation in range(1, 6):
+        supervisor.run(order(generation, timeout_ms=86_400_000))
+        worker = next(worker for worker in of(generation) if worker.steps)
+        worker.keep = True
+        busy.append(worker)
+        supervisor.reload()
+        await served(supervisor, generation + 1, f"code {generation}", **BOTH)
+    told = [any(isinstance(message, channel.AbandonStep) for message in worker.sent) for worker in busy]
+    assert told == [True, True, True, False, False]

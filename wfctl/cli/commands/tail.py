@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from wfctl.cli import exit
@@ -12,7 +13,7 @@ from wfctl.cli.render.history import Describer
 from wfctl.cli.shell import Shell, now_ms, shell_of, stopping
 from wfctl.cli.words import given_ids
 from wfctl.protocol.calls import List, RunPage, Tail, TailEnd
-from wfctl.protocol.views import HistoryEntry
+from wfctl.protocol.views import CodeView, HistoryEntry
 from wfctl.values.status import OPEN, Status
 
 EXAMPLES = """
@@ -48,7 +49,7 @@ def run(
     chosen = [shell.run_id(id) for id in given_ids(ids)] if ids else _only_open_run(shell)
     if lines is None and not chosen and since_rev is None:
         lines = LAST_OF_ALL
-    call = Tail(ids=chosen, children=children, follow=follow, since_rev=since_rev, last=lines, logs=logs)
+    call = Tail(ids=chosen, children=children, follow=follow, since_rev=since_rev, last=lines, logs=logs, code=True)
     printer = Printer(shell, several=len(chosen) != 1 or children)
     end = stream_history(shell, call, printer)
     printer.end(end)
@@ -75,6 +76,9 @@ class Printer:
 
     def entry(self, entry: HistoryEntry) -> None:
         shell = self._shell
+        if entry.kind == "code" and shell.output is not Output.JSONL:
+            self._code(entry)
+            return
         if shell.output is Output.JSON:
             self._kept.append(entry)
             return
@@ -89,6 +93,15 @@ class Printer:
             shell.out.line(self._describer.line(entry, now_ms(), width=width))
         # Somebody may be watching, or reading the other end of a pipe line by line.
         shell.out.flush()
+
+    def _code(self, entry: HistoryEntry) -> None:
+        """That the code has changed is nothing that happened in a run: it is said beside it."""
+        shell = self._shell
+        if not shell.quiet and not shell.json:
+            from wfctl.cli.render.reload import code_lines
+
+            shell.err.prose(code_lines(msgspec.convert(entry.data, CodeView)))
+            shell.err.flush()
 
     def end(self, end: TailEnd) -> None:
         shell = self._shell
@@ -106,7 +119,7 @@ def stream_history(shell: Shell, call: Tail, printer: Printer) -> TailEnd:
     def attempt() -> TailEnd:
         nonlocal seen
         resumed = call if seen is None else Tail(
-            ids=call.ids, children=call.children, follow=call.follow, since_rev=seen, logs=call.logs
+            ids=call.ids, children=call.children, follow=call.follow, since_rev=seen, logs=call.logs, code=True
         )  # fmt: skip
         stream = shell.connect().stream(resumed)
         for entry in stream:

@@ -12,12 +12,13 @@ from wfctl.cli import exit
 from wfctl.cli.live import Region
 from wfctl.cli.options import Output
 from wfctl.cli.render.document import text_of
+from wfctl.cli.render.status import problem_lines, problem_notes
 from wfctl.cli.render.tree import STATIC_BUDGET, Style, tree_lines
 from wfctl.cli.render.treedata import Differ, end_line, node_lines, run_ids, tree_document
 from wfctl.cli.screen import DEFAULT_COLUMNS
 from wfctl.cli.shell import Shell, shell_of, stopping
 from wfctl.protocol.calls import GetTree, Watch
-from wfctl.protocol.views import Outcome, Tree
+from wfctl.protocol.views import Outcome, ProblemView, Tree
 
 if TYPE_CHECKING:
     from wfctl.client.blocking import Connection, Stream
@@ -66,6 +67,7 @@ class Viewer:
         self._ascii = ascii
         self._differ = Differ()
         self._first: Tree | None = None
+        self._problems: list[ProblemView] = []
 
     def fetch(self, connection: Connection) -> Tree:
         tree: Tree = connection.call(GetTree(id=self._id))
@@ -129,6 +131,8 @@ class Viewer:
                 self._draw(region, tree, style, tree.now + age_ms)
                 ticking = any(root.run.status.open for root in tree.roots)
                 notice = stream.poll(TICK_S if ticking else None)
+                if notice is not None:
+                    self._problems = notice.problems
                 if notice is not None or stream.ended:
                     tree = self.fetch(self._shell.connect())
                     fetched = time.monotonic()
@@ -140,7 +144,11 @@ class Viewer:
 
     def _draw(self, region: Region, tree: Tree, style: Style, now_ms: int) -> None:
         # The width the lines were laid out for: the terminal may have another by now, and will be drawn for next time.
-        region.draw(tree_lines(tree, style, now_ms=now_ms, more=self._whole()), style.width or DEFAULT_COLUMNS)
+        width = style.width or DEFAULT_COLUMNS
+        notes = problem_notes(self._problems, width)
+        if style.budget is not None:
+            style = style._replace(budget=max(style.budget - len(notes), 1))
+        region.draw([*tree_lines(tree, style, now_ms=now_ms, more=self._whole()), *notes], width)
 
     def _changes(self) -> Outcome:
         beside, stream, tree = self._open()
@@ -152,7 +160,8 @@ class Viewer:
                     self._differ.feed(tree)
             self._tell(tree)
             while not stream.ended:
-                if stream.poll(None) is not None:
+                if (notice := stream.poll(None)) is not None:
+                    self._tell_problems(notice.problems)
                     self._tell(self.fetch(self._shell.connect()))
             outcome = _closed(stream)
             tree = self.fetch(self._shell.connect())
@@ -162,6 +171,21 @@ class Viewer:
             elif self._shell.output is not Output.TABLE:
                 self.still(tree)
             return outcome
+
+    def _tell_problems(self, problems: list[ProblemView]) -> None:
+        """What is wrong with the code, once; and once that it is right again."""
+        if problems == self._problems:
+            return
+        self._problems = problems
+        shell = self._shell
+        if shell.output is Output.JSONL:
+            shell.json_line({"kind": "code", "problems": problems})
+            shell.out.flush()
+        elif not shell.quiet and not shell.json:
+            shell.err.prose([line for problem in problems for line in problem_lines(problem)])
+            if not problems:
+                shell.err.write("the code is right again")
+            shell.err.flush()
 
     def _tell(self, tree: Tree, *, last: bool = False) -> None:
         shell = self._shell

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from wfctl.cli.exit import look
-from wfctl.cli.render.problem import warning_lines
+from wfctl.cli.render.problem import one_line, warning_lines
 from wfctl.cli.render.table import facts
-from wfctl.cli.render.text import Line, clean, count, counted
+from wfctl.cli.render.text import Line, clean, count, counted, cut
 from wfctl.cli.render.times import ago
 from wfctl.protocol.views import ProblemView, StatusView, WorkerView
 from wfctl.values.status import Status
@@ -25,7 +25,7 @@ def status_lines(view: StatusView, *, person: bool, ascii: bool) -> list[Line]:
         ("socket", [(clean(view.socket), "")]),
         ("database", [(f"{clean(view.database)}  {size(view.database_bytes)}", "")]),
         ("log", [(clean(view.log), "")]),
-        ("code", [(f"generation {view.generation}  {view.source_hash[:12]}", "")]),
+        ("code", [(_code(view), "")]),
         ("python", [(clean(view.python), "")]),
         ("runs", _counts(view.counts, person=person, ascii=ascii)),
         ("workers", [(_workers(view), "")]),
@@ -40,6 +40,14 @@ def status_lines(view: StatusView, *, person: bool, ascii: bool) -> list[Line]:
     for problem in view.problems:
         lines += problem_lines(problem)
     return lines
+
+
+def _code(view: StatusView) -> str:
+    others = sorted({worker.generation for worker in view.workers} - {view.generation})
+    older = f", older code in use too: generation {', '.join(map(str, others))}" if others else ""
+    # An import that is over in a moment is not worth a word.
+    loading = f", new code is loading for {format_duration(view.loading_ms)}" if view.loading_ms > 1_000 else ""
+    return f"generation {view.generation}  {view.source_hash[:12]}{older}{loading}"
 
 
 def _workers(view: StatusView) -> str:
@@ -86,6 +94,16 @@ def size(number: int) -> str:
 
 
 def problem_lines(problem: ProblemView) -> list[Line]:
-    """A module that is not served: what, where, and the remedy."""
+    """A module that could not be loaded as it is: what, where, and the remedy."""
     where = f"{problem.file}:{problem.line}" if problem.file and problem.line else problem.file or problem.module
     return warning_lines("workflows", f"{problem.module}: {problem.message}\nat {where}", problem.hint or None)
+
+
+def problem_notes(problems: list[ProblemView], width: int) -> list[Line]:
+    """What is wrong with the code, a line each, for the foot of a live picture."""
+    notes: list[Line] = []
+    for problem in problems:
+        where = f"{problem.file}:{problem.line}" if problem.file and problem.line else problem.file or problem.module
+        text = f"code: {where}: {one_line(problem.message)}; the code loaded before stays in use"
+        notes.append([(cut(clean(text), width - 1), "bold yellow")])
+    return notes

@@ -37,6 +37,9 @@ select coalesce(max(key), 0) from runs;
 -- name: max_rev
 select max(coalesce((select max(rev) from history), 0), coalesce((select max(rev) from logs), 0));
 
+-- name: meta
+select value from meta where key = ?;
+
 -- name: max_run_id
 select max(run_id) from runs;
 

@@ -123,3 +123,7 @@ select max(coalesce((select max(rev) from history), 0), coalesce((select max(rev
 -- The proof that writing works again.
 insert into meta (key, value) values ('reset', ?)
 on conflict (key) do update set value = excluded.value;
+
+-- name: note
+insert into meta (key, value) values (?, ?)
+on conflict (key) do update set value = excluded.value;

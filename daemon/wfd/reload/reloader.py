@@ -1,0 +1,98 @@
+"""Loads the project's configuration and code again: when their files change, and when somebody asks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from wfctl.errors import ConfigError
+from wfd.config import Config, load
+from wfd.reload.watcher import Target, Watcher
+from wfd.runtime.lifecycle import Service
+
+log = logging.getLogger("wfd.reload")
+T = TypeVar("T")
+
+
+class Loads(Protocol[T]):
+    """Who loads the code. `files` are those it was made of, or would have been, the last time."""
+
+    @property
+    def files(self) -> frozenset[str]: ...
+
+    def reload(self, config: Config, wrong: ConfigError | None) -> asyncio.Future[T]:
+        """Begin to load the code as `config` says; `wrong` is told with what is wrong with the code."""
+        ...
+
+
+class Reloader(Service, Generic[T]):
+    """`config` is what counts now; `configured(config)` is called when another does. Files are watched while `config.reload`.
+
+    A wfctl.toml that is wrong changes nothing but what `wfctl status` has to say.
+    """
+
+    def __init__(self, config: Config, loads: Loads[T], configured: Callable[[Config], None]) -> None:
+        super().__init__()
+        self.config = config
+        self._loads = loads
+        self._configured = configured
+        self._watcher = Watcher(config.state, self.begin)
+
+    async def _start(self) -> None:
+        await self._watch()
+
+    async def _stop(self) -> None:
+        await self._watcher.stop()
+
+    def begin(self) -> asyncio.Future[T]:
+        """Load what the files say now. The future tells what came of it."""
+        wrong = self._configure()
+        loaded: asyncio.Future[T] = self._loads.reload(self.config, wrong)
+        loaded.add_done_callback(lambda _: self._aim())
+        if self.running and self.config.reload != self._watcher.running:
+            task = asyncio.get_running_loop().create_task(self._watch())
+            self._switching = task  # the loop holds its tasks weakly
+        return loaded
+
+    async def _watch(self) -> None:
+        if self.config.reload:
+            self._aim()
+            await self._watcher.start()
+        else:
+            await self._watcher.stop()
+
+    def _aim(self) -> None:
+        config = self.config
+        if config.reload:
+            self._watcher.aim(Target(config.file, (config.project, *config.path), self._loads.files))
+
+    def _configure(self) -> ConfigError | None:
+        """Read wfctl.toml. Returns what is wrong with it, or takes effect only with the next daemon."""
+        before = self.config
+        try:
+            after = load(before.file)
+        except ConfigError as error:
+            log.error("%s; the settings read before stay in use", error.message)
+            return error
+        wrong = None
+        if after.state != before.state:
+            wrong = ConfigError(
+                f"{before.file.name}: state is now {_shown(after.state, after)}; the daemon goes on with "
+                f"{_shown(before.state, before)} until it is started again",
+                hint="wfctl down && wfctl up",
+            )
+        after = msgspec.structs.replace(after, state=before.state, socket=before.socket)
+        if after != before:
+            self.config = after
+            self._configured(after)
+        return wrong
+
+
+def _shown(path: Path, config: Config) -> str:
+    return os.path.relpath(path, config.project)

@@ -1,0 +1,114 @@
+"""What the engine and the workers are to each other: orders for steps, and who hears what becomes of them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from wfctl.protocol import channel
+from wfctl.values.runinfo import RunInfo
+from wfd.supervisor.catalog import Catalog
+
+Spoken = channel.Op | channel.Logs | channel.StepDone | channel.StepRaised | channel.StepStuck | channel.StepGone
+
+
+class StepOrder(msgspec.Struct):
+    """One execution of one step. `timeout_ms` counts from when a worker gets it, not from when it queues.
+
+    `alone`: earlier executions lost their workers, so this one gets a worker to itself. If that dies too, it is
+    clear which handler did it, and no other run pays for it. `generation` and `source` are those of the worker that got it.
+    """
+
+    token: int
+    message: channel.RunStep
+    timeout_ms: int | None = None
+    alone: bool = False
+    generation: int = 0
+    source: str = ""
+
+    @property
+    def workflow_type(self) -> str:
+        return self.message.run.workflow_type
+
+
+class WorkerInfo(msgspec.Struct, frozen=True):
+    """`blocked_ms` is 0 while its event loop answers; `handlers` are what it runs, longest first."""
+
+    pid: int
+    generation: int
+    steps: int
+    started_at: int
+    blocked_ms: int = 0
+    handlers: tuple[str, ...] = ()
+
+
+class Listener(Protocol):
+    """Who hears of steps. Calls come on the loop, never from within a call to the supervisor."""
+
+    def heard(
+        self, message: channel.Op | channel.StepDone | channel.StepRaised | channel.StepStuck | channel.Logs
+    ) -> None:
+        """Something a handler said."""
+
+    def timed_out(self, token: int, timeout_ms: int) -> None:
+        """The step has had its time. It still runs; abandon it."""
+
+    def lost(self, tokens: list[int], reason: str, crash: bool) -> None:
+        """These executions ended with their worker. `crash`: one of them may be what ended it."""
+
+    def catalog_changed(self, catalog: Catalog) -> None:
+        """New steps run on this catalog from now on; or only what is wrong with the code has changed."""
+
+
+class Runner(Protocol):
+    """What runs steps: a worker process, or handlers in this process (tests). `steps` are the tokens it has, `source` is the
+    hash of the code it has loaded."""
+
+    steps: set[int]
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def generation(self) -> int: ...
+
+    @property
+    def source(self) -> str: ...
+
+    def send(self, message: channel.ToWorker) -> None: ...
+
+    def kill(self, why: str) -> None: ...
+
+
+class Workers(Protocol):
+    """What the engine needs of the workers."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+
+    @property
+    def queued(self) -> int: ...
+
+    @property
+    def loading_ms(self) -> int:
+        """For how long new code has been importing; 0 when none is."""
+        ...
+
+    def listen(self, listener: Listener) -> None: ...
+
+    def workers(self) -> list[WorkerInfo]: ...
+
+    def run(self, order: StepOrder) -> None: ...
+
+    def answer(self, message: channel.OpDone) -> None: ...
+
+    def cancel(self, token: int) -> None: ...
+
+    def abandon(self, token: int) -> None: ...
+
+    async def check(
+        self, workflow_type: str, kind: str, handler: str, payload: bytes, text: dict[str, str]
+    ) -> bytes: ...
+
+    async def query(self, run: RunInfo, name: str, kwargs: bytes, store: dict[str, bytes]) -> bytes: ...

@@ -1,0 +1,55 @@
+"""Asks every worker whether its loop still turns, and notices the ones that have not said so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from wfctl.protocol import channel
+from wfctl.values.times import format_duration
+from wfd.runtime.clock import Clock, TimerHandle
+from wfd.supervisor.worker import Worker
+
+log = logging.getLogger("wfd.supervisor")
+
+# How often workers are asked, and when one that does not answer is taken for blocked.
+BEAT_MS = 1_000
+BLOCKED_MS = 2_000
+
+
+class Heartbeat:
+    """`at_work(worker)` says what a worker runs, for the log."""
+
+    def __init__(self, clock: Clock, workers: Iterable[Worker], at_work: Callable[[Worker], tuple[str, ...]]) -> None:
+        self._clock = clock
+        self._workers = workers
+        self._at_work = at_work
+        self._timer: TimerHandle | None = None
+
+    def beat(self) -> None:
+        """Ask now, and from now on."""
+        now = self._clock.now_ms()
+        for worker in self._workers:
+            if not worker.ready:
+                continue
+            if worker.pinged_at is None:
+                worker.pinged_at = now
+                worker.send(channel.Ping(0))
+            elif worker.blocked_at is None and now - worker.pinged_at >= BLOCKED_MS:
+                worker.blocked_at = worker.pinged_at
+                what = "; ".join(self._at_work(worker)) or "no step"
+                log.warning("worker %d does not answer: a handler blocks its loop. It runs %s", worker.pid, what)
+        self._timer = self._clock.call_later(BEAT_MS, self.beat)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def alive(self, worker: Worker) -> bool:
+        """The worker has answered. True where it had been taken for blocked."""
+        was_blocked = worker.blocked_at is not None
+        if worker.blocked_at is not None:
+            blocked = format_duration(self._clock.now_ms() - worker.blocked_at)
+            log.warning("worker %d answers again, after %s", worker.pid, blocked)
+        worker.pinged_at = worker.blocked_at = None
+        return was_blocked

@@ -1,0 +1,97 @@
+"""Questions to workers: is this payload right, what does this query answer. Asked again where the worker that was asked ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from wfctl.errors import ErrorData, WfctlError, from_data
+from wfctl.protocol import channel
+from wfctl.values.runinfo import RunInfo
+from wfd.supervisor.worker import Worker
+
+ANSWER_S = 30.0
+# One worker may end for reasons of its own; where a second does, it may well be the question that ended it.
+TRIES = 2
+
+
+class _Ended(Exception):
+    """The worker that was asked has ended."""
+
+
+class Questions:
+    """`taking(workflow_type)` lists the workers that may be asked."""
+
+    def __init__(self, taking: Callable[[str], Sequence[Worker]]) -> None:
+        self._taking = taking
+        self._asked: dict[int, tuple[Worker, asyncio.Future[bytes]]] = {}
+        self._next = 1
+        self._more = asyncio.Event()
+
+    async def check(self, workflow_type: str, kind: str, handler: str, payload: bytes, text: dict[str, str]) -> bytes:
+        """Keyword arguments (JSON) for a handler from what was sent, checked by a worker with the user's own types."""
+        return await self._ask(
+            workflow_type, lambda call: channel.Check(call, workflow_type, kind, handler, payload, text)
+        )
+
+    async def query(self, run: RunInfo, name: str, kwargs: bytes, store: dict[str, bytes]) -> bytes:
+        """What the run's query handler returns (JSON) for this store."""
+        return await self._ask(run.workflow_type, lambda call: channel.Query(call, run, name, kwargs, store))
+
+    def answered(self, call: int, value: bytes, error: ErrorData | None) -> None:
+        """A worker has answered."""
+        waiting = self._asked.get(call)
+        if waiting is not None and not waiting[1].done():
+            if error is not None:
+                waiting[1].set_exception(from_data(error))
+            else:
+                waiting[1].set_result(value)
+
+    def ready(self) -> None:
+        """There is a worker more to ask."""
+        self._more.set()
+
+    def lose(self, worker: Worker) -> None:
+        """The worker has ended: what it was asked is asked of another."""
+        for asked, future in self._asked.values():
+            if asked is worker and not future.done():
+                future.set_exception(_Ended)
+
+    def close(self) -> None:
+        """The daemon stops: nobody answers any more."""
+        for _, future in self._asked.values():
+            if not future.done():
+                future.set_exception(WfctlError("the daemon is stopping", hint="wfctl up"))
+
+    async def _ask(self, workflow_type: str, question: Callable[[int], channel.ToWorker]) -> bytes:
+        try:
+            async with asyncio.timeout(ANSWER_S) as limit:
+                for _ in range(TRIES):
+                    try:
+                        return await self._ask_one(await self._worker(workflow_type), question)
+                    except _Ended:
+                        continue
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise WfctlError(
+                f"no worker answered within {ANSWER_S:g} s",
+                hint="a handler blocks its loop, or none is left: wfctl status",
+            ) from None
+        raise WfctlError(f"{TRIES} workers ended while they were asked", hint="wfctl logs")
+
+    async def _worker(self, workflow_type: str) -> Worker:
+        while not (ready := self._taking(workflow_type)):
+            self._more.clear()
+            await self._more.wait()
+        return min(ready, key=lambda worker: (worker.blocked_at is not None, len(worker.steps)))
+
+    async def _ask_one(self, worker: Worker, question: Callable[[int], channel.ToWorker]) -> bytes:
+        call, self._next = self._next, self._next + 1
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._asked[call] = (worker, future)
+        worker.send(question(call))
+        try:
+            return await future
+        finally:
+            self._asked.pop(call, None)

@@ -1,0 +1,61 @@
+"""What new code takes over, and what stays with the code that served before. Pure.
+
+A type is taken over when all that it is made of has loaded without a problem. An entry of [workflows] modules that has one
+keeps every type it had a part in with the generation that serves it, so a broken save harms nobody, and other modules
+are reloaded beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+
+from wfctl.protocol.channel import Problem
+from wfd.supervisor.catalog import Catalog, Generation
+
+
+class Fate(StrEnum):
+    """What a load of the code did to one type."""
+
+    UNCHANGED = "unchanged"
+    CHANGED = "new version"
+    NEW = "new"
+    KEPT = "broken"  # the code loaded before stays in use
+    REMOVED = "removed"
+
+
+class Takeover(msgspec.Struct, frozen=True):
+    catalog: Catalog
+    fates: dict[str, Fate]
+
+
+def take_over(before: Catalog, fresh: Generation, problems: tuple[Problem, ...], entries: Sequence[str]) -> Takeover:
+    """The catalog after `fresh` has loaded, with `problems`; `entries` are those of [workflows] modules now."""
+    broken = {problem.module for problem in problems}.intersection(entries)
+    owners: dict[str, Generation] = {}
+    fates: dict[str, Fate] = {}
+    for name, owner in before.owners.items():
+        if any(name in owner.modules.get(entry, ()) for entry in broken):
+            owners[name], fates[name] = owner, Fate.KEPT
+        elif name not in fresh.types:
+            fates[name] = Fate.REMOVED
+        else:
+            owners[name] = fresh
+            same = owner.versions.get(name) == fresh.versions.get(name)
+            fates[name] = Fate.UNCHANGED if same else Fate.CHANGED
+    for name in fresh.types.keys() - before.owners.keys():
+        owners[name], fates[name] = fresh, Fate.NEW
+    return Takeover(_catalog(before, owners, problems), fates)
+
+
+def _catalog(before: Catalog, owners: dict[str, Generation], problems: tuple[Problem, ...]) -> Catalog:
+    types = {name: owner.types[name] for name, owner in sorted(owners.items())}
+    newest = max(owners.values(), key=lambda owner: owner.number, default=None)
+    if newest is None:
+        # Nothing is served; what was loaded last is still worth showing.
+        return msgspec.structs.replace(before, types=types, owners=owners, problems=problems)
+    return Catalog(
+        newest.number, types, problems, newest.source_hash, newest.files, newest.python, newest.loaded_at, owners
+    )

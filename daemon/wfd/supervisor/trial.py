@@ -1,0 +1,50 @@
+"""One attempt at loading the user's code as it is now."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from wfctl.errors import ConfigError
+from wfctl.protocol.channel import Problem
+from wfd.config import Config
+from wfd.supervisor.worker import Worker
+
+# An import that takes longer is given up for newer code.
+OUTDATED_MS = 2_000
+
+
+class Trial:
+    """`worker` is the process that imports it, None while there is none yet or no more. `asked` hear what comes of it,
+    `problems` are those of the configuration."""
+
+    def __init__(
+        self,
+        number: int,
+        config: Config,
+        began_at: int,
+        asked: list[asyncio.Future[Any]],
+        problems: tuple[Problem, ...] = (),
+    ) -> None:
+        self.problems = problems
+        self.number = number
+        self.config = config
+        self.began_at = began_at
+        self.asked = asked
+        self.worker: Worker | None = None
+
+    def outdated(self, now: int) -> bool:
+        """Whether newer code should not wait for it. A quick import is waited for, so that steady saving gets somewhere."""
+        return now - self.began_at > OUTDATED_MS
+
+
+def config_problems(error: ConfigError) -> tuple[Problem, ...]:
+    """What is wrong with wfctl.toml, one problem a line, each with its place."""
+    told: list[str] = error.detail.get("problems") or [error.message]
+    found = []
+    for text in told:
+        where, _, message = text.partition(": ")
+        file, _, line = where.partition(":")
+        number = int(line.partition(":")[0]) if line.partition(":")[0].isdigit() else 0
+        found.append(Problem(file, message or text, file, number, error.hint or ""))
+    return tuple(found)

@@ -1,0 +1,175 @@
+"""The exact text of one load of the user's code: recorded while it is imported, or given and imported from memory.
+
+Every worker of a generation runs the same text, whatever has become of the files since: the first records what it imports, and
+those that follow, or take the place of one that died, are given that. Bytecode caches are left out of it: they are
+recognised by whole seconds and size, so a quick edit would run the code of before.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import linecache
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import CodeType, ModuleType
+
+import msgspec
+
+from wfctl.sdk.sources import Sources
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """`texts` by absolute path; `modules` says which of these a module's name leads to."""
+
+    texts: dict[str, bytes] = {}
+    modules: dict[str, str] = {}
+
+
+class Importer(MetaPathFinder):
+    """Imports the user's modules and keeps what it read. What is in `given` is taken from there; all else from disk.
+
+    For a process of its own: `install` changes sys.meta_path, for good.
+    """
+
+    def __init__(self, sources: Sources, given: Snapshot | None = None) -> None:
+        self._sources = sources
+        self._given = given or Snapshot()
+        self._texts: dict[str, bytes] = {}
+        self._modules: dict[str, str] = {}
+
+    def install(self) -> None:
+        """Import through this from now on."""
+        place = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
+        sys.meta_path.insert(place, self)
+
+    @property
+    def recorded(self) -> Snapshot:
+        """What has been imported so far, or was tried."""
+        return Snapshot(dict(self._texts), dict(self._modules))
+
+    def has(self, file: str) -> bool:
+        """Whether there is such a file, in this load."""
+        return file in self._given.texts or os.path.isfile(file)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        file = self._given.modules.get(fullname)
+        if file is not None:
+            return self.spec(fullname, file)
+        found = PathFinder.find_spec(fullname, path, target)
+        if found is not None and type(found.loader) is SourceFileLoader and self._sources.owns(found.origin or ""):
+            return self.spec(fullname, found.origin or "")
+        return found
+
+    def spec(self, name: str, file: str) -> ModuleSpec | None:
+        """How module `name` is imported from `file`."""
+        package = [os.path.dirname(file)] if os.path.basename(file) == "__init__.py" else None
+        return importlib.util.spec_from_file_location(
+            name, file, loader=_Loader(name, file, self), submodule_search_locations=package
+        )
+
+    def read(self, name: str, file: str) -> bytes:
+        """The text of a module, from now on part of the load. OSError where there is none."""
+        text = self._given.texts.get(file)
+        if text is None:
+            with open(file, "rb") as stream:
+                text = stream.read()
+        self._texts[file] = text
+        self._modules[name] = file
+        _keep_lines(file, text)
+        return text
+
+    def digest(self, files: Iterable[str]) -> str:
+        """Twelve hex digits over names and contents of `files`; the same wherever the project lies."""
+        total = hashlib.sha256()
+        for file in sorted(files):
+            total.update(self._sources.show(file).encode("utf-8", "surrogateescape") + b"\0" + self._hash(file))
+        return total.hexdigest()[:12]
+
+    def _hash(self, file: str) -> bytes:
+        text = self._texts.get(file)
+        if text is None:  # no Python source: an extension module, or a file that was looked for
+            try:
+                with open(file, "rb") as stream:
+                    text = stream.read()
+            except OSError:
+                return b"unreadable"
+        return hashlib.sha256(text).digest()
+
+    def behind(self, name: str) -> set[str]:
+        """The recorded files that module `name` is made of: its own, and those it imports, directly or not."""
+        found: set[str] = set()
+        left = [name]
+        seen: set[str] = set()
+        while left:
+            module = left.pop()
+            if module in seen:
+                continue
+            seen.add(module)
+            # A package is executed before what is in it.
+            parent = module.rpartition(".")[0]
+            left += [parent] if parent else []
+            file = self._modules.get(module)
+            if file is not None and file not in found:
+                found.add(file)
+                left += _imports(self._texts[file], module, file)
+        return found
+
+
+class _Loader(SourceFileLoader):
+    def __init__(self, name: str, file: str, importer: Importer) -> None:
+        super().__init__(name, file)
+        self._importer = importer
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
+
+    def get_data(self, path: str) -> bytes:
+        if path == self.path:
+            return self._importer.read(str(self.name), path)
+        return super().get_data(path)
+
+
+def _keep_lines(file: str, text: bytes) -> None:
+    """Tracebacks show the lines that run, not those that the file has by then."""
+    try:
+        lines = [f"{line}\n" for line in importlib.util.decode_source(text).split("\n")]
+    except (SyntaxError, UnicodeDecodeError):
+        return
+    # Without a time of change an entry is never compared with the file.
+    linecache.cache[file] = (len(text), None, lines, file)
+
+
+def _imports(text: bytes, module: str, file: str) -> list[str]:
+    """The names that a module's text imports, wherever in it; `from a import b` may mean either `a` or `a.b`."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return []
+    package = module if os.path.basename(file) == "__init__.py" else module.rpartition(".")[0]
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1] if package else []
+                base = ".".join([*above, base] if base else above)
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return names
+
+
+def versions(importer: Importer, modules: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """For each workflow type a digest over the files that its code (`modules`, by name) is made of."""
+    return {
+        workflow_type: importer.digest({file for name in names for file in importer.behind(name)})
+        for workflow_type, names in modules.items()
+    }
