@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from spec.conftest import Serve
 from support.waiting import until
@@ -58,7 +59,7 @@ async def test_a_child_whose_code_was_just_taken_out_is_started_when_it_is_back(
     assert await asyncio.wait_for(handle.result(), 5) == "did it"
 
 
-async def test_an_event_for_a_run_whose_code_was_taken_out_is_sent_when_it_is_back(serve: Serve) -> None:
+async def test_an_event_for_a_run_whose_code_was_taken_out_waits_there_for_it_to_be_back(serve: Serve) -> None:
     gate = asyncio.Event()
     gate.set()
     acting, child = acts(gate, "send"), waits("Child")
@@ -68,7 +69,103 @@ async def test_an_event_for_a_run_whose_code_was_taken_out_is_sent_when_it_is_ba
     env.load([acting])
     await until(lambda: not env.engine.busy)
     handle = await env.client.start("Acts", workflow_id="a")
-    assert await stuck(env) == ["a"]
-    env.load([acting, child])
     assert await asyncio.wait_for(handle.result(), 5) == "did it"
+    assert await stuck(env) == ["kid"]
+    env.load([acting, child])
     assert await receiver.result() == "done"
+
+
+# -- the specification's example, with its event handler renamed ----------------------------------------
+
+
+def shop(paid: str, sends: str = "payment_completed") -> list[Workflow]:
+    order, payment = Workflow("Order"), Workflow("Payment")
+
+    @order.start()
+    async def place(ctx: Context, amount: float) -> Directive:
+        return ctx.next.wait_for_event()
+
+    @order.event()
+    async def start_payment(ctx: Context) -> Directive:
+        await ctx.start("Payment", f"payment-{ctx.run.workflow_id}", {"amount": 3})
+        return ctx.next.wait_for_event()
+
+    @order.event(name=paid)
+    async def on_payment_done(ctx: Context, txn_id: str) -> Directive:
+        return ctx.next.complete(txn_id)
+
+    @payment.start()
+    async def pay(ctx: Context, amount: float) -> Directive:
+        await ctx.send_to_parent(sends, {"txn_id": f"txn-{amount:.0f}"})
+        return ctx.next.complete()
+
+    return [order, payment]
+
+
+async def test_orders_whose_event_handler_is_renamed_are_stuck_and_complete_when_it_is_back(serve: Serve) -> None:
+    env = await serve(*shop("payment_completed"))
+    orders = [await env.client.start("Order", workflow_id=f"order-{n}", workflow_input={"amount": 3}) for n in range(5)]
+    other = await env.client.start("Order", workflow_id="idle", workflow_input={"amount": 3})
+    env.load(shop("payment_finished"))
+    for order in orders:
+        await order.send("start_payment")
+    assert await stuck(env) == [f"order-{n}" for n in reversed(range(5))]
+    for order in orders:
+        reason = (await order.describe()).run.stuck_reason or ""
+        assert "'payment_completed'" in reason
+        assert "put it back" in reason
+    payments = await env.client.list(workflow_type="Payment")
+    assert {run.status for run in payments} == {"completed"}
+    assert (await other.describe()).run.status == "waiting"
+    env.load(shop("payment_completed"))
+    assert [await order.result() for order in orders] == ["txn-3"] * 5
+    kept = [entry for entry in await orders[0].history() if entry.kind == "event.received"]
+    assert len(kept) == 2
+
+
+async def test_an_event_that_there_never_was_is_the_senders_mistake(serve: Serve) -> None:
+    env = await serve(*shop("payment_completed", sends="payment_complete"))
+    order = await env.client.start("Order", workflow_id="o", workflow_input={"amount": 3})
+    await order.send("start_payment")
+    await env.settle()
+    payment = await env.client.handle("payment-o").describe()
+    assert payment.run.status == "failed"
+    assert "it has start_payment, payment_completed" in str(payment.run.error)
+    assert (await order.describe()).run.status == "waiting"
+
+
+async def test_what_the_code_has_known_outlives_the_daemon(tmp_path: Path) -> None:
+    async with WorkflowEnvironment(shop("payment_completed"), path=tmp_path) as env:
+        order = await env.client.start("Order", workflow_id="o", workflow_input={"amount": 3})
+        await env.settle()
+    async with WorkflowEnvironment(shop("payment_finished"), path=tmp_path) as env:
+        order = env.client.handle("o")
+        await order.send("start_payment")
+        assert await stuck(env) == ["o"]
+        env.load(shop("payment_completed"))
+        assert await order.result() == "txn-3"
+
+
+async def test_what_does_not_fit_the_handler_that_is_back_stays_stuck_and_says_so(serve: Serve) -> None:
+    env = await serve(*shop("payment_completed"))
+    order = await env.client.start("Order", workflow_id="o", workflow_input={"amount": 3})
+    env.load(shop("payment_finished"))
+    await order.send("start_payment")
+    assert await stuck(env) == ["o"]
+    other = shop("payment_completed")
+    changed = Workflow("Order")
+    changed.start()(place_again)
+    changed.event(name="payment_completed")(wants_more)
+    env.load([changed, other[1]])
+    assert await stuck(env) == ["o"]
+    assert "receipt" in ((await order.describe()).run.stuck_reason or "")
+    env.load(shop("payment_completed"))
+    assert await order.result() == "txn-3"
+
+
+async def place_again(ctx: Context, amount: float) -> Directive:
+    return ctx.next.wait_for_event()
+
+
+async def wants_more(ctx: Context, txn_id: str, receipt: str) -> Directive:
+    return ctx.next.complete(txn_id)
