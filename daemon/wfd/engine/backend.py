@@ -13,7 +13,7 @@ from wfd.engine.code import problem_views
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
 from wfd.engine.streams import Tail, Watch
-from wfd.supervisor import Reloaded
+from wfd.supervisor import Takeover
 
 
 class Backend:
@@ -25,7 +25,7 @@ class Backend:
         engine: Engine,
         config: Config,
         on_down: Callable[[int], None],
-        reload: Callable[[], Awaitable[Reloaded]] | None = None,
+        reload: Callable[[], Awaitable[Takeover]] | None = None,
     ) -> None:
         self._engine = engine
         self.config = config

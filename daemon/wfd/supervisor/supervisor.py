@@ -22,8 +22,9 @@ from wfd.supervisor.catalog import Catalog, Generation
 from wfd.supervisor.contract import Listener, WorkerInfo
 from wfd.supervisor.heartbeat import Heartbeat
 from wfd.supervisor.questions import Questions
+from wfd.supervisor.spare import Spare
 from wfd.supervisor.steps import Steps
-from wfd.supervisor.takeover import Fate, take_over
+from wfd.supervisor.takeover import Fate, Takeover, take_over
 from wfd.supervisor.trial import Trial, config_problems
 from wfd.supervisor.worker import Worker
 
@@ -40,13 +41,6 @@ LEAVE_MS = 300_000
 MOST_LEAVING = 8
 _CHECK_PYTHON = "check [workflows] python"
 _REPLACED = "its code was replaced"
-
-
-class Reloaded(msgspec.Struct, frozen=True):
-    """What came of loading the code again: what it did to each type, and what is wrong with it."""
-
-    catalog: Catalog
-    fates: dict[str, Fate] = {}
 
 
 class _Code(msgspec.Struct, frozen=True):
@@ -82,12 +76,13 @@ class Supervisor:
         self.drain = self._steps.drain
         self.check = self._questions.check
         self.query = self._questions.query
+        self._spare = Spare(clock, self._worker)
         self._number = 0
         self._wrong: ConfigError | None = None
         self._trial: Trial | None = None
         self._codes: dict[int, _Code] = {}
         # Who asked for a reload that has not begun yet.
-        self._asking: list[asyncio.Future[Reloaded]] = []
+        self._asking: list[asyncio.Future[Takeover]] = []
         self._started: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures = 0
@@ -121,6 +116,7 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._spare.stop()
         workers = list(self._workers)
         for worker in workers:
             if worker.steps:
@@ -137,7 +133,7 @@ class Supervisor:
 
     # -- new code ----------------------------------------------------------------------------
 
-    def reload(self, config: Config | None = None, wrong: ConfigError | None = None) -> asyncio.Future[Reloaded]:
+    def reload(self, config: Config | None = None, wrong: ConfigError | None = None) -> asyncio.Future[Takeover]:
         """Load the code as it is now (with `config`, if that has changed too); what loads without a problem takes over.
 
         What a generation runs it finishes. The future tells what came of it; asked while a load is under way, of the next.
@@ -145,7 +141,7 @@ class Supervisor:
         """
         self._config = config or self._config
         self._wrong = wrong
-        asked: asyncio.Future[Reloaded] = asyncio.get_running_loop().create_future()
+        asked: asyncio.Future[Takeover] = asyncio.get_running_loop().create_future()
         self._asking.append(asked)
         if self._trial is None:
             self._begin_trial()
@@ -227,7 +223,7 @@ class Supervisor:
     def _answer(self, trial: Trial, fates: dict[str, Fate]) -> None:
         for asked in trial.asked:
             if not asked.done():
-                asked.set_result(Reloaded(self.catalog, fates))
+                asked.set_result(Takeover(self.catalog, fates))
         trial.asked.clear()
         if self._started is not None and not self._started.done():
             self._started.set_result(None)
@@ -252,12 +248,15 @@ class Supervisor:
         config = code.config
         path = [str(folder) for folder in config.path]
         load = channel.Load(str(config.project), list(config.modules), path, generation, code.code)
-        worker = Worker(config, load, self._received, self._ended)
+        spare = self._spare.take(config)
+        worker = spare or self._worker(config)
         trial = self._trial
         if trial is not None and trial.number == generation:
             trial.worker = worker
         try:
-            await worker.start()
+            if spare is None:
+                await worker.start()
+                worker.started_at = self._clock.now_ms()
         except OSError as error:
             python = config.python or "python"
             log.error("cannot start a worker with %s: %s", python, error)
@@ -267,12 +266,16 @@ class Supervisor:
             else:
                 self._respawn(generation)
             return
-        worker.started_at = self._clock.now_ms()
         self._workers.append(worker)
+        worker.load(load)
+        self._spare.want(self._config)
         if not self._wanted(generation):  # another one overtook it while the process was started
             self._dismiss(worker)
             return
         self._clock.call_later(LOAD_MS, partial(self._slow, worker))
+
+    def _worker(self, config: Config) -> Worker:
+        return Worker(config, self._received, self._ended)
 
     def _wanted(self, generation: int) -> bool:
         """Whether workers of this generation serve, or are to serve."""
@@ -292,6 +295,9 @@ class Supervisor:
         return RESPAWN_MS[min(self._failures, len(RESPAWN_MS)) - 1]
 
     def _ended(self, worker: Worker, why: str) -> None:
+        if self._spare.lost(worker):
+            self._spare.want(self._config)
+            return
         if worker in self._workers:
             self._workers.remove(worker)
         self._questions.lose(worker)
@@ -305,7 +311,7 @@ class Supervisor:
         log.warning("worker %d ended: %s%s; %d steps are begun again", worker.pid, why, last, lost)
         if self._trial is not None and self._trial.worker is worker:
             self._trial.worker = None
-            self._failed(self._trial, f"the worker ended before it had loaded anything: {why}{last}", _remedy(worker))
+            self._failed(self._trial, f"the worker ended before it had loaded anything: {why}{last}", worker.remedy)
         else:
             self._respawn(worker.generation)
 
@@ -389,9 +395,3 @@ class Supervisor:
             )
             for worker in self._workers
         ]  # fmt: skip
-
-
-def _remedy(worker: Worker) -> str:
-    if any("No module named" in line and ("wfd" in line or "wfctl" in line) for line in worker.last_words):
-        return "install wfctl for the interpreter that [workflows] python names: pip install wfctl"
-    return "wfctl logs"

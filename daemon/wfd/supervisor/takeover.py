@@ -27,6 +27,8 @@ class Fate(StrEnum):
 
 
 class Takeover(msgspec.Struct, frozen=True):
+    """What came of loading the code again: what serves now and what is wrong, and what that did to each type."""
+
     catalog: Catalog
     fates: dict[str, Fate]
 

@@ -22,8 +22,8 @@ LAST_WORDS = 12
 
 
 class Worker:
-    """A process of generation `load.generation`. `steps` are the tokens it has; `leaving` takes no more of them. `source` is
-    the hash of what it has loaded.
+    """A process of generation `generation`. `steps` are the tokens it has; `leaving` takes no more of them. `source` is the hash
+    of what it has loaded. It is of no generation, and idles, until it is told what to `load`.
 
     `received(worker, message)` gets what it says, `ended(worker, why)` is called once, when the process is reaped.
     """
@@ -31,19 +31,17 @@ class Worker:
     def __init__(
         self,
         config: Config,
-        load: Load,
         received: Callable[[Worker, Any], None],
         ended: Callable[[Worker, str], None],
     ) -> None:
-        self.generation = load.generation
+        self.generation = 0
         self.source = ""
         self.steps: set[int] = set()
         self.ready = False
         self.leaving = False
         self.pid = 0
         self.started_at = 0
-        self._config = config
-        self._load = load
+        self.config = config
         self._received = received
         self._ended = ended
         self._link: Link | None = None
@@ -56,13 +54,13 @@ class Worker:
         self.blocked_at: int | None = None
 
     async def start(self) -> None:
-        """Start the process and send it `Load`; OSError where the interpreter cannot be run."""
+        """Start the process; OSError where the interpreter cannot be run."""
         ours, theirs = socket.socketpair()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                str(self._config.python or sys.executable), "-P", "-m", "wfd.worker", "--fd", str(theirs.fileno()),
+                str(self.config.python or sys.executable), "-P", "-m", "wfd.worker", "--fd", str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-                pass_fds=(theirs.fileno(),), cwd=self._config.project, env=_environment(),
+                pass_fds=(theirs.fileno(),), cwd=self.config.project, env=_environment(),
             )  # fmt: skip
         except BaseException:
             ours.close()
@@ -75,8 +73,12 @@ class Worker:
         _, self._link = await loop.create_unix_connection(
             lambda: Link(lambda message: self._received(self, message), self._hung_up), sock=ours
         )
-        self.send(self._load)
         self._reaper = loop.create_task(self._reap())
+
+    def load(self, load: Load) -> None:
+        """What it is for, once it has started."""
+        self.generation = load.generation
+        self.send(load)
 
     def send(self, message: ToWorker) -> None:
         if self._link is not None:
@@ -94,7 +96,7 @@ class Worker:
 
     def _hung_up(self, error: Exception | None) -> None:
         # A worker without its channel is of no use, and could still be running handlers nobody hears.
-        if error is not None:
+        if error is not None and not self.leaving:
             log.error("worker %d: %s", self.pid, error)
         # No reason is given for it: how the process ended by itself, if it did, is what the log and the run should say.
         self._signal(signal.SIGKILL)
@@ -122,6 +124,13 @@ class Worker:
     def last_words(self) -> list[str]:
         """The last lines it printed."""
         return list(self._words)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about one that ended before it had loaded anything."""
+        if any("No module named" in line and ("wfd" in line or "wfctl" in line) for line in self._words):
+            return "install wfctl for the interpreter that [workflows] python names: pip install wfctl"
+        return "wfctl logs"
 
     async def gone(self) -> None:
         """Returns when the process has been reaped."""

@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from wfctl.errors import IncompatibleError
@@ -87,6 +88,8 @@ def _leave(status: int) -> NoReturn:
 
 def _work(channel: socket.socket) -> int:
     frames = to_worker_frames()
+    # A worker may be started long before it is told what to load: what costs time and needs nothing of that comes first.
+    new_loop = _loop_factory()
     first = _first_messages(channel, frames)
     if not first:
         return 0
@@ -101,7 +104,7 @@ def _work(channel: socket.socket) -> int:
         channel.sendall(pack(answer))
     except OSError:
         return 0
-    loop = _new_loop()
+    loop = new_loop()
     asyncio.set_event_loop(loop)
     worker = _Worker(channel, rest, frames, loop)
     return worker.run(Executor(modules.workflows, sources, worker.send, loop))
@@ -121,12 +124,12 @@ def _first_messages(channel: socket.socket, frames: FrameBuffer) -> list[Any]:
     return messages
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
         import uvloop
     except ImportError:  # the project's interpreter may not have it
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
 
 
 class _Worker:

@@ -26,11 +26,10 @@ class Process:
     made: list[Process] = []
     unstartable = 0
 
-    def __init__(
-        self, config: Config, load: channel.Load, received: Callable[..., None], ended: Callable[..., None]
-    ) -> None:
-        self.load = load
-        self.generation = load.generation
+    def __init__(self, config: Config, received: Callable[..., None], ended: Callable[..., None]) -> None:
+        self.config = config
+        self.told: channel.Load | None = None
+        self.generation = 0
         self.source = ""
         self.steps: set[int] = set()
         self.ready = False
@@ -39,6 +38,7 @@ class Process:
         self.started_at = 0
         self.killed_for = ""
         self.last_words: list[str] = []
+        self.remedy = "wfctl logs"
         self.sent: list[Any] = []
         self.alive = True
         self.keep = False  # it still runs something
@@ -53,6 +53,10 @@ class Process:
             Process.unstartable -= 1
             raise OSError(11, "Resource temporarily unavailable")
         Process.made.append(self)
+
+    def load(self, load: channel.Load) -> None:
+        self.told = load
+        self.generation = load.generation
 
     def send(self, message: Any) -> None:
         self.sent.append(message)
@@ -78,7 +82,9 @@ class Process:
         specs = [TypeSpec(name, (handler,)) for names in entries.values() for name in names]
         problems = [channel.Problem(name, problem) for name in MODULES if problem and name not in entries]
         versions = {spec.workflow_type: f"{source}-{spec.workflow_type}" for spec in specs}
-        code = None if self.load.code else channel.Code({"flows.py": source.encode()}, {"flows": "flows.py"})
+        code = (
+            None if self.told and self.told.code else channel.Code({"flows.py": source.encode()}, {"flows": "flows.py"})
+        )
         self.received(self, channel.Loaded(specs, problems, source, ["flows.py"], "3.11", entries, versions, code))
 
 
@@ -128,7 +134,7 @@ async def supervisor(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "RESPAWN_MS", (0,))
     config = Config(
         project=tmp_path, file=tmp_path / "wfctl.toml", state=tmp_path, socket=tmp_path / "s", workers=2, crash_limit=5,
-        modules=MODULES, path=(), python=Path("python"), reload=True, sources={},
+        modules=MODULES, path=(), python=Path("python"), reload=False, sources={},
     )  # fmt: skip
     supervisor = Supervisor(config, clock)
     supervisor.listen(Listening())
@@ -161,8 +167,8 @@ async def test_only_one_worker_imports_what_is_on_trial_and_the_others_get_what_
     supervisor: Supervisor,
 ) -> None:
     await serving(supervisor)
-    assert [bool(worker.load.code) for worker in of(1)] == [False, True]
-    assert of(1)[1].load.code == channel.Code({"flows.py": b"one"}, {"flows": "flows.py"})
+    assert [bool(worker.told.code) for worker in of(1)] == [False, True]
+    assert of(1)[1].told.code == channel.Code({"flows.py": b"one"}, {"flows": "flows.py"})
 
 
 async def test_a_worker_that_takes_the_place_of_one_that_died_runs_the_same_code(supervisor: Supervisor) -> None:
@@ -170,7 +176,7 @@ async def test_a_worker_that_takes_the_place_of_one_that_died_runs_the_same_code
     of(1)[0].end("signal SIGSEGV")
     await turns()
     late = next(worker for worker in of(1) if not worker.ready)
-    assert late.load.code == channel.Code({"flows.py": b"one"}, {"flows": "flows.py"})
+    assert late.told.code == channel.Code({"flows.py": b"one"}, {"flows": "flows.py"})
     late.loaded("one", **BOTH)
     assert taking(supervisor) == [1, 1]
 
