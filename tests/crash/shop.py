@@ -59,8 +59,9 @@ def hooks(settings: str = "") -> dict[str, str]:
 class Shop(Project):
     """A project that serves the example."""
 
-    def __init__(self, folder: Path, *, workers: int = 2, settings: str = "") -> None:
-        super().__init__(folder, {"orders.py": example()}, daemon=f"workers = {workers}", workflows="reload = false")
+    def __init__(self, folder: Path, *, workers: int = 2, settings: str = "", reload: bool = False) -> None:
+        watched = f"reload = {str(reload).lower()}"
+        super().__init__(folder, {"orders.py": example()}, daemon=f"workers = {workers}", workflows=watched)
         self.effects = folder / "effects.log"
         self.environment |= hooks(settings) | {effects.LOG: str(self.effects)}
 
@@ -87,13 +88,14 @@ class Customers:
     """Each `order` returns when its result is there and right.
 
     A call that was cut off is repeated only where the database has no trace of it. `acknowledged` holds what the daemon has said
-    yes to: (workflow ID, "start" or the event).
+    yes to: (workflow ID, "start" or the event), `cut_off` counts the calls that got no answer.
     """
 
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
         self.acknowledged: list[tuple[str, str]] = []
         self.refusals: list[StorageError] = []
+        self.cut_off = 0
         self._client: Client | None = None
         self._trouble = True
         self._one_asks = asyncio.Lock()
@@ -158,6 +160,7 @@ class Customers:
 
     def _noted(self, error: DaemonDownError | StorageError) -> None:
         self._trouble = True
+        self.cut_off += 1
         if isinstance(error, StorageError):
             self.refusals.append(error)
 
