@@ -70,7 +70,7 @@ class Reloader(Service, Generic[T]):
     def _aim(self) -> None:
         config = self.config
         if config.reload:
-            self._watcher.aim(Target(config.file, (config.project, *config.path), self._loads.files))
+            self._watcher.aim(Target.of(config.file, (config.project, *config.path), self._loads.files))
 
     def _configure(self) -> ConfigError | None:
         """Read wfctl.toml. Returns what is wrong with it, or takes effect only with the next daemon."""

@@ -26,20 +26,27 @@ LONGEST_BURST_MS = 800
 MOST_FOLDERS = 4_000
 # After this the watches that replace others are in place; what changed in between is found by looking.
 SETTLED_S = 0.2
+_MOST_LINKS = 40
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages"})
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What to watch: `config`, the Python files below `folders`, and `files` wherever they and their links lead."""
+    """What to watch: `config`, the Python files below `folders`, and `files`, among them the links on the way to them."""
 
     config: Path
     folders: tuple[Path, ...]
     files: frozenset[str] = frozenset()
 
+    @staticmethod
+    def of(config: Path, folders: Iterable[Path], files: Iterable[str]) -> Target:
+        """`files` wherever they lead."""
+        known = {led for file in (str(config), *files) for led in leads(file)}
+        return Target(config, tuple(folders), frozenset(known))
+
     def matters(self, path: str) -> bool:
         """Whether a change of `path` may change the code: also a folder, or a link to one, that leads to known files."""
         name = os.path.basename(path)
-        if path == str(self.config) or path in self.files:
+        if path in self.files:
             return True
         if name.startswith((".", "#")):  # an editor's own
             return False
@@ -47,9 +54,7 @@ class Target(msgspec.Struct, frozen=True):
 
     def watched(self, without: Path) -> set[str]:
         """The folders in which something that matters can happen; `without` is not looked into."""
-        found = {str(self.config.parent), os.path.dirname(os.path.realpath(self.config))}
-        for file in self.files:
-            found |= {os.path.dirname(file), os.path.dirname(os.path.realpath(file))}
+        found = {os.path.dirname(file) for file in self.files}
         for folder in self.folders:
             for below in _code_folders(folder, without):
                 found.add(below)
@@ -61,7 +66,7 @@ class Target(msgspec.Struct, frozen=True):
     def looks(self) -> list[tuple[str, int, int, int]]:
         """What tells one state of the files from another."""
         found = []
-        for file in sorted({str(self.config), *self.files}):
+        for file in sorted(self.files):
             with contextlib.suppress(OSError):
                 stat = os.stat(file)
                 found.append((file, stat.st_mtime_ns, stat.st_size, stat.st_ino))
@@ -148,6 +153,21 @@ class Watcher(Service):
             if change is Change.added and os.path.isdir(path) and _has_code(path, self._state) and path not in folders:
                 return path
         return ""
+
+
+def leads(file: str) -> list[str]:
+    """`file`, the links on the way to it, and what it is in the end: whichever of them changes, it is another file."""
+    found = [file]
+    for _ in range(_MOST_LINKS):
+        parts = Path(found[-1]).parts
+        ahead = [os.path.join(*parts[:count]) for count in range(1, len(parts) + 1)]
+        link = next((path for path in ahead if os.path.islink(path)), None)
+        if link is None:
+            break
+        beyond = found.pop()[len(link) :].lstrip(os.sep)
+        to = os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link), beyond))
+        found += [link, to]
+    return [file, *found]
 
 
 def _has_code(folder: str, without: Path) -> bool:
