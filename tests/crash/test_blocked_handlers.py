@@ -14,7 +14,7 @@ from support.waiting import wait_until
 
 # Faster than a person would need it: a beat, when a worker counts as blocked, and how long a handler gets to let go.
 SETTINGS = (
-    "wfd.supervisor.supervisor:BEAT_MS=100 wfd.supervisor.supervisor:BLOCKED_MS=200 wfd.supervisor.steps:GRACE_MS=500"
+    "wfd.supervisor.heartbeat:BEAT_MS=100 wfd.supervisor.heartbeat:BLOCKED_MS=200 wfd.supervisor.steps:GRACE_MS=500"
 )
 FLOWS = """
 import asyncio, time

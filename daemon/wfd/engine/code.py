@@ -1,10 +1,83 @@
-"""The user's code as clients see it: which generation serves what, and what is wrong with it."""
+"""What other code means for the runs: who is stuck goes on, followers are told, and what there ever was is remembered."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
 from wfctl.protocol import views
 from wfctl.protocol.channel import Problem
-from wfd.supervisor import Catalog
+from wfd.core import stimuli as s
+from wfd.core.state import Stuck
+from wfd.engine.batch import Batch
+from wfd.engine.former import Former
+from wfd.engine.memory import Live, Memory
+from wfd.engine.watch import Hub
+from wfd.runtime.clock import Clock
+from wfd.store.store import Store
+from wfd.supervisor import Catalog, Generation, Workers
+
+log = logging.getLogger("wfd.engine")
+
+
+class Machine(Protocol):
+    """What this needs of the engine."""
+
+    store: Store
+    workers: Workers
+    memory: Memory
+    hub: Hub
+    clock: Clock
+
+    def batch(self) -> Batch: ...
+    async def committed(self, batch: Batch) -> None: ...
+    def stimulate(self, live: Live, stimulus: s.Stimulus) -> None: ...
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
+    async def again(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
+
+
+class Code:
+    """`former` are the handlers there have ever been."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._m = machine
+        self.former = Former(machine.store)
+        self._started = False
+        self._serving: tuple[int, dict[str, Generation]] | None = None
+
+    async def start(self, catalog: Catalog) -> None:
+        """Before anything is decided."""
+        await self.former.load()
+        self._learn(catalog)
+        self._started = True
+
+    def changed(self, catalog: Catalog) -> None:
+        self._m.hub.code_changed(code_view(catalog, self._m.clock.now_ms()))
+        serving = catalog.generation, catalog.owners
+        if serving == self._serving:
+            return  # only what is wrong with the code is new
+        self._serving = serving
+        log.info("generation %d serves %s", catalog.generation, ", ".join(sorted(catalog.types)) or "nothing")
+        if self._started:
+            self._learn(catalog)
+            self._m.spawn(self._m.again(self.resume_stuck))
+
+    def _learn(self, catalog: Catalog) -> None:
+        if self.former.learn(catalog):
+            self._m.spawn(self._m.again(self.former.save))
+
+    async def resume_stuck(self) -> None:
+        """Go on with every stuck run whose handler the present catalog has."""
+        machine = self._m
+        await machine.committed(machine.batch())  # what gets stuck just now is found on disk then
+        for key, _ in await machine.store.reader.stuck_runs():
+            live = await machine.memory.load(key)
+            if live is None or not isinstance(live.run.phase, Stuck):
+                continue
+            step = live.run.phase.resume
+            if machine.workers.catalog.step_handler(live.run.workflow_type, step.kind, step.handler) is not None:
+                machine.stimulate(live, s.CodeChanged())
 
 
 def code_view(catalog: Catalog, now: int) -> views.CodeView:

@@ -23,9 +23,8 @@ from wfd.core import state, stimuli as s
 from wfd.core.actions import Action
 from wfd.core.state import Stepping
 from wfd.engine.batch import Batch, Change
-from wfd.engine.code import code_view
+from wfd.engine.code import Code
 from wfd.engine.executions import CRASH_LIMIT, Executions
-from wfd.engine.former import Former
 from wfd.engine.memory import Live, Memory
 from wfd.engine.operations import Operations
 from wfd.engine.outcomes import outcome_of
@@ -36,7 +35,7 @@ from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
 from wfd.store.rows import LogRow, Unit
 from wfd.store.store import Store
-from wfd.supervisor import Catalog, Generation, Workers
+from wfd.supervisor import Catalog, Workers
 
 log = logging.getLogger("wfd.engine")
 
@@ -55,7 +54,7 @@ class Engine:
         self.ids = ids
         self.reads = Reads(store.reader, clock)
         self.memory = Memory(store.reader)
-        self.former = Former(store)
+        self.code = Code(self)
         self.hub = Hub()
         self.executions = Executions(self, Operations(self).asked, crash_limit)
         # The supervisor's listener: what workers say of steps goes straight to where they are.
@@ -72,8 +71,6 @@ class Engine:
         # Counts the lives of the memory: what an earlier one still had on its way means nothing now.
         self._epoch = 0
         self._unwritten = 0
-        self._started = False
-        self._serving: tuple[int, dict[str, Generation]] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- life --------------------------------------------------------------------------------
@@ -81,9 +78,7 @@ class Engine:
     async def start(self) -> None:
         self.workers.listen(self)
         interrupted = await self._look_up()
-        await self.former.load()
-        self._learn(self.workers.catalog)
-        self._started = True
+        await self.code.start(self.workers.catalog)
         await self._recover(interrupted)
 
     async def stop(self) -> None:
@@ -125,7 +120,7 @@ class Engine:
                 self.stimulate(live, s.StepLost(phase.step, phase.attempt, "the daemon ended"))
         # A crash between a parent's end and that of its children is made good here.
         await self._end_each(await self.store.reader.orphans(), "its parent is closed")
-        await self._resume_stuck()
+        await self.code.resume_stuck()
         self.timers.arm_soon()
 
     @property
@@ -139,7 +134,7 @@ class Engine:
         self._tasks.add(task)
         task.add_done_callback(self._done_task)
 
-    async def _again(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def again(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """`work` until the disk could be read for it; or until memory is thrown away, for recovery does the same."""
         epoch = self._epoch
         while epoch == self._epoch:
@@ -262,7 +257,7 @@ class Engine:
                         if not waiter.done():
                             waiter.set_result(outcome)
                     if live.run.open_children:
-                        self.spawn(self._again(partial(self._end_bound_children, live.run)))
+                        self.spawn(self.again(partial(self._end_bound_children, live.run)))
         run = live.run
         if (wake_at := run.wake_at) is not None:
             self.timers.note(wake_at)
@@ -299,30 +294,8 @@ class Engine:
     # -- code --------------------------------------------------------------------------------
 
     def catalog_changed(self, catalog: Catalog) -> None:
-        self.hub.code_changed(code_view(catalog, self.clock.now_ms()))
-        serving = catalog.generation, catalog.owners
-        if serving == self._serving:
-            return  # only what is wrong with the code is new
-        self._serving = serving
-        log.info("generation %d serves %s", catalog.generation, ", ".join(sorted(catalog.types)) or "nothing")
-        if self._started:
-            self._learn(catalog)
-            self.spawn(self._again(self._resume_stuck))
-
-    def _learn(self, catalog: Catalog) -> None:
-        if self.former.learn(catalog):
-            self.spawn(self._again(self.former.save))
-
-    async def _resume_stuck(self) -> None:
-        """Go on with every stuck run whose handler the present catalog has."""
-        await self.committed(self.batch())  # what gets stuck just now is found on disk then
-        for key, _ in await self.store.reader.stuck_runs():
-            live = await self.memory.load(key)
-            if live is None or not isinstance(live.run.phase, state.Stuck):
-                continue
-            step = live.run.phase.resume
-            if self.workers.catalog.step_handler(live.run.workflow_type, step.kind, step.handler) is not None:
-                self.stimulate(live, s.CodeChanged())
+        """The supervisor has other code, or has found out more about it."""
+        self.code.changed(catalog)
 
     # -- time --------------------------------------------------------------------------------
 

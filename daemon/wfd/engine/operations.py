@@ -34,8 +34,9 @@ from wfd.core.actions import Action
 from wfd.core.apply import op_result
 from wfd.core.state import Raw, Stepping
 from wfd.engine.arguments import bind_any, rebound
+from wfd.engine.asked import Asked, ChildArgs, EventArgs, ParentEventArgs, SleepArgs, TaskArgs, ValueArgs
 from wfd.engine.batch import Batch
-from wfd.engine.former import Former
+from wfd.engine.code import Code
 from wfd.engine.memory import Live, Memory, child_value
 from wfd.engine.outcomes import as_child, outcome_of
 from wfd.engine.reads import Reads
@@ -65,7 +66,7 @@ class Machine(Protocol):
     memory: Memory
     reads: Reads
     clock: Clock
-    former: Former
+    code: Code
     open_ids: dict[str, int]
 
     @property
@@ -78,68 +79,6 @@ class Machine(Protocol):
     def wait_closed(self, key: int) -> asyncio.Future[Outcome]: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
     async def pause(self, delay_ms: int) -> None: ...
-
-
-class ChildArgs(msgspec.Struct, frozen=True):
-    """`unbound`: the worker does not have the child's type, so `input` is as the handler gave it; `positional` as in `rebound`."""
-
-    workflow_id: str
-    input: Raw
-    timeout_ms: int | None = None
-    on_completed_step: str | None = None
-    on_parent_close: str = "abandon"
-    unbound: bool = False
-    positional: bool = False
-
-
-class ParentEventArgs(msgspec.Struct, frozen=True):
-    """`unbound`: the worker does not have the parent's handler, so `payload` is as the child gave it."""
-
-    payload: Raw
-    unbound: bool = False
-    positional: bool = False
-
-
-class EventArgs(msgspec.Struct, frozen=True):
-    workflow_id: str
-    payload: Raw
-
-
-class ValueArgs(msgspec.Struct, frozen=True):
-    value: Raw = Raw(b"null")
-
-
-class SleepArgs(msgspec.Struct, frozen=True):
-    duration_ms: int
-
-
-class TaskArgs(msgspec.Struct, frozen=True):
-    """Of `task`, and of what is told of it later: each kind has some of the fields."""
-
-    attempt: int = 1
-    attempts: int = 1
-    arguments: Raw = Raw(b"null")
-    result: Raw = Raw(b"null")
-    failure: Failure | None = None
-    delay_ms: int = 0
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """One operation of one execution, on its way to being recorded."""
-
-    live: Live
-    step: int
-    attempt: int
-    op: channel.Op
-
-    @property
-    def stale(self) -> bool:
-        phase = self.live.run.phase
-        return (
-            self.live.forgotten
-            or not isinstance(phase, Stepping)
-            or (phase.step, phase.attempt) != (self.step, self.attempt)
-        )
 
 
 class Operations:
@@ -285,7 +224,7 @@ class Operations:
         try:
             spec = catalog.type_of(workflow_type)
         except UnknownWorkflowTypeError:
-            if not self._m.former.knew(workflow_type):
+            if not self._m.code.former.knew(workflow_type):
                 raise
             self._code_missing(asked, workflow_type)
             return
@@ -371,7 +310,7 @@ class Operations:
         try:
             handler = catalog.event_of(workflow_type, event)
         except (UnknownEventError, UnknownWorkflowTypeError):
-            if not self._m.former.knew(workflow_type, event):
+            if not self._m.code.former.knew(workflow_type, event):
                 raise
             return unbound(payload, positional)
         spec = catalog.type_of(workflow_type)

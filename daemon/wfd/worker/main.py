@@ -89,7 +89,7 @@ def _leave(status: int) -> NoReturn:
 def _work(channel: socket.socket) -> int:
     frames = to_worker_frames()
     # A worker may be started long before it is told what to load: what costs time and needs nothing of that comes first.
-    new_loop = _loop_factory()
+    _loop_factory()
     first = _first_messages(channel, frames)
     if not first:
         return 0
@@ -104,7 +104,7 @@ def _work(channel: socket.socket) -> int:
         channel.sendall(pack(answer))
     except OSError:
         return 0
-    loop = new_loop()
+    loop = _loop_factory()()
     asyncio.set_event_loop(loop)
     worker = _Worker(channel, rest, frames, loop)
     return worker.run(Executor(modules.workflows, sources, worker.send, loop))

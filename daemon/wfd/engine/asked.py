@@ -1,0 +1,72 @@
+"""What a handler asks for: one operation of one execution, and the arguments of each kind as the channel carries them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from wfctl.protocol import channel
+from wfctl.values.failure import Failure
+from wfd.core.state import Raw, Stepping
+from wfd.engine.memory import Live
+
+
+class ChildArgs(msgspec.Struct, frozen=True):
+    """`unbound`: the worker does not have the child's type, so `input` is as the handler gave it; `positional` as in `rebound`."""
+
+    workflow_id: str
+    input: Raw
+    timeout_ms: int | None = None
+    on_completed_step: str | None = None
+    on_parent_close: str = "abandon"
+    unbound: bool = False
+    positional: bool = False
+
+
+class ParentEventArgs(msgspec.Struct, frozen=True):
+    """`unbound`: the worker does not have the parent's handler, so `payload` is as the child gave it."""
+
+    payload: Raw
+    unbound: bool = False
+    positional: bool = False
+
+
+class EventArgs(msgspec.Struct, frozen=True):
+    workflow_id: str
+    payload: Raw
+
+
+class ValueArgs(msgspec.Struct, frozen=True):
+    value: Raw = Raw(b"null")
+
+
+class SleepArgs(msgspec.Struct, frozen=True):
+    duration_ms: int
+
+
+class TaskArgs(msgspec.Struct, frozen=True):
+    """Of `task`, and of what is told of it later: each kind has some of the fields."""
+
+    attempt: int = 1
+    attempts: int = 1
+    arguments: Raw = Raw(b"null")
+    result: Raw = Raw(b"null")
+    failure: Failure | None = None
+    delay_ms: int = 0
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """One operation of one execution, on its way to being recorded."""
+
+    live: Live
+    step: int
+    attempt: int
+    op: channel.Op
+
+    @property
+    def stale(self) -> bool:
+        phase = self.live.run.phase
+        return (
+            self.live.forgotten
+            or not isinstance(phase, Stepping)
+            or (phase.step, phase.attempt) != (self.step, self.attempt)
+        )

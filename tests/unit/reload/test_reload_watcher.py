@@ -1,0 +1,74 @@
+"""What is watched, and which changes matter."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from wfd.reload import watcher
+from wfd.reload.watcher import Target, leads
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for folder in ("flows/deep", ".venv/lib", "env/lib", "__pycache__", "node_modules/x", ".git/refs", "state"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "env" / "pyvenv.cfg").touch()
+    return tmp_path
+
+
+def watched(project: Path, *files: str) -> set[str]:
+    target = Target.of(project / "wfctl.toml", [project], [str(project / file) for file in files])
+    return {os.path.relpath(folder, project) for folder in target.watched(project / "state")}
+
+
+def test_folders_that_hold_no_code_of_the_project_are_not_watched(project: Path) -> None:
+    assert watched(project) == {".", "flows", "flows/deep"}
+
+
+def test_the_folder_of_a_file_that_was_loaded_is_watched_wherever_it_is(project: Path) -> None:
+    assert watched(project, ".venv/lib/odd.py") == {".", "flows", "flows/deep", ".venv/lib"}
+
+
+def test_more_folders_than_can_be_watched_are_cut_off(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "MOST_FOLDERS", 1)
+    assert len(watched(project)) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "matters"),
+    [
+        ("wfctl.toml", True),
+        ("flows/new.py", True),
+        ("flows/orders.py", True),
+        ("flows", True),
+        ("flows/deep", False),
+        ("other.toml", False),
+        ("flows/.orders.py.swp", False),
+        ("flows/.#orders.py", False),
+        ("flows/#orders.py#", False),
+        ("flows/4913", False),
+        ("flows/orders.py~", False),
+    ],
+)
+def test_a_change_matters_where_it_may_change_the_code(project: Path, path: str, matters: bool) -> None:
+    target = Target.of(project / "wfctl.toml", [project], [str(project / "flows" / "orders.py")])
+    assert target.matters(str(project / path)) is matters
+
+
+def test_a_file_leads_over_each_of_its_links_to_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "releases" / "2").mkdir(parents=True)
+    (tmp_path / "releases" / "2" / "a.py").touch()
+    (tmp_path / "current").symlink_to("releases/2")
+    (tmp_path / "a.py").symlink_to(tmp_path / "current" / "a.py")
+    assert [os.path.relpath(path, tmp_path) for path in leads(str(tmp_path / "a.py"))] == [
+        "a.py", "a.py", "current", "releases/2/a.py",
+    ]  # fmt: skip
+
+
+def test_links_in_a_circle_lead_nowhere_and_end(tmp_path: Path) -> None:
+    (tmp_path / "a.py").symlink_to("b.py")
+    (tmp_path / "b.py").symlink_to("a.py")
+    assert str(tmp_path / "b.py") in leads(str(tmp_path / "a.py"))
