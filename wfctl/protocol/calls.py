@@ -278,8 +278,11 @@ class Watch(Call, frozen=True):
 
 
 class WorkflowList(msgspec.Struct, frozen=True, kw_only=True):
+    """`unloaded` are the types that open runs are of and no item is."""
+
     items: list[views.WorkflowView]
     problems: list[views.ProblemView]
+    unloaded: list[views.UnloadedView] = []
 
 
 class Workflows(Call, frozen=True):

@@ -64,7 +64,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     """One line of a run's past: a history record, or (kind `log`) a line its handler logged.
 
     `rev` orders everything in the database; `seq` counts the records of one run from 1 (0 for a log line). `data` is the
-    record's own fields; for `log`: level, message, step.
+    record's own fields; for `log`: level, message, step. `source` is the hash of the code that ran, where that was noted.
     """
 
     rev: int
@@ -74,6 +74,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     at: int
     kind: str
     data: dict[str, Any] = {}
+    source: str | None = None
 
 
 class TreeGroup(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -169,12 +170,31 @@ class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     rev: int = 0
 
 
+class MissingView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A handler that the loaded code does not have and that `runs` open runs need: they run it, sleep or wait for it, have
+    events for it, or have children that call it when they close."""
+
+    kind: str
+    name: str
+    runs: int
+
+
+class UnloadedView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A workflow type that has open runs and is in no module that is loaded."""
+
+    workflow_type: str
+    open_runs: int
+
+
 class WorkflowView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A workflow type that is served: by which code, and what its open runs miss in it."""
+
     spec: TypeSpec
     generation: int
     source_hash: str = ""
     loaded_at: int = 0
     open_runs: int = 0
+    missing: list[MissingView] = []
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

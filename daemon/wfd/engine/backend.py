@@ -73,7 +73,7 @@ class Backend:
 
     async def workflows(self, call: calls.Workflows) -> calls.WorkflowList:
         catalog = self._engine.workers.catalog
-        open_runs = await self._engine.reads.open_runs_by_type()
+        open_runs, lacking = await self._engine.reads.open_needs(catalog)
         return calls.WorkflowList(
             items=[
                 views.WorkflowView(
@@ -82,10 +82,16 @@ class Backend:
                     source_hash=catalog.source_hash,
                     loaded_at=catalog.loaded_at,
                     open_runs=open_runs.get(name, 0),
+                    missing=lacking.get(name, []),
                 )
                 for name, spec in sorted(catalog.types.items())
             ],
             problems=problem_views(catalog.problems),
+            unloaded=[
+                views.UnloadedView(workflow_type=name, open_runs=count)
+                for name, count in sorted(open_runs.items())
+                if name not in catalog.types
+            ],
         )
 
     async def down(self, call: calls.Down) -> calls.Ok:

@@ -22,6 +22,7 @@ from wfd.store.connect import BUSY_MS, explain, read_only_uri
 from wfd.store.rows import HistoryRow, InboxRow, Loaded, Match, RunRef, RunRow
 
 READ = queries.load("read")
+_VIEW = queries.load("needs")["view"]
 MIN_PREFIX = 4
 MAX_CANDIDATES = 6
 _CONNECTIONS = 2
@@ -67,6 +68,7 @@ class Reader(Service):
                 )
                 self._connections += 1
                 self._free.put_nowait(db)
+                await db.execute(_VIEW)
         except (sqlite3.Error, OSError) as error:
             await self._stop()
             raise explain(error, self.path, "read") from error
