@@ -197,6 +197,27 @@ class WorkflowView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     missing: list[MissingView] = []
 
 
+class FindingView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What open runs would meet in candidate code: a group of `runs` of one type for one reason; `stuck` of them are so already.
+
+    `kind` of a finding: missing (a handler, or the type, is not there), arguments (what the handler is given does not fit its
+    parameters), replay (it would not repeat what was recorded), crash (it ends or blocks its process). Of what is good to know:
+    goes_on (stuck now, and would go on), stopped (followed up to where it would touch the world), waits (for something that is not
+    recorded), raises (it repeats what was recorded, then raises), skipped (not rehearsed, as others of its handler took too long).
+    `ids` and `workflow_ids` are the first of the runs. A type that is missing has no `handler`.
+    """
+
+    kind: str
+    workflow_type: str
+    handler_kind: str = ""
+    handler: str = ""
+    reason: str = ""
+    runs: int
+    stuck: int = 0
+    ids: list[str] = []
+    workflow_ids: list[str] = []
+
+
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How a run stands: `status` closed with a result or an error, or still open (then `stuck_reason` may say why)."""
 

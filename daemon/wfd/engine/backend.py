@@ -9,6 +9,7 @@ import wfctl
 from wfctl.protocol import calls, views
 from wfctl.protocol.channel import Problem
 from wfd.config import Config
+from wfd.engine.check import Checker, problem_view
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
 from wfd.engine.streams import Tail, Watch
@@ -29,6 +30,9 @@ class Backend:
         self.terminate = commands.terminate
         self.result = commands.result
         self.query = commands.query
+        self.check = Checker(
+            engine.store.reader, engine.reads, engine.clock, config, lambda: engine.workers.catalog
+        ).check
         self.get = engine.reads.get
         self.list = engine.reads.list
         self.history = engine.reads.history
@@ -106,9 +110,4 @@ class Backend:
 
 
 def problem_views(problems: tuple[Problem, ...]) -> list[views.ProblemView]:
-    return [
-        views.ProblemView(
-            module=p.module, message=p.message, file=p.file, line=p.line, hint=p.hint, traceback=p.traceback
-        )
-        for p in problems
-    ]
+    return [problem_view(problem) for problem in problems]

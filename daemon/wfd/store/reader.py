@@ -123,6 +123,10 @@ class Reader(Service):
         row = await snapshot.one(READ["load_run"], (key,))
         return None if row is None else _loaded(row)
 
+    async def history_in(self, snapshot: Snapshot, key: int, seq: int) -> list[HistoryRow]:
+        """As `history_after`, in a snapshot."""
+        return [HistoryRow(*row) for row in await snapshot.all(READ["history_after"], (key, seq))]
+
     async def history_after(self, key: int, seq: int) -> list[HistoryRow]:
         """The run's records after number `seq`, oldest first."""
         return [HistoryRow(*row) for row in await self.all(READ["history_after"], (key, seq))]
