@@ -125,7 +125,7 @@ class LocalWorkers:
                 future.set_exception(from_data(message.error))
             else:
                 future.set_result(message.kwargs if isinstance(message, channel.Checked) else message.value)
-        elif not isinstance(message, channel.Loaded | channel.Pong):
+        elif not isinstance(message, channel.Loaded | channel.Fitted | channel.Rehearsed | channel.Pong):
             if isinstance(message, channel.Op) and message.kind in _LONG:
                 self._resting.setdefault(message.token, set()).add(message.op)
             self._steps.heard(runner, message)

@@ -77,7 +77,7 @@ class Desk:
 
     def commit(self, op: Op, value: Any = None) -> OpRecord:
         """Record `op` without an answer, as a daemon does that dies right after."""
-        record = _recorded(op, value)
+        record = recorded(op, value)
         at = next((at for at, known in enumerate(self.records) if known.key == op.key), None)
         if op.kind in ("resume", "child_result"):
             return record
@@ -123,7 +123,8 @@ class Desk:
         return [message for message in self.sent if isinstance(message, Op)]
 
 
-def _recorded(op: Op, value: Any) -> OpRecord:
+def recorded(op: Op, value: Any) -> OpRecord:
+    """What the daemon would keep of `op`."""
     args = msgspec.json.decode(op.args)
     match op.kind:
         case "task":

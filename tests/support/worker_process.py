@@ -6,13 +6,22 @@ import socket
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from wfctl.protocol.channel import Load, Loaded, RunStep, ToWorker, pack, to_daemon_frames
+from wfctl.protocol.channel import Load, Loaded, OpRecord, RunStep, ToWorker, Trial, pack, to_daemon_frames
 from wfctl.values.runinfo import RunInfo
+
+
+def run_step(
+    token: int, kind: str, handler: str, kwargs: Any = None, *, ops: Sequence[OpRecord] = (), **options: Any
+) -> RunStep:
+    run = RunInfo("RUN-1", "one", options.pop("workflow_type", "Order"))
+    body = msgspec.json.encode(kwargs or {})
+    return RunStep(token, run, kind, handler, body, options.pop("store", {}), list(ops), **options)
 
 
 class WorkerProcess:
@@ -65,15 +74,14 @@ class WorkerProcess:
             if isinstance(message, kind):
                 return message
 
-    def load(self, *modules: str, path: tuple[str, ...] = (".",)) -> Loaded:
-        self.send(Load(str(self.project), list(modules), list(path), 1))
+    def load(self, *modules: str, path: tuple[str, ...] = (".",), trial: bool = False) -> Loaded:
+        first = Trial if trial else Load
+        self.send(first(str(self.project), list(modules), list(path), 1))
         loaded: Loaded = self.receive(Loaded)
         return loaded
 
     def step(self, token: int, kind: str, handler: str, kwargs: Any = None, **options: Any) -> None:
-        run = RunInfo("RUN-1", "one", options.pop("workflow_type", "Order"))
-        body = msgspec.json.encode(kwargs or {})
-        self.send(RunStep(token, run, kind, handler, body, options.pop("store", {}), [], **options))
+        self.send(run_step(token, kind, handler, kwargs, **options))
 
     def wait(self) -> int:
         return self.process.wait(20)

@@ -191,6 +191,15 @@ class Client:
         found: calls.WorkflowList = await self._link.call(calls.Workflows())
         return found
 
+    async def check(self, *files: PathLike) -> calls.CodeCheck:
+        """What the open runs would meet in these files, or (without any) in the modules of wfctl.toml as they are on disk now.
+
+        The code is loaded beside the one that serves, and nothing is changed.
+        """
+        paths = [os.path.abspath(file) for file in files]
+        answer: calls.CodeCheck = await self._link.call(calls.CheckCode(files=paths))
+        return answer
+
     async def status(self) -> views.StatusView:
         """The daemon itself: its process, settings, workers, counts of runs."""
         status: views.StatusView = await self._link.call(calls.GetStatus())

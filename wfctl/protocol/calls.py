@@ -283,8 +283,11 @@ class Watch(Call, frozen=True):
 
 
 class WorkflowList(msgspec.Struct, frozen=True, kw_only=True):
+    """`unloaded` are the types that open runs are of and no item is."""
+
     items: list[views.WorkflowView]
     problems: list[views.ProblemView]
+    unloaded: list[views.UnloadedView] = []
 
 
 class Workflows(Call, frozen=True):
@@ -316,6 +319,41 @@ class Reload(Call, frozen=True):
 
     method = "reload"
     answer = Reloaded
+
+
+class CheckedCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How much was looked at: open runs, the steps they are in, events they have not handled, steps that were rehearsed."""
+
+    runs: int
+    steps: int
+    events: int
+    rehearsed: int
+
+
+class CodeCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What the open runs would meet in the code that `source_hash` is of. `problems` (modules that do not load) and `findings` are
+    reasons not to deploy it; `goes_on` (runs that are stuck now) and `notes` are none. `types` are those that it has."""
+
+    source_hash: str
+    types: list[str]
+    problems: list[views.ProblemView] = []
+    findings: list[views.FindingView] = []
+    goes_on: list[views.FindingView] = []
+    notes: list[views.FindingView] = []
+    checked: CheckedCounts
+
+
+class CheckCode(Call, frozen=True):
+    """Load code beside the one that serves, and judge it against the open runs; nothing is changed.
+
+    Without `files` (absolute paths), the modules of wfctl.toml; else these files alone, and runs of their types. `ids` is how many
+    runs each finding names at most.
+    """
+
+    method = "check"
+    answer = CodeCheck
+    files: list[str] = []
+    ids: int = 5
 
 
 class Down(Call, frozen=True):

@@ -42,6 +42,10 @@ class Load(msgspec.Struct, tag="load", array_like=True):
     code: Code | None = None
 
 
+class Trial(Load, tag="trial", array_like=True):
+    """As `Load`, to a process that runs no steps: it says what it would do with them (`Fits`, `Rehearse`)."""
+
+
 class OpRecord(msgspec.Struct, tag="oprec", array_like=True, frozen=True):
     """A recorded operation of a step: its content key, and what it returned (JSON) or raised.
 
@@ -104,6 +108,40 @@ class Check(msgspec.Struct, tag="check", array_like=True):
     handler: str
     payload: bytes
     text: dict[str, str]
+
+
+class Given(msgspec.Struct, array_like=True, frozen=True):
+    """What a handler is to be given: `kwargs` is a JSON object."""
+
+    workflow_type: str
+    kind: str
+    handler: str
+    kwargs: bytes
+
+
+class Fits(msgspec.Struct, tag="fits", array_like=True):
+    """Whether these arguments fit the handlers of a trial's code; answered by `Fitted`."""
+
+    call: int
+    items: list[Given]
+
+
+class Rehearse(msgspec.Struct, tag="rehearse", array_like=True):
+    """Run a step as far as its records go, and answer `Rehearsed` at the latest after `limit_ms`.
+
+    Of what the handler asks for, only whether a sleep is over (`resume`) and how a child ended (`child_result`) is asked on:
+    these are answered with `OpDone`, or `NotYet`.
+    """
+
+    step: RunStep
+    limit_ms: int
+
+
+class NotYet(msgspec.Struct, tag="notyet", array_like=True):
+    """Operation `op` of a rehearsal has no answer now: the recorded execution cannot have gone on from there."""
+
+    token: int
+    op: int
 
 
 class Query(msgspec.Struct, tag="query", array_like=True):
@@ -247,12 +285,39 @@ class Answered(msgspec.Struct, tag="answered", array_like=True):
     error: ErrorData | None = None
 
 
+class Fitted(msgspec.Struct, tag="fitted", array_like=True):
+    """For each item of `Fits`: why it does not fit, or nothing."""
+
+    call: int
+    reasons: list[str]
+
+
+class Rehearsed(msgspec.Struct, tag="rehearsed", array_like=True):
+    """How a rehearsal went. `verdict`:
+
+    agrees: the handler asked for everything that is recorded (`reason` says how it ended, where it raised)
+    differs: it did not, and `reason` says in what
+    stopped: it was about to do something to the world before that; `reason` says where and what
+    waits: it waits for something that is not recorded
+    `clean`: the handler has let go, so that the process can rehearse another.
+    """
+
+    token: int
+    verdict: str
+    reason: str = ""
+    clean: bool = True
+
+
 class Pong(msgspec.Struct, tag="pong", array_like=True):
     number: int
 
 
-ToWorker = Load | RunStep | OpDone | CancelStep | AbandonStep | Check | Query | Ping | Stop
-ToDaemon = Loaded | Op | StepDone | StepRaised | StepStuck | StepGone | Logs | Checked | Answered | Pong
+ToWorker = (
+    Load | Trial | RunStep | OpDone | NotYet | CancelStep | AbandonStep | Check | Fits | Rehearse | Query | Ping | Stop
+)
+ToDaemon = (
+    Loaded | Op | StepDone | StepRaised | StepStuck | StepGone | Logs | Checked | Fitted | Rehearsed | Answered | Pong
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 

@@ -64,8 +64,8 @@ class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     """One line of a run's past: a history record, or (kind `log`) a line its handler logged.
 
     `rev` orders everything in the database; `seq` counts the records of one run from 1 (0 for a log line). `data` is the
-    record's own fields; for `log`: level, message, step. Kind `code`, which a tail may ask for, is of no run and tells that the
-    code has changed: its data is a CodeView.
+    record's own fields; for `log`: level, message, step. `source` is the hash of the code that ran, where that was noted. Kind
+    `code`, which a tail may ask for, is of no run and tells that the code has changed: its data is a CodeView.
     """
 
     rev: int
@@ -75,6 +75,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     at: int
     kind: str
     data: dict[str, Any] = {}
+    source: str | None = None
 
 
 class TreeGroup(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -182,12 +183,52 @@ class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     rev: int = 0
 
 
+class MissingView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A handler that the loaded code does not have and that `runs` open runs need: they run it, sleep or wait for it, have
+    events for it, or have children that call it when they close."""
+
+    kind: str
+    name: str
+    runs: int
+
+
+class UnloadedView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A workflow type that has open runs and is in no module that is loaded."""
+
+    workflow_type: str
+    open_runs: int
+
+
 class WorkflowView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A workflow type that is served: by which code, and what its open runs miss in it."""
+
     spec: TypeSpec
     generation: int
     source_hash: str = ""
     loaded_at: int = 0
     open_runs: int = 0
+    missing: list[MissingView] = []
+
+
+class FindingView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What open runs would meet in candidate code: a group of `runs` of one type for one reason; `stuck` of them are so already.
+
+    `kind` of a finding: missing (a handler, or the type, is not there), arguments (what the handler is given does not fit its
+    parameters), replay (it would not repeat what was recorded), crash (it ends or blocks its process). Of what is good to know:
+    goes_on (stuck now, and would go on), stopped (followed up to where it would touch the world), waits (for something that is not
+    recorded), raises (it repeats what was recorded, then raises), skipped (not rehearsed, as others of its handler took too long).
+    `ids` and `workflow_ids` are the first of the runs. A type that is missing has no `handler`.
+    """
+
+    kind: str
+    workflow_type: str
+    handler_kind: str = ""
+    handler: str = ""
+    reason: str = ""
+    runs: int
+    stuck: int = 0
+    ids: list[str] = []
+    workflow_ids: list[str] = []
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

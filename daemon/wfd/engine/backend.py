@@ -9,6 +9,7 @@ import wfctl
 from wfctl.errors import UsageError
 from wfctl.protocol import calls, views
 from wfd.config import Config
+from wfd.engine.check import Checker
 from wfd.engine.code import problem_views
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
@@ -39,6 +40,9 @@ class Backend:
         self.terminate = commands.terminate
         self.result = commands.result
         self.query = commands.query
+        self.check = Checker(
+            engine.store.reader, engine.reads, engine.clock, config, lambda: engine.workers.catalog
+        ).check
         self.get = engine.reads.get
         self.list = engine.reads.list
         self.history = engine.reads.history
@@ -84,7 +88,7 @@ class Backend:
 
     async def workflows(self, call: calls.Workflows) -> calls.WorkflowList:
         catalog = self._engine.workers.catalog
-        open_runs = await self._engine.reads.open_runs_by_type()
+        open_runs, lacking = await self._engine.reads.open_needs(catalog)
         return calls.WorkflowList(
             items=[
                 views.WorkflowView(
@@ -93,10 +97,16 @@ class Backend:
                     source_hash=owner.source_hash,
                     loaded_at=owner.loaded_at,
                     open_runs=open_runs.get(name, 0),
+                    missing=lacking.get(name, []),
                 )
                 for name, spec in sorted(catalog.types.items())
             ],
             problems=problem_views(catalog.problems),
+            unloaded=[
+                views.UnloadedView(workflow_type=name, open_runs=count)
+                for name, count in sorted(open_runs.items())
+                if name not in catalog.types
+            ],
         )
 
     async def reload(self, call: calls.Reload) -> calls.Reloaded:

@@ -89,10 +89,16 @@ def code_view(catalog: Catalog, now: int) -> views.CodeView:
     )
 
 
+def problem_view(problem: Problem) -> views.ProblemView:
+    return views.ProblemView(
+        module=problem.module,
+        message=problem.message,
+        file=problem.file,
+        line=problem.line,
+        hint=problem.hint,
+        traceback=problem.traceback,
+    )
+
+
 def problem_views(problems: tuple[Problem, ...]) -> list[views.ProblemView]:
-    return [
-        views.ProblemView(
-            module=p.module, message=p.message, file=p.file, line=p.line, hint=p.hint, traceback=p.traceback
-        )
-        for p in problems
-    ]
+    return [problem_view(problem) for problem in problems]

@@ -71,7 +71,7 @@ class Executions:
         live.token = token
         message = channel.RunStep(
             token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
-            [_recorded(op) for op in phase.ops.values()],
+            [recorded(op) for op in phase.ops.values()],
             live.logged, cancel, phase.step,
         )  # fmt: skip
         order = StepOrder(token, message, spec.timeout_ms, alone=phase.crashes >= ALONE_AFTER)
@@ -146,7 +146,8 @@ class Executions:
                 self._m.stimulate(entry.live, s.StepLost(entry.step, entry.attempt, reason, crash, self.crash_limit))
 
 
-def _recorded(op: OpResult) -> channel.OpRecord:
+def recorded(op: OpResult) -> channel.OpRecord:
+    """An operation as a worker is told of it."""
     return channel.OpRecord(op.key, bytes(op.value), op.error, op.open, op.attempts, op.failure)
 
 

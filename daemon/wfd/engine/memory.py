@@ -138,7 +138,7 @@ class Memory:
         if parent is not None:
             self._pin(parent)  # before the next await, at which it could leave
         try:
-            run, logged = await self._rebuild(loaded, parent)
+            run, logged = await self._rebuild(loaded)
             if life != self._life:
                 return True  # it is read again, for those who still want it
             live = Live(run, {name: value.encode() for name, value in loaded.store.items()}, parent)
@@ -153,20 +153,8 @@ class Memory:
             self._rest(live)
         return True
 
-    async def _rebuild(self, loaded: Loaded, parent: Live | None) -> tuple[Run, int]:
-        row = loaded.run
-        link = None
-        if parent is not None:
-            of = parent.run
-            link = state.Parent(of.key, of.run_id, of.workflow_id, of.workflow_type)
-        run = apply.rebuilt(
-            state.parse(row.state),
-            key=row.key, run_id=row.run_id, workflow_id=row.workflow_id, workflow_type=row.type,
-            input=Raw(row.input.encode()), started_at=row.started_at, parent=link, root=row.root,
-            root_id=parent.run.root_id if parent is not None else row.run_id, depth=row.depth,
-            deadline=row.deadline, seq=row.seq,
-            inbox=[state.Event(i.seq, i.name, Raw(i.payload.encode()), i.at, i.step) for i in loaded.inbox],
-        )  # fmt: skip
+    async def _rebuild(self, loaded: Loaded) -> tuple[Run, int]:
+        row, run = loaded.run, run_of(loaded)
         phase = run.phase.resume if isinstance(run.phase, state.Stuck) else run.phase
         if not isinstance(phase, Stepping):
             return run, 0
@@ -182,6 +170,19 @@ class Memory:
         self._runs.clear()
         self._idle.clear()
         self._loading.clear()
+
+
+def run_of(loaded: Loaded) -> Run:
+    """A run as its rows tell; the operations of its current step are in its history."""
+    row, of = loaded.run, loaded.parent
+    return apply.rebuilt(
+        state.parse(row.state),
+        key=row.key, run_id=row.run_id, workflow_id=row.workflow_id, workflow_type=row.type,
+        input=Raw(row.input.encode()), started_at=row.started_at,
+        parent=None if of is None else state.Parent(of.key, of.run_id, of.workflow_id, of.type),
+        root=row.root, root_id=loaded.root_id, depth=row.depth, deadline=row.deadline, seq=row.seq,
+        inbox=[state.Event(i.seq, i.name, Raw(i.payload.encode()), i.at, i.step) for i in loaded.inbox],
+    )  # fmt: skip
 
 
 def child_value(info: RunInfo) -> Raw:

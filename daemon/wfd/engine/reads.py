@@ -12,14 +12,15 @@ import msgspec
 
 from wfctl.errors import AmbiguousIdError, InvalidArgumentError, RunNotFoundError
 from wfctl.protocol import calls
-from wfctl.protocol.views import HistoryEntry, InboxView, Outcome, RunDetail, RunView, Tree
+from wfctl.protocol.views import HistoryEntry, InboxView, MissingView, Outcome, RunDetail, RunView, Tree
 from wfctl.values.failure import Failure
 from wfctl.values.status import Status
 from wfd.engine.trees import Forest, run_view
 from wfd.runtime.clock import Clock
-from wfd.store import browse
+from wfd.store import browse, needs
 from wfd.store.reader import Reader, Snapshot
 from wfd.store.rows import Entry, Filter, Match
+from wfd.supervisor import Catalog
 
 MAX_CANDIDATES = 5
 _NEAR_AMONG = 2_000
@@ -178,9 +179,17 @@ class Reads:
         async with self._reader.snapshot() as snapshot:
             return await browse.counts(snapshot)
 
-    async def open_runs_by_type(self) -> dict[str, int]:
+    async def open_needs(self, catalog: Catalog) -> tuple[dict[str, int], dict[str, builtins.list[MissingView]]]:
+        """How many open runs each type has, and by type the handlers that they need and `catalog` does not have."""
         async with self._reader.snapshot() as snapshot:
-            return await browse.open_by_type(snapshot)
+            open_runs = await browse.open_by_type(snapshot)
+            found = await needs.needs(snapshot)
+        missing: dict[str, builtins.list[MissingView]] = {}
+        for need in found:
+            if catalog.step_handler(need.type, need.kind, need.name) is None:
+                view = MissingView(kind=need.kind, name=need.name, runs=need.runs)
+                missing.setdefault(need.type, []).append(view)
+        return open_runs, missing
 
     async def _view(self, snapshot: Snapshot, key: int) -> RunView:
         runs = await browse.summaries(snapshot, (key,))
@@ -199,7 +208,7 @@ def _entries(entries: Iterable[Entry]) -> list[HistoryEntry]:
     return [
         HistoryEntry(
             rev=entry.rev, run_id=entry.run_id, workflow_id=entry.workflow_id, seq=entry.seq, at=entry.at,
-            kind=entry.kind, data=_decode(entry.data),
+            kind=entry.kind, data=_decode(entry.data), source=entry.source,
         )
         for entry in entries
     ]  # fmt: skip

@@ -22,6 +22,7 @@ from wfd.store.connect import BUSY_MS, explain, read_only_uri
 from wfd.store.rows import HistoryRow, InboxRow, Loaded, Match, RunRef, RunRow
 
 READ = queries.load("read")
+_VIEW = queries.load("needs")["view"]
 MIN_PREFIX = 4
 MAX_CANDIDATES = 6
 _CONNECTIONS = 2
@@ -67,6 +68,7 @@ class Reader(Service):
                 )
                 self._connections += 1
                 self._free.put_nowait(db)
+                await db.execute(_VIEW)
         except (sqlite3.Error, OSError) as error:
             await self._stop()
             raise explain(error, self.path, "read") from error
@@ -120,6 +122,10 @@ class Reader(Service):
         """As `load_run`, in a snapshot that is read for other things too."""
         row = await snapshot.one(READ["load_run"], (key,))
         return None if row is None else _loaded(row)
+
+    async def history_in(self, snapshot: Snapshot, key: int, seq: int) -> list[HistoryRow]:
+        """As `history_after`, in a snapshot."""
+        return [HistoryRow(*row) for row in await snapshot.all(READ["history_after"], (key, seq))]
 
     async def history_after(self, key: int, seq: int) -> list[HistoryRow]:
         """The run's records after number `seq`, oldest first."""

@@ -160,7 +160,8 @@ class Summary(msgspec.Struct, frozen=True, gc=False):
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A history record or a log line (`kind` "log", `seq` 0), with the names of its run. `data` is JSON."""
+    """A history record or a log line (`kind` "log", `seq` 0), with the names of its run. `data` is JSON, `source` the hash of the
+    code that the record is of, where it was noted."""
 
     rev: int
     run_id: str
@@ -169,6 +170,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     at: int
     kind: str
     data: str
+    source: str | None
 
 
 class Filter(msgspec.Struct, frozen=True):

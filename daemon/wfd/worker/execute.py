@@ -109,12 +109,15 @@ class Executor:
         except Misfit as error:
             self._send(StepStuck(message.token, error.reason))
             return
-        step = LiveOps(message, handler, workflow, self._workflows, self._sources, self._send, self._loop)
+        step = self._ops(message, handler, workflow)
         self._steps[message.token] = step
         drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
         task = self._loop.create_task(drive)
         step.task = task
         self._keep(task)
+
+    def _ops(self, message: RunStep, handler: Handler, workflow: Workflow) -> LiveOps:
+        return LiveOps(message, handler, workflow, self._workflows, self._sources, self._send, self._loop)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

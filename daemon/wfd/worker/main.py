@@ -22,11 +22,13 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from wfctl.errors import IncompatibleError
-from wfctl.protocol.channel import FrameBuffer, Load, Stop, ToWorker, pack, to_worker_frames
+from wfctl.protocol.channel import FrameBuffer, Load, Stop, ToWorker, Trial, pack, to_worker_frames
 from wfd.worker import branches
 from wfd.worker.execute import HIDDEN, Executor
 from wfd.worker.link import Link
 from wfd.worker.load import run_load
+from wfd.worker.rehearse import Rehearser
+from wfd.worker.trialloop import TrialLoop
 
 _READ_BYTES = 1 << 16
 # How long handlers get for their `finally` once the daemon is gone, and how long a blocked loop gets to notice.
@@ -104,9 +106,11 @@ def _work(channel: socket.socket) -> int:
         channel.sendall(pack(answer))
     except OSError:
         return 0
-    loop = _loop_factory()()
+    loop = TrialLoop() if isinstance(load, Trial) else _loop_factory()()
     asyncio.set_event_loop(loop)
     worker = _Worker(channel, rest, frames, loop)
+    if isinstance(loop, TrialLoop):
+        return worker.run(Rehearser(modules.workflows, sources, worker.send, loop))
     return worker.run(Executor(modules.workflows, sources, worker.send, loop))
 
 

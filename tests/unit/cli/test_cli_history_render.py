@@ -158,3 +158,31 @@ def test_a_narrow_line_of_a_failed_attempt_keeps_what_failed_and_what_follows() 
     assert len(line) < 80
     assert "  charge  attempt 2  CardDecl" in line
     assert line.endswith("t after 4.0s")
+
+
+def _of(source: str | None, kind: str = "step.started") -> HistoryEntry:
+    return msgspec.structs.replace(entry(kind, handler="pay"), source=source)
+
+
+def test_a_history_marks_where_the_code_changed(cli: Cli, daemon: Start) -> None:
+    entries = [_of("3f9a"), _of(None, "wait.started"), _of("3f9a"), _of(None), _of("81bc"), _of("81bc"), _of("3f9a")]
+    daemon(history=HistoryPage(run=run(), items=entries))
+    lines = cli("history", "order-1").out.splitlines()
+    marks = {place: line for place, line in enumerate(lines) if "code changed" in line}
+    assert marks == {
+        4: "2026-11-23T03:00:00.000Z\t--\tcode changed: 3f9a -> 81bc",
+        7: "2026-11-23T03:00:00.000Z\t--\tcode changed: 81bc -> 3f9a",
+    }
+    drawn = cli("--color", "never", "history", "order-1", tty=True).out.splitlines()
+    assert [line for line in drawn if "code changed" in line] == [
+        "-- code changed: 3f9a -> 81bc --",
+        "-- code changed: 81bc -> 3f9a --",
+    ]
+    items: Any = cli("history", "order-1", "-o", "json").json["items"]  # type: ignore[index]
+    assert [item["source"] for item in items[:2]] == ["3f9a", None]
+
+
+def test_the_code_of_one_run_is_not_held_against_another() -> None:
+    describer = Describer()
+    other = msgspec.structs.replace(_of("81bc"), run_id="another")
+    assert [describer.code_change(one, width=80) for one in (_of("3f9a"), other, _of("3f9a"))] == [None] * 3

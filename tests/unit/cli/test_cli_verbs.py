@@ -24,7 +24,17 @@ from wfctl.protocol.calls import (
     WatchItem,
     WorkflowList,
 )
-from wfctl.protocol.views import InboxView, Outcome, ProblemView, RunDetail, StatusView, WorkerView, WorkflowView
+from wfctl.protocol.views import (
+    InboxView,
+    MissingView,
+    Outcome,
+    ProblemView,
+    RunDetail,
+    StatusView,
+    UnloadedView,
+    WorkerView,
+    WorkflowView,
+)
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.signature import HandlerSpec, ParamSpec, TypeSpec
 from wfctl.values.status import Status
@@ -341,7 +351,10 @@ def test_workflows_lists_handlers_with_what_they_take(cli: Cli, daemon: Start) -
         line=33,
     )
     event = HandlerSpec("event", "paid", "on_paid", line=40)
-    view = WorkflowView(spec=TypeSpec("Order", (start, event), "orders", "orders.py", 30), generation=1, open_runs=2)
+    view = WorkflowView(
+        spec=TypeSpec("Order", (start, event), "orders", "orders.py", 30),
+        generation=1, source_hash="3f9a", loaded_at=NOW, open_runs=2,
+    )  # fmt: skip
     problem = ProblemView(
         module="flows/bad.py", message="SyntaxError: invalid syntax", file="flows/bad.py", line=7, hint="fix the syntax"
     )
@@ -350,6 +363,7 @@ def test_workflows_lists_handlers_with_what_they_take(cli: Cli, daemon: Start) -
     assert (
         said.out.splitlines()[1]
         == "Order\tstart\torder_start\torder_start\t(order_id: str, n: int = 1)\torders.py\t33\t2"
+        "\t1\t3f9a\t2026-11-23T03:00:00.000Z\t"
     )
     assert said.err == (
         "warning[workflows]: flows/bad.py: SyntaxError: invalid syntax\n  at flows/bad.py:7\n  hint: fix the syntax\n"
@@ -357,6 +371,30 @@ def test_workflows_lists_handlers_with_what_they_take(cli: Cli, daemon: Start) -
     drawn = cli("--color", "never", "workflows", tty=True).out
     assert "Order  orders.py:30  2 open runs\n" in drawn
     assert "  event  paid = on_paid()" in drawn
+    assert "  generation 1  3f9a  loaded " in drawn
+
+
+def test_workflows_tells_what_open_runs_miss(cli: Cli, daemon: Start) -> None:
+    start = HandlerSpec("start", "order_start", "order_start")
+    view = WorkflowView(
+        spec=TypeSpec("Order", (start,), "orders", "orders.py", 30), generation=2, open_runs=5,
+        missing=[MissingView(kind="event", name="paid", runs=3), MissingView(kind="step", name="expire", runs=1)],
+    )  # fmt: skip
+    gone = UnloadedView(workflow_type="Parcel", open_runs=7)
+    daemon(workflows=WorkflowList(items=[view], problems=[], unloaded=[gone]))
+    rows = [line.split("\t") for line in cli("workflows").out.splitlines()]
+    assert [dict(zip(rows[0], row, strict=True)) for row in rows[2:]] == [
+        {**dict.fromkeys(rows[0], ""), "TYPE": "Order", "KIND": kind, "NAME": name, "OPEN": "5", "GENERATION": "2",
+         "LOADED": "1970-01-01T00:00:00.000Z", "NEEDED": runs}
+        for kind, name, runs in (("event", "paid", "3"), ("step", "expire", "1"))
+    ] + [{**dict.fromkeys(rows[0], ""), "TYPE": "Parcel", "OPEN": "7", "NEEDED": "7"}]  # fmt: skip
+    drawn = cli("--color", "never", "workflows", tty=True).out
+    assert "  event  paid  is missing: 3 open runs need it\n" in drawn
+    assert "  step   expire  is missing: 1 open run needs it\n" in drawn
+    assert drawn.endswith("Parcel  7 open runs\n  in no module that is loaded: put it back\n")
+    document: Any = cli("workflows", "-o", "json").json
+    assert document["unloaded"] == [{"workflow_type": "Parcel", "open_runs": 7}]
+    assert document["items"][0]["missing"][0] == {"kind": "event", "name": "paid", "runs": 3}
 
 
 def test_status_shows_the_daemon_and_counts(cli: Cli, daemon: Start) -> None:

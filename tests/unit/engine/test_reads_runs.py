@@ -14,6 +14,7 @@ from wfctl.values.runinfo import ParentInfo
 from wfctl.values.status import Status
 from wfd.engine.reads import Reads
 from wfd.store.store import Store
+from wfd.supervisor import Catalog
 
 # -- one run ---------------------------------------------------------------------------------------
 
@@ -205,10 +206,10 @@ async def test_a_page_that_cannot_be_is_refused(reads: Reads, words: dict[str, A
 
 
 async def test_counts_are_of_all_runs_and_open_runs_by_type(store: Store, ledger: Ledger, reads: Reads) -> None:
-    assert (await reads.counts(), await reads.open_runs_by_type()) == ({}, {})
+    assert (await reads.counts(), await reads.open_needs(Catalog())) == ({}, ({}, {}))
     await _many(store, ledger)
     assert await reads.counts() == {"running": 24, "failed": 10, "completed": 1}
-    assert await reads.open_runs_by_type() == {"Order": 10, "Invoice": 10, "Parcel": 2, "Payment": 2}
+    assert (await reads.open_needs(Catalog()))[0] == {"Order": 10, "Invoice": 10, "Parcel": 2, "Payment": 2}
 
 
 # -- ids -------------------------------------------------------------------------------------------

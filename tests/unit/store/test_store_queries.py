@@ -14,7 +14,7 @@ from wfd.store import queries
 from wfd.store.connect import connect_writer
 from wfd.store.rows import RunRow
 
-FILES = ("read", "browse", "write")
+FILES = ("read", "browse", "needs", "write")
 BIG = ("runs", "history", "inbox", "store", "logs")
 # Queries that read a whole index or table, and why they may.
 SCANS = {
@@ -37,6 +37,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]
     write = queries.load("write")
     db.execute(write["batch"])
     db.execute(write["commit"])
+    db.execute(queries.load("needs")["view"])
     yield db
     db.close()
 

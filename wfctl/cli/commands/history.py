@@ -10,6 +10,7 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.history import Describer
+from wfctl.cli.render.text import Line
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.protocol.calls import History, HistoryPage
 from wfctl.protocol.views import HistoryEntry
@@ -26,7 +27,7 @@ def run(
     id: Annotated[str, typer.Argument(metavar="ID", help="Workflow ID, run ID, a unique prefix, or @last.")],
     logs: Annotated[bool, typer.Option("--logs", help="With the lines its handlers logged, in their place.")] = False,
 ) -> int:
-    """Show the history of a run."""
+    """Show the history of a run, and where the code changed that ran it."""
     shell = shell_of(ctx)
     pages = _pages(shell, shell.run_id(id), logs)
     first = next(pages)
@@ -61,4 +62,10 @@ def _print(shell: Shell, entries: list[HistoryEntry], describer: Describer) -> N
         return
     now = now_ms()
     width = shell.out.columns if shell.out.tty else None
-    shell.out.lines(describer.line(entry, now, width=width) for entry in entries)
+    shell.out.lines(line for entry in entries for line in _lines(describer, entry, now, width))
+
+
+def _lines(describer: Describer, entry: HistoryEntry, now_at: int, width: int | None) -> Iterator[Line]:
+    if (change := describer.code_change(entry, width=width)) is not None:
+        yield change
+    yield describer.line(entry, now_at, width=width)

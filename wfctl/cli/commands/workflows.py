@@ -8,7 +8,7 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.status import problem_lines
 from wfctl.cli.render.workflows import workflow_lines, workflow_table
-from wfctl.cli.shell import shell_of
+from wfctl.cli.shell import now_ms, shell_of
 from wfctl.protocol.calls import WorkflowList, Workflows
 
 EXAMPLES = """
@@ -20,11 +20,13 @@ EXAMPLES = """
 def run(ctx: typer.Context) -> int:
     """List workflow types.
 
-    With their handlers, what those take, and where they are written."""
+    With the code that serves them, their handlers, what those take, where they are written, and what open runs miss."""
     shell = shell_of(ctx)
     answer: WorkflowList = shell.call(Workflows())
     if shell.output is Output.JSON:
-        shell.listing("workflows", answer.items, total=len(answer.items), problems=answer.problems)
+        shell.listing(
+            "workflows", answer.items, total=len(answer.items), problems=answer.problems, unloaded=answer.unloaded
+        )
         return exit.OK
     if shell.output is Output.JSONL:
         for item in answer.items:
@@ -32,9 +34,9 @@ def run(ctx: typer.Context) -> int:
     elif shell.output is Output.ID:
         shell.print_ids(item.spec.workflow_type for item in answer.items)
     elif shell.out.tty:
-        shell.out.lines(workflow_lines(answer.items, shell.out.columns))
+        shell.out.lines(workflow_lines(answer, shell.out.columns, now_ms()))
     else:
-        shell.out.lines(workflow_table(answer.items))
+        shell.out.lines(workflow_table(answer))
     for problem in answer.problems:
         if not shell.quiet:
             shell.err.prose(problem_lines(problem))

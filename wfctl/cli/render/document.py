@@ -65,6 +65,7 @@ def _entry(entry: HistoryEntry) -> dict[str, Any]:
         "seq": entry.seq,
         "at": rfc3339(entry.at),
         "kind": entry.kind,
+        "source": entry.source,
         "data": data,
     }
 

@@ -36,6 +36,7 @@ class Describer:
         self._several = several
         self._widest_id = 0
         self._handlers: dict[tuple[str, int], str] = {}
+        self._sources: dict[str, str] = {}
 
     def detail(self, entry: HistoryEntry) -> str:
         """What the entry says beyond its kind, as one line of text."""
@@ -48,6 +49,19 @@ class Describer:
             name = self._handlers.get((entry.run_id, data["step"]), f"step {data['step']}")
             words = f"{name}  {words}" if words else name
         return clean(words)
+
+    def code_change(self, entry: HistoryEntry, *, width: int | None) -> Line | None:
+        """The line to put before the first entry of a run that other code made than the entries before it."""
+        if entry.source is None:
+            return None
+        before = self._sources.get(entry.run_id)
+        self._sources[entry.run_id] = entry.source
+        if before in (None, entry.source):
+            return None
+        words = f"code changed: {clean(before)} -> {clean(entry.source)}"
+        if width is None:
+            return [(f"{rfc3339(entry.at)}\t--\t{words}", "")]
+        return [(cut(f"-- {words} --", width - 1), "yellow")]
 
     def line(self, entry: HistoryEntry, now_ms: int, *, width: int | None) -> Line:
         """The entry for a terminal of `width` cells, or with tabs and whole times without one."""

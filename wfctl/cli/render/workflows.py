@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-from wfctl.cli.render.table import Cell, Column, table
+from wfctl.cli.render.table import Cell, Column, Row, table
 from wfctl.cli.render.text import Line, cells, clean, counted, cut, pad
-from wfctl.protocol.views import WorkflowView
+from wfctl.cli.render.times import ago
+from wfctl.protocol.calls import WorkflowList
+from wfctl.protocol.views import MissingView
 from wfctl.values.signature import HandlerSpec, TypeSpec
+from wfctl.values.times import rfc3339
 
 _QUERIES = [Column(title) for title in ("NAME", "FUNCTION", "PARAMETERS", "FILE", "LINE")]
-_COLUMNS = [Column(title) for title in ("TYPE", "KIND", "NAME", "FUNCTION", "PARAMETERS", "FILE", "LINE", "OPEN")]
+_COLUMNS = [
+    Column(title)
+    for title in (
+        "TYPE", "KIND", "NAME", "FUNCTION", "PARAMETERS", "FILE", "LINE", "OPEN", "GENERATION", "SOURCE", "LOADED", "NEEDED",
+    )
+]  # fmt: skip
 
 
-def workflow_table(views: list[WorkflowView]) -> list[Line]:
-    """Tab-separated, a handler a line."""
-    rows = [
-        [
-            Cell(text)
-            for text in (
-                view.spec.workflow_type, spec.kind, spec.name, spec.function, spec.signature(), spec.file or view.spec.file,
-                str(spec.line), str(view.open_runs),
-            )
+def workflow_table(answer: WorkflowList) -> list[Line]:
+    """Tab-separated, a handler a line. NEEDED is filled for what open runs need and is not there: by how many of them."""
+    rows: list[Row] = []
+    for view in answer.items:
+        name, code = view.spec.workflow_type, (str(view.generation), view.source_hash, rfc3339(view.loaded_at))
+        for spec in view.spec.handlers:
+            where = (spec.file or view.spec.file, str(spec.line))
+            takes = (spec.function, spec.signature())
+            rows.append(_row(name, spec.kind, spec.name, *takes, *where, str(view.open_runs), *code, ""))
+        rows += [
+            _row(name, lost.kind, lost.name, *[""] * 4, str(view.open_runs), *code, str(lost.runs))
+            for lost in view.missing
         ]
-        for view in views
-        for spec in view.spec.handlers
-    ]  # fmt: skip
+    for gone in answer.unloaded:
+        number = str(gone.open_runs)
+        rows.append(_row(gone.workflow_type, *[""] * 6, number, *[""] * 3, number))
     return table(_COLUMNS, rows, width=None)
 
 
-def workflow_lines(views: list[WorkflowView], width: int) -> list[Line]:
+def _row(*texts: str) -> Row:
+    return [Cell(text) for text in texts]
+
+
+def workflow_lines(answer: WorkflowList, width: int, now_ms: int) -> list[Line]:
     lines: list[Line] = []
-    for view in views:
+    for view in answer.items:
         if lines:
             lines.append([])
         where = f"{view.spec.file}:{view.spec.line}" if view.spec.file else view.spec.module
@@ -39,8 +54,22 @@ def workflow_lines(views: list[WorkflowView], width: int) -> list[Line]:
         lines.append(head)
         if view.spec.doc:
             lines.append([(cut(f"  {clean(view.spec.doc.splitlines()[0])}", width - 1), "dim")])
+        code = f"  generation {view.generation}  {clean(view.source_hash)}  loaded {ago(view.loaded_at, now_ms)}"
+        lines.append([(cut(code, width - 1), "dim")])
         lines += [_handler(spec, width) for spec in view.spec.handlers]
+        lines += [_missing(lost, width) for lost in view.missing]
+    for gone in answer.unloaded:
+        if lines:
+            lines.append([])
+        lines.append([(clean(gone.workflow_type), "bold"), (f"  {counted(gone.open_runs, 'open run')}", "blue")])
+        lines.append([(cut("  in no module that is loaded: put it back", width - 1), "magenta")])
     return lines
+
+
+def _missing(lost: MissingView, width: int) -> Line:
+    who = f"{counted(lost.runs, 'open run')} need{'s' if lost.runs == 1 else ''} it"
+    text = clean(f"{lost.name}  is missing: {who}")
+    return [(f"  {lost.kind:<5}  ", "cyan"), (cut(text, max(width - 10, 10)), "magenta")]
 
 
 def query_table(spec: TypeSpec, queries: list[HandlerSpec]) -> list[Line]:

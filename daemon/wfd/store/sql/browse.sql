@@ -174,7 +174,7 @@ where run = ?1 and seq < ?2
         or (kind = 'step.completed' and json_extract(data, '$.wake_at') is not null));
 
 -- name: history_page
-select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data
+select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source
 from history as h
 join runs as r on r.key = h.run
 where h.run = ? and h.seq > ?
@@ -182,14 +182,15 @@ order by h.seq
 limit ?;
 
 -- name: logs_between
-select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step)
+select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step),
+    null
 from logs as l
 join runs as r on r.key = l.run
 where l.run = ? and l.rev > ? and l.rev < ?
 order by l.rev;
 
 -- name: history_since
-select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data
+select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source
 from history as h
 cross join runs as r on r.key = h.run
 where h.rev > :rev and (:keys is null or h.run in (select value from json_each(:keys)))
@@ -197,7 +198,8 @@ order by h.rev
 limit :limit;
 
 -- name: logs_since
-select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step)
+select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step),
+    null
 from logs as l
 cross join runs as r on r.key = l.run
 where l.rev > :rev and (:keys is null or l.run in (select value from json_each(:keys)))
@@ -206,7 +208,7 @@ limit :limit;
 
 -- name: history_of_since
 -- As history_since, through the records of the runs: where much has happened since, but little of it to these.
-select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data
+select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source
 from history as h
 cross join runs as r on r.key = h.run
 where h.rev in (
@@ -217,7 +219,8 @@ where h.rev in (
 order by h.rev;
 
 -- name: logs_of_since
-select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step)
+select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step),
+    null
 from logs as l
 cross join runs as r on r.key = l.run
 where l.rev in (
@@ -228,7 +231,7 @@ where l.rev in (
 order by l.rev;
 
 -- name: newest_history
-select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data
+select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source
 from history as h
 cross join runs as r on r.key = h.run
 where h.rev > 0
@@ -236,7 +239,8 @@ order by h.rev desc
 limit :limit;
 
 -- name: newest_logs
-select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step)
+select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step),
+    null
 from logs as l
 cross join runs as r on r.key = l.run
 where l.rev > 0
@@ -244,7 +248,7 @@ order by l.rev desc
 limit :limit;
 
 -- name: newest_history_of
-select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data
+select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source
 from history as h
 cross join runs as r on r.key = h.run
 where h.rev in (
@@ -255,7 +259,8 @@ where h.rev in (
 order by h.rev desc;
 
 -- name: newest_logs_of
-select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step)
+select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step),
+    null
 from logs as l
 cross join runs as r on r.key = l.run
 where l.rev in (

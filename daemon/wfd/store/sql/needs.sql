@@ -1,0 +1,63 @@
+-- What open runs need of the code. Each goes through the index of statuses, so that it touches open runs alone.
+
+-- name: view
+-- What open runs run, sleep for, wait for or have events for, and what their open children will call in them: a row each, so a run
+-- that needs a handler for several reasons is there several times.
+create temp view if not exists needs (type, kind, name, key, status) as
+select type, json_extract(state, '$.phase.kind'), json_extract(state, '$.phase.handler'), key, status
+from runs where status in ('running', 'cancelling')
+union all
+select type, json_extract(state, '$.phase.resume.kind'), json_extract(state, '$.phase.resume.handler'), key, status
+from runs where status = 'stuck'
+union all
+select type, 'step', json_extract(state, '$.phase.handler'), key, status from runs where status = 'sleeping'
+union all
+select r.type, 'event', w.value, r.key, r.status
+from runs as r cross join json_each(r.waiting_for) as w
+where r.status = 'waiting' and r.waiting_for is not null
+union all
+select type, 'step', json_extract(state, '$.phase.on_timeout'), key, status
+from runs where status = 'waiting' and json_extract(state, '$.phase.on_timeout') is not null
+union all
+select r.type, case when i.step is null then 'event' else 'step' end, coalesce(i.step, i.name), r.key, r.status
+from runs as r cross join inbox as i on i.run = r.key
+where r.status in ('running', 'waiting', 'sleeping', 'cancelling', 'stuck') and r.queued > 0
+union all
+-- What an open child is to call in its parent when it closes.
+select p.type, 'step', json_extract(c.state, '$.on_completed_step'), p.key, p.status
+from runs as c cross join runs as p on p.key = c.parent
+where c.status in ('running', 'waiting', 'sleeping', 'cancelling', 'stuck') and p.closed_at is null
+    and json_extract(c.state, '$.on_completed_step') is not null;
+
+-- name: needs
+select type, kind, name, count(distinct key), count(distinct case status when 'stuck' then key end)
+from needs
+group by 1, 2, 3;
+
+-- name: who_needs
+-- The first of the runs that need one handler.
+select run_id, workflow_id from runs
+where key in (select distinct key from needs where type = :type and kind = :kind and name = :name order by key limit :ids)
+order by key;
+
+-- name: first_of_type
+-- The first open runs of one type.
+select run_id, workflow_id from runs indexed by runs_by_type
+where type = :type and status in ('running', 'waiting', 'sleeping', 'cancelling', 'stuck')
+order by key
+limit :ids;
+
+-- name: stuck_of_type
+select count(*) from runs where type = ? and status = 'stuck';
+
+-- name: steps_after
+-- Runs whose handler runs, or is to run again, a page at a time.
+select key, type from runs where status = :status and key > :after order by key limit :limit;
+
+-- name: events_after
+-- Events that are not handed over yet, a page at a time, with the run that has them.
+select r.key, i.seq, r.type, r.status, r.run_id, r.workflow_id, i.name, i.step, i.payload
+from runs as r cross join inbox as i on i.run = r.key
+where r.status = :status and r.queued > 0 and r.key >= :run and (r.key > :run or i.seq > :seq)
+order by r.key, i.seq
+limit :limit;
