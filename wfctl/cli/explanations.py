@@ -203,7 +203,7 @@ ERRORS: dict[str, Explanation] = {
             "a --timeout that is shorter than the run",
             "a run that waits for an event, or is stuck",
         ),
-        ("see where it is: wfctl tree ID", "wait on: wfctl result ID"),
+        ("see where it is: wfctl tree ID", "wait on: wfctl wait ID"),
     ),
     "stuck": Explanation(
         "The run cannot go on by itself: it needs code or a person. It is open, and nothing of it is lost.",

@@ -155,7 +155,8 @@ class History(Call, frozen=True):
 
 class Result(Call, frozen=True):
     """The outcome of a run. With `wait` it is answered when the run closes, at the latest after `timeout_ms`
-    (then with the open status). `stuck` answers early too when the run is, or becomes, stuck."""
+    (then with the open status). `stuck` answers early too when the run is, or becomes, stuck; `until` when its status is, or
+    becomes, one of these. A status that it only passes through between two commits may go by."""
 
     method = "result"
     answer = views.Outcome
@@ -163,6 +164,7 @@ class Result(Call, frozen=True):
     wait: bool = True
     timeout_ms: int | None = None
     stuck: bool = False
+    until: list[Status] = []
 
 
 class Changed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
