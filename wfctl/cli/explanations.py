@@ -73,6 +73,7 @@ ERRORS: dict[str, Explanation] = {
             "a key or table that is misspelt, or a value of the wrong kind; each is told with its line",
         ),
         (
+            "begin a project here: wfctl init",
             "name the project with --project or WFCTL_PROJECT",
             "correct the lines that the message names, then: wfctl down && wfctl up",
         ),
