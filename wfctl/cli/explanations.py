@@ -170,7 +170,7 @@ ERRORS: dict[str, Explanation] = {
         ),
         (
             "make room on the disk",
-            "a damaged database: wfctl down, and keep a copy of the file before anything else",
+            "a damaged database: wfctl down && wfctl restore BACKUP, which keeps the damaged file",
         ),
     ),
     "partial": Explanation(

@@ -289,6 +289,37 @@ class Workflows(Call, frozen=True):
     answer = WorkflowList
 
 
+class Copied(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a copy of the database is, in bytes."""
+
+    copied: int
+    total: int
+
+
+class BackedUp(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup that was written and checked: `runs` are in it, up to revision `rev`."""
+
+    path: str
+    bytes: int
+    runs: int
+    rev: int
+    database_schema: int
+    replaced: bool = False
+
+
+class Backup(Call, frozen=True):
+    """Copy the database as of now into the file `path` (absolute, on the daemon's machine), check the copy, and give it its name.
+
+    A file that is there is replaced only with `force`. Given up in the middle, it leaves nothing.
+    """
+
+    method = "backup"
+    answer = BackedUp
+    item = Copied
+    path: str
+    force: bool = False
+
+
 class Down(Call, frozen=True):
     """Drain and stop: new steps are not begun, running ones get `drain_ms`, then the daemon ends. Open runs survive."""
 

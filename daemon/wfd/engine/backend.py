@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import wfctl
 from wfctl.protocol import calls, views
 from wfctl.protocol.channel import Problem
 from wfd.config import Config
+from wfd.engine.backups import Backup
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
 from wfd.engine.streams import Tail, Watch
@@ -97,6 +99,9 @@ class Backend:
 
     def watch(self, call: calls.Watch) -> Watch:
         return Watch(self._engine.reads, self._engine.hub, self._engine.clock, call)
+
+    def backup(self, call: calls.Backup) -> Backup:
+        return Backup(self._engine.store.copy(Path(call.path), force=call.force))
 
 
 def problem_views(problems: tuple[Problem, ...]) -> list[views.ProblemView]:

@@ -37,6 +37,10 @@ select coalesce(max(key), 0) from runs;
 -- name: max_rev
 select max(coalesce((select max(rev) from history), 0), coalesce((select max(rev) from logs), 0));
 
+-- name: newest_at
+-- When the newest record was written.
+select at from history where rev = (select max(rev) from history);
+
 -- name: max_run_id
 select max(run_id) from runs;
 
