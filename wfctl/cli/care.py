@@ -18,10 +18,14 @@ from wfctl.protocol.care import Said
 AnswerT = TypeVar("AnswerT")
 
 
-def ask(shell: Shell, verb: str, *arguments: str, answer: type[AnswerT], told: Callable[[Copied], None]) -> AnswerT:
+def ask(
+    shell: Shell, verb: str, *arguments: str, answer: type[AnswerT], told: Callable[[Copied], object] = lambda _: None
+) -> AnswerT:
     """The answer of `wfd.care VERB`; its error is raised as its own class. What it has begun ends with this command."""
     # -P: a file of the project that is named like a module of Python's must not be imported.
-    command = [sys.executable, "-P", "-m", "wfd.care", verb, "--project", str(shell.config), *arguments]
+    command = [sys.executable, "-P", "-m", "wfd.care", verb, *arguments]
+    if shell.settings.project is not None:
+        command += ["--project", shell.settings.project]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         try:
             assert child.stdout is not None

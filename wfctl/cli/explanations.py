@@ -85,7 +85,7 @@ ERRORS: dict[str, Explanation] = {
             "it was killed: its socket is stale, and the next start takes it over",
             "it is stopping, or too busy to answer in time",
         ),
-        ("start it: wfctl up", "see what it said last: wfctl logs"),
+        ("start it: wfctl up", "see what it said last: wfctl logs", "look at everything at once: wfctl doctor"),
     ),
     "not_found": Explanation(
         "What was named does not exist.",
@@ -158,7 +158,7 @@ ERRORS: dict[str, Explanation] = {
             "the daemon belongs to another user",
             "the state folder or the socket's folder is writable by others, or not by you",
         ),
-        ("use the account that ran wfctl up", "make the folder yours alone: chmod 700"),
+        ("use the account that ran wfctl up", "see every permission that matters: wfctl doctor"),
     ),
     "storage": Explanation(
         "The database or a backup of it cannot be read or written as it should. What was acknowledged is on disk; "
@@ -169,6 +169,7 @@ ERRORS: dict[str, Explanation] = {
             "the file is damaged, or is no database of wfctl",
         ),
         (
+            "look at disk, locks and integrity: wfctl doctor",
             "make room on the disk",
             "a damaged database: wfctl down && wfctl restore BACKUP, which keeps the damaged file",
         ),

@@ -16,6 +16,20 @@ class Said(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     error: ErrorData | None = None
 
 
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at. `status` is ok, warn or fail; `remedy` what to type or do; `fixed`: it was not ok before."""
+
+    code: str
+    status: str
+    message: str
+    remedy: str | None = None
+    fixed: bool = False
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    checks: list[Check]
+
+
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
     """A backup that is the project's database now. `kept` is where the former one is, None where there was none."""
 

@@ -18,6 +18,7 @@ from wfctl.errors import WfctlError
 from wfctl.protocol.calls import BackedUp, Copied
 from wfctl.protocol.care import Said
 from wfctl.values.project import find_config
+from wfd.care.doctor import examine
 from wfd.care.restore import restore
 from wfd.config import load
 from wfd.store.copy import Copy
@@ -41,14 +42,22 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wfd.care", description="Looks after a project's state, for wfctl.")
     verbs = parser.add_subparsers(required=True)
-    for name, run in (("backup", _backup), ("restore", _restore)):
+    for name, run in (("doctor", _doctor), ("backup", _backup), ("restore", _restore)):
         verb = verbs.add_parser(name)
         verb.set_defaults(run=run)
-        verb.add_argument("--project", required=True)
-        verb.add_argument("file", type=Path)
+        verb.add_argument("--project", help="as of wfctl")
+        if name == "doctor":
+            verb.add_argument("--fix", action="store_true")
+            verb.add_argument("--load-modules", action="store_true")
+        else:
+            verb.add_argument("file", type=Path)
         if name == "backup":
             verb.add_argument("--force", action="store_true")
     return parser
+
+
+def _doctor(options: argparse.Namespace) -> msgspec.Struct:
+    return examine(options.project, fix=options.fix, load_modules=options.load_modules)
 
 
 def _backup(options: argparse.Namespace) -> msgspec.Struct:

@@ -26,6 +26,11 @@ CACHE_KIB = 64 * 1024
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
+def sqlite_version() -> tuple[int, ...]:
+    """Of the SQLite that this Python has."""
+    return sqlite3.sqlite_version_info
+
+
 def connect_writer(path: Path, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
     """The one connection that writes: file made (0600) where it is missing, schema brought to SCHEMA_VERSION.
 
