@@ -21,7 +21,7 @@ from wfctl.errors import UsageError, WfctlError
 VERBS = (
     "up", "down", "status", "start", "send", "tail", "tree", "list", "show", "history", "result",
     "query", "cancel", "terminate", "workflows", "logs", "demo",
-    "explain", "wait", "init", "doctor", "backup", "restore", "completion",
+    "explain", "wait", "init", "doctor", "backup", "restore", "completion", "service",
 )  # fmt: skip
 
 # What the parser raises is no public name of typer's, but an ancestor of one.

@@ -173,6 +173,7 @@ class Source:
             "NAME": lambda current: self._handlers("query"),
             "KEY": lambda current: self._parameters(),
             "CODE": self._codes,
+            "ACTION": lambda current: [Candidate("install"), Candidate("uninstall")],
             "SHELL": lambda current: [Candidate(shell) for shell in SHELLS],
             "FILE": lambda current: [Candidate(FILES)],
             "PATH": lambda current: [Candidate(FILES)],
