@@ -56,6 +56,7 @@ class Progress:
         self._doing = doing
         self._shown = shell.err.tty and not shell.quiet and not shell.json
         self._width = 0
+        self._text = ""
 
     def __call__(self, copied: Copied) -> None:
         if self._shown:
@@ -63,6 +64,9 @@ class Progress:
             self._write(f"{self._doing} {percent}% of {size(copied.total)}")
 
     def _write(self, text: str) -> None:
+        if text == self._text:
+            return
+        self._text = text
         self._shell.err.stream.write(f"\r{text:{self._width}}")
         self._shell.err.flush()
         self._width = len(text)

@@ -46,6 +46,7 @@ def test_a_project_goes_back_to_a_backup_and_its_runs_go_on(shop: Project) -> No
     shop.ok("down")
     back = shop.json("restore", "monday.db")
     assert (back["schema"], back["runs"], back["database"]) == ("wfctl.restore/1", 1, str(shop.database))
+    assert back["newest_at"].endswith("Z")
     shop.up()
     assert ids(shop) == {"order-1"}
     shop.ok("send", "order-1", "start_payment")
