@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wfctl.errors import WfctlError
 from wfctl.protocol.care import Check, Findings
 from wfctl.values.project import find_config
@@ -28,14 +30,23 @@ def examine(project: str | None, *, fix: bool, load_modules: bool) -> Findings:
 
 
 def _of_project(config: Config, *, fix: bool, load_modules: bool) -> list[Check]:
-    return [
-        ok("config", f"{config.file} can be used"),
-        code.interpreter(config),
-        *([code.modules(config)] if load_modules else []),
-        places.state(config, fix=fix),
-        places.socket_place(config, fix=fix),
-        places.lock(config),
-        places.disk(config),
-        database.sqlite(),
-        *database.database(config, SystemClock().now_ms()),
+    looks: list[tuple[str, Callable[[], Check | list[Check]]]] = [
+        ("interpreter", lambda: code.interpreter(config)),
+        ("modules", lambda: code.modules(config) if load_modules else []),
+        ("state", lambda: places.state(config, fix=fix)),
+        ("socket", lambda: places.socket_place(config, fix=fix)),
+        ("lock", lambda: places.lock(config)),
+        ("disk", lambda: places.disk(config)),
+        ("sqlite", database.sqlite),
+        ("database", lambda: database.database(config, SystemClock().now_ms())),
     ]
+    checks = [ok("config", f"{config.file} can be used")]
+    for name, look in looks:
+        try:
+            found = look()
+        except OSError as error:
+            # A folder of somebody else, a disk that fails: it shall not hide what the other checks find.
+            where = f" at {error.filename}" if error.filename else ""
+            found = fail(name, f"cannot be looked at: {error.strerror or error}{where}", "see to the permissions there")
+        checks += found if isinstance(found, list) else [found]
+    return checks

@@ -39,7 +39,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 def connect_reader(path: Path) -> sqlite3.Connection:
     """A read-only connection for one thread. Raises NotFoundError, StorageError, DeniedError."""
-    if not path.exists():
+    try:
+        found = path.exists()
+    except OSError as error:  # in a folder that may not be looked into
+        raise explain(error, path, "read") from error
+    if not found:
         raise NotFoundError(f"there is no database {path}", hint="wfctl up makes one", path=str(path))
     # Without a log the file alone is everything, and is opened as it is: a reader would leave an empty log behind.
     alone = "" if wal_of(path).exists() else "&immutable=1"
@@ -85,7 +89,10 @@ class State:
         return self._was[0] is None and self._now() != self._was
 
     def _now(self) -> tuple[object, ...]:
-        facts = [os.stat(one) if one.exists() else None for one in (wal_of(self._path), self._path)]
+        try:
+            facts = [os.stat(one) if one.exists() else None for one in (wal_of(self._path), self._path)]
+        except OSError as error:
+            raise explain(error, self._path, "read") from error
         return tuple(None if fact is None else (fact.st_ino, fact.st_size, fact.st_mtime_ns) for fact in facts)
 
 

@@ -289,6 +289,21 @@ def test_without_a_configuration_the_rest_is_left_out(config: Config) -> None:
     assert "workers must be from 1 to 64" in checks[1].message
 
 
+def test_a_place_that_may_not_be_looked_at_does_not_hide_the_rest(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(config.database))
+
+    monkeypatch.setattr("wfd.care.database.inspect", refuse)
+    config.state.mkdir(mode=0o700)
+    config.database.touch(0o600)
+    checks = {check.code: check for check in examine(str(config.project), fix=False, load_modules=False).checks}
+    assert checks["database"].status == "fail"
+    assert checks["database"].message == f"cannot be looked at: Permission denied at {config.database}"
+    assert checks["state"].status == checks["disk"].status == "ok"
+
+
 def test_every_check_is_made_and_told_by_its_code(config: Config) -> None:
     def codes(**options: Any) -> list[str]:
         return [check.code for check in examine(str(config.project), fix=False, **options).checks]

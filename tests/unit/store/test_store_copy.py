@@ -208,6 +208,20 @@ def test_what_is_no_database_of_ours_is_not_copied(path: Path) -> None:
     assert names(path) == ["wfctl.db"]
 
 
+async def test_a_database_that_may_not_be_looked_at_is_denied(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await (await filled(path)).stop()
+    real = os.stat
+
+    def refuse(at: Any, *arguments: Any, **options: Any) -> Any:
+        if os.fspath(at) == str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(at, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(DeniedError, match="may not read the database"):
+        inspect(path)
+
+
 def test_a_database_of_a_released_schema_is_copied_as_it_is(tmp_path: Path) -> None:
     copied = Copy(file_of(1), tmp_path / "copy.db").run()
     assert (copied.database_schema, inspect(tmp_path / "copy.db").runs) == (1, copied.runs)

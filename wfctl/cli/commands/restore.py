@@ -16,6 +16,7 @@ from wfctl.cli.shell import now_ms, shell_of
 from wfctl.protocol.care import Restored
 
 EXAMPLES = """
+  wfctl restore orders.backup
   wfctl down && wfctl restore orders.backup && wfctl up
 """
 
