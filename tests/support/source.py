@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Import name of each shipped package, and the folder it is in.
 PACKAGES = {"wfctl": ROOT / "wfctl", "wfd": ROOT / "daemon" / "wfd"}
 # Files of user code that the product carries: data, no modules of it.
-CARRIED = (ROOT / "wfctl" / "cli" / "demo",)
+CARRIED = (ROOT / "wfctl" / "cli" / "demo", ROOT / "wfctl" / "cli" / "templates")
 _DYNAMIC = ("import_module", "__import__")
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef

@@ -21,6 +21,7 @@ from wfctl.errors import UsageError, WfctlError
 VERBS = (
     "up", "down", "status", "start", "send", "tail", "tree", "list", "show", "history", "result",
     "query", "cancel", "terminate", "workflows", "check", "reload", "logs", "demo",
+    "explain", "wait", "init", "doctor", "backup", "restore", "completion", "service",
 )  # fmt: skip
 
 # What the parser raises is no public name of typer's, but an ancestor of one.
@@ -63,6 +64,11 @@ def load(verb: str) -> Any:
     command = typer.main.get_command(app)
     command.params += shared_parameters()
     return command
+
+
+def summary(verb: str) -> str:
+    """The first line of a verb's help; without the rest of it, which costs more."""
+    return str(import_module(f"wfctl.cli.commands.{verb}").run.__doc__).strip().partition("\n")[0]
 
 
 def build() -> Any:

@@ -13,6 +13,7 @@ from wfctl.values.status import Status
 
 OK = 0
 DOWN = 3
+CONFLICT = 5
 PARTIAL = 9
 NOT_FINISHED = 14
 INTERRUPTED = 130
@@ -49,7 +50,8 @@ STEP_LOOKS: dict[str, Look] = {
     "queued": Look(NOT_FINISHED, "◦", ".", "queued", "dim"),
 }
 
-_SEVERITY = (15, 10, 13, 12, 11, NOT_FINISHED, OK)
+# A run that closed before it reached the status that was waited for has none of the outcomes' codes: it did complete.
+_SEVERITY = (15, 10, 13, 12, 11, CONFLICT, NOT_FINISHED, OK)
 
 
 def look(word: str) -> Look:
@@ -62,4 +64,9 @@ def look(word: str) -> Look:
 
 def worst(statuses: Iterable[Status]) -> int:
     """The exit code for several awaited runs: that of the most severe, 0 for none."""
-    return min((LOOKS[status].exit for status in statuses), key=_SEVERITY.index, default=OK)
+    return most_severe(LOOKS[status].exit for status in statuses)
+
+
+def most_severe(codes: Iterable[int]) -> int:
+    """The same, of codes."""
+    return min(codes, key=_SEVERITY.index, default=OK)

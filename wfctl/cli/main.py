@@ -23,7 +23,10 @@ def main() -> NoReturn:
     from wfctl.cli import exit
 
     try:
-        from wfctl.cli.app import execute
+        if sys.argv[1:2] == ["__complete"]:
+            from wfctl.cli.complete import run as execute
+        else:
+            from wfctl.cli.app import execute
 
         code = execute(sys.argv[1:])
     except KeyboardInterrupt:

@@ -1,15 +1,16 @@
 """The blocking transport: a plain Unix socket moving the bytes of the shared `Conversation`.
 
 The command line's half of the client. It knows no asyncio, so that a command starts in the time its few imports take, and it
-holds no protocol knowledge: what a line means is `wfctl.protocol.rpc`'s. One call or stream is under way at a time.
+holds no protocol knowledge: what a line means is `wfctl.protocol.rpc`'s. One call, stream or set of calls is under way at a time.
 """
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -84,6 +85,45 @@ class Connection:
                     raise got.error
                 return got.value
 
+    def each(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+        """The answers to several calls that are made at once, each with the position of its call, in the order they come.
+
+        The first error is raised. Whoever stops listening before the end should close the connection.
+        """
+        unsent = bytearray()
+        positions: dict[int, int] = {}
+        for position, call in enumerate(calls):
+            id, line = self._line(call)
+            positions[id] = position
+            unsent += line
+        while positions:
+            while self._ready:
+                got = self._ready.popleft()
+                if isinstance(got, Reply) and got.id in positions:
+                    position = positions.pop(got.id)
+                    if got.error is not None:
+                        raise got.error
+                    yield position, got.value
+            if positions:
+                self._move(unsent, calls[0].method)
+
+    def _move(self, unsent: bytearray, method: str) -> None:
+        """Send of `unsent` what the daemon takes now, and read what it says: one that is not read stops to read as well."""
+        readable, writable, _ = select.select([self._sock], [self._sock] if unsent else [], [])
+        self._sock.settimeout(0)
+        try:
+            if writable:
+                del unsent[: self._sock.send(unsent[:_CHUNK_BYTES])]
+            data = self._sock.recv(_CHUNK_BYTES) if readable else None
+        except BlockingIOError:
+            return
+        except OSError:
+            raise dropped(self.path, method) from None
+        if data is not None:
+            if not data:
+                raise dropped(self.path, method)
+            self._ready.extend(self._talk.feed(data))
+
     def stream(self, call: Call) -> Stream:
         """Begin a streaming call."""
         return Stream(self, self._send(call), call)
@@ -110,11 +150,15 @@ class Connection:
     ) -> None:
         self.close()
 
-    def _send(self, call: Call) -> int:
+    def _line(self, call: Call) -> tuple[int, bytes]:
         id, line = self._talk.call(call)
         if self.welcome is not None and len(line) > self.welcome.limit_bytes:
             # The daemon would have to hang up in the middle of it, and could not say why.
             raise oversize(call.method, len(line), self.welcome.limit_bytes)
+        return id, line
+
+    def _send(self, call: Call) -> int:
+        id, line = self._line(call)
         try:
             self._sock.settimeout(CALL_TIMEOUT_S)
             self._sock.sendall(line)

@@ -155,7 +155,8 @@ class History(Call, frozen=True):
 
 class Result(Call, frozen=True):
     """The outcome of a run. With `wait` it is answered when the run closes, at the latest after `timeout_ms`
-    (then with the open status). `stuck` answers early too when the run is, or becomes, stuck."""
+    (then with the open status). `stuck` answers early too when the run is, or becomes, stuck; `until` when its status is, or
+    becomes, one of these. A status that it only passes through between two commits may go by."""
 
     method = "result"
     answer = views.Outcome
@@ -163,6 +164,7 @@ class Result(Call, frozen=True):
     wait: bool = True
     timeout_ms: int | None = None
     stuck: bool = False
+    until: list[Status] = []
 
 
 class Changed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -354,6 +356,37 @@ class CheckCode(Call, frozen=True):
     answer = CodeCheck
     files: list[str] = []
     ids: int = 5
+
+
+class Copied(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a copy of the database is, in bytes."""
+
+    copied: int
+    total: int
+
+
+class BackedUp(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup that was written and checked: `runs` are in it, up to revision `rev`."""
+
+    path: str
+    bytes: int
+    runs: int
+    rev: int
+    database_schema: int
+    replaced: bool = False
+
+
+class Backup(Call, frozen=True):
+    """Copy the database as of now into the file `path` (absolute, on the daemon's machine), check the copy, and give it its name.
+
+    A file that is there is replaced only with `force`. Given up in the middle, it leaves nothing.
+    """
+
+    method = "backup"
+    answer = BackedUp
+    item = Copied
+    path: str
+    force: bool = False
 
 
 class Down(Call, frozen=True):

@@ -42,7 +42,7 @@ def find_config(given: str | os.PathLike[str] | None = None, *, start: Path | No
             return file
     raise ConfigError(
         f"no {CONFIG_NAME} in {here} or any folder above it",
-        hint=f"write a {CONFIG_NAME} with [workflows] modules = [...], or name one with --project",
+        hint="wfctl init to begin a project here, or name one with --project",
         path=str(here),
     )
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import wfctl
 from wfctl.errors import UsageError
 from wfctl.protocol import calls, views
 from wfd.config import Config
+from wfd.engine.backups import Backup
 from wfd.engine.check import Checker
 from wfd.engine.code import problem_views
 from wfd.engine.commands import Commands
@@ -139,3 +141,6 @@ class Backend:
 
     def watch(self, call: calls.Watch) -> Watch:
         return Watch(self._engine.reads, self._engine.hub, self._engine.clock, call)
+
+    def backup(self, call: calls.Backup) -> Backup:
+        return Backup(self._engine.store.copy(Path(call.path), force=call.force))

@@ -20,7 +20,7 @@ from wfctl.protocol.views import Outcome
 from wfctl.values.ids import check_workflow_id
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
-from wfd.core import state, stimuli as s
+from wfd.core import stimuli as s
 from wfd.core.actions import Action
 from wfd.core.state import Raw
 from wfd.engine.arguments import bind_any, bind_plain
@@ -231,34 +231,38 @@ class Commands:
         return calls.QueryAnswer(run_id=run.run_id, workflow_id=run.workflow_id, value=Raw(value))
 
     async def result(self, call: calls.Result) -> Outcome:
-        """How the run stands; with `wait`, once it has closed or the time is up."""
+        """How the run stands; with `wait`, once it has closed, its status is one of those asked for, or the time is up."""
         self._e.check_open()
         live = await self._find(call.id)
-        if live.run.closed or not call.wait or (call.stuck and isinstance(live.run.phase, state.Stuck)):
+        early = {*call.until, Status.STUCK} if call.stuck else {*call.until}
+        if live.run.closed or not call.wait or live.run.status in early:
             return await self._standing(live)
         key = live.run.key
         future = self._e.wait_closed(key)
         timeout_s = None if call.timeout_ms is None else call.timeout_ms / 1_000
         try:
-            if call.stuck:
-                return await self._closed_or_stuck(key, future, timeout_s)
+            if early:
+                return await self._closed_or_in(early, live, future, timeout_s)
             return await asyncio.wait_for(future, timeout_s)
         except TimeoutError:
             return await self._standing(await self._load(key) or live)
         finally:
             self._e.unwait(key, future)
 
-    async def _closed_or_stuck(self, key: int, closed: asyncio.Future[Outcome], timeout_s: float | None) -> Outcome:
-        live = await self._load(key)
-        follower = self._e.hub.follow(None if live is None else {live.run.root})
+    async def _closed_or_in(
+        self, early: set[Status], live: Live, closed: asyncio.Future[Outcome], timeout_s: float | None
+    ) -> Outcome:
+        key = live.run.key
+        # Followed before it is looked at: what happens while it is read is a notice.
+        follower = self._e.hub.follow({live.run.root})
+        closed.add_done_callback(lambda _: follower.end())
         try:
             async with asyncio.timeout(timeout_s):
-                closed.add_done_callback(lambda _: follower.end())
                 while not closed.done():
+                    now = await self._load(key)
+                    if now is not None and now.run.status in early and not now.pending:
+                        return outcome_of(now.run)
                     await follower.changed()
-                    live = await self._load(key)
-                    if live is not None and isinstance(live.run.phase, state.Stuck) and not live.pending:
-                        return outcome_of(live.run)
                 return closed.result()
         finally:
             self._e.hub.leave(follower)

@@ -26,6 +26,11 @@ CACHE_KIB = 64 * 1024
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
+def sqlite_version() -> tuple[int, ...]:
+    """Of the SQLite that this Python has."""
+    return sqlite3.sqlite_version_info
+
+
 def connect_writer(path: Path, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
     """The one connection that writes: file made (0600) where it is missing, schema brought to SCHEMA_VERSION.
 
@@ -62,6 +67,14 @@ def _prepare_file(path: Path) -> None:
                 hint=f"mkdir -p {path.parent}",
                 path=str(path),
             ) from None
+        log = wal_of(path)
+        if log.exists():
+            # A new file in its place would be taken for what the log belongs to, and the log for empty.
+            raise StorageError(
+                f"the database {path} is missing, but its log {log.name} is there: a restore was cut short, or the file was moved",
+                hint="run 'wfctl restore FILE' again, or move the database back beside its log",
+                path=str(path),
+            ) from None
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         except OSError as error:
@@ -84,23 +97,7 @@ def _prepare_file(path: Path) -> None:
 
 
 def _settle(db: sqlite3.Connection, path: Path) -> None:
-    application_id, version = _identity(db)
-    empty = db.execute("select count(*) from sqlite_master").fetchone()[0] == 0
-    if application_id != APPLICATION_ID and not (application_id == 0 and empty):
-        raise StorageError(
-            f"{path} is a SQLite database, but not one of wfctl's (application id {application_id:#x})",
-            hint="move it away, or name another `state` in wfctl.toml",
-            path=str(path),
-            application_id=application_id,
-        )
-    if version > SCHEMA_VERSION:
-        raise IncompatibleError(
-            f"the database {path} has schema {version}; this wfctl knows schemas up to {SCHEMA_VERSION}",
-            hint="use the wfctl that wrote it, or a newer one",
-            path=str(path),
-            schema=version,
-            known=SCHEMA_VERSION,
-        )
+    version, empty = identify(db, path)
     if empty:
         # Has an effect only before the first page is written, thus before the journal mode.
         db.execute("pragma auto_vacuum = incremental")
@@ -121,8 +118,27 @@ def _settle(db: sqlite3.Connection, path: Path) -> None:
     migrate(db, version, SCHEMA_VERSION)
 
 
-def _identity(db: sqlite3.Connection) -> tuple[int, int]:
-    return (db.execute("pragma application_id").fetchone()[0], db.execute("pragma user_version").fetchone()[0])
+def identify(db: sqlite3.Connection, path: Path) -> tuple[int, bool]:
+    """The schema version of a database of ours, and whether it is empty still. Raises StorageError, IncompatibleError."""
+    application_id = db.execute("pragma application_id").fetchone()[0]
+    version: int = db.execute("pragma user_version").fetchone()[0]
+    empty = db.execute("select count(*) from sqlite_master").fetchone()[0] == 0
+    if application_id != APPLICATION_ID and not (application_id == 0 and empty):
+        raise StorageError(
+            f"{path} is a SQLite database, but not one of wfctl's (application id {application_id:#x})",
+            hint="move it away, or name another `state` in wfctl.toml",
+            path=str(path),
+            application_id=application_id,
+        )
+    if version > SCHEMA_VERSION:
+        raise IncompatibleError(
+            f"the database {path} has schema {version}; this wfctl knows schemas up to {SCHEMA_VERSION}",
+            hint="use the wfctl that wrote it, or a newer one",
+            path=str(path),
+            schema=version,
+            known=SCHEMA_VERSION,
+        )
+    return version, empty
 
 
 def migrate(db: sqlite3.Connection, version: int, target: int) -> None:
@@ -137,6 +153,16 @@ def migrate(db: sqlite3.Connection, version: int, target: int) -> None:
                     db.execute("rollback")
                 error.add_note(f"in migration {name}")
                 raise
+
+
+def wal_of(path: Path) -> Path:
+    """The write-ahead log of the database at `path`."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def shm_of(path: Path) -> Path:
+    """The index of that log, which SQLite makes again when it is missing."""
+    return path.with_name(f"{path.name}-shm")
 
 
 def read_only_uri(path: Path) -> str:

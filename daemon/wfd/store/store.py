@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wfd.runtime.lifecycle import Service
-from wfd.store.connect import BUSY_MS, SCHEMA_VERSION
+from wfd.store.connect import BUSY_MS, SCHEMA_VERSION, wal_of
+from wfd.store.copy import Copy
 from wfd.store.reader import Reader
 from wfd.store.writer import Writer
 
@@ -37,9 +38,13 @@ class Store(Service):
         await self.reader.stop()
         await self.writer.stop()
 
+    def copy(self, target: Path, *, force: bool = False) -> Copy:
+        """A copy into `target` that can be begun. It reads on a connection of its own: others are not held up by it."""
+        return Copy(self.path, target, force=force)
+
     def size_bytes(self) -> int:
         """What the database takes on disk, its write-ahead log included."""
-        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        files = (self.path, wal_of(self.path))
         return sum(file.stat().st_size for file in files if file.exists())
 
 

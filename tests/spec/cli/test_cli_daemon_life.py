@@ -105,9 +105,10 @@ def test_the_foreground_daemon_stops_on_sigterm(shop: Project) -> None:
 def test_followers_go_on_across_a_restart_and_say_each_entry_once(shop: Project, how: str) -> None:
     shop.up()
     shop.ok("start", "Order", "--id", "order-1", "order_id=1", "amount=1")
+    result = Follower(shop, "result", "order-1")
+    wait = Follower(shop, "wait", "order-1")
     tail = Follower(shop, "tail", "-f", "order-1", "-o", "jsonl")
     tree = Follower(shop, "tree", "-f", "order-1")
-    result = Follower(shop, "result", "order-1")
     wait_until(lambda: tail.out.count("\n") == 4 and "waiting" in tree.out)
     if how == "kill":
         shop.kill()
@@ -115,7 +116,7 @@ def test_followers_go_on_across_a_restart_and_say_each_entry_once(shop: Project,
         shop.ok("down")
     shop.up()
     shop.ok("send", "order-1", "start_payment")
-    assert (tail.end(), tree.end(), result.end()) == (0, 0, 0)
+    assert (tail.end(), tree.end(), result.end(), wait.end()) == (0, 0, 0, 0)
     assert "the daemon went away" in tail.err
     revs = [line["rev"] for line in map(json.loads, tail.out.splitlines()) if line["kind"] != "end"]
     assert revs == sorted(set(revs))
@@ -127,3 +128,4 @@ def test_followers_go_on_across_a_restart_and_say_each_entry_once(shop: Project,
         line.endswith(" order-1 running -> completed") or "order-1 waiting -> completed" in line for line in changes
     )
     assert result.out.startswith("txn-")
+    assert "order-1\tOrder\tcompleted" in wait.out

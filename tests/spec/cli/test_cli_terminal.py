@@ -49,6 +49,15 @@ def test_nothing_is_wider_than_the_terminal(paid: Project, words: tuple[str, ...
         assert len(line) <= (width if words != ("history", "order-7") else max(width, 62)), line
 
 
+def test_a_backup_tells_how_far_it_is_on_one_line_and_clears_it(shop: Project) -> None:
+    text, code = finished(terminal(shop, "backup", "terminal.db"))
+    assert code == 0
+    progress, _, rest = text.rpartition("\r" + " " * 10)
+    assert re.search(r"\rcopying 100% of [\d.]+ KiB$", progress)
+    assert rest.lstrip(" \r").splitlines()[0] == str(shop.folder / "terminal.db")
+    assert "copying" not in finished(terminal(shop, "backup", "terminal.db", "--force", "-q"))[0]
+
+
 def test_colour_appears_on_a_terminal_and_goes_with_no_color(paid: Project) -> None:
     paid_environment = {key: value for key, value in paid.environment.items() if key != "NO_COLOR"}
     child = pexpect.spawn(

@@ -45,6 +45,19 @@ async def test_an_empty_file_becomes_a_database(path: Path) -> None:
     await store.stop()
 
 
+async def test_a_log_without_its_database_is_not_taken_for_an_empty_project(path: Path) -> None:
+    store = await open_store(path)
+    await commit(store.writer, Ledger().start("o-1"))
+    log = path.with_name("wfctl.db-wal").read_bytes()
+    await store.stop()
+    path.unlink()
+    path.with_name("wfctl.db-wal").write_bytes(log)
+    with pytest.raises(StorageError, match="is missing, but its log"):
+        await open_store(path)
+    assert [file.name for file in path.parent.iterdir()] == ["wfctl.db-wal"]
+    assert path.with_name("wfctl.db-wal").read_bytes() == log
+
+
 async def test_names_with_special_characters_are_opened(tmp_path: Path) -> None:
     folder = tmp_path / "a b?c#d%20é"
     folder.mkdir()

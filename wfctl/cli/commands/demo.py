@@ -54,7 +54,7 @@ def run(ctx: typer.Context) -> int:
         shell.out.write(ORDER)
     else:
         demo.say("That was all of it: the daemon is stopped, its folder is gone.")
-        demo.say("Your own: write a wfctl.toml and a workflow beside it, then 'wfctl up'.")
+        demo.say("Your own: 'wfctl init' in a folder of yours, then 'wfctl up'.")
     return exit.OK
 
 

@@ -27,6 +27,7 @@ INSTANTS = frozenset(
         "retry_at",
         "begun_at",
         "started_at_ms",
+        "newest_at",
     }
 )
 _RENAMED = {"started_at_ms": "started_at"}

@@ -1,4 +1,4 @@
-"""Runs as a table (`list`), and as the sentence an outcome is."""
+"""Runs as a table (`list`), outcomes as another (`wait`), and as the sentence one is."""
 
 from __future__ import annotations
 
@@ -58,6 +58,29 @@ def _row(run: RunView, now_ms: int, *, person: bool, ascii: bool) -> Row:
         Cell(problem(run), "red" if run.status.closed else "magenta"),
         Cell(run.run_id, "dim"),
     ]
+
+
+_OUTCOME_COLUMNS = [
+    Column("WORKFLOW ID", middle=True),
+    Column("TYPE", priority=2),
+    Column("STATUS"),
+    Column("PROBLEM", priority=1, optional=True),
+    Column("RUN ID", priority=3),
+]
+
+
+def outcomes_table(outcomes: list[Outcome], *, width: int | None, ascii: bool = False) -> list[Line]:
+    rows = [
+        [
+            Cell(outcome.workflow_id),
+            Cell(outcome.workflow_type),
+            Cell(*status_span(outcome.status, person=width is not None, ascii=ascii)),
+            Cell(outcome.stuck_reason or (str(outcome.error) if outcome.error else outcome.reason or "")),
+            Cell(outcome.run_id, "dim"),
+        ]
+        for outcome in outcomes
+    ]
+    return table(_OUTCOME_COLUMNS, rows, width=width)
 
 
 def status_span(status: Status, *, person: bool, ascii: bool) -> Span:

@@ -40,6 +40,10 @@ select max(coalesce((select max(rev) from history), 0), coalesce((select max(rev
 -- name: meta
 select value from meta where key = ?;
 
+-- name: newest_at
+-- When the newest record was written.
+select at from history where rev = (select max(rev) from history);
+
 -- name: max_run_id
 select max(run_id) from runs;
 

@@ -1,0 +1,114 @@
+"""Checks of what runs the user's code: the workers' interpreter, and the modules, loaded as a worker loads them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import wfctl
+from wfctl.errors import IncompatibleError
+from wfctl.protocol.care import Check
+from wfctl.protocol.channel import FrameBuffer, Load, Loaded, pack, to_daemon_frames
+from wfd.care.finding import fail, ok, warn
+from wfd.config import Config
+
+LOAD_S = 30.0
+_READ_BYTES = 1 << 16
+_ASK = "import wfctl, wfd.worker.main, platform; print(wfctl.__version__, platform.python_version())"
+
+
+def python() -> Check:
+    """What runs wfctl and its daemon. Older Pythons do not get as far as this."""
+    return ok("python", f"wfctl {wfctl.__version__} on Python {platform.python_version()} ({sys.executable})")
+
+
+def interpreter(config: Config) -> Check:
+    """The workers' Python has this wfctl."""
+    given = config.python
+    remedy = f"{given} -m pip install wfctl=={wfctl.__version__}, or correct [workflows] python in wfctl.toml"
+    try:
+        done = subprocess.run(
+            [str(given), "-P", "-c", _ASK], cwd=config.project, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            errors="replace", timeout=LOAD_S, check=False,
+        )  # fmt: skip
+    except OSError as error:
+        return fail("interpreter", f"{given} cannot be run: {error.strerror}", remedy)
+    except subprocess.TimeoutExpired:
+        return fail("interpreter", f"{given} does not import wfctl within {LOAD_S:g} s", remedy)
+    if done.returncode != 0:
+        return fail("interpreter", f"{given} cannot import wfctl: {_last(done.stderr)}", remedy)
+    version, _, its_python = done.stdout.strip().partition(" ")
+    if version != wfctl.__version__:
+        return warn("interpreter", f"{given} has wfctl {version}, the daemon is {wfctl.__version__}", remedy)
+    return ok("interpreter", f"workers run under {given} (Python {its_python})")
+
+
+def modules(config: Config) -> Check:
+    """The project's modules, imported in a worker of their own that then leaves. For when no daemon has loaded them."""
+    loaded = _loaded(config)
+    if isinstance(loaded, str):
+        return fail("modules", f"the modules cannot be loaded: {loaded}", "wfctl doctor, once the interpreter is well")
+    if loaded.problems:
+        first = loaded.problems[0]
+        where = f" ({first.file}:{first.line})" if first.line else ""
+        more = f", and {len(loaded.problems) - 1} more" if len(loaded.problems) > 1 else ""
+        return fail("modules", f"{first.module}: {first.message}{where}{more}", first.hint or "correct that line")
+    types = ", ".join(sorted(spec.workflow_type for spec in loaded.types))
+    return ok("modules", f"{', '.join(config.modules)}: {types or 'no workflows'}")
+
+
+def _loaded(config: Config) -> Loaded | str:
+    """What a worker says of the modules, or why it says nothing."""
+    ours, theirs = socket.socketpair()
+    # A file takes whatever the modules print while they are imported; a pipe that nobody empties would hold them up.
+    with ours, tempfile.TemporaryFile() as words:
+        try:
+            worker = subprocess.Popen(
+                [str(config.python), "-P", "-m", "wfd.worker", "--fd", str(theirs.fileno())], cwd=config.project,
+                stdin=subprocess.DEVNULL, stdout=words, stderr=words, pass_fds=(theirs.fileno(),),
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )  # fmt: skip
+        except OSError as error:
+            return f"{config.python}: {error.strerror}"
+        finally:
+            theirs.close()
+        try:
+            answer = _ask(ours, config)
+        finally:
+            # One that is busy with an import that never ends is not waited for.
+            worker.kill()
+            worker.wait()
+        if answer is not None:
+            return answer
+        words.seek(0)
+        return _last(words.read().decode("utf-8", "replace")) or f"not within {LOAD_S:g} s"
+
+
+def _ask(channel: socket.socket, config: Config) -> Loaded | None:
+    deadline = time.monotonic() + LOAD_S
+    frames: FrameBuffer = to_daemon_frames()
+    try:
+        channel.sendall(pack(Load(str(config.project), list(config.modules), [str(one) for one in config.path], 1)))
+        while (left := deadline - time.monotonic()) > 0:
+            channel.settimeout(left)
+            data = channel.recv(_READ_BYTES)
+            if not data:
+                return None
+            found: list[Any] = frames.feed(data)
+            for message in found:
+                if isinstance(message, Loaded):
+                    return message
+    except (OSError, IncompatibleError):
+        pass  # it has gone or talks otherwise; its last words say why
+    return None
+
+
+def _last(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

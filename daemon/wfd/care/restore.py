@@ -1,0 +1,76 @@
+"""A backup becomes the project's database; the former one is kept beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from wfctl.errors import DaemonAlreadyRunningError, DeniedError, NotFoundError, StorageError
+from wfctl.protocol.care import Restored
+from wfctl.values.times import rfc3339
+from wfd.config import Config
+from wfd.runtime.clock import SystemClock
+from wfd.runtime.lock import StateLock
+from wfd.store.connect import wal_of
+from wfd.store.copy import Copied, Copy
+from wfd.store.replace import replace
+
+
+def restore(config: Config, file: Path, told: Callable[[int, int], None]) -> Restored:
+    """Check `file`, copy it into the state folder, check the copy, and put that in the database's place.
+
+    Until all of this is done the database is as it was. Raises DaemonAlreadyRunningError while a daemon has the state.
+    """
+    _make_state(config)
+    lock = StateLock(config.lock)
+    try:
+        lock.acquire(config.socket)
+    except DaemonAlreadyRunningError as error:
+        error.hint = "wfctl down"
+        raise
+    try:
+        incoming = config.database.with_name(f"{config.database.name}.incoming")
+        copied = _copied(file, incoming, told)
+        kept = replace(config.database, incoming, _name_to_keep(config.database))
+    finally:
+        lock.release()
+    return Restored(
+        path=str(file),
+        database=str(config.database),
+        runs=copied.runs,
+        rev=copied.rev,
+        database_schema=copied.database_schema,
+        newest_at=copied.newest_at,
+        kept=None if kept is None else str(kept),
+    )
+
+
+def _make_state(config: Config) -> None:
+    try:
+        config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        kind = DeniedError if isinstance(error, PermissionError) else StorageError
+        raise kind(f"cannot make the state folder {config.state}: {error.strerror}", path=str(config.state)) from None
+
+
+def _copied(file: Path, incoming: Path, told: Callable[[int, int], None]) -> Copied:
+    if file.is_dir():
+        raise NotFoundError(f"{file} is a folder, not a backup", hint="name a file that 'wfctl backup' wrote")
+    try:
+        return Copy(file, incoming, force=True).run(told)
+    except NotFoundError:
+        raise NotFoundError(f"there is no backup {file}", hint="name a file that 'wfctl backup' wrote") from None
+    except StorageError as error:
+        error.message = f"{error.message}\nnothing was changed"
+        error.hint = "name another backup; this one cannot be restored"
+        raise
+
+
+def _name_to_keep(database: Path) -> Path:
+    now = rfc3339(SystemClock().now_ms())[:19].replace("-", "").replace(":", "")
+    kept = database.with_name(f"{database.name}.before-{now}Z")
+    number = 1
+    while kept.exists() or wal_of(kept).exists():
+        number += 1
+        kept = kept.with_name(f"{database.name}.before-{now}Z-{number}")
+    return kept

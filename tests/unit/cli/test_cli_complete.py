@@ -1,0 +1,186 @@
+"""What `wfctl __complete` offers for each place of a command line, and that it is silent whatever goes wrong."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.cli import Cli
+from support.fake_daemon import FakeDaemon
+from support.runs import run
+from wfctl.cli.app import VERBS, load
+from wfctl.cli.complete import run as execute, split
+from wfctl.protocol.calls import List, RunPage, WorkflowList
+from wfctl.protocol.views import Outcome, WorkflowView
+from wfctl.values.signature import HandlerSpec, ParamSpec, TypeSpec
+from wfctl.values.status import Status
+
+Start = Callable[..., FakeDaemon]
+Offered = Callable[..., list[str]]
+ORDER = TypeSpec(
+    "Order",
+    (
+        HandlerSpec("start", "begin", "begin", (ParamSpec("order_id", "int"), ParamSpec("amount", "float"))),
+        HandlerSpec("event", "pay", "pay", (ParamSpec("by", "str"),)),
+        HandlerSpec("event", "pause", "pause"),
+        HandlerSpec("query", "total", "total", (ParamSpec("currency", "str"),)),
+    ),
+)
+PAYMENT = TypeSpec("Payment", (HandlerSpec("start", "begin", "begin"),))
+
+
+@pytest.fixture
+def shop(daemon: Start) -> FakeDaemon:
+    runs = [
+        run(workflow_id="order-1", run_id="01A", type="Order", status="waiting"),
+        run(workflow_id="order-2", run_id="01B", type="Order", status="completed"),
+        run(workflow_id="shop:eu/7", run_id="01C", type="Payment", status="running"),
+    ]
+
+    def page(call: List) -> RunPage:
+        items = [one for one in runs if not call.statuses or one.status in call.statuses]
+        return RunPage(items=items, next=None, total=len(items))
+
+    return daemon(
+        list=page,
+        workflows=WorkflowList(
+            items=[WorkflowView(spec=ORDER, generation=1), WorkflowView(spec=PAYMENT, generation=1)], problems=[]
+        ),
+        result=lambda call: Outcome(run_id="01A", workflow_id=call.id, workflow_type="Order", status=Status.WAITING),
+    )
+
+
+@pytest.fixture
+def offered(project: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Offered:
+    """The values that are offered after these words. A busy machine gets longer to answer than a person would wait."""
+    monkeypatch.setattr("wfctl.cli.complete.LIMIT_S", 20.0)
+
+    def ask(*words: str, mode: str = "words") -> list[str]:
+        assert execute(["__complete", mode, *words]) == 0
+        said = capfd.readouterr()
+        assert said.err == ""
+        return [line.partition("\t")[0] for line in said.out.splitlines()]
+
+    return ask
+
+
+def test_commands_and_their_options_are_offered(offered: Offered) -> None:
+    assert offered("") == list(VERBS)
+    assert offered("ter") == ["terminate"]
+    assert offered("-o", "json", "ter") == ["terminate"]
+    assert offered("list", "--st") == ["--status"]
+    assert offered("tail", "--no") == ["--no-logs"]
+    assert {"--output", "--project", "--help"} <= set(offered("--"))
+    assert offered("nothing", "") == []
+
+
+def test_words_that_are_known_need_no_daemon(offered: Offered) -> None:
+    assert offered("-o", "j") == ["json", "jsonl"]
+    assert offered("list", "--output=i") == ["--output=id"]
+    assert offered("list", "--status", "fa") == ["failed"]
+    assert offered("list", "--status", "failed,c") == [
+        "failed,cancelling", "failed,completed", "failed,cancelled", "failed,closed",
+    ]  # fmt: skip
+    assert offered("start", "Order", "--if-running", "") == ["fail", "use"]
+    assert offered("explain", "daemon_d") == ["daemon_down"]
+    assert offered("init", "--template", "o") == ["orders"]
+    assert offered("completion", "") == ["bash", "zsh", "fish", "install"]
+    assert offered("completion", "install", "f") == ["fish"]
+
+
+def test_files_are_left_to_the_shell(offered: Offered) -> None:
+    assert offered("backup", "x") == offered("restore", "") == offered("--project", "") == [":files"]
+
+
+def test_runs_are_offered_by_what_the_command_can_do_with_them(offered: Offered, shop: FakeDaemon) -> None:
+    assert offered("show", "") == ["order-1", "shop:eu/7", "order-2", "@last"]
+    assert offered("cancel", "") == ["order-1", "shop:eu/7", "@last"]
+    assert offered("cancel", "order-1", "") == ["shop:eu/7", "@last"]
+    assert offered("show", "01B") == ["01B"]
+    assert offered("list", "--parent", "order") == ["order-1", "order-2"]
+    assert offered("show", "order-1", "") == []
+
+
+def test_types_events_queries_and_parameters_are_offered(offered: Offered, shop: FakeDaemon) -> None:
+    assert offered("start", "") == ["Order", "Payment"]
+    assert offered("list", "--type", "P") == ["Payment"]
+    assert offered("start", "Order", "") == ["order_id=", "amount="]
+    assert offered("start", "Order", "--id", "x", "order_id=1", "") == ["amount="]
+    assert offered("send", "order-1", "pa") == ["pay", "pause"]
+    assert offered("send", "order-1", "pay", "") == ["by="]
+    assert offered("query", "order-1", "") == ["total"]
+    assert offered("query", "order-1", "total", "") == ["currency="]
+
+
+def test_bash_gets_what_follows_the_end_of_its_word(offered: Offered, shop: FakeDaemon) -> None:
+    assert offered("wfctl show shop", mode="line") == ["shop:eu/7"]
+    assert offered("wfctl show shop:e", mode="line") == ["eu/7"]
+    assert offered("wfctl list --status=fa", mode="line") == ["failed"]
+    assert offered("wfctl list ", mode="line") == []
+    assert offered("wfctl show 'order-1", mode="line") == ["order-1"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("wfctl ", [""]),
+        ("wfctl li", ["li"]),
+        ("wfctl show 'a b' ", ["show", "a b", ""]),
+        ("wfctl show 'a b", ["show", "a b"]),
+        ("wfctl show a\\ ", ["show", "a "]),
+        ("", []),
+    ],
+)
+def test_a_line_is_split_as_far_as_it_is_typed(line: str, words: list[str]) -> None:
+    assert split(line) == words
+
+
+def test_whatever_fails_is_silent(offered: Offered, project: Path, shop: FakeDaemon) -> None:
+    assert offered("show", "") != []
+    shop.stop()
+    shop.remove()
+    assert offered("show", "") == []
+    assert offered(mode="nonsense") == []
+    assert offered() == list(VERBS)
+    (project / "wfctl.toml").unlink()
+    assert offered("show", "") == []
+
+
+def test_a_daemon_that_does_not_answer_is_not_waited_for(
+    offered: Offered, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wfctl.cli.complete.LIMIT_S", 0.15)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(project / "d.sock"))
+        silent.listen()
+
+        def take() -> None:
+            with silent.accept()[0] as peer:
+                while peer.recv(1 << 16):
+                    pass
+
+        asked = threading.Thread(target=take)
+        asked.start()
+        assert offered("show", "") == []
+        asked.join(10)
+        assert not asked.is_alive()
+
+
+def test_no_argument_is_forgotten(offered: Offered) -> None:
+    """Every metavar of an argument is one that completion knows, or one that only its user can know."""
+    from wfctl.cli.complete import Source
+
+    known = {"ID", "TYPE", "STATUS", "EVENT", "NAME", "KEY", "CODE", "FILE", "PATH", "DIR", "SHELL", "ACTION"}
+    assert set(Source("", None, [])._named) == known  # type: ignore[arg-type]
+    for verb in VERBS:
+        for parameter in load(verb).params:
+            if parameter.param_type_name == "argument":
+                assert parameter.metavar.strip("[].").split("|")[0].split("=")[0] in known, verb
+
+
+def test_it_is_hidden_from_people(cli: Cli) -> None:
+    assert "__complete" not in cli("--help").out

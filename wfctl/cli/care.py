@@ -1,0 +1,78 @@
+"""Asks a process of `wfd.care`, which may open the project's database where the command line may not, daemon or no daemon."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from wfctl.cli.render.status import size
+from wfctl.cli.shell import Shell
+from wfctl.errors import WfctlError, from_data
+from wfctl.protocol.calls import Copied
+from wfctl.protocol.care import Said
+
+AnswerT = TypeVar("AnswerT")
+
+
+def ask(
+    shell: Shell, verb: str, *arguments: str, answer: type[AnswerT], told: Callable[[Copied], object] = lambda _: None
+) -> AnswerT:
+    """The answer of `wfd.care VERB`; its error is raised as its own class. What it has begun ends with this command."""
+    # -P: a file of the project that is named like a module of Python's must not be imported.
+    command = [sys.executable, "-P", "-m", "wfd.care", verb, *arguments]
+    if shell.settings.project is not None:
+        command += ["--project", shell.settings.project]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            for line in child.stdout:
+                said = msgspec.json.decode(line, type=Said)
+                if said.progress is not None:
+                    told(said.progress)
+                elif said.error is not None:
+                    raise from_data(said.error)
+                elif bytes(said.answer):
+                    return msgspec.json.decode(said.answer, type=answer)
+            assert child.stderr is not None
+            words = child.stderr.read().decode("utf-8", "replace").strip().splitlines()
+        finally:
+            child.terminate()
+    raise WfctlError(
+        f"wfd.care {verb} exited with {child.returncode}" + (f"\n{words[-1].strip()}" if words else ""),
+        hint="report this as a bug",
+        stderr=words[-20:],
+    )
+
+
+class Progress:
+    """How far a copy is, on one line of a terminal that is written over; elsewhere nothing."""
+
+    def __init__(self, shell: Shell, doing: str) -> None:
+        self._shell = shell
+        self._doing = doing
+        self._shown = shell.err.tty and not shell.quiet and not shell.json
+        self._width = 0
+        self._text = ""
+
+    def __call__(self, copied: Copied) -> None:
+        if self._shown:
+            percent = 100 * copied.copied // max(copied.total, 1)
+            self._write(f"{self._doing} {percent}% of {size(copied.total)}")
+
+    def _write(self, text: str) -> None:
+        if text == self._text:
+            return
+        self._text = text
+        self._shell.err.stream.write(f"\r{text:{self._width}}")
+        self._shell.err.flush()
+        self._width = len(text)
+
+    def clear(self) -> None:
+        if self._width:
+            self._write("")
+            self._shell.err.stream.write("\r")
+            self._shell.err.flush()

@@ -1,0 +1,133 @@
+"""`wfctl doctor`: all that can be wrong, looked at in one go, with the daemon or without."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from wfctl import __version__
+from wfctl.cli import exit
+from wfctl.cli.care import ask
+from wfctl.cli.options import Output
+from wfctl.cli.render.doctor import check_lines, check_table, summary
+from wfctl.cli.render.problem import one_line
+from wfctl.cli.render.text import counted
+from wfctl.cli.render.times import short
+from wfctl.cli.shell import Shell, shell_of
+from wfctl.errors import ConfigError, DaemonDownError, WfctlError
+from wfctl.protocol.calls import GetStatus
+from wfctl.protocol.care import Check, Findings
+from wfctl.protocol.views import StatusView
+from wfctl.values.status import Status
+
+EXAMPLES = """
+  wfctl doctor
+  wfctl doctor --fix
+  wfctl doctor -o json
+"""
+
+
+def run(
+    ctx: typer.Context,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend what is safe: permissions of the state, a stale socket.")
+    ] = False,
+) -> int:
+    """Look for what is wrong.
+
+    The environment, the configuration, the daemon's places, the database and the runs, each with a remedy; nothing is changed
+    without --fix. Exits with 9 when a check failed; warnings are no failure.
+    """
+    shell = shell_of(ctx)
+    view, daemon = _daemon(shell)
+    arguments = [*(["--fix"] if fix else []), *([] if view else ["--load-modules"])]
+    findings = ask(shell, "doctor", *arguments, answer=Findings)
+    if fix and view is None:
+        _, daemon = _daemon(shell)  # its socket may be another by now
+    checks = [*findings.checks, daemon, *(_running(view) if view else [])]
+    _tell(shell, checks)
+    return exit.PARTIAL if any(check.status == "fail" for check in checks) else exit.OK
+
+
+def _tell(shell: Shell, checks: list[Check]) -> None:
+    if shell.output is Output.JSON:
+        healthy = all(check.status != "fail" for check in checks)
+        shell.document("doctor", {"healthy": healthy, "checks": checks})
+        return
+    if shell.output is Output.JSONL:
+        for check in checks:
+            shell.json_line(check)
+        return
+    if shell.output is Output.ID:
+        shell.print_ids(check.code for check in checks if check.status != "ok")
+        return
+    if shell.out.tty:
+        shell.out.prose(check_lines(checks, ascii=shell.out.ascii))
+    else:
+        shell.out.lines(check_table(checks))
+    shell.out.flush()
+    shell.note(summary(checks))
+
+
+def _daemon(shell: Shell) -> tuple[StatusView | None, Check]:
+    """The daemon's own word, and what it means that there is one, or none."""
+    try:
+        view: StatusView = shell.call(GetStatus())
+    except (DaemonDownError, ConfigError) as error:
+        shell.hang_up()
+        hint = error.hint or "wfctl up"
+        return None, Check(code="daemon", status="warn", message=one_line(error.message), remedy=hint)
+    except WfctlError as error:
+        return None, Check(code="daemon", status="fail", message=one_line(error.message), remedy=error.hint)
+    up = f"pid {view.pid}, up for {short(view.now - view.started_at)}"
+    if view.draining:
+        return view, Check(
+            code="daemon", status="warn", message=f"{up}, is stopping", remedy="wfctl up, once it is down"
+        )
+    if view.version != __version__:
+        old = f"{up}, is version {view.version}; this wfctl is {__version__}"
+        return view, Check(code="daemon", status="warn", message=old, remedy="wfctl down && wfctl up")
+    return view, Check(code="daemon", status="ok", message=up)
+
+
+def _running(view: StatusView) -> list[Check]:
+    """What only a daemon knows: its modules, its workers, its storage, its runs."""
+    return [_modules(view), _workers(view), _storage(view), _stuck(view)]
+
+
+def _modules(view: StatusView) -> Check:
+    if not view.problems:
+        return Check(code="modules", status="ok", message=f"generation {view.generation} is loaded")
+    first = view.problems[0]
+    where = f" ({first.file}:{first.line})" if first.file and first.line else ""
+    more = f", and {len(view.problems) - 1} more" if len(view.problems) > 1 else ""
+    message = f"{first.module}: {one_line(first.message)}{where}{more}"
+    return Check(code="modules", status="fail", message=message, remedy=first.hint or "correct that line")
+
+
+def _workers(view: StatusView) -> Check:
+    blocked = [worker for worker in view.workers if worker.blocked_ms]
+    if blocked:
+        names = "; ".join(f"{worker.pid} runs {', '.join(worker.handlers)}" for worker in blocked)
+        message = f"{counted(len(blocked), 'worker')} blocked by a handler: {names}"
+        remedy = "await what takes long, or write the handler with 'def' alone, which gets a thread"
+        return Check(code="workers", status="warn", message=message, remedy=remedy)
+    if not view.workers:
+        return Check(code="workers", status="fail", message="no worker process runs", remedy="wfctl logs")
+    return Check(code="workers", status="ok", message=f"{counted(len(view.workers), 'process', plural='processes')}")
+
+
+def _storage(view: StatusView) -> Check:
+    if view.storage_error is None:
+        return Check(code="storage", status="ok", message="the daemon can write")
+    message = f"the daemon cannot write, and tries again: {one_line(view.storage_error)}"
+    return Check(code="storage", status="fail", message=message, remedy="make room on the disk, or see: wfctl logs")
+
+
+def _stuck(view: StatusView) -> Check:
+    stuck = view.counts.get(Status.STUCK, 0)
+    if not stuck:
+        return Check(code="runs", status="ok", message="none is stuck")
+    message = f"{counted(stuck, 'run')} {'needs' if stuck == 1 else 'need'} code or a person"
+    return Check(code="runs", status="warn", message=message, remedy="wfctl list --status stuck")

@@ -1,0 +1,319 @@
+"""What every code means, why it is usually seen, and what to do: the long form of what an error says in three lines.
+
+Data alone, in the words of who meets it. The exit status of an error is its class's; nothing here repeats it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Explanation(NamedTuple):
+    meaning: str
+    causes: tuple[str, ...]
+    remedies: tuple[str, ...]
+
+
+ERRORS: dict[str, Explanation] = {
+    "internal": Explanation(
+        "Something happened that wfctl does not expect: a bug in it, not in your workflows.",
+        ("a mistake in the command or in the daemon", "a daemon that died before it was ready"),
+        (
+            "look into the report that the message names, and into the daemon's log: wfctl logs",
+            "run the command again with WFCTL_DEBUG=1 to see the traceback",
+            "send the report to the authors of wfctl",
+        ),
+    ),
+    "usage": Explanation(
+        "The command line cannot be right as it stands. Nothing was done.",
+        (
+            "a command or option that does not exist, or a missing argument",
+            "a question that cannot be asked, because standard input is no terminal and --yes was not given",
+        ),
+        ("read what the command takes: wfctl COMMAND --help", "in scripts, add --yes where several runs are meant"),
+    ),
+    "invalid_argument": Explanation(
+        "A value cannot be what it stands for: a duration, a status, a workflow ID, JSON. Nothing was done.",
+        (
+            "a misspelt word where one of a few is expected; the message lists them",
+            "JSON that is not complete, or text without quotes after key:=",
+        ),
+        ("correct the value that the message quotes", "text needs no quotes with key=text; JSON needs key:=json"),
+    ),
+    "invalid_payload": Explanation(
+        "The input or payload does not fit the parameters of the handler. Nothing was started or delivered.",
+        (
+            "a parameter that is missing, misspelt, or of another type than its annotation",
+            "a handler whose parameters were changed since the caller was written",
+        ),
+        ("see what the handler takes: wfctl workflows", "correct the parameter that the message names"),
+    ),
+    "payload_too_large": Explanation(
+        "An input, payload, result or message is larger than what is kept of one value. Nothing was done with it.",
+        ("a file or a picture as a value", "a list that grows with every step"),
+        ("keep large data in a file or an object store, and pass its name",),
+    ),
+    "ambiguous_id": Explanation(
+        "The beginning of an ID that was given fits several runs, so none was chosen.",
+        ("a prefix that is too short", "workflow IDs that begin alike"),
+        ("give more of the ID; the message has candidates", "list the IDs: wfctl list -o id"),
+    ),
+    "registration": Explanation(
+        "A workflow or handler is declared in a way that cannot work; its module is not served.",
+        (
+            "two workflows of one type, no start handler or two, or a handler without ctx",
+            "an annotation that cannot be read from JSON",
+        ),
+        ("correct the line that wfctl status names; a saved file is loaded again by itself",),
+    ),
+    "config": Explanation(
+        "There is no wfctl.toml, or what it says cannot be right. A running daemon keeps the settings it has.",
+        (
+            "a working directory outside of the project",
+            "a key or table that is misspelt, or a value of the wrong kind; each is told with its line",
+        ),
+        (
+            "begin a project here: wfctl init",
+            "name the project with --project or WFCTL_PROJECT",
+            "correct the lines that the message names, then: wfctl down && wfctl up",
+        ),
+    ),
+    "daemon_down": Explanation(
+        "No daemon of this project can be reached, or it went away while it was asked. Runs are kept on disk.",
+        (
+            "it was never started, or was stopped: the socket does not exist",
+            "it was killed: its socket is stale, and the next start takes it over",
+            "it is stopping, or too busy to answer in time",
+        ),
+        ("start it: wfctl up", "see what it said last: wfctl logs", "look at everything at once: wfctl doctor"),
+    ),
+    "not_found": Explanation(
+        "What was named does not exist.",
+        ("a misspelt name; the message has the nearest one", "a file or log that was not written yet"),
+        ("correct the name",),
+    ),
+    "run_not_found": Explanation(
+        "No run has this workflow ID, run ID or beginning of an ID in this project.",
+        (
+            "a misspelt ID, or fewer than four characters of one",
+            "another project: every project has runs of its own",
+            "@last where nothing was started from this project yet",
+        ),
+        ("list the runs: wfctl list", "see which project is meant: wfctl status"),
+    ),
+    "unknown_type": Explanation(
+        "The daemon serves no workflow of this type.",
+        ("a misspelt type", "its module is not listed in wfctl.toml, or does not load"),
+        ("see the types and the modules that do not load: wfctl workflows", "add the module to wfctl.toml"),
+    ),
+    "unknown_event": Explanation(
+        "The workflow type has no handler for this event, so it was refused and nothing was kept.",
+        ("a misspelt event name", "a handler that was renamed"),
+        ("see the events of every type: wfctl workflows",),
+    ),
+    "unknown_query": Explanation(
+        "The workflow type has no query of this name.",
+        ("a misspelt name", "a handler that was renamed"),
+        ("list the queries of the run: wfctl query ID",),
+    ),
+    "conflict": Explanation(
+        "What is there already stands in the way. Nothing was changed.",
+        (
+            "another daemon listens at the socket, or a file that would be overwritten exists",
+            "the run is in a state in which this cannot be done",
+        ),
+        ("look at what the message names, and take it out of the way or name another",),
+    ),
+    "already_running": Explanation(
+        "The workflow ID has an open run; one ID has one open run at a time. No second one was started.",
+        ("a start that was repeated", "two callers that chose the same ID"),
+        ("take the open run: wfctl start ... --if-running use", "use another --id", "see it: wfctl show ID"),
+    ),
+    "run_closed": Explanation(
+        "The run has ended, so it takes no more events and reaches no other status.",
+        ("an event that came late", "a wait for a status that the run can no longer reach"),
+        ("see how it ended: wfctl history ID", "start a new run under the same ID"),
+    ),
+    "daemon_running": Explanation(
+        "Another process has the project's state: there is never more than one daemon for a database.",
+        (
+            "the daemon is up already, perhaps started by a service manager",
+            "a restore while the daemon is up",
+            "two projects that name the same state folder",
+        ),
+        ("see it: wfctl status", "stop it: wfctl down"),
+    ),
+    "incompatible": Explanation(
+        "Command, daemon and database are of versions that do not fit together. Nothing was changed.",
+        (
+            "an upgrade after which the daemon was not started again",
+            "the database was written by a newer wfctl",
+            "the Python that runs the daemon has too old an SQLite",
+        ),
+        ("start the daemon again: wfctl down && wfctl up", "pip install --upgrade wfctl"),
+    ),
+    "denied": Explanation(
+        "The system does not permit the use of the socket, a file or a folder.",
+        (
+            "the daemon belongs to another user",
+            "the state folder or the socket's folder is writable by others, or not by you",
+        ),
+        ("use the account that ran wfctl up", "see every permission that matters: wfctl doctor"),
+    ),
+    "storage": Explanation(
+        "The database or a backup of it cannot be read or written as it should. What was acknowledged is on disk; "
+        "a daemon that cannot write tries again by itself and then goes on.",
+        (
+            "the disk is full or fails",
+            "another program holds a lock on the database",
+            "the file is damaged, or is no database of wfctl",
+        ),
+        (
+            "look at disk, locks and integrity: wfctl doctor",
+            "make room on the disk",
+            "a damaged database: wfctl down && wfctl restore BACKUP, which keeps the damaged file",
+        ),
+    ),
+    "partial": Explanation(
+        "Of several things, some failed; the others were done. Each failure is told by itself.",
+        ("one of several IDs is wrong",),
+        ("look at the errors above, and repeat the command for those alone",),
+    ),
+    "failed": Explanation(
+        "The awaited run failed: a handler raised an exception, or returned ctx.next.fail.",
+        ("an exception that the workflow does not handle", "a task that failed in every attempt"),
+        ("see what happened: wfctl history ID", "correct the workflow or the input, and start a new run"),
+    ),
+    "cancelled": Explanation(
+        "The awaited run was asked to end, and did.",
+        ('wfctl cancel, handle.cancel, or a parent that closed with on_parent_close="cancel"',),
+        ("see who asked and why: wfctl history ID",),
+    ),
+    "terminated": Explanation(
+        "The awaited run was ended without being asked.",
+        ('wfctl terminate, handle.terminate, or a parent that closed with on_parent_close="terminate"',),
+        ("see who did it and why: wfctl history ID",),
+    ),
+    "timed_out": Explanation(
+        "The awaited run was not closed by its deadline.",
+        ("a --timeout or workflow_timeout that was too short", "an event that never came"),
+        ("see what it waited for: wfctl history ID", "start it again with a longer timeout"),
+    ),
+    "not_finished": Explanation(
+        "The time to wait is over, and the run is open still (or the daemon not ready). The run goes on.",
+        (
+            "a --timeout that is shorter than the run",
+            "a run that waits for an event, or is stuck",
+        ),
+        ("see where it is: wfctl tree ID", "wait on: wfctl wait ID"),
+    ),
+    "stuck": Explanation(
+        "The run cannot go on by itself: it needs code or a person. It is open, and nothing of it is lost.",
+        (
+            "a handler that is missing since the code was changed",
+            "code that does something else than what was recorded of the same step",
+            "a step that ended its worker too often",
+        ),
+        (
+            "see why: wfctl show ID",
+            "correct the code and save it; the run goes on by itself when that cures it",
+            "or end the run: wfctl cancel ID",
+        ),
+    ),
+    "declined": Explanation(
+        "A question was answered with no, so nothing was changed.",
+        ("the answer, or only Enter: no is what an empty answer means",),
+        ("repeat the command and answer y, or give --yes",),
+    ),
+    "store_key": Explanation(
+        "A handler read a key of its store that was never put there, without a default.",
+        ("a misspelt key", "a key that another path through the workflow writes"),
+        ("ctx.store.get(key, default=...) where it may be absent", "see the store: wfctl show ID"),
+    ),
+    "no_parent": Explanation(
+        "A handler sent an event to its parent, and the run has none.",
+        ("a workflow written as a child that was started by itself",),
+        ("ask first: ctx.run.parent is None for a run without a parent",),
+    ),
+    "invalid_directive": Explanation(
+        "A handler returned something that does not say how the run goes on.",
+        ("a handler without a return", "ctx.next.step with a function that is no step of this workflow"),
+        ("return ctx.next.step, wait_for_event, complete or fail",),
+    ),
+    "step_timeout": Explanation(
+        "A step took longer than the timeout of its handler, and was cancelled.",
+        ("a slow service", "a timeout meant for another amount of work"),
+        ("raise timeout= of the handler", "put the slow call into a @task with retries"),
+    ),
+    "task_failed": Explanation(
+        "A task failed for good with an exception whose class is not to be had here; its message was kept.",
+        ("an exception of a library that the handler's process does not import",),
+        ("see the attempts: wfctl history ID", "catch TaskError where the class does not matter"),
+    ),
+    "task_timeout": Explanation(
+        "One attempt of a task took longer than its timeout.",
+        ("a slow service", "a task without timeout=, which has the default"),
+        ("raise timeout= of the @task", "give it a RetryPolicy"),
+    ),
+    "non_deterministic": Explanation(
+        "A step that ran again did something else than what was recorded of it. The run is stuck, not failed; "
+        "no side effect was repeated.",
+        (
+            "the code of the step was changed while it was under way",
+            "time, chance or the outside world was asked without ctx.now, ctx.random, ctx.uuid4 or a @task",
+        ),
+        (
+            "see both sides: wfctl show ID",
+            "put the old code back until the run is past the step, or make the step ask through ctx",
+        ),
+    ),
+    "stale_step": Explanation(
+        "A handler went on after it had lost its step, and was told so. Nothing it asked for was done.",
+        ("a step that timed out or was cancelled and did not let go", "a run that was closed meanwhile"),
+        ("let asyncio.CancelledError through", "raise the step's timeout"),
+    ),
+}
+
+WARNINGS: dict[str, Explanation] = {
+    "version_skew": Explanation(
+        "Command and daemon are of different versions that still understand each other.",
+        ("an upgrade after which the daemon was not started again",),
+        ("wfctl down && wfctl up",),
+    ),
+    "workflows": Explanation(
+        "A module is not served, or not fully. The others are, and runs that need it wait for it.",
+        ("a syntax error, an import that fails, or a workflow that is declared wrongly",),
+        ("correct the line that is named; a saved file is loaded again by itself",),
+    ),
+    "blocked_worker": Explanation(
+        "A worker process does not answer: a handler blocks its event loop, and holds up the others there.",
+        ("time.sleep, a blocking call or a long computation in an async handler",),
+        (
+            "await what takes long",
+            "write the handler with def alone: it gets a thread of its own",
+        ),
+    ),
+}
+
+# Exit status: its name, and when a command ends with it.
+EXITS: dict[int, tuple[str, str]] = {
+    0: ("ok", "Done; also when there was nothing to do. An awaited run completed."),
+    1: ("internal", "A bug, or an exception that nobody expected. The message names a file with the report."),
+    2: ("usage", "An option, argument, input or configuration that cannot be right. Nothing was done."),
+    3: ("daemon_down", "No daemon runs, or it cannot be reached."),
+    4: ("not_found", "There is no such run, workflow type, event, query or code."),
+    5: ("conflict", "What is there already stands in the way."),
+    6: ("incompatible", "Command, daemon and database are of versions that do not fit together."),
+    7: ("denied", "No permission for the socket or a file."),
+    8: ("storage", "The database or a backup cannot be read or written as it should."),
+    9: ("partial", "Of several items, some failed."),
+    10: ("failed", "The awaited run failed."),
+    11: ("cancelled", "The awaited run was cancelled."),
+    12: ("terminated", "The awaited run was terminated."),
+    13: ("timed_out", "The awaited run timed out."),
+    14: ("not_finished", "The time to wait is over, and the run is open still."),
+    15: ("stuck", "The awaited run needs code or a person, and --fail-if-stuck was given."),
+    16: ("declined", "A question was answered with no."),
+    130: ("interrupted", "Ctrl-C. Runs go on: it only ends the command."),
+    143: ("terminated", "SIGTERM. Runs go on: it only ends the command."),
+}
