@@ -11,6 +11,7 @@ from wfctl.protocol.channel import Problem
 from wfd.config import Config
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
+from wfd.engine.retries import Retries
 from wfd.engine.streams import Tail, Watch
 
 
@@ -27,6 +28,7 @@ class Backend:
         self.send = commands.send
         self.cancel = commands.cancel
         self.terminate = commands.terminate
+        self.retry = Retries(engine, commands).retry
         self.result = commands.result
         self.query = commands.query
         self.get = engine.reads.get

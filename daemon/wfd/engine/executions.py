@@ -68,6 +68,7 @@ class Executions:
             live.logged = 0
         token, self._next = self._next, self._next + 1
         live.token = token
+        live.unheard.clear()
         self._tokens[token] = _Token(live, phase.step, phase.attempt, catalog.generation)
         message = channel.RunStep(
             token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
