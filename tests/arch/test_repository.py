@@ -59,7 +59,7 @@ def test_nothing_that_is_generated_is_in_git() -> None:
 
 def test_the_version_is_one() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    newest = re.search(r"^## (\S+)", changelog, re.MULTILINE)
+    newest = re.search(r"^## (?!Unreleased$)(\S+)", changelog, re.MULTILINE)
     assert newest is not None, "CHANGELOG.md: begin each release with '## VERSION'"
     versions = {
         "wfctl.__version__": wfctl.__version__,

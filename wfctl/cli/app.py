@@ -20,7 +20,7 @@ from wfctl.errors import UsageError, WfctlError
 
 VERBS = (
     "up", "down", "status", "start", "send", "tail", "tree", "list", "show", "history", "result",
-    "query", "cancel", "terminate", "workflows", "logs", "demo",
+    "query", "cancel", "terminate", "retry", "workflows", "logs", "demo",
 )  # fmt: skip
 
 # What the parser raises is no public name of typer's, but an ancestor of one.
