@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings, strategies as st
 
-from support.walks import Walk, moves
+from support.walks import Retry, Walk, moves
 from wfd.core import records as r, state, stimuli as s
 from wfd.core.apply import rebuilt, refold
 from wfd.core.decide import TABLE, Ignored, decide
@@ -68,18 +68,23 @@ def test_a_saved_run_comes_back_as_it_was(steps: list[object]) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(walks)
-def test_closed_is_for_ever(steps: list[object]) -> None:
+def test_closed_is_for_ever_unless_somebody_retries(steps: list[object]) -> None:
     walk = Walk()
     closed = None
     for step in steps:
+        before = len(walk.history)
         walk.go(step)
-        if closed is not None:
+        reopened = any(isinstance(rec, r.RunResumed) for _, rec in walk.history[before:])
+        if closed is not None and not reopened:
             assert walk.run.phase == closed
-        elif walk.run.closed:
-            closed = walk.run.phase
-    if closed is not None:
-        ends = [rec for _, rec in walk.history if rec.KIND in ENDS]
-        assert len(ends) == 1
+        elif closed is not None:
+            assert isinstance(step, tuple)
+            assert isinstance(step[1], Retry)
+            assert closed.status in ("failed", "timed_out")
+        closed = walk.run.phase if isinstance(walk.run.phase, state.Closed) else None
+    ends = [rec for _, rec in walk.history if rec.KIND in ENDS]
+    again = [rec for _, rec in walk.history if isinstance(rec, r.RunResumed) and rec.was in ("failed", "timed_out")]
+    assert len(ends) == len(again) + walk.run.closed
 
 
 ENDS = {"run.completed", "run.failed", "run.cancelled", "run.terminated", "run.timed_out"}
@@ -91,15 +96,27 @@ def test_each_event_is_handed_over_once_or_still_in_the_inbox(steps: list[object
     walk = Walk()
     for step in steps:
         walk.go(step)
-    received = [
-        seq
-        for seq, rec in walk.history
-        if (isinstance(rec, r.EventReceived) and rec.refused is None)
-        or (isinstance(rec, r.ChildClosedRecord) and rec.step is not None)
-    ]
-    handed = [rec.event for _, rec in walk.history if isinstance(rec, r.StepStarted) and rec.event is not None]
-    kept = [event.seq for event in walk.run.inbox]
-    assert sorted(handed + kept) == received
+    received, handed = _events(walk)
+    assert sorted(handed + [event.seq for event in walk.run.inbox]) == sorted(received)
+
+
+def _events(walk: Walk) -> tuple[set[int], list[int]]:
+    """What came, and what of it was handed over to the steps that led to where the run is."""
+    received: set[int] = set()
+    handed: list[int] = []
+    for seq, rec in walk.history:
+        match rec:
+            case r.EventReceived(refused=None):
+                received.add(seq)
+            case r.ChildClosedRecord(refused=None, step=str()):
+                received.add(seq)
+            case r.StepStarted(event=int() as event):
+                handed.append(event)
+            case r.RunResumed(requeued=requeued):
+                back = {event.seq for event in requeued}
+                received |= back
+                handed = [event for event in handed if event not in back]
+    return received, handed
 
 
 @settings(max_examples=400, deadline=None)
@@ -110,7 +127,7 @@ def test_events_of_one_name_are_handed_over_in_the_order_they_came(steps: list[o
         walk.go(step)
     names = {seq: rec.name for seq, rec in walk.history if isinstance(rec, r.EventReceived)}
     names |= {seq: "child.closed" for seq, rec in walk.history if isinstance(rec, r.ChildClosedRecord)}
-    handed = [rec.event for _, rec in walk.history if isinstance(rec, r.StepStarted) and rec.event is not None]
+    _, handed = _events(walk)
     for name in set(names.values()):
         mine = [seq for seq in handed if names[seq] == name]
         assert mine == sorted(mine)
@@ -124,8 +141,33 @@ def test_no_step_completes_twice(steps: list[object]) -> None:
     walk = Walk()
     for step in steps:
         walk.go(step)
-    done = [rec.step for _, rec in walk.history if isinstance(rec, r.StepCompleted)]
-    assert len(done) == len(set(done))
+    done: set[int] = set()
+    for _, rec in walk.history:
+        if isinstance(rec, r.StepCompleted):
+            assert rec.step not in done
+            done.add(rec.step)
+        elif isinstance(rec, r.RunResumed) and isinstance(rec.phase, state.Stepping):
+            done.discard(rec.phase.step)
+
+
+@settings(max_examples=300, deadline=None)
+@given(walks)
+def test_a_step_that_is_begun_again_finds_the_store_it_had(steps: list[object]) -> None:
+    walk = Walk()
+    for step in steps:
+        walk.go(step)
+    store: dict[str, bytes] = {}
+    found: dict[int, dict[str, bytes]] = {}
+    for _, rec in walk.history:
+        if isinstance(rec, r.StepStarted):
+            found[rec.step] = dict(store)
+        elif isinstance(rec, r.StepCompleted | r.RunResumed):
+            for key in rec.deleted:
+                store.pop(key, None)
+            store.update((key, bytes(value)) for key, value in rec.put.items())
+            if isinstance(rec, r.RunResumed) and isinstance(rec.phase, state.Stepping):
+                assert store == found[rec.from_step or rec.phase.step]
+                found[rec.phase.step] = dict(store)
 
 
 def test_a_stale_execution_changes_nothing() -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from support.sim.world import World
 from wfctl.errors import WfctlError
-from wfd.core import decide as core, records as r, stimuli as s
+from wfd.core import decide as core, records as r, state, stimuli as s
+from wfd.core.course import Course
+from wfd.core.draft import Ignored
 from wfd.engine.batch import Batch
 from wfd.engine.engine import Engine
 from wfd.engine.executions import Executions
@@ -17,7 +19,7 @@ from wfd.engine.operations import Asked, Operations, ParentEventArgs
 from wfd.engine.timers import Timers
 from wfd.supervisor.steps import Steps
 
-SEEDS = 500
+SEEDS = 1_500
 
 Patch = pytest.MonkeyPatch
 
@@ -157,7 +159,36 @@ def _keeps_a_worker_for_a_step_that_only_waits(patch: Patch) -> None:
     patch.setattr(Steps, "_lapsed", lambda self: None)
 
 
+def _does_not_tell_the_parent_of_a_child_that_goes_on(patch: Patch) -> None:
+    for phase in state.PHASES:
+        patch.setitem(core.TABLE, (phase, s.ChildReopened), Ignored("planted"))
+
+
+def _goes_on_with_the_store_of_the_failure(patch: Patch) -> None:
+    patch.setattr(Course, "_back_to", lambda self, target: ({}, []))
+
+
+def _loses_the_events_after_the_step_it_goes_back_to(patch: Patch) -> None:
+    patch.setattr(Course, "_requeued", lambda self, events: [])
+
+
+def _forgets_that_the_id_of_a_run_that_goes_on_is_taken(patch: Patch) -> None:
+    commit = Engine.commit
+
+    def forgetful(self: Engine, batch: Batch, *then: Any) -> None:
+        commit(self, batch, *then)
+        for change in batch.changes:
+            if change.reopens:
+                self.open_ids.pop(change.live.run.workflow_id, None)
+
+    patch.setattr(Engine, "commit", forgetful)
+
+
 BUGS = (
+    _does_not_tell_the_parent_of_a_child_that_goes_on,
+    _goes_on_with_the_store_of_the_failure,
+    _loses_the_events_after_the_step_it_goes_back_to,
+    _forgets_that_the_id_of_a_run_that_goes_on_is_taken,
     _acts_before_the_commit,
     _acknowledges_before_the_commit,
     _answers_operations_before_the_commit,

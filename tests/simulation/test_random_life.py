@@ -158,6 +158,7 @@ class Life:
     def __init__(self, seed: int, folder: Path) -> None:
         self.chance = random.Random(seed)
         self.seed = seed
+        self.goes_back = seed % 2 == 1
         self.folder = folder
         self.lives = 0
         self.tags = 0
@@ -257,8 +258,8 @@ class Life:
     async def round(self) -> None:
         chance, env = self.chance, self.env
         match chance.choices(
-            ("start", "send", "cancel", "terminate", "lose", "die", "fail", "load", "advance", "breathe"),
-            (20, 25, 4, 3, 6, 2, 2, 3, 15, 20),
+            ("start", "send", "cancel", "terminate", "retry", "lose", "die", "fail", "load", "advance", "breathe"),
+            (20, 25, 4, 3, 12, 6, 2, 2, 3, 15, 20),
         )[0]:
             case "start":
                 self.ask(self.start(chance.choice(ROOTS), self.plan()))
@@ -268,6 +269,8 @@ class Life:
                 self.ask(self.finish(chance.choice((*ROOTS, *SHARED)), "cancel"))
             case "terminate":
                 self.ask(self.finish(chance.choice((*ROOTS, *SHARED)), "terminate"))
+            case "retry":
+                self.ask(self.retry())
             case "lose":
                 env.workers.lose()
             case "die":
@@ -318,6 +321,18 @@ class Life:
             return
         if changed.changed:
             self.kept.append((changed.run_id, how, ""))
+
+    async def retry(self) -> None:
+        """Some run that failed goes on; in every other life, perhaps at an earlier step, which then does all again."""
+        try:
+            failed = await self.env.client.list(status=("failed", "timed_out", "stuck"), limit=20)
+            if failed:
+                run = self.chance.choice(list(failed))
+                back = self.chance.choice((None, "begin", "go", "note")) if self.goes_back else None
+                retried = await self.env.client.handle(run.run_id).retry(from_step=back)
+                self.kept.append((retried.run_id, "retry", ""))
+        except WfctlError:
+            return
 
     async def wind_up(self) -> None:
         """Let everything come to its end."""
@@ -370,12 +385,16 @@ def broken_words(life: Life) -> list[str]:
     tags = Counter((run_id, data["payload"]["tag"]) for run_id, kind, data in history if kind == "event.received")
     everywhere = Counter(tag for _, tag in tags.elements())
     found += [f"the event {tag} was refused and is there" for tag in life.refused if everywhere[tag]]
-    found += [f"the event {tag} came {times} times" for (_, tag), times in tags.items() if times > 1]
+    found += [
+        f"the event {tag} came {times} times" for (_, tag), times in tags.items() if times > 1 and not life.goes_back
+    ]
     kinds = {(run_id, kind) for run_id, kind, _ in history}
     for run_id, what, tag in life.kept:
         if run_id not in status:
             found.append(f"the run {run_id} was acknowledged and is gone ({what})")
-        elif what == "sent" and tags[run_id, tag] != 1:
+        elif what == "retry" and (run_id, "run.resumed") not in kinds:
+            found.append(f"{names[run_id]} was retried, and knows nothing of it")
+        elif what == "sent" and not tags[run_id, tag]:
             found.append(f"the event {tag} was acknowledged and is gone")
         elif what == "terminate" and status[run_id] != "terminated":
             found.append(f"{names[run_id]} was terminated, and is {status[run_id]}")

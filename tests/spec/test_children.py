@@ -276,7 +276,7 @@ async def test_a_closed_parent_is_told_in_both_histories_and_does_not_fail_the_c
     assert [data["outcome"] for data in await records(env.client.handle("kid"), "parent_event.sent")] == [
         "parent_closed"
     ]
-    assert [data["refused"] for data in await records(env.client.handle("p"), "event.received")] == ["closed"]
+    assert [data["refused"] for data in await records(env.client.handle("p"), "event.received")] == ["parent_closed"]
     assert (await env.client.handle("p").describe()).run.status == "completed"
 
 

@@ -52,40 +52,98 @@ def _run(run: sqlite3.Row, history: list[tuple[int, str, Any]], store: dict[str,
     if kinds["run.started"] != 1:
         found.append(f"{name}: started {kinds['run.started']} times")
     ends = [kind for _, kind, _ in history if kind in ENDS]
-    if (run["status"] in CLOSED) != (len(ends) == 1) or (ends and ends[0] != f"run.{run['status']}"):
-        found.append(f"{name}: is {run['status']} and ended with {ends}")
-    completed = Counter(data["step"] for _, kind, data in history if kind == "step.completed")
-    found += [f"{name}: step {step} committed {times} directives" for step, times in completed.items() if times > 1]
+    reopened = len(_reopenings(history))
+    if len(ends) != reopened + (run["status"] in CLOSED) or (
+        run["status"] in CLOSED and ends[-1] != f"run.{run['status']}"
+    ):
+        found.append(f"{name}: is {run['status']}, ended with {ends} and was re-opened {reopened} times")
+    found += _steps(name, history, store)
+    found += _inbox(name, history, inbox)
+    return found + _operations(name, history)
+
+
+def _reopenings(history: list[tuple[int, str, Any]]) -> list[Any]:
+    return [data for _, kind, data in history if kind == "run.resumed" and data.get("was") in ("failed", "timed_out")]
+
+
+def _steps(name: str, history: list[tuple[int, str, Any]], store: dict[str, Any]) -> list[str]:
+    """Each step has one directive, unless it failed and was begun again; and began, each time, with the same store."""
+    found = []
     folded: dict[str, Any] = {}
-    for _, kind, data in history:
-        if kind == "step.completed":
+    at_begin: dict[int, dict[str, Any]] = {}
+    done: set[int] = set()
+    for seq, kind, data in history:
+        if kind == "step.started":
+            at_begin[data["step"]] = dict(folded)
+        elif kind in ("step.completed", "run.resumed"):
             for gone in data.get("deleted", []):
                 folded.pop(gone, None)
             folded.update(data.get("put", {}))
+        if kind == "step.completed":
+            if data["step"] in done:
+                found.append(f"{name}: step {data['step']} committed two directives")
+            done.add(data["step"])
+        elif kind == "run.resumed" and "step" in data.get("phase", {}):
+            step = data["phase"]["step"]
+            done.discard(step)
+            if folded != at_begin[data.get("from_step", step)]:
+                found.append(f"{name}: went on at {seq} with the store {folded}, the step began with another")
+            at_begin[step] = dict(folded)
     if folded != store:
         found.append(f"{name}: its store is {store}, its history says {folded}")
-    received = [
-        seq
-        for seq, kind, data in history
-        if (kind == "event.received" and not data.get("refused")) or (kind == "child.closed" and data.get("step"))
-    ]
-    handed = [data["event"] for _, kind, data in history if kind == "step.started" and data.get("event")]
-    if sorted(handed + inbox) != received:
-        found.append(f"{name}: received events {received}, handed over {handed}, kept {inbox}")
-    keys: Counter[str] = Counter()
+    return found
+
+
+def _inbox(name: str, history: list[tuple[int, str, Any]], inbox: list[int]) -> list[str]:
+    """What came was handed over once, or stands in the inbox; what is put back there was handed over, or missed, before."""
+    found = []
+    received: set[int] = set()
+    missed: set[int] = set()
+    handed: dict[int, int] = {}
+    for seq, kind, data in history:
+        event = kind == "event.received" or (kind == "child.closed" and data.get("step"))
+        if event:
+            (missed if data.get("refused") else received).add(seq)
+        elif kind == "step.started" and data.get("event"):
+            if data["event"] in handed or data["event"] not in received:
+                found.append(f"{name}: event {data['event']} is handed over at {seq}, which cannot be")
+            handed[data["event"]] = data["step"]
+        elif kind == "run.resumed":
+            target = data.get("from_step")
+            back = {event for event, step in handed.items() if target is not None and step > target}
+            again = {event["seq"] for event in data.get("requeued", [])}
+            if not back <= again or not again - back <= missed:
+                found.append(f"{name}: at {seq} the events {sorted(again)} come back, {sorted(back)} had to")
+            received |= again
+            missed -= again
+            for gone in again:
+                handed.pop(gone, None)
+            if target is not None and "event" in data["phase"]:
+                handed[data["phase"]["event"]] = data["phase"]["step"]
+    if sorted([*handed, *inbox]) != sorted(received):
+        found.append(f"{name}: received events {sorted(received)}, handed over {sorted(handed)}, kept {inbox}")
+    return found
+
+
+def _operations(name: str, history: list[tuple[int, str, Any]]) -> list[str]:
+    """An outcome is recorded once in a step; only what failed may be done again when the run was re-opened."""
+    found = []
+    outcomes: dict[str, bool] = {}
     for _, kind, data in history:
-        if kind == "step.started":
-            keys.clear()
+        if kind == "step.started" or (kind == "run.resumed" and "from_step" in data):
+            outcomes.clear()
+        elif kind == "run.resumed" and "phase" in data:
+            outcomes = {key: good for key, good in outcomes.items() if good and not key.startswith("~")}
         # A task has records of its attempts as well; of an outcome, like the others, one.
-        if "key" in data and kind not in ("task.started", "task.attempt_failed"):
-            keys[data["key"]] += 1
-            if keys[data["key"]] > 1:
+        elif "key" in data and kind not in ("task.started", "task.attempt_failed"):
+            if data["key"] in outcomes:
                 found.append(f"{name}: operation {data['key']} is recorded twice in one step")
+            outcomes[data["key"]] = kind not in ("task.failed", "operation.refused")
     return found
 
 
 def _families(runs: dict[int, sqlite3.Row], history: dict[int, list[tuple[int, str, Any]]]) -> list[str]:
-    """Each child is in its parent's history once, and once more when it has closed."""
+    """Each child is in its parent's history once, and once more each time it has closed or was re-opened."""
     found = []
     by_id = {run["run_id"]: run for run in runs.values()}
     for key, run in runs.items():
@@ -93,15 +151,18 @@ def _families(runs: dict[int, sqlite3.Row], history: dict[int, list[tuple[int, s
             data["run_id"] for _, kind, data in history[key] if kind == "child.started" and not data.get("existing")
         )
         closed = Counter(data["run_id"] for _, kind, data in history[key] if kind == "child.closed")
+        resumed = Counter(data["run_id"] for _, kind, data in history[key] if kind == "child.resumed")
         for child in set(begun) | set(closed):
             row = by_id.get(child)
             if row is None or row["parent"] != key:
                 found.append(f"{run['workflow_id']}: has the child {child}, which is not there")
                 continue
-            if begun[child] != 1 or closed[child] != (row["status"] in CLOSED):
+            ends = sum(kind in ENDS for _, kind, _ in history[row["key"]])
+            told = begun[child], closed[child], resumed[child]
+            if told != (1, ends, len(_reopenings(history[row["key"]]))):
                 found.append(
-                    f"{run['workflow_id']}: child {row['workflow_id']} ({row['status']}) was started {begun[child]} "
-                    f"times and closed {closed[child]} times"
+                    f"{run['workflow_id']}: child {row['workflow_id']} ({row['status']}, ended {ends} times) was started {told[0]} "
+                    f"times, closed {told[1]} times and resumed {told[2]} times"
                 )
     found += [
         f"{run['workflow_id']}: its parent knows nothing of it"
@@ -135,6 +196,7 @@ class _Task:
     begun: int = 1
     failed: int = 0
     outcome: str = ""
+    retried: int = 0
 
 
 def broken_effects(database: Path, log: Path, *, outlived: bool = False) -> list[str]:
@@ -159,7 +221,8 @@ def broken_effects(database: Path, log: Path, *, outlived: bool = False) -> list
             found.append(f"{name} has {len(several)} effects; its step began {task.begun} times without its outcome")
         times = Counter((effect.pid, effect.attempt) for effect in several)
         if not outlived:
-            found += [f"{name}: process {pid} did attempt {one} twice" for (pid, one), n in times.items() if n > 1]
+            most = 1 + task.retried
+            found += [f"{name}: process {pid} did attempt {one} twice" for (pid, one), n in times.items() if n > most]
     return found
 
 
@@ -176,8 +239,14 @@ def _tasks(database: Path) -> dict[str, _Task]:
         data = json.loads(text)
         if kind == "step.started":
             step, begun, of_step = data["step"], 1, []
+        elif kind == "run.resumed" and "from_step" in data:
+            step, begun, of_step = data["phase"]["step"], 1, []
         elif kind in ("step.interrupted", "run.resumed"):
             begun += 1
+            if "phase" in data:
+                for task in of_step:
+                    if task.outcome != "completed":
+                        task.outcome, task.retried = "", task.retried + 1
             for task in of_step:
                 task.begun = task.begun if task.outcome else begun
         elif kind.startswith("task."):

@@ -11,6 +11,7 @@ import msgspec
 
 from wfctl.errors import (
     AmbiguousIdError,
+    ConflictError,
     RunNotFoundError,
     UnknownQueryError,
     UnknownWorkflowTypeError,
@@ -173,6 +174,18 @@ class FakeBackend:
         self.calls.append(call)
         run = self._find(id)
         return calls.Changed(run_id=run.run_id, workflow_id=run.workflow_id, status=status, changed=run.status.open)
+
+    async def retry(self, call: calls.Retry) -> calls.Retried:
+        self.calls.append(call)
+        run = self._find(call.id)
+        if run.status.open:
+            raise ConflictError(f"run {run.workflow_id!r} is {run.status}", hint=f"wfctl show {run.workflow_id}")
+        return calls.Retried(
+            run_id=f"N{run.run_id[1:]}" if call.new else run.run_id, workflow_id=call.workflow_id or run.workflow_id,
+            old_run_id=run.run_id, was=run.status, status=Status.RUNNING, new=call.new, dry_run=call.dry_run,
+            handler="pay", step=2, attempt=2, kept=["task 'charge'"], dropped=["task 'ship'"], stored=["paid"],
+            requeued=["paid"],
+        )  # fmt: skip
 
     async def query(self, call: calls.Query) -> calls.QueryAnswer:
         self.calls.append(call)

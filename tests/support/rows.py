@@ -109,6 +109,24 @@ class Ledger:
             join(unit, self.change(before.parent, ("child.closed", told), open_children=left))
         return unit
 
+    def reopen(self, key: int) -> Unit:
+        """A run that has failed goes on, and its parent is told."""
+        parent = self.runs[key].parent
+        unit = self.change(
+            key,
+            ("run.resumed", {"attempt": 2, "was": "failed"}),
+            status="running",
+            closed_at=None,
+            result=None,
+            error=None,
+        )
+        unit.runs_reopened, unit.runs_changed = unit.runs_changed, []
+        if parent is not None:
+            told = {"run_id": self.runs[key].run_id, "workflow_id": self.runs[key].workflow_id}
+            more = self.runs[parent].open_children + 1
+            join(unit, self.change(parent, ("child.resumed", told), open_children=more))
+        return unit
+
     def wait(self, key: int, names: Sequence[str] | None = None, **fields: Any) -> Unit:
         data = {"names": list(names)} if names else {}
         return self.change(
@@ -126,6 +144,7 @@ def join(unit: Unit, other: Unit) -> Unit:
     """Both as one unit, `unit` first."""
     unit.runs_new += other.runs_new
     unit.runs_changed += other.runs_changed
+    unit.runs_reopened += other.runs_reopened
     unit.history += other.history
     unit.logs += other.logs
     unit.store |= other.store

@@ -44,11 +44,22 @@ def _examples(run: state.Run) -> dict[str, list[s.Stimulus]]:
         "deadline": [s.TimeReached()],
         "cancel": [s.CancelAsked("")],
         "terminate": [s.TerminateAsked("")],
+        "child reopened": [s.ChildReopened("R2", "child")],
         "child closed": [
             s.ChildClosed("R2", "child", "completed"),
             s.ChildClosed("R2", "child", "completed", "after", Raw(b"{}")),
         ],
         "code changed": [s.CodeChanged()],
+        "retry": [
+            s.RetryAsked(s.Point(run.seq, point))
+            for point in (
+                state.Stepping(run.steps, "step", "again", 1, attempt=2),
+                state.Waiting(run.steps, 1),
+                state.Sleeping(run.steps, "next", 5),
+            )
+            # A run gets stuck in a step, and that is where it goes on.
+            if not isinstance(phase, state.Stuck) or isinstance(point, state.Stepping)
+        ],
     }
 
 
@@ -72,7 +83,7 @@ def _runs() -> dict[str, list[state.Run]]:
         ],
         "sleeping": [after(s.StepReturned(1, 1, "step", "next", after_ms=5))],
         "stuck": [after(s.StepUnfit(1, 1, "no handler"))],
-        "closed": [after(s.StepReturned(1, 1, "complete"))],
+        "closed": [after(s.StepReturned(1, 1, "complete")), after(s.StepRaised(1, 1, FAILURE))],
     }
 
 

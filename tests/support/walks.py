@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from wfctl.errors import ErrorData
 from wfctl.values.failure import Failure
-from wfd.core import records as r, state, stimuli as s
-from wfd.core.apply import apply, born
+from wfd.core import course, records as r, state, stimuli as s
+from wfd.core.apply import apply, born, refold
 from wfd.core.decide import decide, open_run
 from wfd.core.state import Raw
 
@@ -32,7 +32,7 @@ class Walk:
     def go(self, move: Any) -> None:
         passes, make = move
         self.now += passes
-        stimulus = make(self.run)
+        stimulus = make(self) if isinstance(make, Retry) else make(self.run)
         decision = decide(self.run, stimulus, self.now)
         assert (decision.records == []) == (decision.run is self.run)
         for record in decision.records:
@@ -47,7 +47,30 @@ class Walk:
         run = born(first, key=1, run_id="R1", parent=None, root=1, root_id="R1", depth=0, at=self.times[0])
         for (_, record), at in zip(self.history[1:], self.times[1:], strict=True):
             run = apply(run, record, at)
+            if isinstance(record, r.RunResumed) and isinstance(run.phase, state.Stepping):
+                run = refold(run, [earlier for _, earlier in self.history[run.phase.since : run.seq]])
         return run
+
+
+class Retry:
+    """Asks a run that can to go on where it failed, or with `back` at a step of its course."""
+
+    def __init__(self, back: int | None) -> None:
+        self.back = back
+
+    def __call__(self, walk: Walk) -> s.Stimulus:
+        run = walk.run
+        stuck = isinstance(run.phase, state.Stuck)
+        if run.status not in ("failed", "timed_out", "stuck") or (stuck and self.back is None):
+            return s.RetryAsked()
+        past = course.Course(run.seq)
+        for (seq, record), at in zip(walk.history, walk.times, strict=True):
+            if record.KIND in course.KINDS:
+                past.take(seq, at, record)
+        if self.back is not None:
+            return s.RetryAsked(past.back_to(past.steps[self.back % len(past.steps)]), "again")
+        since = past.standing.seq if isinstance(past.standing, course.Execution) else run.seq
+        return s.RetryAsked(past.failed(record for _, record in walk.history[since:]), "again")
 
 
 def _execution(run: state.Run, stale: bool) -> tuple[int, int]:
@@ -60,7 +83,7 @@ def _returned(directive: str, stale: bool, name: str, names: Any, after: int | N
     def make(run: state.Run) -> s.Stimulus:
         return s.StepReturned(
             *_execution(run, stale), directive, name, names, after, Raw(b'"done"'),
-            Failure("E", "given up"), {"k": Raw(b"1")}, ["gone"],
+            Failure("E", "given up"), {f"k{run.steps % 2}": Raw(b"%d" % run.steps)}, [f"k{(run.steps + 1) % 2}"],
         )  # fmt: skip
 
     return make
@@ -104,14 +127,19 @@ def moves() -> st.SearchStrategy[Any]:
         st.just(lambda run: s.TimeReached()),
         st.sampled_from(["", "enough"]).map(lambda reason: lambda run: s.CancelAsked(reason)),
         st.just(lambda run: s.CodeChanged()),
+        st.builds(Retry, st.one_of(st.none(), st.none(), st.integers(0, 5))),
     )
     rare = st.one_of(makers, makers, makers, st.just(lambda run: s.TerminateAsked("now")), _child_closes())
     return st.tuples(st.sampled_from([0, 0, 1, 10, 40]), rare)
 
 
 def _child_closes() -> st.SearchStrategy[Any]:
-    """Only a child that was started can close, so where none is open the clock ticks instead."""
-    return st.sampled_from([None, "after"]).map(_child_closed)
+    """Only a child that was started can close, and only one that has can open again; where there is none the clock ticks."""
+    return st.one_of(st.sampled_from([None, "after"]).map(_child_closed), st.just(_child_reopened))
+
+
+def _child_reopened(run: state.Run) -> s.Stimulus:
+    return s.ChildReopened("R2", "child") if run.open_children < run.children else s.TimeReached()
 
 
 def _child_closed(step: str | None) -> Any:

@@ -20,7 +20,7 @@ from wfctl.errors import UsageError, WfctlError
 
 VERBS = (
     "up", "down", "status", "start", "send", "tail", "tree", "list", "show", "history", "result",
-    "query", "cancel", "terminate", "workflows", "check", "reload", "logs", "demo",
+    "query", "cancel", "terminate", "retry", "workflows", "check", "reload", "logs", "demo",
     "explain", "wait", "init", "doctor", "backup", "restore", "completion", "service",
 )  # fmt: skip
 

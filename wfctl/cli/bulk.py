@@ -1,4 +1,4 @@
-"""One call for several runs: asked about first, told one by one, and never half silent. `cancel` and `terminate` are this."""
+"""One call for several runs: asked about first, told one by one, and never half silent. Whatever verb changes runs is this."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import getpass
 import socket
 import sys
 from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output
@@ -15,57 +18,101 @@ from wfctl.cli.render.text import counted
 from wfctl.cli.shell import Shell
 from wfctl.cli.words import given_ids
 from wfctl.errors import DaemonDownError, DeclinedError, UsageError, WfctlError
-from wfctl.protocol.calls import Call, Changed
+from wfctl.protocol.calls import Call, Changed, List, RunPage
 
 SHOWN_TARGETS = 10
+PAGE = 1_000
+
+
+class Verb(NamedTuple):
+    """What is done to each run: `make` the call for an ID, `tell` its answer in a sentence, `sum_up` the answers of
+    several and how many failed."""
+
+    name: str
+    schema: str
+    make: Callable[[str], Call]
+    tell: Callable[[Any], str]
+    sum_up: Callable[[list[Any], int], str]
+
+
+class Targets(NamedTuple):
+    """The IDs to work on. `bulk`: there are several, or filters chose them, so somebody is to confirm it."""
+
+    ids: list[str]
+    bulk: bool
 
 
 def change_runs(
     shell: Shell, verb: str, done: str, ids: list[str], *, yes: bool, children: bool, make: Callable[[str], Call]
 ) -> int:
-    """Make and call `make(id)` for every ID. One alone raises its error; of several, each error is told and the code is 9.
+    """Make and call `make(id)`, which is answered with a `Changed`, for every ID.
 
     With `children` it is told how many runs below were changed too.
     """
-    targets = [shell.run_id(id) for id in given_ids(ids)]
-    if len(targets) == 1:
-        changed: Changed = shell.call(make(targets[0]))
-        _tell(shell, done, [changed], children=children, one=True)
-        return exit.OK
-    if not yes:
-        _confirm(shell, verb, targets)
-    results: list[Changed] = []
+
+    def sum_up(results: list[Changed], failed: int) -> str:
+        changed = sum(result.changed for result in results)
+        below = f"; {_descendants(sum(result.descendants for result in results))} {done}" if children else ""
+        return f"{changed} {done}, {len(results) - changed} had nothing to do, {failed} failed{below}"
+
+    deed = Verb(verb, "change", make, lambda result: sentence(result, done, children=children), sum_up)
+    code, _ = carry_out(shell, deed, named(shell, ids), yes=yes)
+    return code
+
+
+def named(shell: Shell, ids: list[str]) -> Targets:
+    """The runs of a command line's IDs."""
+    found = [shell.run_id(id) for id in given_ids(ids)]
+    return Targets(found, len(found) > 1)
+
+
+def chosen(shell: Shell, call: List, limit: int | None) -> Targets:
+    """The runs that filters choose, the newest first; what a limit leaves out is told."""
+    ids: list[str] = []
+    after: str | None = None
+    while True:
+        room = PAGE if limit is None else min(limit - len(ids), PAGE)
+        page: RunPage = shell.call(msgspec.structs.replace(call, limit=room, after=after))
+        ids += [run.run_id for run in page.items]
+        after = page.next
+        if after is None or not page.items or len(ids) == limit:
+            break
+    if after is not None and page.total is not None:
+        shell.note(f"{counted(page.total - len(ids), 'more run')} would match; --limit is {limit}", always=True)
+    return Targets(ids, True)
+
+
+def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool) -> tuple[int, list[Any]]:
+    """Do it to every target. One alone raises its error; of several, each error is told and the code is 9."""
+    if not targets.bulk:
+        answer = shell.call(verb.make(targets.ids[0]))
+        _tell(shell, verb, [answer], [], one=True)
+        return exit.OK, [answer]
+    if targets.ids and not yes:
+        _confirm(shell, verb.name, targets.ids)
+    results: list[Any] = []
     failures: list[tuple[str, WfctlError]] = []
-    for target in targets:
+    for target in targets.ids:
         try:
-            results.append(shell.call(make(target)))
+            results.append(shell.call(verb.make(target)))
         except DaemonDownError:
             raise
         except WfctlError as error:
             failures.append((target, error))
-    _tell(shell, done, results, children=children, one=False, failures=failures)
-    return exit.PARTIAL if failures else exit.OK
+    _tell(shell, verb, results, failures, one=False)
+    return exit.PARTIAL if failures else exit.OK, results
 
 
-def _tell(
-    shell: Shell,
-    done: str,
-    results: list[Changed],
-    *,
-    children: bool,
-    one: bool,
-    failures: list[tuple[str, WfctlError]] | None = None,
-) -> None:
-    failed = failures or []
+def _tell(shell: Shell, verb: Verb, results: list[Any], failures: list[tuple[str, WfctlError]], *, one: bool) -> None:
     items = [
         *({**as_data(result), "error": None} for result in results),
-        *({"id": id, "error": as_data(error.to_data())} for id, error in failed),
+        *({"id": id, "error": as_data(error.to_data())} for id, error in failures),
     ]
     if shell.output is Output.JSON:
         if one:
-            shell.document("change", results[0])
+            shell.document(verb.schema, results[0])
         else:
-            shell.listing("changes", items, total=len(items))
+            shell.listing(f"{verb.schema}s", items, total=len(items))
         return
     if shell.output is Output.JSONL:
         for item in items:
@@ -75,14 +122,11 @@ def _tell(
         shell.print_ids(result.run_id for result in results)
     else:
         for result in results:
-            shell.note(sentence(result, done, children=children))
-    for _, error in failed:
+            shell.note(verb.tell(result))
+    for _, error in failures:
         shell.err.prose(error_lines(error))
     if not one:
-        changed = sum(result.changed for result in results)
-        below = sum(result.descendants for result in results)
-        also = f"; {_descendants(below)} {done}" if children else ""
-        shell.note(f"{changed} {done}, {len(results) - changed} had nothing to do, {len(failed)} failed{also}")
+        shell.note(verb.sum_up(results, len(failures)))
 
 
 def sentence(result: Changed, done: str, *, children: bool = False) -> str:

@@ -150,6 +150,36 @@ class WorkflowHandle:
         )
         return changed
 
+    async def retry(
+        self,
+        *,
+        from_step: str | None = None,
+        new: bool = False,
+        workflow_id: str | None = None,
+        reason: str | None = None,
+        dry_run: bool = False,
+    ) -> calls.Retried:
+        """Re-open the run, which failed, timed out or is stuck, at the step that failed: what its operations recorded is kept.
+
+        `from_step` (a handler's name or a step's number) goes back to an earlier step, with the store as it was then. `new` begins
+        another run of the same type and input instead, under `workflow_id` or the same one; the answer has its `run_id`.
+        `dry_run` only tells what would be done.
+
+        Raises ConflictError where nothing has failed, WorkflowAlreadyRunning where the workflow ID has another open run, and
+        NotFoundError for a step that the run has not come through.
+        """
+        retried: calls.Retried = await self._link.call(
+            calls.Retry(
+                id=await self._id(),
+                from_step=from_step,
+                new=new,
+                workflow_id=workflow_id,
+                reason=reason,
+                dry_run=dry_run,
+            )
+        )
+        return retried
+
     async def describe(self) -> RunDescription:
         """The run as it stands, with its input, store and inbox."""
         detail: views.RunDetail = await self._link.call(calls.Get(id=await self._id()))

@@ -203,6 +203,51 @@ class Terminate(Call, frozen=True):
     children: bool = False
 
 
+class Retried(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a run goes on, or with `dry_run` would; `old_run_id` is the run that was named, another one only with `new`.
+
+    `was` is the status it had, `handler`, `step` and `attempt` the step it goes on with (none: it waits or sleeps again),
+    `from_step` the one it went back to. Of the operations that step had recorded, `kept` are reused and `dropped` are done anew,
+    in words. `stored` and `unstored` are the store's keys that get an earlier value, or none; `requeued` the events that are back
+    in the inbox.
+    """
+
+    run_id: str
+    workflow_id: str
+    old_run_id: str
+    was: Status
+    status: Status
+    new: bool = False
+    dry_run: bool = False
+    handler: str | None = None
+    step: int | None = None
+    attempt: int = 1
+    from_step: int | None = None
+    kept: list[str] = []
+    dropped: list[str] = []
+    stored: list[str] = []
+    unstored: list[str] = []
+    requeued: list[str] = []
+
+
+class Retry(Call, frozen=True):
+    """Re-open a failed, timed-out or stuck run at the step that failed, keeping what its operations have recorded.
+
+    `from_step` (a handler or a step's number) goes back to an earlier step, with the store as it was then and the events
+    after it in the inbox again. `new` starts another run of the same type and input instead, under `workflow_id` or the same one;
+    of any closed run. With `dry_run` nothing is changed.
+    """
+
+    method = "retry"
+    answer = Retried
+    id: str
+    from_step: str | None = None
+    new: bool = False
+    workflow_id: str | None = None
+    reason: str | None = None
+    dry_run: bool = False
+
+
 class QueryAnswer(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     workflow_id: str

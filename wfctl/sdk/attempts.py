@@ -19,8 +19,9 @@ from wfctl.sdk.current import CurrentStep, TaskInfo, inside
 from wfctl.sdk.definition import Call, Definition
 from wfctl.sdk.failure import describe_task_failure, rebuilt
 from wfctl.sdk.port import Ops
-from wfctl.sdk.replay import Record, call_of
+from wfctl.sdk.replay import Record
 from wfctl.values.failure import Failure
+from wfctl.values.opkeys import call_of
 from wfctl.values.times import format_duration
 
 _json = msgspec.json.Encoder().encode

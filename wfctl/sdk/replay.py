@@ -17,12 +17,7 @@ from typing import Generic, Protocol, TypeVar
 
 from wfctl.errors import ErrorData
 from wfctl.values.failure import Failure
-
-# Operations asked for after the handler got its cancellation carry this mark. It tells the records of the way to the
-# cancellation from those of the clean-up after it, so that a re-execution is cancelled at the same place.
-CLEANUP_MARK = "~"
-# What comes after it in a key is the branch.
-BRANCH_MARK = "@"
+from wfctl.values.opkeys import BRANCH_MARK, CLEANUP_MARK, branch_of, call_of
 
 
 class Record(Protocol):
@@ -168,34 +163,7 @@ class Replay(Generic[R]):
         return list(self._left.values())
 
 
-def call_of(key: str) -> str:
-    """A key without its branch: it says which of the step's operations this is, whoever asked for it."""
-    head, mark, branch = key.rpartition(BRANCH_MARK)
-    return head if mark and branch.isalnum() and head.rpartition(":")[2].isdigit() else key
-
-
 def _parts(key: str) -> tuple[str, int, str]:
     """A key's base, number and branch."""
     base, _, number = call_of(key).rpartition(":")
-    return base, int(number) if number.isdigit() else 0, key[len(call_of(key)) + 1 :]
-
-
-_WORDS = {
-    "child": "start of child workflow {}",
-    "parent_event": "event {} to the parent",
-    "event": "event {}",
-    "now": "ctx.now()",
-    "random": "ctx.random()",
-    "uuid": "ctx.uuid4()",
-    "sleep": "ctx.sleep()",
-}
-
-
-def in_words(key: str) -> str:
-    """A content key for people: `start of child workflow 'Payment' [3f9c04aa12cd90ef]`, `(2nd time)`..."""
-    head, _, count = call_of(key).removeprefix(CLEANUP_MARK).rpartition(":")
-    head, _, hashed = head.rpartition(":")
-    kind, _, name = head.partition(":")
-    words = _WORDS.get(kind, f"{kind} {{}}").format(repr(name))
-    again = f", occurrence {int(count) + 1}" if count not in ("", "0") else ""
-    return f"{words} [{hashed}{again}]"
+    return base, int(number) if number.isdigit() else 0, branch_of(key)

@@ -9,11 +9,11 @@ import msgspec
 
 from wfctl.values.status import Status
 from wfd.core import records as r
+from wfd.core.operations import folded, op_result
 from wfd.core.state import (
     EMPTY,
     Closed,
     Event,
-    OpResult,
     Parent,
     Raw,
     Run,
@@ -148,43 +148,32 @@ def _stuck(run: Run, record: r.RunStuck, seq: int, at: int) -> Run:
 
 @_folds(r.RunResumed)
 def _resumed(run: Run, record: r.RunResumed, seq: int, at: int) -> Run:
-    phase = run.phase
-    assert isinstance(phase, Stuck)
-    return replace(run, seq=seq, phase=replace(phase.resume, attempt=record.attempt, crashes=0))
+    """Of a re-opened run the operations of its step are still missing: `refold` adds them."""
+    if record.phase is None:
+        phase = run.phase
+        assert isinstance(phase, Stuck)
+        return replace(run, seq=seq, phase=replace(phase.resume, attempt=record.attempt, crashes=0))
+    run = replace(
+        run, seq=seq, phase=record.phase, cancel=None, deadline=record.deadline, reopened_at=at,
+        inbox=tuple(sorted((*run.inbox, *record.requeued), key=lambda event: event.seq)),
+    )  # fmt: skip
+    if not isinstance(record.phase, Stepping):
+        return run
+    phase = replace(record.phase, kwargs=run.input) if record.phase.kind == "start" else record.phase
+    return replace(run, phase=phase, steps=phase.step, handler=phase.handler)
 
 
 @_folds(r.ChildClosedRecord)
 def _child_closed(run: Run, record: r.ChildClosedRecord, seq: int, at: int) -> Run:
     inbox = run.inbox
-    if record.step is not None:
+    if record.step is not None and record.refused is None:
         inbox = (*inbox, Event(seq, "child.closed", record.outcome, at, record.step))
     return replace(run, seq=seq, open_children=run.open_children - 1, inbox=inbox)
 
 
-def op_result(record: r.Record) -> OpResult | None:
-    """What replaying the operation that `record` tells of gives back; None for a record that is no operation."""
-    match record:
-        case r.ChildStarted(key=key, value=value):
-            return OpResult(key, value)
-        case r.ParentEventSent(key=key, outcome=outcome) | r.EventSent(key=key, outcome=outcome):
-            return OpResult(key, Raw(msgspec.json.encode({"outcome": outcome})))
-        case r.TimestampRecorded(key=key, value=value):
-            return OpResult(key, value)
-        case r.RandomRecorded(key=key, value=value) | r.UuidRecorded(key=key, value=value):
-            return OpResult(key, value)
-        case r.SleepRecorded(key=key, wake_at=wake_at):
-            return OpResult(key, open=True, due_at=wake_at)
-        case r.TaskStarted(key=key, attempt=attempt):
-            return OpResult(key, open=True, attempts=attempt - 1)
-        case r.TaskAttemptFailed(key=key, attempt=attempt, retry_at=retry_at):
-            return OpResult(key, open=True, attempts=attempt, due_at=retry_at)
-        case r.TaskCompleted(key=key, attempt=attempt, result=result):
-            return OpResult(key, result, attempts=attempt)
-        case r.TaskFailed(key=key, attempt=attempt, error=failure):
-            return OpResult(key, attempts=attempt, failure=failure)
-        case r.OperationRefused(key=key, error=error):
-            return OpResult(key, error=error)
-    return None
+@_folds(r.ChildResumed)
+def _child_resumed(run: Run, record: r.ChildResumed, seq: int, at: int) -> Run:
+    return replace(run, seq=seq, open_children=run.open_children + 1)
 
 
 def _operation(run: Run, record: r.Record, seq: int, at: int) -> Run:
@@ -206,16 +195,11 @@ for _kind in r.OPERATIONS:
 
 
 def refold(saved: Run, since: Iterable[r.Record]) -> Run:
-    """`saved` with the operations of its current step, from the history records after its `step.started`."""
+    """`saved` with the operations of its current step, from the history records after its `since`."""
     phase = saved.phase.resume if isinstance(saved.phase, Stuck) else saved.phase
     if not isinstance(phase, Stepping):
         return saved
-    ops: dict[str, OpResult] = {}
-    for record in since:
-        result = op_result(record)
-        if result is not None:
-            ops[result.key] = result
-    stepping = replace(phase, ops=ops)
+    stepping = replace(phase, ops=folded(since))
     if isinstance(saved.phase, Stuck):
         return replace(saved, phase=replace(saved.phase, resume=stepping))
     return replace(saved, phase=stepping)
@@ -237,4 +221,5 @@ def rebuilt(
         deadline=deadline, seq=seq, steps=saved.steps, handler=saved.handler, inbox=tuple(inbox),
         cancel=saved.cancel, children=saved.children, open_children=saved.open_children,
         on_completed_step=saved.on_completed_step, on_parent_close=saved.on_parent_close,
+        reopened_at=saved.reopened_at,
     )  # fmt: skip

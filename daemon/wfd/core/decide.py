@@ -6,69 +6,18 @@ Cells write records through a `Draft`, which folds each into the state at once, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-
-import msgspec
 
 from wfctl.values.failure import Failure
 from wfctl.values.runinfo import ParentInfo
+from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 from wfd.core import records as r, stimuli as s
 from wfd.core.actions import Action
-from wfd.core.apply import apply, born
-from wfd.core.state import Closed, Parent, Phase, Raw, Run, Sleeping, Stepping, Stuck, Waiting
-
-
-class Decision(msgspec.Struct):
-    """The new state, the records that make it (in order), and what to do after they are committed.
-
-    `ignored` says why nothing happened, and is None otherwise. `refused` is set where an event met a closed run.
-    """
-
-    run: Run
-    records: list[r.Record]
-    actions: list[Action]
-    ignored: str | None = None
-    refused: bool = False
-
-
-class Ignored(msgspec.Struct, frozen=True):
-    """A cell of the table in which nothing happens, and why."""
-
-    reason: str
-
-
-class Draft:
-    """A decision in the making."""
-
-    __slots__ = ("actions", "ignored", "now", "records", "refused", "run")
-
-    def __init__(self, run: Run, now: int) -> None:
-        self.run = run
-        self.now = now
-        self.records: list[r.Record] = []
-        self.actions: list[Action] = []
-        self.ignored: str | None = None
-        self.refused = False
-
-    def record(self, record: r.Record) -> None:
-        self.run = apply(self.run, record, self.now)
-        self.records.append(record)
-
-    def do(self, action: Action) -> None:
-        self.actions.append(action)
-
-    def begin(self, kind: str, handler: str, event: int | None = None) -> None:
-        self.record(r.StepStarted(self.run.steps + 1, kind, handler, event))
-        self.do(Action.DISPATCH)
-
-    def close(self, record: r.Record) -> None:
-        self.record(record)
-        self.do(Action.CLOSE)
-
-
-Cell = Callable[[Draft, Any, Any], None] | Ignored
+from wfd.core.apply import born
+from wfd.core.draft import Cell, Decision, Draft, Ignored
+from wfd.core.reopen import reopen
+from wfd.core.state import PHASES, Closed, Parent, Phase, Raw, Run, Sleeping, Stepping, Stuck, Waiting
 
 
 def open_run(
@@ -281,8 +230,19 @@ def _child_closed_for_waiting(draft: Draft, phase: Waiting, child: s.ChildClosed
 
 
 def _child_closed_for_closed(draft: Draft, phase: Phase, child: s.ChildClosed) -> None:
-    """The record is kept, but no step runs any more."""
-    draft.record(r.ChildClosedRecord(child.run_id, child.workflow_id, child.status))
+    """The record is kept, but no step runs, unless this run is re-opened."""
+    if child.step is None:
+        _child_closed(draft, phase, child)
+    else:
+        draft.record(
+            r.ChildClosedRecord(
+                child.run_id, child.workflow_id, child.status, child.step, child.outcome, refused="closed"
+            )
+        )
+
+
+def _child_reopened(draft: Draft, phase: Phase, child: s.ChildReopened) -> None:
+    draft.record(r.ChildResumed(child.run_id, child.workflow_id))
 
 
 def _time(draft: Draft, phase: Phase, stimulus: s.TimeReached) -> None:
@@ -291,7 +251,7 @@ def _time(draft: Draft, phase: Phase, stimulus: s.TimeReached) -> None:
     if run.deadline is not None and run.deadline <= draft.now:
         if isinstance(phase, Stepping):
             draft.do(Action.ABANDON)
-        allowed = format_duration(run.deadline - run.started_at)
+        allowed = format_duration(run.timeout_ms or 0)
         draft.close(r.RunTimedOut(Failure("RunTimeoutError", f"the run took longer than its timeout of {allowed}")))
     elif isinstance(phase, Waiting) and phase.deadline is not None and phase.deadline <= draft.now:
         draft.record(r.WaitTimedOut())
@@ -334,11 +294,33 @@ def _resume(draft: Draft, phase: Stuck, changed: s.CodeChanged) -> None:
     draft.do(Action.DISPATCH)
 
 
+def _retry_stuck(draft: Draft, phase: Stuck, asked: s.RetryAsked) -> None:
+    if asked.point is not None:
+        _reopen(draft, asked.point, asked.reason)
+        return
+    draft.record(r.RunResumed(phase.resume.attempt + 1, str(Status.STUCK), asked.reason))
+    draft.do(Action.DISPATCH)
+
+
+def _retry_closed(draft: Draft, phase: Closed, asked: s.RetryAsked) -> None:
+    if phase.status not in (Status.FAILED, Status.TIMED_OUT) or asked.point is None:
+        draft.ignored = f"the run is {phase.status}"
+    else:
+        _reopen(draft, asked.point, asked.reason)
+
+
+def _reopen(draft: Draft, point: s.Point, reason: str) -> None:
+    reopen(draft, point, reason)
+    if isinstance(draft.run.phase, Waiting):
+        _hand_over(draft)
+
+
 def _event_for_closed(draft: Draft, phase: Phase, arrived: s.EventArrived) -> None:
     """The sender is told. A child that closed its eyes to its parent's end leaves a trace in both histories."""
     draft.refused = True
     if arrived.sender is not None:
-        draft.record(r.EventReceived(arrived.name, arrived.payload, arrived.sender, refused="closed"))
+        why = "parent_closed" if arrived.report else "closed"
+        draft.record(r.EventReceived(arrived.name, arrived.payload, arrived.sender, refused=why))
 
 
 _NO_HANDLER = Ignored("no handler of this run is running: a stale execution speaks")
@@ -357,30 +339,36 @@ TABLE: dict[tuple[type[Phase], type[s.Stimulus]], Cell] = {
     (Stepping, s.TerminateAsked): _terminate,
     (Stepping, s.ChildClosed): _child_closed,
     (Stepping, s.CodeChanged): Ignored("its step runs already"),
+    (Stepping, s.RetryAsked): Ignored("its step runs already"),
     (Waiting, s.EventArrived): _event_for_waiting,
     (Waiting, s.TimeReached): _time,
     (Waiting, s.CancelAsked): _cancel_idle,
     (Waiting, s.TerminateAsked): _terminate,
     (Waiting, s.ChildClosed): _child_closed_for_waiting,
     (Waiting, s.CodeChanged): Ignored("a wait needs no code"),
+    (Waiting, s.RetryAsked): Ignored("nothing of it has failed"),
     (Sleeping, s.EventArrived): _queue,
     (Sleeping, s.TimeReached): _time,
     (Sleeping, s.CancelAsked): _cancel_idle,
     (Sleeping, s.TerminateAsked): _terminate,
     (Sleeping, s.ChildClosed): _child_closed,
     (Sleeping, s.CodeChanged): Ignored("a delay needs no code"),
+    (Sleeping, s.RetryAsked): Ignored("nothing of it has failed"),
     (Stuck, s.EventArrived): _queue,
     (Stuck, s.TimeReached): _time,
     (Stuck, s.CancelAsked): _cancel_idle,
     (Stuck, s.TerminateAsked): _terminate,
     (Stuck, s.ChildClosed): _child_closed,
     (Stuck, s.CodeChanged): _resume,
+    (Stuck, s.RetryAsked): _retry_stuck,
     (Closed, s.EventArrived): _event_for_closed,
     (Closed, s.ChildClosed): _child_closed_for_closed,
     (Closed, s.TimeReached): _CLOSED,
     (Closed, s.CancelAsked): _CLOSED,
     (Closed, s.TerminateAsked): _CLOSED,
     (Closed, s.CodeChanged): _CLOSED,
+    (Closed, s.RetryAsked): _retry_closed,
+    **{(phase, s.ChildReopened): _child_reopened for phase in PHASES},
     **{
         (phase, spoken): _NO_HANDLER
         for phase in (Waiting, Sleeping, Stuck, Closed)

@@ -12,7 +12,7 @@ import msgspec
 from wfctl.errors import ErrorData
 from wfctl.values.failure import Failure
 from wfctl.values.runinfo import ParentInfo
-from wfd.core.state import NULL, Raw
+from wfd.core.state import NULL, Event, Raw, Sleeping, Stepping, Waiting
 
 KINDS: dict[str, type[Record]] = {}
 
@@ -24,6 +24,12 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         super().__init_subclass__(**options)
         if cls.__dict__.get("KIND"):
             KINDS[cls.KIND] = cls
+
+
+class Operation(Record, frozen=True, kw_only=True):
+    """`unaware`: failed operations of the same step, by key, of which the handler had not heard when it asked for this one."""
+
+    unaware: list[str] = []
 
 
 class RunStarted(Record, frozen=True):
@@ -73,8 +79,23 @@ class RunStuck(Record, frozen=True):
 
 
 class RunResumed(Record, frozen=True):
+    """The run goes on. One that was stuck, and whose code is back, goes on by itself: then only `attempt` is set.
+
+    `was` is the status in which somebody asked for it (`reason`). `phase` is what a re-opened run goes on with, without
+    its operations; `from_step` the step it went back to, where that is not the one that failed. `put` and `deleted` make the
+    store what it was when that step began; `requeued` are the events that are in the inbox again; `deadline` is the run's new one.
+    """
+
     KIND = "run.resumed"
     attempt: int = 1
+    was: str | None = None
+    reason: str = ""
+    phase: Stepping | Waiting | Sleeping | None = None
+    from_step: int | None = None
+    put: dict[str, Raw] = {}
+    deleted: list[str] = []
+    requeued: list[Event] = []
+    deadline: int | None = None
 
 
 class StepStarted(Record, frozen=True):
@@ -133,7 +154,8 @@ class WaitTimedOut(Record, frozen=True):
 
 
 class EventReceived(Record, frozen=True):
-    """`sender` is the workflow ID of the run that sent it, None for a person or program. `refused`: this run was closed."""
+    """`sender` is the workflow ID of the run that sent it, None for a person or program. `refused`: this run was closed;
+    "parent_closed" where a child reported to it: should it be re-opened, it gets that."""
 
     KIND = "event.received"
     name: str
@@ -142,7 +164,7 @@ class EventReceived(Record, frozen=True):
     refused: str | None = None
 
 
-class ChildStarted(Record, frozen=True):
+class ChildStarted(Operation, frozen=True):
     KIND = "child.started"
     key: str
     run_id: str
@@ -153,7 +175,8 @@ class ChildStarted(Record, frozen=True):
 
 
 class ChildClosedRecord(Record, frozen=True):
-    """`step` is the child's `on_completed_step`, which gets `outcome` as its arguments once this run waits."""
+    """`step` is the child's `on_completed_step`, which gets `outcome` as its arguments once this run waits. `refused`: this
+    run was closed; should it be re-opened, the step runs then."""
 
     KIND = "child.closed"
     run_id: str
@@ -161,9 +184,18 @@ class ChildClosedRecord(Record, frozen=True):
     status: str
     step: str | None = None
     outcome: Raw = NULL
+    refused: str | None = None
 
 
-class ParentEventSent(Record, frozen=True):
+class ChildResumed(Record, frozen=True):
+    """A child that had closed was re-opened: its end will be told once more."""
+
+    KIND = "child.resumed"
+    run_id: str
+    workflow_id: str
+
+
+class ParentEventSent(Operation, frozen=True):
     """`outcome`: dispatched, queued, or parent_closed."""
 
     KIND = "parent_event.sent"
@@ -172,7 +204,7 @@ class ParentEventSent(Record, frozen=True):
     outcome: str
 
 
-class EventSent(Record, frozen=True):
+class EventSent(Operation, frozen=True):
     KIND = "event.sent"
     key: str
     event: str
@@ -181,31 +213,31 @@ class EventSent(Record, frozen=True):
     outcome: str
 
 
-class TimestampRecorded(Record, frozen=True):
+class TimestampRecorded(Operation, frozen=True):
     KIND = "timestamp.recorded"
     key: str
     value: Raw
 
 
-class RandomRecorded(Record, frozen=True):
+class RandomRecorded(Operation, frozen=True):
     KIND = "random.recorded"
     key: str
     value: Raw
 
 
-class UuidRecorded(Record, frozen=True):
+class UuidRecorded(Operation, frozen=True):
     KIND = "uuid.recorded"
     key: str
     value: Raw
 
 
-class SleepRecorded(Record, frozen=True):
+class SleepRecorded(Operation, frozen=True):
     KIND = "sleep.recorded"
     key: str
     wake_at: int
 
 
-class TaskStarted(Record, frozen=True):
+class TaskStarted(Operation, frozen=True):
     """An attempt begins. A task that was cut short by a crash begins the same attempt once more."""
 
     KIND = "task.started"
@@ -215,7 +247,7 @@ class TaskStarted(Record, frozen=True):
     arguments: Raw = NULL
 
 
-class TaskAttemptFailed(Record, frozen=True):
+class TaskAttemptFailed(Operation, frozen=True):
     """Another attempt follows at `retry_at`."""
 
     KIND = "task.attempt_failed"
@@ -226,7 +258,7 @@ class TaskAttemptFailed(Record, frozen=True):
     retry_at: int
 
 
-class TaskCompleted(Record, frozen=True):
+class TaskCompleted(Operation, frozen=True):
     KIND = "task.completed"
     key: str
     name: str
@@ -234,7 +266,7 @@ class TaskCompleted(Record, frozen=True):
     result: Raw = NULL
 
 
-class TaskFailed(Record, frozen=True):
+class TaskFailed(Operation, frozen=True):
     """The last attempt failed; the handler gets the error."""
 
     KIND = "task.failed"
@@ -244,7 +276,7 @@ class TaskFailed(Record, frozen=True):
     error: Failure
 
 
-class OperationRefused(Record, frozen=True):
+class OperationRefused(Operation, frozen=True):
     """An operation that was answered with an error, which is as much a value as any other: replay raises it again."""
 
     KIND = "operation.refused"
@@ -254,7 +286,7 @@ class OperationRefused(Record, frozen=True):
     error: ErrorData
 
 
-OPERATIONS: tuple[type[Record], ...] = (
+OPERATIONS: tuple[type[Operation], ...] = (
     ChildStarted,
     ParentEventSent,
     EventSent,

@@ -48,7 +48,8 @@ class OpResult(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Stepping(msgspec.Struct, frozen=True, omit_defaults=True, tag="stepping", tag_field="phase"):
-    """A handler runs, or is queued for a worker. `since` is the seq of its `step.started`.
+    """A handler runs, or is queued for a worker. `since` is the seq of its `step.started`, or of the `run.resumed` that went
+    back to it; `reopened` that of the newest `run.resumed` that re-opened the run in it.
 
     `ops`, by key, are rebuilt from the history records after `since` and are not part of the saved state. `crashes` counts
     the executions that took their worker with them.
@@ -62,6 +63,7 @@ class Stepping(msgspec.Struct, frozen=True, omit_defaults=True, tag="stepping", 
     event: int | None = None
     attempt: int = 1
     crashes: int = 0
+    reopened: int | None = None
     ops: dict[str, OpResult] = {}
 
     def still_to_come(self, now: int) -> str:
@@ -128,7 +130,8 @@ class Run(msgspec.Struct, frozen=True):
 
     `steps` counts the steps begun; with the attempt it names one execution, so that what an earlier one still says is
     recognised as stale. `cancel` is the reason of a requested cancellation ("" when none was given). `on_completed_step`
-    names the parent's step that hears how this run ends; `on_parent_close` is abandon, cancel or terminate.
+    names the parent's step that hears how this run ends; `on_parent_close` is abandon, cancel or terminate. `reopened_at` is
+    when it was last re-opened by a person: its `deadline` counts from there.
     """
 
     key: int
@@ -152,6 +155,14 @@ class Run(msgspec.Struct, frozen=True):
     open_children: int = 0
     on_completed_step: str | None = None
     on_parent_close: str = "abandon"
+    reopened_at: int | None = None
+
+    @property
+    def timeout_ms(self) -> int | None:
+        """How long the run may take from its start, or from its last re-opening."""
+        if self.deadline is None:
+            return None
+        return self.deadline - (self.started_at if self.reopened_at is None else self.reopened_at)
 
     @property
     def status(self) -> Status:
@@ -198,6 +209,7 @@ class Saved(msgspec.Struct, frozen=True, omit_defaults=True):
     open_children: int = 0
     on_completed_step: str | None = None
     on_parent_close: str = "abandon"
+    reopened_at: int | None = None
 
 
 _saved_encoder = msgspec.json.Encoder()
@@ -214,7 +226,7 @@ def dump(run: Run) -> str:
     return _saved_encoder.encode(
         Saved(
             phase, run.steps, run.handler, run.cancel, run.children, run.open_children, run.on_completed_step,
-            run.on_parent_close,
+            run.on_parent_close, run.reopened_at,
         )
     ).decode()  # fmt: skip
 

@@ -6,7 +6,7 @@ import msgspec
 
 from wfctl.values.failure import Failure
 from wfd.core.records import Record
-from wfd.core.state import NULL, Raw
+from wfd.core.state import NULL, Event, Raw, Sleeping, Stepping, Waiting
 
 
 class StepReturned(msgspec.Struct, frozen=True):
@@ -67,9 +67,12 @@ class OperationAsked(msgspec.Struct, frozen=True):
 
 
 class EventArrived(msgspec.Struct, frozen=True):
+    """`report`: from a child to its parent. What a closed run refuses of those, it gets if it is re-opened."""
+
     name: str
     payload: Raw
     sender: str | None = None
+    report: bool = False
 
 
 class TimeReached(msgspec.Struct, frozen=True):
@@ -94,8 +97,36 @@ class ChildClosed(msgspec.Struct, frozen=True):
     outcome: Raw = NULL
 
 
+class ChildReopened(msgspec.Struct, frozen=True):
+    run_id: str
+    workflow_id: str
+
+
 class CodeChanged(msgspec.Struct, frozen=True):
     """New code is loaded that offers what this run was stuck on."""
+
+
+class Point(msgspec.Struct, frozen=True):
+    """Where a run goes on, as `wfd.core.course` reads it from the history up to record number `seq`.
+
+    `phase` is what the run was in then: its times are those of the past. `records` are those of its step. The rest is as in
+    `run.resumed`.
+    """
+
+    seq: int
+    phase: Stepping | Waiting | Sleeping
+    records: tuple[Record, ...] = ()
+    from_step: int | None = None
+    put: dict[str, Raw] = {}
+    deleted: list[str] = []
+    requeued: list[Event] = []
+
+
+class RetryAsked(msgspec.Struct, frozen=True):
+    """Somebody wants the run to go on at `point`; without one a stuck run tries its step as it is."""
+
+    point: Point | None = None
+    reason: str = ""
 
 
 Stimulus = (
@@ -110,7 +141,9 @@ Stimulus = (
     | CancelAsked
     | TerminateAsked
     | ChildClosed
+    | ChildReopened
     | CodeChanged
+    | RetryAsked
 )
 STIMULI: tuple[type[Stimulus], ...] = (
     StepReturned,
@@ -124,5 +157,7 @@ STIMULI: tuple[type[Stimulus], ...] = (
     CancelAsked,
     TerminateAsked,
     ChildClosed,
+    ChildReopened,
     CodeChanged,
+    RetryAsked,
 )

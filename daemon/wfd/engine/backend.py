@@ -15,6 +15,7 @@ from wfd.engine.check import Checker
 from wfd.engine.code import problem_views
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
+from wfd.engine.retries import Retries
 from wfd.engine.streams import Tail, Watch
 from wfd.supervisor import Takeover
 
@@ -40,6 +41,7 @@ class Backend:
         self.send = commands.send
         self.cancel = commands.cancel
         self.terminate = commands.terminate
+        self.retry = Retries(engine, commands).retry
         self.result = commands.result
         self.query = commands.query
         self.check = Checker(

@@ -13,7 +13,8 @@ import msgspec
 from wfctl.values.failure import Failure
 from wfd.core import records as r, state, stimuli as s
 from wfd.core.actions import Action
-from wfd.core.decide import Decision, decide, open_run
+from wfd.core.decide import decide, open_run
+from wfd.core.draft import Decision
 from wfd.core.state import Raw, Run
 from wfd.engine.memory import Live
 from wfd.engine.outcomes import child_outcome
@@ -27,11 +28,12 @@ _ENDED = frozenset({r.StepCompleted, r.StepFailed, r.StepTimedOutRecord, r.StepI
 
 
 class Change(msgspec.Struct):
-    """One decision for one run; `before` is its seq before it, 0 for a run that is new."""
+    """One decision for one run; `before` is its seq before it, 0 for a run that is new. `reopens`: it was closed before."""
 
     live: Live
     before: int
     decision: Decision
+    reopens: bool = False
 
 
 class Batch:
@@ -79,11 +81,15 @@ class Batch:
         self.touched[before.key] = live
         if decision.records:
             live.run = decision.run
-            self._add(live, before.seq, decision, first=cause and not known)
+            reopens = before.closed and not decision.run.closed
+            self._add(live, before.seq, decision, first=cause and not known, reopens=reopens)
             if type(stimulus) is s.StepReturned:
-                for name in stimulus.deleted:
-                    live.store.pop(name, None)
-                live.store.update((name, bytes(value)) for name, value in stimulus.put.items())
+                live.write(stimulus.put, stimulus.deleted)
+            elif type(stimulus) is s.RetryAsked and stimulus.point is not None:
+                live.write(stimulus.point.put, stimulus.point.deleted)
+                live.logged = 0
+            if reopens and live.parent is not None:
+                self.decide(live.parent, s.ChildReopened(before.run_id, before.workflow_id))
         if live.parent is not None and Action.CLOSE in decision.actions:
             self.decide(live.parent, self._child_closed(decision.run, live.parent.run))
         return decision
@@ -98,21 +104,26 @@ class Batch:
         outcome = Raw(_encode({name: child_outcome(run)}))
         return s.ChildClosed(run.run_id, run.workflow_id, run.status, step, outcome)
 
-    def _add(self, live: Live, before: int, decision: Decision, *, first: bool = False) -> None:
+    def _add(self, live: Live, before: int, decision: Decision, *, first: bool = False, reopens: bool = False) -> None:
         self.touched[live.run.key] = live
-        self.changes.insert(0 if first else len(self.changes), Change(live, before, decision))
+        self.changes.insert(0 if first else len(self.changes), Change(live, before, decision, reopens))
 
     def unit(self, next_rev: Callable[[], int]) -> Unit:
         """The rows of all decisions."""
         unit = Unit()
         bases: dict[int, int] = {}
+        reopened: set[int] = set()
         for change in self.changes:
             bases.setdefault(change.live.run.key, change.before)
+            if change.reopens:
+                reopened.add(change.live.run.key)
             self._records(unit, change, next_rev)
         for key, base in bases.items():
             row = row_of(self.touched[key].run)
             if base == 0:
                 unit.runs_new.append(row)
+            elif key in reopened:
+                unit.runs_reopened.append((row, base))
             else:
                 unit.runs_changed.append((row, base))
         return unit
@@ -132,14 +143,18 @@ class Batch:
             if isinstance(record, r.StepStarted):
                 if record.event is not None:
                     _take(unit, key, record.event)
-            elif isinstance(record, r.StepCompleted):
+            elif isinstance(record, r.StepCompleted | r.RunResumed):
                 for name in record.deleted:
                     unit.store[key, name] = None
                 for name, value in record.put.items():
                     unit.store[key, name] = bytes(value).decode()
+                if isinstance(record, r.RunResumed):
+                    for event in record.requeued:
+                        payload = bytes(event.payload).decode()
+                        unit.inbox_add.append(InboxRow(key, event.seq, event.at, event.name, payload, event.step))
             elif isinstance(record, r.EventReceived) and record.refused is None:
                 unit.inbox_add.append(InboxRow(key, seq, self.now, record.name, bytes(record.payload).decode()))
-            elif isinstance(record, r.ChildClosedRecord) and record.step is not None:
+            elif isinstance(record, r.ChildClosedRecord) and record.step is not None and record.refused is None:
                 outcome = bytes(record.outcome).decode()
                 unit.inbox_add.append(InboxRow(key, seq, self.now, "child.closed", outcome, record.step))
 

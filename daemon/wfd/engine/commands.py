@@ -33,7 +33,8 @@ class Commands:
     def __init__(self, engine: Engine) -> None:
         self._e = engine
 
-    def _check_taking(self) -> None:
+    def check_taking(self) -> None:
+        """Raises the error of a daemon that takes no commands."""
         self._e.check_open()
         if self._e.draining:
             raise DaemonDownError("the daemon is stopping and takes no more commands", hint="wfctl up")
@@ -42,7 +43,7 @@ class Commands:
 
     async def start(self, call: calls.Start) -> calls.Started:
         """A new run, committed. Raises WorkflowAlreadyRunning, UnknownWorkflowTypeError, InvalidPayloadError..."""
-        self._check_taking()
+        self.check_taking()
         engine = self._e
         if call.if_running not in ("fail", "use"):
             raise InvalidArgumentError(f"if_running is 'fail' or 'use', not {call.if_running!r}")
@@ -59,7 +60,7 @@ class Commands:
             kwargs = bind_plain(spec, handler, payload, call.text)
         else:
             kwargs = await bind_any(engine.workers, spec, handler, payload, call.text)
-            self._check_taking()
+            self.check_taking()
             # While a worker looked at the arguments somebody else may have taken the ID.
             if call.workflow_id is not None and (existing := await self._existing(call)) is not None:
                 return existing
@@ -91,7 +92,7 @@ class Commands:
             key = self._e.open_ids.get(call.workflow_id)
             if key is None:
                 return None
-            live = await self._load(key)
+            live = await self.load(key)
             # While it was read it may have closed, and somebody else may have taken the ID.
             if live is not None and not live.run.closed:
                 break
@@ -106,9 +107,9 @@ class Commands:
                     run_id=run.run_id,
                 )
             info, status = live.info, run.status
-            await self._on_disk(live)
+            await self.on_disk(live)
             return calls.Started(run=info, status=status, existing=True)
-        await self._on_disk(live)
+        await self.on_disk(live)
         raise WorkflowAlreadyRunning(
             f"workflow ID {run.workflow_id!r} has an open run: {run.run_id} ({run.status})",
             hint="add --if-running=use to take that run, or use another --id",
@@ -119,12 +120,13 @@ class Commands:
 
     # -- runs that are there -----------------------------------------------------------------
 
-    async def _load(self, key: int) -> Live | None:
+    async def load(self, key: int) -> Live | None:
+        """The run, read from disk if need be; None where there is no such run."""
         live = await self._e.memory.load(key)
         self._e.check_open()
         return live
 
-    async def _on_disk(self, live: Live) -> None:
+    async def on_disk(self, live: Live) -> None:
         """Wait for what is on its way: nobody is told what could still be lost."""
         if live.pending:
             await self._e.committed(self._e.batch())
@@ -132,28 +134,28 @@ class Commands:
     async def _standing(self, live: Live) -> Outcome:
         """How the run stands now, once that is on disk."""
         outcome = outcome_of(live.run)
-        await self._on_disk(live)
+        await self.on_disk(live)
         self._e.memory.settle(live)
         return outcome
 
-    async def _find(self, text: str) -> Live:
+    async def find(self, text: str) -> Live:
         """The run that an ID means, in memory; RunNotFoundError or AmbiguousIdError."""
         self._e.check_open()
         key = self._e.open_ids.get(text)
         if key is None:
             key = (await self._e.reads.resolve(text)).key
-        live = await self._load(key)
+        live = await self.load(key)
         if live is None:
             raise RunNotFoundError(f"no run {text!r}", hint="wfctl list")
         return live
 
     async def send(self, call: calls.Send) -> calls.Sent:
         """An event, in the run's inbox or handed over. Raises RunClosedError, UnknownEventError, InvalidPayloadError..."""
-        self._check_taking()
+        self.check_taking()
         engine = self._e
-        live = await self._find(call.id)
+        live = await self.find(call.id)
         if live.run.closed:
-            await self._on_disk(live)
+            await self.on_disk(live)
             raise _closed(live, call.event)
         catalog = engine.workers.catalog
         handler = catalog.event_of(live.run.workflow_type, call.event)
@@ -163,8 +165,8 @@ class Commands:
             kwargs = bind_plain(spec, handler, payload, call.text)
         else:
             kwargs = await bind_any(engine.workers, spec, handler, payload, call.text)
-            self._check_taking()
-            live = await self._load(live.run.key) or live
+            self.check_taking()
+            live = await self.load(live.run.key) or live
         batch = engine.batch()
         decision = batch.decide(live, s.EventArrived(call.event, Raw(kwargs)))
         run = live.run
@@ -183,8 +185,8 @@ class Commands:
         return await self._end(call.id, s.TerminateAsked(call.reason or ""), call.children)
 
     async def _end(self, id: str, stimulus: s.CancelAsked | s.TerminateAsked, children: bool) -> calls.Changed:
-        self._check_taking()
-        live = await self._find(id)
+        self.check_taking()
+        live = await self.find(id)
         batch = self._e.batch()
         decision = batch.decide(live, stimulus)
         run = live.run
@@ -204,7 +206,7 @@ class Commands:
         while found := [below for below in await self._e.reads.descendants(key) if below not in seen]:
             seen.update(found)
             for below in found:
-                live = await self._load(below)
+                live = await self.load(below)
                 if live is None:
                     continue
                 batch = self._e.batch()
@@ -218,7 +220,7 @@ class Commands:
     async def query(self, call: calls.Query) -> calls.QueryAnswer:
         """What a query handler makes of the run's committed store. Nothing is recorded."""
         engine = self._e
-        live = await self._find(call.id)
+        live = await self.find(call.id)
         run = live.run
         handler = engine.workers.catalog.query_of(run.workflow_type, call.name)
         spec = engine.workers.catalog.type_of(run.workflow_type)
@@ -233,7 +235,7 @@ class Commands:
     async def result(self, call: calls.Result) -> Outcome:
         """How the run stands; with `wait`, once it has closed, its status is one of those asked for, or the time is up."""
         self._e.check_open()
-        live = await self._find(call.id)
+        live = await self.find(call.id)
         early = {*call.until, Status.STUCK} if call.stuck else {*call.until}
         if live.run.closed or not call.wait or live.run.status in early:
             return await self._standing(live)
@@ -245,7 +247,7 @@ class Commands:
                 return await self._closed_or_in(early, live, future, timeout_s)
             return await asyncio.wait_for(future, timeout_s)
         except TimeoutError:
-            return await self._standing(await self._load(key) or live)
+            return await self._standing(await self.load(key) or live)
         finally:
             self._e.unwait(key, future)
 
@@ -259,7 +261,7 @@ class Commands:
         try:
             async with asyncio.timeout(timeout_s):
                 while not closed.done():
-                    now = await self._load(key)
+                    now = await self.load(key)
                     if now is not None and now.run.status in early and not now.pending:
                         return outcome_of(now.run)
                     await follower.changed()

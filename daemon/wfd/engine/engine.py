@@ -194,6 +194,7 @@ class Engine:
             run = change.live.run
             if change.before == 0:
                 self.memory.add(change.live)
+            if change.before == 0 or change.reopens:
                 self.open_ids[run.workflow_id] = run.key
             if run.closed and self.open_ids.get(run.workflow_id) == run.key:
                 del self.open_ids[run.workflow_id]

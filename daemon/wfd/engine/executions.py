@@ -69,6 +69,7 @@ class Executions:
             live.logged = 0
         token, self._next = self._next, self._next + 1
         live.token = token
+        live.unheard.clear()
         message = channel.RunStep(
             token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
             [recorded(op) for op in phase.ops.values()],

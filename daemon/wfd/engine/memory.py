@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -26,12 +27,14 @@ class Live:
     """One run in memory. `store` is its store as of the last decided directive (JSON by key).
 
     `token` names its execution at a worker, `source` is the hash of the code that its newest execution ran on, `logged` counts
-    the lines the current step has logged, `pending` the units not yet committed, `pins` the children in memory. `children` maps
-    workflow ID to run key; None until first needed. What was `forgotten` with all else is not the run any more: whoever
-    still holds it decides nothing for it.
+    the lines the current step has logged, `unheard` are the failed operations whose outcome its handler has not been told,
+    `pending` the units not yet committed, `pins` the children in memory. `children` maps workflow ID to run key; None until
+    first needed. What was `forgotten` with all else is not the run any more: whoever still holds it decides nothing for it.
     """
 
-    __slots__ = ("children", "forgotten", "logged", "parent", "pending", "pins", "run", "source", "store", "token")
+    __slots__ = (
+        "children", "forgotten", "logged", "parent", "pending", "pins", "run", "source", "store", "token", "unheard",
+    )  # fmt: skip
 
     def __init__(self, run: Run, store: dict[str, bytes], parent: Live | None) -> None:
         self.run = run
@@ -43,7 +46,14 @@ class Live:
         self.pending = 0
         self.pins = 0
         self.forgotten = False
+        self.unheard: set[str] = set()
         self.children: dict[str, int] | None = None
+
+    def write(self, put: Mapping[str, Raw], deleted: Iterable[str]) -> None:
+        """Change the store in memory, as the same unit does on disk."""
+        for name in deleted:
+            self.store.pop(name, None)
+        self.store.update((name, bytes(value)) for name, value in put.items())
 
     @property
     def info(self) -> RunInfo:
@@ -159,7 +169,8 @@ class Memory:
         if not isinstance(phase, Stepping):
             return run, 0
         rows = await self._reader.history_after(row.key, phase.since)
-        logged = await self._reader.logged_since(row.key, phase.since)
+        # A step that was re-opened tells everything once more.
+        logged = await self._reader.logged_since(row.key, phase.reopened or phase.since)
         return apply.refold(run, (records.decode(r.kind, r.data) for r in rows)), logged
 
     def forget(self) -> None:

@@ -31,7 +31,7 @@ from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfctl.values.signature import unbound
 from wfd.core import records as r, stimuli as s
 from wfd.core.actions import Action
-from wfd.core.apply import op_result
+from wfd.core.operations import op_result
 from wfd.core.state import Raw, Stepping
 from wfd.engine.arguments import bind_any, rebound
 from wfd.engine.asked import Asked, ChildArgs, EventArgs, ParentEventArgs, SleepArgs, TaskArgs, ValueArgs
@@ -118,7 +118,7 @@ class Operations:
     def _own(self, asked: Asked) -> None:
         """Operations that concern no other run."""
         op, batch, due_at = asked.op, self._m.batch(), None
-        record: r.Record
+        record: r.Operation
         match op.kind:
             case "now":
                 record = r.TimestampRecorded(op.key, Raw(str(batch.now).encode()))
@@ -159,13 +159,22 @@ class Operations:
                     return
             await self._m.pause(AGAIN_MS)
 
-    def _record(self, asked: Asked, batch: Batch, record: r.Record, due_at: int | None = None) -> None:
+    def _record(self, asked: Asked, batch: Batch, record: r.Operation, due_at: int | None = None) -> None:
         """Record the operation's outcome, commit, answer: at once, or when `due_at` has come."""
-        batch.decide(asked.live, s.OperationAsked(asked.step, asked.attempt, record), cause=True)
+        live = asked.live
+        record = _marked(live, record)
+        batch.decide(live, s.OperationAsked(asked.step, asked.attempt, record), cause=True)
         result = op_result(record)
         assert result is not None
-        reply = channel.OpDone(asked.live.token or 0, asked.op.op, bytes(result.value), result.error)
-        self._m.commit(batch, lambda: self._answer(reply, due_at))
+        reply = channel.OpDone(live.token or 0, asked.op.op, bytes(result.value), result.error)
+        if result.error is not None or result.failure is not None:
+            live.unheard.add(result.key)
+
+        def then() -> None:
+            live.unheard.discard(result.key)
+            self._answer(reply, due_at)
+
+        self._m.commit(batch, then)
 
     def _answer(self, reply: channel.OpDone, due_at: int | None) -> None:
         clock = self._m.clock
@@ -258,7 +267,7 @@ class Operations:
             of.root_id, 1, batch.now,
         )  # fmt: skip
         record = r.ChildStarted(asked.op.key, run_id, args.workflow_id, workflow_type, child_value(info))
-        batch.decide(parent, s.OperationAsked(asked.step, asked.attempt, record))
+        batch.decide(parent, s.OperationAsked(asked.step, asked.attempt, _marked(parent, record)))
         batch.open(
             key=key, run_id=run_id, workflow_id=args.workflow_id, workflow_type=workflow_type,
             handler=spec.start.name, input=bytes(args.input), timeout_ms=args.timeout_ms, parent=parent,
@@ -320,7 +329,7 @@ class Operations:
         child = asked.live
         assert child.parent is not None
         batch = self._m.batch()
-        arrived = batch.decide(child.parent, s.EventArrived(asked.op.name, payload, child.run.workflow_id))
+        arrived = batch.decide(child.parent, s.EventArrived(asked.op.name, payload, child.run.workflow_id, report=True))
         if arrived.refused:
             outcome = "parent_closed"
             log.warning(
@@ -360,6 +369,11 @@ class Operations:
         outcome = "dispatched" if Action.DISPATCH in arrived.actions else "queued"
         run = target.run
         self._record(asked, batch, r.EventSent(asked.op.key, event, run.workflow_id, run.run_id, outcome))
+
+
+def _marked(live: Live, record: r.Operation) -> r.Operation:
+    """`record` with what its handler could not know yet when it asked: which it had not asked for because of that."""
+    return msgspec.structs.replace(record, unaware=sorted(live.unheard)) if live.unheard else record
 
 
 def _closed(workflow_id: str, event: str) -> RunClosedError:

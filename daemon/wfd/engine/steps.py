@@ -22,6 +22,16 @@ _CLOSINGS = {
 }
 
 
+class _Phase(msgspec.Struct):
+    """What a re-opened run goes on with: a step, a wait or a delay."""
+
+    phase: str
+    kind: str = "step"
+    handler: str = ""
+    deadline: int | None = None
+    wake_at: int | None = None
+
+
 class _Data(msgspec.Struct):
     """The fields of all the records that are looked at here; each has a few of them."""
 
@@ -36,6 +46,8 @@ class _Data(msgspec.Struct):
     error: Failure | None = None
     reason: str = ""
     timeout_ms: int = 0
+    phase: _Phase | None = None
+    from_step: int | None = None
 
 
 class _Line(msgspec.Struct):
@@ -140,7 +152,18 @@ class _Reading:
             line.attempts -= self._interrupted
 
     def resumed(self, record: StepRecord, data: _Data) -> None:
-        line = self._open()
+        line, phase = self._open(), data.phase
+        if phase is not None and data.from_step is not None:
+            if line is not None:
+                line.end(line.status, record.at)
+            self._add(phase.handler, phase.kind, Status.RUNNING, record)
+            return
+        if phase is not None and self.lines:
+            line = self.lines[-1]
+            line.ended_at, line.wake_at = None, phase.deadline or phase.wake_at
+            if phase.phase != "stepping":
+                line.status = Status.WAITING if phase.phase == "waiting" else Status.SLEEPING
+                return
         if line is not None:
             line.status, line.error = Status.RUNNING, None
             line.attempts = max(line.attempts, data.attempt)

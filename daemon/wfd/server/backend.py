@@ -30,7 +30,7 @@ class Stream(Protocol[Item_co, Answer_co]):
 
 
 class Backend(Protocol):
-    """`start`, `send`, `cancel`, `terminate` and `down` are commands: once called they are never cancelled from here, even
+    """`start`, `send`, `cancel`, `terminate`, `retry` and `down` are commands: once called they are never cancelled from here, even
     when their caller has gone. The others may be cancelled at any await."""
 
     async def status(self, call: calls.GetStatus, /) -> views.StatusView: ...
@@ -50,6 +50,8 @@ class Backend(Protocol):
     async def cancel(self, call: calls.Cancel, /) -> calls.Changed: ...
 
     async def terminate(self, call: calls.Terminate, /) -> calls.Changed: ...
+
+    async def retry(self, call: calls.Retry, /) -> calls.Retried: ...
 
     async def query(self, call: calls.Query, /) -> calls.QueryAnswer: ...
 

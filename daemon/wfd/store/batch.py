@@ -25,6 +25,8 @@ from wfd.store import queries
 from wfd.store.rows import HistoryRow, InboxRow, LogRow, RunRow, Unit
 
 WRITE = queries.load("write")
+# The views and triggers that a commit is made of.
+COMMIT = ("batch", "changed_runs", "change_runs", "commit")
 _encode = msgspec.json.Encoder().encode
 _rev: Callable[[HistoryRow | LogRow], int] = operator.attrgetter("rev")
 _ROW_BYTES = 200  # what a row weighs beside its long texts, roughly; only for the size of a batch
@@ -33,7 +35,7 @@ _ROW_BYTES = 200  # what a row weighs beside its long texts, roughly; only for t
 class Batch:
     """Collects units with `add`, then `write`s them inside the caller's transaction."""
 
-    __slots__ = ("bytes", "changed", "events", "fresh", "gone", "history", "logs", "store", "units")
+    __slots__ = ("bytes", "changed", "events", "fresh", "gone", "history", "logs", "reopened", "store", "units")
 
     def __init__(self) -> None:
         self.units = 0
@@ -44,7 +46,8 @@ class Batch:
         self.logs: list[LogRow] = []
         self.store: dict[tuple[int, str], str | None] = {}
         self.events: dict[tuple[int, int], InboxRow] = {}
-        self.gone: list[tuple[int, int]] = []
+        self.gone: dict[tuple[int, int], None] = {}
+        self.reopened: dict[int, None] = {}
 
     @property
     def empty(self) -> bool:
@@ -60,6 +63,10 @@ class Batch:
             self.bytes += _ROW_BYTES + len(row.input)
         for row, expected in unit.runs_changed:
             self._change(row, expected)
+        for row, expected in unit.runs_reopened:
+            self._change(row, expected)
+            if row.key in self.changed:
+                self.reopened[row.key] = None
         for record in unit.history:
             self.bytes += len(record.data)
         self.history += unit.history
@@ -70,11 +77,15 @@ class Batch:
             self.store |= unit.store
             self.bytes += sum(len(value) for value in unit.store.values() if value is not None)
         for event in unit.inbox_add:
-            self.events[event.run, event.seq] = event
+            where = event.run, event.seq
+            if where in self.gone:
+                del self.gone[where]  # it goes and comes back: on disk it stays
+            else:
+                self.events[where] = event
             self.bytes += len(event.payload)
         for where in unit.inbox_del:
             if self.events.pop(where, None) is None:
-                self.gone.append(where)
+                self.gone[where] = None
 
     def _change(self, row: RunRow, expected: int) -> None:
         key = row.key
@@ -96,15 +107,17 @@ class Batch:
         newest = self._check_revs(after)
         puts = [(run, key, value) for (run, key), value in self.store.items() if value is not None]
         deletes = [where for where, value in self.store.items() if value is None]
+        open_again = {key: self.changed[key] for key in self.reopened if self.changed[key][0].closed_at is None}
         rows = (
-            list(self.changed.values()),
+            [change for key, change in self.changed.items() if key not in open_again],
+            list(open_again.values()),
             list(self.fresh.values()),
             self.history,
             self.logs,
             puts,
             deletes,
             list(self.events.values()),
-            self.gone,
+            list(self.gone),
         )
         db.execute(WRITE["insert"], [_json(table) for table in rows])
         return newest
@@ -120,6 +133,12 @@ class Batch:
                 raise _bug(f"revision {rows[0].rev} comes after {after} was committed")
             newest = max(newest, rows[-1].rev)
         return newest
+
+
+def prepare(db: sqlite3.Connection) -> None:
+    """Make what `write` needs on its connection."""
+    for name in COMMIT:
+        db.execute(WRITE[name])
 
 
 def _json(rows: list[Any]) -> str | None:

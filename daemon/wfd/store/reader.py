@@ -131,6 +131,11 @@ class Reader(Service):
         """The run's records after number `seq`, oldest first."""
         return [HistoryRow(*row) for row in await self.all(READ["history_after"], (key, seq))]
 
+    async def course(self, key: int, kinds: Iterable[str]) -> list[HistoryRow]:
+        """The run's records of these kinds, oldest first."""
+        names = msgspec.json.encode(list(kinds)).decode()
+        return [HistoryRow(*row) for row in await self.all(READ["course"], (key, names))]
+
     async def logged_since(self, key: int, seq: int) -> int:
         """How many lines the run has logged since its record number `seq`."""
         rows = await self.all(READ["logged_since"], (key, seq))

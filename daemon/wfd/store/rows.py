@@ -50,7 +50,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True):
 
 class HistoryRow(msgspec.Struct, gc=False, array_like=True):
     """One history record. `rev` numbers records and log lines of the whole database in commit order; `seq` counts the
-    run's records from 1. `source` is the source hash of the code that a step begins on, or has ended on."""
+    run's records from 1. `source` is the source hash of the code that a step begins or goes on, or has ended on."""
 
     rev: int
     run: int
@@ -87,12 +87,14 @@ class InboxRow(msgspec.Struct, gc=False, array_like=True):
 class Unit(msgspec.Struct):
     """What commits together, or not at all.
 
-    `runs_changed` pairs a row with the `seq` the run had before this unit. `store` maps (run, key) to JSON, None
+    `runs_changed` pairs a row with the `seq` the run had before this unit, as does `runs_reopened` for runs that were closed and
+    are open now: those that give up a workflow ID are written before those that take one. `store` maps (run, key) to JSON, None
     deletes. `inbox_del` names (run, seq).
     """
 
     runs_new: list[RunRow] = []
     runs_changed: list[tuple[RunRow, int]] = []
+    runs_reopened: list[tuple[RunRow, int]] = []
     history: list[HistoryRow] = []
     logs: list[LogRow] = []
     store: dict[tuple[int, str], str | None] = {}

@@ -20,7 +20,7 @@ import msgspec
 
 from wfctl.errors import StorageError, WfctlError
 from wfd.runtime.lifecycle import Service
-from wfd.store.batch import WRITE, Batch
+from wfd.store.batch import WRITE, Batch, prepare
 from wfd.store.connect import BUSY_MS, connect_writer, explain
 from wfd.store.rows import Unit
 
@@ -237,8 +237,7 @@ class Writer(Service):
 
     def _open(self) -> None:
         self._db = connect_writer(self.path, busy_ms=self._busy_ms)
-        self._db.execute(WRITE["batch"])
-        self._db.execute(WRITE["commit"])
+        prepare(self._db)
         self._rev = self._db.execute(WRITE["last_rev"]).fetchone()[0]
 
     def _reopen(self) -> None:

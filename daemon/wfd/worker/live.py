@@ -20,9 +20,10 @@ from wfctl.sdk.current import inside_task
 from wfctl.sdk.failure import readable
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.port import StepUnwind
-from wfctl.sdk.replay import Replay, in_words
+from wfctl.sdk.replay import Replay
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.workflow import Workflow
+from wfctl.values.opkeys import in_words
 from wfctl.values.runinfo import RunInfo
 from wfd.worker import branches
 

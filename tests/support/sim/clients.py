@@ -55,6 +55,7 @@ class Client:
             (6, lambda: calls.Terminate(id=self._id(), reason="now", children=chance.random() < 0.4)),
             (12, self._result),
             (6, lambda: calls.Query(id=self._id(), name="look")),
+            (14, self._retry),
         )
         weights = [weight for weight, _ in commands]
         return chance.choices(commands, weights)[0][1]()
@@ -83,6 +84,18 @@ class Client:
 
     def _send(self) -> calls.Call:
         return calls.Send(id=self._id(), event=self._world.chance.choice(EVENTS), payload=self._payload())
+
+    def _retry(self) -> calls.Call:
+        """Usually of what can be retried."""
+        chance = self._world.chance
+        failed = [
+            row.run_id for row in self._world.disk.runs.values() if row.status in ("failed", "timed_out", "stuck")
+        ]
+        return calls.Retry(
+            id=chance.choice(failed) if failed and chance.random() < 0.8 else self._id(),
+            from_step=chance.choice((None, None, None, "begin", "s1", "e1", "2")),
+            dry_run=chance.random() < 0.1,
+        )
 
     def _result(self) -> calls.Call:
         chance = self._world.chance

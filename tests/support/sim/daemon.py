@@ -11,12 +11,14 @@ from support.sim.loop import Life
 from support.sim.store import Store, Weather
 from support.sim.workers import Machine, SimWorkers
 from wfctl.errors import WfctlError
+from wfctl.protocol import calls
 from wfd.core.invariants import violations
 from wfd.core.records import encode
 from wfd.engine.batch import Batch
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
 from wfd.engine.reads import Reads
+from wfd.engine.retries import Retries
 from wfd.runtime.ids import IdSource
 
 
@@ -71,6 +73,7 @@ class Daemon:
         self.engine.memory._idle_limit = world.chance.choice((1, 1, 3, 2_048))
         self.engine.reads = SimReads(store.reader, world.clock)
         self._commands = Commands(self.engine)
+        self._retries = Retries(self.engine, self._commands)
         world.loop.create_task(self._start())
 
     async def _start(self) -> None:
@@ -105,7 +108,9 @@ class Daemon:
     async def _carry_out(self, request: Request, future: asyncio.Future[None]) -> None:
         world, call = self._world, request.call
         world.ledger.note("client {}: {}", request.client, call)
-        verb: Callable[[Any], Any] = getattr(self._commands, type(call).__name__.lower())
+        verb: Callable[[Any], Any] = getattr(
+            self._retries if isinstance(call, calls.Retry) else self._commands, type(call).__name__.lower()
+        )
         answer, error = None, None
         try:
             answer = await verb(call)

@@ -41,9 +41,9 @@ class Disk:
     def commit(self, batch: Batch) -> None:
         """All of it, or BrokenRule and nothing that could still be used."""
         newest = self._check_revs(batch)
-        # Changes first: an ID may have closed and been started again within the batch.
-        for row, expected in batch.changed.values():
-            self._change(row, expected)
+        # Changes first: an ID may have closed and been started again within the batch, or its run re-opened.
+        for key, (row, expected) in sorted(batch.changed.items(), key=lambda change: change[0] in batch.reopened):
+            self._change(row, expected, reopened=key in batch.reopened)
         for row in batch.fresh.values():
             self._create(row)
         for record in batch.history:
@@ -77,7 +77,7 @@ class Disk:
             newest = row.rev
         return newest
 
-    def _change(self, row: RunRow, expected: int) -> None:
+    def _change(self, row: RunRow, expected: int, *, reopened: bool) -> None:
         before = self.runs.get(row.key)
         at = None if before is None else before.seq
         _holds(at == expected, f"run {row.key} is at {at}, its change was decided at {expected}")
@@ -87,10 +87,14 @@ class Disk:
             same == (row.run_id, row.workflow_id, row.type, row.parent, row.root, row.started_at),
             f"run {row.key} is another than before",
         )
-        _holds(before.closed_at is None or row.status == before.status, f"run {row.key} was {before.status}")
+        stays = before.closed_at is None or row.status == before.status or reopened
+        _holds(stays, f"run {row.key} was {before.status}")
         self.runs[row.key] = row
         if before.closed_at is None and row.closed_at is not None:
             del self.open_ids[row.workflow_id]
+        elif before.closed_at is not None and row.closed_at is None:
+            _holds(row.workflow_id not in self.open_ids, f"workflow ID {row.workflow_id} has two open runs")
+            self.open_ids[row.workflow_id] = row.key
         _check_row(row)
 
     def _create(self, row: RunRow) -> None:

@@ -16,7 +16,7 @@ from wfctl.protocol.views import Outcome
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
 from wfd.core import records as r, state
-from wfd.core.apply import op_result
+from wfd.core.operations import folded
 from wfd.core.state import OpResult
 
 _ADDRESS = re.compile(r" object at 0x[0-9a-f]+")
@@ -95,14 +95,12 @@ class Ledger:
 
     def _ops(self, key: int, since: int) -> dict[str, OpResult]:
         """The operations of one step that are on disk."""
-        found: dict[str, OpResult] = {}
+        records = []
         for _, record in self._disk.records(key, since):
-            if isinstance(record, r.StepStarted):
+            if isinstance(record, r.StepStarted) or (isinstance(record, r.RunResumed) and record.from_step is not None):
                 break
-            result = op_result(record)
-            if result is not None:
-                found[result.key] = result
-        return found
+            records.append(record)
+        return folded(records)
 
     def answered(self, order: channel.RunStep, op: channel.Op, done: channel.OpDone) -> None:
         """A handler gets the outcome of its operation: it is on disk, and is what is told."""
@@ -116,7 +114,8 @@ class Ledger:
         since = next(
             row.seq
             for row, record in self._disk.records(key)
-            if isinstance(record, r.StepStarted) and record.step == order.step
+            if (isinstance(record, r.StepStarted) and record.step == order.step)
+            or (isinstance(record, r.RunResumed) and record.from_step is not None and _number(record) == order.step)
         )
         known = self._ops(key, since).get(op.key)
         if known is None:
@@ -136,18 +135,18 @@ class Ledger:
             f"{order.run.workflow_id} step {order.step}: task {key} runs, and has its result already",
         )
 
-    def queried(self, run: RunInfo, store: dict[str, bytes]) -> None:
+    def queried(self, run: RunInfo, shown: dict[str, bytes]) -> None:
         """A query sees a store that is, or was, on disk."""
         key = self._disk.run_ids[run.id]
-        folded: dict[str, bytes] = {}
-        seen = [dict(folded)]
+        store: dict[str, bytes] = {}
+        seen = [dict(store)]
         for _, record in self._disk.records(key):
-            if isinstance(record, r.StepCompleted):
+            if isinstance(record, r.StepCompleted | r.RunResumed):
                 for name in record.deleted:
-                    folded.pop(name, None)
-                folded.update({name: bytes(value) for name, value in record.put.items()})
-                seen.append(dict(folded))
-        self.holds(store in seen, f"{run.workflow_id} is asked with a store that never was on disk")
+                    store.pop(name, None)
+                store.update({name: bytes(value) for name, value in record.put.items()})
+                seen.append(dict(store))
+        self.holds(shown in seen, f"{run.workflow_id} is asked with a store that never was on disk")
 
     def said(self, token: int, message: channel.ToDaemon) -> None:
         self.note("token {} says {}", token, message)
@@ -170,6 +169,13 @@ class Ledger:
                 wanted = r.RunCancelRequested if isinstance(call, calls.Cancel) else r.RunTerminated
                 done = any(isinstance(record, wanted) for _, record in disk.records(row.key))
                 self.holds(done, f"{call} is acknowledged, and not on disk")
+            case calls.Retried(run_id=run_id, dry_run=False, step=step, attempt=attempt):
+                done = any(
+                    isinstance(record, r.RunResumed)
+                    and (_number(record) or step, record.attempt) == (step or 0, attempt)
+                    for _, record in disk.records(disk.run_ids[run_id])
+                )
+                self.holds(done or step is None, f"{call} is acknowledged with {answer}, and not on disk")
             case Outcome(run_id=run_id, status=status):
                 self._outcome(disk.run_ids[run_id], status, answer)
 
@@ -181,7 +187,12 @@ class Ledger:
     def _outcome(self, key: int, status: Status, answer: Outcome) -> None:
         row = self._disk.runs[key]
         if status.closed:
-            self.holds(row.status == status, f"told {answer}, on disk it is {row.status}")
+            ended = any(f"run.{status}" == record.KIND for _, record in self._disk.records(key))
+            self.holds(ended, f"told {answer}, on disk it is {row.status} and never was")
         elif status is Status.STUCK:
             stuck = [record.reason for _, record in self._disk.records(key) if isinstance(record, r.RunStuck)]
             self.holds(answer.stuck_reason in stuck, f"told {answer}, on disk it never was")
+
+
+def _number(record: r.RunResumed) -> int:
+    return record.phase.step if isinstance(record.phase, state.Stepping) else 0

@@ -58,12 +58,24 @@ def _run(disk: Disk, row: RunRow, history: Rows) -> Iterator[str]:
         at=row.started_at,
     )  # fmt: skip
     store: dict[str, str] = {}
+    again: Counter[int] = Counter()
+    found: dict[int, dict[str, str]] = {}
     for line, record in history[1:]:
+        if isinstance(record, r.StepStarted):
+            found[record.step] = dict(store)
         run = apply(run, record, line.at)
-        if isinstance(record, r.StepCompleted):
+        if isinstance(record, r.RunResumed) and isinstance(run.phase, state.Stepping):
+            run = refold(run, (earlier for _, earlier in history[run.phase.since : line.seq]))
+            again[run.phase.step] += record.from_step is None
+        if isinstance(record, r.StepCompleted | r.RunResumed):
             for name in record.deleted:
                 store.pop(name, None)
             store.update({name: bytes(value).decode() for name, value in record.put.items()})
+        if isinstance(record, r.RunResumed) and isinstance(record.phase, state.Stepping):
+            step = record.from_step or record.phase.step
+            if store != found[step]:
+                yield f"{row.workflow_id}: step {step} goes on with the store {store}, and had begun with {found[step]}"
+            found[record.phase.step] = dict(store)
     if store != disk.store.get(row.key, {}):
         yield f"{row.workflow_id}: its store is {disk.store.get(row.key)}, its history says {store}"
     inbox = [
@@ -81,7 +93,11 @@ def _run(disk: Disk, row: RunRow, history: Rows) -> Iterator[str]:
     if saved != run:
         yield f"{row.workflow_id}: its row says {saved}, its history {run}"
     lines = Counter(line.message for line in disk.logs.get(row.key, ()))
-    yield from (f"{row.workflow_id}: {line} is logged {n} times" for line, n in lines.items() if n > 1)
+    yield from (
+        f"{row.workflow_id}: {line} is logged {n} times"
+        for line, n in lines.items()
+        if n > 1 + again[int(line.partition(":")[0])]
+    )
 
 
 def _executions(row: RunRow, history: Rows, ledger: Ledger) -> Iterator[str]:
@@ -99,6 +115,9 @@ def _executions(row: RunRow, history: Rows, ledger: Ledger) -> Iterator[str]:
                 attempt = record.attempt + 1
             case r.RunResumed():
                 attempt = record.attempt
+                if isinstance(record.phase, state.Stepping):
+                    step = record.phase.step
+                    directives[step] = 0
             case r.StepCompleted():
                 directives[record.step] += 1
                 by = record.put["by"]
@@ -122,17 +141,30 @@ def _executions(row: RunRow, history: Rows, ledger: Ledger) -> Iterator[str]:
 def _events(disk: Disk, row: RunRow, history: Rows) -> Iterator[str]:
     """Each event is handled once or still in the inbox, and of the events that a wait takes, the first to come."""
     kept: dict[int, tuple[str, bool]] = {}
+    handed: dict[int, int] = {}
     names: list[str] | None = None
     for line, record in history:
         match record:
             case r.EventReceived(refused=None):
                 kept[line.seq] = record.name, False
-            case r.ChildClosedRecord(step=str()):
+            case r.ChildClosedRecord(step=str(), refused=None):
                 kept[line.seq] = record.step or "", True
+            case r.RunResumed(requeued=requeued, phase=phase, from_step=target):
+                later = {seq for seq, step in handed.items() if target is not None and step > target}
+                if not later <= {event.seq for event in requeued}:
+                    yield f"{row.workflow_id}: goes back to step {target}, and the events {later} do not come again"
+                handed = {seq: step for seq, step in handed.items() if seq not in later}
+                if target is not None and isinstance(phase, state.Stepping) and phase.event is not None:
+                    handed[phase.event] = phase.step
+                back = {event.seq: (event.step or event.name, event.step is not None) for event in requeued}
+                kept = dict(sorted((kept | back).items()))
+                if isinstance(phase, state.Waiting):
+                    names = None if phase.names is None else list(phase.names)
             case r.WaitStarted():
                 names = record.names
             case r.StepStarted(event=int()):
                 taken = kept.pop(record.event or 0, None)
+                handed[record.event or 0] = record.step
                 if taken is None or taken[0] != record.handler:
                     yield f"{row.workflow_id}: {record} hands over {taken}"
                 first = [seq for seq, (name, step) in kept.items() if step or names is None or name in names]
@@ -149,15 +181,27 @@ def _family(disk: Disk, row: RunRow, history: Rows) -> Iterator[str]:
     children = {disk.runs[key].run_id: disk.runs[key] for key in disk.children.get(row.key, ())}
     if begun != Counter(list(children)):
         yield f"{row.workflow_id}: says that it has the children {begun}, and has {list(children)}"
-    expected = Counter(child.run_id for child in children.values() if child.status in CLOSED)
+    resumed = Counter(x.run_id for _, x in history if isinstance(x, r.ChildResumed))
+    again = Counter({child.run_id: _reopened(disk, child) for child in children.values()})
+    if +resumed != +again:
+        yield f"{row.workflow_id}: says that its children were re-opened {resumed}, and they were {again}"
+    expected = +again + Counter(child.run_id for child in children.values() if child.status in CLOSED)
     if closed != expected:
         yield f"{row.workflow_id}: heard of the end of {closed}, and ended have {expected}"
     if row.status in CLOSED:
         for child in children.values():
-            bound = child.status not in CLOSED and child.on_parent_close != "abandon"
+            bound = child.status not in CLOSED and child.on_parent_close != "abandon" and not _reopened(disk, child)
             asked = any(isinstance(x, r.RunCancelRequested) for _, x in disk.records(child.key))
             if bound and not (child.on_parent_close == "cancel" and asked):
                 yield f"{child.workflow_id}: goes on after the end of its parent, bound by {child.on_parent_close}"
+
+
+def _reopened(disk: Disk, row: RunRow) -> int:
+    """How often a run was closed and is open again."""
+    return sum(
+        isinstance(record, r.RunResumed) and record.was in ("failed", "timed_out")
+        for _, record in disk.records(row.key)
+    )
 
 
 # -- between runs, and with clients ----------------------------------------------------------------
@@ -176,7 +220,7 @@ def _received(histories: dict[int, Rows]) -> dict[str, list[tuple[int, int, r.Ev
 def _deliveries(disk: Disk, histories: dict[int, Rows]) -> Iterator[str]:
     """What one run sent stands in its own history and in that of the other, both once."""
     received = _received(histories)
-    sent: set[str] = set()
+    sent: dict[str, Record] = {}
     for key, history in histories.items():
         sender = disk.runs[key]
         for _, record in history:
@@ -188,12 +232,17 @@ def _deliveries(disk: Disk, histories: dict[int, Rows]) -> Iterator[str]:
             elif not isinstance(record, r.OperationRefused) or record.operation != "event":
                 continue
             payload = f"{sender.run_id}:{record.key.partition(':')[2]}"
-            got = [(at, x.name, x.refused is not None) for at, _, x in received.get(payload, ())]
-            if got != expected if expected is not None else not all(refused for _, _, refused in got):
-                yield f"{sender.workflow_id}: {record} arrived as {got}"
-            if payload in sent:
+            earlier = sent.get(payload)
+            if earlier is not None and not (isinstance(earlier, r.OperationRefused) and _reopened(disk, sender)):
                 yield f"{sender.workflow_id}: {record} is recorded twice"
-            sent.add(payload)
+            got = [(at, x.name, x.refused is not None) for at, _, x in received.get(payload, ())]
+            if earlier is not None:
+                got = [one for one in got if not one[2]]
+            sent[payload] = record
+            if expected is None:
+                got = [one for one in got if not one[2] and not _reopened(disk, sender)]
+            if got != (expected or []):
+                yield f"{sender.workflow_id}: {record} arrived as {got}"
     for payload, got in received.items():
         if not payload.startswith("c") and payload not in sent:
             yield f"{disk.runs[got[0][0]].workflow_id}: has an event from {payload}, which did not send it"
@@ -236,7 +285,7 @@ def _ending(disk: Disk, histories: dict[int, Rows], answer: Any, error: Exceptio
             yield f"{answer} was acknowledged, and is not in the history"
     if isinstance(error, RunClosedError) and not isinstance(error, RunNotFoundError):
         row = disk.runs[disk.run_ids[str(error.detail["run_id"])]]
-        if row.status not in CLOSED:
+        if row.status not in CLOSED and not _reopened(disk, row):
             yield f"{row.workflow_id} is {row.status}; a sender was told: {error}"
 
 

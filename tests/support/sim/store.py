@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from support.sim.disk import BrokenRule, Disk
 from support.sim.loop import Loop
 from wfctl.errors import StorageError
+from wfd.core import state
 from wfd.store.batch import Batch
 from wfd.store.rows import HistoryRow, Loaded, Match, RunRef, Unit
 
@@ -230,6 +231,10 @@ class Reader:
     async def history_after(self, key: int, seq: int) -> list[HistoryRow]:
         return await self._see(lambda: self._disk.history.get(key, [])[seq:])
 
+    async def course(self, key: int, kinds: Iterable[str]) -> list[HistoryRow]:
+        wanted = set(kinds)
+        return await self._see(lambda: [row for row in self._disk.history.get(key, []) if row.kind in wanted])
+
     async def logged_since(self, key: int, seq: int) -> int:
         return await self._see(lambda: self._logged(key, seq))
 
@@ -250,12 +255,12 @@ class Reader:
         return await self._see(lambda: self._bound(self._disk.children.get(parent_key, [])))
 
     async def orphans(self) -> list[tuple[int, str]]:
-        runs = self._disk.runs
-        return await self._see(
-            lambda: self._bound(
-                [key for key, row in runs.items() if row.parent and runs[row.parent].closed_at is not None]
-            )
-        )
+        return await self._see(lambda: self._bound([key for key in self._disk.runs if self._orphaned(key)]))
+
+    def _orphaned(self, key: int) -> bool:
+        row = self._disk.runs[key]
+        closed_at = None if row.parent is None else self._disk.runs[row.parent].closed_at
+        return closed_at is not None and closed_at > (state.parse(row.state).reopened_at or -1)
 
     def _bound(self, keys: list[int]) -> list[tuple[int, str]]:
         rows = [self._disk.runs[key] for key in keys]

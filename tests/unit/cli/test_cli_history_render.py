@@ -59,6 +59,18 @@ def failed(attempt: int, retry_at: int, key: str = "k") -> HistoryEntry:
         (entry("random.recorded", key="k", value=0.25), "0.25"),
         (entry("run.resumed", attempt=3), "attempt 3"),
         (entry("run.resumed"), ""),
+        (
+            entry(
+                "run.resumed", was="failed", attempt=2, reason="by me", put={"n": 1}, deleted=["x"],
+                phase={"phase": "stepping", "step": 2, "handler": "pay"}, requeued=[{"name": "paid"}],
+            ),
+            "was failed  pay  attempt 2  stored n, -x  in the inbox again: paid  by me",
+        ),
+        (
+            entry("run.resumed", was="stuck", from_step=2, phase={"phase": "stepping", "step": 5, "handler": "pay"}),
+            "was stuck  back at pay, step 2",
+        ),
+        (entry("run.resumed", was="timed_out", phase={"phase": "waiting"}), "was timed_out  waiting"),
     ],
 )  # fmt: skip
 def test_a_record_says_what_a_person_looks_for(record: HistoryEntry, words: str) -> None:

@@ -295,8 +295,9 @@ def test_show_of_a_stuck_run_says_why_and_what_to_type(
     assert "\nstuck        step handler 'pay' ended its worker 5 times the last time: signal SIGSEGV; " in said.out
     lines = said.err.splitlines()
     assert lines[0] == f"to go on: {cure}; the run then goes on by itself"
-    assert lines[-2:] == [
+    assert lines[-3:] == [
         "  what led to it: wfctl history --logs 'order 1'",
+        "  to try again at once, or from an earlier step: wfctl retry 'order 1' [--from STEP]",
         "  to give it up: wfctl cancel 'order 1'",
     ]
     assert ("  1 module did not load, see: wfctl workflows" in lines) is bool(problems)

@@ -136,6 +136,37 @@ def test_a_stuck_step_shows_why_and_forgets_it_when_it_goes_on() -> None:
     assert (again.status, again.error, again.attempts) == ("running", None, 2)
 
 
+FAILED: Told = ("run.failed", {"error": {"type": "Boom", "message": "x"}})
+
+
+def test_a_step_that_is_begun_again_is_one_line() -> None:
+    told = (started(1, "begin", "start"), completed(1, "step"), started(2, "pay"), ("step.failed", {"step": 2}), FAILED)
+    assert _lines(*told)[1].status == "failed"
+    phase = {"phase": "stepping", "step": 2, "kind": "step", "handler": "pay", "since": 4, "attempt": 2}
+    _, again = _lines(*told, ("run.resumed", {"attempt": 2, "was": "failed", "phase": phase}))
+    assert (again.status, again.ended_at, again.error, again.attempts) == ("running", None, None, 2)
+
+
+def test_a_step_that_was_gone_back_to_is_a_new_line() -> None:
+    told = (started(1, "begin", "start"), completed(1, "step"), started(2, "pay"), ("run.stuck", {"reason": "gone"}))
+    phase = {"phase": "stepping", "step": 3, "kind": "start", "handler": "begin", "since": 6}
+    lines = _lines(*told, ("run.resumed", {"was": "stuck", "phase": phase, "from_step": 1}))
+    assert [(line.name, line.status, line.ended_at) for line in lines] == [
+        ("begin", "completed", 20), ("pay", "stuck", 50), ("begin", "running", None),
+    ]  # fmt: skip
+
+
+def test_a_wait_and_a_delay_that_go_on_are_open_again() -> None:
+    wait: Told = ("wait.started", {"names": ["paid"], "deadline": 15})
+    phase = {"phase": "waiting", "epoch": 1, "since_at": 40, "names": ["paid"], "deadline": 55}
+    (line,) = _lines(wait, ("wait.timed_out", {}), ("run.timed_out", {}), ("run.resumed", {"phase": phase}))
+    assert (line.status, line.ended_at, line.wake_at) == ("waiting", None, 55)
+    phase = {"phase": "sleeping", "epoch": 1, "handler": "pay", "wake_at": 99}
+    delay = completed(1, "step", handler="pay", wake_at=99)
+    (line,) = _lines(delay, ("run.timed_out", {}), ("run.resumed", {"phase": phase}))
+    assert (line.status, line.ended_at, line.wake_at) == ("sleeping", None, 99)
+
+
 def test_what_is_open_when_the_run_closes_ends_with_it() -> None:
     for kind, status in (
         ("run.terminated", "terminated"),

@@ -10,8 +10,9 @@ from typing import Any
 from hypothesis import given, strategies as st
 
 from support.memory_port import Recorded
-from wfctl.sdk.replay import Replay, in_words
+from wfctl.sdk.replay import Replay
 from wfctl.values.codec import canonical
+from wfctl.values.opkeys import in_words
 
 Call = tuple[str, str, Any]
 

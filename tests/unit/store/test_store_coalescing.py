@@ -10,12 +10,14 @@ from pathlib import Path
 from hypothesis import given, settings, strategies as st
 
 from support.rows import Ledger, check, contents
-from wfd.store.batch import WRITE, Batch
+from wfd.store.batch import Batch, prepare
 from wfd.store.connect import connect_writer
 from wfd.store.rows import Unit
 
 _MOVES = st.tuples(
-    st.sampled_from(["start", "again", "child", "change", "put", "delete", "event", "take", "log", "close", "wait"]),
+    st.sampled_from(
+        ["start", "again", "child", "change", "put", "delete", "event", "take", "reopen", "log", "close", "wait"]
+    ),
     st.integers(0, 5),
     st.sampled_from(["a", "b", "c"]),
 )
@@ -39,6 +41,9 @@ class Story:
             case "again":
                 free = next((r.workflow_id for r in ledger.runs.values() if self._free(r.workflow_id)), None)
                 return None if free is None else self._start(free)
+            case "reopen":
+                gone = [k for k, r in ledger.runs.items() if r.status == "failed" and self._free(r.workflow_id)]
+                return ledger.reopen(gone[number % len(gone)]) if gone else None
             case "child":
                 return ledger.start(f"c-{len(ledger.runs)}", "Payment", parent=key)
             case "change":
@@ -70,8 +75,7 @@ class Story:
 
 def _write(path: Path, batches: list[list[Unit]]) -> None:
     db = connect_writer(path)
-    db.execute(WRITE["batch"])
-    db.execute(WRITE["commit"])
+    prepare(db)
     rev = 0
     for units in batches:
         batch = Batch()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from wfd.store import queries
+from wfd.store.batch import COMMIT, prepare
 from wfd.store.connect import connect_writer
 from wfd.store.rows import RunRow
 
@@ -34,9 +35,7 @@ def _queries() -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     db = connect_writer(tmp_path_factory.mktemp("plans") / "wfctl.db")
-    write = queries.load("write")
-    db.execute(write["batch"])
-    db.execute(write["commit"])
+    prepare(db)
     db.execute(queries.load("needs")["view"])
     yield db
     db.close()
@@ -55,9 +54,7 @@ def _scans(db: sqlite3.Connection, sql: str) -> list[str]:
     return [step for step in _plan(db, sql) if (found := re.match(r"SCAN (\w+)", step)) and found[1] in names]
 
 
-@pytest.mark.parametrize(
-    ("name", "sql"), [pair for pair in _queries() if pair[0] not in ("batch", "commit")], ids=lambda x: x[:24]
-)
+@pytest.mark.parametrize(("name", "sql"), [pair for pair in _queries() if pair[0] not in COMMIT], ids=lambda x: x[:24])
 def test_a_query_goes_through_an_index(db: sqlite3.Connection, name: str, sql: str) -> None:
     scans = _scans(db, sql)
     assert bool(scans) == (name in SCANS), f"{name}: {scans or 'no scan any more: take it off the list'}"
@@ -71,20 +68,20 @@ def test_the_plan_check_sees_a_scan(db: sqlite3.Connection) -> None:
 
 def _commit_statements() -> list[str]:
     """The statements of the trigger, each as one of its own. SQLite does not explain them from outside."""
-    body = queries.load("write")["commit"].partition(" begin\n")[2].rpartition("end;")[0]
-    body = re.sub(r"--[^\n]*", "", body)
+    bodies = [queries.load("write")[name].partition(" begin\n")[2].rpartition("end;")[0] for name in COMMIT]
+    body = re.sub(r"--[^\n]*", "", "".join(bodies))
     statements = [re.sub(r"\bnew\.\w+", "?", statement).strip() for statement in body.split(";")]
     return [statement for statement in statements if statement and "raise(" not in statement]
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(10))
 def test_the_commit_looks_every_row_up(db: sqlite3.Connection, number: int) -> None:
     assert _scans(db, _commit_statements()[number]) == []
 
 
 def test_the_commit_finds_what_it_changes_by_its_key(db: sqlite3.Connection) -> None:
     statements = _commit_statements()
-    assert len(statements) == 8
+    assert len(statements) == 10
     plans = [step for statement in statements for step in _plan(db, statement)]
     for step in (
         "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)",

@@ -16,7 +16,7 @@ from support.rows import Ledger, check, commit, contents, join
 from support.waiting import until
 from wfctl.errors import StorageError
 from wfd.store import writer as writing
-from wfd.store.rows import HistoryRow, LogRow, Unit
+from wfd.store.rows import HistoryRow, InboxRow, LogRow, Unit
 from wfd.store.store import Store, open_store
 from wfd.store.writer import Writer
 
@@ -216,6 +216,41 @@ async def test_a_workflow_id_may_close_and_open_again_in_one_batch(
     gate.open.set()
     await asyncio.gather(first, again)
     assert [row[9] for row in contents(path)["runs"]] == ["completed", "completed", "running"]
+
+
+async def test_an_older_run_may_take_its_workflow_id_back_in_the_batch_that_frees_it(
+    path: Path, gated: Store, gate: Gate, ledger: Ledger
+) -> None:
+    first = asyncio.ensure_future(
+        commit(gated.writer, ledger.start("o-1"), ledger.close(1, "failed", ("Boom", "")), ledger.start("o-1"))
+    )
+    await until(lambda: gate.seen)
+    late = ledger.change(1, ("child.closed", {"run_id": "x"}))
+    again = asyncio.ensure_future(
+        commit(
+            gated.writer, late, ledger.close(2, "failed", ("Boom", "")), ledger.reopen(1),
+            ledger.close(1, "failed", ("Boom", "")), ledger.reopen(2), ledger.close(2), ledger.reopen(1),
+        )
+    )  # fmt: skip
+    await asyncio.sleep(0)
+    gate.open.set()
+    await asyncio.gather(first, again)
+    assert [row[9] for row in contents(path)["runs"]] == ["running", "completed"]
+
+
+async def test_an_event_that_is_handed_over_and_comes_back_in_one_batch_stays(
+    path: Path, gated: Store, gate: Gate, ledger: Ledger
+) -> None:
+    first = asyncio.ensure_future(commit(gated.writer, ledger.start("o-1"), ledger.event(1)))
+    await until(lambda: gate.seen)
+    before = ledger.runs[1].seq
+    taken, failed, back = ledger.take(1, before), ledger.close(1, "failed", ("Boom", "")), ledger.reopen(1)
+    back.inbox_add.append(InboxRow(1, before, ledger.now, "paid"))
+    again = asyncio.ensure_future(commit(gated.writer, taken, failed, back))
+    await asyncio.sleep(0)
+    gate.open.set()
+    await asyncio.gather(first, again)
+    assert [row[1] for row in contents(path)["inbox"]] == [before]
 
 
 async def test_text_is_stored_as_it_is_whatever_characters_it_has(store: Store, ledger: Ledger) -> None:

@@ -10,7 +10,7 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.document import as_data
 from wfctl.cli.render.pending import Pending, pending
-from wfctl.cli.render.show import show_lines, stuck_advice
+from wfctl.cli.render.show import retry_advice, show_lines, stuck_advice
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.protocol.calls import Get, GetStatus, History, HistoryPage
 from wfctl.protocol.views import RunDetail, RunView, StatusView
@@ -44,6 +44,10 @@ def run(
         shell.out.lines(show_lines(detail, doing, now, person=shell.out.tty, ascii=shell.out.ascii, width=width))
         if detail.run.status is Status.STUCK:
             _advise(shell, detail.run)
+        elif detail.run.status in (Status.FAILED, Status.TIMED_OUT):
+            shell.out.flush()
+            for line in retry_advice(detail.run.workflow_id):
+                shell.note(line)
     return exit.OK
 
 

@@ -43,6 +43,8 @@ class Describer:
         data = entry.data
         if entry.kind == "step.started" and "handler" in data:
             self._handlers[entry.run_id, data.get("step", 0)] = str(data["handler"])
+        elif entry.kind == "run.resumed" and "step" in (data.get("phase") or {}):
+            self._handlers[entry.run_id, data["phase"]["step"]] = str(data["phase"].get("handler", ""))
         timed = _TIMED.get(entry.kind)
         words = timed(data, entry.at) if timed is not None else _DETAILS.get(entry.kind, _generic)(data)
         if entry.kind.startswith("step.") and "step" in data and entry.kind != "step.started":
@@ -204,7 +206,19 @@ def _value(data: dict[str, Any]) -> str:
 
 
 def _resumed(data: dict[str, Any]) -> str:
-    return f"attempt {data['attempt']}" if data.get("attempt", 1) > 1 else ""
+    phase = data.get("phase") or {}
+    words = [f"was {data['was']}"] if data.get("was") else []
+    if data.get("from_step"):
+        words.append(f"back at {phase.get('handler', '')}, step {data['from_step']}")
+    elif phase:
+        words.append(str(phase.get("handler") or phase.get("phase", "")))
+    if data.get("attempt", 1) > 1:
+        words.append(f"attempt {data['attempt']}")
+    stored = [*data.get("put", {}), *(f"-{key}" for key in data.get("deleted", []))]
+    words += [f"stored {', '.join(stored)}"] if stored else []
+    again = [str(event.get("name", "")) for event in data.get("requeued", [])]
+    words += [f"in the inbox again: {', '.join(again)}"] if again else []
+    return "  ".join([*words, *([str(data["reason"])] if data.get("reason") else [])])
 
 
 def _interrupted(data: dict[str, Any]) -> str:
@@ -259,6 +273,7 @@ _DETAILS: dict[str, Callable[[dict[str, Any]], str]] = {
     "event.received": _event_received,
     "child.started": _child_started,
     "child.closed": _child_closed,
+    "child.resumed": lambda data: str(data.get("workflow_id", "")),
     "parent_event.sent": _sent,
     "event.sent": _sent,
     "timestamp.recorded": lambda data: rfc3339(data["value"]) if type(data.get("value")) is int else _value(data),

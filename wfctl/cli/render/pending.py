@@ -36,6 +36,9 @@ def pending(entries: Iterable[HistoryEntry], now_ms: int) -> list[Pending]:
         data, key = entry.data, str(entry.data.get("key", ""))
         if entry.kind.startswith("step.") and entry.kind != "step.interrupted":
             found.clear()
+        elif entry.kind == "run.resumed" and "phase" in data:
+            # What had failed or was cut short is done anew; sleeps go on.
+            found = {} if "from_step" in data else {key: one for key, one in found.items() if one.kind == "sleep"}
         elif entry.kind in ("task.started", "task.attempt_failed"):
             found[key] = Pending(
                 kind="task",

@@ -103,7 +103,16 @@ def stuck_advice(id: str, *, reload: bool, problems: int) -> list[str]:
     return [
         *lines,
         f"  what led to it: wfctl history --logs {quoted(id)}",
+        f"  to try again at once, or from an earlier step: wfctl retry {quoted(id)} [--from STEP]",
         f"  to give it up: wfctl cancel {quoted(id)}",
+    ]
+
+
+def retry_advice(id: str) -> list[str]:
+    """What a run that failed or timed out needs, and what to type."""
+    return [
+        f"to go on where it stopped, once that is corrected: wfctl retry {quoted(id)}",
+        f"  what led to it: wfctl history --logs {quoted(id)}",
     ]
 
 

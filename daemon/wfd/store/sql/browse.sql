@@ -145,7 +145,8 @@ select key from runs where parent = ? and type = ? and status = 'running' and at
 -- name: step_records
 select
     h.run, h.seq, h.at, h.kind,
-    json_remove(h.data, '$.put', '$.deleted', '$.result', '$.error.traceback', '$.error.detail')
+    json_remove(h.data, '$.put', '$.deleted', '$.result', '$.error.traceback', '$.error.detail', '$.phase.kwargs',
+        '$.requeued')
 from json_each(?) as k
 cross join history as h indexed by history_by_run on h.run = k.value
 where h.kind in (
@@ -157,7 +158,8 @@ order by h.run, h.seq;
 -- name: newest_step_records
 select
     run, seq, at, kind,
-    json_remove(data, '$.put', '$.deleted', '$.result', '$.error.traceback', '$.error.detail')
+    json_remove(data, '$.put', '$.deleted', '$.result', '$.error.traceback', '$.error.detail', '$.phase.kwargs',
+        '$.requeued')
 from history
 where run = ? and kind in (
     'step.started', 'step.completed', 'step.failed', 'step.timed_out', 'step.interrupted', 'wait.started', 'wait.timed_out',
@@ -171,7 +173,8 @@ limit ?;
 select count(*) from history
 where run = ?1 and seq < ?2
     and (kind in ('step.started', 'wait.started')
-        or (kind = 'step.completed' and json_extract(data, '$.wake_at') is not null));
+        or (kind = 'step.completed' and json_extract(data, '$.wake_at') is not null)
+        or (kind = 'run.resumed' and json_extract(data, '$.from_step') is not null));
 
 -- name: history_page
 select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source

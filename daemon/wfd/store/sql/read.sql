@@ -28,6 +28,12 @@ limit 1;
 -- name: history_after
 select rev, run, seq, at, kind, data, source from history where run = ? and seq > ? order by seq;
 
+-- name: course
+-- The records that tell how a run came to where it is, as `wfd.core.course` reads them.
+select rev, run, seq, at, kind, data, source from history
+where run = ? and kind in (select value from json_each(?))
+order by seq;
+
 -- name: open_workflow_ids
 select workflow_id, key, run_id from runs where closed_at is null and workflow_id > ? order by workflow_id limit ?;
 
@@ -101,8 +107,10 @@ where parent = ? and closed_at is null and on_parent_close <> 'abandon'
 order by key;
 
 -- name: orphans
--- The same of all parents that have closed: what a crash kept from being ended.
+-- The same of all parents that have closed: what a crash kept from being ended. One that somebody re-opened since is on its own.
 select c.key, c.on_parent_close from runs as c indexed by runs_bound
 where c.closed_at is null and c.on_parent_close <> 'abandon'
-    and exists (select 1 from runs as p where p.key = c.parent and p.closed_at is not null)
+    and exists (
+        select 1 from runs as p
+        where p.key = c.parent and p.closed_at > coalesce(json_extract(c.state, '$.reopened_at'), -1))
 order by c.key;

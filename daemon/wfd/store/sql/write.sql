@@ -3,13 +3,15 @@
 -- the positions of the fields in rows.py.
 
 -- name: batch
-create temp view batch (runs_changed, runs_new, history, logs, puts, deletes, inbox_new, inbox_gone) as
-select null, null, null, null, null, null, null, null where false;
+create temp view batch (runs_changed, runs_reopened, runs_new, history, logs, puts, deletes, inbox_new, inbox_gone) as
+select null, null, null, null, null, null, null, null, null where false;
 
--- name: commit
-create temp trigger commit_batch instead of insert on batch begin
+-- name: changed_runs
+create temp view changed_runs (rows) as select null where false;
+
+-- name: change_runs
+create temp trigger change_changed_runs instead of insert on changed_runs begin
     -- Compare and set: a run that is not at the version its decision was made on is not touched, and missed in the count.
-    -- Before the new runs: a workflow ID may have closed and been started again within this batch.
     update runs set
         deadline = json_extract(r.value, '$[0][9]'),
         status = json_extract(r.value, '$[0][10]'),
@@ -26,10 +28,17 @@ create temp trigger commit_batch instead of insert on batch begin
         children = json_extract(r.value, '$[0][21]'),
         open_children = json_extract(r.value, '$[0][22]'),
         queued = json_extract(r.value, '$[0][23]')
-    from json_each(new.runs_changed) as r
+    from json_each(new.rows) as r
     where runs.key = json_extract(r.value, '$[0][0]') and runs.seq = json_extract(r.value, '$[1]');
     select raise(abort, 'a run is not at the version its change was decided on')
-    where new.runs_changed is not null and changes() <> json_array_length(new.runs_changed);
+    where new.rows is not null and changes() <> json_array_length(new.rows);
+end;
+
+-- name: commit
+create temp trigger commit_batch instead of insert on batch begin
+    -- Runs that are open again come last, new ones included: a workflow ID may have closed and been taken again in this batch.
+    insert into changed_runs values (new.runs_changed);
+    insert into changed_runs values (new.runs_reopened);
 
     insert into runs (
         key, run_id, workflow_id, type, parent, root, depth, input, started_at, deadline, status, wake_at, closed_at, seq, step,
@@ -114,7 +123,7 @@ create temp trigger commit_batch instead of insert on batch begin
 end;
 
 -- name: insert
-insert into batch values (?, ?, ?, ?, ?, ?, ?, ?);
+insert into batch values (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: last_rev
 select max(coalesce((select max(rev) from history), 0), coalesce((select max(rev) from logs), 0));

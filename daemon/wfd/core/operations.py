@@ -1,0 +1,103 @@
+"""The recorded operations of one step, from its records: what replaying them gives back, and which a re-opened step keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from wfctl.values.opkeys import CLEANUP_MARK, branch_of
+from wfd.core import records as r
+from wfd.core.state import OpResult, Raw
+
+_TASKS = (r.TaskStarted, r.TaskAttemptFailed, r.TaskCompleted, r.TaskFailed)
+
+
+def op_result(record: r.Record) -> OpResult | None:
+    """What replaying the operation that `record` tells of gives back; None for a record that is no operation."""
+    match record:
+        case r.ChildStarted(key=key, value=value):
+            return OpResult(key, value)
+        case r.ParentEventSent(key=key, outcome=outcome) | r.EventSent(key=key, outcome=outcome):
+            return OpResult(key, Raw(msgspec.json.encode({"outcome": outcome})))
+        case r.TimestampRecorded(key=key, value=value):
+            return OpResult(key, value)
+        case r.RandomRecorded(key=key, value=value) | r.UuidRecorded(key=key, value=value):
+            return OpResult(key, value)
+        case r.SleepRecorded(key=key, wake_at=wake_at):
+            return OpResult(key, open=True, due_at=wake_at)
+        case r.TaskStarted(key=key, attempt=attempt):
+            return OpResult(key, open=True, attempts=attempt - 1)
+        case r.TaskAttemptFailed(key=key, attempt=attempt, retry_at=retry_at):
+            return OpResult(key, open=True, attempts=attempt, due_at=retry_at)
+        case r.TaskCompleted(key=key, attempt=attempt, result=result):
+            return OpResult(key, result, attempts=attempt)
+        case r.TaskFailed(key=key, attempt=attempt, error=failure):
+            return OpResult(key, attempts=attempt, failure=failure)
+        case r.OperationRefused(key=key, error=error):
+            return OpResult(key, error=error)
+    return None
+
+
+class _Trace(msgspec.Struct):
+    """Where among the records of its step an operation began, and where what is known of it was recorded."""
+
+    began: int
+    known: int
+    task: bool
+    branch: str
+    unaware: list[str]
+
+
+def folded(records: Iterable[r.Record]) -> dict[str, OpResult]:
+    """The operations by key, from the records after the step's beginning, oldest first."""
+    ops: dict[str, OpResult] = {}
+    traces: dict[str, _Trace] = {}
+    for position, record in enumerate(records):
+        if isinstance(record, r.RunResumed) and record.phase is not None:
+            _reopened(ops, traces)
+            continue
+        result = op_result(record)
+        if result is None:
+            continue
+        assert isinstance(record, r.Operation)
+        key = result.key
+        ops[key] = result
+        trace = traces.get(key)
+        if trace is None:
+            traces[key] = _Trace(position, position, isinstance(record, _TASKS), branch_of(key), record.unaware)
+        else:
+            trace.known = position
+    return ops
+
+
+def _reopened(ops: dict[str, OpResult], traces: dict[str, _Trace]) -> None:
+    """Take out what a re-opened step is to do anew: the failures that nothing followed, and tasks cut short.
+
+    What began after a failure shows that the handler had caught it and gone on: that failure stays, or what followed could not be
+    replayed. So does a task that the handler's main line left behind, but all its attempts are to come again. What was asked
+    for to clean up after a cancellation goes too: nobody is cancelled any more.
+    """
+    for key in [key for key in ops if key.startswith(CLEANUP_MARK)]:
+        del ops[key], traces[key]
+    begun = {trace.branch: trace for trace in reversed(traces.values())}
+    newest = max((trace.began for trace in traces.values()), default=-1)
+    for key, trace in list(traces.items()):
+        op = ops[key]
+        cut_short = op.open and trace.task
+        if op.error is None and op.failure is None and not cut_short:
+            continue
+        followed = newest > trace.known and any(_follows(one, key, trace, begun) for one in traces.values())
+        if not followed or (cut_short and trace.branch):
+            del ops[key], traces[key]
+        elif cut_short:
+            ops[key] = OpResult(key, open=True)
+
+
+def _follows(one: _Trace, key: str, failure: _Trace, begun: dict[str, _Trace]) -> bool:
+    """Whether `one` was asked for in the light of a failure. A branch that was there before just goes on beside it."""
+    if one.began <= failure.known or key in one.unaware:
+        return False
+    first = begun[one.branch]
+    beside = one.branch not in ("", failure.branch)
+    return not (beside and (first.began < failure.known or key in first.unaware))
