@@ -4,6 +4,8 @@
 
 At idle, and beside orders that come 50 at a time. A save is a rename over the file, as editors do it, a second after the one
 before; then runs are started one after the other until one answers with the new code.
+
+And what a broken save costs the orders that come meanwhile: their number in a while after one, in relation to a while without.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ async def begin(ctx: Context) -> Directive:
 LANES = 50
 BETWEEN_S = 1.0
 LOOK_S = 0.005
+WINDOW_S = 4.0
+WINDOWS = 5
 
 
 async def measure(client: Client, file: Path, saves: int, first: int) -> list[float]:
@@ -59,13 +63,18 @@ async def measure(client: Client, file: Path, saves: int, first: int) -> list[fl
     return took
 
 
-async def beside_orders(client: Client, work: Callable[[], Awaitable[list[float]]]) -> tuple[list[float], int]:
-    """`work` while orders come; and how many orders completed, each of which had to."""
-    over = False
+class Orders:
+    """Orders that come in lanes; `done` counts those that completed, as each has to."""
+
     done = 0
 
+
+async def beside_orders(client: Client, work: Callable[[Orders], Awaitable[list[float]]]) -> tuple[list[float], int]:
+    """`work` while orders come; and how many orders completed."""
+    over = False
+    orders = Orders()
+
     async def lane(number: int) -> None:
-        nonlocal done
         turn = 0
         while not over:
             order = f"{number}-{turn}"
@@ -75,15 +84,33 @@ async def beside_orders(client: Client, work: Callable[[], Awaitable[list[float]
             await handle.send("start_payment")
             await handle.result()
             turn += 1
-            done += 1
+            orders.done += 1
 
     lanes = [asyncio.ensure_future(lane(number)) for number in range(LANES)]
     try:
-        took = await work()
+        took = await work(orders)
     finally:
         over = True
         await asyncio.gather(*lanes)
-    return took, done
+    return took, orders.done
+
+
+async def broken_saves(orders: Orders, file: Path) -> list[float]:
+    """For each of several broken saves: the orders of a while after it, in relation to those of the while before, without."""
+    ratios = []
+    good = file.read_text()
+    for _ in range(WINDOWS):
+        file.write_text(good)
+        await a_moment(BETWEEN_S)
+        counts = []
+        for text in (good, good + "def broken(:\n"):
+            if text != good:
+                file.write_text(text)
+            before = orders.done
+            await a_moment(WINDOW_S)
+            counts.append(orders.done - before)
+        ratios.append(counts[1] / counts[0])
+    return ratios
 
 
 def summary(took: list[float]) -> dict[str, float]:
@@ -101,12 +128,14 @@ async def run(project: Project, saves: int) -> dict[str, object]:
         await client.run("Probe")
         idle = await measure(client, file, saves, 1)
         begun = time.perf_counter()
-        loaded, orders = await beside_orders(client, lambda: measure(client, file, saves, 1 + saves))
+        loaded, orders = await beside_orders(client, lambda _: measure(client, file, saves, 1 + saves))
         seconds = time.perf_counter() - begun
+        ratios, _ = await beside_orders(client, lambda orders: broken_saves(orders, file))
         workers = len((await client.status()).workers)
     return {
         "saves": saves, "idle": summary(idle), "beside_orders": summary(loaded), "orders": orders,
         "orders_per_second": round(orders / seconds, 1), "workers_left": workers,
+        "orders_after_a_broken_save": round(statistics.median(ratios), 2),
     }  # fmt: skip
 
 

@@ -1,0 +1,22 @@
+"""What every verb of the socket is: the struct of its parameters, known by its method."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+CALLS: dict[str, type[Call]] = {}
+
+
+class Call(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Base of all parameter structs. `answer` is the type of the result, `item` that of a stream's notifications."""
+
+    method: ClassVar[str] = ""
+    answer: ClassVar[Any] = None
+    item: ClassVar[Any] = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "method" in cls.__dict__:
+            CALLS[cls.method] = cls
