@@ -261,7 +261,8 @@ class WorkflowEnvironment:
         folder.mkdir(parents=True, exist_ok=True)
         config = Config(
             project=folder, file=folder / "wfctl.toml", state=folder, socket=private / "d" / "wfd.sock", workers=1,
-            crash_limit=CRASH_LIMIT, modules=(), path=(), python=Path(sys.executable), reload=False, sources=_DEFAULTS,
+            crash_limit=CRASH_LIMIT, durability="full", modules=(), path=(), python=Path(sys.executable), reload=False,
+            sources=_DEFAULTS,
         )  # fmt: skip
         self.store = Store(config.database)
         self.workers = LocalWorkers(self._workflows, self.clock, Path.cwd())
@@ -326,5 +327,5 @@ class WorkflowEnvironment:
 
 
 _DEFAULTS: dict[str, Any] = dict.fromkeys(
-    ("state", "workers", "crash_limit", "modules", "path", "python", "reload", "socket"), "default"
+    ("state", "workers", "crash_limit", "durability", "modules", "path", "python", "reload", "socket"), "default"
 )

@@ -11,25 +11,27 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tomli
 
 from wfctl.errors import ConfigError
 from wfctl.values.project import MAX_SOCKET_PATH_BYTES, STATE_NAME, socket_path
 from wfd.config.lines import line_of_key, line_of_table
-from wfd.config.settings import Config, Source
+from wfd.config.settings import Config, Durability, Source
 
 MAX_WORKERS = 64
 MAX_CRASHES = 100
+DURABILITIES = get_args(Durability)
 _TABLES: dict[str, tuple[str, ...]] = {
-    "daemon": ("state", "workers", "crash_limit"),
+    "daemon": ("state", "workers", "crash_limit", "durability"),
     "workflows": ("modules", "path", "python", "reload"),
 }
 _DEFAULTS: dict[str, Any] = {
     "state": STATE_NAME,
     "workers": 2,
     "crash_limit": 5,
+    "durability": "full",
     "path": ["."],
     "python": None,
     "reload": True,
@@ -76,6 +78,7 @@ class _Reader:
         self._check_number("daemon", "workers", values["workers"], MAX_WORKERS)
         self._check_number("daemon", "crash_limit", values["crash_limit"], MAX_CRASHES)
         self._check_text("daemon", "state", values["state"])
+        self._check_choice("daemon", "durability", values["durability"], DURABILITIES)
         self._check_modules(given)
         self._check_texts("path", values["path"])
         python = self._python(values["python"])
@@ -90,6 +93,7 @@ class _Reader:
             socket=socket,
             workers=values["workers"],
             crash_limit=values["crash_limit"],
+            durability=values["durability"],
             modules=tuple(values["modules"]),
             path=tuple(self._absolute(entry) for entry in values["path"]),
             python=python,
@@ -137,6 +141,13 @@ class _Reader:
             self._problem(table, key, f"{key} must be a number, not {_kind(value)}")
         elif not 1 <= value <= most:
             self._problem(table, key, f"{key} must be from 1 to {most}, not {value}")
+
+    def _check_choice(self, table: str, key: str, value: Any, choices: tuple[str, ...]) -> None:
+        if not isinstance(value, str) or value not in choices:
+            near = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
+            advice = f"; did you mean {near[0]!r}?" if near else ""
+            known = " or ".join(f'"{choice}"' for choice in choices)
+            self._problem(table, key, f"{key} must be {known}, not {_kind(value)}{advice}")
 
     def _check_modules(self, given: Mapping[str, Any]) -> None:
         if "modules" not in given:

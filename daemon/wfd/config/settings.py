@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 Source = Literal["default", "wfctl.toml", "WFCTL_SOCKET"]
+Durability = Literal["full", "normal"]
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,7 +16,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     `project` is the folder of `file`. `modules` are files relative to the project or dotted names, as written;
     `path` is added to the workers' `sys.path` and `python` runs them. `crash_limit` is how many executions of one step
-    may take their worker with them before the run is stuck. `sources` tells, for each setting, who set it.
+    may take their worker with them before the run is stuck. `durability` is "full" when each commit outlives a power
+    failure, "normal" when the newest ones need not. `sources` tells, for each setting, who set it.
     """
 
     project: Path
@@ -24,6 +26,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     socket: Path
     workers: int
     crash_limit: int
+    durability: Durability
     modules: tuple[str, ...]
     path: tuple[Path, ...]
     python: Path
@@ -48,6 +51,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "state": str(self.state),
             "workers": str(self.workers),
             "crash_limit": str(self.crash_limit),
+            "durability": self.durability,
             "modules": ", ".join(self.modules),
             "path": ", ".join(map(str, self.path)),
             "python": str(self.python),

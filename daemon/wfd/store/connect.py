@@ -11,6 +11,7 @@ import os
 import sqlite3
 import stat
 from pathlib import Path
+from typing import Literal
 
 from wfctl.errors import DeniedError, IncompatibleError, StorageError, WfctlError
 from wfd.store import queries
@@ -23,6 +24,8 @@ BUSY_MS = 5_000
 CHECKPOINT_PAGES = 4_000
 CACHE_KIB = 64 * 1024
 
+Durability = Literal["full", "normal"]
+
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -31,8 +34,11 @@ def sqlite_version() -> tuple[int, ...]:
     return sqlite3.sqlite_version_info
 
 
-def connect_writer(path: Path, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
+def connect_writer(path: Path, busy_ms: int = BUSY_MS, durability: Durability = "full") -> sqlite3.Connection:
     """The one connection that writes: file made (0600) where it is missing, schema brought to SCHEMA_VERSION.
+
+    With durability "full" a commit waits for the disk. With "normal" the log reaches it at checkpoints: a power failure then
+    takes the newest commits, the end of a process takes none, and neither leaves one that is half or out of order.
 
     To be called, and the connection used, in one thread. Raises StorageError, IncompatibleError or DeniedError; then
     nothing of the file has been changed, except that a missing one may have been made.
@@ -46,7 +52,7 @@ def connect_writer(path: Path, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
     db: sqlite3.Connection | None = None
     try:
         db = sqlite3.connect(path, isolation_level=None, timeout=busy_ms / 1_000, cached_statements=64)
-        _settle(db, path)
+        _settle(db, path, durability)
     except BaseException as error:
         if db is not None:
             db.close()
@@ -96,7 +102,7 @@ def _prepare_file(path: Path) -> None:
             os.chmod(path, 0o600)
 
 
-def _settle(db: sqlite3.Connection, path: Path) -> None:
+def _settle(db: sqlite3.Connection, path: Path, durability: Durability) -> None:
     version, empty = identify(db, path)
     if empty:
         # Has an effect only before the first page is written, thus before the journal mode.
@@ -107,7 +113,7 @@ def _settle(db: sqlite3.Connection, path: Path) -> None:
             hint="keep `state` on a local disk, not on a network file system",
             path=str(path),
         )
-    db.execute("pragma synchronous = full")
+    db.execute(f"pragma synchronous = {durability}")
     # Runs refer to runs committed with or before them and are never deleted one by one: checking at each insert would
     # cost a look-up a row for what cannot be. Tests run `foreign_key_check` instead.
     db.execute("pragma foreign_keys = off")

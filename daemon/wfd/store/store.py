@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wfd.runtime.lifecycle import Service
-from wfd.store.connect import BUSY_MS, SCHEMA_VERSION, wal_of
+from wfd.store.connect import BUSY_MS, SCHEMA_VERSION, Durability, wal_of
 from wfd.store.copy import Copy
 from wfd.store.reader import Reader
 from wfd.store.writer import Writer
@@ -18,11 +18,16 @@ class Store(Service):
     schema_version = SCHEMA_VERSION
 
     def __init__(
-        self, path: Path, *, before_commit: Callable[[int], None] | None = None, busy_ms: int = BUSY_MS
+        self,
+        path: Path,
+        *,
+        durability: Durability = "full",
+        before_commit: Callable[[int], None] | None = None,
+        busy_ms: int = BUSY_MS,
     ) -> None:
         super().__init__()
         self.path = path
-        self.writer = Writer(path, before_commit=before_commit, busy_ms=busy_ms)
+        self.writer = Writer(path, durability=durability, before_commit=before_commit, busy_ms=busy_ms)
         self.reader = Reader(path)
 
     async def _start(self) -> None:

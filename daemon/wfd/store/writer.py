@@ -21,7 +21,7 @@ import msgspec
 from wfctl.errors import StorageError, WfctlError
 from wfd.runtime.lifecycle import Service
 from wfd.store.batch import WRITE, Batch, prepare
-from wfd.store.connect import BUSY_MS, connect_writer, explain
+from wfd.store.connect import BUSY_MS, Durability, connect_writer, explain
 from wfd.store.rows import Unit
 
 Done = Callable[[BaseException | None], None]
@@ -59,12 +59,18 @@ class Writer(Service):
     """
 
     def __init__(
-        self, path: Path, *, before_commit: Callable[[int], None] | None = None, busy_ms: int = BUSY_MS
+        self,
+        path: Path,
+        *,
+        durability: Durability = "full",
+        before_commit: Callable[[int], None] | None = None,
+        busy_ms: int = BUSY_MS,
     ) -> None:
         super().__init__()
         self.path = path
         self.failure: WfctlError | None = None
         self.stats = WriterStats()
+        self._durability: Durability = durability
         self._before_commit = before_commit
         self._busy_ms = busy_ms
         self._items: queue.SimpleQueue[_Work | _Order] = queue.SimpleQueue()
@@ -236,7 +242,7 @@ class Writer(Service):
         return self._db
 
     def _open(self) -> None:
-        self._db = connect_writer(self.path, busy_ms=self._busy_ms)
+        self._db = connect_writer(self.path, self._busy_ms, self._durability)
         prepare(self._db)
         self._rev = self._db.execute(WRITE["last_rev"]).fetchone()[0]
 

@@ -35,6 +35,12 @@ def refused(project: Path, text: str) -> str:
     return caught.value.message
 
 
+def test_durability_can_be_relaxed(project: Path) -> None:
+    config = load(write(project, '[daemon]\ndurability = "normal"\n' + MINIMAL))
+    assert (config.durability, config.described()["durability"]) == ("normal", "normal (wfctl.toml)")
+    assert load(write(project, MINIMAL)).durability == "full"
+
+
 def test_a_minimal_file_gets_the_defaults(project: Path) -> None:
     config = load(write(project, MINIMAL))
     assert config.project == project
@@ -54,6 +60,7 @@ def test_every_setting_tells_who_set_it(project: Path) -> None:
         "state": "default",
         "workers": "wfctl.toml",
         "crash_limit": "default",
+        "durability": "default",
         "modules": "wfctl.toml",
         "path": "default",
         "python": "default",
@@ -136,6 +143,11 @@ def test_an_unknown_table_is_named_with_its_line_and_the_nearest_one(project: Pa
         ("[daemon]\nworkers = 0\n", "wfctl.toml:2: workers must be from 1 to 64, not 0"),
         ("[daemon]\nworkers = 65\n", "wfctl.toml:2: workers must be from 1 to 64, not 65"),
         ("[daemon]\ncrash_limit = 0\n", "wfctl.toml:2: crash_limit must be from 1 to 100, not 0"),
+        (
+            '[daemon]\ndurability = "ful"\n',
+            "wfctl.toml:2: durability must be \"full\" or \"normal\", not the text 'ful'; did you mean 'full'?",
+        ),
+        ("[daemon]\ndurability = true\n", 'wfctl.toml:2: durability must be "full" or "normal", not true'),
         ("[daemon]\ncrash_limit = 101\n", "wfctl.toml:2: crash_limit must be from 1 to 100, not 101"),
         ('[daemon]\ncrash_limit = "no"\n', "wfctl.toml:2: crash_limit must be a number, not the text 'no'"),
         ("[daemon]\nstate = 3\n", "wfctl.toml:2: state must be a path, not the number 3"),
@@ -145,11 +157,11 @@ def test_an_unknown_table_is_named_with_its_line_and_the_nearest_one(project: Pa
         ("daemon = {workers = 0}\n", "wfctl.toml:1: workers must be from 1 to 64, not 0"),
         (
             "[daemon]\nlog.level = 3\n",
-            "wfctl.toml:2: unknown key 'log' in [daemon]; known are state, workers, crash_limit",
+            "wfctl.toml:2: unknown key 'log' in [daemon]; known are state, workers, crash_limit, durability",
         ),
         (
             "[daemon.colour]\nred = 3\n",
-            "wfctl.toml:1: unknown key 'colour' in [daemon]; known are state, workers, crash_limit",
+            "wfctl.toml:1: unknown key 'colour' in [daemon]; known are state, workers, crash_limit, durability",
         ),
         (
             "[daemon]\ncrashlimit = 3\n",

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,16 @@ async def test_a_file_that_is_open_to_others_is_closed_to_them(path: Path) -> No
     path.chmod(0o644)
     await (await open_store(path)).stop()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(("durability", "level"), [("full", 2), ("normal", 1)])
+async def test_a_commit_waits_for_the_disk_unless_told_otherwise(path: Path, durability: Any, level: int) -> None:
+    db = connect.connect_writer(path, durability=durability)
+    assert db.execute("pragma synchronous").fetchone()[0] == level
+    db.close()
+    db = connect.connect_writer(path)
+    assert db.execute("pragma synchronous").fetchone()[0] == 2
+    db.close()
 
 
 async def test_an_empty_file_becomes_a_database(path: Path) -> None:

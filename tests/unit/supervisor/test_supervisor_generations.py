@@ -134,7 +134,7 @@ async def supervisor(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "RESPAWN_MS", (0,))
     config = Config(
         project=tmp_path, file=tmp_path / "wfctl.toml", state=tmp_path, socket=tmp_path / "s", workers=2, crash_limit=5,
-        modules=MODULES, path=(), python=Path("python"), reload=False, sources={},
+        durability="full", modules=MODULES, path=(), python=Path("python"), reload=False, sources={},
     )  # fmt: skip
     supervisor = Supervisor(config, clock)
     supervisor.listen(Listening())
