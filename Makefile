@@ -21,9 +21,9 @@ lint: $(READY)
 simulate: $(READY)
 	@PYTHONPATH=tests SEEDS=$(SEEDS) FIRST=$(FIRST) $(BIN)/python -m support.sim $(SEED)
 
+# All figures, in some ten minutes; `make bench QUICK=1` takes less than one. The same as JSON is in bench.json.
 bench: $(READY)
-	$(BIN)/python tests/bench/orders.py --json bench.json
-	$(BIN)/python tests/bench/startup.py
+	@$(BIN)/python tests/bench/run.py $(if $(QUICK),--quick) --json bench.json
 
 # A thousand kills; prints its figures, and fails where a promise was broken.
 crash: $(READY)

@@ -1,8 +1,11 @@
-"""What the machine gives: the same rows and the same durability with no engine around them.
+"""What the machine gives: the same work and the same durability with no engine around it.
 
-One process with SQLite (WAL, synchronous=FULL, group commit), one worker process on a socketpair that answers each step at
-once. No checks, timers, replay, reload or recovery. A full engine's rate divided by this one's, in the same minute on the same
-machine, is what its features cost.
+One process with SQLite (WAL, synchronous=FULL, group commit in one thread), and one worker process on a socketpair that runs
+each step as a coroutine with the run's store. The same commits as the engine's, with rows of the same kind: a run starts, a child
+starts, a task is recorded, an event reaches the parent, runs complete. No checks, timers, replay, queries, reload or recovery.
+
+Orders are made inside the process. A full engine is asked by a client in a process of its own, and that is counted against it: a
+program that uses it has to pay for that as well.
 
     python tests/bench/floor.py ORDERS CONCURRENCY    prints {"rate": orders a second, "p50_ms": ...} as JSON
 """
@@ -17,26 +20,32 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from load import drive
 
 SCHEMA = """
 pragma journal_mode = wal;
 pragma synchronous = full;
-create table runs (id integer primary key, wid text, status text, step text, parent integer, input text, at integer);
+create table runs (id text primary key, wid text, type text, status text, parent text, input text, at real, step text)
+without rowid;
 create index runs_wid on runs (wid);
-create table history (run integer, seq integer, kind text, at integer, data text, primary key (run, seq)) without rowid;
-create table store (run integer, key text, value text, primary key (run, key)) without rowid;
+create index runs_parent on runs (parent);
+create table history (run text, seq integer, kind text, at real, data text, primary key (run, seq)) without rowid;
+create table store (run text, key text, value text, primary key (run, key)) without rowid;
+create table inbox (id integer primary key, run text, name text, payload text);
 """
-INSERT_RUN = "insert into runs values (?, ?, ?, ?, ?, ?, ?)"
+INSERT_RUN = "insert into runs (id, wid, type, status, parent, input, at) values (?, ?, ?, ?, ?, ?, ?)"
 UPDATE_RUN = "update runs set status = ?, step = ? where id = ?"
 INSERT_HISTORY = "insert into history values (?, ?, ?, ?, ?)"
 PUT = "insert or replace into store values (?, ?, ?)"
-ORDERED = (INSERT_RUN, UPDATE_RUN, INSERT_HISTORY, PUT)
+QUEUE = "insert into inbox values (?, ?, ?, ?)"
+TAKE = "delete from inbox where id = ?"
+ORDERED = (INSERT_RUN, UPDATE_RUN, INSERT_HISTORY, PUT, QUEUE, TAKE)
 
 pack, unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
 to_json = msgspec.json.Encoder().encode
@@ -62,9 +71,10 @@ class Writer:
     def _next(self) -> None:
         batch, self._waiting = self._waiting, []
         future = asyncio.get_running_loop().run_in_executor(self._thread, self._write, [unit for unit, _ in batch])
-        future.add_done_callback(lambda _: self._written(batch))
+        future.add_done_callback(lambda done: self._written(done, batch))
 
-    def _written(self, batch: list[tuple[Unit, Callable[[], None]]]) -> None:
+    def _written(self, future: asyncio.Future[None], batch: list[tuple[Unit, Callable[[], None]]]) -> None:
+        future.result()
         for _, done in batch:
             done()
         if self._waiting:
@@ -73,18 +83,20 @@ class Writer:
             self._busy = False
 
     def _write(self, units: list[Unit]) -> None:
-        rows: dict[str, list[tuple[Any, ...]]] = {sql: [] for sql in ORDERED}
+        rows: dict[str, list[tuple[Any, ...]]] = {}
         for unit in units:
             for sql, row in unit:
-                rows[sql].append(row)
+                rows.setdefault(sql, []).append(row)
         self._db.execute("begin")
-        for sql, batch in rows.items():
-            if batch:
-                self._db.executemany(sql, batch)
+        for sql in ORDERED:
+            if sql in rows:
+                self._db.executemany(sql, rows[sql])
         self._db.execute("commit")
 
 
 class Pipe(asyncio.Protocol):
+    """Frames in and out; all that is said in one turn of the loop leaves in one write."""
+
     def __init__(self, heard: Callable[[Any], None]) -> None:
         self._heard = heard
         self._held = b""
@@ -121,135 +133,202 @@ class Pipe(asyncio.Protocol):
         self._out.clear()
 
 
-# What each step does: its operation before the directive, then the directive.
-STEPS: dict[str, tuple[str | None, str]] = {
-    "order.place": ("child", "wait"),
-    "payment.begin": (None, "payment.process"),
-    "payment.process": (None, "payment.done"),
-    "payment.done": ("parent", "complete"),
-    "order.paid": (None, "complete"),
+# -- the worker ----------------------------------------------------------------------------------
+
+Ask = Callable[[str, Any], Awaitable[Any]]
+Step = Callable[[Ask, dict[str, Any], dict[str, Any]], Awaitable[tuple[str, Any]]]
+
+
+async def _place(ask: Ask, store: dict[str, Any], args: dict[str, Any]) -> tuple[str, Any]:
+    store.update(args)
+    await ask("child", {"id": f"payment-{args['order_id']}", "input": {"amount": args["amount"]}})
+    return "wait", None
+
+
+async def _begin(ask: Ask, store: dict[str, Any], args: dict[str, Any]) -> tuple[str, Any]:
+    store["amount"] = args["amount"]
+    return "step", "process"
+
+
+async def _process(ask: Ask, store: dict[str, Any], args: dict[str, Any]) -> tuple[str, Any]:
+    await ask("task", {"name": "charge", "args": {"amount": store["amount"]}, "result": "txn-1"})
+    store["txn_id"] = "txn-1"
+    return "step", "done"
+
+
+async def _done(ask: Ask, store: dict[str, Any], args: dict[str, Any]) -> tuple[str, Any]:
+    await ask("parent", {"name": "paid", "payload": {"txn_id": store["txn_id"]}})
+    return "complete", store["txn_id"]
+
+
+async def _paid(ask: Ask, store: dict[str, Any], args: dict[str, Any]) -> tuple[str, Any]:
+    store["txn_id"] = args["txn_id"]
+    return "complete", args["txn_id"]
+
+
+STEPS: dict[str, Step] = {
+    "start Order": _place,
+    "start Payment": _begin,
+    "process": _process,
+    "done": _done,
+    "paid": _paid,
 }
 
 
-async def worker(sock: socket.socket) -> None:
-    """Asks for the step's operation, and when that is durable says its directive."""
+class Worker:
+    """Runs steps. What they ask for they get when it is durable."""
 
-    def heard(message: Any) -> None:
-        run, step, asked = message
-        operation, directive = STEPS[step]
-        pipe.say((run, step, "op", operation) if operation and not asked else (run, step, "end", directive))
+    def __init__(self) -> None:
+        self.pipe: Pipe
+        self._asked = 0
+        self._waits: dict[int, asyncio.Future[Any]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    _, pipe = await asyncio.get_running_loop().create_connection(lambda: Pipe(heard), sock=sock)
-    await pipe.closed
+    def heard(self, message: Any) -> None:
+        if message[0] == "answer":
+            self._waits.pop(message[1]).set_result(message[2])
+        else:
+            task = asyncio.get_running_loop().create_task(self._run(*message[1:]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, run: str, step: str, args: dict[str, Any] | None, store: dict[str, Any]) -> None:
+        async def ask(kind: str, data: Any) -> Any:
+            self._asked += 1
+            answer = self._waits[self._asked] = asyncio.get_running_loop().create_future()
+            self.pipe.say(("ask", run, self._asked, kind, data))
+            return await answer
+
+        before = dict(store)
+        directive, value = await STEPS[step](ask, store, args or {})
+        changed = {key: item for key, item in store.items() if key not in before or before[key] != item}
+        self.pipe.say(("end", run, directive, value, changed))
+
+
+async def work(sock: socket.socket) -> None:
+    worker = Worker()
+    _, worker.pipe = await asyncio.get_running_loop().create_connection(lambda: Pipe(worker.heard), sock=sock)
+    await worker.pipe.closed
+
+
+# -- the process that writes ---------------------------------------------------------------------
+
+
+class Run:
+    __slots__ = ("end", "id", "inbox", "parent", "seq", "store", "waiting")
+
+    def __init__(self, id: str, parent: Run | None) -> None:
+        self.id = id
+        self.parent = parent
+        self.seq = 0
+        self.store: dict[str, Any] = {}
+        self.inbox: list[tuple[int, str, Any]] = []
+        self.waiting = False
+        self.end: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
 
 class Floor:
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
         self.pipe: Pipe
-        self.runs = 0
-        self.seq: dict[int, int] = {}
-        self.parent: dict[int, int] = {}
-        self.ends: dict[int, asyncio.Future[None]] = {}
-
-    def history(self, run: int, kind: str, data: Any) -> tuple[str, tuple[Any, ...]]:
-        self.seq[run] = self.seq.get(run, 0) + 1
-        return INSERT_HISTORY, (run, self.seq[run], kind, time.time_ns() // 1_000_000, to_json(data).decode())
-
-    def open(self, wid: str, step: str, parent: int | None, input: Any) -> tuple[int, Unit]:
-        self.runs += 1
-        run = self.runs
-        row = (run, wid, "running", step, parent, to_json(input).decode(), time.time_ns() // 1_000_000)
-        unit = [(INSERT_RUN, row), self.history(run, "run.started", input), self.history(run, "step.started", step)]
-        return run, unit
+        self._runs: dict[str, Run] = {}
+        self._events = 0
+        self._made = 0
 
     async def order(self, number: int) -> None:
-        run, unit = self.open(f"order-{number}", "order.place", None, {"order_id": str(number), "amount": 9.99})
-        self.ends[run] = asyncio.get_running_loop().create_future()
-        self.writer.submit(unit, lambda: self.pipe.say((run, "order.place", False)))
-        await self.ends[run]
+        data = {"order_id": str(number), "amount": 9.99}
+        run, unit = self._open("Order", f"order-{number}", data, None)
+        started = asyncio.get_running_loop().create_future()
+        self.writer.submit(unit, lambda: started.set_result(None))
+        await started
+        self._dispatch(run, "start Order", data)
+        await run.end
 
     def heard(self, message: Any) -> None:
-        run, step, kind, what = message
-        if kind == "op":
-            self.operation(run, step, what)
-        elif what == "wait":
-            self.writer.submit(
-                [
-                    (PUT, (run, "order_id", '"1"')),
-                    (PUT, (run, "amount", "9.99")),
-                    self.history(run, "step.completed", step),
-                    self.history(run, "wait.started", None),
-                    (UPDATE_RUN, ("waiting", "", run)),
-                ],
-                lambda: None,
-            )
-        elif what == "complete":
-            unit = [
-                (PUT, (run, "txn_id", '"txn-1"')),
-                self.history(run, "step.completed", step),
-                self.history(run, "run.completed", "txn-1"),
-                (UPDATE_RUN, ("completed", "", run)),
-            ]
-            end = self.ends.pop(run, None)
-            self.writer.submit(unit, lambda: end.set_result(None) if end else None)
+        if message[0] == "ask":
+            _, id, asked, kind, data = message
+            self._ask(self._runs[id], asked, kind, data)
         else:
+            _, id, directive, value, changed = message
+            self._end(self._runs[id], directive, value, changed)
+
+    def _history(self, run: Run, kind: str, data: Any) -> tuple[str, tuple[Any, ...]]:
+        run.seq += 1
+        return INSERT_HISTORY, (run.id, run.seq, kind, time.time(), to_json(data))
+
+    def _open(self, type: str, wid: str, data: Any, parent: Run | None) -> tuple[Run, Unit]:
+        self._made += 1
+        run = Run(f"{self._made:026d}", parent)
+        self._runs[run.id] = run
+        row = (run.id, wid, type, "running", parent.id if parent else None, to_json(data), time.time())
+        started = self._history(run, "step.started", {"step": "start"})
+        return run, [(INSERT_RUN, row), self._history(run, "run.started", data), started]
+
+    def _dispatch(self, run: Run, step: str, args: Any) -> None:
+        self.pipe.say(("step", run.id, step, args, run.store))
+
+    def _deliver(self, run: Run, name: str, payload: Any, unit: Unit) -> Callable[[], None]:
+        if not run.waiting:
+            self._events += 1
+            run.inbox.append((self._events, name, payload))
+            unit.append((QUEUE, (self._events, run.id, name, to_json(payload))))
+            return lambda: None
+        run.waiting = False
+        unit.append(self._history(run, "event.received", {"name": name, "payload": payload}))
+        unit.append(self._history(run, "step.started", {"step": name}))
+        unit.append((UPDATE_RUN, ("running", name, run.id)))
+        return lambda: self._dispatch(run, name, payload)
+
+    def _ask(self, run: Run, asked: int, kind: str, data: Any) -> None:
+        answer: Any = None
+        after: Callable[[], None] = lambda: None  # noqa: E731
+        if kind == "task":
             unit = [
-                (PUT, (run, "amount", "9.99")),
-                self.history(run, "step.completed", step),
-                self.history(run, "step.started", what),
-                (UPDATE_RUN, ("running", what, run)),
+                self._history(run, "task.started", data["args"]),
+                self._history(run, "task.completed", data["result"]),
             ]
-            self.writer.submit(unit, lambda: self.pipe.say((run, what, False)))
+        elif kind == "child":
+            child, unit = self._open("Payment", data["id"], data["input"], run)
+            unit.append(self._history(run, "child.started", {"id": child.id}))
+            answer, after = child.id, lambda: self._dispatch(child, "start Payment", data["input"])
+        else:
+            assert run.parent is not None
+            unit = [self._history(run, "parent_event.sent", data)]
+            after = self._deliver(run.parent, data["name"], data["payload"], unit)
 
-    def operation(self, run: int, step: str, what: str) -> None:
-        if what == "child":
-            child, unit = self.open(f"payment-{run}", "payment.begin", run, {"amount": 9.99})
-            self.parent[child] = run
-            unit.append(self.history(run, "child.started", child))
+        def durable() -> None:
+            self.pipe.say(("answer", asked, answer))
+            after()
 
-            def begin() -> None:
-                self.pipe.say((run, step, True))
-                self.pipe.say((child, "payment.begin", False))
+        self.writer.submit(unit, durable)
 
-            self.writer.submit(unit, begin)
-            return
-        parent = self.parent.pop(run)
-        unit = [
-            self.history(run, "parent_event.sent", "paid"),
-            self.history(parent, "event.received", {"txn_id": "txn-1"}),
-            self.history(parent, "step.started", "order.paid"),
-            (UPDATE_RUN, ("running", "order.paid", parent)),
-        ]
+    def _end(self, run: Run, directive: str, value: Any, changed: dict[str, Any]) -> None:
+        run.store.update(changed)
+        unit: Unit = [(PUT, (run.id, key, to_json(item))) for key, item in changed.items()]
+        unit.append(self._history(run, "step.completed", None))
+        after: Callable[[], None] = lambda: None  # noqa: E731
+        if directive == "step":
+            unit.append(self._history(run, "step.started", {"step": value}))
+            unit.append((UPDATE_RUN, ("running", value, run.id)))
+            after = lambda: self._dispatch(run, value, None)  # noqa: E731
+        elif directive == "wait":
+            unit.append(self._history(run, "wait.started", None))
+            run.waiting = True
+            if run.inbox:
+                event, name, payload = run.inbox.pop(0)
+                unit.append((TAKE, (event,)))
+                after = self._deliver(run, name, payload, unit)
+            else:
+                unit.append((UPDATE_RUN, ("waiting", "", run.id)))
+        else:
+            unit.append(self._history(run, "run.completed", value))
+            unit.append((UPDATE_RUN, ("completed", "", run.id)))
+            after = lambda: self._closed(run, value)  # noqa: E731
+        self.writer.submit(unit, after)
 
-        def deliver() -> None:
-            self.pipe.say((run, step, True))
-            self.pipe.say((parent, "order.paid", False))
-
-        self.writer.submit(unit, deliver)
-
-
-async def drive(one: Callable[[int], Any], orders: int, concurrency: int) -> dict[str, float]:
-    """Run `one(n)` for n orders, so many at a time: orders a second and latencies."""
-    await one(0)
-    times: list[float] = []
-    numbers = iter(range(1, orders + 1))
-
-    async def lane() -> None:
-        for number in numbers:
-            begun = time.perf_counter()
-            await one(number)
-            times.append(time.perf_counter() - begun)
-
-    begun = time.perf_counter()
-    await asyncio.gather(*(lane() for _ in range(concurrency)))
-    took = time.perf_counter() - begun
-    times.sort()
-    return {
-        "rate": orders / took,
-        "p50_ms": times[len(times) // 2] * 1_000,
-        "p99_ms": times[int(len(times) * 0.99)] * 1_000,
-    }
+    def _closed(self, run: Run, value: Any) -> None:
+        del self._runs[run.id]
+        run.end.set_result(value)
 
 
 async def main(orders: int, concurrency: int, sock: socket.socket, folder: Path) -> dict[str, float]:
@@ -264,7 +343,7 @@ if __name__ == "__main__":
     ours, theirs = socket.socketpair()
     if os.fork() == 0:
         ours.close()
-        uvloop.run(worker(theirs))
+        uvloop.run(work(theirs))
         os._exit(0)
     theirs.close()
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as made:

@@ -1,9 +1,19 @@
-"""The unit of work: an Order starts a Payment; its three steps end in an event that completes the Order."""
+"""What the benchmarks run. The unit of work: an Order starts a Payment, whose three steps, the second with a recorded task, end
+in an event that completes the Order. Besides: runs that wait, and one that tells which code it ran on."""
 
-from wfctl import Context, Directive, Workflow
+from wfctl import Context, Directive, Workflow, task
+
+VERSION = 0
 
 payment = Workflow(workflow_type="Payment")
 order = Workflow(workflow_type="Order")
+waiter = Workflow(workflow_type="Waiter")
+version = Workflow(workflow_type="Version")
+
+
+@task
+async def charge(amount: float) -> str:
+    return "txn-1"
 
 
 @payment.start()
@@ -14,8 +24,8 @@ async def begin(ctx: Context, amount: float) -> Directive:
 
 @payment.step()
 async def process(ctx: Context) -> Directive:
-    await ctx.store.get("amount")
-    ctx.store.put("txn_id", "txn-1")
+    txn_id = await charge(await ctx.store.get("amount"))
+    ctx.store.put("txn_id", txn_id)
     return ctx.next.step(done)
 
 
@@ -38,3 +48,18 @@ async def place(ctx: Context, order_id: str, amount: float) -> Directive:
 async def paid(ctx: Context, txn_id: str) -> Directive:
     ctx.store.put("txn_id", txn_id)
     return ctx.next.complete(txn_id)
+
+
+@waiter.start()
+async def wait(ctx: Context) -> Directive:
+    return ctx.next.wait_for_event()
+
+
+@waiter.event()
+async def go(ctx: Context) -> Directive:
+    return ctx.next.complete()
+
+
+@version.start()
+async def tell(ctx: Context) -> Directive:
+    return ctx.next.complete(VERSION)

@@ -1,8 +1,6 @@
-"""Orders through the real daemon, its workers and `Client`, against the floor in the same run.
+"""Orders through the real daemon, its workers and `Client`, in turns with the floor: what the features cost.
 
-    python tests/bench/orders.py [--orders 1000] [--at 1 50 300] [--json FILE]
-
-Rates drift from machine to machine and from minute to minute; the ratio is the figure to quote.
+python tests/bench/orders.py [--orders 1000] [--at 1 50 300] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -10,31 +8,29 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
-import shutil
-import sqlite3
+import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
+from typing import Any
 
-from floor import drive
+from load import drive
+from place import Pids, Place
 
-from wfctl import Client, __version__
+from wfctl import Client
 
-HERE = Path(__file__).parent
-CONFIG = '[workflows]\nmodules = ["flows.py"]\nreload = false\n'
+Figures = dict[str, float]
 
 
-def floor(orders: int, concurrency: int) -> dict[str, float]:
-    command = [sys.executable, str(HERE / "floor.py"), str(orders), str(concurrency)]
-    figures: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def floor(orders: int, concurrency: int) -> Figures:
+    command = [sys.executable, str(Path(__file__).with_name("floor.py")), str(orders), str(concurrency)]
+    figures: Figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return figures
 
 
-async def engine(socket: Path, orders: int, concurrency: int, tag: str) -> dict[str, float]:
-    async with Client.connect(socket=socket) as client:
+async def engine(place: Place, orders: int, concurrency: int, tag: str) -> Figures:
+    """Rate and latencies, and the processor time of an order by process (`cpu_daemon_ms`...)."""
+    async with Client.connect(socket=place.socket) as client:
 
         async def one(number: int) -> None:
             order_id = f"{tag}-{concurrency}-{number}"
@@ -43,51 +39,51 @@ async def engine(socket: Path, orders: int, concurrency: int, tag: str) -> dict[
             )
             assert result == "txn-1", result
 
-        return await drive(one, orders, concurrency)
+        pids = await Pids.of(client)
+        before = pids.cpu_ms()
+        figures = await drive(one, orders, concurrency)
+        after = pids.cpu_ms()
+        return figures | {f"cpu_{name}_ms": (after[name] - before[name]) / orders for name in after}
 
 
-def measure(orders: int, at: list[int], repeat: int) -> dict[str, object]:
-    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as made:
-        project = Path(made)
-        shutil.copy(HERE / "flows.py", project)
-        (project / "wfctl.toml").write_text(CONFIG)
-        socket = project / "bench.sock"
-        environment = {**os.environ, "WFCTL_SOCKET": str(socket)}
-        command = [sys.executable, "-m", "wfctl.cli.main"]
-        subprocess.run([*command, "up"], cwd=project, env=environment, check=True, stdout=subprocess.DEVNULL)
-        rows = []
-        try:
-            for round in range(repeat):
-                for concurrency in at:
-                    count = max(50, orders // 5) if concurrency == 1 else orders
-                    ours = asyncio.run(engine(socket, count, concurrency, f"r{round}"))
-                    base = floor(count, concurrency)
-                    rows.append({"at": concurrency, "orders": count, "wfctl": ours, "floor": base})
-            size = (project / ".wfctl" / "wfctl.db").stat().st_size
-        finally:
-            subprocess.run([*command, "down"], cwd=project, env=environment, check=False, stdout=subprocess.DEVNULL)
-    total = sum(row["orders"] + 1 for row in rows)  # type: ignore[operator, misc]
+def measure(place: Place, orders: int, at: list[int], rounds: int) -> list[dict[str, Any]]:
+    """A row for each number of orders at a time: of the engine, of the floor, and the ratios; each the median of `rounds`."""
+    return [_measured(place, max(60, orders // 5) if many == 1 else orders, many, rounds) for many in at]
+
+
+def _measured(place: Place, orders: int, many: int, rounds: int) -> dict[str, Any]:
+    ours: list[Figures] = []
+    base: list[Figures] = []
+    for number in range(rounds):
+        # In turns, so that what else the machine does meets both.
+        ours.append(asyncio.run(engine(place, orders, many, f"r{number}")))
+        base.append(floor(orders, many))
+    pairs = list(zip(ours, base, strict=True))
     return {
-        "wfctl": __version__,
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "durability": "full",
-        "database_bytes_per_order": size // total,
-        "rows": rows,
+        "at": many,
+        "orders": orders,
+        "rounds": rounds,
+        "wfctl": _median(ours),
+        "floor": _median(base),
+        "rate_ratio": statistics.median(one["rate"] / other["rate"] for one, other in pairs),
+        "p50_ratio": statistics.median(one["p50_ms"] / other["p50_ms"] for one, other in pairs),
     }
 
 
-def show(figures: dict[str, object]) -> None:
+def _median(rounds: list[Figures]) -> Figures:
+    return {name: round(statistics.median(one[name] for one in rounds), 3) for name in rounds[0]}
+
+
+def show(rows: list[dict[str, Any]]) -> None:
     print(
-        f"{'at':>4} {'wfctl/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'floor/s':>9} {'p50 ms':>8} {'rate ratio':>11} {'p50 ratio':>10}"
+        "  at  wfctl/s   p50 ms   p99 ms  floor/s   p50 ms  rate ratio  p50 ratio   cpu ms an order: daemon workers client"
     )
-    rows: list[dict[str, dict[str, float]]] = figures["rows"]  # type: ignore[assignment]
     for row in rows:
         ours, base = row["wfctl"], row["floor"]
         print(
-            f"{row['at']:>4} {ours['rate']:>9.0f} {ours['p50_ms']:>8.1f} {ours['p99_ms']:>8.1f} {base['rate']:>9.0f}"
-            f" {base['p50_ms']:>8.1f} {ours['rate'] / base['rate']:>11.2f} {ours['p50_ms'] / base['p50_ms']:>10.2f}"
+            f"{row['at']:>4} {ours['rate']:>8.0f} {ours['p50_ms']:>8.1f} {ours['p99_ms']:>8.1f} {base['rate']:>8.0f}"
+            f" {base['p50_ms']:>8.1f} {row['rate_ratio']:>11.2f} {row['p50_ratio']:>10.2f}"
+            f" {ours['cpu_daemon_ms']:>25.2f} {ours['cpu_workers_ms']:>7.2f} {ours['cpu_client_ms']:>6.2f}"
         )
 
 
@@ -95,10 +91,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--orders", type=int, default=1_000)
     parser.add_argument("--at", type=int, nargs="+", default=[1, 50, 300])
-    parser.add_argument("--repeat", type=int, default=1)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--durability", default="full")
     arguments = parser.parse_args()
-    figures = measure(arguments.orders, arguments.at, arguments.repeat)
-    show(figures)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    with Place(durability=arguments.durability) as made:
+        show(measure(made, arguments.orders, arguments.at, arguments.rounds))

@@ -1,0 +1,89 @@
+"""A project in a temporary folder with its daemon, as a person would run it; and what its processes cost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+from wfctl import Client
+
+FLOWS = Path(__file__).with_name("flows.py")
+_WFCTL = [sys.executable, "-m", "wfctl.cli.main"]
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Place:
+    """Use as `with Place() as place:`; the daemon is up inside. The folder is made in BENCH_DIR, where that is set."""
+
+    def __init__(self, *, durability: str = "full", reload: bool = False) -> None:
+        self._made = tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR"), ignore_cleanup_errors=True)
+        self.folder = Path(self._made.name)
+        self.socket = self.folder / "bench.sock"
+        self.flows = self.folder / "flows.py"
+        self.flows.write_bytes(FLOWS.read_bytes())
+        (self.folder / "wfctl.toml").write_text(
+            f'[daemon]\ndurability = "{durability}"\n[workflows]\nmodules = ["flows.py"]\nreload = {str(reload).lower()}\n'
+        )
+        self._environment = {**os.environ, "WFCTL_SOCKET": str(self.socket)}
+
+    def __enter__(self) -> Place:
+        self.up()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+        self._made.cleanup()
+
+    def cli(self, *words: str) -> float:
+        """Run a command of wfctl; the seconds it took."""
+        begun = time.perf_counter()
+        subprocess.run([*_WFCTL, *words], cwd=self.folder, env=self._environment, check=True, capture_output=True)
+        return time.perf_counter() - begun
+
+    def up(self) -> float:
+        return self.cli("up", "-q")
+
+    def down(self) -> float:
+        return self.cli("down", "-q")
+
+    def database_bytes(self) -> int:
+        """The size of the database. Exact while the daemon is down: then nothing is left in the log."""
+        return (self.folder / ".wfctl" / "wfctl.db").stat().st_size
+
+
+class Pids:
+    """The processes of a daemon, and this one, which is the client."""
+
+    def __init__(self, daemon: int, workers: list[int]) -> None:
+        self.daemon = daemon
+        self.workers = workers
+
+    @classmethod
+    async def of(cls, client: Client) -> Pids:
+        status = await client.status()
+        return cls(status.pid, [worker.pid for worker in status.workers])
+
+    def cpu_ms(self) -> dict[str, float]:
+        """Processor time used so far, user and system."""
+        return {
+            "daemon": _cpu_ms(self.daemon),
+            "workers": sum(map(_cpu_ms, self.workers)),
+            "client": time.process_time() * 1_000,
+        }
+
+    def memory_bytes(self) -> int:
+        """What the daemon holds in memory."""
+        pages = int(Path(f"/proc/{self.daemon}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _cpu_ms(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1_000 / _TICKS
