@@ -143,6 +143,9 @@ class Commands:
         self._e.check_open()
         key = self._e.open_ids.get(text)
         if key is None:
+            # Programs go on by the run ID they were given, mostly while the run is still at it: that needs no reading.
+            key = self._e.memory.key_of(text)
+        if key is None:
             key = (await self._e.reads.resolve(text)).key
         live = await self.load(key)
         if live is None:

@@ -70,6 +70,7 @@ class Memory:
         self._reader = reader
         self._idle_limit = idle_limit
         self._runs: dict[int, Live] = {}
+        self._keys: dict[str, int] = {}
         self._idle: OrderedDict[int, Live] = OrderedDict()
         self._loading: dict[int, asyncio.Task[bool]] = {}
         # Counts how often everything was forgotten: what is read across that is thrown away as well.
@@ -81,8 +82,13 @@ class Memory:
     def get(self, key: int) -> Live | None:
         return self._runs.get(key)
 
+    def key_of(self, run_id: str) -> int | None:
+        """The key of a run in memory."""
+        return self._keys.get(run_id)
+
     def add(self, live: Live) -> None:
         self._runs[live.run.key] = live
+        self._keys[live.run.run_id] = live.run.key
         if live.parent is not None:
             self._pin(live.parent)
 
@@ -114,6 +120,7 @@ class Memory:
     def _drop(self, live: Live) -> None:
         self._idle.pop(live.run.key, None)
         del self._runs[live.run.key]
+        del self._keys[live.run.run_id]
         parent = live.parent
         if parent is not None:
             parent.pins -= 1
@@ -179,6 +186,7 @@ class Memory:
         for live in self._runs.values():
             live.forgotten = True
         self._runs.clear()
+        self._keys.clear()
         self._idle.clear()
         self._loading.clear()
 
