@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -18,6 +16,8 @@ from wfd.runtime.lifecycle import Service
 
 log = logging.getLogger("wfd.reload")
 T = TypeVar("T")
+# Settings of what is opened once, when the daemon starts.
+_AT_START = ("state", "durability")
 
 
 class Loads(Protocol[T]):
@@ -80,19 +80,15 @@ class Reloader(Service, Generic[T]):
         except ConfigError as error:
             log.error("%s; the settings read before stay in use", error.message)
             return error
+        later = {name: getattr(before, name) for name in _AT_START if getattr(after, name) != getattr(before, name)}
         wrong = None
-        if after.state != before.state:
+        if later:
             wrong = ConfigError(
-                f"{before.file.name}: state is now {_shown(after.state, after)}; the daemon goes on with "
-                f"{_shown(before.state, before)} until it is started again",
+                f"{before.file.name}: {', '.join(sorted(later))} cannot change while the daemon runs; it goes on with what it has",
                 hint="wfctl down && wfctl up",
             )
-        after = msgspec.structs.replace(after, state=before.state, socket=before.socket)
+        after = msgspec.structs.replace(after, socket=before.socket, **later)
         if after != before:
             self.config = after
             self._configured(after)
         return wrong
-
-
-def _shown(path: Path, config: Config) -> str:
-    return os.path.relpath(path, config.project)

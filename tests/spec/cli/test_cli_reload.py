@@ -267,9 +267,10 @@ def test_the_number_of_workers_counts_from_the_next_load_on(shop: Shop) -> None:
 
 
 def test_what_takes_effect_only_with_the_next_daemon_is_said(shop: Shop) -> None:
-    shop.save("wfctl.toml", '[daemon]\nstate = "elsewhere"\n[workflows]\nmodules = ["a.py", "b.py"]\n')
+    more = 'state = "elsewhere"\ndurability = "normal"'
+    shop.save("wfctl.toml", f'[daemon]\n{more}\n[workflows]\nmodules = ["a.py", "b.py"]\n')
     wait_until(shop.problems)
-    assert "state is now elsewhere" in shop.problems()[0]
+    assert "durability, state cannot change while the daemon runs" in shop.problems()[0]
     assert shop.value() == "1"
 
 

@@ -62,7 +62,7 @@ def test_rows_are_in_the_order_of_their_types() -> None:
 
 def project(folder: Path, modules: tuple[str, ...], path: tuple[str, ...] = (".",)) -> Config:
     return Config(
-        project=folder, file=folder / "wfctl.toml", state=folder, socket=folder / "s", workers=1, crash_limit=5,
+        project=folder, file=folder / "wfctl.toml", state=folder, socket=folder / "s", workers=1, crash_limit=5, durability="full",
         modules=modules, path=tuple(folder / entry for entry in path), python=Path(sys.executable), reload=False,
         sources={},
     )  # fmt: skip
