@@ -296,8 +296,7 @@ class Supervisor:
 
     def _ended(self, worker: Worker, why: str) -> None:
         if self._spare.lost(worker):
-            self._spare.want(self._config)
-            return
+            return  # one that cannot even wait is not started again and again
         if worker in self._workers:
             self._workers.remove(worker)
         self._questions.lose(worker)
