@@ -56,7 +56,8 @@ NOW = OpRecord("now::e3b0c44298fc1c14:0", b"1700000000000")
 def config(folder: Path, **changes: Any) -> Config:
     facts: dict[str, Any] = {
         "project": folder, "file": folder / "wfctl.toml", "state": folder, "socket": folder / "s", "workers": 1,
-        "crash_limit": 5, "durability": "full", "modules": ("flows.py",), "path": (folder,), "python": Path(sys.executable), "reload": False,
+        "crash_limit": 5, "durability": "full",
+        "modules": ("flows.py",), "path": (folder,), "python": Path(sys.executable), "reload": False,
         "sources": {},
     }  # fmt: skip
     return Config(**{**facts, **changes})
