@@ -259,8 +259,7 @@ class Life:
         chance, env = self.chance, self.env
         match chance.choices(
             ("start", "send", "cancel", "terminate", "retry", "lose", "die", "fail", "load", "advance", "breathe"),
-            # No retries: a step that failed with stored values is, now and then, begun again with them still there. To be mended.
-            (20, 25, 4, 3, 0, 6, 2, 2, 3, 15, 20),
+            (20, 25, 4, 3, 12, 6, 2, 2, 3, 15, 20),
         )[0]:
             case "start":
                 self.ask(self.start(chance.choice(ROOTS), self.plan()))

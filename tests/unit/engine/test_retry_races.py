@@ -1,0 +1,71 @@
+"""Retries that come while what they rest on is still on its way to the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from support.waiting import until
+from wfctl import Context, Directive, Workflow
+from wfd.testing import WorkflowEnvironment
+
+
+class Gate:
+    """Lets the writer's commits through one by one. `arrived` counts those that have come to it."""
+
+    def __init__(self, env: WorkflowEnvironment) -> None:
+        self.arrived = 0
+        self._permits = threading.Semaphore(0)
+        self._open = False
+        env.store.writer._before_commit = self._wait
+
+    def _wait(self, number: int) -> None:
+        if not self._open:
+            self.arrived += 1
+            assert self._permits.acquire(timeout=30)
+
+    def pass_one(self) -> None:
+        self._permits.release()
+
+    def open(self) -> None:
+        self._open = True
+        self._permits.release(1_000)
+
+
+async def test_a_run_that_fails_while_its_retry_waits_for_the_disk_gets_its_store_back() -> None:
+    seen: list[bool] = []
+    go = asyncio.Event()
+    wf = Workflow("W")
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        seen.append(await ctx.store.get("tried", bool, default=False))
+        ctx.store.put("tried", True)
+        await go.wait()
+        return ctx.next.fail("no money") if len(seen) == 1 else ctx.next.complete(seen)
+
+    @wf.event()
+    async def note(ctx: Context) -> Directive:
+        return ctx.next.complete()
+
+    async with WorkflowEnvironment([wf]) as env:
+        handle = await env.client.start("W", workflow_id="w")
+        await until(lambda: seen == [False])
+        gate = Gate(env)
+        sends = [asyncio.create_task(handle.send("note"))]
+        await until(lambda: gate.arrived == 1)
+        # The next commit holds this event and what the retry waits for; the one after it the step's failure.
+        sends.append(asyncio.create_task(handle.send("note")))
+        retry = asyncio.create_task(handle.retry())
+        await until(lambda: env.engine._unwritten == 3)
+        gate.pass_one()
+        await until(lambda: gate.arrived == 2)
+        go.set()
+        await until(lambda: env.engine.memory.get(1).run.closed)  # type: ignore[union-attr]
+        gate.pass_one()
+        await until(lambda: gate.arrived == 3)
+        gate.open()
+        retried = await retry
+        await asyncio.gather(*sends)
+        assert (retried.was, retried.unstored) == ("failed", ["tried"])
+        assert await handle.result() == [False, False]
