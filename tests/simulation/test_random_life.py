@@ -38,6 +38,7 @@ from wfctl import (
 )
 from wfctl.protocol import calls
 from wfctl.sdk.context import OnParentClose
+from wfctl.values.signature import UNBOUND
 from wfd.engine.streams import Tail
 from wfd.testing import WorkflowEnvironment
 
@@ -382,7 +383,9 @@ def broken_words(life: Life) -> list[str]:
         if how not in ("completed", "failed", "cancelled", "terminated", "timed_out")
     ]
     found += [f"an action was done twice or left out: {value}" for (value,) in stores if not in_order(value)]
-    tags = Counter((run_id, data["payload"]["tag"]) for run_id, kind, data in history if kind == "event.received")
+    # What came while its handler was taken out stands as it was sent.
+    received = [(run_id, data["payload"]) for run_id, kind, data in history if kind == "event.received"]
+    tags = Counter((run_id, payload.get(UNBOUND, payload)["tag"]) for run_id, payload in received)
     everywhere = Counter(tag for _, tag in tags.elements())
     found += [f"the event {tag} was refused and is there" for tag in life.refused if everywhere[tag]]
     found += [
