@@ -43,21 +43,32 @@ class Targets(NamedTuple):
 
 
 def change_runs(
-    shell: Shell, verb: str, done: str, ids: list[str], *, yes: bool, children: bool, make: Callable[[str], Call]
+    shell: Shell,
+    verb: str,
+    done: str,
+    targets: Targets,
+    *,
+    yes: bool,
+    children: bool,
+    dry_run: bool,
+    make: Callable[[str], Call],
 ) -> int:
-    """Make and call `make(id)`, which is answered with a `Changed`, for every ID.
+    """Make and call `make(id)`, which is answered with a `Changed`, for every target.
 
     With `children` it is told how many runs below were changed too.
     """
 
+    def tell(result: Changed) -> str:
+        return sentence(result, done, children=children, dry_run=dry_run)
+
     def sum_up(results: list[Changed], failed: int) -> str:
         changed = sum(result.changed for result in results)
-        below = f"; {_descendants(sum(result.descendants for result in results))} {done}" if children else ""
-        return f"{changed} {done}, {len(results) - changed} had nothing to do, {failed} failed{below}"
+        would, had = ("would ", "would have") if dry_run else ("", "had")
+        nothing = f"{len(results) - changed} {had} nothing to do"
+        below = f"; {_descendants(sum(result.descendants for result in results))} {would}{done}" if children else ""
+        return f"{changed} {would}{done}, {nothing}, {failed} failed{below}"
 
-    deed = Verb(verb, "change", make, lambda result: sentence(result, done, children=children), sum_up)
-    code, _ = carry_out(shell, deed, named(shell, ids), yes=yes)
-    return code
+    return carry_out(shell, Verb(verb, "change", make, tell, sum_up), targets, yes=yes or dry_run)
 
 
 def named(shell: Shell, ids: list[str]) -> Targets:
@@ -82,12 +93,15 @@ def chosen(shell: Shell, call: List, limit: int | None) -> Targets:
     return Targets(ids, True)
 
 
-def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool) -> tuple[int, list[Any]]:
-    """Do it to every target. One alone raises its error; of several, each error is told and the code is 9."""
+def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool) -> int:
+    """Do it to every target. One alone raises its error; of several, each is told once it is done, and 9 says that some failed."""
     if not targets.bulk:
         answer = shell.call(verb.make(targets.ids[0]))
-        _tell(shell, verb, [answer], [], one=True)
-        return exit.OK, [answer]
+        if shell.output is Output.JSON:
+            shell.document(verb.schema, answer)
+        else:
+            _tell(shell, verb, answer)
+        return exit.OK
     if targets.ids and not yes:
         _confirm(shell, verb.name, targets.ids)
     results: list[Any] = []
@@ -95,48 +109,65 @@ def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool) -> tuple
     for target in targets.ids:
         try:
             results.append(shell.call(verb.make(target)))
-        except DaemonDownError:
-            raise
+        except DaemonDownError as error:
+            raise _broken_off(error, target, len(results) + len(failures), len(targets.ids)) from None
         except WfctlError as error:
             failures.append((target, error))
-    _tell(shell, verb, results, failures, one=False)
-    return exit.PARTIAL if failures else exit.OK, results
-
-
-def _tell(shell: Shell, verb: Verb, results: list[Any], failures: list[tuple[str, WfctlError]], *, one: bool) -> None:
-    items = [
-        *({**as_data(result), "error": None} for result in results),
-        *({"id": id, "error": as_data(error.to_data())} for id, error in failures),
-    ]
-    if shell.output is Output.JSON:
-        if one:
-            shell.document(verb.schema, results[0])
+            _tell_failure(shell, target, error)
         else:
-            shell.listing(f"{verb.schema}s", items, total=len(items))
-        return
+            _tell(shell, verb, results[-1])
+    if shell.output is Output.JSON:
+        items = [*map(_item, results), *(_failed_item(*failure) for failure in failures)]
+        shell.listing(f"{verb.schema}s", items, total=len(items))
+    shell.note(verb.sum_up(results, len(failures)))
+    return exit.PARTIAL if failures else exit.OK
+
+
+def _broken_off(error: DaemonDownError, target: str, done: int, total: int) -> DaemonDownError:
+    """Whether the run whose answer is missing was changed, nobody knows here; those behind it were not."""
+    where = f"{done} of {total} runs were done; {target} may have been"
+    return DaemonDownError(f"{error.message}; {where}", hint=error.hint, **{**error.detail, "done": done, "at": target})
+
+
+def _item(result: Any) -> dict[str, Any]:
+    return {**as_data(result), "error": None}
+
+
+def _failed_item(id: str, error: WfctlError) -> dict[str, Any]:
+    return {"id": id, "error": as_data(error.to_data())}
+
+
+def _tell(shell: Shell, verb: Verb, result: Any) -> None:
+    """Told at once: a thousand take a while, and what was done stays done. A JSON document comes at the end."""
     if shell.output is Output.JSONL:
-        for item in items:
-            shell.json_line(item)
-        return
-    if shell.output is Output.ID:
-        shell.print_ids(result.run_id for result in results)
-    else:
-        for result in results:
-            shell.note(verb.tell(result))
-    for _, error in failures:
+        shell.json_line(_item(result))
+        shell.out.flush()
+    elif shell.output is Output.ID:
+        shell.print_ids([result.run_id])
+        shell.out.flush()
+    elif shell.output is not Output.JSON:
+        shell.note(verb.tell(result))
+
+
+def _tell_failure(shell: Shell, id: str, error: WfctlError) -> None:
+    if shell.output is Output.JSONL:
+        shell.json_line(_failed_item(id, error))
+        shell.out.flush()
+    elif shell.output is not Output.JSON:
         shell.err.prose(error_lines(error))
-    if not one:
-        shell.note(verb.sum_up(results, len(failures)))
 
 
-def sentence(result: Changed, done: str, *, children: bool = False) -> str:
+def sentence(result: Changed, done: str, *, children: bool = False, dry_run: bool = False) -> str:
     """What was done to one run, and, where its `children` were meant too, to how many of those."""
     name = f"{result.workflow_id} (run {result.run_id})"
+    would = " would" if dry_run else ""
     if not result.changed:
         text = f"{name} is {result.status} already"
-        below = f"{_descendants(result.descendants)} {done}" if result.descendants else "no open descendants"
+        below = f"{_descendants(result.descendants)}{would} {done}" if result.descendants else "no open descendants"
         return f"{text}; {below}" if children else text
     below = f" and {_descendants(result.descendants)}" if children else ""
+    if dry_run:
+        return f"{name}{below} would {done}"
     return f"{done} {name}{below}" + (f": now {result.status}" if result.status.open else "")
 
 

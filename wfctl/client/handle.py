@@ -133,20 +133,25 @@ class WorkflowHandle:
         what = f"answer of run {answer.workflow_id!r} to query {name!r}"
         return codec.convert(codec.decode(answer.value), type, what)
 
-    async def cancel(self, reason: str | None = None, children: bool = False) -> calls.Changed:
+    async def cancel(
+        self, reason: str | None = None, children: bool = False, *, dry_run: bool = False
+    ) -> calls.Changed:
         """Ask the run to end; its handler gets `asyncio.CancelledError` and may clean up. A closed run is no error.
 
-        `children` asks every open run below it as well; `descendants` of the answer counts those.
+        `children` asks every open run below it as well; `descendants` of the answer counts those. With `dry_run` nothing is
+        changed: the answer is what would have been.
         """
         changed: calls.Changed = await self._link.call(
-            calls.Cancel(id=await self._id(), reason=reason, children=children)
+            calls.Cancel(id=await self._id(), reason=reason, children=children, dry_run=dry_run)
         )
         return changed
 
-    async def terminate(self, reason: str | None = None, children: bool = False) -> calls.Changed:
-        """End the run now; its handler is not asked. A closed run is no error. `children` as in `cancel`."""
+    async def terminate(
+        self, reason: str | None = None, children: bool = False, *, dry_run: bool = False
+    ) -> calls.Changed:
+        """End the run now; its handler is not asked. A closed run is no error. The rest is as in `cancel`."""
         changed: calls.Changed = await self._link.call(
-            calls.Terminate(id=await self._id(), reason=reason, children=children)
+            calls.Terminate(id=await self._id(), reason=reason, children=children, dry_run=dry_run)
         )
         return changed
 

@@ -164,7 +164,7 @@ class Result(Call, frozen=True):
 class Changed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a cancel or terminate did. `changed` is false when the run was closed already (or already cancelling).
 
-    `descendants` counts the open runs below it that were ended too.
+    `descendants` counts the open runs below it that were ended too. With `dry_run` all of it is what would have been.
     """
 
     run_id: str
@@ -172,12 +172,13 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: Status
     changed: bool
     descendants: int = 0
+    dry_run: bool = False
 
 
 class Cancel(Call, frozen=True):
     """Ask a run to end: a running handler gets `asyncio.CancelledError`, a waiting run is cancelled at once.
 
-    `children` asks every open run below it as well.
+    `children` asks every open run below it as well. With `dry_run` nothing is changed.
     """
 
     method = "cancel"
@@ -185,16 +186,18 @@ class Cancel(Call, frozen=True):
     id: str
     reason: str | None = None
     children: bool = False
+    dry_run: bool = False
 
 
 class Terminate(Call, frozen=True):
-    """End a run now; its handler is not asked. `children` ends every open run below it as well."""
+    """End a run now; its handler is not asked. `children` and `dry_run` as with `Cancel`."""
 
     method = "terminate"
     answer = Changed
     id: str
     reason: str | None = None
     children: bool = False
+    dry_run: bool = False
 
 
 class Retried(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

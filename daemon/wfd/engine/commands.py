@@ -22,6 +22,7 @@ from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
 from wfd.core import stimuli as s
 from wfd.core.actions import Action
+from wfd.core.decide import decide
 from wfd.core.state import Raw
 from wfd.engine.arguments import bind_any, bind_plain
 from wfd.engine.engine import Engine
@@ -182,14 +183,18 @@ class Commands:
         return calls.Sent(run_id=run.run_id, workflow_id=run.workflow_id, dispatched=dispatched, position=position)
 
     async def cancel(self, call: calls.Cancel) -> calls.Changed:
-        return await self._end(call.id, s.CancelAsked(call.reason or ""), call.children)
+        return await self._end(call, s.CancelAsked(call.reason or ""))
 
     async def terminate(self, call: calls.Terminate) -> calls.Changed:
-        return await self._end(call.id, s.TerminateAsked(call.reason or ""), call.children)
+        return await self._end(call, s.TerminateAsked(call.reason or ""))
 
-    async def _end(self, id: str, stimulus: s.CancelAsked | s.TerminateAsked, children: bool) -> calls.Changed:
+    async def _end(
+        self, call: calls.Cancel | calls.Terminate, stimulus: s.CancelAsked | s.TerminateAsked
+    ) -> calls.Changed:
         self.check_taking()
-        live = await self.find(id)
+        live = await self.find(call.id)
+        if call.dry_run:
+            return await self._would_end(live, stimulus, call.children)
         batch = self._e.batch()
         decision = batch.decide(live, stimulus)
         run = live.run
@@ -199,8 +204,24 @@ class Commands:
             workflow_id=run.workflow_id,
             status=run.status,
             changed=bool(decision.records),
-            descendants=await self._end_below(run.key, stimulus) if children else 0,
+            descendants=await self._end_below(run.key, stimulus) if call.children else 0,
         )
+
+    async def _would_end(self, live: Live, stimulus: s.CancelAsked | s.TerminateAsked, children: bool) -> calls.Changed:
+        """What `_end` would answer now."""
+        run, now, below = live.run, self._e.clock.now_ms(), 0
+        decision = decide(run, stimulus, now)
+        await self.on_disk(live)
+        self._e.memory.settle(live)
+        for key in await self._e.reads.descendants(run.key) if children else ():
+            child = await self.load(key)
+            if child is not None:
+                below += bool(decide(child.run, stimulus, now).records)
+                self._e.memory.settle(child)
+        return calls.Changed(
+            run_id=run.run_id, workflow_id=run.workflow_id, status=decision.run.status, changed=bool(decision.records),
+            descendants=below, dry_run=True,
+        )  # fmt: skip
 
     async def _end_below(self, key: int, stimulus: s.CancelAsked | s.TerminateAsked) -> int:
         """End every open run below, from the top down, until none is found that was started meanwhile."""

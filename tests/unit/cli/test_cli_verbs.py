@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from support.cli import Cli
 from support.fake_daemon import NOW, FakeDaemon, HangUp
 from support.runs import entry, failure, node, run, step, tree
-from wfctl.errors import RunNotFoundError, UnknownWorkflowTypeError
+from wfctl.errors import DaemonDownError, RunNotFoundError, UnknownWorkflowTypeError
 from wfctl.protocol.calls import (
     Cancel,
     Changed,
@@ -37,7 +38,7 @@ from wfctl.protocol.views import (
 )
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.signature import HandlerSpec, ParamSpec, TypeSpec
-from wfctl.values.status import Status
+from wfctl.values.status import OPEN, Status
 
 Start = Callable[..., FakeDaemon]
 STARTED = Started(run=RunInfo("01JF", "order-1", "Order", started_at_ms=NOW), status=Status.RUNNING)
@@ -515,6 +516,48 @@ def test_several_runs_need_to_be_confirmed_off_a_terminal(cli: Cli, daemon: Star
     lines: Any = cli("cancel", "--yes", "a", "none", "-o", "jsonl").lines
     assert lines[0]["workflow_id"] == "a"
     assert lines[1]["error"]["code"] == "run_not_found"
+
+
+@pytest.mark.parametrize("verb", ["cancel", "terminate"])
+def test_filters_choose_open_runs_and_somebody_is_to_say_yes(cli: Cli, daemon: Start, verb: str) -> None:
+    runs = [run(workflow_id="order-1"), run(workflow_id="order-2")]
+    fake = daemon(list=RunPage(items=runs, next="more", total=5), **{verb: changed})
+    words = (verb, "--type", "Order", "--limit", "2")
+    said = cli(*words)
+    assert said.code == 2
+    assert "needs to be confirmed" in said.err
+    assert fake.asked(verb) == []
+    assert cli(*words, "--yes").code == 0
+    assert [call.id for call in fake.asked(verb)] == [one.run_id for one in runs]
+    [asked, _] = fake.asked("list")
+    assert (asked.types, asked.limit) == (["Order"], 2)
+    assert set(asked.statuses) == OPEN
+    assert "3 more runs would match; --limit is 2" in said.err
+    for wrong in ((), ("order-1", "--status", "waiting"), ("--status", "wating")):
+        assert cli(verb, *wrong).code == 2
+
+
+def test_a_dry_run_asks_nobody_and_says_would(cli: Cli, daemon: Start) -> None:
+    fake = daemon(cancel=changed)
+    said = cli("cancel", "a", "old", "--dry-run", "--children")
+    assert said.code == 0
+    assert [call.dry_run for call in fake.asked("cancel")] == [True, True]
+    assert said.err.splitlines() == [
+        "a (run run-a) and no descendants would be asked to end",
+        "old (run run-old) is cancelled already; no open descendants",
+        "1 would be asked to end, 1 would have nothing to do, 0 failed; no descendants would be asked to end",
+    ]
+
+
+def test_what_was_done_before_the_daemon_went_away_is_told(cli: Cli, daemon: Start) -> None:
+    def answer(call: Cancel) -> Any:
+        return DaemonDownError("it went away", hint="wfctl up") if call.id == "c" else changed(call)
+
+    daemon(cancel=answer)
+    said = cli("cancel", "--yes", "a", "none", "c", "d", "-o", "jsonl")
+    assert said.code == 3
+    assert [json.loads(line).get("workflow_id") for line in said.out.splitlines()] == ["a", None]
+    assert "it went away; 2 of 4 runs were done; c may have been" in said.err
 
 
 def test_no_ids_on_stdin_is_an_error(cli: Cli, daemon: Start) -> None:

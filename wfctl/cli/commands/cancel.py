@@ -7,26 +7,31 @@ from typing import Annotated
 import typer
 
 from wfctl.cli.bulk import change_runs, signed
+from wfctl.cli.filters import DryRun, Ids, Limit, Reason, Since, Statuses, Types, Yes, targets
 from wfctl.cli.shell import shell_of
 from wfctl.protocol.calls import Cancel
+from wfctl.values.status import Status
 
 EXAMPLES = """
   wfctl cancel order-1 --reason "customer called"
   wfctl cancel order-1 --children
-  wfctl list --type Order --status open -o id | wfctl cancel --yes -
+  wfctl cancel --type Order --since 1h --dry-run
+  wfctl list --type Order --status waiting -o id | wfctl cancel --yes -
 """
+OPEN_STATUSES = [status for status in Status if status.open]
 
 
 def run(
     ctx: typer.Context,
-    ids: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="Workflow IDs, run IDs, unique prefixes, @last; - reads stdin.")
-    ],
-    reason: Annotated[
-        str | None, typer.Option("--reason", metavar="TEXT", help="Kept in the history (default: who did it).")
-    ] = None,
+    ids: Ids = None,
+    status: Statuses = None,
+    workflow_type: Types = None,
+    since: Since = None,
+    limit: Limit = None,
+    reason: Reason = None,
     children: Annotated[bool, typer.Option("--children", help="Ask every open run below them as well.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask when there are several.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
 ) -> int:
     """Ask runs to end.
 
@@ -34,13 +39,24 @@ def run(
     as it is, which is no error.
     """
     shell = shell_of(ctx)
+    found = targets(
+        shell,
+        "cancel",
+        ids,
+        status=status,
+        workflow_type=workflow_type,
+        since=since,
+        limit=limit,
+        default=OPEN_STATUSES,
+    )
     why = signed(reason)
     return change_runs(
         shell,
         "cancel",
-        "asked to end",
-        ids,
+        "be asked to end" if dry_run else "asked to end",
+        found,
         yes=yes,
         children=children,
-        make=lambda id: Cancel(id=id, reason=why, children=children),
+        dry_run=dry_run,
+        make=lambda id: Cancel(id=id, reason=why, children=children, dry_run=dry_run),
     )

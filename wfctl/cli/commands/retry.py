@@ -6,15 +6,14 @@ from typing import Annotated
 
 import typer
 
-from wfctl.cli.bulk import Targets, Verb, carry_out, chosen, named, signed
+from wfctl.cli.bulk import Verb, carry_out, signed
+from wfctl.cli.filters import DryRun, Ids, Limit, Reason, Since, Statuses, Types, Yes, targets
 from wfctl.cli.outcome import await_outcome, tell
 from wfctl.cli.render.retry import retried_text
-from wfctl.cli.shell import Shell, now_ms, shell_of
-from wfctl.cli.words import parse_statuses
+from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import UsageError
-from wfctl.protocol.calls import List, Retried, Retry
+from wfctl.protocol.calls import Retried, Retry
 from wfctl.values.status import Status
-from wfctl.values.times import parse_instant
 
 EXAMPLES = """
   wfctl retry order-1
@@ -28,10 +27,7 @@ DEFAULT_STATUSES = [Status.FAILED, Status.TIMED_OUT, Status.STUCK]
 
 def run(
     ctx: typer.Context,
-    ids: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[ID]...", help="Workflow IDs, run IDs, unique prefixes, @last; - reads stdin."),
-    ] = None,
+    ids: Ids = None,
     from_step: Annotated[
         str | None, typer.Option("--from", metavar="STEP", help="Go back to this step: a handler, or a step's number.")
     ] = None,
@@ -39,22 +35,13 @@ def run(
     workflow_id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="With --new: its workflow ID (default: the same).")
     ] = None,
-    status: Annotated[
-        list[str] | None,
-        typer.Option("--status", metavar="STATUS", help="Those that are: failed, timed_out or stuck; repeatable."),
-    ] = None,
-    workflow_type: Annotated[
-        list[str] | None, typer.Option("--type", metavar="TYPE", help="Those of this type; repeatable.")
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="15m|TIME", help="Those that were started since then.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many of those.")] = None,
-    reason: Annotated[
-        str | None, typer.Option("--reason", metavar="TEXT", help="Kept in the history (default: who did it).")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be done; change nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask when there are several.")] = False,
+    status: Statuses = None,
+    workflow_type: Types = None,
+    since: Since = None,
+    limit: Limit = None,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the run; print only its result.")] = False,
 ) -> int:
     """Let failed, timed-out and stuck runs go on.
@@ -64,11 +51,13 @@ def run(
     """
     shell = shell_of(ctx)
     _check(new=new, from_step=from_step, workflow_id=workflow_id)
-    targets = _targets(shell, ids, status, workflow_type, since, limit)
-    if (wait or workflow_id is not None) and targets.bulk:
-        raise UsageError(
-            f"{'--wait' if wait else '--id'} is for one run, not for {len(targets.ids)}", hint="name one run by its ID"
-        )
+    found = targets(
+        shell, "retry", ids, status=status, workflow_type=workflow_type, since=since, limit=limit,
+        # An open run cannot begin anew.
+        default=[status for status in DEFAULT_STATUSES if status.closed or not new],
+    )  # fmt: skip
+    if (wait or workflow_id is not None) and found.bulk:
+        raise UsageError(f"{'--wait' if wait else '--id'} is for one run", hint="name one run by its ID")
     why = signed(reason)
 
     def make(id: str) -> Retry:
@@ -80,9 +69,8 @@ def run(
 
     deed = Verb("retry", "retry", make, retried_text, sum_up)
     if wait and not dry_run:
-        return _wait(shell, make(targets.ids[0]))
-    code, _ = carry_out(shell, deed, targets, yes=yes or dry_run)
-    return code
+        return _wait(shell, make(found.ids[0]))
+    return carry_out(shell, deed, found, yes=yes or dry_run)
 
 
 def _check(*, new: bool, from_step: str | None, workflow_id: str | None) -> None:
@@ -90,29 +78,6 @@ def _check(*, new: bool, from_step: str | None, workflow_id: str | None) -> None
         raise UsageError("a new run begins at its start", hint="leave out --from, or --new")
     if workflow_id is not None and not new:
         raise UsageError("a run that goes on keeps its workflow ID", hint="add --new")
-
-
-def _targets(
-    shell: Shell,
-    ids: list[str] | None,
-    status: list[str] | None,
-    workflow_type: list[str] | None,
-    since: str | None,
-    limit: int | None,
-) -> Targets:
-    filters = any(given is not None for given in (status, workflow_type, since, limit))
-    if ids and filters:
-        raise UsageError("runs are named by their IDs or chosen by filters, not both", hint="wfctl retry --help")
-    if ids:
-        return named(shell, ids)
-    if not filters:
-        raise UsageError("which runs? Give IDs, or filters", hint="wfctl retry --status failed --dry-run")
-    call = List(
-        statuses=parse_statuses(status or []) or DEFAULT_STATUSES,
-        types=workflow_type or [],
-        since_ms=None if since is None else parse_instant(since, now_ms()),
-    )
-    return chosen(shell, call, limit)
 
 
 def _wait(shell: Shell, call: Retry) -> int:

@@ -7,39 +7,55 @@ from typing import Annotated
 import typer
 
 from wfctl.cli.bulk import change_runs, signed
+from wfctl.cli.filters import DryRun, Ids, Limit, Reason, Since, Statuses, Types, Yes, targets
 from wfctl.cli.shell import shell_of
 from wfctl.protocol.calls import Terminate
+from wfctl.values.status import Status
 
 EXAMPLES = """
   wfctl terminate order-1 --reason "customer called"
   wfctl terminate order-1 --children
-  wfctl list --type Order --status open -o id | wfctl terminate --yes -
+  wfctl terminate --type Order --since 1h --dry-run
+  wfctl list --type Order --status waiting -o id | wfctl terminate --yes -
 """
+OPEN_STATUSES = [status for status in Status if status.open]
 
 
 def run(
     ctx: typer.Context,
-    ids: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="Workflow IDs, run IDs, unique prefixes, @last; - reads stdin.")
-    ],
-    reason: Annotated[
-        str | None, typer.Option("--reason", metavar="TEXT", help="Kept in the history (default: who did it).")
-    ] = None,
+    ids: Ids = None,
+    status: Statuses = None,
+    workflow_type: Types = None,
+    since: Since = None,
+    limit: Limit = None,
+    reason: Reason = None,
     children: Annotated[bool, typer.Option("--children", help="End every open run below them as well.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask when there are several.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
 ) -> int:
     """End runs without asking them.
 
     What is closed already stays as it is, which is no error.
     """
     shell = shell_of(ctx)
+    found = targets(
+        shell,
+        "terminate",
+        ids,
+        status=status,
+        workflow_type=workflow_type,
+        since=since,
+        limit=limit,
+        default=OPEN_STATUSES,
+    )
     why = signed(reason)
     return change_runs(
         shell,
         "terminate",
-        "terminated",
-        ids,
+        "be terminated" if dry_run else "terminated",
+        found,
         yes=yes,
         children=children,
-        make=lambda id: Terminate(id=id, reason=why, children=children),
+        dry_run=dry_run,
+        make=lambda id: Terminate(id=id, reason=why, children=children, dry_run=dry_run),
     )
