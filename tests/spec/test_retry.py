@@ -261,7 +261,8 @@ async def test_a_dry_run_tells_all_and_changes_nothing(serve: Serve, world: Worl
     assert (told.kept, told.dropped) == (["task 'test_retry.charge'"], ["task 'test_retry.ship'"])
     assert await kinds(handle) == before
     assert (await handle.retry(from_step="begin", dry_run=True)).step == 3
-    assert (await handle.retry(new=True, dry_run=True)).new
+    anew = await handle.retry(new=True, dry_run=True)
+    assert (anew.new, anew.run_id) == (True, told.run_id)
     assert await kinds(handle) == before
     with pytest.raises(RunFailedError):
         await handle.result()

@@ -134,7 +134,8 @@ class Retries:
             )
         )  # fmt: skip
         return calls.Retried(
-            run_id=started.run.id, workflow_id=started.run.workflow_id, old_run_id=run.run_id, was=run.status,
+            # A run that was not started has no ID; what it would be like has.
+            run_id=started.run.id or run.run_id, workflow_id=started.run.workflow_id, old_run_id=run.run_id, was=run.status,
             status=started.status, new=True, dry_run=call.dry_run,
         )  # fmt: skip
 
