@@ -55,7 +55,8 @@ def _lengths(image: Image, rng: random.Random) -> list[int]:
     """Where to cut the log: within its header, a frame's header, a page, between frames, anywhere."""
     frame = FRAME_HEADER + 4096
     last = rng.randrange(max(image.committed // frame, 1)) * frame + HEADER
-    return [0, 7, HEADER, HEADER + 11, last, last + 5, last + FRAME_HEADER + 100, rng.randrange(image.committed + 1)]
+    spread = [image.committed * part // 8 for part in range(1, 8)]
+    return [0, 7, HEADER, HEADER + 11, last, last + 5, last + FRAME_HEADER + 100, *spread]
 
 
 def test_every_image_holds_what_was_acknowledged_before_it_was_taken(tmp_path: Path, shop: Shop) -> None:
@@ -88,7 +89,7 @@ def test_a_log_cut_anywhere_is_a_database_as_it_was_at_some_commit(tmp_path: Pat
         asyncio.run(asyncio.wait_for(_some(shop, range(20)), WITHIN_S))
         shop.ok("down")
         shop.serve()
-        images = _images(shop, tmp_path, range(20, 20 + ORDERS // 2), 4, rng)
+        images = _images(shop, tmp_path, range(20, 20 + ORDERS // 2), 8, rng)
     finally:
         shop.stop()
     sizes = []
