@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import date, timedelta
 from pathlib import Path
 
 from spec.conftest import Serve
 from support.waiting import until
-from wfctl import Context, Directive, Workflow
+from wfctl import ChildOutcome, Context, Directive, Workflow
 from wfd.testing import WorkflowEnvironment
 
 
@@ -169,3 +170,56 @@ async def place_again(ctx: Context, amount: float) -> Directive:
 
 async def wants_more(ctx: Context, txn_id: str, receipt: str) -> Directive:
     return ctx.next.complete(txn_id)
+
+
+async def test_how_a_child_ended_while_its_parents_code_was_missing_is_told_when_it_is_back(serve: Serve) -> None:
+    parent, child = Workflow("Parent"), waits("Child")
+
+    @parent.start()
+    async def begin(ctx: Context) -> Directive:
+        await ctx.start("Child", "kid", on_completed_step=ended)
+        return ctx.next.wait_for_event(timeout=timedelta(days=1))
+
+    @parent.step()
+    async def ended(ctx: Context, kid: ChildOutcome) -> Directive:
+        return ctx.next.complete(kid.result)
+
+    env = await serve(parent, child)
+    handle = await env.client.start("Parent", workflow_id="p")
+    await env.settle()
+    env.load([child])
+    await env.client.handle("kid").send("finish")
+    assert await stuck(env) == ["p"]
+    assert await stuck(env) == ["p"]
+    env.load([parent, child])
+    assert await asyncio.wait_for(handle.result(), 5) == "done"
+
+
+async def test_an_event_that_came_while_its_handler_was_missing_has_the_types_of_the_handler_that_is_back(
+    serve: Serve,
+) -> None:
+    def receiving(*, whole: bool) -> Workflow:
+        wf = waits("Receives")
+        if whole:
+
+            @wf.event()
+            async def due(ctx: Context, day: date, within: timedelta) -> Directive:
+                return ctx.next.complete((day + within).isoformat())
+
+        return wf
+
+    sender = Workflow("Sends")
+
+    @sender.start()
+    async def begin(ctx: Context) -> Directive:
+        await ctx.send("r", "due", {"day": date(2026, 2, 28), "within": timedelta(days=1)})
+        return ctx.next.complete()
+
+    env = await serve(sender, receiving(whole=True))
+    handle = await env.client.start("Receives", workflow_id="r")
+    await env.settle()
+    env.load([sender, receiving(whole=False)])
+    await env.client.start("Sends")
+    assert await stuck(env) == ["r"]
+    env.load([sender, receiving(whole=True)])
+    assert await asyncio.wait_for(handle.result(), 5) == "2026-03-01"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -117,7 +118,8 @@ class Backend:
         """Load the code and the configuration as they are now, and say what that did to each type."""
         if self._reload is None:
             raise UsageError("there are no files to load again here", hint="WorkflowEnvironment.load(workflows)")
-        done = await self._reload()
+        # Whoever asked may leave: the load goes on.
+        done = await asyncio.shield(self._reload())
         catalog = done.catalog
         return calls.Reloaded(
             generation=catalog.generation,

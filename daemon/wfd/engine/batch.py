@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from wfctl.values.failure import Failure
+from wfctl.values.signature import unbound
 from wfd.core import records as r, state, stimuli as s
 from wfd.core.actions import Action
 from wfd.core.decide import decide, open_run
@@ -99,9 +100,10 @@ class Batch:
         if step is None:
             return s.ChildClosed(run.run_id, run.workflow_id, run.status)
         spec = self._catalog.step_handler(parent.workflow_type, "step", step)
-        # Without the code nobody knows what the parameter is called; the parent is stuck until it is back anyway.
-        name = spec.params[0].name if spec is not None and spec.params else "outcome"
-        outcome = Raw(_encode({name: child_outcome(run)}))
+        if spec is not None and spec.params:
+            outcome = Raw(_encode({spec.params[0].name: child_outcome(run)}))
+        else:  # what the parameter is called is known when the code is back, which the parent waits for
+            outcome = Raw(unbound(msgspec.Raw(_encode(child_outcome(run))), True))
         return s.ChildClosed(run.run_id, run.workflow_id, run.status, step, outcome)
 
     def _add(self, live: Live, before: int, decision: Decision, *, first: bool = False, reopens: bool = False) -> None:

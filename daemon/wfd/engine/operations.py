@@ -317,13 +317,12 @@ class Operations:
         """Keyword arguments for an event's handler. One that was taken out gets them when it is back."""
         catalog = self._m.workers.catalog
         try:
-            handler = catalog.event_of(workflow_type, event)
-        except (UnknownEventError, UnknownWorkflowTypeError):
+            handler, spec = catalog.event_of(workflow_type, event), catalog.type_of(workflow_type)
+            return Raw(await bind_any(self._m.workers, spec, handler, rebound(handler, payload, positional), {}))
+        except (UnknownEventError, UnknownWorkflowTypeError):  # also of a worker, whose code may be newer by then
             if not self._m.code.former.knew(workflow_type, event):
                 raise
             return unbound(payload, positional)
-        spec = catalog.type_of(workflow_type)
-        return Raw(await bind_any(self._m.workers, spec, handler, rebound(handler, payload, positional), {}))
 
     def _parent_event(self, asked: Asked, payload: Raw) -> None:
         child = asked.live

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from stat import S_ISDIR
 
 import msgspec
 from watchfiles import Change, awatch
@@ -63,13 +65,18 @@ class Target(msgspec.Struct, frozen=True):
                     break
         return {folder for folder in found if os.path.isdir(folder)}
 
-    def looks(self) -> list[tuple[str, int, int, int]]:
-        """What tells one state of the files from another."""
-        found = []
-        for file in sorted(self.files):
+    def looks(self, folders: Iterable[str]) -> dict[str, tuple[int, int, int]]:
+        """What tells one state of the files from another: the known ones, and those in `folders` that matter."""
+        files = set(self.files)
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                files.update(path for name in os.listdir(folder) if self.matters(path := os.path.join(folder, name)))
+        found = {}
+        for file in files:
             with contextlib.suppress(OSError):
                 stat = os.stat(file)
-                found.append((file, stat.st_mtime_ns, stat.st_size, stat.st_ino))
+                if not S_ISDIR(stat.st_mode):
+                    found[file] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         return found
 
 
@@ -87,6 +94,8 @@ class Watcher(Service):
         self._again = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._looking: asyncio.TimerHandle | None = None
+        # What was written after this may have been read before it was, or not at all.
+        self._since_ns = time.time_ns()
 
     def aim(self, target: Target) -> None:
         if target != self._target:
@@ -104,27 +113,33 @@ class Watcher(Service):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         self._target = None
+        self._since_ns = time.time_ns()
 
     async def _watch(self) -> None:
-        looked: list[tuple[str, int, int, int]] | None = None
+        first = True
         while True:
             target, self._again = self._target, asyncio.Event()
             if target is None:
                 await self._again.wait()
                 continue
             folders = target.watched(self._state)
-            before, looked = looked, target.looks()
-            if before is not None:
-                self._look_later(target, looked)
+            looked = target.looks(folders)
+            if first:
+                # Nobody watched while the code was loaded that serves now.
+                looked = {file: look for file, look in looked.items() if look[0] < self._since_ns}
+            self._look_later(target, folders, looked)
+            first = False
             try:
                 await self._until_again(target, folders)
+            except FileNotFoundError:  # a folder went just now: others are to be watched
+                await asyncio.sleep(SETTLED_S)
             except (OSError, RuntimeError) as error:
                 log.error("files are not watched any more (%s); type wfctl reload after a change", error)
                 return
 
-    def _look_later(self, target: Target, looked: list[tuple[str, int, int, int]]) -> None:
+    def _look_later(self, target: Target, folders: set[str], looked: dict[str, tuple[int, int, int]]) -> None:
         def look() -> None:
-            if target.looks() != looked:
+            if target.looks(folders) != looked:
                 self._changed()
 
         if self._looking is not None:

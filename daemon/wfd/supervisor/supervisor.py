@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from wfctl.errors import ConfigError, DaemonDownError
+from wfctl.errors import ConfigError
 from wfctl.protocol import channel
 from wfd.config import Config
 from wfd.runtime.clock import Clock
@@ -25,7 +25,7 @@ from wfd.supervisor.questions import Questions
 from wfd.supervisor.spare import Spare
 from wfd.supervisor.steps import Steps
 from wfd.supervisor.takeover import Fate, Takeover, take_over
-from wfd.supervisor.trial import Trial, config_problems
+from wfd.supervisor.trial import GenerationCode, Trial, config_problems, turn_away
 from wfd.supervisor.worker import Worker
 
 log = logging.getLogger("wfd.supervisor")
@@ -41,13 +41,6 @@ LEAVE_MS = 300_000
 MOST_LEAVING = 8
 _CHECK_PYTHON = "check [workflows] python"
 _REPLACED = "its code was replaced"
-
-
-class _Code(msgspec.Struct, frozen=True):
-    """How further workers of a generation are started."""
-
-    config: Config
-    code: channel.Code | None
 
 
 class Supervisor:
@@ -80,7 +73,7 @@ class Supervisor:
         self._number = 0
         self._wrong: ConfigError | None = None
         self._trial: Trial | None = None
-        self._codes: dict[int, _Code] = {}
+        self._codes: dict[int, GenerationCode] = {}
         # Who asked for a reload that has not begun yet.
         self._asking: list[asyncio.Future[Takeover]] = []
         self._started: asyncio.Future[None] | None = None
@@ -109,10 +102,7 @@ class Supervisor:
         self._stopping = True
         self._heartbeat.stop()
         self._questions.close()
-        for future in (*self._asking, *(self._trial.asked if self._trial is not None else ())):
-            if not future.done():
-                future.set_exception(DaemonDownError("the daemon is stopping", hint="wfctl up"))
-                future.exception()  # nobody may wait for it any more
+        turn_away([*self._asking, *(self._trial.asked if self._trial is not None else ())])
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -143,7 +133,9 @@ class Supervisor:
         self._wrong = wrong
         asked: asyncio.Future[Takeover] = asyncio.get_running_loop().create_future()
         self._asking.append(asked)
-        if self._trial is None:
+        if self._stopping:
+            turn_away(self._asking)
+        elif self._trial is None:
             self._begin_trial()
         elif self._trial.outdated(self._clock.now_ms()):
             # What it imports is not what the files say any more, and who knows whether that import ever ends.
@@ -162,7 +154,7 @@ class Supervisor:
         asked, self._asking = self._asking, []
         problems = () if self._wrong is None else config_problems(self._wrong)
         self._trial = Trial(self._number, self._config, self._clock.now_ms(), asked, problems)
-        self._later(self._spawn(0, self._number, _Code(self._config, None)))
+        self._later(self._spawn(0, self._number, GenerationCode(self._config, None)))
 
     def _end_trial(self, why: str) -> None:
         trial, self._trial = self._trial, None
@@ -190,7 +182,7 @@ class Supervisor:
                 self._dismiss(other)
         self._codes = {number: code for number, code in self._codes.items() if number in serving}
         if trial.number in serving:
-            code = self._codes[trial.number] = _Code(trial.config, loaded.code)
+            code = self._codes[trial.number] = GenerationCode(trial.config, loaded.code)
             self._serves(worker, loaded)
             for _ in range(trial.config.workers - 1):
                 self._later(self._spawn(0, trial.number, code))
@@ -205,13 +197,15 @@ class Supervisor:
             self._finish_trial(trial, dict.fromkeys(self.catalog.owners, Fate.KEPT))
             return
         log.error("%s (%s)", message, hint)
+        if self._listener is not None:
+            self._listener.catalog_changed(self.catalog)
         self._answer(trial, {})
         if self._asking:
             self._trial = None
             self._begin_trial()
         else:
             # Nothing serves: perhaps it goes better next time.
-            self._later(self._spawn(self._delay_ms(), trial.number, _Code(trial.config, None)))
+            self._later(self._spawn(self._delay_ms(), trial.number, GenerationCode(trial.config, None)))
 
     def _finish_trial(self, trial: Trial, fates: dict[str, Fate]) -> None:
         if self._listener is not None:
@@ -240,7 +234,7 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _spawn(self, delay_ms: int, generation: int, code: _Code) -> None:
+    async def _spawn(self, delay_ms: int, generation: int, code: GenerationCode) -> None:
         if delay_ms:
             await asyncio.sleep(delay_ms / 1_000)
         if not self._wanted(generation):
@@ -296,7 +290,8 @@ class Supervisor:
 
     def _ended(self, worker: Worker, why: str) -> None:
         if self._spare.lost(worker):
-            return  # one that cannot even wait is not started again and again
+            # The next worker that is started asks for another: an interpreter that cannot run one is not tried for ever.
+            return
         if worker in self._workers:
             self._workers.remove(worker)
         self._questions.lose(worker)
@@ -335,11 +330,17 @@ class Supervisor:
             worker.kill(_REPLACED)
             return
         worker.send(channel.Stop())
-        self._clock.call_later(LEAVE_MS, partial(self._steps.move, worker, _REPLACED, timed=False))
+        self._clock.call_later(LEAVE_MS, partial(self._overdue, worker))
         leaving = [one for one in self._workers if one.leaving and one.steps]
         for oldest in leaving[: max(len(leaving) - MOST_LEAVING, 0)]:
             log.warning("worker %d is of old code and still busy; what it runs begins again on the new", oldest.pid)
             self._steps.move(oldest, _REPLACED, timed=True)
+
+    def _overdue(self, worker: Worker) -> None:
+        if worker.steps:
+            self._steps.move(worker, _REPLACED, timed=False)
+        else:  # it has nothing to do, and does not even hear that it is to leave
+            worker.kill(_REPLACED)
 
     # -- what workers say --------------------------------------------------------------------
 

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
-from wfctl.errors import ConfigError
-from wfctl.protocol.channel import Problem
+import msgspec
+
+from wfctl.errors import ConfigError, DaemonDownError
+from wfctl.protocol.channel import Code, Problem
 from wfd.config import Config
 from wfd.supervisor.worker import Worker
 
 # An import that takes longer is given up for newer code.
 OUTDATED_MS = 2_000
+
+
+class GenerationCode(msgspec.Struct, frozen=True):
+    """How further workers of a generation are started: with what its first has read."""
+
+    config: Config
+    code: Code | None
 
 
 class Trial:
@@ -48,3 +58,11 @@ def config_problems(error: ConfigError) -> tuple[Problem, ...]:
         number = int(line.partition(":")[0]) if line.partition(":")[0].isdigit() else 0
         found.append(Problem(file, message or text, file, number, error.hint or ""))
     return tuple(found)
+
+
+def turn_away(asking: Iterable[asyncio.Future[Any]]) -> None:
+    """The daemon stops: who waits for new code is told."""
+    for future in asking:
+        if not future.done():
+            future.set_exception(DaemonDownError("the daemon is stopping", hint="wfctl up"))
+            future.exception()  # nobody may wait for it any more

@@ -69,11 +69,12 @@ class Worker:
             theirs.close()
         self.pid = self._process.pid
         loop = asyncio.get_running_loop()
+        # At once: whoever gives up waiting for the rest of this still wants to know when the process is gone.
+        self._reaper = loop.create_task(self._reap())
         ours.setblocking(False)
         _, self._link = await loop.create_unix_connection(
             lambda: Link(lambda message: self._received(self, message), self._hung_up), sock=ours
         )
-        self._reaper = loop.create_task(self._reap())
 
     def load(self, load: Load) -> None:
         """What it is for, once it has started."""

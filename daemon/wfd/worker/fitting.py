@@ -26,7 +26,7 @@ def arguments(handler: Handler, data: bytes) -> dict[str, Any]:
     try:
         if UNBOUND in given:
             spec = handler.describe()
-            return bind(spec, late(spec, given), handler.label, types=types)
+            given = bind(spec, late(spec, given), handler.label, types=types)
         if handler.required <= given.keys() and (handler.extra or given.keys() <= types.keys()):
             return {
                 name: convert(value, types[name], f"parameter {name!r}") if name in types else value

@@ -156,7 +156,7 @@ class Rehearser(Executor):
 
     async def _follow(self, now: _Rehearsal, deadline: float) -> None:
         """Until there is a verdict, nothing moves any more, or the time is up."""
-        quiet, last = 0, (0, 0, 0)
+        quiet, last, expected = 0, (0, 0, 0), False
         while not now.verdict.done():
             await asyncio.sleep(0)
             ops = now.ops
@@ -165,10 +165,12 @@ class Rehearser(Executor):
             if ops.held and ops.replay.exhausted:
                 now.judge("agrees")
                 return
-            quiet, last = (quiet + 1 if ops.progress == last else 0), ops.progress
+            expecting = self._trial_loop.expecting or ops.asking or (ops.thread is not None and not ops.held)
+            # What it waited for may just have come, and its task not have had its turn yet.
+            still = ops.progress == last and expecting == expected
+            quiet, last, expected = (quiet + 1 if still else 0), ops.progress, expecting
             if quiet < _QUIET_TURNS:
                 continue
-            expecting = self._trial_loop.expecting or ops.asking or (ops.thread is not None and not ops.held)
             if not expecting or self._loop.time() >= deadline:
                 now.judge(*self._standing(ops, expecting))
             else:

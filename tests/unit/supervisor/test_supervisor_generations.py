@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from wfctl.errors import DaemonDownError
 from wfctl.protocol import channel
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.signature import HandlerSpec, TypeSpec
 from wfd.config import Config
 from wfd.runtime.clock import ManualClock
 from wfd.supervisor import Catalog, StepOrder, Supervisor, supervisor as module
+from wfd.supervisor.spare import AFTER_MS
 from wfd.supervisor.trial import OUTDATED_MS
 
 MODULES = ("flows.py", "bills.py")
@@ -414,3 +417,48 @@ async def test_workers_of_old_code_do_not_pile_up(supervisor: Supervisor, monkey
         await served(supervisor, generation + 1, f"code {generation}", **BOTH)
     told = [any(isinstance(message, channel.AbandonStep) for message in worker.sent) for worker in busy]
     assert told == [True, True, True, False, False]
+
+
+async def test_that_nothing_can_be_loaded_is_told_to_who_listens(supervisor: Supervisor) -> None:
+    starting = asyncio.ensure_future(supervisor.start())
+    await turns()
+    of(1)[0].end("exit code 3")
+    await starting
+    listening = supervisor._listener
+    assert isinstance(listening, Listening)
+    assert "exit code 3" in listening.catalogs[-1].problems[0].message
+
+
+async def test_a_worker_of_old_code_that_does_nothing_and_does_not_leave_is_ended(
+    supervisor: Supervisor, clock: ManualClock
+) -> None:
+    await serving(supervisor)
+    blocked = of(1)[0]
+    blocked.keep = True
+    supervisor.reload()
+    await served(supervisor, 2, "two", **BOTH)
+    assert of(1) == [blocked]
+    clock.advance(module.LEAVE_MS)
+    await turns()
+    assert of(1) == []
+
+
+async def test_who_asks_for_new_code_of_a_supervisor_that_stops_is_told(supervisor: Supervisor) -> None:
+    await serving(supervisor)
+    await supervisor.stop()
+    with pytest.raises(DaemonDownError):
+        await asyncio.wait_for(supervisor.reload(), 5)
+
+
+async def test_a_spare_worker_that_ends_is_not_started_again_and_again(
+    supervisor: Supervisor, clock: ManualClock
+) -> None:
+    supervisor._config = msgspec.structs.replace(supervisor._config, reload=True)
+    await serving(supervisor)
+    for _ in range(5):
+        clock.advance(AFTER_MS)
+        await turns()
+        for spare in of(0):
+            spare.end("exit code 1")
+        await turns()
+    assert len([one for one in Process.made if one.generation == 0]) == 1
