@@ -11,7 +11,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 from wfctl.protocol.channel import Load, ToWorker
 from wfd.config import Config
@@ -19,6 +19,10 @@ from wfd.supervisor.link import Link
 
 log = logging.getLogger("wfd.worker")
 LAST_WORDS = 12
+# How long what it printed at the very end may take to get here. A program that a handler started may hold the pipe open for
+# as long as it likes, and goes on being read.
+LAST_WORDS_S = 0.5
+_LONGEST_LINE = 1 << 16
 
 
 class Worker:
@@ -48,6 +52,7 @@ class Worker:
         self._process: asyncio.subprocess.Process | None = None
         self._words: deque[str] = deque(maxlen=LAST_WORDS)
         self._reaper: asyncio.Task[None] | None = None
+        self._listener: asyncio.Task[None] | None = None
         self.killed_for = ""
         # When the ping was sent that it has not answered, and since when it is known to be blocked (epoch ms).
         self.pinged_at: int | None = None
@@ -56,21 +61,25 @@ class Worker:
     async def start(self) -> None:
         """Start the process; OSError where the interpreter cannot be run."""
         ours, theirs = socket.socketpair()
+        # A pipe of our own: asyncio's keeps `wait` from returning for as long as anybody holds it.
+        reading, writing = os.pipe()
         try:
             self._process = await asyncio.create_subprocess_exec(
                 str(self.config.python or sys.executable), "-P", "-m", "wfd.worker", "--fd", str(theirs.fileno()),
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+                stdin=asyncio.subprocess.DEVNULL, stdout=writing, stderr=asyncio.subprocess.STDOUT,
                 pass_fds=(theirs.fileno(),), cwd=self.config.project, env=_environment(),
             )  # fmt: skip
         except BaseException:
             ours.close()
+            os.close(reading)
             raise
         finally:
             theirs.close()
+            os.close(writing)
         self.pid = self._process.pid
         loop = asyncio.get_running_loop()
         # At once: whoever gives up waiting for the rest of this still wants to know when the process is gone.
-        self._reaper = loop.create_task(self._reap())
+        self._reaper = loop.create_task(self._reap(self._process, os.fdopen(reading, "rb", 0)))
         ours.setblocking(False)
         _, self._link = await loop.create_unix_connection(
             lambda: Link(lambda message: self._received(self, message), self._hung_up), sock=ours
@@ -102,24 +111,32 @@ class Worker:
         # No reason is given for it: how the process ended by itself, if it did, is what the log and the run should say.
         self._signal(signal.SIGKILL)
 
-    async def _reap(self) -> None:
-        process = self._process
-        assert process is not None
-        assert process.stdout is not None
-        while True:
-            try:
-                line = await process.stdout.readline()
-            except ValueError:  # a line over the stream's limit: its head is lost, the rest is read on
-                continue
-            if not line:
-                break
-            text = line.decode("utf-8", "replace").rstrip()
-            self._words.append(text)
-            log.info("[%d] %s", self.pid, text)
+    async def _reap(self, process: asyncio.subprocess.Process, output: IO[bytes]) -> None:
+        self._listener = asyncio.get_running_loop().create_task(self._listen(output))
         code = await process.wait()
+        await asyncio.wait({self._listener}, timeout=LAST_WORDS_S)
         if self._link is not None:
             self._link.close()
         self._ended(self, self.killed_for or describe_exit(code))
+
+    async def _listen(self, output: IO[bytes]) -> None:
+        printed = asyncio.StreamReader(limit=_LONGEST_LINE)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(printed), output
+        )
+        try:
+            while True:
+                try:
+                    line = await printed.readline()
+                except ValueError:  # a line over the stream's limit: its head is lost, the rest is read on
+                    continue
+                if not line:
+                    return
+                text = line.decode("utf-8", "replace").rstrip()
+                self._words.append(text)
+                log.info("[%d] %s", self.pid, text)
+        finally:
+            transport.close()
 
     @property
     def last_words(self) -> list[str]:
