@@ -156,6 +156,8 @@ class Watcher(Service):
             moved = self._folders_moved(changes, folders)
             if mattering or moved:
                 log.info("%d files changed, the first %s", len(mattering) or 1, mattering[0] if mattering else moved)
+                if self._looking is not None:
+                    self._looking.cancel()  # what it would find is loaded now
                 self._changed()
             if moved:
                 again.set()  # other folders are to be watched from now on
