@@ -94,6 +94,7 @@ class Watcher(Service):
         self._again = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._looking: asyncio.TimerHandle | None = None
+        self._told: dict[str, tuple[int, int, int]] | None = None
         # What was written after this may have been read before it was, or not at all.
         self._since_ns = time.time_ns()
 
@@ -139,12 +140,18 @@ class Watcher(Service):
 
     def _look_later(self, target: Target, folders: set[str], looked: dict[str, tuple[int, int, int]]) -> None:
         def look() -> None:
-            if target.looks(folders) != looked:
-                self._changed()
+            if (found := target.looks(folders)) != looked:
+                self._tell(found)
 
         if self._looking is not None:
             self._looking.cancel()
         self._looking = asyncio.get_running_loop().call_later(SETTLED_S, look)
+
+    def _tell(self, found: dict[str, tuple[int, int, int]], *, anyway: bool = False) -> None:
+        """Call back, unless what is `found` was told already: a change may be both seen and found by looking."""
+        if found != self._told or anyway:
+            self._told = found
+            self._changed()
 
     async def _until_again(self, target: Target, folders: set[str]) -> None:
         again = self._again
@@ -156,9 +163,7 @@ class Watcher(Service):
             moved = self._folders_moved(changes, folders)
             if mattering or moved:
                 log.info("%d files changed, the first %s", len(mattering) or 1, mattering[0] if mattering else moved)
-                if self._looking is not None:
-                    self._looking.cancel()  # what it would find is loaded now
-                self._changed()
+                self._tell(target.looks(folders), anyway=bool(moved))
             if moved:
                 again.set()  # other folders are to be watched from now on
 

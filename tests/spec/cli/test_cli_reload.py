@@ -220,7 +220,7 @@ def test_an_import_that_does_not_end_is_told_and_given_up(tmp_path: Path) -> Non
     from crash.shop import hooks
 
     shop = Shop(tmp_path / "shop", {"a.py": flow("A", 1), "b.py": flow("B", 1)}, daemon="workers = 1")
-    shop.environment |= hooks("wfd.supervisor.supervisor:LOAD_MS=1500")
+    shop.environment |= hooks("wfd.supervisor.supervisor:LOAD_MS=6000")
     shop.serve()
     try:
         shop.save("b.py", flow("B", 2, "import time; time.sleep(3600)"))
