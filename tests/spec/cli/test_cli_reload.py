@@ -119,7 +119,8 @@ def test_a_checkout_of_hundreds_of_files_is_one_reload(shop: Shop) -> None:
         shop.write(f"many/m{number}.py", f"VALUE = {number}\n")
     shop.save("a.py", flow("A", "VALUE", "from many.m299 import VALUE"))
     shop.answers(299)
-    assert shop.generations() - before <= 2  # the second where writing them took longer than a burst may
+    # One, or one more for each time that writing them took longer than a burst may, and one for the new folder.
+    assert shop.generations() - before <= 4
 
 
 def test_a_file_that_is_deleted_keeps_its_code_in_use_until_it_is_back(shop: Shop) -> None:
