@@ -27,7 +27,7 @@ from wfd.runtime.logs import DaemonLog
 from wfd.server import Server
 from wfd.server.endpoint import answers
 from wfd.store.store import Store
-from wfd.supervisor import Supervisor
+from wfd.supervisor import Supervisor, Takeover
 
 log = logging.getLogger("wfd.daemon")
 
@@ -98,8 +98,12 @@ class Daemon:
             await self._services.stop()
 
     def reload(self) -> None:
-        """Load the code and the configuration as they are now, as a saved file does."""
-        self._reloader.begin()
+        """Load the code and the configuration as they are now, as `wfctl reload` does."""
+        self._reloader.begin().add_done_callback(self._reloaded)
+
+    def _reloaded(self, loaded: asyncio.Future[Takeover]) -> None:
+        if not loaded.cancelled() and loaded.exception() is None:
+            self._engine.code.resume_soon()
 
     def _configured(self, config: Config) -> None:
         self._backend.config = config

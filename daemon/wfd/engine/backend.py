@@ -120,6 +120,8 @@ class Backend:
             raise UsageError("there are no files to load again here", hint="WorkflowEnvironment.load(workflows)")
         # Whoever asked may leave: the load goes on.
         done = await asyncio.shield(self._reload())
+        # Who asks by hand may have mended what no file of the project says, such as a library.
+        self._engine.code.resume_soon()
         catalog = done.catalog
         return calls.Reloaded(
             generation=catalog.generation,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Protocol
 
 from wfctl.protocol import views
@@ -44,12 +45,14 @@ class Code:
         self._m = machine
         self.former = Former(machine.store)
         self._started = False
+        self._catalog = Catalog()
         self._serving: tuple[int, dict[str, Generation]] | None = None
 
     async def start(self, catalog: Catalog) -> None:
         """Before anything is decided."""
         await self.former.load()
         self._learn(catalog)
+        self._catalog = catalog
         self._started = True
 
     def changed(self, catalog: Catalog) -> None:
@@ -61,23 +64,51 @@ class Code:
         log.info("generation %d serves %s", catalog.generation, ", ".join(sorted(catalog.types)) or "nothing")
         if self._started:
             self._learn(catalog)
-            self._m.spawn(self._m.again(self.resume_stuck))
+            before, self._catalog = self._catalog, catalog
+            self.resume_soon(may_cure(before, catalog))
 
     def _learn(self, catalog: Catalog) -> None:
         if self.former.learn(catalog):
             self._m.spawn(self._m.again(self.former.save))
 
-    async def resume_stuck(self) -> None:
-        """Go on with every stuck run whose handler the present catalog has."""
+    def resume_soon(self, types: set[str] | None = None) -> None:
+        """Go on with the stuck runs of `types`, or of all."""
+        if self._started and (types is None or types):
+            self._m.spawn(self._m.again(partial(self.resume_stuck, types)))
+
+    async def resume_stuck(self, types: set[str] | None = None) -> None:
+        """Go on with every stuck run (of `types`) whose handler the present catalog has."""
         machine = self._m
         await machine.committed(machine.batch())  # what gets stuck just now is found on disk then
-        for key, _ in await machine.store.reader.stuck_runs():
+        for key, workflow_type in await machine.store.reader.stuck_runs():
+            if types is not None and workflow_type not in types:
+                continue
             live = await machine.memory.load(key)
             if live is None or not isinstance(live.run.phase, Stuck):
                 continue
             step = live.run.phase.resume
             if machine.workers.catalog.step_handler(live.run.workflow_type, step.kind, step.handler) is not None:
                 machine.stimulate(live, s.CodeChanged())
+
+
+def may_cure(before: Catalog, after: Catalog) -> set[str] | None:
+    """The types whose stuck runs `after` may cure; None for all.
+
+    What a run is stuck on is mostly its own type's code. It can be another type's, whose handler it starts or sends to: one that is
+    there again, or takes other parameters, may cure runs of any type. Everything else would only be stuck once more,
+    and its history would grow with every save.
+    """
+    if _offered(after) - _offered(before):
+        return None
+    return {name for name in after.types if after.version_of(name) != before.version_of(name)}
+
+
+def _offered(catalog: Catalog) -> set[tuple[str, str, str, str]]:
+    return {
+        (name, handler.kind, handler.name, handler.signature())
+        for name, spec in catalog.types.items()
+        for handler in spec.handlers
+    }
 
 
 def code_view(catalog: Catalog, now: int) -> views.CodeView:

@@ -59,6 +59,11 @@ class Catalog(msgspec.Struct, frozen=True):
             self.generation, self.types, self.source_hash, self.loaded_at, self.python, self.files
         )
 
+    def version_of(self, workflow_type: str) -> str:
+        """What differs when the code of a type does."""
+        owner = self.owner_of(workflow_type)
+        return f"{owner.versions.get(workflow_type) or owner.number} {owner.python}"
+
     def type_of(self, workflow_type: str) -> TypeSpec:
         """The type, or UnknownWorkflowTypeError naming the nearest, all there are, and what failed to load."""
         spec = self.types.get(workflow_type)

@@ -101,8 +101,9 @@ class Worker:
 
     def _signal(self, number: int) -> None:
         if self._process is not None and self._process.returncode is None:
+            # Not the process's own send_signal: that looks first whether it has ended, and if so keeps how from `_reap`.
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                os.kill(self.pid, number)
 
     def _hung_up(self, error: Exception | None) -> None:
         # A worker without its channel is of no use, and could still be running handlers nobody hears.

@@ -35,6 +35,29 @@ async def begin(ctx: Context) -> Directive:
         await asyncio.sleep(0.02)
     return ctx.next.complete({value})
 """
+RECEIVES = """
+from wfctl import Context, Directive, Workflow
+
+wf = Workflow("Receives")
+
+@wf.start()
+async def begin(ctx: Context) -> Directive:
+    return ctx.next.wait_for_event()
+
+@wf.event(name="{event}")
+async def received(ctx: Context{params}) -> Directive:
+    return ctx.next.complete()
+"""
+SENDS = """
+from wfctl import Context, Directive, Workflow
+
+wf = Workflow("Sends")
+
+@wf.start()
+async def begin(ctx: Context) -> Directive:
+    await ctx.send("r", "paid")
+    return ctx.next.complete()
+"""
 
 
 def flow(name: str, value: object, imports: str = "") -> str:
@@ -265,6 +288,33 @@ def test_the_number_of_workers_counts_from_the_next_load_on(shop: Shop) -> None:
     shop.save("wfctl.toml", '[daemon]\nworkers = 3\n[workflows]\nmodules = ["a.py", "b.py"]\n')
     wait_until(lambda: len(shop.workers()) == 3)
     assert "3 (wfctl.toml)" in shop.ok("status")
+
+
+def test_a_stuck_run_is_tried_again_when_its_code_changes_or_somebody_asks_and_not_with_every_save(shop: Shop) -> None:
+    shop.save("b.py", SENDS)
+    shop.save("a.py", RECEIVES.format(event="paid", params=""))
+    wait_until(lambda: "Sends" in shop.ok("workflows"))
+    wait_until(lambda: shop.run("start", "Receives", "--id", "r").returncode == 0)
+    shop.save("a.py", RECEIVES.format(event="settled", params=""))
+    wait_until(lambda: "settled" in shop.ok("workflows"))
+    shop.ok("start", "Sends", "--wait")
+    wait_until(lambda: "stuck" in shop.ok("list", "--status", "stuck"))
+
+    def resumed() -> int:
+        return shop.ok("history", "r").count("run.resumed")
+
+    shop.save("b.py", flow("B", 1))
+    shop.answers(1, "B")
+    shop.save("a.py", RECEIVES.format(event="paid", params=", amount: float"))
+    wait_until(lambda: resumed() == 1)
+    for value in (2, 3):
+        shop.save("b.py", flow("B", value))
+        shop.answers(value, "B")
+    assert resumed() == 1
+    shop.ok("reload")
+    wait_until(lambda: resumed() == 2 and "stuck" in shop.ok("list", "--status", "stuck"))
+    shop.save("a.py", RECEIVES.format(event="paid", params=""))
+    assert shop.ok("result", "r") == "null\n"
 
 
 def test_what_takes_effect_only_with_the_next_daemon_is_said(shop: Shop) -> None:

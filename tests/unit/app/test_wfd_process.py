@@ -272,7 +272,7 @@ def test_stopping_waits_for_running_steps_and_takes_nothing_new(wfd: Wfd) -> Non
             await asyncio.to_thread(wait_until, lambda: Path(f"{flag}.running").exists())
             waiting = asyncio.ensure_future(handle.result())
             process.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(wait_until, lambda: "stopping" in wfd.log())
+            await asyncio.to_thread(wait_until, lambda: "stopping; " in wfd.log())
             with pytest.raises(wfctl.DaemonDownError):
                 await client.start("Echo")
             assert (await client.status()).draining
