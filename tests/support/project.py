@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from support import forked
 from support.waiting import wait_until
 
 WFCTL = [sys.executable, "-m", "wfctl.cli.main"]
@@ -46,10 +47,7 @@ class Project:
 
     def run(self, *words: str, input: str | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """`wfctl WORDS`, whatever comes of it."""
-        return subprocess.run(
-            [*WFCTL, *words], cwd=self.folder, env=self.environment, input=input, capture_output=True, text=True,
-            timeout=timeout, check=False,
-        )  # fmt: skip
+        return forked.run(words, self.folder, self.environment, input, timeout)
 
     def ok(self, *words: str, input: str | None = None) -> str:
         """What `wfctl WORDS` prints; it must succeed."""

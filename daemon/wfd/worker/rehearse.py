@@ -171,7 +171,8 @@ class Rehearser(Executor):
             quiet, last, expected = (quiet + 1 if still else 0), ops.progress, expecting
             if quiet < _QUIET_TURNS:
                 continue
-            if not expecting or self._loop.time() >= deadline:
+            # Nothing that it still waits for can disagree with a record that it is through with.
+            if not expecting or ops.replay.exhausted or self._loop.time() >= deadline:
                 now.judge(*self._standing(ops, expecting))
             else:
                 await self._trial_loop.nap(_NAP_S)

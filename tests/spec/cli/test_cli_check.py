@@ -83,9 +83,8 @@ def kinds(answer: Any) -> list[tuple[str, str, str, int]]:
     return [(found["kind"], found["workflow_type"], found["handler"], found["runs"]) for found in answer["findings"]]
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    project = Shop(tmp_path, {"shop.py": SHOP}, daemon="workers = 1", workflows="reload = false")
+def opened(folder: Path) -> Iterator[Shop]:
+    project = Shop(folder, {"shop.py": SHOP}, daemon="workers = 1", workflows="reload = false")
     try:
         project.serve()
         for number in (1, 2, 3):
@@ -96,6 +95,24 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
         yield project
     finally:
         project.stop()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Shop]:
+    """One whose daemon the test may end."""
+    yield from opened(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def opened_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    yield from opened(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture
+def shop(opened_once: Shop) -> Shop:
+    """One for all: a check changes nothing, and nothing else looks at its files."""
+    opened_once.write("shop.py", SHOP)
+    return opened_once
 
 
 def test_code_as_it_is_would_change_nothing(shop: Shop) -> None:
@@ -191,13 +208,13 @@ def test_code_that_ends_its_process_is_told(shop: Shop) -> None:
     assert (problem["module"], problem["message"]) == ("shop.py", "the process ended: signal SIGSEGV")
 
 
-def test_a_file_that_is_not_there_is_told_before_anything_is_asked(shop: Shop) -> None:
-    shop.run("down")
-    missing = shop.run("check", "nowhere.py")
+def test_a_file_that_is_not_there_is_told_before_anything_is_asked(own: Shop) -> None:
+    own.run("down", "--timeout", "0s")
+    missing = own.run("check", "nowhere.py")
     assert (missing.returncode, missing.stdout) == (2, "")
     assert "nowhere.py does not exist" in missing.stderr
-    assert shop.run("check", ".").returncode == 2
-    assert shop.run("check").returncode == 3
+    assert own.run("check", ".").returncode == 2
+    assert own.run("check").returncode == 3
 
 
 @pytest.mark.parametrize(
@@ -223,21 +240,21 @@ def test_a_handler_that_ends_its_process_is_a_finding(shop: Shop) -> None:
     assert answer["findings"][0]["reason"] == "the process ended: exit code 3"
 
 
-def test_a_stuck_run_is_told_to_go_on_with_the_cure(shop: Shop) -> None:
-    shop.edit("    await charge(1.5)", "    await charge(2.5)")
-    shop.end()
-    shop.serve()
-    wait_until(lambda: "stuck" in shop.ok("list", "--status", "stuck"))
-    answer = shop.checked()
+def test_a_stuck_run_is_told_to_go_on_with_the_cure(own: Shop) -> None:
+    own.edit("    await charge(1.5)", "    await charge(2.5)")
+    own.end()
+    own.serve()
+    wait_until(lambda: "stuck" in own.ok("list", "--status", "stuck"))
+    answer = own.checked()
     assert kinds(answer) == [("replay", "Parcel", "pack", 1)]
     assert answer["findings"][0]["stuck"] == 1
-    assert "1 run (1 stuck already)" in shop.run("check").stdout
-    shop.write("shop.py", SHOP)
-    answer = shop.checked(code=0)
+    assert "1 run (1 stuck already)" in own.run("check").stdout
+    own.write("shop.py", SHOP)
+    answer = own.checked(code=0)
     assert [(good["workflow_type"], good["handler"], good["workflow_ids"]) for good in answer["goes_on"]] == [
         ("Parcel", "pack", ["parcel-1"])
     ]
-    said = shop.run("check")
+    said = own.run("check")
     assert said.stdout.splitlines() == ["Parcel", "  start 'pack' would go on: 1 run", "    parcel-1"]
     assert said.stderr.startswith("1 stuck run would go on, and nothing change for 3 others")
 
@@ -264,26 +281,26 @@ def test_nothing_in_the_database_changes_by_a_check(shop: Shop) -> None:
     assert after == before
 
 
-def test_who_leaves_takes_the_process_along(shop: Shop) -> None:
-    shop.write("shop.py", "import time\nwhile True: time.sleep(1)")
-    before = set(shop.children())
-    asking = subprocess.Popen([*WFCTL, "check"], cwd=shop.folder, env=shop.environment, stderr=subprocess.DEVNULL)
-    wait_until(lambda: set(shop.children()) - before)
-    (probe,) = set(shop.children()) - before
+def test_who_leaves_takes_the_process_along(own: Shop) -> None:
+    own.write("shop.py", "import time\nwhile True: time.sleep(1)")
+    before = set(own.children())
+    asking = subprocess.Popen([*WFCTL, "check"], cwd=own.folder, env=own.environment, stderr=subprocess.DEVNULL)
+    wait_until(lambda: set(own.children()) - before)
+    (probe,) = set(own.children()) - before
     os.kill(asking.pid, signal.SIGINT)
     assert asking.wait(30) == 130
     wait_until(lambda: not alive(probe))
-    shop.write("shop.py", SHOP)
-    assert shop.checked(code=0)["findings"] == []
+    own.write("shop.py", SHOP)
+    assert own.checked(code=0)["findings"] == []
 
 
-def test_a_daemon_that_dies_takes_the_process_along(shop: Shop) -> None:
-    shop.write("shop.py", "import time\nwhile True: time.sleep(1)")
-    before = set(shop.children())
-    asking = subprocess.Popen([*WFCTL, "check"], cwd=shop.folder, env=shop.environment, stderr=subprocess.DEVNULL)
-    wait_until(lambda: set(shop.children()) - before)
-    (probe,) = set(shop.children()) - before
-    shop.end()
+def test_a_daemon_that_dies_takes_the_process_along(own: Shop) -> None:
+    own.write("shop.py", "import time\nwhile True: time.sleep(1)")
+    before = set(own.children())
+    asking = subprocess.Popen([*WFCTL, "check"], cwd=own.folder, env=own.environment, stderr=subprocess.DEVNULL)
+    wait_until(lambda: set(own.children()) - before)
+    (probe,) = set(own.children()) - before
+    own.end()
     assert asking.wait(30) == 3
     wait_until(lambda: not alive(probe))
     assert not alive(probe)
