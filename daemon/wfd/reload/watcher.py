@@ -25,6 +25,8 @@ log = logging.getLogger("wfd.reload")
 # Quiet for this long means that an editor, or a checkout of hundreds of files, is done.
 QUIET_MS = 50
 LONGEST_BURST_MS = 800
+# How often the files are looked at where the system does not tell of their changes.
+POLL_MS = 300
 MOST_FOLDERS = 4_000
 # After this the watches that replace others are in place; what changed in between is found by looking.
 SETTLED_S = 0.2
@@ -94,6 +96,7 @@ class Watcher(Service):
         self._again = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._looking: asyncio.TimerHandle | None = None
+        self._polling = False
         self._told: dict[str, tuple[int, int, int]] | None = None
         # What was written after this may have been read before it was, or not at all.
         self._since_ns = time.time_ns()
@@ -135,8 +138,11 @@ class Watcher(Service):
             except FileNotFoundError:  # a folder went just now: others are to be watched
                 await asyncio.sleep(SETTLED_S)
             except (OSError, RuntimeError) as error:
-                log.error("files are not watched any more (%s); type wfctl reload after a change", error)
-                return
+                # The system has no more watches to give (fs.inotify.max_user_watches, _instances), or none for such a file system.
+                if not self._polling:
+                    log.warning("the system does not tell of changed files (%s); they are looked at instead", error)
+                self._polling = True
+                await asyncio.sleep(POLL_MS / 1_000)
 
     def _look_later(self, target: Target, folders: set[str], looked: dict[str, tuple[int, int, int]]) -> None:
         def look() -> None:
@@ -157,7 +163,7 @@ class Watcher(Service):
         again = self._again
         async for changes in awatch(
             *folders, watch_filter=None, step=QUIET_MS, debounce=LONGEST_BURST_MS, recursive=False, stop_event=again,
-            ignore_permission_denied=True,
+            ignore_permission_denied=True, force_polling=self._polling or None, poll_delay_ms=POLL_MS,
         ):  # fmt: skip
             mattering = sorted({path for _, path in changes if target.matters(path)})
             moved = self._folders_moved(changes, folders)

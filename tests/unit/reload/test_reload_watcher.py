@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from wfd.reload import watcher
-from wfd.reload.watcher import Target, leads
+from wfd.reload.watcher import Target, Watcher, leads
 
 
 @pytest.fixture
@@ -72,3 +75,36 @@ def test_links_in_a_circle_lead_nowhere_and_end(tmp_path: Path) -> None:
     (tmp_path / "a.py").symlink_to("b.py")
     (tmp_path / "b.py").symlink_to("a.py")
     assert str(tmp_path / "b.py") in leads(str(tmp_path / "a.py"))
+
+
+async def test_files_are_looked_at_where_the_system_has_no_more_watches(
+    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, polls = watcher.awatch, asyncio.Event()
+
+    async def refusing(*folders: Any, force_polling: bool | None = None, **options: Any) -> AsyncIterator[Any]:
+        if not force_polling:
+            raise OSError(28, "OS file watch limit reached")
+        polls.set()
+        async for changes in real(*folders, force_polling=True, **{**options, "poll_delay_ms": 20}):
+            yield changes
+
+    monkeypatch.setattr(watcher, "awatch", refusing)
+    monkeypatch.setattr(watcher, "SETTLED_S", 600)  # nothing is found by looking
+    changed = asyncio.Event()
+    watching = Watcher(project / "state", changed.set)
+    watching.aim(Target.of(project / "wfctl.toml", [project], []))
+    await watching.start()
+    try:
+        await asyncio.wait_for(polls.wait(), 30)
+        for number in range(1_000):
+            (project / "flows" / f"new{number}.py").touch()
+            try:
+                await asyncio.wait_for(changed.wait(), 0.1)
+                break
+            except TimeoutError:
+                continue
+        assert changed.is_set()
+    finally:
+        await watching.stop()
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
