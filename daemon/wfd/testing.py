@@ -15,7 +15,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -72,6 +72,9 @@ class LocalWorkers:
         self.run = self._steps.run
         self.cancel = self._steps.cancel
         self.abandon = self._steps.abandon
+        self.limit = self._steps.limit
+        self.demand = self._steps.demand
+        self.waits_for_turn = self._steps.waits_for_turn
 
     def _described(self, workflows: Iterable[Workflow]) -> Catalog:
         found: dict[str, Workflow] = {}
@@ -199,6 +202,7 @@ class _Runner:
     """`wfd.supervisor.steps.Runner`: messages cross in the next turn of the loop, as they would a socket."""
 
     executor: Executor
+    full = False
 
     def __init__(self, heard: Callable[[_Runner, channel.ToDaemon], None], catalog: Catalog) -> None:
         self.steps: set[int] = set()
@@ -221,7 +225,7 @@ class WorkflowEnvironment:
 
     `workflows` are served; `now` is where the clock starts (default: 2030-01-01 UTC), and it moves only with `advance`.
     `path` keeps the database in that folder, so that a second environment can go on with it; by default it is thrown away.
-    `seed` makes run IDs repeatable.
+    `seed` makes run IDs repeatable. `limits` are as [workflows.limits]: how many steps of a type execute at once.
     """
 
     client: Client
@@ -233,12 +237,14 @@ class WorkflowEnvironment:
         now: datetime | None = None,
         path: os.PathLike[str] | str | None = None,
         seed: int = 0,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
         start = now or datetime(2030, 1, 1, tzinfo=UTC)
         self.clock = ManualClock(round(start.timestamp() * 1_000))
         self._workflows = list(workflows)
         self._path = None if path is None else Path(path)
         self._seed = seed
+        self._limits = dict(limits or {})
         self._exit = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> WorkflowEnvironment:
@@ -262,10 +268,11 @@ class WorkflowEnvironment:
         config = Config(
             project=folder, file=folder / "wfctl.toml", state=folder, socket=private / "d" / "wfd.sock", workers=1,
             crash_limit=CRASH_LIMIT, durability="full", modules=(), path=(), python=Path(sys.executable), reload=False,
-            sources=_DEFAULTS,
+            limits=self._limits, sources=_DEFAULTS,
         )  # fmt: skip
         self.store = Store(config.database)
         self.workers = LocalWorkers(self._workflows, self.clock, Path.cwd())
+        self.workers.limit(self._limits)
         self.engine = Engine(
             self.store, self.workers, self.clock, IdSource(self.clock, self._seed), crash_limit=config.crash_limit
         )
@@ -327,5 +334,6 @@ class WorkflowEnvironment:
 
 
 _DEFAULTS: dict[str, Any] = dict.fromkeys(
-    ("state", "workers", "crash_limit", "durability", "modules", "path", "python", "reload", "socket"), "default"
+    ("state", "workers", "crash_limit", "durability", "modules", "path", "python", "reload", "limits", "socket"),
+    "default",
 )

@@ -252,7 +252,7 @@ def _toml(value: object) -> str:
 
 def test_every_key_of_the_configuration_is_a_setting() -> None:
     keys = {key for keys in _TABLES.values() for key in keys}
-    assert keys == set(Config.__struct_fields__) - {"project", "file", "socket", "sources"}
+    assert keys == set(Config.__struct_fields__) - {"project", "file", "socket", "sources", "limit_lines"}
 
 
 def test_examples_of_the_configuration_load(tmp_path: Path) -> None:

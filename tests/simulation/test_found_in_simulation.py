@@ -74,6 +74,7 @@ class _Worker:
     """Takes steps, and never ends one."""
 
     pid = 1
+    full = False
 
     def __init__(self) -> None:
         self.steps: set[int] = set()

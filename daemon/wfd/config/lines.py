@@ -28,6 +28,20 @@ def line_of_key(text: str, table: str, key: str) -> int:
     return line_of_table(text, table) if table else 0
 
 
+def line_of_limit(text: str, workflow_type: str) -> int:
+    """The line (from 1) of a type in [workflows.limits], else of that table, else 0."""
+    dotted = re.compile(rf"\s*(?:workflows\s*\.\s*)?limits\s*\.\s*{_spellings(workflow_type)}\s*=")
+    plain = re.compile(rf"\s*{_spellings(workflow_type)}\s*=")
+    inside = False
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = _HEADER.match(line)
+        if header:
+            inside = _bare(header[1]) == "workflows.limits"
+        elif (inside and plain.match(line)) or dotted.match(line):
+            return number
+    return line_of_key(text, "workflows", "limits")
+
+
 def line_of_table(text: str, table: str) -> int:
     """The line (from 1) of the header `[table]`, of `table = {...}` or of `table.key = ...`; 0 where there is none."""
     inline = re.compile(rf"\s*{_spellings(table)}\s*[=.]")

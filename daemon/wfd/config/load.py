@@ -17,15 +17,16 @@ import tomli
 
 from wfctl.errors import ConfigError
 from wfctl.values.project import MAX_SOCKET_PATH_BYTES, STATE_NAME, socket_path
-from wfd.config.lines import line_of_key, line_of_table
+from wfd.config.lines import line_of_key, line_of_limit, line_of_table
 from wfd.config.settings import Config, Durability, Source
 
 MAX_WORKERS = 64
 MAX_CRASHES = 100
+MAX_LIMIT = 10_000
 DURABILITIES = get_args(Durability)
 _TABLES: dict[str, tuple[str, ...]] = {
     "daemon": ("state", "workers", "crash_limit", "durability"),
-    "workflows": ("modules", "path", "python", "reload"),
+    "workflows": ("modules", "path", "python", "reload", "limits"),
 }
 _DEFAULTS: dict[str, Any] = {
     "state": STATE_NAME,
@@ -35,6 +36,7 @@ _DEFAULTS: dict[str, Any] = {
     "path": ["."],
     "python": None,
     "reload": True,
+    "limits": {},
 }
 
 
@@ -84,6 +86,7 @@ class _Reader:
         python = self._python(values["python"])
         if not isinstance(values["reload"], bool):
             self._problem("workflows", "reload", f"reload must be true or false, not {_kind(values['reload'])}")
+        lines = self._check_limits(values["limits"])
         socket = self._socket()
         self._raise()
         return Config(
@@ -98,6 +101,8 @@ class _Reader:
             path=tuple(self._absolute(entry) for entry in values["path"]),
             python=python,
             reload=values["reload"],
+            limits=values["limits"],
+            limit_lines=lines,
             sources=self.sources,
         )
 
@@ -160,6 +165,24 @@ class _Reader:
         elif self._check_texts("modules", modules):
             for twice in sorted({name for name in modules if modules.count(name) > 1}):
                 self._problem("workflows", "modules", f"modules names {twice!r} more than once; remove one")
+
+    def _check_limits(self, limits: Any) -> dict[str, int]:
+        """The line of each limit by its type. Whether there is such a type, only the code can tell."""
+        if not isinstance(limits, Mapping):
+            advice = "write [workflows.limits], and under it lines such as Payment = 5"
+            self._problem("workflows", "limits", f"limits must be a table, not {_kind(limits)}; {advice}")
+            return {}
+        lines = {}
+        for name, limit in limits.items():
+            lines[name] = line_of_limit(self.text, name)
+            what = f"the limit of {name!r} in [workflows.limits]"
+            if isinstance(limit, bool) or not isinstance(limit, int):
+                found = f"{limit}" if isinstance(limit, float) else _kind(limit)
+                self._problem_at(lines[name], f"{what} must be a whole number, not {found}")
+            elif not 1 <= limit <= MAX_LIMIT:
+                advice = "; remove the line for no limit" if limit > MAX_LIMIT else ""
+                self._problem_at(lines[name], f"{what} must be from 1 to {MAX_LIMIT:,}, not {limit}{advice}")
+        return lines
 
     def _check_texts(self, key: str, value: Any) -> bool:
         if not isinstance(value, list):

@@ -17,7 +17,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     `project` is the folder of `file`. `modules` are files relative to the project or dotted names, as written;
     `path` is added to the workers' `sys.path` and `python` runs them. `crash_limit` is how many executions of one step
     may take their worker with them before the run is stuck. `durability` is "full" when each commit outlives a power
-    failure, "normal" when the newest ones need not. `sources` tells, for each setting, who set it.
+    failure, "normal" when the newest ones need not. `limits` are how many steps of a workflow type may execute at once, by type,
+    and `limit_lines` where in the file they stand. `sources` tells, for each setting, who set it.
     """
 
     project: Path
@@ -32,6 +33,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     python: Path
     reload: bool
     sources: dict[str, Source]
+    limits: dict[str, int] = {}
+    limit_lines: dict[str, int] = {}
 
     @property
     def database(self) -> Path:
@@ -56,6 +59,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "path": ", ".join(map(str, self.path)),
             "python": str(self.python),
             "reload": "true" if self.reload else "false",
+            "limits": ", ".join(f"{name} {limit}" for name, limit in self.limits.items()) or "none",
             "socket": str(self.socket),
         }
         return {name: f"{value} ({self.sources[name]})" for name, value in shown.items()}

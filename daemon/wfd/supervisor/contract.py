@@ -31,6 +31,20 @@ class StepOrder(msgspec.Struct):
     def workflow_type(self) -> str:
         return self.message.run.workflow_type
 
+    @property
+    def begins(self) -> bool:
+        """Its run has done nothing yet."""
+        return self.message.kind == "start" and self.message.run.attempt == 1
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """What there is to do for one type: how many of its steps may execute at once (None: any), how many do, and how many wait for
+    a worker or for their turn."""
+
+    limit: int | None = None
+    executing: int = 0
+    waiting: int = 0
+
 
 class WorkerInfo(msgspec.Struct, frozen=True):
     """`blocked_ms` is 0 while its event loop answers; `handlers` are what it runs, longest first."""
@@ -76,6 +90,11 @@ class Runner(Protocol):
     @property
     def source(self) -> str: ...
 
+    @property
+    def full(self) -> bool:
+        """It does not read what it is told: it gets no more steps until it has."""
+        ...
+
     def send(self, message: channel.ToWorker) -> None: ...
 
     def kill(self, why: str) -> None: ...
@@ -98,6 +117,12 @@ class Workers(Protocol):
     def listen(self, listener: Listener) -> None: ...
 
     def workers(self) -> list[WorkerInfo]: ...
+
+    def demand(self, workflow_type: str) -> Demand: ...
+
+    def waits_for_turn(self, token: int) -> int | None:
+        """The limit of its type that keeps a step from beginning or going on; None where it is not that."""
+        ...
 
     def run(self, order: StepOrder) -> None: ...
 

@@ -45,11 +45,9 @@ class Heartbeat:
         if self._timer is not None:
             self._timer.cancel()
 
-    def alive(self, worker: Worker) -> bool:
-        """The worker has answered. True where it had been taken for blocked."""
-        was_blocked = worker.blocked_at is not None
+    def alive(self, worker: Worker) -> None:
+        """The worker has answered."""
         if worker.blocked_at is not None:
             blocked = format_duration(self._clock.now_ms() - worker.blocked_at)
             log.warning("worker %d answers again, after %s", worker.pid, blocked)
         worker.pinged_at = worker.blocked_at = None
-        return was_blocked

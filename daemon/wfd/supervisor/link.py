@@ -47,6 +47,11 @@ class Link(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         self._out.append(pack(message))
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What the other end has not read yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
     def _flush(self) -> None:
         data, self._out = b"".join(self._out), []
         if self._transport is not None and not self._transport.is_closing():

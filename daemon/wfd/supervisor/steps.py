@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from wfctl.protocol import channel
 from wfctl.values.times import format_duration
 from wfd.runtime.clock import Clock, TimerHandle
-from wfd.supervisor.contract import Listener, Runner, Spoken, StepOrder
+from wfd.supervisor.contract import Demand, Listener, Runner, Spoken, StepOrder
+from wfd.supervisor.queues import Queues
+from wfd.supervisor.turns import Execution, Turns
 
 log = logging.getLogger("wfd.supervisor")
 
@@ -25,43 +27,23 @@ GRACE_MS = 3_000
 ALONE_MS = 1_000
 
 
-class _Execution:
-    """`abandoned`: nobody wants it any more. `moved` (why): it is to begin again elsewhere, once it has let go; until then it
-    is heard, since what it asks for is recorded and will be found again."""
-
-    __slots__ = ("abandoned", "begun_at", "kill_timer", "moved", "order", "timer", "worker")
-
-    def __init__(self, order: StepOrder, worker: Runner, begun_at: int) -> None:
-        self.order = order
-        self.begun_at = begun_at
-        self.worker = worker
-        self.timer: TimerHandle | None = None
-        self.kill_timer: TimerHandle | None = None
-        self.abandoned = False
-        self.moved = ""
-
-    def stop_timers(self) -> None:
-        for timer in (self.timer, self.kill_timer):
-            if timer is not None:
-                timer.cancel()
-
-
 class Steps:
-    """Shares steps out among the workers that `taking(workflow_type)` lists, the least busy first.
+    """Shares steps out among the workers that `taking(workflow_type)` lists, the least busy first, as far as its limit goes.
 
-    A queued step has no worker yet, and is lost by nobody's death. Types queue apart, since each may be served by another
-    generation; among those whose workers have room, what came first is first.
+    A queued step has no worker yet, and is lost by nobody's death.
     """
 
     def __init__(self, clock: Clock, taking: Callable[[str], Sequence[Runner]]) -> None:
         self._clock = clock
         self._taking = taking
         self._listener: Listener | None = None
-        self._running: dict[int, _Execution] = {}
-        self._queues: dict[str, deque[tuple[int, StepOrder]]] = {}
-        self._arrived = 0
-        self._suspects: deque[StepOrder] = deque()
+        self._running: dict[int, Execution] = {}
+        self._queues = Queues()
+        self._turns = Turns(clock, self.share_out, self._time)
+        self._suspects: OrderedDict[int, StepOrder] = OrderedDict()
+        # A worker that is kept free of anything else, and the type of the suspect it is kept for.
         self._reserved: Runner | None = None
+        self._reserved_for = ""
         self._lapse: TimerHandle | None = None
         self._paused = False
         self._idle = asyncio.Event()
@@ -71,59 +53,86 @@ class Steps:
 
     @property
     def queued(self) -> int:
-        return sum(map(len, self._queues.values())) + len(self._suspects)
+        return len(self._queues) + len(self._suspects)
+
+    def demand(self, workflow_type: str) -> Demand:
+        """What there is of a type, and how many of it may execute."""
+        suspects = sum(order.workflow_type == workflow_type for order in self._suspects.values())
+        return Demand(
+            self._turns.limits.get(workflow_type),
+            self._turns.executing(workflow_type),
+            self._queues.length(workflow_type) + self._turns.returning(workflow_type) + suspects,
+        )
+
+    def limit(self, limits: Mapping[str, int]) -> None:
+        """How many steps of a type may execute at once, by type; from now on."""
+        self._turns.limit(limits, self._running.values())
+
+    def waits_for_turn(self, token: int) -> int | None:
+        """The limit that keeps a step from beginning, or from going on; None where it is not that."""
+        execution = self._running.get(token)
+        order = execution.order if execution is not None and execution.held else self._waiting(token)
+        if order is None or self._turns.free(order.workflow_type):
+            return None
+        return self._turns.limits.get(order.workflow_type)
 
     def run(self, order: StepOrder) -> None:
         """Give the step to a worker, now or when one has room."""
         if order.alone:
-            self._suspects.append(order)
+            self._suspects[order.token] = order
             self.share_out()
-            return
-        queue = self._queues.setdefault(order.workflow_type, deque())
-        self._arrived += 1
-        queue.append((self._arrived, order))
-        if len(queue) == 1:
+        elif self._queues.add(order):
             self.share_out()
 
     def share_out(self) -> None:
         """Give queued steps to workers as far as there is room."""
+        self._turns.give_back()
         if self._paused:
             return
         self._share_alone()
         self._share_queues()
 
     def _share_queues(self) -> None:
-        while self._queues:
-            for workflow_type in sorted(self._queues, key=lambda name: self._queues[name][0][0]):
-                worker = self._least_busy(workflow_type, but=self._reserved)
-                if worker is not None:
-                    break
-            else:
-                return
-            queue = self._queues[workflow_type]
-            _, order = queue.popleft()
-            if not queue:
-                del self._queues[workflow_type]
-            self._give(order, worker)
+        turns = self._turns
+        while found := self._queues.take(self._least_busy, turns.free, turns.limited):
+            self._give(*found)
 
     def _share_alone(self) -> None:
         """Suspects, one after the other, in a worker that is kept free of anything else as long as there are any."""
-        if not self._suspects:
-            if self._reserved is not None and not self._reserved.steps:
+        if self._reserved is not None:
+            if self._reserved not in self._taking(self._reserved_for):
                 self._reserve(None)
+            elif self._reserved.steps:
+                return  # with a suspect, or with others that it is to be rid of: until it lapses
+        suspect = self._next_suspect()
+        if suspect is None:
+            self._reserve(None)
             return
-        workflow_type = self._suspects[0].workflow_type
-        if self._reserved is None or self._reserved not in self._taking(workflow_type):
-            self._reserve(self._least_busy(workflow_type))
-        if self._reserved is not None and not self._reserved.steps:
-            self._give(self._suspects.popleft(), self._reserved)
-            self._reserve(self._reserved)
+        workers = self._taking(suspect.workflow_type)
+        if self._reserved not in workers:
+            self._reserve(min(workers, key=lambda worker: len(worker.steps)), suspect.workflow_type)
+        assert self._reserved is not None
+        if not self._reserved.steps:
+            del self._suspects[suspect.token]
+            self._give(suspect, self._reserved)
+            self._reserve(self._reserved, suspect.workflow_type)
 
-    def _reserve(self, worker: Runner | None) -> None:
+    def _next_suspect(self, worker: Runner | None = None) -> StepOrder | None:
+        """The first one that may begin now, on `worker` where that is given."""
+        for suspect in self._suspects.values():
+            taking = self._taking(suspect.workflow_type)
+            if taking and (worker is None or worker in taking) and self._may_begin(suspect):
+                return suspect
+        return None
+
+    def _may_begin(self, order: StepOrder) -> bool:
+        return order.message.cancel or self._turns.free(order.workflow_type)
+
+    def _reserve(self, worker: Runner | None, workflow_type: str = "") -> None:
         """Keep `worker` free of anything else, for `ALONE_MS` from now at most."""
         if self._lapse is not None:
             self._lapse.cancel()
-        self._reserved = worker
+        self._reserved, self._reserved_for = worker, workflow_type
         self._lapse = None if worker is None else self._clock.call_later(ALONE_MS, self._lapsed)
 
     def _lapsed(self) -> None:
@@ -132,27 +141,37 @@ class Steps:
         self._reserve(None)
         if self._paused:
             return
-        if worker is not None and self._suspects and worker in self._taking(self._suspects[0].workflow_type):
-            self._give(self._suspects.popleft(), worker)
+        suspect = None if worker is None else self._next_suspect(worker)
+        if worker is not None and suspect is not None:
+            del self._suspects[suspect.token]
+            self._give(suspect, worker)
         # Before another suspect takes a worker from them.
         self._share_queues()
         self._share_alone()
 
-    def _least_busy(self, workflow_type: str, but: Runner | None = None) -> Runner | None:
+    def _least_busy(self, workflow_type: str) -> Runner | None:
         free = [
             worker
             for worker in self._taking(workflow_type)
-            if worker is not but and len(worker.steps) < STEPS_PER_WORKER
+            if worker is not self._reserved and len(worker.steps) < STEPS_PER_WORKER and not worker.full
         ]
         return min(free, key=lambda worker: len(worker.steps), default=None)
 
     def _give(self, order: StepOrder, worker: Runner) -> None:
-        execution = self._running[order.token] = _Execution(order, worker, self._clock.now_ms())
+        now = self._clock.now_ms()
+        execution = self._running[order.token] = Execution(order, worker, now)
+        self._turns.begins(execution)
         order.generation, order.source = worker.generation, worker.source
         worker.steps.add(order.token)
         worker.send(order.message)
         if order.timeout_ms is not None:
-            execution.timer = self._clock.call_later(order.timeout_ms, partial(self._late, order.token))
+            execution.late_at = now + order.timeout_ms
+            self._time(execution)
+
+    def _time(self, execution: Execution) -> None:
+        """Let the step know when its time is up."""
+        left = (execution.late_at or 0) - self._clock.now_ms()
+        execution.timer = self._clock.call_later(max(left, 0), partial(self._late, execution.order.token))
 
     def _late(self, token: int) -> None:
         execution = self._running.get(token)
@@ -160,26 +179,30 @@ class Steps:
             self._listener.timed_out(token, execution.order.timeout_ms or 0)
 
     def answer(self, message: channel.OpDone) -> None:
-        """Tell a handler the outcome of its operation; a token that is gone is no matter."""
+        """Tell a handler the outcome of its operation, when it is its turn; a token that is gone is no matter."""
         execution = self._running.get(message.token)
         if execution is not None:
-            execution.worker.send(message)
+            self._turns.answer(execution, message)
 
     def cancel(self, token: int) -> None:
-        """Raise CancelledError in the handler; it still answers."""
+        """Raise CancelledError in the handler; it still answers. Neither that nor its cleaning up waits for a turn."""
         execution = self._running.get(token)
         if execution is not None:
             execution.worker.send(channel.CancelStep(token))
+            self._turns.go_on(execution)
             return
-        for order in self._waiting():
-            if order.token == token:
-                order.message.cancel = True
+        order = self._waiting(token)
+        if order is not None:
+            order.message.cancel = True
+            self._queues.hasten(token)
+            self.share_out()
 
     def abandon(self, token: int) -> None:
         """Nobody wants this step any more. A handler that has not let go after `GRACE_MS` costs its worker."""
         execution = self._running.get(token)
         if execution is None:
-            self._drop(token)
+            if self._queues.remove(token) is None:
+                self._suspects.pop(token, None)
             return
         if execution.abandoned:
             return
@@ -196,22 +219,15 @@ class Steps:
                 execution.moved = reason
                 self._let_go(execution)
 
-    def _waiting(self) -> list[StepOrder]:
-        return [order for queue in self._queues.values() for _, order in queue] + list(self._suspects)
+    def _waiting(self, token: int) -> StepOrder | None:
+        """A step that has no worker yet."""
+        return self._queues.get(token) or self._suspects.get(token)
 
-    def _drop(self, token: int) -> None:
-        for workflow_type, queue in list(self._queues.items()):
-            left = deque(entry for entry in queue if entry[1].token != token)
-            if left:
-                self._queues[workflow_type] = left
-            else:
-                del self._queues[workflow_type]
-        self._suspects = deque(order for order in self._suspects if order.token != token)
-
-    def _let_go(self, execution: _Execution) -> None:
+    def _let_go(self, execution: Execution) -> None:
         token = execution.order.token
         execution.stop_timers()
         execution.worker.send(channel.AbandonStep(token))
+        self._turns.go_on(execution)
         execution.kill_timer = self._clock.call_later(GRACE_MS, partial(self._no_grace, token))
 
     def _no_grace(self, token: int) -> None:
@@ -227,7 +243,10 @@ class Steps:
         if listener is None or message.token not in worker.steps:
             return
         if isinstance(message, channel.Op | channel.Logs):
-            if not self._running[message.token].abandoned:
+            execution = self._running[message.token]
+            if not execution.abandoned:
+                if isinstance(message, channel.Op):
+                    self._turns.asks(execution, message)
                 listener.heard(message)
             return
         moved = self._running[message.token].moved
@@ -254,7 +273,7 @@ class Steps:
         execution = self._running.pop(token, None)
         if execution is None:
             return False
-        execution.stop_timers()
+        self._turns.ends(execution)
         execution.worker.steps.discard(token)
         self.share_out()
         self._settled()
@@ -267,11 +286,13 @@ class Steps:
         wanted = []
         for token in tokens:
             execution = self._running.pop(token)
-            execution.stop_timers()
+            self._turns.ends(execution)
             if not execution.abandoned:
                 wanted.append(token)
         if wanted and self._listener is not None:
             self._listener.lost(wanted, reason, crash)
+        # Their turns are free.
+        self.share_out()
         self._settled()
         return len(wanted)
 
@@ -296,6 +317,7 @@ class Steps:
         for execution in self._running.values():
             execution.stop_timers()
         self._running.clear()
+        self._turns.clear()
         self._queues.clear()
         self._suspects.clear()
         self._reserve(None)

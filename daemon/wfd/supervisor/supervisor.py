@@ -21,11 +21,12 @@ from wfd.runtime.clock import Clock
 from wfd.supervisor.catalog import Catalog, Generation
 from wfd.supervisor.contract import Listener, WorkerInfo
 from wfd.supervisor.heartbeat import Heartbeat
+from wfd.supervisor.leaving import Leaving
 from wfd.supervisor.questions import Questions
 from wfd.supervisor.spare import Spare
 from wfd.supervisor.steps import Steps
 from wfd.supervisor.takeover import Fate, Takeover, take_over
-from wfd.supervisor.trial import GenerationCode, Trial, config_problems, turn_away
+from wfd.supervisor.trial import GenerationCode, Trial, config_problems, turn_away, with_limits
 from wfd.supervisor.worker import Worker
 
 log = logging.getLogger("wfd.supervisor")
@@ -35,12 +36,7 @@ LOAD_MS = 30_000
 # The daemon accepts without a catalog rather than let `wfctl up` wait for an import that may never end.
 START_MS = 10_000
 RESPAWN_MS = (0, 100, 500, 2_000, 10_000)
-# How long a worker whose code was replaced may go on with steps that have no timeout of their own, and how many such
-# workers there may be: after that, what they run begins again on the new code.
-LEAVE_MS = 300_000
-MOST_LEAVING = 8
 _CHECK_PYTHON = "check [workflows] python"
-_REPLACED = "its code was replaced"
 
 
 class Supervisor:
@@ -59,6 +55,8 @@ class Supervisor:
         self.files: frozenset[str] = frozenset()
         self._workers: list[Worker] = []
         self._steps = Steps(clock, self._taking)
+        self._steps.limit(config.limits)
+        self._leaving = Leaving(clock, self._workers, self._steps)
         self._questions = Questions(self._taking)
         self._heartbeat = Heartbeat(clock, self._workers, self._steps.at_work)
         # What the engine says goes straight to who does it.
@@ -67,6 +65,8 @@ class Supervisor:
         self.cancel = self._steps.cancel
         self.abandon = self._steps.abandon
         self.drain = self._steps.drain
+        self.demand = self._steps.demand
+        self.waits_for_turn = self._steps.waits_for_turn
         self.check = self._questions.check
         self.query = self._questions.query
         self._spare = Spare(clock, self._worker)
@@ -130,6 +130,7 @@ class Supervisor:
         What is `wrong` with the configuration is told with what is wrong with the code.
         """
         self._config = config or self._config
+        self._steps.limit(self._config.limits)
         self._wrong = wrong
         asked: asyncio.Future[Takeover] = asyncio.get_running_loop().create_future()
         self._asking.append(asked)
@@ -170,7 +171,7 @@ class Supervisor:
         fresh = Generation.of(loaded, trial.number, self._clock.now_ms())
         problems = (*trial.problems, *loaded.problems)
         takeover = take_over(self.catalog, fresh, problems, trial.config.modules)
-        self.catalog = takeover.catalog
+        self.catalog = with_limits(takeover.catalog, trial.config)
         self.files = frozenset(loaded.files).union(*(one.files for one in self.catalog.serving.values()))
         for problem in loaded.problems:
             kept = "; the code loaded before stays in use" if Fate.KEPT in takeover.fates.values() else ""
@@ -179,7 +180,8 @@ class Supervisor:
         serving = self.catalog.serving
         for other in list(self._workers):
             if other.generation not in serving and not other.leaving:
-                self._dismiss(other)
+                self._leaving.dismiss(other)
+        self._leaving.thin_out()
         self._codes = {number: code for number, code in self._codes.items() if number in serving}
         if trial.number in serving:
             code = self._codes[trial.number] = GenerationCode(trial.config, loaded.code)
@@ -264,7 +266,7 @@ class Supervisor:
         worker.load(load)
         self._spare.want(self._config)
         if not self._wanted(generation):  # another one overtook it while the process was started
-            self._dismiss(worker)
+            self._leaving.dismiss(worker)
             return
         self._clock.call_later(LOAD_MS, partial(self._slow, worker))
 
@@ -303,9 +305,13 @@ class Supervisor:
             return
         last = f" ({worker.last_words[-1]})" if worker.last_words and not worker.killed_for else ""
         log.warning("worker %d ended: %s%s; %d steps are begun again", worker.pid, why, last, lost)
-        if self._trial is not None and self._trial.worker is worker:
-            self._trial.worker = None
-            self._failed(self._trial, f"the worker ended before it had loaded anything: {why}{last}", worker.remedy)
+        trial = self._trial
+        if trial is not None and trial.worker is worker:
+            trial.worker = None
+            if trial.again(why):
+                self._later(self._spawn(0, trial.number, GenerationCode(trial.config, None)))
+            else:
+                self._failed(trial, f"the worker ended before it had loaded anything: {why}{last}", worker.remedy)
         else:
             self._respawn(worker.generation)
 
@@ -323,25 +329,6 @@ class Supervisor:
         if not worker.ready and not worker.leaving:
             worker.kill(f"importing the modules took longer than {LOAD_MS // 1_000} s")
 
-    def _dismiss(self, worker: Worker) -> None:
-        """The worker's code serves no more: it finishes what it has, and leaves."""
-        worker.leaving = True
-        if not worker.ready:
-            worker.kill(_REPLACED)
-            return
-        worker.send(channel.Stop())
-        self._clock.call_later(LEAVE_MS, partial(self._overdue, worker))
-        leaving = [one for one in self._workers if one.leaving and one.steps]
-        for oldest in leaving[: max(len(leaving) - MOST_LEAVING, 0)]:
-            log.warning("worker %d is of old code and still busy; what it runs begins again on the new", oldest.pid)
-            self._steps.move(oldest, _REPLACED, timed=True)
-
-    def _overdue(self, worker: Worker) -> None:
-        if worker.steps:
-            self._steps.move(worker, _REPLACED, timed=False)
-        else:  # it has nothing to do, and does not even hear that it is to leave
-            worker.kill(_REPLACED)
-
     # -- what workers say --------------------------------------------------------------------
 
     def _received(self, worker: Worker, message: Any) -> None:
@@ -354,8 +341,9 @@ class Supervisor:
             case channel.Loaded():
                 self._loaded(worker, message)
             case channel.Pong():
-                if self._heartbeat.alive(worker):
-                    self._steps.share_out()
+                self._heartbeat.alive(worker)
+                # It may have been blocked, or full.
+                self._steps.share_out()
             case _:
                 self._steps.heard(worker, message)
 

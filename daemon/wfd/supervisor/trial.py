@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,10 +12,14 @@ import msgspec
 from wfctl.errors import ConfigError, DaemonDownError
 from wfctl.protocol.channel import Code, Problem
 from wfd.config import Config
+from wfd.supervisor.catalog import Catalog
 from wfd.supervisor.worker import Worker
 
 # An import that takes longer is given up for newer code.
 OUTDATED_MS = 2_000
+# How often a worker may be killed from outside while it imports, before the code is taken for what made somebody do that.
+TRIES = 3
+_KILLED = ("signal SIGKILL", "signal SIGTERM")
 
 
 class GenerationCode(msgspec.Struct, frozen=True):
@@ -42,6 +47,12 @@ class Trial:
         self.began_at = began_at
         self.asked = asked
         self.worker: Worker | None = None
+        self._killed = 0
+
+    def again(self, why: str) -> bool:
+        """Its worker has ended. Whether another is to import it: one that somebody killed says nothing about the code."""
+        self._killed += why in _KILLED
+        return why in _KILLED and self._killed < TRIES
 
     def outdated(self, now: int) -> bool:
         """Whether newer code should not wait for it. A quick import is waited for, so that steady saving gets somewhere."""
@@ -58,6 +69,18 @@ def config_problems(error: ConfigError) -> tuple[Problem, ...]:
         number = int(line.partition(":")[0]) if line.partition(":")[0].isdigit() else 0
         found.append(Problem(file, message or text, file, number, error.hint or ""))
     return tuple(found)
+
+
+def with_limits(catalog: Catalog, config: Config) -> Catalog:
+    """`catalog` with a problem for each type that [workflows.limits] names and that there is not."""
+    name = config.file.name
+    found = []
+    for unknown in sorted(config.limits.keys() - catalog.types.keys()):
+        near = difflib.get_close_matches(unknown, catalog.types, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(catalog.types) or 'none'}"
+        message = f"[workflows.limits] names the workflow type {unknown!r}, which is not loaded; {hint}"
+        found.append(Problem(name, message, name, config.limit_lines.get(unknown, 0), "correct the name, or remove it"))
+    return msgspec.structs.replace(catalog, problems=(*catalog.problems, *found)) if found else catalog
 
 
 def turn_away(asking: Iterable[asyncio.Future[Any]]) -> None:

@@ -23,6 +23,8 @@ LAST_WORDS = 12
 # as long as it likes, and goes on being read.
 LAST_WORDS_S = 0.5
 _LONGEST_LINE = 1 << 16
+# A worker that has not read so much gets no more steps until it has.
+MAX_UNSENT_BYTES = 8 << 20
 
 
 class Worker:
@@ -93,6 +95,11 @@ class Worker:
     def send(self, message: ToWorker) -> None:
         if self._link is not None:
             self._link.send(message)
+
+    @property
+    def full(self) -> bool:
+        """It does not read what it is told."""
+        return self._link is not None and self._link.unsent_bytes > MAX_UNSENT_BYTES
 
     def kill(self, why: str) -> None:
         """SIGKILL. `why` becomes the reason that its steps were lost for."""

@@ -49,6 +49,7 @@ class Machine(Protocol):
     watcher: Watcher
     calm: bool
     catalog: Catalog
+    limits: dict[str, int]
 
     def message_us(self) -> int: ...
 
@@ -68,7 +69,7 @@ class Runner:
         self.pid = pid
         self.generation = generation
         self.source = f"g{generation}"
-        self.leaving = False
+        self.leaving = self.full = False
         self.dying = self.dead = self.gone = False
         self.steps: set[int] = set()
         self.executions: dict[int, Execution] = {}
@@ -186,6 +187,9 @@ class SimWorkers:
         self._count = count
         self._pids = 0
         self._steps = Steps(machine.clock, self._taking)
+        self._steps.limit(machine.limits)
+        self.demand = self._steps.demand
+        self.waits_for_turn = self._steps.waits_for_turn
         self.cancel = self._steps.cancel
         self.abandon = self._steps.abandon
         self._listener: Listener | None = None

@@ -16,7 +16,7 @@ from support.sim.daemon import Daemon
 from support.sim.disk import Disk
 from support.sim.ledger import Ledger
 from support.sim.loop import Loop
-from support.sim.plans import Planner
+from support.sim.plans import TYPES, Planner
 from support.sim.promises import at_rest, kept
 from wfctl.errors import StorageError
 from wfd.supervisor.catalog import Catalog
@@ -41,6 +41,9 @@ class World:
         self.ledger.trace = trace
         self.planner = Planner(self.chance)
         self.catalog = Catalog(1, self.planner.types, source_hash="g1")
+        # Drawn apart, so that a seed's story is the same without them.
+        limits = random.Random(f"limits of {seed}")
+        self.limits = {name: limits.randint(1, 2) for name in TYPES if limits.random() < 0.3}
         self.daemon: Daemon | None = None
         self.calm = False
         # What went wrong, and how often.

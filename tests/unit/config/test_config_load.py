@@ -65,6 +65,7 @@ def test_every_setting_tells_who_set_it(project: Path) -> None:
         "path": "default",
         "python": "default",
         "reload": "default",
+        "limits": "default",
         "socket": "default",
     }
     assert config.described()["workers"] == "5 (wfctl.toml)"

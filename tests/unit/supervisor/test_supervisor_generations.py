@@ -16,7 +16,7 @@ from wfctl.values.runinfo import RunInfo
 from wfctl.values.signature import HandlerSpec, TypeSpec
 from wfd.config import Config
 from wfd.runtime.clock import ManualClock
-from wfd.supervisor import Catalog, StepOrder, Supervisor, supervisor as module
+from wfd.supervisor import Catalog, StepOrder, Supervisor, leaving, supervisor as module
 from wfd.supervisor.spare import AFTER_MS
 from wfd.supervisor.trial import OUTDATED_MS
 
@@ -395,7 +395,7 @@ async def test_a_step_without_a_timeout_is_moved_to_the_new_code_in_the_end(
     owner.keep = other.keep = True
     supervisor.reload()
     await served(supervisor, 2, "two", **BOTH)
-    clock.advance(module.LEAVE_MS)
+    clock.advance(leaving.LEAVE_MS)
     assert isinstance(owner.sent[-1], channel.AbandonStep)
     owner.received(owner, channel.Op(7, 1, "now:1", "now", "", b"{}"))
     assert lost == []
@@ -405,7 +405,7 @@ async def test_a_step_without_a_timeout_is_moved_to_the_new_code_in_the_end(
 
 
 async def test_workers_of_old_code_do_not_pile_up(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_LEAVING", 2)
+    monkeypatch.setattr(leaving, "MOST_LEAVING", 2)
     await serving(supervisor)
     busy = []
     for generation in range(1, 6):
@@ -438,7 +438,7 @@ async def test_a_worker_of_old_code_that_does_nothing_and_does_not_leave_is_ende
     supervisor.reload()
     await served(supervisor, 2, "two", **BOTH)
     assert of(1) == [blocked]
-    clock.advance(module.LEAVE_MS)
+    clock.advance(leaving.LEAVE_MS)
     await turns()
     assert of(1) == []
 

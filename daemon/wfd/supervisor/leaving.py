@@ -1,0 +1,53 @@
+"""Workers whose code serves no more: they finish what they have, and leave; for how long, and how many, is bounded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from functools import partial
+
+from wfctl.protocol import channel
+from wfd.runtime.clock import Clock
+from wfd.supervisor.steps import Steps
+from wfd.supervisor.worker import Worker
+
+log = logging.getLogger("wfd.supervisor")
+
+# How long a worker whose code was replaced may go on with steps that have no timeout of their own, and of how many generations
+# there may be such workers: after that, what they run begins again on the new code.
+LEAVE_MS = 300_000
+MOST_LEAVING = 4
+_REPLACED = "its code was replaced"
+
+
+class Leaving:
+    """`workers` are all there are, the oldest first."""
+
+    def __init__(self, clock: Clock, workers: Iterable[Worker], steps: Steps) -> None:
+        self._clock = clock
+        self._workers = workers
+        self._steps = steps
+
+    def dismiss(self, worker: Worker) -> None:
+        """The worker's code serves no more: it finishes what it has, and leaves."""
+        worker.leaving = True
+        if not worker.ready:
+            worker.kill(_REPLACED)
+            return
+        worker.send(channel.Stop())
+        self._clock.call_later(LEAVE_MS, partial(self._overdue, worker))
+
+    def thin_out(self) -> None:
+        """Of the oldest code, where code was replaced again and again, what still runs is moved."""
+        busy = [one for one in self._workers if one.leaving and one.steps]
+        newest = sorted({one.generation for one in busy})[-MOST_LEAVING:]
+        for one in busy:
+            if one.generation not in newest:
+                log.warning("worker %d is of old code and still busy; what it runs begins again on the new", one.pid)
+                self._steps.move(one, _REPLACED, timed=True)
+
+    def _overdue(self, worker: Worker) -> None:
+        if worker.steps:
+            self._steps.move(worker, _REPLACED, timed=False)
+        else:  # it has nothing to do, and does not even hear that it is to leave
+            worker.kill(_REPLACED)

@@ -1,0 +1,100 @@
+"""Steps that have no worker yet, in the order in which they get one.
+
+What has been cancelled comes first, then the steps of runs that have begun, then the first steps of new runs: so a flood of
+starts waits behind what is under way, and never the other way round. Within each, and among the types, first come, first served.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from wfd.supervisor.contract import StepOrder
+
+Place = TypeVar("Place")
+
+_CANCELLED, _BEGUN, _NEW = range(3)
+# One step in so many is of a new run even while others want to go on, so that runs that never rest keep no new one out.
+_NEW_EVERY = 4
+
+
+class Queues:
+    """One queue a type and rank, as each type may be served by other workers, or have no turn to give."""
+
+    def __init__(self) -> None:
+        self._queues: dict[tuple[str, int], OrderedDict[int, tuple[int, StepOrder]]] = {}
+        self._arrived = 0
+        self._taken = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def length(self, workflow_type: str) -> int:
+        """How many steps of a type there are."""
+        return sum(len(queue) for (name, _), queue in self._queues.items() if name == workflow_type)
+
+    def __iter__(self) -> Iterator[StepOrder]:
+        return (order for queue in self._queues.values() for _, order in queue.values())
+
+    def get(self, token: int) -> StepOrder | None:
+        for queue in self._queues.values():
+            if token in queue:
+                return queue[token][1]
+        return None
+
+    def add(self, order: StepOrder) -> bool:
+        """True where it is the first of its queue: the others have been looked at already."""
+        return self._add(order, _NEW if order.begins else _BEGUN)
+
+    def _add(self, order: StepOrder, rank: int) -> bool:
+        queue = self._queues.setdefault((order.workflow_type, rank), OrderedDict())
+        self._arrived += 1
+        queue[order.token] = self._arrived, order
+        return len(queue) == 1
+
+    def hasten(self, token: int) -> None:
+        """The step was cancelled: it is only to clean up, for which it waits for no turn."""
+        order = self.remove(token)
+        if order is not None:
+            self._add(order, _CANCELLED)
+
+    def remove(self, token: int) -> StepOrder | None:
+        for place, queue in self._queues.items():
+            if token in queue:
+                _, order = queue.pop(token)
+                if not queue:
+                    del self._queues[place]
+                return order
+        return None
+
+    def take(
+        self, place_for: Callable[[str], Place | None], turn: Callable[[str], bool], ordered: Callable[[str], bool]
+    ) -> tuple[StepOrder, Place] | None:
+        """The next step, and the place it gets. `turn(type)` says whether another of a type may execute, `ordered(type)` whether
+        new runs of it never go before those that have begun."""
+        new_first = self._taken % _NEW_EVERY == _NEW_EVERY - 1
+        for workflow_type, rank in sorted(self._queues, key=lambda place: self._urgency(place, new_first)):
+            if rank != _CANCELLED and not turn(workflow_type):
+                continue
+            if rank == _NEW and ordered(workflow_type) and (workflow_type, _BEGUN) in self._queues:
+                continue
+            place = place_for(workflow_type)
+            if place is None:
+                continue
+            queue = self._queues[workflow_type, rank]
+            _, (_, order) = queue.popitem(last=False)
+            if not queue:
+                del self._queues[workflow_type, rank]
+            self._taken += 1
+            return order, place
+        return None
+
+    def _urgency(self, place: tuple[str, int], new_first: bool) -> tuple[int, int]:
+        rank = place[1]
+        if new_first and rank != _CANCELLED:
+            rank = _BEGUN + _NEW - rank
+        return rank, next(iter(self._queues[place].values()))[0]
+
+    def clear(self) -> None:
+        self._queues.clear()

@@ -1,0 +1,218 @@
+"""How many steps of each type execute at once, where wfctl.toml limits that.
+
+A step has its turn from when a worker gets it until it ends. While all that its handler does is wait (for a sleep, for the
+delay before a task is tried again, for how a child ends) it lends the turn to others, or a parent could keep the child that it
+waits for from ever beginning. What it waited for is then answered when it has a turn again, before any step that has not begun.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from wfctl.protocol import channel
+from wfd.runtime.clock import Clock, TimerHandle
+from wfd.supervisor.contract import Runner, StepOrder
+
+# Operations that are answered when time has passed, or another run has closed.
+_PATIENT = frozenset({"sleep", "resume", "task_attempt_failed", "child_result"})
+# A handler that has asked for nothing else for so long only waits: what its branches ask for comes together.
+RESTS_AFTER_MS = 100
+
+
+class Execution:
+    """`abandoned`: nobody wants it any more. `moved` (why): it is to begin again elsewhere, once it has let go; until then it
+    is heard, since what it asks for is recorded and will be found again. `turn`: it counts as executing. `held` is what it is
+    to be told when it has its turn back."""
+
+    __slots__ = (
+        "_bodies",
+        "_last_op",
+        "_open",
+        "_patient",
+        "_rests",
+        "abandoned",
+        "begun_at",
+        "held",
+        "held_at",
+        "kill_timer",
+        "late_at",
+        "moved",
+        "order",
+        "timer",
+        "turn",
+        "worker",
+    )  # fmt: skip
+
+    def __init__(self, order: StepOrder, worker: Runner, begun_at: int) -> None:
+        self.order = order
+        self.begun_at = begun_at
+        self.worker = worker
+        self.timer: TimerHandle | None = None
+        # When its time is up; since when that is put off, as it waits for its turn.
+        self.late_at: int | None = None
+        self.held_at: int | None = None
+        self.kill_timer: TimerHandle | None = None
+        self.abandoned = False
+        self.moved = ""
+        self.turn = True
+        self.held: list[channel.OpDone] = []
+        self._rests: TimerHandle | None = None
+        # What it has asked for and has no answer to, by number; and the tasks whose functions run.
+        self._open: set[int] = set()
+        self._patient: set[int] = set()
+        self._bodies: set[str] = set()
+        self._last_op = 0
+
+    def asks(self, op: channel.Op) -> None:
+        if op.op <= self._last_op:
+            return
+        self._last_op = op.op
+        (self._patient if op.kind in _PATIENT else self._open).add(op.op)
+        if op.kind == "task":
+            self._bodies.add(op.key)
+        elif op.kind.startswith("task_"):
+            self._bodies.discard(op.key)
+
+    def is_told(self, op: int) -> None:
+        self._open.discard(op)
+        self._patient.discard(op)
+
+    @property
+    def only_waits(self) -> bool:
+        return bool(self._patient) and not self._open and not self._bodies
+
+    def rests_in(self, timer: TimerHandle | None) -> None:
+        if self._rests is not None:
+            self._rests.cancel()
+        self._rests = timer
+
+    def stop_timers(self) -> None:
+        self.rests_in(None)
+        for timer in (self.timer, self.kill_timer):
+            if timer is not None:
+                timer.cancel()
+
+
+class Turns:
+    """`freed` is called when a turn has been lent or a limit has changed, `resumed(execution)` when one whose timer was stopped
+    goes on."""
+
+    def __init__(self, clock: Clock, freed: Callable[[], None], resumed: Callable[[Execution], None]) -> None:
+        self._clock = clock
+        self._freed = freed
+        self._resumed = resumed
+        self.limits: Mapping[str, int] = {}
+        self._executing: dict[str, int] = {}
+        self._returning: dict[str, OrderedDict[int, Execution]] = {}
+
+    def executing(self, workflow_type: str) -> int:
+        return self._executing.get(workflow_type, 0)
+
+    def returning(self, workflow_type: str) -> int:
+        """How many have what they waited for, and wait for their turn."""
+        return len(self._returning.get(workflow_type, ()))
+
+    def free(self, workflow_type: str) -> bool:
+        """Whether another step of this type may execute."""
+        limit = self.limits.get(workflow_type)
+        return limit is None or self.executing(workflow_type) < limit
+
+    def limited(self, workflow_type: str) -> bool:
+        return workflow_type in self.limits
+
+    def limit(self, limits: Mapping[str, int], running: Iterable[Execution]) -> None:
+        """These limits count from now on. A lower one stops nothing that executes."""
+        self.limits = limits
+        for execution in running:
+            self._look(execution)
+        self._freed()
+
+    def begins(self, execution: Execution) -> None:
+        self._count(execution, 1)
+
+    def ends(self, execution: Execution) -> None:
+        execution.stop_timers()
+        self._forget_held(execution)
+        if execution.turn:
+            execution.turn = False
+            self._count(execution, -1)
+
+    def _count(self, execution: Execution, by: int) -> None:
+        workflow_type = execution.order.workflow_type
+        left = self._executing.get(workflow_type, 0) + by
+        if left:
+            self._executing[workflow_type] = left
+        else:
+            self._executing.pop(workflow_type, None)
+
+    # -- lending a turn, and having it back ---------------------------------------------------
+
+    def asks(self, execution: Execution, op: channel.Op) -> None:
+        """The handler has asked for an operation: whatever it waited for, it goes on."""
+        execution.asks(op)
+        self.go_on(execution)
+        self._look(execution)
+
+    def _look(self, execution: Execution) -> None:
+        if not execution.turn:
+            return
+        if execution.only_waits and self.limited(execution.order.workflow_type):
+            execution.rests_in(self._clock.call_later(RESTS_AFTER_MS, partial(self._lend, execution)))
+        else:
+            execution.rests_in(None)
+
+    def _lend(self, execution: Execution) -> None:
+        execution.turn = False
+        self._count(execution, -1)
+        self._freed()
+
+    def answer(self, execution: Execution, message: channel.OpDone) -> None:
+        """Tell it the outcome of its operation, once it has its turn."""
+        if not execution.turn:
+            execution.held.append(message)
+            workflow_type = execution.order.workflow_type
+            waiting = self._returning.setdefault(workflow_type, OrderedDict())
+            waiting[execution.order.token] = execution
+            if execution.timer is not None and execution.held_at is None:
+                # The wait for its turn is not the handler's time.
+                execution.timer.cancel()
+                execution.held_at = self._clock.now_ms()
+            self.give_back()
+            return
+        execution.is_told(message.op)
+        execution.worker.send(message)
+        self._look(execution)
+
+    def give_back(self) -> None:
+        """Let those go on that have what they waited for, as far as there are turns."""
+        for workflow_type, waiting in list(self._returning.items()):
+            while waiting and self.free(workflow_type):
+                self.go_on(next(iter(waiting.values())))
+
+    def go_on(self, execution: Execution) -> None:
+        """It has its turn, whether or not there is one: it executes."""
+        if execution.turn:
+            return
+        execution.turn = True
+        self._count(execution, 1)
+        held = self._forget_held(execution)
+        if execution.held_at is not None and execution.late_at is not None:
+            execution.late_at += self._clock.now_ms() - execution.held_at
+            execution.held_at = None
+            self._resumed(execution)
+        for message in held:
+            self.answer(execution, message)
+
+    def _forget_held(self, execution: Execution) -> list[channel.OpDone]:
+        workflow_type = execution.order.workflow_type
+        waiting = self._returning.get(workflow_type)
+        if waiting is not None and waiting.pop(execution.order.token, None) is not None and not waiting:
+            del self._returning[workflow_type]
+        held, execution.held = execution.held, []
+        return held
+
+    def clear(self) -> None:
+        self._executing.clear()
+        self._returning.clear()
