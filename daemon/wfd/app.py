@@ -24,6 +24,7 @@ from wfd.runtime.ids import IdSource
 from wfd.runtime.lifecycle import Service, Services
 from wfd.runtime.lock import StateLock
 from wfd.runtime.logs import DaemonLog
+from wfd.runtime.pressure import Pressure
 from wfd.server import Server
 from wfd.server.endpoint import answers
 from wfd.store.store import Store
@@ -51,7 +52,8 @@ class Daemon:
         self._engine = Engine(store, self._workers, clock, IdSource(clock), crash_limit=config.crash_limit)
         self._workers.listen(self._engine)
         self._reloader = Reloader(config, self._workers, self._configured)
-        self._backend = Backend(self._engine, config, self.request_stop, self._reloader.begin)
+        pressure = Pressure()
+        self._backend = Backend(self._engine, config, self.request_stop, self._reloader.begin, pressure)
         server = Server(
             config.socket,
             self._backend,
@@ -59,6 +61,7 @@ class Daemon:
             version=wfctl.__version__,
             schema=store.schema_version,
             project=str(config.project),
+            pressure=pressure,
         )
         # Started from the top, stopped from the bottom: nobody is let in before all is there, what is under way is
         # committed before the store closes, and the lock is the last to go.

@@ -74,6 +74,7 @@ class LocalWorkers:
         self.abandon = self._steps.abandon
         self.limit = self._steps.limit
         self.demand = self._steps.demand
+        self.lined_up = self._steps.lined_up
         self.waits_for_turn = self._steps.waits_for_turn
 
     def _described(self, workflows: Iterable[Workflow]) -> Catalog:

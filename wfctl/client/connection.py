@@ -16,13 +16,15 @@ from typing import Any, cast
 from wfctl import __version__
 from wfctl.client.faults import dropped, oversize, unreachable, unsupported
 from wfctl.errors import UsageError, WfctlError, from_data
-from wfctl.protocol.calls import Call, Hello, Welcome
+from wfctl.protocol.calls import Call, Hello, Result, Welcome
 from wfctl.protocol.rpc import MAX_LINE_BYTES, Conversation, Item
 
 CONNECT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
 # Items of a stream that wait for their reader: reading stops above, and goes on below half of it.
 MAX_WAITING_ITEMS = 1_000
+# Results that are waited for at once over one connection, which is below what the daemon takes; the next one waits here.
+MAX_RESULTS = 8_000
 
 
 class Connection(asyncio.Protocol):
@@ -40,6 +42,7 @@ class Connection(asyncio.Protocol):
         self._error: WfctlError | None = None
         self._gone = asyncio.Event()
         self._limit_bytes = MAX_LINE_BYTES
+        self._results = asyncio.Semaphore(MAX_RESULTS)
 
     @classmethod
     async def open(cls, path: Path, project: str = "", timeout_s: float = CONNECT_TIMEOUT_S) -> Connection:
@@ -75,6 +78,12 @@ class Connection(asyncio.Protocol):
 
     async def call(self, call: Call) -> Any:
         """The answer to `call`. When the caller is cancelled the daemon is told; a command may have happened all the same."""
+        if isinstance(call, Result) and call.wait:
+            async with self._results:
+                return await self._ask(call)
+        return await self._ask(call)
+
+    async def _ask(self, call: Call) -> Any:
         await self._ready(call)
         id = self._send(call)
         future: asyncio.Future[Any] = self._loop.create_future()

@@ -17,7 +17,8 @@ class RunView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `step` is the handler that runs or is next (running, cancelling, sleeping, stuck) or the last one that ran;
     `waiting_for` the event names of a waiting run (None: any event); `wake_at` when its wait or delay ends; `deadline` when
-    the whole run times out; `children` and `open_children` count direct children; `queued_events` its inbox.
+    the whole run times out; `children` and `open_children` count direct children; `queued_events` its inbox. `limit` is set
+    while its step waits for its turn: so many of its type may execute at once.
     """
 
     run_id: str
@@ -40,6 +41,7 @@ class RunView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     open_children: int = 0
     queued_events: int = 0
     rev: int = 0
+    limit: int | None = None
 
 
 class RunDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -157,7 +159,7 @@ class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """`loading_ms` is how long new code has been importing; 0 when none is."""
+    """`loading_ms` is how long new code has been importing; 0 when none is. `full` says what makes others wait just now."""
 
     pid: int
     version: str
@@ -181,6 +183,7 @@ class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     draining: bool = False
     storage_error: str | None = None
     rev: int = 0
+    full: list[str] = []
 
 
 class MissingView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -200,7 +203,11 @@ class UnloadedView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 
 
 class WorkflowView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A workflow type that is served: by which code, and what its open runs miss in it."""
+    """A workflow type that is served: by which code, and what its open runs miss in it.
+
+    `executing` counts its steps that execute, `waiting` those that wait for a worker or for their turn; `limit` is how many may
+    execute at once (None: any number).
+    """
 
     spec: TypeSpec
     generation: int
@@ -208,6 +215,9 @@ class WorkflowView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     loaded_at: int = 0
     open_runs: int = 0
     missing: list[MissingView] = []
+    limit: int | None = None
+    executing: int = 0
+    waiting: int = 0
 
 
 class FindingView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

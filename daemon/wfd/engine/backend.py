@@ -7,9 +7,12 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
+
 import wfctl
 from wfctl.errors import UsageError
 from wfctl.protocol import calls, views
+from wfctl.values.status import Status
 from wfd.config import Config
 from wfd.engine.backups import Backup
 from wfd.engine.check import Checker
@@ -18,12 +21,13 @@ from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
 from wfd.engine.retries import Retries
 from wfd.engine.streams import Tail, Watch
+from wfd.runtime.pressure import Pressure
 from wfd.supervisor import Takeover
 
 
 class Backend:
     """`on_down(drain_ms)` is called when a client asks the daemon to stop; it must only begin that. `reload` loads the code again,
-    where there are files to load. `config` is what counts now."""
+    where there are files to load. `config` is what counts now, `pressure` what is full."""
 
     def __init__(
         self,
@@ -31,8 +35,10 @@ class Backend:
         config: Config,
         on_down: Callable[[int], None],
         reload: Callable[[], Awaitable[Takeover]] | None = None,
+        pressure: Pressure | None = None,
     ) -> None:
         self._engine = engine
+        self._pressure = pressure or Pressure()
         self.config = config
         self._on_down = on_down
         self._reload = reload
@@ -48,8 +54,6 @@ class Backend:
         self.check = Checker(
             engine.store.reader, engine.reads, engine.clock, config, lambda: engine.workers.catalog
         ).check
-        self.get = engine.reads.get
-        self.list = engine.reads.list
         self.history = engine.reads.history
         self.tree = engine.reads.tree
 
@@ -82,18 +86,37 @@ class Backend:
                 )
                 for w in workers.workers()
             ],
-            queued_steps=workers.queued,
+            queued_steps=workers.queued + len(engine.memory.parked),
             loading_ms=workers.loading_ms,
             problems=problem_views(catalog.problems),
             settings=config.described(),
             draining=engine.draining,
             storage_error=None if engine.failure is None else engine.failure.message,
             rev=engine.hub.rev,
+            full=self._pressure.lines(),
         )
+
+    async def get(self, call: calls.Get) -> views.RunDetail:
+        detail = await self._engine.reads.get(call)
+        return msgspec.structs.replace(detail, run=self._with_turn(detail.run))
+
+    async def list(self, call: calls.List) -> calls.RunPage:
+        page = await self._engine.reads.list(call)
+        return msgspec.structs.replace(page, items=[self._with_turn(run) for run in page.items])
+
+    def _with_turn(self, run: views.RunView) -> views.RunView:
+        """`run`, and whether its step waits for its turn, which no row tells."""
+        limit = (
+            self._engine.executions.waits_for_turn(run.run_id, run.workflow_type)
+            if run.status is Status.RUNNING
+            else None
+        )
+        return run if limit is None else msgspec.structs.replace(run, limit=limit)
 
     async def workflows(self, call: calls.Workflows) -> calls.WorkflowList:
         catalog = self._engine.workers.catalog
         open_runs, lacking = await self._engine.reads.open_needs(catalog)
+        demand = {name: self._engine.executions.demand(name) for name in catalog.types}
         return calls.WorkflowList(
             items=[
                 views.WorkflowView(
@@ -103,6 +126,9 @@ class Backend:
                     loaded_at=owner.loaded_at,
                     open_runs=open_runs.get(name, 0),
                     missing=lacking.get(name, []),
+                    limit=demand[name].limit,
+                    executing=demand[name].executing,
+                    waiting=demand[name].waiting,
                 )
                 for name, spec in sorted(catalog.types.items())
             ],

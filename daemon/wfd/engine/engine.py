@@ -39,6 +39,8 @@ from wfd.supervisor import Catalog, Workers
 
 log = logging.getLogger("wfd.engine")
 
+# Units on their way to the disk at which whatever needs no answer waits.
+MOST_UNWRITTEN = 2_000
 RETRY_STORAGE_MS = (200, 500, 1_000, 2_000, 5_000)
 
 
@@ -112,6 +114,7 @@ class Engine:
         # first: a run whose time came while nobody was there must not begin its step once more.
         await self.timers.run_due()
         for key in interrupted:
+            await self._room()
             live = await self.memory.load(key)
             if epoch != self._epoch:
                 return  # the disk has failed again, and somebody else goes on from there
@@ -222,6 +225,11 @@ class Engine:
         self._unwritten += 1
         self.store.writer.submit(unit, done)
 
+    async def _room(self) -> None:
+        """Wait while too much is on its way to the disk: what the engine does by itself goes no faster than that."""
+        if self._unwritten >= MOST_UNWRITTEN:
+            await self.committed(self.batch())
+
     async def committed(self, batch: Batch) -> None:
         """`commit`, and wait for it."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -302,6 +310,7 @@ class Engine:
 
     async def _time_reached(self, keys: list[int]) -> None:
         for key in keys:
+            await self._room()
             live = await self.memory.load(key)
             if live is not None:
                 self.stimulate(live, s.TimeReached())
@@ -315,6 +324,7 @@ class Engine:
 
     async def _end_each(self, children: list[tuple[int, str]], why: str) -> None:
         for key, how in children:
+            await self._room()
             live = await self.memory.load(key)
             if live is not None:
                 self.stimulate(live, s.CancelAsked(why) if how == "cancel" else s.TerminateAsked(why))

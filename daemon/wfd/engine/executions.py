@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Protocol
+
+import msgspec
 
 from wfctl.errors import StorageError
 from wfctl.protocol import channel
+from wfctl.values.signature import HandlerSpec
 from wfd.core import stimuli as s
 from wfd.core.state import OpResult, Raw, Stepping
-from wfd.engine.memory import Live
-from wfd.supervisor import StepOrder, Workers
+from wfd.engine.memory import Live, Memory
+from wfd.supervisor import Demand, StepOrder, Workers
 
 # Executions of one step that may take their worker with them before the run is stuck.
 CRASH_LIMIT = 5
@@ -22,8 +26,11 @@ class Machine(Protocol):
     """What executions need of the engine."""
 
     workers: Workers
+    memory: Memory
     failure: StorageError | None
 
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
+    async def again(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
     def stimulate(self, live: Live, stimulus: s.Stimulus) -> None: ...
     def logged(self, live: Live, lines: list[channel.LogLine]) -> None: ...
 
@@ -51,6 +58,7 @@ class Executions:
         self._asked = asked
         self._tokens: dict[int, _Token] = {}
         self._next = 1
+        self._unparking: set[tuple[str, bool]] = set()
 
     def begin(self, live: Live, cancel: bool) -> None:
         """Give the run's current step to a worker. Code that has no handler for it makes the run stuck.
@@ -65,6 +73,13 @@ class Executions:
             reason = catalog.missing(run.workflow_type, phase.kind, phase.handler)
             self._m.stimulate(live, s.StepUnfit(phase.step, phase.attempt, reason))
             return
+        begins = phase.kind == "start" and phase.attempt == 1
+        if not cancel and self._crowded(run.workflow_type, begins):
+            self._m.memory.parked.add(run.workflow_type, begins, run.run_id, run.key)
+            return
+        self._begin(live, phase, spec, cancel)
+
+    def _begin(self, live: Live, phase: Stepping, spec: HandlerSpec, cancel: bool) -> None:
         if phase.attempt == 1:
             live.logged = 0
         token, self._next = self._next, self._next + 1
@@ -79,10 +94,59 @@ class Executions:
         self._tokens[token] = _Token(live, phase.step, phase.attempt, order)
         self._m.workers.run(order)
 
+    # -- those that do not even wait in memory -------------------------------------------------
+
+    def _crowded(self, workflow_type: str, begins: bool) -> bool:
+        parked = self._m.memory.parked
+        lined_up = self._m.workers.lined_up(workflow_type, begins)
+        return parked.any_in(workflow_type, begins) or lined_up >= parked.most_queued
+
+    def _unpark(self, workflow_type: str) -> None:
+        """Take in more of those that are parked, if there is room."""
+        parked = self._m.memory.parked
+        for begins in (False, True):
+            line = workflow_type, begins
+            if parked.any_in(*line) and line not in self._unparking and self._roomy(*line):
+                self._unparking.add(line)
+                self._m.spawn(self._m.again(partial(self._take_in, *line)))
+
+    def _roomy(self, workflow_type: str, begins: bool) -> bool:
+        return self._m.workers.lined_up(workflow_type, begins) <= self._m.memory.parked.most_queued // 2
+
+    async def _take_in(self, workflow_type: str, begins: bool) -> None:
+        memory, workers = self._m.memory, self._m.workers
+        self._unparking.add((workflow_type, begins))
+        try:
+            while workers.lined_up(workflow_type, begins) < memory.parked.most_queued:
+                first = memory.parked.first(workflow_type, begins)
+                if first is None:
+                    return
+                run_id, key = first
+                live = await memory.load(key)
+                # While it was read it may have begun by its cancellation, or all may have been thrown away.
+                if memory.parked.remove(run_id) and live is not None:
+                    self._begin_parked(live)
+        finally:
+            self._unparking.discard((workflow_type, begins))
+
+    def _begin_parked(self, live: Live) -> None:
+        run = live.run
+        if not isinstance(run.phase, Stepping) or live.token is not None:
+            self._m.memory.settle(live)
+            return
+        spec = self._m.workers.catalog.step_handler(run.workflow_type, run.phase.kind, run.phase.handler)
+        if spec is None:
+            self.begin(live, False)  # which says what is missing
+            return
+        self._m.memory.busy(live)
+        self._begin(live, run.phase, spec, run.cancel is not None)
+
     def cancel(self, live: Live) -> None:
         """Raise CancelledError in the handler, if one runs."""
         if live.token is not None:
             self._m.workers.cancel(live.token)
+        elif self._m.memory.parked.remove(live.run.run_id):
+            self.begin(live, True)
 
     def abandon(self, live: Live) -> None:
         """The handler, if one runs, is no longer wanted."""
@@ -90,6 +154,9 @@ class Executions:
             self._tokens.pop(live.token, None)
             self._m.workers.abandon(live.token)
             live.token = None
+            self._unpark(live.run.workflow_type)
+        else:
+            self._m.memory.parked.remove(live.run.run_id)
 
     def unfit(self, live: Live, step: int, attempt: int, reason: str) -> None:
         """The step that runs cannot go on with the present code: its run waits for other code."""
@@ -100,6 +167,23 @@ class Executions:
         for token in self._tokens:
             self._m.workers.abandon(token)
         self._tokens.clear()
+
+    # -- what is shown -------------------------------------------------------------------------
+
+    def demand(self, workflow_type: str) -> Demand:
+        """What there is to do for a type, here and at the workers."""
+        demand, memory = self._m.workers.demand(workflow_type), self._m.memory
+        return msgspec.structs.replace(demand, waiting=demand.waiting + memory.parked.length(workflow_type))
+
+    def waits_for_turn(self, run_id: str, workflow_type: str) -> int | None:
+        """The limit of its type that keeps a run from going on; None where it is not that."""
+        memory = self._m.memory
+        if memory.parked.holds(run_id):
+            demand = self._m.workers.demand(workflow_type)
+            return demand.limit if demand.limit is not None and demand.executing >= demand.limit else None
+        key = memory.key_of(run_id)
+        live = None if key is None else memory.get(key)
+        return None if live is None or live.token is None else self._m.workers.waits_for_turn(live.token)
 
     # -- what the workers say ----------------------------------------------------------------
 
@@ -130,6 +214,7 @@ class Executions:
                 self._m.stimulate(live, s.StepLost(entry.step, entry.attempt, reason))
             else:
                 self._m.stimulate(live, _spoken(entry, message))
+            self._unpark(live.run.workflow_type)
 
     def timed_out(self, token: int, timeout_ms: int) -> None:
         entry = self._tokens.get(token)
@@ -145,6 +230,7 @@ class Executions:
                 entry.live.token = None
                 entry.live.source = entry.order.source
                 self._m.stimulate(entry.live, s.StepLost(entry.step, entry.attempt, reason, crash, self.crash_limit))
+                self._unpark(entry.live.run.workflow_type)
 
 
 def recorded(op: OpResult) -> channel.OpRecord:

@@ -17,6 +17,7 @@ import msgspec
 from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.core import apply, records, state
 from wfd.core.state import Raw, Run, Stepping
+from wfd.engine.parked import Parked
 from wfd.store.reader import Reader
 from wfd.store.rows import Loaded
 
@@ -66,8 +67,11 @@ class Live:
 
 
 class Memory:
+    """`parked` are runs that wait for a worker, but not here."""
+
     def __init__(self, reader: Reader, idle_limit: int = IDLE_RUNS) -> None:
         self._reader = reader
+        self.parked = Parked()
         self._idle_limit = idle_limit
         self._runs: dict[int, Live] = {}
         self._keys: dict[str, int] = {}
@@ -107,8 +111,11 @@ class Memory:
             return
         if run.closed:
             self._drop(live)
-        elif not isinstance(run.phase, Stepping):
+        elif self._idles(run):
             self._rest(live)
+
+    def _idles(self, run: Run) -> bool:
+        return not isinstance(run.phase, Stepping) or self.parked.holds(run.run_id)
 
     def _rest(self, live: Live) -> None:
         """Idle: it stays as long as there is room, the longest idle leaves first."""
@@ -166,7 +173,7 @@ class Memory:
                 parent.pins -= 1
                 self.settle(parent)
         # Whoever asked for it gets it, closed or not; nobody may ask again.
-        if not live.pins and not isinstance(run.phase, Stepping):
+        if not live.pins and self._idles(run):
             self._rest(live)
         return True
 
@@ -188,6 +195,7 @@ class Memory:
         self._runs.clear()
         self._keys.clear()
         self._idle.clear()
+        self.parked.clear()
         self._loading.clear()
 
 

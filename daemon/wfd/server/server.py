@@ -11,6 +11,7 @@ from wfctl.protocol.calls import PROTOCOL_MAX, PROTOCOL_MIN, Welcome
 from wfctl.protocol.rpc import MAX_LINE_BYTES
 from wfd.runtime.lifecycle import Service
 from wfd.runtime.lock import StateLock
+from wfd.runtime.pressure import Pressure
 from wfd.server.backend import Backend
 from wfd.server.endpoint import listen
 from wfd.server.router import routes
@@ -26,7 +27,8 @@ _SETTLE_S = 0.05
 class Server(Service):
     """`lock` is the one on the state directory; the server starts only while it is held.
 
-    `version`, `schema` and `project` are what the handshake tells. The limits are arguments for tests.
+    `version`, `schema` and `project` are what the handshake tells. The limits are arguments for tests. `pressure` is told of
+    connections that have to wait.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Server(Service):
         handshake_s: float = HANDSHAKE_S,
         limit_bytes: int = MAX_LINE_BYTES,
         uid: int | None = None,
+        pressure: Pressure | None = None,
     ) -> None:
         super().__init__()
         self._path = path
@@ -56,7 +59,7 @@ class Server(Service):
             limit_bytes=limit_bytes,
         )
         uid = os.getuid() if uid is None else uid
-        self._host = Host(backend, routes(), welcome, uid=uid, handshake_s=handshake_s)
+        self._host = Host(backend, routes(), welcome, pressure or Pressure(), uid=uid, handshake_s=handshake_s)
         self._listener: asyncio.Server | None = None
         self._identity = (0, 0)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections import deque
 from typing import Any, cast
 
 import msgspec
 
-from wfctl.errors import DaemonDownError, DeniedError, InvalidArgumentError, UsageError, WfctlError
+from wfctl.errors import ConflictError, DaemonDownError, DeniedError, InvalidArgumentError, UsageError, WfctlError
 from wfctl.protocol import rpc
-from wfctl.protocol.calls import Call, Hello, Welcome
+from wfctl.protocol.calls import Call, Hello, Result, Welcome
 from wfctl.values.codec import too_large
+from wfd.runtime.pressure import Pressure
 from wfd.server.backend import Backend
 from wfd.server.endpoint import peer
 from wfd.server.handlers.hello import greet
@@ -22,6 +24,13 @@ from wfd.server.router import HANDSHAKE, unknown_method
 log = logging.getLogger("wfd.server")
 
 MAX_UNSENT_BYTES = 256 << 10
+# Calls of one connection that are under way at once; the next are read when one of them is answered, so that nobody who asks for
+# ten thousand things in one breath holds up the others. Enough for one commit to be worth its while.
+MAX_CALLS = 128
+# Calls of one connection that wait for something to happen (a result, a stream). They cost memory only, and what they wait for
+# may have to come over this very connection: so the next one is refused, and not waited for.
+MAX_WAITS = 10_000
+_BUSY = f"a connection has {MAX_CALLS} calls under way, or does not read its answers"
 # A line this many times over the limit is not read to its end, though its exact size would help its sender.
 _GIVE_UP_FACTOR = 16
 _LINGER_S = 5.0
@@ -41,13 +50,21 @@ class Host:
     """What the sessions of one server share. `finishing` are commands that go on when their caller has left."""
 
     def __init__(
-        self, backend: Backend, routes: dict[str, Route], welcome: Welcome, *, uid: int, handshake_s: float
+        self,
+        backend: Backend,
+        routes: dict[str, Route],
+        welcome: Welcome,
+        pressure: Pressure,
+        *,
+        uid: int,
+        handshake_s: float,
     ) -> None:
         self.backend = backend
         self.routes = routes
         self.welcome = welcome
         self.uid = uid
         self.handshake_s = handshake_s
+        self.pressure = pressure
         self.sessions: set[Session] = set()
         self.finishing: set[asyncio.Task[None]] = set()
 
@@ -61,6 +78,10 @@ class Session(asyncio.Protocol):
         self._closing = False
         self._oversize = 0
         self._open: dict[int | str, tuple[asyncio.Task[None], Kind]] = {}
+        # Lines of the last read that have to wait for calls before them.
+        self._unheard: deque[bytes] = deque()
+        self._calls = self._waits = 0
+        self._reading = True
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._flushing = False
@@ -95,8 +116,8 @@ class Session(asyncio.Protocol):
         except WfctlError as error:
             self._begin_oversize(int(error.detail["size_bytes"]), ended=b"\n" in data)
             return
-        for line in lines:
-            self._line(line)
+        self._unheard += lines
+        self._hear()
 
     def eof_received(self) -> bool:
         # A peer that died looks the same as one that only has no more to say: nobody waits for a result on its behalf.
@@ -112,22 +133,44 @@ class Session(asyncio.Protocol):
             if kind is not Kind.COMMAND:
                 task.cancel()
         self._open.clear()
+        self._unheard.clear()
         self._unsent.clear()
         self._writable.set()
+        self._read_on()
         self.lost.set()
 
     def pause_writing(self) -> None:
         # A client that does not read its answers gets to ask no more, so that it cannot fill our memory.
         self._writable.clear()
-        if not self._closing:
-            self._transport.pause_reading()
+        self._read_on()
 
     def resume_writing(self) -> None:
         self._writable.set()
-        if not self._closing:
-            self._transport.resume_reading()
+        self._hear()
+
+    def _read_on(self) -> None:
+        """Read, unless there is enough to do already."""
+        wanted = self._closing or (self._writable.is_set() and not self._unheard)
+        if wanted == self._reading:
+            return
+        self._reading = wanted
+        if wanted:
+            self._host.pressure.end(_BUSY)
+        else:
+            self._host.pressure.begin(_BUSY)
+        if not self._transport.is_closing():
+            if wanted:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
 
     # -- lines in -------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        """Take the lines that have been read, as far as there is room for their calls and answers."""
+        while self._unheard and self._calls < MAX_CALLS and self._writable.is_set():
+            self._line(self._unheard.popleft())
+        self._read_on()
 
     def _line(self, line: bytes) -> None:
         if self._closing:  # by a line before this one
@@ -180,11 +223,29 @@ class Session(asyncio.Protocol):
         except _UNDECODABLE as error:
             self._write(rpc.failure(id, _invalid_params(method, error), rpc.INVALID_PARAMS))
             return
+        waits = route.kind is Kind.STREAM or (type(call) is Result and call.wait)
+        if waits and self._waits >= MAX_WAITS:
+            self._write(rpc.failure(id, _too_many_waits()))
+            return
         task = self._loop.create_task(self._serve(id, route, call))
         self._open[id] = (task, route.kind)
+        if waits:
+            self._waits += 1
+            task.add_done_callback(self._waited)
+        else:
+            self._calls += 1
+            task.add_done_callback(self._served)
         if route.kind is Kind.COMMAND:
             self._host.finishing.add(task)
             task.add_done_callback(self._host.finishing.discard)
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._calls -= 1
+        if self._unheard:
+            self._hear()
+
+    def _waited(self, task: asyncio.Task[None]) -> None:
+        self._waits -= 1
 
     def _give_up(self, params: msgspec.Raw) -> None:
         try:
@@ -293,6 +354,7 @@ class Session(asyncio.Protocol):
         if self._closing:
             return
         self._closing = True
+        self._read_on()
         if self._deadline is not None:
             self._deadline.cancel()
         self._flush()
@@ -306,6 +368,12 @@ class Session(asyncio.Protocol):
 
 def stopping() -> DaemonDownError:
     return DaemonDownError("the daemon is stopping", hint="wfctl up", pid=os.getpid())
+
+
+def _too_many_waits() -> ConflictError:
+    return ConflictError(
+        f"{MAX_WAITS:,} calls wait on this connection already", hint="wait for fewer at once, or on a second connection"
+    )
 
 
 def _invalid_params(method: str, error: Exception) -> InvalidArgumentError:

@@ -4,8 +4,18 @@ It knows nothing of runs: a step is a token, and what it means is its listener's
 """
 
 from wfd.supervisor.catalog import Catalog, Generation
-from wfd.supervisor.contract import Listener, StepOrder, WorkerInfo, Workers
+from wfd.supervisor.contract import Demand, Listener, StepOrder, WorkerInfo, Workers
 from wfd.supervisor.supervisor import Supervisor
 from wfd.supervisor.takeover import Takeover
 
-__all__ = ["Catalog", "Generation", "Listener", "StepOrder", "Supervisor", "Takeover", "WorkerInfo", "Workers"]
+__all__ = [
+    "Catalog",
+    "Demand",
+    "Generation",
+    "Listener",
+    "StepOrder",
+    "Supervisor",
+    "Takeover",
+    "WorkerInfo",
+    "Workers",
+]

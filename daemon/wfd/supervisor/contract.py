@@ -120,6 +120,10 @@ class Workers(Protocol):
 
     def demand(self, workflow_type: str) -> Demand: ...
 
+    def lined_up(self, workflow_type: str, begins: bool) -> int:
+        """How many steps of a type wait in line for a worker: those with which runs begin, or the others."""
+        ...
+
     def waits_for_turn(self, token: int) -> int | None:
         """The limit of its type that keeps a step from beginning or going on; None where it is not that."""
         ...

@@ -7,7 +7,7 @@ starts waits behind what is under way, and never the other way round. Within eac
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 from wfd.supervisor.contract import StepOrder
@@ -34,8 +34,8 @@ class Queues:
         """How many steps of a type there are."""
         return sum(len(queue) for (name, _), queue in self._queues.items() if name == workflow_type)
 
-    def __iter__(self) -> Iterator[StepOrder]:
-        return (order for queue in self._queues.values() for _, order in queue.values())
+    def lined_up(self, workflow_type: str, begins: bool) -> int:
+        return len(self._queues.get((workflow_type, _NEW if begins else _BEGUN), ()))
 
     def get(self, token: int) -> StepOrder | None:
         for queue in self._queues.values():
@@ -45,7 +45,7 @@ class Queues:
 
     def add(self, order: StepOrder) -> bool:
         """True where it is the first of its queue: the others have been looked at already."""
-        return self._add(order, _NEW if order.begins else _BEGUN)
+        return self._add(order, _CANCELLED if order.message.cancel else _NEW if order.begins else _BEGUN)
 
     def _add(self, order: StepOrder, rank: int) -> bool:
         queue = self._queues.setdefault((order.workflow_type, rank), OrderedDict())

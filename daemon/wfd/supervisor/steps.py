@@ -64,6 +64,10 @@ class Steps:
             self._queues.length(workflow_type) + self._turns.returning(workflow_type) + suspects,
         )
 
+    def lined_up(self, workflow_type: str, begins: bool) -> int:
+        """How many steps of a type wait in line: those with which runs begin, or the others."""
+        return self._queues.lined_up(workflow_type, begins)
+
     def limit(self, limits: Mapping[str, int]) -> None:
         """How many steps of a type may execute at once, by type; from now on."""
         self._turns.limit(limits, self._running.values())

@@ -66,6 +66,7 @@ class Supervisor:
         self.abandon = self._steps.abandon
         self.drain = self._steps.drain
         self.demand = self._steps.demand
+        self.lined_up = self._steps.lined_up
         self.waits_for_turn = self._steps.waits_for_turn
         self.check = self._questions.check
         self.query = self._questions.query

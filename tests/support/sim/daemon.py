@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -71,6 +72,8 @@ class Daemon:
         self.engine.ledger = world.ledger
         # Little room: runs leave memory and come back from the disk all the time.
         self.engine.memory._idle_limit = world.chance.choice((1, 1, 3, 2_048))
+        # Drawn apart, as the limits are.
+        self.engine.memory.parked.most_queued = random.Random(f"queues of {world.seed}/{number}").choice((1, 2, 1_000))
         self.engine.reads = SimReads(store.reader, world.clock)
         self._commands = Commands(self.engine)
         self._retries = Retries(self.engine, self._commands)

@@ -189,6 +189,7 @@ class SimWorkers:
         self._steps = Steps(machine.clock, self._taking)
         self._steps.limit(machine.limits)
         self.demand = self._steps.demand
+        self.lined_up = self._steps.lined_up
         self.waits_for_turn = self._steps.waits_for_turn
         self.cancel = self._steps.cancel
         self.abandon = self._steps.abandon

@@ -93,7 +93,9 @@ def position(run: RunView) -> str:
     if run.status is Status.WAITING:
         return f"event {', '.join(run.waiting_for)}" if run.waiting_for else "any event"
     step = run.step or ""
-    return f"{step} (attempt {run.attempt})" if run.attempt > 1 else step
+    if run.attempt > 1:
+        step = f"{step} (attempt {run.attempt})"
+    return step if run.limit is None else f"{step} (waits for its turn: limit {run.limit} of {run.workflow_type})"
 
 
 def problem(run: RunView) -> str:

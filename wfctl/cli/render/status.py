@@ -31,6 +31,7 @@ def status_lines(view: StatusView, *, person: bool, ascii: bool) -> list[Line]:
         ("workers", [(_workers(view), "")]),
     ]
     pairs += [(name, [(clean(value), "")]) for name, value in view.settings.items()]
+    pairs += [("full" if index == 0 else "", [(clean(text), "yellow")]) for index, text in enumerate(view.full)]
     lines = facts(pairs)
     if view.storage_error:
         lines += [[(f"storage error: {clean(view.storage_error)}", "bold red")]]

@@ -15,6 +15,7 @@ _COLUMNS = [
     Column(title)
     for title in (
         "TYPE", "KIND", "NAME", "FUNCTION", "PARAMETERS", "FILE", "LINE", "OPEN", "GENERATION", "SOURCE", "LOADED", "NEEDED",
+        "LIMIT", "EXECUTING", "WAITING",
     )
 ]  # fmt: skip
 
@@ -24,17 +25,18 @@ def workflow_table(answer: WorkflowList) -> list[Line]:
     rows: list[Row] = []
     for view in answer.items:
         name, code = view.spec.workflow_type, (str(view.generation), view.source_hash, rfc3339(view.loaded_at))
+        load = ("" if view.limit is None else str(view.limit), str(view.executing), str(view.waiting))
         for spec in view.spec.handlers:
             where = (spec.file or view.spec.file, str(spec.line))
             takes = (spec.function, spec.signature())
-            rows.append(_row(name, spec.kind, spec.name, *takes, *where, str(view.open_runs), *code, ""))
+            rows.append(_row(name, spec.kind, spec.name, *takes, *where, str(view.open_runs), *code, "", *load))
         rows += [
-            _row(name, lost.kind, lost.name, *[""] * 4, str(view.open_runs), *code, str(lost.runs))
+            _row(name, lost.kind, lost.name, *[""] * 4, str(view.open_runs), *code, str(lost.runs), *load)
             for lost in view.missing
         ]
     for gone in answer.unloaded:
         number = str(gone.open_runs)
-        rows.append(_row(gone.workflow_type, *[""] * 6, number, *[""] * 3, number))
+        rows.append(_row(gone.workflow_type, *[""] * 6, number, *[""] * 3, number, *[""] * 3))
     return table(_COLUMNS, rows, width=None)
 
 
@@ -51,6 +53,8 @@ def workflow_lines(answer: WorkflowList, width: int, now_ms: int) -> list[Line]:
         head: Line = [(clean(view.spec.workflow_type), "bold"), (f"  {clean(where)}", "dim")]
         if view.open_runs:
             head.append((f"  {counted(view.open_runs, 'open run')}", "blue"))
+        if view.limit is not None:
+            head.append((f"  limit {view.limit}: {view.executing} executing, {view.waiting} waiting", "blue"))
         lines.append(head)
         if view.spec.doc:
             lines.append([(cut(f"  {clean(view.spec.doc.splitlines()[0])}", width - 1), "dim")])

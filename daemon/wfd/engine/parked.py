@@ -1,0 +1,55 @@
+"""Runs whose next step has so many before it that it does not even wait in memory: only which they are is kept, in order.
+
+They are on disk like all that wait, and a restart needs nothing of this: it finds them as it finds every open step.
+"""
+
+from __future__ import annotations
+
+# Steps of a type, of new runs or of those that have begun, that wait for a worker in memory. More are taken in at half of it.
+MOST_QUEUED = 1_000
+_COMPACT = 512
+
+Line = tuple[str, bool]
+
+
+class Parked:
+    """One line for each type, and for its new runs (`begins`) and the others apart, as the queues of the workers are."""
+
+    def __init__(self, most_queued: int = MOST_QUEUED) -> None:
+        self.most_queued = most_queued
+        self._lines: dict[Line, dict[str, int]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lines.values()))
+
+    def length(self, workflow_type: str) -> int:
+        return sum(len(line) for (name, _), line in self._lines.items() if name == workflow_type)
+
+    def add(self, workflow_type: str, begins: bool, run_id: str, key: int) -> None:
+        self._lines.setdefault((workflow_type, begins), {})[run_id] = key
+
+    def holds(self, run_id: str) -> bool:
+        return any(run_id in line for line in self._lines.values())
+
+    def any_in(self, workflow_type: str, begins: bool) -> bool:
+        return (workflow_type, begins) in self._lines
+
+    def first(self, workflow_type: str, begins: bool) -> tuple[str, int] | None:
+        """Run ID and key of who has waited longest."""
+        line = self._lines.get((workflow_type, begins))
+        return None if line is None else next(iter(line.items()))
+
+    def remove(self, run_id: str) -> bool:
+        """True where it was here."""
+        for name, line in self._lines.items():
+            if line.pop(run_id, None) is not None:
+                if not line:
+                    del self._lines[name]
+                elif len(line) % _COMPACT == 0:
+                    # A dict whose head is taken away again and again is slow to find its first.
+                    self._lines[name] = dict(line)
+                return True
+        return False
+
+    def clear(self) -> None:
+        self._lines.clear()
