@@ -14,8 +14,12 @@ import sys
 import time
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from place import Place
 
+from support.waiting import a_moment
 from wfctl import Client
 
 Figures = dict[str, float]
@@ -70,11 +74,11 @@ async def _waiting(client: Client, first: int, count: int) -> None:
         numbers = range(begin, min(begin + 100, first + count))
         await asyncio.gather(*(client.start("Waiter", workflow_id=f"fair-{number}") for number in numbers))
     while await client.list(status="running", workflow_type="Waiter", limit=1):
-        await asyncio.sleep(BETWEEN_S)
+        await a_moment(BETWEEN_S)
 
 
 async def _event(client: Client, number: int) -> float:
-    await asyncio.sleep(BETWEEN_S)
+    await a_moment(BETWEEN_S)
     handle = client.handle(f"fair-{number}")
     begun = time.perf_counter()
     ended = asyncio.create_task(handle.result())

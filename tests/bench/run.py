@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import fairness
 import growth
 import moments
 import orders
@@ -26,10 +27,10 @@ from place import Place
 from wfctl import __version__
 
 QUICK: dict[str, Any] = {
-    "orders": 600, "at": [1, 50, 300], "rounds": 1, "events": 50, "commands": 3, "reloads": 3, "open": 1_000,
+    "orders": 600, "at": [1, 50, 300], "rounds": 1, "events": 50, "commands": 3, "reloads": 3, "open": 1_000, "starts": 2_000,
 }  # fmt: skip
 WHOLE: dict[str, Any] = {
-    "orders": 3_000, "at": [1, 50, 300], "rounds": 5, "events": 500, "commands": 15, "reloads": 10, "open": 50_000,
+    "orders": 3_000, "at": [1, 50, 300], "rounds": 5, "events": 500, "commands": 15, "reloads": 10, "open": 50_000, "starts": 10_000,
 }  # fmt: skip
 
 
@@ -61,6 +62,7 @@ def measure(size: dict[str, Any], durability: str) -> dict[str, Any]:
         figures["orders"] = orders.measure(place, size["orders"], size["at"], size["rounds"])
         figures["event"] = asyncio.run(moments.event(place, size["events"]))
         figures["commands"] = moments.commands(place, size["commands"])
+        figures["fairness"] = asyncio.run(fairness.measure(place, size["starts"]))
         figures["growth"] = growth.open_runs(place, size["open"], max(size["orders"] // 3, 100))
     figures["reload"] = asyncio.run(moments.reloads(size["reloads"]))
     figures["disk"] = growth.disk(size["orders"])
@@ -78,6 +80,7 @@ def show(figures: dict[str, Any]) -> None:
     print(f"a saved file, until a step runs on it                {figures['reload']['p50_ms']:>6.0f}")
     for name, row in figures["commands"].items():
         print(f"{name:<52} {row['ms']:>6.0f}  {row['typer_ratio']:.2f} of importing typer")
+    fairness.show(figures["fairness"])
     grown = figures["growth"]
     print(f"\nwith {grown['open_runs']:,} open runs, against none")
     print(f"wfctl up             {grown['up_ms']:>8.0f} ms   ratio {grown['up_ratio']:.2f}")

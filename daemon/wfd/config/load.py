@@ -36,7 +36,6 @@ _DEFAULTS: dict[str, Any] = {
     "path": ["."],
     "python": None,
     "reload": True,
-    "limits": {},
 }
 
 
@@ -73,6 +72,7 @@ class _Reader:
 
     def config(self) -> Config:
         given = self._settings()
+        limits = given.get("limits", {})
         values: dict[str, Any] = {
             name: given.get(name, _DEFAULTS.get(name)) for keys in _TABLES.values() for name in keys
         }
@@ -86,7 +86,7 @@ class _Reader:
         python = self._python(values["python"])
         if not isinstance(values["reload"], bool):
             self._problem("workflows", "reload", f"reload must be true or false, not {_kind(values['reload'])}")
-        lines = self._check_limits(values["limits"])
+        lines = self._check_limits(limits)
         socket = self._socket()
         self._raise()
         return Config(
@@ -101,7 +101,7 @@ class _Reader:
             path=tuple(self._absolute(entry) for entry in values["path"]),
             python=python,
             reload=values["reload"],
-            limits=values["limits"],
+            limits=limits,
             limit_lines=lines,
             sources=self.sources,
         )

@@ -139,7 +139,8 @@ class Executions:
             self.begin(live, False)  # which says what is missing
             return
         self._m.memory.busy(live)
-        self._begin(live, run.phase, spec, run.cancel is not None)
+        # Not cancelled as far as the disk knows: then it would not be here any more.
+        self._begin(live, run.phase, spec, cancel=False)
 
     def cancel(self, live: Live) -> None:
         """Raise CancelledError in the handler, if one runs."""

@@ -16,7 +16,7 @@ Place = TypeVar("Place")
 
 _CANCELLED, _BEGUN, _NEW = range(3)
 # One step in so many is of a new run even while others want to go on, so that runs that never rest keep no new one out.
-_NEW_EVERY = 4
+_NEW_AMONG = 4
 
 
 class Queues:
@@ -73,7 +73,7 @@ class Queues:
     ) -> tuple[StepOrder, Place] | None:
         """The next step, and the place it gets. `turn(type)` says whether another of a type may execute, `ordered(type)` whether
         new runs of it never go before those that have begun."""
-        new_first = self._taken % _NEW_EVERY == _NEW_EVERY - 1
+        new_first = self._taken % _NEW_AMONG == _NEW_AMONG - 1
         for workflow_type, rank in sorted(self._queues, key=lambda place: self._urgency(place, new_first)):
             if rank != _CANCELLED and not turn(workflow_type):
                 continue

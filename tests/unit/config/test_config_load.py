@@ -245,3 +245,38 @@ def test_a_configuration_cannot_be_changed(project: Path) -> None:
     assert isinstance(config, Config)
     with pytest.raises(AttributeError):
         config.workers = 3  # type: ignore[misc]
+
+
+def test_types_may_have_limits_each_with_its_line(project: Path) -> None:
+    config = load(write(project, MINIMAL + '[workflows.limits]\nPayment = 5\n"Ship item" = 1\n'))
+    assert config.limits == {"Payment": 5, "Ship item": 1}
+    text = (project / "wfctl.toml").read_text().splitlines()
+    assert text[config.limit_lines["Payment"] - 1] == "Payment = 5"
+    assert text[config.limit_lines["Ship item"] - 1] == '"Ship item" = 1'
+    assert config.described()["limits"] == "Payment 5, Ship item 1 (wfctl.toml)"
+    assert load(write(project, MINIMAL + "limits.Payment = 3\n")).limits == {"Payment": 3}
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        (
+            "[workflows.limits]\nPayment = 0",
+            "the limit of 'Payment' in [workflows.limits] must be from 1 to 10,000, not 0",
+        ),
+        ("[workflows.limits]\nPayment = 2.5", "'Payment' in [workflows.limits] must be a whole number, not 2.5"),
+        ("[workflows.limits]\nPayment = true", "'Payment' in [workflows.limits] must be a whole number, not true"),
+        (
+            "limits = 5",
+            "limits must be a table, not the number 5; write [workflows.limits], and under it lines such as",
+        ),
+        ('limits.Payment = "many"', "'Payment' in [workflows.limits] must be a whole number, not the text 'many'"),
+    ],
+)
+def test_a_limit_that_is_none_is_told_with_its_line(project: Path, limits: str, told: str) -> None:
+    text = MINIMAL + limits + "\n"
+    with pytest.raises(ConfigError) as caught:
+        load(write(project, text))
+    line = len(text.splitlines())
+    assert caught.value.message.startswith(f"wfctl.toml:{line}: ")
+    assert told in caught.value.message

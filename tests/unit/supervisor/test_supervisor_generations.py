@@ -18,7 +18,7 @@ from wfd.config import Config
 from wfd.runtime.clock import ManualClock
 from wfd.supervisor import Catalog, StepOrder, Supervisor, leaving, supervisor as module
 from wfd.supervisor.spare import AFTER_MS
-from wfd.supervisor.trial import OUTDATED_MS
+from wfd.supervisor.trial import OUTDATED_MS, TRIES
 
 MODULES = ("flows.py", "bills.py")
 
@@ -462,3 +462,38 @@ async def test_a_spare_worker_that_ends_is_not_started_again_and_again(
             spare.end("exit code 1")
         await turns()
     assert len([one for one in Process.made if one.generation == 0]) == 1
+
+
+async def test_a_worker_that_somebody_kills_while_it_imports_says_nothing_about_the_code(
+    supervisor: Supervisor,
+) -> None:
+    await serving(supervisor)
+    asked = supervisor.reload()
+    await turns()
+    of(2)[0].end("signal SIGKILL")
+    await turns()
+    await served(supervisor, 2, "two", **BOTH)
+    assert (await asked).fates["Order"] == "new version"
+    assert supervisor.catalog.problems == ()
+
+
+async def test_a_worker_that_is_killed_whenever_it_imports_is_told_of(supervisor: Supervisor) -> None:
+    await serving(supervisor)
+    asked = supervisor.reload()
+    for _ in range(TRIES):
+        await turns()
+        of(2)[0].end("signal SIGKILL")
+    assert (await asked).fates == {"Order": "broken", "Bill": "broken"}
+    assert "signal SIGKILL" in supervisor.catalog.problems[0].message
+
+
+async def test_a_limit_of_a_type_that_there_is_not_is_told_with_its_place(supervisor: Supervisor) -> None:
+    await serving(supervisor)
+    config = msgspec.structs.replace(supervisor._config, limits={"Ordr": 5, "Bill": 1}, limit_lines={"Ordr": 7})
+    supervisor.reload(config)
+    assert supervisor.demand("Bill").limit == 1  # whatever comes of the code
+    await served(supervisor, 2, "two", **BOTH)
+    (problem,) = supervisor.catalog.problems
+    assert (problem.file, problem.line) == ("wfctl.toml", 7)
+    assert "'Ordr', which is not loaded; did you mean 'Order'?" in problem.message
+    assert taking(supervisor) == [2, 2]

@@ -1,0 +1,122 @@
+"""How many runs of a type are at it at once, where wfctl.toml limits that; and floods, which wait on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from support.checker import broken_promises
+from support.waiting import until
+from wfctl import Context, Directive, Workflow
+from wfctl.client.client import Client
+from wfctl.protocol import calls
+from wfctl.protocol.views import RunView
+from wfd.testing import WorkflowEnvironment
+
+
+class Pay:
+    """Counts how many of its runs are at it, and in which order they came."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self.order: list[str] = []
+        self.gate = asyncio.Event()
+        self.wf = Workflow("Pay")
+
+        @self.wf.start()
+        async def begin(ctx: Context) -> Directive:
+            self.order.append(ctx.run.workflow_id)
+            self.now += 1
+            self.most = max(self.most, self.now)
+            try:
+                await self.gate.wait()
+            finally:
+                self.now -= 1
+            return ctx.next.wait_for_event()
+
+        @self.wf.event()
+        async def go(ctx: Context) -> Directive:
+            self.order.append(f"{ctx.run.workflow_id} again")
+            return ctx.next.complete()
+
+
+async def views(client: Client) -> list[RunView]:
+    page: calls.RunPage = await client._link.call(calls.List())
+    return list(reversed(page.items))
+
+
+async def test_runs_of_a_limited_type_begin_as_others_stop_executing_in_the_order_they_were_started() -> None:
+    pay = Pay()
+    async with WorkflowEnvironment([pay.wf], limits={"Pay": 2}) as env:
+        handles = [await env.client.start("Pay", workflow_id=f"pay-{number}") for number in range(6)]
+        await until(lambda: pay.now == 2)
+        seen = await views(env.client)
+        assert [run.limit for run in seen] == [None, None, 2, 2, 2, 2]
+        assert {str(run.status) for run in seen} == {"running"}
+        (shown,) = (await env.client._link.call(calls.Workflows())).items
+        assert (shown.limit, shown.executing, shown.waiting) == (2, 2, 4)
+        pay.gate.set()
+        await env.settle()
+        # All of them wait for an event now, which takes no turn.
+        assert pay.order == [f"pay-{number}" for number in range(6)]
+        assert pay.most == 2
+        for handle in handles:
+            await handle.send("go")
+        await asyncio.gather(*(handle.result() for handle in handles))
+
+
+async def test_a_parent_that_waits_in_a_step_for_a_child_of_its_own_limited_type_goes_on() -> None:
+    wf = Workflow("Nested")
+
+    @wf.start()
+    async def begin(ctx: Context, depth: int) -> Directive:
+        if depth == 0:
+            return ctx.next.complete(0)
+        below = await ctx.run_child("Nested", workflow_id=f"{ctx.run.workflow_id}.{depth}", workflow_input=depth - 1)
+        return ctx.next.complete(below + 1)
+
+    async with WorkflowEnvironment([wf], limits={"Nested": 1}) as env:
+        handles = [
+            await env.client.start("Nested", workflow_id=f"root-{number}", workflow_input=3) for number in range(3)
+        ]
+        await env.advance(timedelta(seconds=10))
+        assert [await handle.result() for handle in handles] == [3, 3, 3]
+
+
+async def test_a_cancelled_run_that_waits_for_its_turn_does_not_wait_for_it() -> None:
+    pay = Pay()
+    async with WorkflowEnvironment([pay.wf], limits={"Pay": 1}) as env:
+        await env.client.start("Pay", workflow_id="first")
+        second = await env.client.start("Pay", workflow_id="second")
+        await second.cancel()
+        with pytest.raises(Exception, match="cancelled"):
+            await second.result()
+        pay.gate.set()
+
+
+async def test_what_waits_for_long_waits_on_disk_and_keeps_its_order(tmp_path: Path) -> None:
+    pay = Pay()
+    async with WorkflowEnvironment([pay.wf], path=tmp_path, limits={"Pay": 1}) as env:
+        env.engine.memory.parked.most_queued = 2
+        env.engine.memory._idle_limit = 1
+        handles = [await env.client.start("Pay", workflow_id=f"pay-{number}") for number in range(12)]
+        assert len(env.engine.memory.parked) == 9
+        assert len(env.engine.memory) <= 5
+        await handles[10].terminate()
+        await handles[11].cancel()
+        with pytest.raises(Exception, match="cancelled"):
+            await handles[11].result()
+        assert [run.limit for run in await views(env.client)][:10] == [None] + [1] * 9
+    pay.order.clear()
+    pay.now = pay.most = 0
+    pay.gate.set()
+    async with WorkflowEnvironment([pay.wf], path=tmp_path, limits={"Pay": 1}) as env:
+        env.engine.memory.parked.most_queued = 2
+        await until(lambda: len(pay.order) == 10)
+        await env.settle()
+        assert pay.order == [f"pay-{number}" for number in range(10)]
+        assert pay.most == 1
+        assert broken_promises(env.store.reader.path) == []

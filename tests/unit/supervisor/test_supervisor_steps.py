@@ -1,0 +1,247 @@
+"""Who gets a worker, and when: limits by type, the order of what waits, and steps that are suspected of ending their worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wfctl.protocol import channel
+from wfctl.values.runinfo import RunInfo
+from wfd.runtime.clock import ManualClock
+from wfd.supervisor.contract import Spoken, StepOrder
+from wfd.supervisor.steps import ALONE_MS, Steps
+from wfd.supervisor.turns import RESTS_AFTER_MS
+
+
+class Runner:
+    """Takes steps; a test says how they end. `told` are the answers that got here."""
+
+    pid = generation = 1
+    source = "g1"
+    full = False
+
+    def __init__(self) -> None:
+        self.steps: set[int] = set()
+        self.given: list[int] = []
+        self.told: list[tuple[int, int]] = []
+
+    def send(self, message: channel.ToWorker) -> None:
+        if isinstance(message, channel.RunStep):
+            self.given.append(message.token)
+        elif isinstance(message, channel.OpDone):
+            self.told.append((message.token, message.op))
+
+    def kill(self, why: str) -> None:
+        self.steps.clear()
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.late: list[int] = []
+
+    def heard(self, message: Spoken) -> None: ...
+
+    def timed_out(self, token: int, timeout_ms: int) -> None:
+        self.late.append(token)
+
+    def lost(self, tokens: list[int], reason: str, crash: bool) -> None: ...
+
+    def catalog_changed(self, catalog: object) -> None: ...
+
+
+class Bench:
+    """Steps with one worker a type, or none for the types in `without`."""
+
+    def __init__(self, *, without: str = "", **limits: int) -> None:
+        self.clock = ManualClock()
+        self.worker = Runner()
+        self.without = without
+        self.steps = Steps(self.clock, self._taking)
+        self.listener = Listener()
+        self.steps.listen(self.listener)
+        self.steps.limit(limits)
+
+    def _taking(self, workflow_type: str) -> Sequence[Runner]:
+        return [] if workflow_type == self.without else [self.worker]
+
+    def run(
+        self, *tokens: int, of: str = "Pay", kind: str = "start", alone: bool = False, timeout_ms: int | None = None
+    ) -> None:
+        for token in tokens:
+            message = channel.RunStep(token, RunInfo(f"R{token}", f"w{token}", of), kind, "s", b"{}", {}, [])
+            self.steps.run(StepOrder(token, message, timeout_ms, alone))
+
+    def end(self, token: int) -> None:
+        self.steps.heard(self.worker, channel.StepDone(token, "wait"))
+
+    def asks(self, token: int, op: int, kind: str, key: str = "k") -> None:
+        self.steps.heard(self.worker, channel.Op(token, op, key, kind, "", b"{}"))
+
+    def answer(self, token: int, op: int) -> None:
+        self.steps.answer(channel.OpDone(token, op))
+
+    def rest(self) -> None:
+        self.clock.advance(RESTS_AFTER_MS)
+
+
+def test_no_more_steps_of_a_type_execute_than_its_limit_and_they_begin_in_order() -> None:
+    bench = Bench(Pay=2)
+    bench.run(1, 2, 3, 4)
+    bench.run(9, of="Ship")
+    assert bench.worker.given == [1, 2, 9]
+    bench.end(2)
+    bench.end(9)
+    bench.end(1)
+    assert bench.worker.given == [1, 2, 9, 3, 4]
+
+
+def test_what_has_begun_goes_before_new_runs_of_a_limited_type() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1, 2, 3)
+    bench.run(4, kind="event")
+    for token in (1, 4, 2):
+        bench.end(token)
+    assert bench.worker.given == [1, 4, 2, 3]
+
+
+def test_runs_that_never_rest_do_not_keep_new_ones_of_a_type_without_a_limit_out() -> None:
+    bench = Bench(without="Pay")
+    bench.run(1, 2, 3)
+    bench.run(*range(10, 20), kind="step")
+    bench.without = ""
+    bench.steps.share_out()
+    assert bench.worker.given.index(1) <= 4
+    assert bench.worker.given.index(3) <= 12
+
+
+def test_a_step_that_only_waits_lends_its_turn_and_is_answered_when_it_has_it_back() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1, 2, 3)
+    bench.asks(1, 1, "child_result")
+    assert bench.worker.given == [1]
+    bench.rest()
+    assert bench.worker.given == [1, 2]
+    bench.answer(1, 1)
+    assert bench.worker.told == []
+    assert bench.steps.waits_for_turn(1) == bench.steps.waits_for_turn(3) == 1
+    bench.end(2)
+    assert bench.worker.told == [(1, 1)]
+    assert bench.worker.given == [1, 2]  # it goes before those that have not begun
+    bench.end(1)
+    assert bench.worker.given == [1, 2, 3]
+
+
+def test_a_step_with_a_task_beside_its_sleep_keeps_its_turn() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1, 2)
+    bench.asks(1, 1, "sleep")
+    bench.asks(1, 2, "task")
+    bench.answer(1, 2)
+    bench.rest()
+    assert bench.worker.given == [1]
+    bench.asks(1, 3, "task_completed")
+    bench.answer(1, 3)
+    bench.rest()
+    assert bench.worker.given == [1, 2]
+
+
+def test_a_short_sleep_keeps_its_turn() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1, 2)
+    bench.asks(1, 1, "sleep")
+    bench.clock.advance(RESTS_AFTER_MS - 1)
+    bench.answer(1, 1)
+    bench.rest()
+    assert (bench.worker.given, bench.worker.told) == ([1], [(1, 1)])
+
+
+def test_the_wait_for_a_turn_is_not_the_time_of_the_step() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1, timeout_ms=1_000)
+    bench.run(2)
+    bench.asks(1, 1, "sleep")
+    bench.rest()
+    bench.answer(1, 1)
+    bench.clock.advance(60_000)
+    assert bench.listener.late == []
+    bench.end(2)
+    bench.clock.advance(1_000 - RESTS_AFTER_MS - 1)
+    assert bench.listener.late == []
+    bench.clock.advance(1)
+    assert bench.listener.late == [1]
+
+
+def test_a_cancelled_step_waits_for_no_turn() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1, 2, 3)
+    bench.steps.cancel(3)
+    assert bench.worker.given == [1, 3]
+    bench.end(3)
+    assert bench.worker.given == [1, 3]
+    bench.end(1)
+    assert bench.worker.given == [1, 3, 2]
+
+
+def test_a_worker_that_dies_gives_its_turns_back() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1, 2)
+    bench.steps.lose(bench.worker, "signal SIGKILL", crash=True)
+    assert bench.worker.given == [1, 2]
+
+
+def test_a_limit_that_changes_counts_at_once() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1, 2, 3, 4)
+    bench.steps.limit({"Pay": 2})
+    assert bench.worker.given == [1, 2]
+    bench.steps.limit({"Pay": 1})
+    bench.end(1)
+    assert bench.worker.given == [1, 2]
+    bench.steps.limit({})
+    assert bench.worker.given == [1, 2, 3, 4]
+
+
+def test_what_there_is_of_a_type_is_told() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1, 2, 3)
+    demand = bench.steps.demand("Pay")
+    assert (demand.limit, demand.executing, demand.waiting) == (1, 1, 2)
+    assert bench.steps.waits_for_turn(1) is None
+
+
+def test_a_suspect_whose_type_has_no_worker_holds_up_no_other() -> None:
+    bench = Bench(without="Lost")
+    bench.run(1, of="Lost", alone=True)
+    bench.run(2, of="Pay", alone=True)
+    assert bench.worker.given == [2]
+    bench.end(2)
+    bench.run(3)
+    assert bench.worker.given == [2, 3]
+
+
+def test_a_suspect_gets_a_worker_in_the_end_where_all_are_full() -> None:
+    bench = Bench()
+    bench.run(*range(1_000, 1_256))
+    bench.run(1, alone=True)
+    assert 1 not in bench.worker.given
+    bench.clock.advance(ALONE_MS)
+    assert 1 in bench.worker.given
+
+
+def test_a_suspect_waits_for_its_turn_as_others_do() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1)
+    bench.run(2, alone=True)
+    bench.clock.advance(ALONE_MS)
+    assert bench.worker.given == [1]
+    bench.end(1)
+    assert bench.worker.given == [1, 2]
+
+
+def test_a_worker_that_does_not_read_gets_no_more_steps() -> None:
+    bench = Bench()
+    bench.worker.full = True
+    bench.run(1)
+    assert bench.worker.given == []
+    bench.worker.full = False
+    bench.steps.share_out()
+    assert bench.worker.given == [1]
