@@ -281,9 +281,10 @@ class WorkflowEnvironment:
         lock = StateLock(config.lock)
         lock.acquire(config.socket)
         self._exit.callback(lock.release)
+        self.backend = Backend(self.engine, config, lambda _: None)
         server = Server(
             config.socket,
-            Backend(self.engine, config, lambda _: None),
+            self.backend,
             lock,
             version=wfctl.__version__,
             schema=self.store.schema_version,

@@ -14,18 +14,13 @@ import sys
 import time
 from pathlib import Path
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from place import Place
 
-from support.waiting import a_moment
 from wfctl import Client
 
 Figures = dict[str, float]
-# Events at idle; and what is waited between two.
+# Events at idle.
 IDLE = 200
-BETWEEN_S = 0.01
 
 
 async def flood(socket: Path, starts: int) -> None:
@@ -41,7 +36,7 @@ async def measure(place: Place, starts: int) -> Figures:
     async with Client.connect(socket=place.socket) as client:
         await _waiting(client, 0, IDLE)
         idle = sorted([await _event(client, number) for number in range(IDLE)])
-        waiting = max(starts // 5, 200)
+        waiting = max(starts // 2, 200)
         await _waiting(client, IDLE, waiting)
         begun = time.perf_counter()
         command = [sys.executable, __file__, "--flood", str(place.socket), "--starts", str(starts)]
@@ -74,11 +69,11 @@ async def _waiting(client: Client, first: int, count: int) -> None:
         numbers = range(begin, min(begin + 100, first + count))
         await asyncio.gather(*(client.start("Waiter", workflow_id=f"fair-{number}") for number in numbers))
     while await client.list(status="running", workflow_type="Waiter", limit=1):
-        await a_moment(BETWEEN_S)
+        pass
 
 
 async def _event(client: Client, number: int) -> float:
-    await a_moment(BETWEEN_S)
+    await client.status()
     handle = client.handle(f"fair-{number}")
     begun = time.perf_counter()
     ended = asyncio.create_task(handle.result())

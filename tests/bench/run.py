@@ -27,10 +27,12 @@ from place import Place
 from wfctl import __version__
 
 QUICK: dict[str, Any] = {
-    "orders": 600, "at": [1, 50, 300], "rounds": 1, "events": 50, "commands": 3, "reloads": 3, "open": 1_000, "starts": 2_000,
+    "orders": 600, "at": [1, 50, 300], "rounds": 1, "events": 50, "commands": 3, "reloads": 3, "open": 1_000,
+    "starts": 2_000,
 }  # fmt: skip
 WHOLE: dict[str, Any] = {
-    "orders": 3_000, "at": [1, 50, 300], "rounds": 5, "events": 500, "commands": 15, "reloads": 10, "open": 50_000, "starts": 10_000,
+    "orders": 3_000, "at": [1, 50, 300], "rounds": 5, "events": 500, "commands": 15, "reloads": 10, "open": 50_000,
+    "starts": 10_000,
 }  # fmt: skip
 
 

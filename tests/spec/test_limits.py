@@ -10,10 +10,11 @@ import pytest
 
 from support.checker import broken_promises
 from support.waiting import until
-from wfctl import Context, Directive, Workflow
+from wfctl import ConflictError, Context, Directive, Workflow
 from wfctl.client.client import Client
 from wfctl.protocol import calls
 from wfctl.protocol.views import RunView
+from wfd.engine import commands
 from wfd.testing import WorkflowEnvironment
 
 
@@ -120,3 +121,28 @@ async def test_what_waits_for_long_waits_on_disk_and_keeps_its_order(tmp_path: P
         assert pay.order == [f"pay-{number}" for number in range(10)]
         assert pay.most == 1
         assert broken_promises(env.store.reader.path) == []
+
+
+async def test_who_sends_to_a_full_inbox_waits_for_room_and_is_refused_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(commands, "MOST_EVENTS", 3)
+    pay = Pay()
+    async with WorkflowEnvironment([pay.wf]) as env:
+        handle = await env.client.start("Pay", workflow_id="busy")
+        await until(lambda: pay.now == 1)
+        for _ in range(3):
+            await handle.send("go")
+        late = asyncio.ensure_future(handle.send("go"))
+        await until(lambda: env.backend.pressure.lines())
+        assert not late.done()
+        env.clock.advance(commands.ROOM_MS + commands.LOOK_MS)
+        with pytest.raises(ConflictError, match="has 3 events in its inbox that it does not take; event 'go' was not"):
+            await late
+        last = asyncio.ensure_future(handle.send("go"))
+        await until(lambda: env.backend.pressure.lines())
+        await handle.terminate()
+        env.clock.advance(commands.LOOK_MS)
+        with pytest.raises(Exception, match="event 'go' was not delivered"):
+            await last
+        assert env.backend.pressure.lines() == []

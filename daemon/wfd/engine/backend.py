@@ -38,12 +38,12 @@ class Backend:
         pressure: Pressure | None = None,
     ) -> None:
         self._engine = engine
-        self._pressure = pressure or Pressure()
+        self.pressure = pressure or Pressure()
         self.config = config
         self._on_down = on_down
         self._reload = reload
         self._started_at = engine.clock.now_ms()
-        commands = Commands(engine)
+        commands = Commands(engine, self.pressure)
         self.start = commands.start
         self.send = commands.send
         self.cancel = commands.cancel
@@ -93,7 +93,7 @@ class Backend:
             draining=engine.draining,
             storage_error=None if engine.failure is None else engine.failure.message,
             rev=engine.hub.rev,
-            full=self._pressure.lines(),
+            full=self.pressure.lines(),
         )
 
     async def get(self, call: calls.Get) -> views.RunDetail:

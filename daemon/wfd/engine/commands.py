@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from wfctl.errors import (
+    ConflictError,
     DaemonDownError,
     InvalidArgumentError,
     RunClosedError,
@@ -28,11 +29,23 @@ from wfd.engine.arguments import bind_any, bind_plain
 from wfd.engine.engine import Engine
 from wfd.engine.memory import Live
 from wfd.engine.outcomes import outcome_of
+from wfd.runtime.pressure import Pressure
+
+# Events that clients can put into the inbox of a run that does not take them, in number and in bytes: an inbox is in memory while
+# its run is. How long a sender waits for room, and how often it looks.
+MOST_EVENTS = 10_000
+MOST_EVENT_BYTES = 64 << 20
+ROOM_MS = 10_000
+LOOK_MS = 100
+_INBOX = "the inbox of a run that does not take its events"
 
 
 class Commands:
-    def __init__(self, engine: Engine) -> None:
+    """`pressure` is told of senders that have to wait."""
+
+    def __init__(self, engine: Engine, pressure: Pressure | None = None) -> None:
         self._e = engine
+        self._pressure = pressure or Pressure()
 
     def check_taking(self) -> None:
         """Raises the error of a daemon that takes no commands."""
@@ -171,6 +184,8 @@ class Commands:
             kwargs = await bind_any(engine.workers, spec, handler, payload, call.text)
             self.check_taking()
             live = await self.load(live.run.key) or live
+        if _full(live):
+            live = await self._room(live, call.event)
         batch = engine.batch()
         decision = batch.decide(live, s.EventArrived(call.event, Raw(kwargs)))
         run = live.run
@@ -181,6 +196,28 @@ class Commands:
         if decision.refused:
             raise _closed(live, call.event)
         return calls.Sent(run_id=run.run_id, workflow_id=run.workflow_id, dispatched=dispatched, position=position)
+
+    async def _room(self, live: Live, event: str) -> Live:
+        """The run, once there is room in its inbox, or it has closed; ConflictError where that takes too long."""
+        run, clock = live.run, self._e.clock
+        end = clock.now_ms() + ROOM_MS
+        self._pressure.begin(_INBOX)
+        try:
+            while not live.run.closed and _full(live):
+                if clock.now_ms() >= end:
+                    raise ConflictError(
+                        f"run {run.workflow_id!r} has {len(live.run.inbox):,} events in its inbox that it does not take; "
+                        f"event {event!r} was not delivered",
+                        hint=f"wfctl show {run.workflow_id}",
+                        workflow_id=run.workflow_id,
+                        run_id=run.run_id,
+                    )
+                await self._e.pause(LOOK_MS)
+                self.check_taking()
+                live = await self.load(run.key) or live
+        finally:
+            self._pressure.end(_INBOX)
+        return live
 
     async def cancel(self, call: calls.Cancel) -> calls.Changed:
         return await self._end(call, s.CancelAsked(call.reason or ""))
@@ -292,6 +329,14 @@ class Commands:
                 return closed.result()
         finally:
             self._e.hub.leave(follower)
+
+
+def _full(live: Live) -> bool:
+    inbox = live.run.inbox
+    if len(inbox) >= MOST_EVENTS:
+        return True
+    # Each sixteenth is weighed for all, as that takes long where they are many.
+    return bool(inbox) and not len(inbox) % 16 and sum(len(event.payload) for event in inbox) >= MOST_EVENT_BYTES
 
 
 def _closed(live: Live, event: str) -> RunClosedError:

@@ -25,8 +25,8 @@ log = logging.getLogger("wfd.server")
 
 MAX_UNSENT_BYTES = 256 << 10
 # Calls of one connection that are under way at once; the next are read when one of them is answered, so that nobody who asks for
-# ten thousand things in one breath holds up the others. Enough for one commit to be worth its while.
-MAX_CALLS = 128
+# ten thousand things in one breath holds up the others: each turn of the loop, and each commit, has so many of theirs in it.
+MAX_CALLS = 32
 # Calls of one connection that wait for something to happen (a result, a stream). They cost memory only, and what they wait for
 # may have to come over this very connection: so the next one is refused, and not waited for.
 MAX_WAITS = 10_000
