@@ -365,7 +365,7 @@ def test_workflows_lists_handlers_with_what_they_take(cli: Cli, daemon: Start) -
     assert (
         said.out.splitlines()[1]
         == "Order\tstart\torder_start\torder_start\t(order_id: str, n: int = 1)\torders.py\t33\t2"
-        "\t1\t3f9a\t2026-11-23T03:00:00.000Z\t"
+        "\t1\t3f9a\t2026-11-23T03:00:00.000Z\t\t\t0\t0"
     )
     assert said.err == (
         "warning[workflows]: flows/bad.py: SyntaxError: invalid syntax\n  at flows/bad.py:7\n  hint: fix the syntax\n"
@@ -387,7 +387,7 @@ def test_workflows_tells_what_open_runs_miss(cli: Cli, daemon: Start) -> None:
     rows = [line.split("\t") for line in cli("workflows").out.splitlines()]
     assert [dict(zip(rows[0], row, strict=True)) for row in rows[2:]] == [
         {**dict.fromkeys(rows[0], ""), "TYPE": "Order", "KIND": kind, "NAME": name, "OPEN": "5", "GENERATION": "2",
-         "LOADED": "1970-01-01T00:00:00.000Z", "NEEDED": runs}
+         "LOADED": "1970-01-01T00:00:00.000Z", "NEEDED": runs, "EXECUTING": "0", "WAITING": "0"}
         for kind, name, runs in (("event", "paid", "3"), ("step", "expire", "1"))
     ] + [{**dict.fromkeys(rows[0], ""), "TYPE": "Parcel", "OPEN": "7", "NEEDED": "7"}]  # fmt: skip
     drawn = cli("--color", "never", "workflows", tty=True).out
