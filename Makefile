@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench crash clean
+.PHONY: demo test lint bench soak crash clean
 
 demo: $(READY)
 	@$(BIN)/wfctl demo
@@ -25,6 +25,10 @@ simulate: $(READY)
 bench: $(READY)
 	@$(BIN)/python tests/bench/run.py $(if $(QUICK),--quick) --json bench.json
 
+# Half the maximum rate for half an hour, or `MINUTES=n`: fails where memory, files, the log or latencies grow.
+soak: $(READY)
+	@$(BIN)/python tests/bench/soak.py --minutes $(or $(MINUTES),30) --json soak.json
+
 # A thousand kills; prints its figures, and fails where a promise was broken.
 crash: $(READY)
 	$(BIN)/python tests/crash/storm.py --kills 1000 --orders 5000
@@ -41,4 +45,4 @@ $(READY): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis bench.json
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis bench.json soak.json

@@ -18,6 +18,7 @@ from wfd.config import Config
 from wfd.engine.backend import Backend
 from wfd.engine.code import problem_views
 from wfd.engine.engine import Engine
+from wfd.engine.retention import Retention
 from wfd.reload.reloader import Reloader
 from wfd.runtime.clock import SystemClock
 from wfd.runtime.ids import IdSource
@@ -28,6 +29,7 @@ from wfd.runtime.pressure import Pressure
 from wfd.server import Server
 from wfd.server.endpoint import answers
 from wfd.store.store import Store
+from wfd.store.upkeep import Upkeep
 from wfd.supervisor import Supervisor, Takeover
 
 log = logging.getLogger("wfd.daemon")
@@ -51,6 +53,7 @@ class Daemon:
         self._workers = Supervisor(config, clock)
         self._engine = Engine(store, self._workers, clock, IdSource(clock), crash_limit=config.crash_limit)
         self._workers.listen(self._engine)
+        self._retention = Retention(self._engine.purges, clock, config.retention)
         self._reloader = Reloader(config, self._workers, self._configured)
         pressure = Pressure()
         self._backend = Backend(self._engine, config, self.request_stop, self._reloader.begin, pressure)
@@ -69,8 +72,10 @@ class Daemon:
             [
                 ("state", _State(config, lock, self.log)),
                 ("store", store),
+                ("upkeep", Upkeep(store, clock)),
                 ("workers", self._workers),
                 ("engine", self._engine),
+                ("retention", self._retention),
                 ("server", server),
                 ("reloader", self._reloader),
             ]
@@ -111,6 +116,7 @@ class Daemon:
     def _configured(self, config: Config) -> None:
         self._backend.config = config
         self._engine.executions.crash_limit = config.crash_limit
+        self._retention.configured(config.retention)
 
     def request_stop(self, drain_ms: int) -> None:
         """Begin to stop: running steps get `drain_ms`. Asked again, the earlier end counts."""

@@ -336,6 +336,18 @@ class WorkflowEnvironment:
 
 
 _DEFAULTS: dict[str, Any] = dict.fromkeys(
-    ("state", "workers", "crash_limit", "durability", "modules", "path", "python", "reload", "limits", "socket"),
+    (
+        "state",
+        "workers",
+        "crash_limit",
+        "durability",
+        "modules",
+        "path",
+        "python",
+        "reload",
+        "limits",
+        "socket",
+        "retention",
+    ),
     "default",
 )

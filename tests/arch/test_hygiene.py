@@ -33,8 +33,8 @@ NOT_A_STUB = {
     ("wfctl.values.codec", "_enc_hook"): "how msgspec's hook says that it cannot encode a value",
 }
 
-# The one module of the tests in which real time passes.
-MAY_SLEEP = {"tests/support/waiting.py"}
+# The one module of the tests in which real time passes, and a measurement that keeps a pace.
+MAY_SLEEP = {"tests/support/waiting.py", "tests/bench/soak.py"}
 
 # Names that say nothing of what a module owns.
 EMPTY_NAMES = {"base", "common", "helper", "helpers", "misc", "stuff", "tools", "util", "utils"}

@@ -1,5 +1,8 @@
 """What the benchmarks run. The unit of work: an Order starts a Payment, whose three steps, the second with a recorded task, end
-in an event that completes the Order. Besides: runs that wait, and one that tells which code it ran on."""
+in an event that completes the Order. Besides: runs that wait, one that tells which code it ran on, and one
+with as many children as are asked for."""
+
+import asyncio
 
 from wfctl import Context, Directive, Workflow, task
 
@@ -9,6 +12,8 @@ payment = Workflow(workflow_type="Payment")
 order = Workflow(workflow_type="Order")
 waiter = Workflow(workflow_type="Waiter")
 version = Workflow(workflow_type="Version")
+family = Workflow(workflow_type="Family")
+leaf = Workflow(workflow_type="Leaf")
 
 
 @task
@@ -63,3 +68,16 @@ async def go(ctx: Context) -> Directive:
 @version.start()
 async def tell(ctx: Context) -> Directive:
     return ctx.next.complete(VERSION)
+
+
+@family.start()
+async def grow(ctx: Context, children: int) -> Directive:
+    for first in range(0, children, 200):
+        numbers = range(first, min(first + 200, children))
+        await asyncio.gather(*(ctx.start("Leaf", workflow_id=f"{ctx.run.workflow_id}-{number}") for number in numbers))
+    return ctx.next.complete()
+
+
+@leaf.start()
+async def fall(ctx: Context) -> Directive:
+    return ctx.next.complete()

@@ -18,16 +18,18 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Place:
-    """Use as `with Place() as place:`; the daemon is up inside. The folder is made in BENCH_DIR, where that is set."""
+    """Use as `with Place() as place:`; the daemon is up inside. The folder is made in BENCH_DIR, where that is set. `more` goes
+    into its wfctl.toml."""
 
-    def __init__(self, *, durability: str = "full", reload: bool = False) -> None:
+    def __init__(self, *, durability: str = "full", reload: bool = False, more: str = "") -> None:
         self._made = tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR"), ignore_cleanup_errors=True)
         self.folder = Path(self._made.name)
         self.socket = self.folder / "bench.sock"
+        self.database = self.folder / ".wfctl" / "wfctl.db"
         self.flows = self.folder / "flows.py"
         self.flows.write_bytes(FLOWS.read_bytes())
         (self.folder / "wfctl.toml").write_text(
-            f'[daemon]\ndurability = "{durability}"\n[workflows]\nmodules = ["flows.py"]\nreload = {str(reload).lower()}\n'
+            f'[daemon]\ndurability = "{durability}"\n[workflows]\nmodules = ["flows.py"]\nreload = {str(reload).lower()}\n{more}'
         )
         self._environment = {**os.environ, "WFCTL_SOCKET": str(self.socket)}
 
@@ -55,7 +57,7 @@ class Place:
 
     def database_bytes(self) -> int:
         """The size of the database. Exact while the daemon is down: then nothing is left in the log."""
-        return (self.folder / ".wfctl" / "wfctl.db").stat().st_size
+        return self.database.stat().st_size
 
 
 class Pids:
@@ -80,8 +82,18 @@ class Pids:
 
     def memory_bytes(self) -> int:
         """What the daemon holds in memory."""
-        pages = int(Path(f"/proc/{self.daemon}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return resident_bytes(self.daemon)
+
+
+def resident_bytes(pid: int) -> int:
+    """What a process holds in memory."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_files(pid: int) -> int:
+    """How many file descriptors a process has."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def _cpu_ms(pid: int) -> float:

@@ -22,17 +22,18 @@ import fairness
 import growth
 import moments
 import orders
+import purging
 from place import Place
 
 from wfctl import __version__
 
 QUICK: dict[str, Any] = {
     "orders": 600, "at": [1, 50, 300], "rounds": 1, "events": 50, "commands": 3, "reloads": 3, "open": 1_000,
-    "starts": 2_000,
+    "starts": 2_000, "purge": (200, 500),
 }  # fmt: skip
 WHOLE: dict[str, Any] = {
     "orders": 3_000, "at": [1, 50, 300], "rounds": 5, "events": 500, "commands": 15, "reloads": 10, "open": 50_000,
-    "starts": 10_000,
+    "starts": 10_000, "purge": (3_000, 10_000),
 }  # fmt: skip
 
 
@@ -68,6 +69,7 @@ def measure(size: dict[str, Any], durability: str) -> dict[str, Any]:
         figures["growth"] = growth.open_runs(place, size["open"], max(size["orders"] // 3, 100))
     figures["reload"] = asyncio.run(moments.reloads(size["reloads"]))
     figures["disk"] = growth.disk(size["orders"])
+    figures["purge"] = purging.measure(*size["purge"])
     return figures
 
 
@@ -90,7 +92,8 @@ def show(figures: dict[str, Any]) -> None:
         f"memory of the daemon {grown['memory_mib']:>8.0f} MiB  {grown['memory_bytes_per_open_run']:.0f} bytes an open run"
     )
     print(f"orders, 50 at a time                ratio {grown['rate_ratio']:.2f}")
-    print(f"\nthe database grows by {figures['disk']['bytes_per_order']:,.0f} bytes an order")
+    print(f"\nthe database grows by {figures['disk']['bytes_per_order']:,.0f} bytes an order\n")
+    purging.show(figures["purge"])
 
 
 if __name__ == "__main__":

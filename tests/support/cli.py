@@ -43,12 +43,15 @@ class Cli:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._patch = monkeypatch
 
-    def __call__(self, *arguments: str, stdin: str = "", tty: bool = False, columns: int = 80) -> Said:
+    def __call__(
+        self, *arguments: str, stdin: str = "", tty: bool = False, keyboard: bool = False, columns: int = 80
+    ) -> Said:
+        """With `tty` both outputs are a terminal, with `keyboard` stdin is one as well."""
         out, err = (Terminal(), Terminal()) if tty else (Pipe(), Pipe())
         with self._patch.context() as patch:
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+            patch.setattr(sys, "stdin", Terminal(stdin) if keyboard else io.TextIOWrapper(io.BytesIO(stdin.encode())))
             patch.setenv("COLUMNS", str(columns))
             patch.setenv("LINES", "24")
             code = execute(list(arguments))

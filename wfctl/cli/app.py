@@ -21,7 +21,7 @@ from wfctl.errors import UsageError, WfctlError
 VERBS = (
     "up", "down", "status", "start", "send", "tail", "tree", "list", "show", "history", "result",
     "query", "cancel", "terminate", "retry", "workflows", "check", "reload", "logs", "demo",
-    "explain", "wait", "init", "doctor", "backup", "restore", "completion", "service",
+    "explain", "wait", "init", "doctor", "backup", "restore", "purge", "completion", "service",
 )  # fmt: skip
 
 # What the parser raises is no public name of typer's, but an ancestor of one.

@@ -15,6 +15,7 @@ from wfctl.errors import WfctlError, from_data
 from wfctl.protocol.calls import Copied
 from wfctl.protocol.care import Said
 
+BAR = 20
 AnswerT = TypeVar("AnswerT")
 
 
@@ -49,7 +50,7 @@ def ask(
 
 
 class Progress:
-    """How far a copy is, on one line of a terminal that is written over; elsewhere nothing."""
+    """How far something is, on one line of a terminal that is written over; elsewhere nothing."""
 
     def __init__(self, shell: Shell, doing: str) -> None:
         self._shell = shell
@@ -62,6 +63,13 @@ class Progress:
         if self._shown:
             percent = 100 * copied.copied // max(copied.total, 1)
             self._write(f"{self._doing} {percent}% of {size(copied.total)}")
+
+    def share(self, done: int, total: int, told: str) -> None:
+        """A bar of how many of so many things are done, with what there is to tell of them."""
+        if self._shown:
+            filled = BAR * done // max(total, 1)
+            bar = f"[{'#' * filled}{'.' * (BAR - filled)}]"
+            self._write(f"{self._doing} {bar} {100 * done // max(total, 1)}%  {told}")
 
     def _write(self, text: str) -> None:
         if text == self._text:

@@ -186,6 +186,35 @@ class Client:
                 break
         return runs
 
+    async def purge(
+        self,
+        *,
+        status: Status | str | Iterable[Status | str] = (),
+        workflow_type: str | Iterable[str] = (),
+        older_than: timedelta | datetime | None = None,
+        limit: int | None = None,
+        dry_run: bool = False,
+    ) -> calls.Purged:
+        """Take closed runs away for good, and return how many, and the bytes that are free by that.
+
+        Trees go whole, and only when every run in them is closed, is in one of `status` and closed at least `older_than` ago
+        (or at or before that moment; local time where it has no zone). `workflow_type` narrows by the type of the root. A status
+        or an age must be given: InvalidArgumentError. The oldest go first, at most `limit` trees. With `dry_run` nothing is
+        changed. Whatever interrupts it, no tree is left in part.
+        """
+        statuses = [_status(one) for one in ((status,) if isinstance(status, str) else status)]
+        types = [workflow_type] if isinstance(workflow_type, str) else [*workflow_type]
+        call = calls.Purge(statuses=statuses, types=types, limit=limit, dry_run=dry_run)
+        if isinstance(older_than, timedelta):
+            call = msgspec.structs.replace(call, older_than_ms=to_ms(older_than, "older_than"))
+        elif older_than is not None:
+            call = msgspec.structs.replace(call, closed_until_at=round(older_than.timestamp() * 1_000))
+        async with self._link.stream(call) as progress:
+            async for _ in progress:
+                pass
+            purged: calls.Purged = progress.answer
+        return purged
+
     async def workflows(self) -> calls.WorkflowList:
         """The workflow types on offer with their handlers, and what is wrong with the project's modules."""
         found: calls.WorkflowList = await self._link.call(calls.Workflows())

@@ -20,6 +20,12 @@ from wfctl.protocol.code import (
     WorkflowList as WorkflowList,
     Workflows as Workflows,
 )
+from wfctl.protocol.purge import (
+    Purge as Purge,
+    Purged as Purged,
+    PurgedSoFar as PurgedSoFar,
+    PurgedTree as PurgedTree,
+)
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
 

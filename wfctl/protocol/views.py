@@ -159,7 +159,8 @@ class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """`loading_ms` is how long new code has been importing; 0 when none is. `full` says what makes others wait just now."""
+    """`database_bytes` counts the write-ahead log, `wal_bytes` alone is that. `loading_ms` is how long new code has been importing;
+    0 when none is. `full` says what makes others wait just now."""
 
     pid: int
     version: str
@@ -184,6 +185,7 @@ class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     storage_error: str | None = None
     rev: int = 0
     full: list[str] = []
+    wal_bytes: int = 0
 
 
 class MissingView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -15,8 +15,10 @@ from typing import Any, get_args
 
 import tomli
 
-from wfctl.errors import ConfigError
+from wfctl.errors import ConfigError, InvalidArgumentError
 from wfctl.values.project import MAX_SOCKET_PATH_BYTES, STATE_NAME, socket_path
+from wfctl.values.status import Status
+from wfctl.values.times import parse_duration
 from wfd.config.lines import line_of_key, line_of_limit, line_of_table
 from wfd.config.settings import Config, Durability, Source
 
@@ -27,6 +29,7 @@ DURABILITIES = get_args(Durability)
 _TABLES: dict[str, tuple[str, ...]] = {
     "daemon": ("state", "workers", "crash_limit", "durability"),
     "workflows": ("modules", "path", "python", "reload", "limits"),
+    "retention": tuple(status for status in Status if status.closed),
 }
 _DEFAULTS: dict[str, Any] = {
     "state": STATE_NAME,
@@ -74,15 +77,17 @@ class _Reader:
         given = self._settings()
         limits = given.get("limits", {})
         values: dict[str, Any] = {
-            name: given.get(name, _DEFAULTS.get(name)) for keys in _TABLES.values() for name in keys
+            name: given.get(name, _DEFAULTS.get(name)) for table in ("daemon", "workflows") for name in _TABLES[table]
         }
         self.sources |= {name: "wfctl.toml" if name in given else "default" for name in values}
+        self.sources["retention"] = "wfctl.toml" if given.keys() & set(_TABLES["retention"]) else "default"
         self._check_number("daemon", "workers", values["workers"], MAX_WORKERS)
         self._check_number("daemon", "crash_limit", values["crash_limit"], MAX_CRASHES)
         self._check_text("daemon", "state", values["state"])
         self._check_choice("daemon", "durability", values["durability"], DURABILITIES)
         self._check_modules(given)
         self._check_texts("path", values["path"])
+        retention = self._retention(given)
         python = self._python(values["python"])
         if not isinstance(values["reload"], bool):
             self._problem("workflows", "reload", f"reload must be true or false, not {_kind(values['reload'])}")
@@ -103,6 +108,7 @@ class _Reader:
             reload=values["reload"],
             limits=limits,
             limit_lines=lines,
+            retention=retention,
             sources=self.sources,
         )
 
@@ -132,11 +138,11 @@ class _Reader:
     def _unknown_at_top(self, name: str, value: Any) -> None:
         if isinstance(value, Mapping | list):
             near = difflib.get_close_matches(name, _TABLES, n=1)
-            advice = f"did you mean [{near[0]}]?" if near else "there are [daemon] and [workflows]"
+            advice = f"did you mean [{near[0]}]?" if near else "there are [daemon], [workflows] and [retention]"
             line = line_of_table(self.text, name) or line_of_key(self.text, "", name)
             self._problem_at(line, f"unknown table [{name}]; {advice}")
         else:
-            advice = _elsewhere(name) or "settings stand in [daemon] and [workflows]"
+            advice = _elsewhere(name) or "settings stand in [daemon], [workflows] and [retention]"
             self._problem("", name, f"unknown key {name!r} outside any table; {advice}")
 
     def _check_number(self, table: str, key: str, value: Any, most: int) -> None:
@@ -201,6 +207,25 @@ class _Reader:
         found = f"the text {value!r}" if isinstance(value, str) else _kind(value)
         self._problem(table, key, f"{key} must be a path, not {found}")
         return False
+
+    def _retention(self, given: Mapping[str, Any]) -> dict[Status, int]:
+        """How long runs of each status are kept; statuses without a word about them are kept for ever."""
+        kept: dict[Status, int] = {}
+        for name in _TABLES["retention"]:
+            value = given.get(name)
+            if value is None:
+                continue
+            try:
+                ms = parse_duration(value) if isinstance(value, str) else 0
+            except InvalidArgumentError:
+                ms = 0
+            if ms > 0:
+                kept[Status(name)] = ms
+            else:
+                self._problem(
+                    "retention", name, f'{name} must be a time to keep runs for, as "30d", not {_kind(value)}'
+                )
+        return kept
 
     def _python(self, value: Any) -> Path:
         """The workers' interpreter. Its path is not resolved: a virtual environment is found by its link's place."""

@@ -7,6 +7,9 @@ from typing import Literal
 
 import msgspec
 
+from wfctl.values.status import Status
+from wfctl.values.times import format_duration
+
 Source = Literal["default", "wfctl.toml", "WFCTL_SOCKET"]
 Durability = Literal["full", "normal"]
 
@@ -18,7 +21,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     `path` is added to the workers' `sys.path` and `python` runs them. `crash_limit` is how many executions of one step
     may take their worker with them before the run is stuck. `durability` is "full" when each commit outlives a power
     failure, "normal" when the newest ones need not. `limits` are how many steps of a workflow type may execute at once, by type,
-    and `limit_lines` where in the file they stand. `sources` tells, for each setting, who set it.
+    and `limit_lines` where in the file they stand. `retention` is after how many milliseconds a closed run of a status may be
+    purged; statuses that are not in it are kept. `sources` tells, for each setting, who set it.
     """
 
     project: Path
@@ -32,6 +36,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     path: tuple[Path, ...]
     python: Path
     reload: bool
+    retention: dict[Status, int] = {}
     sources: dict[str, Source]
     limits: dict[str, int] = {}
     limit_lines: dict[str, int] = {}
@@ -61,5 +66,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "reload": "true" if self.reload else "false",
             "limits": ", ".join(f"{name} {limit}" for name, limit in self.limits.items()) or "none",
             "socket": str(self.socket),
+            "retention": ", ".join(f"{status} {format_duration(ms)}" for status, ms in self.retention.items())
+            or "keep all",
         }
         return {name: f"{value} ({self.sources[name]})" for name, value in shown.items()}

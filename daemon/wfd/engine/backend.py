@@ -56,6 +56,7 @@ class Backend:
         ).check
         self.history = engine.reads.history
         self.tree = engine.reads.tree
+        self.purge = engine.purges.purge
 
     async def status(self, call: calls.GetStatus) -> views.StatusView:
         engine, config = self._engine, self.config
@@ -94,6 +95,7 @@ class Backend:
             storage_error=None if engine.failure is None else engine.failure.message,
             rev=engine.hub.rev,
             full=self.pressure.lines(),
+            wal_bytes=engine.store.log_bytes(),
         )
 
     async def get(self, call: calls.Get) -> views.RunDetail:

@@ -28,6 +28,7 @@ from wfd.engine.executions import CRASH_LIMIT, Executions
 from wfd.engine.memory import Live, Memory
 from wfd.engine.operations import Operations
 from wfd.engine.outcomes import outcome_of
+from wfd.engine.purges import Purges
 from wfd.engine.reads import Reads
 from wfd.engine.timers import Timers
 from wfd.engine.watch import Hub
@@ -58,6 +59,7 @@ class Engine:
         self.memory = Memory(store.reader)
         self.code = Code(self)
         self.hub = Hub()
+        self.purges = Purges(self)
         self.executions = Executions(self, Operations(self).asked, crash_limit)
         # The supervisor's listener: what workers say of steps goes straight to where they are.
         self.heard = self.executions.heard
@@ -110,6 +112,7 @@ class Engine:
     async def _recover(self, interrupted: list[int]) -> None:
         """What is to be done is derived from the rows: open steps are begun again, and what is due is done."""
         epoch = self._epoch
+        await self.purges.resume()
         # The open steps were listed before deadlines are looked at, which begin steps of their own; but deadlines go
         # first: a run whose time came while nobody was there must not begin its step once more.
         await self.timers.run_due()

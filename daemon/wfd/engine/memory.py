@@ -79,6 +79,10 @@ class Memory:
         self._loading: dict[int, asyncio.Task[bool]] = {}
         # Counts how often everything was forgotten: what is read across that is thrown away as well.
         self._life = 0
+        # By root, the trees that are being purged: nothing of them is read. Set once a tree can only go on to be gone.
+        self._barred: dict[int, asyncio.Event] = {}
+        # Counts how often a bar was lifted: of what was read across that, closed runs may be gone.
+        self._lifted = 0
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -154,16 +158,21 @@ class Memory:
             task.exception()  # whoever asked has it; if they have left, it is no matter
 
     async def _read(self, key: int) -> bool:
-        life = self._life
+        life, lifted = self._life, self._lifted
         loaded = await self._reader.load_run(key)
         if loaded is None:
             return False
+        root = loaded.run.root
+        if (bar := self._barred.get(root)) is not None:
+            await bar.wait()
+            return root not in self._barred
         parent = None if loaded.run.parent is None else await self.load(loaded.run.parent)
         if parent is not None:
             self._pin(parent)  # before the next await, at which it could leave
         try:
             run, logged = await self._rebuild(loaded)
-            if life != self._life:
+            purged = root in self._barred or (run.closed and lifted != self._lifted)
+            if life != self._life or purged:
                 return True  # it is read again, for those who still want it
             live = Live(run, {name: value.encode() for name, value in loaded.store.items()}, parent)
             live.logged = logged
@@ -186,6 +195,38 @@ class Memory:
         # A step that was re-opened tells everything once more.
         logged = await self._reader.logged_since(row.key, phase.reopened or phase.since)
         return apply.refold(run, (records.decode(r.kind, r.data) for r in rows)), logged
+
+    # -- trees that are purged -------------------------------------------------------------------
+
+    def bar(self, roots: Iterable[int]) -> set[int]:
+        """Hold nothing of these trees any more, and have whoever wants to read of them wait for `lift`. Returns those that are
+        barred by that: a tree of which something is open or under way here is not."""
+        wanted = set(roots).difference(self._barred)
+        inside = [live for live in self._runs.values() if live.run.root in wanted]
+        wanted.difference_update([live.run.root for live in inside if live.pending or not live.run.closed])
+        for live in inside:
+            if live.run.root in wanted:
+                live.forgotten = True
+                self._idle.pop(live.run.key, None)
+                del self._runs[live.run.key], self._keys[live.run.run_id]
+        self._barred |= {root: asyncio.Event() for root in wanted}
+        return wanted
+
+    def give_up(self, root: int) -> None:
+        """A tree that is barred, or is from now on, will be gone: to whoever wants to read of it, it is."""
+        self._barred.setdefault(root, asyncio.Event()).set()
+
+    def given_up(self, root: int) -> bool:
+        bar = self._barred.get(root)
+        return bar is not None and bar.is_set()
+
+    def lift(self, roots: Iterable[int]) -> None:
+        """These trees are gone, or stay after all: what is read says which."""
+        self._lifted += 1
+        for root in roots:
+            bar = self._barred.pop(root, None)
+            if bar is not None:
+                bar.set()
 
     def forget(self) -> None:
         """Throw everything away, as memory that is ahead of a disk that failed must be."""

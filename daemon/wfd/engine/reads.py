@@ -127,7 +127,7 @@ class Reads:
         async with self._reader.snapshot() as snapshot:
             root = await browse.root_of(snapshot, key)
         if root is None:
-            raise RunNotFoundError(f"no run with key {key}", hint="wfctl list")
+            raise _purged()
         return root
 
     async def descendants(self, key: int) -> builtins.list[int]:
@@ -141,7 +141,7 @@ class Reads:
         """How a run stands, or how it ended."""
         loaded = await self._reader.load_run(key)
         if loaded is None:
-            raise RunNotFoundError(f"no run with key {key}", hint="wfctl list")
+            raise _purged()
         row = loaded.run
         status = Status(row.status)
         return Outcome(
@@ -193,7 +193,13 @@ class Reads:
 
     async def _view(self, snapshot: Snapshot, key: int) -> RunView:
         runs = await browse.summaries(snapshot, (key,))
+        if key not in runs:
+            raise _purged()
         return run_view(runs[key])
+
+
+def _purged() -> RunNotFoundError:
+    return RunNotFoundError("the run was purged a moment ago", hint="wfctl list")
 
 
 def _raw(text: str | None) -> msgspec.Raw:

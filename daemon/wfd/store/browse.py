@@ -158,8 +158,9 @@ async def lines_before(snapshot: Snapshot, key: int, seq: int) -> int:
 
 
 async def newest_rev(snapshot: Snapshot) -> int:
-    """The newest revision this snapshot shows."""
-    rows = [await snapshot.one(BROWSE[name]) for name in ("newest_history_rev", "newest_logs_rev")]
+    """The newest revision this snapshot shows, or that was purged."""
+    names = ("newest_history_rev", "newest_logs_rev", "newest_purged_rev")
+    rows = [await snapshot.one(BROWSE[name]) for name in names]
     return max(row[0] or 0 for row in rows if row is not None)
 
 

@@ -22,6 +22,8 @@ OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
 BUSY_MS = 5_000
 # Pages before a commit also checkpoints: 16 MB. A page that many commits change is then copied to the database once.
 CHECKPOINT_PAGES = 4_000
+# What the log's file is cut to when it begins anew, and beyond which it is seen to that it does (`upkeep`).
+LOG_BYTES = 64 << 20
 CACHE_KIB = 64 * 1024
 
 Durability = Literal["full", "normal"]
@@ -118,7 +120,7 @@ def _settle(db: sqlite3.Connection, path: Path, durability: Durability) -> None:
     # cost a look-up a row for what cannot be. Tests run `foreign_key_check` instead.
     db.execute("pragma foreign_keys = off")
     db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
-    db.execute(f"pragma journal_size_limit = {4 * CHECKPOINT_PAGES * 4096}")
+    db.execute(f"pragma journal_size_limit = {LOG_BYTES}")
     db.execute(f"pragma cache_size = -{CACHE_KIB}")
     db.execute("pragma temp_store = memory")
     migrate(db, version, SCHEMA_VERSION)
@@ -159,6 +161,17 @@ def migrate(db: sqlite3.Connection, version: int, target: int) -> None:
                     db.execute("rollback")
                 error.add_note(f"in migration {name}")
                 raise
+
+
+def empty_log(db: sqlite3.Connection, busy_ms: int) -> bool:
+    """Copy the whole log into the database and cut its file to nothing. Waits for nobody: false where somebody still reads
+    from it."""
+    db.execute("pragma busy_timeout = 0")
+    try:
+        busy: int = db.execute("pragma wal_checkpoint(truncate)").fetchone()[0]
+    finally:
+        db.execute(f"pragma busy_timeout = {busy_ms}")
+    return not busy
 
 
 def wal_of(path: Path) -> Path:

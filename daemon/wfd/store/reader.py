@@ -27,6 +27,7 @@ MIN_PREFIX = 4
 MAX_CANDIDATES = 6
 _CONNECTIONS = 2
 _CHUNK = 20_000
+STILL_S = 0.5
 _RUN_COLUMNS = len(RunRow.__struct_fields__)
 _pairs = msgspec.json.Decoder(list[tuple[str, str]])
 _events = msgspec.json.Decoder(list[InboxRow])
@@ -100,6 +101,19 @@ class Reader(Service):
             raise explain(error, self.path, "read") from error
         finally:
             self._free.put_nowait(db)
+
+    @asynccontextmanager
+    async def stillness(self) -> AsyncIterator[None]:
+        """Nothing is read meanwhile: who wants to read waits. Raises TimeoutError where a read takes longer than `STILL_S`."""
+        taken: list[aiosqlite.Connection] = []
+        try:
+            async with asyncio.timeout(STILL_S):
+                while len(taken) < self._connections:
+                    taken.append(await self._take())
+            yield
+        finally:
+            for db in taken:
+                self._free.put_nowait(db)
 
     async def all(self, sql: str, parameters: Iterable[Any] | dict[str, Any] = ()) -> list[Row]:
         """The rows of one statement, which is a snapshot by itself."""

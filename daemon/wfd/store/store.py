@@ -52,6 +52,13 @@ class Store(Service):
         files = (self.path, wal_of(self.path))
         return sum(file.stat().st_size for file in files if file.exists())
 
+    def log_bytes(self) -> int:
+        """What of that is the write-ahead log."""
+        try:
+            return wal_of(self.path).stat().st_size
+        except FileNotFoundError:
+            return 0
+
 
 async def open_store(
     path: Path, *, before_commit: Callable[[int], None] | None = None, busy_ms: int = BUSY_MS

@@ -15,16 +15,19 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
 from wfctl.errors import StorageError, WfctlError
 from wfd.runtime.lifecycle import Service
+from wfd.store import purge
 from wfd.store.batch import WRITE, Batch, prepare
-from wfd.store.connect import BUSY_MS, Durability, connect_writer, explain
+from wfd.store.connect import BUSY_MS, Durability, connect_writer, empty_log, explain
 from wfd.store.rows import Unit
 
 Done = Callable[[BaseException | None], None]
+AnswerT = TypeVar("AnswerT")
 
 MAX_UNITS = 2_000
 MAX_BYTES = 8 << 20
@@ -48,7 +51,7 @@ class _Order(msgspec.Struct, frozen=True):
     """Something else for the thread to do in its turn; the answer goes to `future`, on the loop. None: end."""
 
     run: Callable[[], object] | None
-    future: asyncio.Future[object]
+    future: asyncio.Future[Any]
 
 
 class Writer(Service):
@@ -130,6 +133,18 @@ class Writer(Service):
         """Copy the log into the database file as far as readers allow."""
         await self._order(lambda: self._connection().execute("pragma wal_checkpoint(passive)").fetchall())
 
+    async def empty_log(self) -> bool:
+        """Copy the whole log into the database file and cut it to nothing; false where somebody reads from it still."""
+        return await self._order(lambda: empty_log(self._connection(), self._busy_ms))
+
+    async def remove(self, removal: purge.Removal) -> purge.Removed:
+        """Take closed runs away for good, in a commit of their own behind what was submitted before."""
+        return await self._order(functools.partial(self._remove, removal))
+
+    async def give_back(self, pages: int) -> purge.Room:
+        """Return up to so many free pages of the file to the file system, where it can; 0 only tells the room."""
+        return await self._order(lambda: purge.give_back(self._connection(), pages))
+
     async def _stop(self) -> None:
         with contextlib.suppress(WfctlError):
             await self.flush()
@@ -141,10 +156,10 @@ class Writer(Service):
             self._thread.join()
             self._thread = None
 
-    async def _order(self, run: Callable[[], object] | None) -> None:
-        future: asyncio.Future[object] = self._loop.create_future()
+    async def _order(self, run: Callable[[], AnswerT] | None) -> AnswerT:
+        future: asyncio.Future[AnswerT] = self._loop.create_future()
         self._items.put(_Order(run, future))
-        await future
+        return await future
 
     # -- in the thread -------------------------------------------------------------------------
 
@@ -167,14 +182,15 @@ class Writer(Service):
 
     def _obey(self, order: _Order) -> bool:
         error: WfctlError | None = None
+        answer: object = None
         try:
             if order.run is None:
                 self._close()
             else:
-                order.run()
+                answer = order.run()
         except Exception as raised:
             error = explain(raised, self.path, "write")
-        self._tell(_settle, order.future, error)
+        self._tell(_settle, order.future, error, answer)
         return order.run is not None
 
     def _commit_from(self, first: _Work) -> _Work | _Order | None:
@@ -210,6 +226,15 @@ class Writer(Service):
         self._rev = batch.write(self._connection(), self._rev)
         self.stats.commits += 1
 
+    def _remove(self, removal: purge.Removal) -> purge.Removed:
+        if self._broken is not None:
+            raise self._broken
+        if self._before_commit is not None:
+            self._before_commit(self.stats.commits + 1)
+        removed = purge.remove(self._connection(), removal)
+        self.stats.commits += 1
+        return removed
+
     def _fail(self, works: list[_Work], raised: BaseException) -> None:
         self._broken = self._last = explain(raised, self.path, "write")
         self._broken.__cause__ = raised if raised is not self._broken else None
@@ -244,6 +269,7 @@ class Writer(Service):
     def _open(self) -> None:
         self._db = connect_writer(self.path, self._busy_ms, self._durability)
         prepare(self._db)
+        purge.prepare(self._db)
         self._rev = self._db.execute(WRITE["last_rev"]).fetchone()[0]
 
     def _reopen(self) -> None:
@@ -269,10 +295,10 @@ class Writer(Service):
             db.close()
 
 
-def _settle(future: asyncio.Future[object], error: BaseException | None) -> None:
+def _settle(future: asyncio.Future[Any], error: BaseException | None, answer: object = None) -> None:
     if future.done():
         return
     if error is None:
-        future.set_result(None)
+        future.set_result(answer)
     else:
         future.set_exception(error)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from wfctl.errors import ConfigError
+from wfctl.values.status import Status
 from wfd.config import Config, load
 from wfd.engine.executions import CRASH_LIMIT
 
@@ -41,6 +42,23 @@ def test_durability_can_be_relaxed(project: Path) -> None:
     assert load(write(project, MINIMAL)).durability == "full"
 
 
+def test_runs_are_kept_as_long_as_is_said_for_their_status(project: Path) -> None:
+    config = load(write(project, '[retention]\ncompleted = "30d"\ntimed_out = "1d12h"\n' + MINIMAL))
+    assert config.retention == {Status.COMPLETED: 30 * 86_400_000, Status.TIMED_OUT: 36 * 3_600_000}
+    assert config.described()["retention"] == "completed 30d, timed_out 1d12h (wfctl.toml)"
+    assert load(write(project, MINIMAL)).described()["retention"] == "keep all (default)"
+
+
+def test_a_retention_that_is_no_time_is_refused(project: Path) -> None:
+    said = refused(
+        project, '[retention]\ncompleted = 30\nfailed = "soon"\ncancelled = "0d"\nrunning = "1d"\n' + MINIMAL
+    )
+    assert 'wfctl.toml:2: completed must be a time to keep runs for, as "30d", not the number 30' in said
+    assert "wfctl.toml:3: failed must be a time to keep runs for, as \"30d\", not the text 'soon'" in said
+    assert "wfctl.toml:4: cancelled must be" in said
+    assert "wfctl.toml:5: unknown key 'running' in [retention]; known are completed, failed" in said
+
+
 def test_a_minimal_file_gets_the_defaults(project: Path) -> None:
     config = load(write(project, MINIMAL))
     assert config.project == project
@@ -67,6 +85,7 @@ def test_every_setting_tells_who_set_it(project: Path) -> None:
         "reload": "default",
         "limits": "default",
         "socket": "default",
+        "retention": "default",
     }
     assert config.described()["workers"] == "5 (wfctl.toml)"
     assert config.described()["crash_limit"] == "5 (default)"

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from wfd.store import queries
+from wfd.store import purge, queries
 from wfd.store.batch import COMMIT, prepare
 from wfd.store.connect import connect_writer
 from wfd.store.rows import RunRow
 
-FILES = ("read", "browse", "needs", "write")
+FILES = ("read", "browse", "needs", "write", "purge")
 BIG = ("runs", "history", "inbox", "store", "logs")
+# What is made on the writer's connection.
+MADE = (*COMMIT, "removal", "remove")
 # Queries that read a whole index or table, and why they may.
 SCANS = {
     "orphans": "open children bound to their parents: an index of just those",
@@ -36,6 +38,7 @@ def _queries() -> Iterator[tuple[str, str]]:
 def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     db = connect_writer(tmp_path_factory.mktemp("plans") / "wfctl.db")
     prepare(db)
+    purge.prepare(db)
     db.execute(queries.load("needs")["view"])
     yield db
     db.close()
@@ -54,7 +57,11 @@ def _scans(db: sqlite3.Connection, sql: str) -> list[str]:
     return [step for step in _plan(db, sql) if (found := re.match(r"SCAN (\w+)", step)) and found[1] in names]
 
 
-@pytest.mark.parametrize(("name", "sql"), [pair for pair in _queries() if pair[0] not in COMMIT], ids=lambda x: x[:24])
+@pytest.mark.parametrize(
+    ("name", "sql"),
+    [pair for pair in _queries() if pair[0] not in (*COMMIT, "removal", "remove")],
+    ids=lambda x: x[:24],
+)
 def test_a_query_goes_through_an_index(db: sqlite3.Connection, name: str, sql: str) -> None:
     scans = _scans(db, sql)
     assert bool(scans) == (name in SCANS), f"{name}: {scans or 'no scan any more: take it off the list'}"
@@ -91,12 +98,24 @@ def test_the_commit_finds_what_it_changes_by_its_key(db: sqlite3.Connection) -> 
         assert step in plans
 
 
+def test_a_purge_looks_every_row_up(db: sqlite3.Connection) -> None:
+    body = re.sub(r"--[^\n]*", "", queries.load("purge")["remove"].partition(" begin\n")[2].rpartition("end;")[0])
+    statements = [re.sub(r"\bnew\.\w+", "?", statement).strip() for statement in body.split(";")]
+    statements = [statement for statement in statements if statement and "raise(" not in statement]
+    assert len(statements) == 12
+    for statement in statements:
+        assert _scans(db, statement) == []
+    plans = [step for statement in statements for step in _plan(db, statement)]
+    for table, index in (("history", "INDEX history_by_run"), ("logs", "INDEX logs_by_run")):
+        assert any(step.startswith(f"SEARCH {table} USING {index} (run=?") for step in plans)
+
+
 def test_every_query_is_used_and_none_is_missing() -> None:
     code = "\n".join(file.read_text() for file in queries.HERE.glob("*.py"))
     # `list_{kind}` and the like stand for every query that fits.
     patterns = [
         re.sub(r"\\\{[^}]*\\\}", r"\\w*", re.escape(name))
-        for name in re.findall(r'(?:READ|BROWSE|WRITE)\[f?"([^"]+)"\]', code)
+        for name in re.findall(r'(?:READ|BROWSE|WRITE|PURGE)\[f?"([^"]+)"\]', code)
     ]
     patterns += [re.escape(name) for name in re.findall(r'"(\w+)"', code)]
     unused = [name for name, _ in _queries() if not any(re.fullmatch(pattern, name) for pattern in patterns)]

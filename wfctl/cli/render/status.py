@@ -23,7 +23,7 @@ def status_lines(view: StatusView, *, person: bool, ascii: bool) -> list[Line]:
         ("daemon", [*state, (f"{up}  pid {view.pid}  version {view.version}", "")]),
         ("project", [(clean(view.project), "")]),
         ("socket", [(clean(view.socket), "")]),
-        ("database", [(f"{clean(view.database)}  {size(view.database_bytes)}", "")]),
+        ("database", [(f"{clean(view.database)}  {_database(view)}", "")]),
         ("log", [(clean(view.log), "")]),
         ("code", [(_code(view), "")]),
         ("python", [(clean(view.python), "")]),
@@ -41,6 +41,11 @@ def status_lines(view: StatusView, *, person: bool, ascii: bool) -> list[Line]:
     for problem in view.problems:
         lines += problem_lines(problem)
     return lines
+
+
+def _database(view: StatusView) -> str:
+    log = f", {size(view.wal_bytes)} of it in its log" if view.wal_bytes else ""
+    return f"{size(view.database_bytes)}{log}"
 
 
 def _code(view: StatusView) -> str:

@@ -278,3 +278,6 @@ select max(rev) from history;
 
 -- name: newest_logs_rev
 select max(rev) from logs;
+
+-- name: newest_purged_rev
+select cast(value as integer) from meta where key = 'max_rev';

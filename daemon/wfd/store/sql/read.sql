@@ -38,10 +38,15 @@ order by seq;
 select workflow_id, key, run_id from runs where closed_at is null and workflow_id > ? order by workflow_id limit ?;
 
 -- name: max_key
-select coalesce(max(key), 0) from runs;
+-- This and the next two count what was purged as well.
+select max(
+    coalesce((select max(key) from runs), 0),
+    coalesce((select cast(value as integer) from meta where key = 'max_key'), 0));
 
 -- name: max_rev
-select max(coalesce((select max(rev) from history), 0), coalesce((select max(rev) from logs), 0));
+select max(
+    coalesce((select max(rev) from history), 0), coalesce((select max(rev) from logs), 0),
+    coalesce((select cast(value as integer) from meta where key = 'max_rev'), 0));
 
 -- name: meta
 select value from meta where key = ?;
@@ -51,7 +56,9 @@ select value from meta where key = ?;
 select at from history where rev = (select max(rev) from history);
 
 -- name: max_run_id
-select max(run_id) from runs;
+select nullif(max(
+    coalesce((select max(run_id) from runs), ''),
+    coalesce((select value from meta where key = 'max_run_id'), '')), '');
 
 -- name: runs_of_status
 select key, type from runs where status = ? order by key;

@@ -1,0 +1,360 @@
+"""`purge` and retention: trees that may go are found, and go in small portions between which everybody else has their turn.
+
+A tree goes whole. One of up to `PORTION_ROWS` rows goes in one commit. A bigger one is marked with its first portion: from then
+on nobody can go on with it, and a daemon that ends before the last portion finishes it when it is up again. Portions take
+children before their parents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+from array import array
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, Protocol
+
+import msgspec
+
+from wfctl.errors import DaemonDownError, InvalidArgumentError, WfctlError
+from wfctl.protocol import calls
+from wfctl.values.status import Status
+from wfd.engine.memory import Memory
+from wfd.runtime.clock import Clock
+from wfd.store import purge
+from wfd.store.purge import Removal, Room, Rule, Tree
+from wfd.store.store import Store
+
+log = logging.getLogger("wfd.engine")
+
+# Rows of one portion: some milliseconds of the writer's time.
+PORTION_ROWS = 500
+# Trees that are looked at, and barred, at a time.
+TREES = 64
+# Runs that are looked at in one read.
+LOOK = 500
+# While others write, whatever is done is followed by a pause of so many times as long.
+REST = 4
+# Free pages returned at a time.
+PAGES = 64
+_END = 1 << 62
+
+
+class Tally(msgspec.Struct):
+    """What has been done so far."""
+
+    total: int = 0
+    trees: int = 0
+    runs: int = 0
+    held: int = 0
+    freed_bytes: int = 0
+    returned_bytes: int = 0
+
+
+class Machine(Protocol):
+    """What a purge needs of the engine."""
+
+    store: Store
+    memory: Memory
+    clock: Clock
+
+    def check_open(self) -> None: ...
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
+    async def again(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
+
+
+class Purges:
+    def __init__(self, machine: Machine) -> None:
+        self._m = machine
+        # One page of trees at a time, whoever wants them gone.
+        self._turn = asyncio.Lock()
+        self._units = 0
+
+    async def resume(self) -> None:
+        """Finish the tree that an earlier daemon had begun to take away."""
+        marked = await self._m.store.reader.meta("purging")
+        if marked is not None:
+            self._finish_later(int(marked))
+
+    def purge(self, call: calls.Purge) -> Purging:
+        return Purging(self, self._m, call)
+
+    # -- finding -----------------------------------------------------------------------------
+
+    async def find(self, rule: Rule, tally: Tally) -> Iterator[int]:
+        """The roots of the trees that may go, the oldest first; counts them, and those that are held."""
+        found: list[array[int]] = []
+        for status, closed_by in rule.closed_by.items():
+            roots: array[int] = array("q")
+            async with self._m.store.reader.snapshot() as snapshot:
+                last = await purge.last_before(snapshot, closed_by)
+            after = 0
+            while True:
+                began = _time_s()
+                async with self._m.store.reader.snapshot() as snapshot:
+                    keys = await purge.keys_of(snapshot, status, after, last, LOOK)
+                    matching = await purge.matching(snapshot, rule, keys)
+                await self._rest(_time_s() - began)
+                if not keys:
+                    break
+                after = keys[-1]
+                roots.extend(key for key, whole in matching.items() if whole)
+                tally.held += sum(not whole for whole in matching.values())
+            found.append(roots)
+        tally.total = sum(map(len, found))
+        return heapq.merge(*found)
+
+    async def look_at(self, rule: Rule, page: list[int]) -> list[Tree]:
+        """What would go of these trees."""
+        began = _time_s()
+        async with self._m.store.reader.snapshot() as snapshot:
+            matching = await purge.matching(snapshot, rule, page)
+            trees = await purge.trees(snapshot, [key for key, whole in matching.items() if whole])
+        await self._rest(_time_s() - began)
+        return trees
+
+    # -- taking away ---------------------------------------------------------------------------
+
+    async def take(self, rule: Rule, page: list[int], tally: Tally, told: Callable[[], bool]) -> list[Tree]:
+        """Take these trees away, but for those that do not match any more. `told` is called after each portion; where it is false,
+        no further tree is begun."""
+        async with self._turn:
+            self._m.check_open()
+            barred = self._m.memory.bar(page)
+            try:
+                # Read once they are barred: what was decided before is on disk, and nothing more is.
+                began = _time_s()
+                async with self._m.store.reader.snapshot() as snapshot:
+                    matching = await purge.matching(snapshot, rule, sorted(barred))
+                    trees = await purge.trees(snapshot, [key for key, whole in matching.items() if whole])
+                await self._rest(_time_s() - began)
+                gone: list[Tree] = []
+                async for removal, whole in self._portions(trees):
+                    await self._remove(removal, tally)
+                    gone += whole
+                    tally.trees += len(whole)
+                    tally.runs += len(removal.keys)
+                    if not told() and removal.mark is None:
+                        break
+            finally:
+                marked = {root for root in barred if self._m.memory.given_up(root)}
+                self._m.memory.lift(barred - marked)
+                for root in marked:
+                    self._finish_later(root)
+            at_work = [root for root in page if root not in barred and not self._m.memory.given_up(root)]
+            tally.held += len(at_work) + sum(not whole for whole in matching.values())
+            return gone
+
+    async def _portions(self, trees: list[Tree]) -> AsyncIterator[tuple[Removal, list[Tree]]]:
+        """What to remove, and the trees that are gone with it."""
+        small = [tree.key for tree in trees if tree.runs <= PORTION_ROWS]
+        began = _time_s()
+        async with self._m.store.reader.snapshot() as snapshot:
+            weights = await purge.weights(snapshot, small)
+        await self._rest(_time_s() - began)
+        keys: list[int] = []
+        whole: list[Tree] = []
+        big: list[Tree] = []
+        rows = 0
+        for tree in trees:
+            runs = weights.get(tree.key, [])
+            weight = sum(row for _, row in runs)
+            if not runs or weight > PORTION_ROWS:
+                big.append(tree)
+                continue
+            if rows + weight > PORTION_ROWS:
+                yield Removal(keys), whole
+                keys, whole, rows = [], [], 0
+            keys += [key for key, _ in runs]
+            whole.append(tree)
+            rows += weight
+        if keys:
+            yield Removal(keys), whole
+        for tree in big:
+            async for removal in self._portions_of(tree.key):
+                yield removal, [] if removal.mark is not None else [tree]
+
+    async def _portions_of(self, root: int) -> AsyncIterator[Removal]:
+        """A tree that is too big for one portion. The last of them has no mark."""
+        before = _END
+        while True:
+            async with self._m.store.reader.snapshot() as snapshot:
+                weights = await purge.weights_below(snapshot, root, before, PORTION_ROWS)
+            if not weights:
+                return
+            while weights:
+                fit = purge.packed(weights, PORTION_ROWS)
+                if fit == 0:
+                    async for removal in self._parts(root, weights[0][0]):
+                        yield removal
+                    fit = 1
+                keys = [key for key, _ in weights[:fit]]
+                weights = weights[fit:]
+                yield Removal(keys, mark=None if keys[-1] == root else root)
+                before = keys[-1]
+            if before == root:
+                return
+
+    async def _parts(self, root: int, run: int) -> AsyncIterator[Removal]:
+        """All but the last rows of a run that is too big for one portion by itself."""
+        while True:
+            async with self._m.store.reader.snapshot() as snapshot:
+                part = await purge.part(snapshot, run, PORTION_ROWS)
+            if part is None:
+                return
+            yield Removal([], part, mark=root)
+
+    async def _remove(self, removal: Removal, tally: Tally) -> None:
+        # Not to be cancelled: until it is known what has become of it, its trees stay barred.
+        try:
+            removed = await asyncio.shield(self._m.store.writer.remove(removal))
+        finally:
+            # Also where it failed: of a writer that went away in the middle, only the disk knows (`_finish`).
+            if removal.mark is not None:
+                self._m.memory.give_up(removal.mark)
+        tally.freed_bytes += removed.freed_bytes
+        await self._rest(removed.took_s)
+
+    async def _rest(self, took_s: float) -> None:
+        """Let others write first, where there are others."""
+        units = self._m.store.writer.stats.units
+        busy, self._units = units != self._units, units
+        await asyncio.sleep(took_s * REST if busy else 0)
+
+    def _finish_later(self, root: int) -> None:
+        self._m.memory.give_up(root)
+        self._m.spawn(self._m.again(lambda: self._finish(root)))
+
+    async def _finish(self, root: int) -> None:
+        async with self._turn:
+            if await self._m.store.reader.meta("purging") == str(root):
+                async for removal in self._portions_of(root):
+                    await self._remove(removal, Tally())
+                log.info("the rest of a tree that was being purged is gone")
+            self._m.memory.lift([root])
+
+    # -- room --------------------------------------------------------------------------------
+
+    async def give_back(self, tally: Tally, keep: float) -> Room:
+        """Return the free pages of the file, but for a share of `keep` of its pages, a few at a time."""
+        writer = self._m.store.writer
+        room = await writer.give_back(0)
+        while room.shrinks and room.free > room.pages * keep:
+            before, began = room, _time_s()
+            room = await writer.give_back(PAGES)
+            if room.pages >= before.pages:
+                break
+            tally.returned_bytes += (before.pages - room.pages) * room.page_bytes
+            await self._rest(_time_s() - began)
+        return room
+
+
+class Purging:
+    """One purge as a stream. Once begun it is a task of the engine's: whoever asked may leave, and then it ends with the trees it
+    is at."""
+
+    answer: calls.Purged
+
+    def __init__(self, purges: Purges, machine: Machine, call: calls.Purge) -> None:
+        self._p = purges
+        self._m = machine
+        self._call = call
+        self._tally = Tally()
+        self._told: asyncio.Queue[calls.PurgedSoFar | WfctlError | None] = asyncio.Queue(8)
+        self._stopped = False
+
+    async def __aiter__(self) -> AsyncIterator[calls.PurgedSoFar]:
+        rule = self._rule()
+        self._m.check_open()
+        self._m.spawn(self._run(rule))
+        while (item := await self._told.get()) is not None:
+            if isinstance(item, WfctlError):
+                raise item
+            yield item
+
+    async def aclose(self) -> None:
+        self._stopped = True
+        while not self._told.empty():
+            self._told.get_nowait()
+
+    def _rule(self) -> Rule:
+        call = self._call
+        if not call.statuses and call.older_than_ms is None and call.closed_until_at is None:
+            raise InvalidArgumentError("purge needs a status or an age", hint="wfctl purge --older-than 30d --dry-run")
+        for status in call.statuses:
+            if not status.closed:
+                raise InvalidArgumentError(
+                    f"a run that is {status} is not purged; only closed ones are",
+                    hint=f"use {', '.join(one for one in Status if one.closed)}",
+                    value=str(status),
+                )
+        if call.limit is not None and call.limit < 1:
+            raise InvalidArgumentError(f"limit must be at least 1, not {call.limit}", limit=call.limit)
+        if call.older_than_ms is not None and call.older_than_ms < 0:
+            raise InvalidArgumentError(f"an age must not be negative, as {call.older_than_ms} ms is")
+        now = self._m.clock.now_ms()
+        moment = min(now - (call.older_than_ms or 0), now if call.closed_until_at is None else call.closed_until_at)
+        chosen = dict.fromkeys(call.statuses or [status for status in Status if status.closed], moment)
+        return Rule(chosen, tuple(call.types))
+
+    async def _run(self, rule: Rule) -> None:
+        last: WfctlError | None = None
+        try:
+            await self._work(rule)
+        except WfctlError as error:
+            last = error
+        except asyncio.CancelledError:
+            if self._told.full():
+                self._told.get_nowait()
+            self._told.put_nowait(DaemonDownError("the daemon is stopping; what is purged is gone", hint="wfctl up"))
+            raise
+        except Exception as error:
+            await self._told.put(WfctlError(f"the purge broke off: {type(error).__name__}: {error}", hint="wfctl logs"))
+            raise
+        await self._told.put(last)
+
+    async def _work(self, rule: Rule) -> None:
+        call, tally = self._call, self._tally
+        found = await self._p.find(rule, tally)
+        more = 0
+        if call.limit is not None and call.limit < tally.total:
+            more, tally.total = tally.total - call.limit, call.limit
+        keys = itertools.islice(found, tally.total)
+        while not self._stopped and (page := list(itertools.islice(keys, TREES))):
+            if call.dry_run:
+                trees = await self._p.look_at(rule, page)
+                tally.trees += len(trees)
+                tally.runs += sum(tree.runs for tree in trees)
+            else:
+                trees = await self._p.take(rule, page, tally, self._progress)
+            if not self._stopped:
+                await self._told.put(self._so_far(trees if call.each else []))
+        room = await self._p.give_back(tally, keep=1 if call.dry_run or self._stopped else 0)
+        self.answer = calls.Purged(
+            trees=tally.trees, runs=tally.runs, more=more, held=tally.held, freed_bytes=tally.freed_bytes,
+            returned_bytes=tally.returned_bytes, database_bytes=room.pages * room.page_bytes, shrinks=room.shrinks,
+            dry_run=call.dry_run,
+        )  # fmt: skip
+
+    def _progress(self) -> bool:
+        if not self._told.full() and not self._stopped:
+            self._told.put_nowait(self._so_far([]))
+        return not self._stopped
+
+    def _so_far(self, trees: list[Tree]) -> calls.PurgedSoFar:
+        tally = self._tally
+        return calls.PurgedSoFar(
+            done=tally.trees, total=tally.total, runs=tally.runs, trees=[_view(tree) for tree in trees]
+        )
+
+
+def _view(tree: Tree) -> calls.PurgedTree:
+    return calls.PurgedTree(
+        run_id=tree.run_id, workflow_id=tree.workflow_id, workflow_type=tree.type, status=Status(tree.status),
+        started_at=tree.started_at, closed_at=tree.closed_at, runs=tree.runs,
+    )  # fmt: skip
+
+
+def _time_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,102 @@
+-- Which trees may go, and how they go. A tree may when each of its runs is closed, and closed at or before the moment given for
+-- its status (-1: none of that status may). Read by `purge.py`; the last part is for the writer.
+
+-- name: started_between
+-- The first run of a range of keys.
+select key, started_at from runs where key >= ? and key <= ? order by key limit 1;
+
+-- name: keys_of_status
+select key from runs where status = :status and key > :after and key <= :last order by key limit :limit;
+
+-- name: roots_among
+-- Which of these runs are at the top of a tree and match, and whether all below them does.
+select r.key, not exists (
+    select 1 from runs as m
+    where m.root = r.key and m.parent is not null and not coalesce(m.closed_at <= case m.status
+        when 'completed' then :completed when 'failed' then :failed when 'cancelled' then :cancelled
+        when 'terminated' then :terminated when 'timed_out' then :timed_out end, false))
+from json_each(:keys) as k
+cross join runs as r on r.key = k.value
+where r.parent is null and (:types is null or r.type in (select value from json_each(:types)))
+    and r.closed_at <= case r.status
+        when 'completed' then :completed when 'failed' then :failed when 'cancelled' then :cancelled
+        when 'terminated' then :terminated when 'timed_out' then :timed_out end
+order by r.key;
+
+-- name: trees
+-- The trees of these roots as people are told of them.
+select
+    r.key, r.run_id, r.workflow_id, r.type, r.status, r.started_at, r.closed_at,
+    1 + (select count(*) from runs as m where m.root = r.key and m.parent is not null)
+from json_each(:keys) as k
+cross join runs as r on r.key = k.value
+order by r.key;
+
+-- name: weights
+-- Every run of the trees of these roots, with how many rows it is.
+select m.root, m.key, 1 + m.seq + (select count(*) from logs as l where l.run = m.key)
+from json_each(:keys) as k
+cross join runs as m indexed by runs_by_root on m.root = k.value and m.parent is not null
+union all
+select r.key, r.key, 1 + r.seq + (select count(*) from logs as l where l.run = r.key)
+from json_each(:keys) as k
+cross join runs as r on r.key = k.value;
+
+-- name: weights_below
+-- The same of the runs below one root, some at a time, the newest first: no run goes before those it has started.
+select m.root, m.key, 1 + m.seq + (select count(*) from logs as l where l.run = m.key)
+from runs as m
+where m.root = :root and m.parent is not null and m.key < :before
+order by m.key desc
+limit :limit;
+
+-- name: part
+-- Where the first :rows records and log lines of a run end; null where there are no more than that.
+select
+    (select h.seq from history as h where h.run = :run order by h.seq limit 1 offset :rows),
+    (select l.rev from logs as l where l.run = :run order by l.rev limit 1 offset :rows);
+
+-- name: removal
+create temp view removal (keys, part, part_seq, part_rev, mark) as select null, null, null, null, null where false;
+
+-- name: remove
+create temp trigger remove_runs instead of insert on removal begin
+    -- Keys, revisions and run IDs are never given twice, also when the newest of them are purged.
+    insert into meta (key, value)
+    select 'max_key', coalesce(max(key), 0) from runs
+    where true
+    on conflict (key) do update set value = max(cast(value as integer), cast(excluded.value as integer));
+    insert into meta (key, value)
+    select 'max_rev', max(
+        coalesce((select max(rev) from history), 0), coalesce((select max(rev) from logs), 0))
+    where true
+    on conflict (key) do update set value = max(cast(value as integer), cast(excluded.value as integer));
+    insert into meta (key, value)
+    select 'max_run_id', coalesce(max(run_id), '') from runs
+    where true
+    on conflict (key) do update set value = max(value, excluded.value);
+
+    delete from history where run = new.part and seq < new.part_seq;
+    delete from logs where run = new.part and rev < new.part_rev;
+
+    delete from history where run in (select value from json_each(new.keys));
+    delete from logs where run in (select value from json_each(new.keys));
+    delete from store where run in (select value from json_each(new.keys));
+    delete from inbox where run in (select value from json_each(new.keys));
+    delete from runs where key in (select value from json_each(new.keys)) and closed_at is not null;
+    select raise(abort, 'a run that is to be purged is open, or is not there')
+    where changes() <> json_array_length(new.keys);
+
+    delete from meta where key = 'purging' and new.mark is null;
+    insert into meta (key, value)
+    select 'purging', new.mark where new.mark is not null
+    on conflict (key) do update set value = excluded.value;
+end;
+
+-- name: take_away
+insert into removal values (?, ?, ?, ?, ?);
+
+-- name: room
+-- Bytes of a page, pages of the file, those of them that are free, and whether they can be returned one by one.
+select page_size, page_count, freelist_count, auto_vacuum = 2
+from pragma_page_size, pragma_page_count, pragma_freelist_count, pragma_auto_vacuum;

@@ -1,0 +1,415 @@
+"""Taking closed runs away: which trees go, that they go whole, and that nothing else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.rows import check, contents
+from support.waiting import until
+from wfctl import Context, Directive, Workflow
+from wfctl.errors import InvalidArgumentError, RunNotFoundError
+from wfctl.values.status import CLOSED, Status
+from wfd.engine import purges
+from wfd.engine.retention import SELDOM_MS, Retention
+from wfd.store.connect import wal_of
+from wfd.store.purge import Rule
+from wfd.testing import WorkflowEnvironment
+
+DAY = timedelta(days=1)
+DAY_MS = 86_400_000
+
+
+def _order() -> Workflow:
+    """Completes, fails, or waits for `go`, after it has started so many children that do as they are told."""
+    wf = Workflow("Order")
+
+    @wf.start()
+    async def begin(ctx: Context, end: str = "complete", children: list[str] | None = None) -> Directive:
+        for number, child in enumerate(children or []):
+            await ctx.start("Order", workflow_id=f"{ctx.run.workflow_id}.{number}", workflow_input={"end": child})
+        ctx.logger.info("begun")
+        ctx.store.put("end", end)
+        if end == "wait":
+            return ctx.next.wait_for_event("go", "again")
+        return ctx.next.complete(end) if end == "complete" else ctx.next.fail("no")
+
+    @wf.event()
+    async def go(ctx: Context) -> Directive:
+        return ctx.next.complete()
+
+    @wf.event()
+    async def again(ctx: Context) -> Directive:
+        child = await ctx.start("Order", workflow_id=f"{ctx.run.workflow_id}.0", workflow_input={"end": "complete"})
+        ctx.store.put("child", child.run_info.id)
+        return ctx.next.wait_for_event("go", "again")
+
+    return wf
+
+
+async def _started(env: WorkflowEnvironment, workflow_id: str, **given: Any) -> str:
+    handle = await env.client.start("Order", workflow_id=workflow_id, workflow_input=given)
+    await env.settle()
+    assert handle.run_info is not None
+    return handle.run_info.id
+
+
+async def _left(env: WorkflowEnvironment) -> list[str]:
+    return sorted(run.workflow_id for run in await env.client.list())
+
+
+async def test_what_closed_long_enough_ago_goes_and_the_rest_stays() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "old")
+        await env.advance(30 * DAY)
+        await _started(env, "new")
+        await _started(env, "open", end="wait")
+        purged = await env.client.purge(older_than=30 * DAY)
+        assert (purged.trees, purged.runs, purged.held, purged.more) == (1, 1, 0, 0)
+        assert await _left(env) == ["new", "open"]
+
+
+async def test_a_purge_needs_a_status_or_an_age_and_takes_closed_statuses_alone() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "a")
+        with pytest.raises(InvalidArgumentError, match="needs a status or an age"):
+            await env.client.purge(workflow_type="Order")
+        with pytest.raises(InvalidArgumentError, match="running is not purged"):
+            await env.client.purge(status="running")
+        with pytest.raises(InvalidArgumentError, match="limit must be at least 1"):
+            await env.client.purge(status="failed", limit=0)
+        assert await _left(env) == ["a"]
+
+
+async def test_a_tree_stays_whole_as_long_as_one_run_in_it_is_open() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "parent", children=["complete", "wait"])
+        purged = await env.client.purge(older_than=timedelta())
+        assert (purged.trees, purged.held) == (0, 1)
+        assert await _left(env) == ["parent", "parent.0", "parent.1"]
+        await env.client.handle("parent.1").send("go")
+        await env.settle()
+        purged = await env.client.purge(older_than=timedelta())
+        assert (purged.trees, purged.runs) == (1, 3)
+        assert await _left(env) == []
+
+
+async def test_a_tree_stays_whole_as_long_as_one_run_in_it_is_young() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "parent", children=["wait"])
+        await env.advance(30 * DAY)
+        await env.client.handle("parent.0").send("go")
+        await env.settle()
+        purged = await env.client.purge(older_than=30 * DAY)
+        assert (purged.trees, purged.held) == (0, 1)
+        assert await _left(env) == ["parent", "parent.0"]
+
+
+async def test_a_run_in_a_status_that_was_not_named_keeps_its_tree() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "mixed", children=["fail"])
+        await _started(env, "good", children=["complete"])
+        purged = await env.client.purge(status="completed")
+        assert (purged.trees, purged.runs, purged.held) == (1, 2, 1)
+        assert await _left(env) == ["mixed", "mixed.0"]
+        purged = await env.client.purge(status=["completed", "failed"])
+        assert (purged.runs, await _left(env)) == (2, [])
+
+
+async def test_a_type_means_that_of_the_root() -> None:
+    other = Workflow("Other")
+
+    @other.start()
+    async def begin(ctx: Context) -> Directive:
+        await ctx.run_child("Order", workflow_id="other.0", workflow_input={"end": "complete"})
+        return ctx.next.complete()
+
+    async with WorkflowEnvironment([_order(), other]) as env:
+        await _started(env, "order")
+        await env.client.run("Other", workflow_id="other")
+        purged = await env.client.purge(older_than=timedelta(), workflow_type="Other")
+        assert (purged.trees, purged.runs) == (1, 2)
+        assert await _left(env) == ["order"]
+
+
+async def test_a_limit_takes_the_oldest_trees_and_tells_of_the_rest() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        for number, end in enumerate(["fail", "complete", "complete", "fail"]):
+            await _started(env, f"o{number}", end=end)
+        purged = await env.client.purge(older_than=timedelta(), limit=3)
+        assert (purged.trees, purged.more) == (3, 1)
+        assert await _left(env) == ["o3"]
+
+
+async def test_a_dry_run_tells_the_same_and_changes_nothing() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "a", children=["complete", "complete"])
+        await _started(env, "b", end="wait")
+        before = contents(env.store.path)
+        dry = await env.client.purge(status="completed", dry_run=True)
+        assert (dry.trees, dry.runs, dry.dry_run) == (1, 3, True)
+        assert contents(env.store.path) == before
+        done = await env.client.purge(status="completed")
+        assert (done.trees, done.runs) == (1, 3)
+
+
+async def test_nothing_of_a_purged_run_is_left_and_its_id_means_nothing(tmp_path: Path) -> None:
+    async with WorkflowEnvironment([_order()], path=tmp_path) as env:
+        run_id = await _started(env, "gone", end="fail")
+        handle = env.client.handle(run_id)
+        assert (await handle.describe()).run.run_id == run_id
+        with pytest.raises(Exception, match="no"):
+            await handle.result()
+        await env.client.purge(status="failed")
+        for asked in (
+            handle.describe(),
+            handle.result(),
+            handle.history(),
+            handle.retry(),
+            env.client.handle("gone").describe(),
+        ):
+            with pytest.raises(RunNotFoundError):
+                await asked
+        assert len(env.engine.memory) == 0
+    assert all(rows == [] for rows in contents(tmp_path / "wfctl.db").values())
+    check(tmp_path / "wfctl.db")
+
+
+async def test_keys_run_ids_and_revisions_go_on_after_those_that_were_purged(tmp_path: Path) -> None:
+    async with WorkflowEnvironment([_order()], path=tmp_path) as env:
+        await _started(env, "kept")
+        first = await _started(env, "newest")
+        before = await env.client.status()
+        await env.client.purge(older_than=timedelta(), limit=1)
+        await env.client.purge(older_than=timedelta())
+        assert await _left(env) == []
+    # A clock that was set back, as far as this one can tell: it begins where the other began.
+    async with WorkflowEnvironment([_order()], path=tmp_path) as env:
+        second = await _started(env, "next")
+        assert second > first
+        (run,) = contents(env.store.path)["runs"]
+        assert run[0] == 3
+        history = await env.client.handle("next").history()
+        assert history[0].rev > before.rev
+        assert (await env.engine.reads.newest_rev()) >= before.rev
+
+
+async def test_a_follower_that_resumes_from_a_purged_revision_misses_nothing() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "a")
+        seen = await env.engine.reads.newest_rev()
+        await env.client.purge(older_than=timedelta())
+        assert await env.engine.reads.newest_rev() == seen
+        await _started(env, "b")
+        entries = await env.engine.reads.entries_since(None, seen, 100, True)
+        assert {entry.workflow_id for entry in entries} == {"b"}
+        assert entries[0].kind == "run.started"
+        assert [entry.rev for entry in entries] == sorted(entry.rev for entry in entries)
+
+
+async def test_an_open_parent_that_starts_its_closed_child_again_gets_the_same() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "parent", end="wait", children=["complete"])
+        child = (await env.client.handle("parent.0").describe()).run.run_id
+        purged = await env.client.purge(older_than=timedelta())
+        assert (purged.trees, purged.runs) == (0, 0)
+        await env.client.handle("parent").send("again")
+        await env.settle()
+        assert (await env.client.handle("parent").describe()).store["child"] == child
+
+
+class Held:
+    """The writer's next commits wait until `open`; `arrived` once one does."""
+
+    def __init__(self, env: WorkflowEnvironment) -> None:
+        self.arrived = False
+        self._open = threading.Event()
+        env.store.writer._before_commit = self._wait
+
+    def _wait(self, number: int) -> None:
+        self.arrived = True
+        assert self._open.wait(30)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+async def test_a_tree_of_which_a_retry_is_on_its_way_to_the_disk_stays() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "parent", end="fail", children=["complete"])
+        held = Held(env)
+        retry = asyncio.create_task(env.client.handle("parent").retry())
+        await until(lambda: held.arrived)
+        rule, tally = Rule(dict.fromkeys(CLOSED, env.clock.now_ms())), purges.Tally()
+        roots = list(await env.engine.purges.find(rule, tally))
+        assert roots == [1]
+        assert await env.engine.purges.take(rule, roots, tally, lambda: True) == []
+        assert tally.held == 1
+        held.open()
+        assert (await retry).was == "failed"
+        await env.settle()
+        assert await _left(env) == ["parent", "parent.0"]
+
+
+async def test_a_retry_that_comes_while_its_run_is_being_purged_finds_none() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "parent", end="fail", children=["complete"])
+        held = Held(env)
+        purge = asyncio.create_task(env.client.purge(older_than=timedelta()))
+        await until(lambda: held.arrived)
+        retry = asyncio.create_task(env.client.handle("parent").retry())
+        await until(lambda: env.engine.memory._loading != {})
+        held.open()
+        assert (await purge).runs == 2
+        with pytest.raises(RunNotFoundError):
+            await retry
+        assert env.engine.failure is None
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purges, "PORTION_ROWS", 12)
+
+
+async def test_a_tree_that_is_too_big_for_one_portion_goes_in_several(small: None, tmp_path: Path) -> None:
+    async with WorkflowEnvironment([_order()], path=tmp_path) as env:
+        await _started(env, "big", children=["complete"] * 9)
+        await _started(env, "small")
+        commits = env.store.writer.stats.commits
+        purged = await env.client.purge(older_than=timedelta())
+        assert (purged.trees, purged.runs) == (2, 11)
+        assert env.store.writer.stats.commits - commits > 4
+        await env.settle()
+        assert await env.store.reader.meta("purging") is None
+        assert env.engine.memory._barred == {}
+    assert all(rows == [] for rows in contents(tmp_path / "wfctl.db").values())
+
+
+async def test_nobody_goes_on_with_a_tree_of_which_a_part_is_gone_and_the_next_daemon_finishes_it(
+    small: None, tmp_path: Path
+) -> None:
+    class PowerFailure(Exception):
+        pass
+
+    async with WorkflowEnvironment([_order()], path=tmp_path) as env:
+        await _started(env, "big", end="fail", children=["complete"] * 9)
+        await _started(env, "kept", end="wait", children=["fail"])
+        stop = env.store.writer.stats.commits + 4
+
+        def fail(number: int) -> None:
+            if number >= stop:
+                raise PowerFailure
+
+        env.store.writer._before_commit = fail
+        with pytest.raises(Exception, match="PowerFailure"):
+            await env.client.purge(status=["failed", "completed"])
+        assert 1 < len(contents(env.store.path)["runs"]) < 12
+        with pytest.raises(RunNotFoundError):
+            await env.client.handle("big").retry()
+        assert env.engine.failure is None
+    async with WorkflowEnvironment([_order()], path=tmp_path) as env:
+        await env.settle()
+        assert await _left(env) == ["kept", "kept.0"]
+        assert await env.store.reader.meta("purging") is None
+        check(env.store.path)
+
+
+async def test_killed_between_any_two_commits_of_a_purge_there_are_whole_trees_when_it_is_up_again(
+    small: None, tmp_path: Path
+) -> None:
+    killed: list[Path] = []
+    async with WorkflowEnvironment([_order()], path=tmp_path / "first") as env:
+        await _started(env, "small-1")
+        await _started(env, "big", end="fail", children=["complete", "fail", "complete"])
+        await _started(env, "small-2", children=["complete"])
+        await _started(env, "open", end="wait", children=["complete"])
+
+        def copy(number: int) -> None:
+            # The writer waits, so these are the files as a kill at this moment leaves them.
+            killed.append(tmp_path / str(number))
+            killed[-1].mkdir()
+            for file in (env.store.path, wal_of(env.store.path)):
+                shutil.copy(file, killed[-1] / file.name)
+
+        env.store.writer._before_commit = copy
+        await env.client.purge(status=["failed", "completed"])
+    trees = {"small-1": 1, "big": 4, "small-2": 2, "open": 2}
+    seen = set()
+    for folder in killed:
+        async with WorkflowEnvironment([_order()], path=folder) as env:
+            await env.settle()
+            left = Counter(workflow_id.split(".")[0] for workflow_id in await _left(env))
+            assert left == {root: trees[root] for root in left}
+            assert "open" in left
+            seen.add(len(left))
+        check(folder / "wfctl.db")
+    assert len(killed) >= 5
+    assert len(seen) >= 3
+
+
+async def test_a_client_that_leaves_in_the_middle_leaves_whole_trees(small: None) -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        for number in range(4):
+            await _started(env, f"o{number}", children=["complete"] * 4)
+        purge = asyncio.create_task(env.client.purge(older_than=timedelta()))
+        await until(lambda: env.engine.memory._barred != {})
+        purge.cancel()
+        await asyncio.gather(purge, return_exceptions=True)
+        await env.settle()
+        left = await _left(env)
+        assert len(left) % 5 == 0
+        assert env.engine.memory._barred == {}
+
+
+# -- retention -----------------------------------------------------------------------------------------
+
+
+async def test_runs_go_once_they_were_kept_as_long_as_is_said_for_their_status() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        retention = Retention(env.engine.purges, env.clock, {Status.COMPLETED: 30 * DAY_MS, Status.FAILED: 90 * DAY_MS})
+        await _started(env, "good")
+        await _started(env, "bad", end="fail")
+        await _started(env, "mixed", children=["fail", "complete"])
+        await _started(env, "cancelled", end="wait")
+        await env.client.handle("cancelled").cancel()
+        await env.advance(29 * DAY)
+        assert (await retention.purge_now()).trees == 0
+        await env.advance(1 * DAY)
+        assert (await retention.purge_now()).trees == 1
+        assert await _left(env) == ["bad", "cancelled", "mixed", "mixed.0", "mixed.1"]
+        await env.advance(60 * DAY)
+        tally = await retention.purge_now()
+        assert (tally.trees, tally.runs) == (2, 4)
+        assert await _left(env) == ["cancelled"]
+
+
+async def test_retention_looks_by_itself_and_other_ages_count_at_once() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        retention = Retention(env.engine.purges, env.clock, {})
+        await retention.start()
+        await _started(env, "a")
+        await env.advance(400 * DAY)
+        assert await _left(env) == ["a"]
+        retention.configured({Status.COMPLETED: DAY_MS})
+        await _task_of(retention, env)
+        assert await _left(env) == []
+        await _started(env, "b")
+        env.clock.advance(DAY_MS)
+        env.clock.advance(SELDOM_MS)
+        await _task_of(retention, env)
+        assert await _left(env) == []
+        await retention.stop()
+        assert env.clock.next_due_ms() is None
+
+
+async def _task_of(retention: Retention, env: WorkflowEnvironment) -> None:
+    env.clock.advance(0)
+    assert retention._task is not None
+    await retention._task
