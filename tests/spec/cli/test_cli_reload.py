@@ -304,7 +304,7 @@ def test_a_stuck_run_is_tried_again_when_its_code_changes_or_somebody_asks_and_n
         return shop.ok("history", "r").count("run.resumed")
 
     shop.save("b.py", flow("B", 1))
-    shop.answers(1, "B")
+    wait_until(lambda: "B" in shop.ok("workflows", "-o", "id").split())
     shop.save("a.py", RECEIVES.format(event="paid", params=", amount: float"))
     wait_until(lambda: resumed() == 1)
     for value in (2, 3):
