@@ -161,24 +161,12 @@ class Client:
         `status` and `workflow_type` take one or several; `parent` is a workflow ID, run ID or handle; `since` a moment
         (local time where it has no zone) or how long ago.
         """
-        statuses = [_status(one) for one in ((status,) if isinstance(status, str) else status)]
-        types = [workflow_type] if isinstance(workflow_type, str) else [*workflow_type]
-        if isinstance(parent, WorkflowHandle):
-            parent = parent.run_info.id if parent.run_info is not None else parent.workflow_id
-        parent_id = None if parent is None else await exact_run_id(self._link, check_name(parent, "parent"))
-        since_ms = _since_ms(since)
+        wanted = await self._filter(status, workflow_type, parent, since)
         runs: Runs = []
         after: str | None = None
         while limit is None or len(runs) < limit:
             page: calls.RunPage = await self._link.call(
-                calls.List(
-                    statuses=statuses,
-                    types=types,
-                    parent=parent_id,
-                    since_ms=since_ms,
-                    limit=_PAGE if limit is None else min(_PAGE, limit - len(runs)),
-                    after=after,
-                )
+                calls.List(**wanted, limit=_PAGE if limit is None else min(_PAGE, limit - len(runs)), after=after)
             )
             runs += page.items
             after = page.next
@@ -214,6 +202,36 @@ class Client:
                 pass
             purged: calls.Purged = progress.answer
         return purged
+
+    async def count(
+        self,
+        *,
+        by: Literal["status", "type"] = "status",
+        status: Status | str | Iterable[Status | str] = (),
+        workflow_type: str | Iterable[str] = (),
+        parent: str | WorkflowHandle | None = None,
+        since: datetime | timedelta | None = None,
+    ) -> dict[str, int]:
+        """How many runs there are in each status, or of each type; those without any are missing. Filters as in `list`."""
+        wanted = await self._filter(status, workflow_type, parent, since)
+        found: calls.Counted = await self._link.call(calls.Count(by=by, **wanted))
+        return found.counts
+
+    async def _filter(
+        self,
+        status: Status | str | Iterable[Status | str],
+        workflow_type: str | Iterable[str],
+        parent: str | WorkflowHandle | None,
+        since: datetime | timedelta | None,
+    ) -> dict[str, Any]:
+        if isinstance(parent, WorkflowHandle):
+            parent = parent.run_info.id if parent.run_info is not None else parent.workflow_id
+        return {
+            "statuses": [_status(one) for one in ((status,) if isinstance(status, str) else status)],
+            "types": [workflow_type] if isinstance(workflow_type, str) else [*workflow_type],
+            "parent": None if parent is None else await exact_run_id(self._link, check_name(parent, "parent")),
+            "since_ms": _since_ms(since),
+        }
 
     async def workflows(self) -> calls.WorkflowList:
         """The workflow types on offer with their handlers, and what is wrong with the project's modules."""

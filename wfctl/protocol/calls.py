@@ -20,6 +20,7 @@ from wfctl.protocol.code import (
     WorkflowList as WorkflowList,
     Workflows as Workflows,
 )
+from wfctl.protocol.lists import Count as Count, Counted as Counted, List as List, RunPage as RunPage
 from wfctl.protocol.purge import (
     Purge as Purge,
     Purged as Purged,
@@ -113,27 +114,6 @@ class Get(Call, frozen=True):
     method = "get"
     answer = views.RunDetail
     id: str
-
-
-class RunPage(msgspec.Struct, frozen=True, kw_only=True):
-    """`next` is the cursor of the following page, None at the end; `total` counts all that match the filters."""
-
-    items: list[views.RunView]
-    next: str | None = None
-    total: int | None = None
-
-
-class List(Call, frozen=True):
-    """Runs, newest first. Empty filters take all; `parent` and `since_ms` (started at or after) narrow."""
-
-    method = "list"
-    answer = RunPage
-    statuses: list[Status] = []
-    types: list[str] = []
-    parent: str | None = None
-    since_ms: int | None = None
-    limit: int = 100
-    after: str | None = None
 
 
 class HistoryPage(msgspec.Struct, frozen=True, kw_only=True):

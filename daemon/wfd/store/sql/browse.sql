@@ -61,6 +61,32 @@ select count(*) from runs
 where parent = :parent and type = :type and status = :status and key >= :low
     and (:since is null or started_at >= :since);
 
+-- name: count_kinds
+select type, status, count(*) from runs group by type, status;
+
+-- name: all_types
+-- Jumps from type to type.
+with recursive types (type) as (
+    select min(type) from runs
+    union all
+    select (select min(type) from runs where type > types.type) from types where types.type is not null
+)
+select type from types where type is not null;
+
+-- name: retries
+-- Of each run's newest records, failed attempts that are followed by another: none of the same task comes after, nor a step.
+select h.run, json_extract(h.data, '$.name'), json_extract(h.data, '$.attempt'), json_extract(h.data, '$.retry_at'),
+    json_remove(json_extract(h.data, '$.error'), '$.traceback', '$.detail')
+from json_each(:keys) as k
+cross join runs as r on r.key = k.value
+cross join history as h indexed by history_by_run on h.run = r.key and h.seq > r.seq - 50
+where h.kind = 'task.attempt_failed' and json_extract(h.data, '$.retry_at') > :now
+    and not exists (
+        select 1 from history as l indexed by history_by_run
+        where l.run = h.run and l.seq > h.seq
+            and (l.kind = 'step.started'
+                or (l.kind like 'task.%' and json_extract(l.data, '$.key') = json_extract(h.data, '$.key'))));
+
 -- name: child_types
 -- Jumps from type to type, however many children there are of each.
 with recursive types (type) as (

@@ -1,0 +1,5 @@
+EXAMPLES = ""
+
+
+def run() -> None:
+    "x"
