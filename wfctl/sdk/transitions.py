@@ -92,8 +92,8 @@ class _Body:
         self._parents = {child: parent for parent in ast.walk(node) for child in ast.iter_child_nodes(parent)}
 
     def read(self, answers: bool) -> None:
-        for node in self._uses():
-            self._use(node)
+        for use in self._uses():
+            self._use(use)
         if answers:
             for node in self._own_nodes():
                 if isinstance(node, ast.Return) and node.value is not None:

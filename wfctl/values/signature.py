@@ -47,8 +47,9 @@ class Transition(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `kind`: step (goes to step `target`, `delayed` after a time), wait (for event `target`; None: any), timeout (its wait ends and
     step `target` runs; None: the run ends), complete, fail, child (starts a run of type `target`), child_closed (step `target`
-    hears how a child closed, `note` says of which type), parent (event `target` to the parent), send (event `target` to another run), or
-    unknown: `note` says what the source does not tell. A child, parent or send without a `target` has its name from elsewhere.
+    hears how a child closed, `note` says of which type), parent (event `target` to the parent), send (event `target` to another
+    run), or unknown: `note` says what the source does not tell. A child, parent or send without a `target` has its name from
+    elsewhere.
     """
 
     kind: str

@@ -11,7 +11,8 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.pages import history_pages
 from wfctl.cli.render.bars import rows, timeline
-from wfctl.cli.shell import Shell, now_ms, shell_of
+from wfctl.cli.shell import now_ms, shell_of
+from wfctl.cli.svgfile import save
 from wfctl.cli.words import quoted
 
 EXAMPLES = """
@@ -46,11 +47,10 @@ def run(
     first = next(pages)
     shown = timeline((entry for page in chain((first,), pages) for entry in page.items), now_ms())
     if svg is not None:
-        from wfctl.cli.files import write_new
         from wfctl.cli.render.timelinesvg import timeline_svg
 
         drawn = timeline_svg(first.run, shown, rows(shown.bars, group_at=group_at, sample=sample))
-        return told(shell, str(write_new(svg, drawn, force=force)), first.run.run_id)
+        return save(shell, svg, drawn, force=force, id=first.run.run_id)
     if shell.output is Output.ID:
         shell.out.write(first.run.run_id)
     elif shell.output is Output.JSON:
@@ -72,15 +72,4 @@ def run(
         from wfctl.cli.render.timeline import timeline_table
 
         shell.out.lines(timeline_table(shown))
-    return exit.OK
-
-
-def told(shell: Shell, path: str, id: str) -> int:
-    """Says which file was written."""
-    if shell.json:
-        shell.document("svg", {"path": path})
-    else:
-        shell.out.write(id if shell.output is Output.ID else path)
-        shell.out.flush()
-        shell.note(f"wrote {path}")
     return exit.OK
