@@ -1,130 +1,104 @@
-"""A workflow type's graph as SVG: handlers in rows by how many transitions they are from the start, what is outside below."""
+"""A workflow type's graph as SVG: a card for each handler, in it a row for each thing it does next, and lines to where these lead.
+
+All lines to one card share a lane of one colour: no label is written over, and no line ends anywhere but where it leads.
+"""
 
 from __future__ import annotations
 
 from wfctl.cli.render.graph import COMPLETE, FAIL, HANDLERS, TIMED_OUT, UNKNOWN, Edge, Graph, Node
-from wfctl.cli.render.svg import CHAR, FAINT, GRID, Drawing, number
+from wfctl.cli.render.svg import CHAR, FAINT, INK, Drawing, number
 from wfctl.cli.render.text import cells, clean, cut
 
-MARGIN, HEAD, BOX, DOWN, ACROSS = 24.0, 40.0, 30.0, 66.0, 34.0
-_NAME_CHARS, _LABEL_CHARS = 32, 36
-_FILLS = {
-    "start": "#dafbe1", "step": "#ddf4ff", "event": "#fff8c5", "child": "#fbefff", COMPLETE: "#aceebb", FAIL: "#ffcecb",
-    TIMED_OUT: "#ffcecb", UNKNOWN: "#ffffff",
-}  # fmt: skip
-_LINE, _DOUBT = "#57606a", "#bc4c00"
-
-
-class _Box:
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        kind = f"{node.kind} " if node.kind in (*HANDLERS, "child") else ""
-        self.text = cut(f"{kind}{clean(node.name)}", _NAME_CHARS)
-        self.width = max(cells(self.text) * CHAR + 20, 70.0)
-        self.x = self.y = 0.0
-
-    @property
-    def middle(self) -> float:
-        return self.x + self.width / 2
+MARGIN, HEAD, BOX, ROW, GAP, LANE = 24.0, 44.0, 28.0, 22.0, 18.0, 14.0
+_INDENT, _MOST_CHARS = 14.0, 78
+_FILLS = {"start": "#dafbe1", "step": "#ddf4ff", "event": "#fff8c5"}
+_ENDS = {COMPLETE: "#1a7f37", FAIL: "#cf222e", TIMED_OUT: "#cf222e", "child": "#8250df"}
+_LANES = ("#0969da", "#8250df", "#1b7c83", "#bf3989", "#57606a", "#9a6700")
+_DOUBT = "#bc4c00"
 
 
 def graph_svg(graph: Graph) -> str:
     """The whole graph as one document."""
-    boxes = {node.id: _Box(node) for node in graph.nodes}
-    ranks = _ranks(graph)
-    rows = _rows(graph, boxes, ranks)
-    widest = max((_width(row) for row in rows), default=100.0)
-    for index, row in enumerate(rows):
-        x = MARGIN + (widest - _width(row)) / 2
-        for box in row:
-            box.x, box.y = x, MARGIN + HEAD + index * (BOX + DOWN)
-            x += box.width + ACROSS
-    backward = [edge for edge in graph.edges if ranks[edge.target] <= ranks[edge.source]]
-    side = 40.0 + 12.0 * len({edge.target for edge in backward}) + _LABEL_CHARS * CHAR / 2 if backward else 0.0
-    title = f"{graph.workflow_type}  {graph.file}:{graph.line}"
-    width = max(widest + side, cells(title) * CHAR * 1.2) + 2 * MARGIN
-    drawing = Drawing(width, MARGIN * 2 + HEAD + len(rows) * (BOX + DOWN) - DOWN, title)
-    for name, color in (("to", _LINE), ("doubt", _DOUBT)):
+    nodes = {node.id: node for node in graph.nodes}
+    order = _order(graph)
+    leads = {id: [edge for edge in graph.edges if edge.source == id] for id in order}
+    texts = {edge: cut(_words(edge, nodes[edge.target]), _MOST_CHARS) for edge in graph.edges}
+    heads = {id: cut(_head(nodes[id]), _MOST_CHARS) for id in order}
+    longest = max(map(cells, [*texts.values(), *heads.values()]), default=0)
+    wide = longest * CHAR + _INDENT + 24
+    aims = [id for id in order if any(edge.target == id for edge in graph.edges)]
+    lanes = {id: (MARGIN + wide + LANE * (index + 1), _LANES[index % len(_LANES)]) for index, id in enumerate(aims)}
+    tops: dict[str, float] = {}
+    y = MARGIN + HEAD
+    for id in order:
+        tops[id] = y
+        y += BOX + ROW * len(leads[id]) + GAP
+    title = f"{clean(graph.workflow_type)}  {graph.file}:{graph.line}" if graph.file else clean(graph.workflow_type)
+    width = max(2 * MARGIN + wide + LANE * (len(lanes) + 1), cells(title) * CHAR * 1.2 + 2 * MARGIN)
+    drawing = Drawing(width, y - GAP + MARGIN, title)
+    for index, color in enumerate(_LANES):
         drawing.define(
-            f'<marker id="{name}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">'
-            f'<path d="M0 0L10 5L0 10z" fill="{color}"/></marker>'
+            f'<marker id="to{index}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8"'
+            f' markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L10 5L0 10z" fill="{color}"/></marker>'
         )
     drawing.text(MARGIN, MARGIN + 8, title, bold=True, size=14)
-    lanes = {target: index for index, target in enumerate(dict.fromkeys(edge.target for edge in backward))}
-    for edge in graph.edges:
-        lane = MARGIN + widest + 24 + 12 * lanes[edge.target] if edge in backward else None
-        _edge(drawing, edge, boxes[edge.source], boxes[edge.target], lane)
-    for box in boxes.values():
-        doubtful = box.node.kind == UNKNOWN or not box.node.reached
-        where = f"{box.node.file}:{box.node.line}" if box.node.line else ""
-        drawing.box(
-            box.x, box.y, box.width, BOX, fill=_FILLS.get(box.node.kind, "#f6f8fa"), stroke=_DOUBT if doubtful else GRID,
-            round=15 if box.node.kind not in HANDLERS else 5, tip=f"{box.node.kind} {box.node.name} {where}".strip(),
-            dashed=doubtful,
-        )  # fmt: skip
-        drawing.text(box.middle, box.y + 19, box.text, anchor="middle")
+    for id in order:
+        _card(drawing, nodes[id], heads[id], tops[id], wide)
+        for row, edge in enumerate(leads[id]):
+            middle = tops[id] + BOX + ROW * row + ROW / 2
+            end = _row(drawing, edge, nodes[edge.target], texts[edge], middle)
+            if edge.target in lanes:
+                x, color = lanes[edge.target]
+                into = tops[edge.target] + BOX / 2
+                drawing.path(
+                    f"M{number(end)} {number(middle)}H{number(x)}V{number(into)}H{number(MARGIN + wide)}",
+                    stroke=color,
+                    arrow=f"to{_LANES.index(color)}",
+                    tip=f"{nodes[id].name}: {texts[edge]}, line {edge.line}",
+                )
     return drawing.document()
 
 
-def _edge(drawing: Drawing, edge: Edge, source: _Box, target: _Box, lane: float | None) -> None:
-    label = cut(clean(f"? {edge.note}" if edge.dashed else edge.label), _LABEL_CHARS)
-    color = _DOUBT if edge.dashed else _LINE
-    if lane is None:
-        x1, y1, x2, y2 = source.middle, source.y + BOX, target.middle, target.y
-        bend = (y2 - y1) / 2
-        data = _curve((x1, y1), (x1, y1 + bend), (x2, y2 - bend), (x2, y2))
-        # Nearer to where it comes from: there the edges of a handler are still apart from those of others.
-        place = ((x1 * 2 + x2) / 3, y1 + (y2 - y1) * 0.42)
-    else:
-        x1, y1, x2, y2 = source.x + source.width, source.y + BOX / 2, target.x + target.width, target.y + BOX / 2
-        data = _curve((x1, y1), (lane, y1), (lane, y2), (x2, y2))
-        place = (lane, (y1 + y2) / 2)
-    tip = f"{source.node.name} to {target.node.name}: {edge.label or edge.kind} {edge.note} (line {edge.line})"
-    drawing.path(data, stroke=color, dashed=edge.dashed, arrow="doubt" if edge.dashed else "to", tip=tip)
-    if label:
-        drawing.text(*place, label, fill=color if edge.dashed else FAINT, anchor="middle", size=11)
+def _order(graph: Graph) -> list[str]:
+    """Handlers as the start handler leads to them, those first that it names first; then those that nothing leads to."""
+    handlers = [node.id for node in graph.nodes if node.kind in HANDLERS]
+    left = [node.id for node in graph.nodes if node.kind == "start"]
+    found: dict[str, None] = {}
+    left += [id for id in handlers if id not in left]
+    left.reverse()
+    while left:
+        id = left.pop()
+        if id not in found:
+            found[id] = None
+            left += [edge.target for edge in graph.edges if edge.source == id and edge.target in handlers][::-1]
+    return list(found)
 
 
-def _curve(*points: tuple[float, float]) -> str:
-    start, *rest = (f"{number(x)} {number(y)}" for x, y in points)
-    return f"M{start}C{' '.join(rest)}"
+def _head(node: Node) -> str:
+    return f"{node.kind} {clean(node.name)}" + (f"  :{node.line}" if node.line else "")
 
 
-def _ranks(graph: Graph) -> dict[str, int]:
-    """Handlers by their distance from the start, those nothing leads to in a row of their own; all else in the last row."""
-    ranks = {node.id: 0 for node in graph.nodes if node.kind == "start"}
-    level = list(ranks)
-    handlers = {node.id for node in graph.nodes if node.kind in HANDLERS}
-    while level:
-        found = dict.fromkeys(
-            edge.target for one in level for edge in graph.edges
-            if edge.source == one and edge.target in handlers and edge.target not in ranks
-        )  # fmt: skip
-        ranks |= dict.fromkeys(found, ranks[level[0]] + 1)
-        level = list(found)
-    lost = max(ranks.values(), default=0) + 1
-    for node in graph.nodes:
-        if node.id in handlers:
-            ranks.setdefault(node.id, lost)
-    last = max(ranks.values(), default=0) + 1
-    return {node.id: ranks.get(node.id, last) for node in graph.nodes}
+def _card(drawing: Drawing, node: Node, text: str, y: float, wide: float) -> None:
+    stroke = "#8c959f" if node.reached else _DOUBT
+    drawing.box(
+        MARGIN, y, wide, BOX, fill=_FILLS[node.kind], stroke=stroke, round=5, dashed=not node.reached,
+        tip=f"{node.kind} {node.name} {node.file}:{node.line}" + ("" if node.reached else ", nothing in the source leads here"),
+    )  # fmt: skip
+    drawing.text(MARGIN + 10, y + BOX / 2 + 4, text, bold=True)
 
 
-def _rows(graph: Graph, boxes: dict[str, _Box], ranks: dict[str, int]) -> list[list[_Box]]:
-    """The boxes row by row, each as near as it can be below what leads to it."""
-    rows: list[list[_Box]] = []
-    places: dict[str, float] = {}
-    for rank in sorted(set(ranks.values())):
-        ids = [node.id for node in graph.nodes if ranks[node.id] == rank]
-        wanted: dict[str, float] = {}
-        for id in ids:
-            above = [places[edge.source] for edge in graph.edges if edge.target == id and edge.source in places]
-            wanted[id] = sum(above) / len(above) if above else 0.5
-        ids.sort(key=wanted.__getitem__)
-        places |= {id: (index + 1) / (len(ids) + 1) for index, id in enumerate(ids)}
-        rows.append([boxes[id] for id in ids])
-    return rows
+def _row(drawing: Drawing, edge: Edge, target: Node, text: str, middle: float) -> float:
+    """Writes the row; where it ends."""
+    fill = _DOUBT if edge.kind == UNKNOWN else _ENDS.get(target.kind, INK if target.kind in HANDLERS else FAINT)
+    drawing.text(MARGIN + _INDENT + 10, middle + 4, text, fill=fill)
+    return MARGIN + _INDENT + 10 + cells(text) * CHAR + 6
 
 
-def _width(row: list[_Box]) -> float:
-    return sum(box.width for box in row) + ACROSS * max(len(row) - 1, 0)
+def _words(edge: Edge, target: Node) -> str:
+    if edge.kind == UNKNOWN:
+        return clean(f"? {edge.note}")
+    if target.kind in (COMPLETE, FAIL, TIMED_OUT):
+        return clean(f"{edge.label} → {target.name}" if edge.label else target.name)
+    kind = f"{target.kind} " if target.kind in ("step", "child") else ""
+    note = f"  ? {edge.note}" if edge.note and target.kind not in HANDLERS else ""
+    return clean(f"{edge.label} → {kind}{target.name}{note}")
