@@ -75,8 +75,13 @@ class Client:
         workflow_input: Any = None,
         workflow_timeout: timedelta | None = None,
         if_running: Literal["fail", "use"] = "fail",
+        at: datetime | None = None,
+        delay: timedelta | None = None,
     ) -> WorkflowHandle:
         """Start a run; returns when it is on disk. Without `workflow_id` it gets a readable one.
+
+        `at` (local time where it has no zone) or `delay`: its start handler begins then. The run is there from now on and sleeps,
+        also across restarts; its timeout counts from its beginning. A time that has passed is now.
 
         `workflow_input`: a dict is keyword arguments of the start handler, any other value its one argument. Where the
         workflow ID has an open run: WorkflowAlreadyRunning, or with `if_running="use"` a handle on that run. Also raises
@@ -93,6 +98,8 @@ class Client:
                 input=msgspec.Raw(data),
                 timeout_ms=None if workflow_timeout is None else to_ms(workflow_timeout, "workflow_timeout"),
                 if_running=if_running,
+                begins_at=None if at is None else round(at.timestamp() * 1_000),
+                delay_ms=None if delay is None else to_ms(delay, "delay"),
             )
         )
         return WorkflowHandle(self._link, started.run.workflow_id, started.run)

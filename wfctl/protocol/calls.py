@@ -67,18 +67,20 @@ class GetStatus(Call, frozen=True):
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`existing` is true when `if_running="use"` found an open run of that workflow ID."""
+    """`existing` is true when `if_running="use"` found an open run of that workflow ID. `begins_at`: it sleeps until then."""
 
     run: RunInfo
     status: Status
     existing: bool = False
+    begins_at: int | None = None
 
 
 class Start(Call, frozen=True):
     """Start a run. `input` is JSON of any shape, `text` command-line arguments still to be converted to the parameters' types.
 
     `if_running`: "fail" (already_running names the open run) or "use" (its run is returned, input unread).
-    `workflow_id` None makes a readable one. With `wait`, the answer comes when the run has closed (`result` call).
+    `workflow_id` None makes a readable one. Its start handler begins at `begins_at` or after `delay_ms`, and its timeout
+    counts from there; the run is there, and sleeps, from now on. A time that has passed is now.
     """
 
     method = "start"
@@ -90,6 +92,8 @@ class Start(Call, frozen=True):
     timeout_ms: int | None = None
     if_running: str = "fail"
     dry_run: bool = False
+    begins_at: int | None = None
+    delay_ms: int | None = None
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

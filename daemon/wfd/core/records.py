@@ -33,6 +33,8 @@ class Operation(Record, frozen=True, kw_only=True):
 
 
 class RunStarted(Record, frozen=True):
+    """`begins_at` and `handler` are set where the start handler begins later."""
+
     KIND = "run.started"
     workflow_type: str
     workflow_id: str
@@ -41,6 +43,8 @@ class RunStarted(Record, frozen=True):
     deadline: int | None = None
     on_completed_step: str | None = None
     on_parent_close: str = "abandon"
+    begins_at: int | None = None
+    handler: str | None = None
 
 
 class RunCompleted(Record, frozen=True):

@@ -21,6 +21,7 @@ from wfctl.protocol.views import Outcome
 from wfctl.values.ids import check_workflow_id
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
+from wfctl.values.times import MAX_MS
 from wfd.core import stimuli as s
 from wfd.core.actions import Action
 from wfd.core.decide import decide
@@ -63,6 +64,7 @@ class Commands:
             raise InvalidArgumentError(f"if_running is 'fail' or 'use', not {call.if_running!r}")
         if call.timeout_ms is not None and call.timeout_ms <= 0:
             raise InvalidArgumentError("a timeout must be longer than nothing")
+        _check_beginning(call, engine.clock.now_ms())
         spec = engine.workers.catalog.type_of(call.workflow_type)
         if call.workflow_id is not None:
             check_workflow_id(call.workflow_id)
@@ -80,18 +82,21 @@ class Commands:
                 return existing
         workflow_id = call.workflow_id or self._readable(call.workflow_type)
         batch = engine.batch()
-        run_id = "" if call.dry_run else engine.ids.run_id()
+        begins_at = call.begins_at if call.delay_ms is None else batch.now + call.delay_ms
         if call.dry_run:
+            info = RunInfo("", workflow_id, call.workflow_type, started_at_ms=batch.now)
+            later = begins_at is not None and begins_at > batch.now
             return calls.Started(
-                run=RunInfo(run_id, workflow_id, call.workflow_type, started_at_ms=batch.now), status=Status.RUNNING
+                run=info, status=Status.SLEEPING if later else Status.RUNNING, begins_at=begins_at if later else None
             )
         live = batch.open(
-            key=engine.new_key(), run_id=run_id, workflow_id=workflow_id, workflow_type=call.workflow_type,
-            handler=handler.name, input=kwargs, timeout_ms=call.timeout_ms,
+            key=engine.new_key(), run_id=engine.ids.run_id(), workflow_id=workflow_id,
+            workflow_type=call.workflow_type, handler=handler.name, input=kwargs, timeout_ms=call.timeout_ms,
+            begins_at=begins_at,
         )  # fmt: skip
-        info = live.info
+        info, run = live.info, live.run
         await engine.committed(batch)
-        return calls.Started(run=info, status=Status.RUNNING)
+        return calls.Started(run=info, status=run.status, begins_at=run.begins_at)
 
     def _readable(self, workflow_type: str) -> str:
         while True:
@@ -337,6 +342,15 @@ def _full(live: Live) -> bool:
         return True
     # Each sixteenth is weighed for all, as that takes long where they are many.
     return bool(inbox) and not len(inbox) % 16 and sum(len(event.payload) for event in inbox) >= MOST_EVENT_BYTES
+
+
+def _check_beginning(call: calls.Start, now: int) -> None:
+    if call.begins_at is not None and call.delay_ms is not None:
+        raise InvalidArgumentError("a run begins at a time or after a delay, not both")
+    if call.delay_ms is not None and not 0 <= call.delay_ms <= MAX_MS:
+        raise InvalidArgumentError(f"a delay is from nothing to 100 years, not {call.delay_ms} ms")
+    if call.begins_at is not None and call.begins_at > now + MAX_MS:
+        raise InvalidArgumentError("a run begins within 100 years", begins_at=call.begins_at)
 
 
 def _closed(live: Live, event: str) -> RunClosedError:

@@ -288,7 +288,13 @@ class _Reading:
             bar.again("running", RUNS, entry.at)
 
 
+def _run_started(reading: _Reading, entry: HistoryEntry, data: dict[str, Any]) -> None:
+    if data.get("begins_at") is not None:
+        reading.step_completed(entry, {"wake_at": data["begins_at"], "handler": data.get("handler")})
+
+
 _RECORDS: dict[str, Callable[[_Reading, HistoryEntry, Any], None]] = {
+    "run.started": _run_started,
     "step.started": _Reading.step_started,
     "step.completed": _Reading.step_completed,
     "step.failed": _Reading.step_failed,

@@ -172,12 +172,12 @@ select key from runs where parent = ? and type = ? and status = 'running' and at
 select
     h.run, h.seq, h.at, h.kind,
     json_remove(h.data, '$.put', '$.deleted', '$.result', '$.error.traceback', '$.error.detail', '$.phase.kwargs',
-        '$.requeued')
+        '$.requeued', '$.input')
 from json_each(?) as k
 cross join history as h indexed by history_by_run on h.run = k.value
 where h.kind in (
-    'step.started', 'step.completed', 'step.failed', 'step.timed_out', 'step.interrupted', 'wait.started', 'wait.timed_out',
-    'run.completed', 'run.failed', 'run.cancel_requested', 'run.cancelled', 'run.terminated', 'run.timed_out', 'run.stuck',
+    'run.started', 'step.started', 'step.completed', 'step.failed', 'step.timed_out', 'step.interrupted', 'wait.started',
+    'wait.timed_out', 'run.completed', 'run.failed', 'run.cancel_requested', 'run.cancelled', 'run.terminated', 'run.timed_out', 'run.stuck',
     'run.resumed')
 order by h.run, h.seq;
 
@@ -185,11 +185,11 @@ order by h.run, h.seq;
 select
     run, seq, at, kind,
     json_remove(data, '$.put', '$.deleted', '$.result', '$.error.traceback', '$.error.detail', '$.phase.kwargs',
-        '$.requeued')
+        '$.requeued', '$.input')
 from history
 where run = ? and kind in (
-    'step.started', 'step.completed', 'step.failed', 'step.timed_out', 'step.interrupted', 'wait.started', 'wait.timed_out',
-    'run.completed', 'run.failed', 'run.cancel_requested', 'run.cancelled', 'run.terminated', 'run.timed_out', 'run.stuck',
+    'run.started', 'step.started', 'step.completed', 'step.failed', 'step.timed_out', 'step.interrupted', 'wait.started',
+    'wait.timed_out', 'run.completed', 'run.failed', 'run.cancel_requested', 'run.cancelled', 'run.terminated', 'run.timed_out', 'run.stuck',
     'run.resumed')
 order by seq desc
 limit ?;
@@ -199,6 +199,7 @@ limit ?;
 select count(*) from history
 where run = ?1 and seq < ?2
     and (kind in ('step.started', 'wait.started')
+        or (kind = 'run.started' and json_extract(data, '$.begins_at') is not null)
         or (kind = 'step.completed' and json_extract(data, '$.wake_at') is not null)
         or (kind = 'run.resumed' and json_extract(data, '$.from_step') is not null));
 
