@@ -97,21 +97,42 @@ class Start(Call, frozen=True):
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`dispatched`: the run was waiting and handles the event now; otherwise it is number `position` of the inbox."""
+    """`dispatched`: the run was waiting and handles the event now; otherwise it is number `position` of the inbox. `duplicate`: an
+    event of that ID had been accepted before, and nothing was done. `started`: the run was begun for it."""
 
     run_id: str
     workflow_id: str
     dispatched: bool
     position: int = 0
+    duplicate: bool = False
+    started: bool = False
+
+
+class StartFirst(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The run to begin where there is none to send to; fields as in `start`."""
+
+    workflow_type: str
+    input: msgspec.Raw = msgspec.Raw(b"null")
+    text: dict[str, str] = {}
+    timeout_ms: int | None = None
 
 
 class Send(Call, frozen=True):
+    """An event to a run. Of several with the same `event_id`, one run accepts one; the others are answered as duplicates.
+
+    With `start`, `id` is a workflow ID: where it has no open run, one is begun in the same commit as the event. `any_event`
+    accepts a name that the run's type has no handler for, with its payload as it is: it stays in the inbox until there is one.
+    """
+
     method = "send"
     answer = Sent
     id: str
     event: str
     payload: msgspec.Raw = msgspec.Raw(b"null")
     text: dict[str, str] = {}
+    event_id: str | None = None
+    start: StartFirst | None = None
+    any_event: bool = False
 
 
 class Get(Call, frozen=True):

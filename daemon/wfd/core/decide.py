@@ -208,7 +208,7 @@ def _cancel_running(draft: Draft, phase: Stepping, asked: s.CancelAsked) -> None
 
 
 def _queue(draft: Draft, phase: Phase, arrived: s.EventArrived) -> None:
-    draft.record(r.EventReceived(arrived.name, arrived.payload, arrived.sender))
+    draft.record(r.EventReceived(arrived.name, arrived.payload, arrived.sender, id=arrived.id))
 
 
 def _cancel_idle(draft: Draft, phase: Phase, asked: s.CancelAsked) -> None:

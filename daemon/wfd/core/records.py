@@ -159,13 +159,15 @@ class WaitTimedOut(Record, frozen=True):
 
 class EventReceived(Record, frozen=True):
     """`sender` is the workflow ID of the run that sent it, None for a person or program. `refused`: this run was closed;
-    "parent_closed" where a child reported to it: should it be re-opened, it gets that."""
+    "parent_closed" where a child reported to it: should it be re-opened, it gets that. `id` is what its sender called it: of the
+    same ID it is accepted once."""
 
     KIND = "event.received"
     name: str
     payload: Raw = NULL
     sender: str | None = None
     refused: str | None = None
+    id: str | None = None
 
 
 class ChildStarted(Operation, frozen=True):
