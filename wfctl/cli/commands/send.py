@@ -10,7 +10,7 @@ from wfctl.cli import exit
 from wfctl.cli.inputs import parse_inputs
 from wfctl.cli.options import Output
 from wfctl.cli.project import LAST
-from wfctl.cli.shell import shell_of
+from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import UsageError
 from wfctl.protocol.calls import Send, Sent, StartFirst
 
@@ -73,18 +73,22 @@ def run(
             any_event=allow_unknown,
         )
     )
+    _tell(shell, sent, event, event_id)
+    return exit.OK
+
+
+def _tell(shell: Shell, sent: Sent, event: str, event_id: str | None) -> None:
     if shell.json:
         shell.document("sent", sent)
-        return exit.OK
+        return
     if shell.output is Output.ID:
         shell.out.write(sent.run_id)
-        return exit.OK
+        return
     if sent.started:
-        shell.note(f"started {start} {sent.workflow_id} (run {sent.run_id})")
+        shell.note(f"started {sent.workflow_id} (run {sent.run_id})")
     if sent.duplicate:
         shell.note(f"{sent.workflow_id} has accepted an event of ID {event_id} before; nothing was sent")
     elif sent.dispatched:
         shell.note(f"delivered {event} to {sent.workflow_id}; it is being handled")
     else:
         shell.note(f"queued {event} for {sent.workflow_id}: number {sent.position} of its inbox")
-    return exit.OK

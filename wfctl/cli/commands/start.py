@@ -42,7 +42,7 @@ def run(
         str | None, typer.Option("--timeout", metavar="5m", help="The run times out after so long.")
     ] = None,
     at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME", help="Begin then; local time where it has no zone.")
+        str | None, typer.Option("--at", metavar="TIME", help="Not at once but then; local time without a zone.")
     ] = None,
     delay: Annotated[str | None, typer.Option("--in", metavar="10m", help="Begin after so long.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the run; print only its result.")] = False,
@@ -81,17 +81,21 @@ def run(
         shell.note(_sentence(started))
         outcome = await_outcome(shell, started.run.id, timeout_ms=None, stuck=fail_if_stuck)
         return tell(shell, outcome, fail_if_stuck=fail_if_stuck)
+    _tell(shell, started, dry_run)
+    return exit.OK
+
+
+def _tell(shell: Shell, started: Started, dry_run: bool) -> None:
     if shell.json:
         shell.document("start", started, dry_run=dry_run)
-        return exit.OK
+        return
     shell.out.write(started.run.workflow_id)
     shell.out.flush()
     if dry_run:
-        shell.note(f"{workflow_type} can be started so; nothing was")
+        shell.note(f"{started.run.workflow_type} can be started so; nothing was")
     else:
         shell.note(_sentence(started))
         shell.note(f"  watch it: wfctl tail -f {quoted(started.run.workflow_id)}")
-    return exit.OK
 
 
 def _to_come(text: str) -> int:

@@ -10,7 +10,8 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.pages import history_pages
-from wfctl.cli.render.bars import rows, timeline
+from wfctl.cli.render.barrows import rows
+from wfctl.cli.render.bars import timeline
 from wfctl.cli.shell import now_ms, shell_of
 from wfctl.cli.svgfile import save
 from wfctl.cli.words import quoted

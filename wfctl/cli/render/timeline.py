@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wfctl.cli.exit import look
-from wfctl.cli.render.bars import DOINGS, RETRIES, RUNS, STUCK, WAITS, Bar, Row, Timeline, Totals
+from wfctl.cli.render.barrows import Row
+from wfctl.cli.render.bars import DOINGS, RETRIES, RUNS, STUCK, WAITS, Bar, Timeline, Totals
 from wfctl.cli.render.runs import status_span
 from wfctl.cli.render.table import Cell, Column, table
 from wfctl.cli.render.text import Line, cells, clean, count, cut, line_cells, pad, pad_left

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from wfctl.cli.render.bars import RETRIES, RUNS, STUCK, WAITS, Bar, Row, Timeline
+from wfctl.cli.render.barrows import Row
+from wfctl.cli.render.bars import RETRIES, RUNS, STUCK, WAITS, Bar, Timeline
 from wfctl.cli.render.svg import CHAR, FAINT, Drawing
 from wfctl.cli.render.text import cells, cut, plain
 from wfctl.cli.render.timeline import axis_of, head, label, name_of, note, tick_mark, totals_text
