@@ -349,7 +349,7 @@ def _function_at(tree: ast.Module, code: Any) -> ast.FunctionDef | ast.AsyncFunc
 
 
 def _walk_unshadowed(node: ast.AST, name: str) -> Iterator[ast.AST]:
-    """All nodes below, without functions that have a parameter of that name: it is another thing in them."""
+    """All nodes below, in their order, without functions that have a parameter of that name: it is another thing in them."""
     left = [node]
     while left:
         one = left.pop()
@@ -359,7 +359,7 @@ def _walk_unshadowed(node: ast.AST, name: str) -> Iterator[ast.AST]:
             if any(argument is not None and argument.arg == name for argument in every):
                 continue
         yield one
-        left.extend(ast.iter_child_nodes(one))
+        left.extend(reversed(list(ast.iter_child_nodes(one))))
 
 
 def _argument(call: ast.Call, position: int | None, keyword: str) -> ast.expr | None:
