@@ -35,7 +35,7 @@ def run(
     logs: Annotated[bool, typer.Option("--logs", help="With the lines its handlers logged, in their place.")] = False,
     step: Annotated[
         str | None,
-        typer.Option("--step", metavar="NAME|N", help="Only steps of this handler, or the step of this number."),
+        typer.Option("--step", metavar="STEP", help="Only steps of this handler, or the step of this number."),
     ] = None,
     since: Annotated[
         str | None, typer.Option("--since", metavar="15m|TIME", help="Only what was recorded since then.")

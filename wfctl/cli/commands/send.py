@@ -35,7 +35,7 @@ def run(
         typer.Option("-i", "--input", metavar="JSON|@FILE|-", help="Payload as JSON; key=value wins over it."),
     ] = None,
     event_id: Annotated[
-        str | None, typer.Option("--id", metavar="KEY", help="Of several with this KEY the run accepts one.")
+        str | None, typer.Option("--id", metavar="TOKEN", help="Of several with this TOKEN the run accepts one.")
     ] = None,
     start: Annotated[
         str | None, typer.Option("--start", metavar="TYPE", help="Where ID has no open run, begin one for the event.")

@@ -43,20 +43,36 @@ def timeline_svg(run: RunView, shown: Timeline, rows: list[Row]) -> str:
         drawing.text(x, top - 12, tick_mark(offset), fill=FAINT, anchor="middle")
     for index, (row, text) in enumerate(zip(rows, texts, strict=True)):
         y = top + ROW * index
-        color = _COLORS.get(row.first.status, "#57606a")
+        color = _COLORS.get(next(iter(row.counts())), "#57606a")
         drawing.text(MARGIN, y + 11, text)
-        for bar in row.bars:
-            for part in bar.parts:
-                x = place(part.begun_at)
-                width = max(place(axis.ended_at if part.ended_at is None else part.ended_at) - x, _LEAST)
-                fill = _COLORS.get(bar.status, color) if part.doing == RUNS else _IDLE[part.doing]
-                drawing.box(x, y + 1, width, BAR, fill=fill, tip=_tip(bar))
+        tip = _tip(row.first) if len(row.bars) == 1 else text.strip()
+        for doing, begin, end in _stretches(row, axis.ended_at):
+            x = place(begin)
+            fill = color if doing == RUNS else _IDLE[doing]
+            drawing.box(x, y + 1, max(place(end) - x, _LEAST), BAR, fill=fill, tip=tip)
         begun = min(bar.begun_at for bar in row.bars)
         took = max(bar.begun_at + bar.took_ms for bar in row.bars) - begun
         drawing.text(WIDTH - MARGIN, y + 11, format_duration(took), anchor="end", fill=FAINT)
     for index, text in enumerate(totals):
         drawing.text(MARGIN, bottom + 22 * (index + 1), text, fill=FAINT)
     return drawing.document()
+
+
+def _stretches(row: Row, end: int) -> list[tuple[str, int, int]]:
+    """When something of the row was going on: what ran at the same time is one stretch, however many bars it is of."""
+    found: list[tuple[str, int, int]] = []
+    parts = sorted(
+        (part.doing, part.begun_at, end if part.ended_at is None else part.ended_at)
+        for bar in row.bars
+        for part in bar.parts
+    )
+    for doing, begun, ended in parts:
+        if found and len(row.bars) > 1 and found[-1][0] == doing and begun <= found[-1][2]:
+            found[-1] = (doing, found[-1][1], max(ended, found[-1][2]))
+        else:
+            found.append((doing, begun, ended))
+    # What waits is drawn first, so that what works is seen.
+    return sorted(found, key=lambda one: one[0] == RUNS)
 
 
 def _tip(bar: Bar) -> str:
