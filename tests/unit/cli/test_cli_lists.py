@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -159,14 +160,15 @@ def test_lines_turned_around_still_know_which_handler_a_step_ran(cli: Cli, daemo
 
 
 def test_a_query_that_takes_too_long_is_given_up(cli: Cli, daemon: Start) -> None:
-    import time
+    given_up = threading.Event()
 
     def slowly(call: Any) -> Any:
-        time.sleep(0.2)  # the daemon's side: what is waited for is its answer
+        given_up.wait(20)
         return QueryAnswer(run_id="R", workflow_id="w", value=msgspec.Raw(b"1"))
 
     fake = daemon(query=slowly)
     said = cli("query", "w", "total", "--timeout", "10ms")
+    given_up.set()
     assert said.code == 14
     assert "did not answer within 10ms" in said.err
     fake.answers["query"] = QueryAnswer(run_id="R", workflow_id="w", value=msgspec.Raw(b"1"))
