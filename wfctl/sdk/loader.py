@@ -24,7 +24,7 @@ from wfctl.sdk.hints import did_you_mean, listing
 from wfctl.sdk.snapshot import Importer, Snapshot, versions
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.task import tasks_of
-from wfctl.sdk.transitions import transitions
+from wfctl.sdk.transitions import Functions, transitions
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.signature import TypeSpec
 
@@ -73,6 +73,7 @@ class _Loader:
     def __init__(self, sources: Sources, given: Snapshot | None = None) -> None:
         self._sources = sources
         self._importer = Importer(sources, given)
+        self._functions = Functions(self._importer.tree)
         self._problems: list[LoadProblem] = []
         self._tried: set[str] = set()
 
@@ -314,7 +315,7 @@ class _Loader:
         spec, show = workflow.describe(), self._sources.show
         handlers = tuple(
             msgspec.structs.replace(
-                told, file=show(told.file), transitions=transitions(workflow, handler, self._importer.tree)
+                told, file=show(told.file), transitions=transitions(workflow, handler, self._functions)
             )
             for told, handler in zip(spec.handlers, workflow.handlers, strict=True)
         )

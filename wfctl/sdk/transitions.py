@@ -10,24 +10,47 @@ import ast
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.signature import Transition
 
-Trees = Callable[[str], ast.Module | None]
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 _DOING = frozenset({"next", "start", "run_child", "send_to_parent", "send"})
 _MISSING = object()
 _SHOWN_CHARS = 60
 
 
-def transitions(workflow: Workflow, handler: Handler, trees: Trees) -> tuple[Transition, ...]:
-    """What `handler` of `workflow` does, in the order of its lines, each once. `trees` gives a file's parsed source, or None."""
+class Functions:
+    """The functions of parsed files, each file gone through once. `trees` gives a file's source, or None where it is not known."""
+
+    def __init__(self, trees: Callable[[str], ast.Module | None]) -> None:
+        self._trees = trees
+        self._known: dict[str, dict[tuple[str, int], FunctionNode]] = {}
+
+    def find(self, code: CodeType) -> FunctionNode | None:
+        """The function that `code` was compiled from."""
+        file = code.co_filename
+        if file not in self._known:
+            tree = self._trees(file)
+            self._known[file] = {} if tree is None else dict(_functions_of(tree))
+        return self._known[file].get((code.co_name, code.co_firstlineno))
+
+
+def _functions_of(tree: ast.Module) -> Iterator[tuple[tuple[str, int], FunctionNode]]:
+    for node in ast.walk(tree):
+        if isinstance(node, FunctionNode):
+            # A decorated one begins at its first decorator.
+            yield (node.name, min([node.lineno, *(one.lineno for one in node.decorator_list)])), node
+
+
+def transitions(workflow: Workflow, handler: Handler, functions: Functions) -> tuple[Transition, ...]:
+    """What `handler` of `workflow` does, in the order of its lines, each once."""
     if handler.kind == "query":
         return ()
-    reading = _Reading(workflow, trees)
+    reading = _Reading(workflow, functions)
     try:
         found = reading.read(inspect.unwrap(handler.function), 0, answers=True)
     except Exception as error:  # sound code is served, whatever the reading of it meets
@@ -40,10 +63,10 @@ def transitions(workflow: Workflow, handler: Handler, trees: Trees) -> tuple[Tra
 class _Reading:
     """The transitions of one handler, and of the functions that it hands its context to."""
 
-    def __init__(self, workflow: Workflow, trees: Trees) -> None:
+    def __init__(self, workflow: Workflow, functions: Functions) -> None:
         self.workflow = workflow
         self.found: list[Transition] = []
-        self._trees = trees
+        self._functions = functions
         self._seen: set[tuple[Any, int, bool]] = set()
         self._line = 0
 
@@ -57,8 +80,7 @@ class _Reading:
         key = (function.__code__, position, answers)
         if key in self._seen:
             return True
-        tree = self._trees(function.__code__.co_filename)
-        node = None if tree is None else _function_at(tree, function.__code__)
+        node = self._functions.find(function.__code__)
         if node is None or position >= len(node.args.posonlyargs + node.args.args):
             return False
         self._seen.add(key)
@@ -83,7 +105,7 @@ class _Body:
     """One function's body. Every use of its context is accounted for: understood, harmless, or told as unknown."""
 
     def __init__(
-        self, reading: _Reading, function: FunctionType, node: ast.FunctionDef | ast.AsyncFunctionDef, context: str
+        self, reading: _Reading, function: FunctionType, node: FunctionNode, context: str
     ) -> None:
         self._reading = reading
         self._node = node
@@ -336,16 +358,6 @@ def _bound_by(node: ast.AST) -> list[str]:
         case ast.alias(name=name, asname=alias):
             return [alias or name.partition(".")[0]]
     return []
-
-
-def _function_at(tree: ast.Module, code: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
-    """The function that `code` was compiled from: a decorated one begins at its first decorator."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == code.co_name:
-            first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
-            if first == code.co_firstlineno:
-                return node
-    return None
 
 
 def _walk_unshadowed(node: ast.AST, name: str) -> Iterator[ast.AST]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wfctl.sdk.transitions import transitions
+from wfctl.sdk.transitions import Functions, transitions
 from wfctl.sdk.workflow import Workflow
 
 HEAD = """
@@ -45,7 +45,7 @@ def found(body: str, before: str = "") -> list[tuple[Any, ...]]:
     handler = workflow.handler("start", "begin")
     assert handler is not None
     tree = ast.parse(text)
-    seen = transitions(workflow, handler, lambda file: tree if file == "/flow.py" else None)
+    seen = transitions(workflow, handler, Functions(lambda file: tree if file == "/flow.py" else None))
     return [(one.kind, one.target, one.note or one.delayed) for one in seen]
 
 
@@ -145,12 +145,12 @@ def test_a_handler_without_source_is_unknown_as_a_whole() -> None:
 
     handler = wf.handler("start", "begin")
     assert handler is not None
-    (only,) = transitions(wf, handler, lambda file: None)
+    (only,) = transitions(wf, handler, Functions(lambda file: None))
     assert (only.kind, only.note) == ("unknown", "its source was not found")
 
     def broken(file: str) -> ast.Module | None:
         raise RecursionError("deep")
 
-    (only,) = transitions(wf, handler, broken)
+    (only,) = transitions(wf, handler, Functions(broken))
     assert only.kind == "unknown"
     assert "deep" in only.note

@@ -175,21 +175,23 @@ select
         '$.requeued', '$.input')
 from json_each(?) as k
 cross join history as h indexed by history_by_run on h.run = k.value
-where h.kind in (
-    'run.started', 'step.started', 'step.completed', 'step.failed', 'step.timed_out', 'step.interrupted', 'wait.started',
-    'wait.timed_out', 'run.completed', 'run.failed', 'run.cancel_requested', 'run.cancelled', 'run.terminated', 'run.timed_out', 'run.stuck',
+where (h.kind in (
+    'step.started', 'step.completed', 'step.failed', 'step.timed_out', 'step.interrupted', 'wait.started', 'wait.timed_out',
+    'run.completed', 'run.failed', 'run.cancel_requested', 'run.cancelled', 'run.terminated', 'run.timed_out', 'run.stuck',
     'run.resumed')
+    -- Most runs begin at once, and what they were given may be long.
+    or (h.kind = 'run.started' and instr(h.data, '"begins_at":') > 0))
 order by h.run, h.seq;
 
 -- name: newest_step_records
 select
     run, seq, at, kind,
     json_remove(data, '$.put', '$.deleted', '$.result', '$.error.traceback', '$.error.detail', '$.phase.kwargs',
-        '$.requeued', '$.input')
+        '$.requeued')
 from history
 where run = ? and kind in (
-    'run.started', 'step.started', 'step.completed', 'step.failed', 'step.timed_out', 'step.interrupted', 'wait.started',
-    'wait.timed_out', 'run.completed', 'run.failed', 'run.cancel_requested', 'run.cancelled', 'run.terminated', 'run.timed_out', 'run.stuck',
+    'step.started', 'step.completed', 'step.failed', 'step.timed_out', 'step.interrupted', 'wait.started', 'wait.timed_out',
+    'run.completed', 'run.failed', 'run.cancel_requested', 'run.cancelled', 'run.terminated', 'run.timed_out', 'run.stuck',
     'run.resumed')
 order by seq desc
 limit ?;
