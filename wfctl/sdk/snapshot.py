@@ -13,7 +13,7 @@ import importlib.util
 import linecache
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import CodeType, ModuleType
@@ -157,6 +157,18 @@ def _keep_lines(file: str, text: bytes) -> None:
     linecache.cache[file] = (len(text), None, lines, file)
 
 
+def statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """All statements of a file, however deep; nothing that is inside expressions, which are most of it."""
+    left: list[ast.AST] = [tree]
+    while left:
+        node = left.pop()
+        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, field, None)
+            if inner:
+                yield from inner
+                left += inner
+
+
 def _parsed(text: bytes | None) -> ast.Module | None:
     if text is None:
         return None
@@ -172,7 +184,7 @@ def _imports(tree: ast.Module | None, module: str, file: str) -> list[str]:
         return []
     package = module if os.path.basename(file) == "__init__.py" else module.rpartition(".")[0]
     names: list[str] = []
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from wfctl.sdk.handler import Handler
+from wfctl.sdk.snapshot import statements
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.signature import Transition
 
@@ -40,7 +41,7 @@ class Functions:
 
 
 def _functions_of(tree: ast.Module) -> Iterator[tuple[tuple[str, int], FunctionNode]]:
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, FunctionNode):
             # A decorated one begins at its first decorator.
             yield (node.name, min([node.lineno, *(one.lineno for one in node.decorator_list)])), node
@@ -104,37 +105,47 @@ class _Reading:
 class _Body:
     """One function's body. Every use of its context is accounted for: understood, harmless, or told as unknown."""
 
-    def __init__(
-        self, reading: _Reading, function: FunctionType, node: FunctionNode, context: str
-    ) -> None:
+    def __init__(self, reading: _Reading, function: FunctionType, node: FunctionNode, context: str) -> None:
         self._reading = reading
+        self._function = function
         self._node = node
         self._context = context
-        self._names = _visible(function, node)
-        self._parents = {child: parent for parent in ast.walk(node) for child in ast.iter_child_nodes(parent)}
+        self._parents: dict[ast.AST, ast.AST] = {}
+        self._bound: set[str] = set()
+        self._uses: list[ast.Name] = []
+        self._own_nodes: list[ast.AST] = []
+        self._go_through()
+
+    def _go_through(self) -> None:
+        """Once through all of it, in order. Where a function inside has a parameter of its name, the context is something else."""
+        left: list[tuple[ast.AST, bool, bool]] = [(self._node, True, False)]
+        while left:
+            node, own, shadowed = left.pop()
+            if isinstance(node, _INNER) and node is not self._node:
+                own = False
+                shadowed = shadowed or (not isinstance(node, ast.ClassDef) and self._context in _parameters(node.args))
+            if own:
+                self._own_nodes.append(node)
+            if isinstance(node, ast.Name):
+                if not isinstance(node.ctx, ast.Load):
+                    self._bound.add(node.id)
+                elif node.id == self._context and not shadowed:
+                    self._uses.append(node)
+            elif isinstance(node, _BINDING) and node is not self._node:
+                self._bound.update(_bound_by(node))
+            children = list(ast.iter_child_nodes(node))
+            children.reverse()
+            for child in children:
+                self._parents[child] = node
+                left.append((child, own, shadowed))
 
     def read(self, answers: bool) -> None:
-        for use in self._uses():
+        for use in self._uses:
             self._use(use)
         if answers:
-            for node in self._own_nodes():
+            for node in self._own_nodes:
                 if isinstance(node, ast.Return) and node.value is not None:
                     self._returned(node.value)
-
-    def _uses(self) -> Iterator[ast.Name]:
-        for statement in self._node.body:
-            for node in _walk_unshadowed(statement, self._context):
-                if isinstance(node, ast.Name) and node.id == self._context:
-                    yield node
-
-    def _own_nodes(self) -> Iterator[ast.AST]:
-        """The nodes of the body that run as part of it, not those of functions defined inside."""
-        left: list[ast.AST] = list(self._node.body)
-        while left:
-            node = left.pop()
-            yield node
-            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-                left.extend(ast.iter_child_nodes(node))
 
     # -- one use of the context ----------------------------------------------------------------
 
@@ -292,7 +303,7 @@ class _Body:
     def _assigned_here(self, name: str) -> bool:
         """Whether `name` is a local that only ever holds directives made here."""
         values: list[ast.expr] = []
-        for node in self._own_nodes():
+        for node in self._own_nodes:
             targets: list[ast.expr] = []
             if isinstance(node, ast.Assign):
                 targets = node.targets
@@ -311,7 +322,7 @@ class _Body:
             case ast.Constant(value=value):
                 return value
             case ast.Name(id=name):
-                return self._names.get(name, _MISSING)
+                return self._named(name)
             case ast.Attribute(value=inner, attr=attr):
                 owner = self._value(inner)
                 if isinstance(owner, ModuleType):
@@ -319,6 +330,19 @@ class _Body:
                 if isinstance(owner, Workflow) and attr == "workflow_type":
                     return owner.workflow_type
         return _MISSING
+
+    def _named(self, name: str) -> Any:
+        """What a name that is not bound in the function stands for: in a function around it, or in its module."""
+        if name in self._bound:
+            return _MISSING
+        function = self._function
+        if name in function.__code__.co_freevars:
+            cell = (function.__closure__ or ())[function.__code__.co_freevars.index(name)]
+            try:
+                return cell.cell_contents
+            except ValueError:  # not assigned yet
+                return _MISSING
+        return function.__globals__.get(name, _MISSING)
 
     def _unknown(self, node: ast.AST, why: str) -> None:
         self._reading.add(
@@ -330,48 +354,30 @@ class _Body:
         return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
 
 
-def _visible(function: FunctionType, node: ast.AST) -> Mapping[str, Any]:
-    """The names a function sees that are not bound in it: of its module, and of functions around it."""
-    names = dict(function.__globals__)
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            names[name] = cell.cell_contents
-        except ValueError:  # not assigned yet
-            names.pop(name, None)
-    for one in ast.walk(node):
-        for bound in _bound_by(one):
-            names.pop(bound, None)
-    return names
+_INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+_BINDING = (
+    ast.arg, ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping, ast.alias, ast.FunctionDef,
+    ast.AsyncFunctionDef, ast.ClassDef,
+)  # fmt: skip
+
+
+def _parameters(arguments: ast.arguments) -> set[str]:
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+    return {argument.arg for argument in every if argument is not None}
 
 
 def _bound_by(node: ast.AST) -> list[str]:
+    """The names that a node binds, beside those that are nodes themselves."""
     match node:
-        case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name):
+        case ast.arg(arg=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
             return [name]
-        case (
-            ast.ExceptHandler(name=name)
-            | ast.MatchAs(name=name)
-            | ast.MatchStar(name=name)
-            | ast.MatchMapping(rest=name)
-        ):
-            return [name] if name else []
+        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            return [name]
+        case ast.MatchMapping(rest=str(name)):
+            return [name]
         case ast.alias(name=name, asname=alias):
             return [alias or name.partition(".")[0]]
     return []
-
-
-def _walk_unshadowed(node: ast.AST, name: str) -> Iterator[ast.AST]:
-    """All nodes below, in their order, without functions that have a parameter of that name: it is another thing in them."""
-    left = [node]
-    while left:
-        one = left.pop()
-        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            arguments = one.args
-            every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
-            if any(argument is not None and argument.arg == name for argument in every):
-                continue
-        yield one
-        left.extend(reversed(list(ast.iter_child_nodes(one))))
 
 
 def _argument(call: ast.Call, position: int | None, keyword: str) -> ast.expr | None:
