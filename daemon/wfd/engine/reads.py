@@ -70,7 +70,9 @@ class Reads:
         async with self._reader.snapshot() as snapshot:
             keys, more, total = await browse.page(snapshot, wanted, before, call.limit)
             runs = await browse.summaries(snapshot, keys)
-            retries = await browse.retries(snapshot, [key for key in keys if runs[key].status == Status.RUNNING], now)
+            retries = await browse.retries(
+                snapshot, [key for key, run in runs.items() if run.status == Status.RUNNING], now
+            )
         items = [_with_retry(run_view(runs[key]), retries.get(key)) for key in keys if key in runs]
         return calls.RunPage(items=items, next=str(keys[-1]) if more else None, total=total)
 
