@@ -11,6 +11,7 @@ from wfd.core.decide import TABLE, Ignored, decide
 from wfd.core.invariants import violations
 
 walks = st.lists(moves(), max_size=40)
+later = st.sampled_from((0, 0, 30))
 
 
 def test_every_phase_has_an_answer_to_every_stimulus() -> None:
@@ -19,9 +20,9 @@ def test_every_phase_has_an_answer_to_every_stimulus() -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(walks)
-def test_no_walk_breaks_an_invariant(steps: list[object]) -> None:
-    walk = Walk()
+@given(walks, later)
+def test_no_walk_breaks_an_invariant(steps: list[object], later_ms: int) -> None:
+    walk = Walk(later_ms=later_ms)
     for step in steps:
         walk.go(step)
         assert violations(walk.run) == []
@@ -39,18 +40,18 @@ def test_the_same_stimulus_in_the_same_state_decides_the_same(steps: list[object
 
 
 @settings(max_examples=300, deadline=None)
-@given(walks)
-def test_the_history_folds_back_into_the_state(steps: list[object]) -> None:
-    walk = Walk()
+@given(walks, later)
+def test_the_history_folds_back_into_the_state(steps: list[object], later_ms: int) -> None:
+    walk = Walk(later_ms=later_ms)
     for step in steps:
         walk.go(step)
     assert walk.folded() == walk.run
 
 
 @settings(max_examples=300, deadline=None)
-@given(walks)
-def test_a_saved_run_comes_back_as_it_was(steps: list[object]) -> None:
-    walk = Walk()
+@given(walks, later)
+def test_a_saved_run_comes_back_as_it_was(steps: list[object], later_ms: int) -> None:
+    walk = Walk(later_ms=later_ms)
     for step in steps:
         walk.go(step)
     run = walk.run

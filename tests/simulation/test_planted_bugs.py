@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.sim.world import World
@@ -16,6 +17,7 @@ from wfd.engine.batch import Batch
 from wfd.engine.engine import Engine
 from wfd.engine.executions import Executions
 from wfd.engine.operations import Asked, Operations, ParentEventArgs
+from wfd.engine.sending import Sending
 from wfd.engine.timers import Timers
 from wfd.supervisor.steps import Steps
 
@@ -184,7 +186,19 @@ def _forgets_that_the_id_of_a_run_that_goes_on_is_taken(patch: Patch) -> None:
     patch.setattr(Engine, "commit", forgetful)
 
 
+def _accepts_an_event_each_time_it_is_sent(patch: Patch) -> None:
+    send = Sending.send
+    patch.setattr(Sending, "send", lambda self, call: send(self, msgspec.structs.replace(call, event_id=None)))
+
+
+def _forgets_runs_that_have_not_begun(patch: Patch) -> None:
+    patch.setattr(state.Run, "wake_at", property(lambda run: None if run.steps == 0 else WAKE_AT.__get__(run)))
+
+
+WAKE_AT = state.Run.wake_at
 BUGS = (
+    _accepts_an_event_each_time_it_is_sent,
+    _forgets_runs_that_have_not_begun,
     _does_not_tell_the_parent_of_a_child_that_goes_on,
     _goes_on_with_the_store_of_the_failure,
     _loses_the_events_after_the_step_it_goes_back_to,

@@ -14,7 +14,7 @@ from wfctl import ConflictError, Context, Directive, Workflow
 from wfctl.client.client import Client
 from wfctl.protocol import calls
 from wfctl.protocol.views import RunView
-from wfd.engine import commands
+from wfd.engine import sending
 from wfd.testing import WorkflowEnvironment
 
 
@@ -126,7 +126,7 @@ async def test_what_waits_for_long_waits_on_disk_and_keeps_its_order(tmp_path: P
 async def test_who_sends_to_a_full_inbox_waits_for_room_and_is_refused_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(commands, "MOST_EVENTS", 3)
+    monkeypatch.setattr(sending, "MOST_EVENTS", 3)
     pay = Pay()
     async with WorkflowEnvironment([pay.wf]) as env:
         handle = await env.client.start("Pay", workflow_id="busy")
@@ -136,13 +136,13 @@ async def test_who_sends_to_a_full_inbox_waits_for_room_and_is_refused_in_the_en
         late = asyncio.ensure_future(handle.send("go"))
         await until(lambda: env.backend.pressure.lines())
         assert not late.done()
-        env.clock.advance(commands.ROOM_MS + commands.LOOK_MS)
+        env.clock.advance(sending.ROOM_MS + sending.LOOK_MS)
         with pytest.raises(ConflictError, match="has 3 events in its inbox that it does not take; event 'go' was not"):
             await late
         last = asyncio.ensure_future(handle.send("go"))
         await until(lambda: env.backend.pressure.lines())
         await handle.terminate()
-        env.clock.advance(commands.LOOK_MS)
+        env.clock.advance(sending.LOOK_MS)
         with pytest.raises(Exception, match="event 'go' was not delivered"):
             await last
         assert env.backend.pressure.lines() == []

@@ -17,13 +17,14 @@ NAMES = ("a", "b", "c")
 
 
 class Walk:
-    """One run. A move is (milliseconds that pass, maker of a stimulus from the run, seen from a given execution)."""
+    """One run, that begins `later_ms` after it was started. A move is (milliseconds that pass, maker of a stimulus from the run,
+    seen from a given execution)."""
 
-    def __init__(self, timeout_ms: int | None = 500) -> None:
+    def __init__(self, timeout_ms: int | None = 500, later_ms: int = 0) -> None:
         self.now = 1_000
         opened = open_run(
             key=1, run_id="R1", workflow_id="w", workflow_type="W", handler="begin", input=Raw(b'{"x":1}'),
-            timeout_ms=timeout_ms, parent=None, now=self.now,
+            timeout_ms=timeout_ms, parent=None, now=self.now, begins_at=self.now + later_ms,
         )  # fmt: skip
         self.run = opened.run
         self.times = [self.now] * len(opened.records)
@@ -68,6 +69,8 @@ class Retry:
             if record.KIND in course.KINDS:
                 past.take(seq, at, record)
         if self.back is not None:
+            if not past.steps:  # its time was up before it began
+                return s.RetryAsked()
             return s.RetryAsked(past.back_to(past.steps[self.back % len(past.steps)]), "again")
         since = past.standing.seq if isinstance(past.standing, course.Execution) else run.seq
         return s.RetryAsked(past.failed(record for _, record in walk.history[since:]), "again")

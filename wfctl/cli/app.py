@@ -19,7 +19,7 @@ from wfctl.cli.screen import Screen
 from wfctl.errors import UsageError, WfctlError
 
 VERBS = (
-    "up", "down", "status", "start", "send", "tail", "tree", "list", "show", "history", "result",
+    "up", "down", "status", "start", "send", "tail", "tree", "list", "show", "history", "timeline", "graph", "result",
     "query", "cancel", "terminate", "retry", "workflows", "check", "reload", "logs", "demo",
     "explain", "wait", "init", "doctor", "backup", "restore", "purge", "completion", "service",
 )  # fmt: skip

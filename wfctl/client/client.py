@@ -75,8 +75,13 @@ class Client:
         workflow_input: Any = None,
         workflow_timeout: timedelta | None = None,
         if_running: Literal["fail", "use"] = "fail",
+        at: datetime | None = None,
+        delay: timedelta | None = None,
     ) -> WorkflowHandle:
         """Start a run; returns when it is on disk. Without `workflow_id` it gets a readable one.
+
+        `at` (local time where it has no zone) or `delay`: its start handler begins then. The run is there from now on and sleeps,
+        also across restarts; its timeout counts from its beginning. A time that has passed is now.
 
         `workflow_input`: a dict is keyword arguments of the start handler, any other value its one argument. Where the
         workflow ID has an open run: WorkflowAlreadyRunning, or with `if_running="use"` a handle on that run. Also raises
@@ -93,6 +98,8 @@ class Client:
                 input=msgspec.Raw(data),
                 timeout_ms=None if workflow_timeout is None else to_ms(workflow_timeout, "workflow_timeout"),
                 if_running=if_running,
+                begins_at=None if at is None else round(at.timestamp() * 1_000),
+                delay_ms=None if delay is None else to_ms(delay, "delay"),
             )
         )
         return WorkflowHandle(self._link, started.run.workflow_id, started.run)
@@ -161,24 +168,12 @@ class Client:
         `status` and `workflow_type` take one or several; `parent` is a workflow ID, run ID or handle; `since` a moment
         (local time where it has no zone) or how long ago.
         """
-        statuses = [_status(one) for one in ((status,) if isinstance(status, str) else status)]
-        types = [workflow_type] if isinstance(workflow_type, str) else [*workflow_type]
-        if isinstance(parent, WorkflowHandle):
-            parent = parent.run_info.id if parent.run_info is not None else parent.workflow_id
-        parent_id = None if parent is None else await exact_run_id(self._link, check_name(parent, "parent"))
-        since_ms = _since_ms(since)
+        wanted = await self._filter(status, workflow_type, parent, since)
         runs: Runs = []
         after: str | None = None
         while limit is None or len(runs) < limit:
             page: calls.RunPage = await self._link.call(
-                calls.List(
-                    statuses=statuses,
-                    types=types,
-                    parent=parent_id,
-                    since_ms=since_ms,
-                    limit=_PAGE if limit is None else min(_PAGE, limit - len(runs)),
-                    after=after,
-                )
+                calls.List(**wanted, limit=_PAGE if limit is None else min(_PAGE, limit - len(runs)), after=after)
             )
             runs += page.items
             after = page.next
@@ -214,6 +209,36 @@ class Client:
                 pass
             purged: calls.Purged = progress.answer
         return purged
+
+    async def count(
+        self,
+        *,
+        by: Literal["status", "type"] = "status",
+        status: Status | str | Iterable[Status | str] = (),
+        workflow_type: str | Iterable[str] = (),
+        parent: str | WorkflowHandle | None = None,
+        since: datetime | timedelta | None = None,
+    ) -> dict[str, int]:
+        """How many runs there are in each status, or of each type; those without any are missing. Filters as in `list`."""
+        wanted = await self._filter(status, workflow_type, parent, since)
+        found: calls.Counted = await self._link.call(calls.Count(by=by, **wanted))
+        return found.counts
+
+    async def _filter(
+        self,
+        status: Status | str | Iterable[Status | str],
+        workflow_type: str | Iterable[str],
+        parent: str | WorkflowHandle | None,
+        since: datetime | timedelta | None,
+    ) -> dict[str, Any]:
+        if isinstance(parent, WorkflowHandle):
+            parent = parent.run_info.id if parent.run_info is not None else parent.workflow_id
+        return {
+            "statuses": [_status(one) for one in ((status,) if isinstance(status, str) else status)],
+            "types": [workflow_type] if isinstance(workflow_type, str) else [*workflow_type],
+            "parent": None if parent is None else await exact_run_id(self._link, check_name(parent, "parent")),
+            "since_ms": _since_ms(since),
+        }
 
     async def workflows(self) -> calls.WorkflowList:
         """The workflow types on offer with their handlers, and what is wrong with the project's modules."""

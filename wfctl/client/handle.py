@@ -74,15 +74,18 @@ class WorkflowHandle:
         run = f", run {self.run_info.id}" if self.run_info is not None else ""
         return f"<WorkflowHandle {self.workflow_id!r}{run}>"
 
-    async def send(self, event: str, payload: Any = None) -> calls.Sent:
+    async def send(self, event: str, payload: Any = None, *, event_id: str | None = None) -> calls.Sent:
         """Hand the run an event; returns when it is on disk. A dict is keyword arguments, any other value the one argument.
+
+        Of several with the same `event_id` the run accepts one; the answer to the others says `duplicate`, also once it has closed.
+        So a sender that got no answer may send again.
 
         Raises RunClosedError, UnknownEventError, or InvalidPayloadError where the handler's signature cannot take it.
         """
         check_name(event, "event name")
         data = codec.encode(payload, f"payload of event {event!r}")
         sent: calls.Sent = await self._link.call(
-            calls.Send(id=await self._id(), event=event, payload=msgspec.Raw(data))
+            calls.Send(id=await self._id(), event=event, payload=msgspec.Raw(data), event_id=event_id)
         )
         return sent
 

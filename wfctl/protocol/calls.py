@@ -20,6 +20,7 @@ from wfctl.protocol.code import (
     WorkflowList as WorkflowList,
     Workflows as Workflows,
 )
+from wfctl.protocol.lists import Count as Count, Counted as Counted, List as List, RunPage as RunPage
 from wfctl.protocol.purge import (
     Purge as Purge,
     Purged as Purged,
@@ -66,18 +67,20 @@ class GetStatus(Call, frozen=True):
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`existing` is true when `if_running="use"` found an open run of that workflow ID."""
+    """`existing` is true when `if_running="use"` found an open run of that workflow ID. `begins_at`: it sleeps until then."""
 
     run: RunInfo
     status: Status
     existing: bool = False
+    begins_at: int | None = None
 
 
 class Start(Call, frozen=True):
     """Start a run. `input` is JSON of any shape, `text` command-line arguments still to be converted to the parameters' types.
 
     `if_running`: "fail" (already_running names the open run) or "use" (its run is returned, input unread).
-    `workflow_id` None makes a readable one. With `wait`, the answer comes when the run has closed (`result` call).
+    `workflow_id` None makes a readable one. Its start handler begins at `begins_at` or after `delay_ms`, and its timeout
+    counts from there; the run is there, and sleeps, from now on. A time that has passed is now.
     """
 
     method = "start"
@@ -89,51 +92,53 @@ class Start(Call, frozen=True):
     timeout_ms: int | None = None
     if_running: str = "fail"
     dry_run: bool = False
+    begins_at: int | None = None
+    delay_ms: int | None = None
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`dispatched`: the run was waiting and handles the event now; otherwise it is number `position` of the inbox."""
+    """`dispatched`: the run was waiting and handles the event now; otherwise it is number `position` of the inbox. `duplicate`: an
+    event of that ID had been accepted before, and nothing was done. `started`: the run was begun for it."""
 
     run_id: str
     workflow_id: str
     dispatched: bool
     position: int = 0
+    duplicate: bool = False
+    started: bool = False
+
+
+class StartFirst(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The run to begin where there is none to send to; fields as in `start`."""
+
+    workflow_type: str
+    input: msgspec.Raw = msgspec.Raw(b"null")
+    text: dict[str, str] = {}
+    timeout_ms: int | None = None
 
 
 class Send(Call, frozen=True):
+    """An event to a run. Of several with the same `event_id`, one run accepts one; the others are answered as duplicates.
+
+    With `start`, `id` is a workflow ID: where it has no open run, one is begun in the same commit as the event. `any_event`
+    accepts a name that the run's type has no handler for, with its payload as it is: it stays in the inbox until there is one.
+    """
+
     method = "send"
     answer = Sent
     id: str
     event: str
     payload: msgspec.Raw = msgspec.Raw(b"null")
     text: dict[str, str] = {}
+    event_id: str | None = None
+    start: StartFirst | None = None
+    any_event: bool = False
 
 
 class Get(Call, frozen=True):
     method = "get"
     answer = views.RunDetail
     id: str
-
-
-class RunPage(msgspec.Struct, frozen=True, kw_only=True):
-    """`next` is the cursor of the following page, None at the end; `total` counts all that match the filters."""
-
-    items: list[views.RunView]
-    next: str | None = None
-    total: int | None = None
-
-
-class List(Call, frozen=True):
-    """Runs, newest first. Empty filters take all; `parent` and `since_ms` (started at or after) narrow."""
-
-    method = "list"
-    answer = RunPage
-    statuses: list[Status] = []
-    types: list[str] = []
-    parent: str | None = None
-    since_ms: int | None = None
-    limit: int = 100
-    after: str | None = None
 
 
 class HistoryPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,13 +12,23 @@ from wfctl.values.signature import TypeSpec
 from wfctl.values.status import Status
 
 
+class RetryView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A task that waits for its next attempt at `retry_at`, after `attempt` failed with `error`."""
+
+    task: str
+    attempt: int
+    retry_at: int
+    error: Failure | None = None
+
+
 class RunView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One run as every listing shows it.
 
     `step` is the handler that runs or is next (running, cancelling, sleeping, stuck) or the last one that ran;
     `waiting_for` the event names of a waiting run (None: any event); `wake_at` when its wait or delay ends; `deadline` when
     the whole run times out; `children` and `open_children` count direct children; `queued_events` its inbox. `limit` is set
-    while its step waits for its turn: so many of its type may execute at once.
+    while its step waits for its turn: so many of its type may execute at once. `retry` is a task of a running run that waits for
+    its next attempt (in lists only).
     """
 
     run_id: str
@@ -42,6 +52,7 @@ class RunView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     queued_events: int = 0
     rev: int = 0
     limit: int | None = None
+    retry: RetryView | None = None
 
 
 class RunDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -24,6 +24,7 @@ from wfctl.sdk.hints import did_you_mean, listing
 from wfctl.sdk.snapshot import Importer, Snapshot, versions
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.task import tasks_of
+from wfctl.sdk.transitions import Functions, transitions
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.signature import TypeSpec
 
@@ -72,6 +73,7 @@ class _Loader:
     def __init__(self, sources: Sources, given: Snapshot | None = None) -> None:
         self._sources = sources
         self._importer = Importer(sources, given)
+        self._functions = Functions(self._importer.tree)
         self._problems: list[LoadProblem] = []
         self._tried: set[str] = set()
 
@@ -89,6 +91,8 @@ class _Loader:
             name: _modules_of(workflow) | {module.__name__ for _, module in imported if _owns(module, workflow)}
             for name, workflow in workflows.items()
         }
+        type_versions = versions(self._importer, code)
+        self._importer.forget_trees()
         return LoadedModules(
             workflows=workflows,
             specs=specs,
@@ -99,7 +103,7 @@ class _Loader:
                 entry: [name for name, modules in code.items() if module.__name__ in modules]
                 for entry, module in imported
             },
-            versions=versions(self._importer, code),
+            versions=type_versions,
             snapshot=self._importer.recorded,
         )
 
@@ -263,7 +267,7 @@ class _Loader:
                     self._twice(entry, known, workflow)
                     continue
                 try:
-                    specs.append(self._relative(workflow.describe()))
+                    specs.append(self._described(workflow))
                 except RegistrationError as error:
                     self._failed(entry, error)
                     continue
@@ -306,9 +310,15 @@ class _Loader:
             hint="give one of them another type",
         )
 
-    def _relative(self, spec: TypeSpec) -> TypeSpec:
-        show = self._sources.show
-        handlers = tuple(msgspec.structs.replace(handler, file=show(handler.file)) for handler in spec.handlers)
+    def _described(self, workflow: Workflow) -> TypeSpec:
+        """The workflow as data, its files as people read them, with what its handlers do next."""
+        spec, show = workflow.describe(), self._sources.show
+        handlers = tuple(
+            msgspec.structs.replace(
+                told, file=show(told.file), transitions=transitions(workflow, handler, self._functions)
+            )
+            for told, handler in zip(spec.handlers, workflow.handlers, strict=True)
+        )
         return msgspec.structs.replace(spec, file=show(spec.file), handlers=handlers)
 
 

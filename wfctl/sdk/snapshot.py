@@ -13,7 +13,7 @@ import importlib.util
 import linecache
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import CodeType, ModuleType
@@ -41,6 +41,7 @@ class Importer(MetaPathFinder):
         self._given = given or Snapshot()
         self._texts: dict[str, bytes] = {}
         self._modules: dict[str, str] = {}
+        self._trees: dict[str, ast.Module | None] = {}
 
     def install(self) -> None:
         """Import through this from now on."""
@@ -85,6 +86,15 @@ class Importer(MetaPathFinder):
         _keep_lines(file, text)
         return text
 
+    def tree(self, file: str) -> ast.Module | None:
+        """A recorded file, parsed; None for any other, and for what is no Python. Kept until `forget_trees`."""
+        if file not in self._trees:
+            self._trees[file] = _parsed(self._texts.get(file))
+        return self._trees[file]
+
+    def forget_trees(self) -> None:
+        self._trees.clear()
+
     def digest(self, files: Iterable[str]) -> str:
         """Twelve hex digits over names and contents of `files`; the same wherever the project lies."""
         total = hashlib.sha256()
@@ -118,7 +128,7 @@ class Importer(MetaPathFinder):
             file = self._modules.get(module)
             if file is not None and file not in found:
                 found.add(file)
-                left += _imports(self._texts[file], module, file)
+                left += _imports(self.tree(file), module, file)
         return found
 
 
@@ -147,15 +157,34 @@ def _keep_lines(file: str, text: bytes) -> None:
     linecache.cache[file] = (len(text), None, lines, file)
 
 
-def _imports(text: bytes, module: str, file: str) -> list[str]:
-    """The names that a module's text imports, wherever in it; `from a import b` may mean either `a` or `a.b`."""
+def statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """All statements of a file, however deep; nothing that is inside expressions, which are most of it."""
+    left: list[ast.AST] = [tree]
+    while left:
+        node = left.pop()
+        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, field, None)
+            if inner:
+                yield from inner
+                left += inner
+
+
+def _parsed(text: bytes | None) -> ast.Module | None:
+    if text is None:
+        return None
     try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def _imports(tree: ast.Module | None, module: str, file: str) -> list[str]:
+    """The names that a module imports, wherever in it; `from a import b` may mean either `a` or `a.b`."""
+    if tree is None:
         return []
     package = module if os.path.basename(file) == "__init__.py" else module.rpartition(".")[0]
     names: list[str] = []
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -42,11 +42,29 @@ class ParamSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     plain: bool = True
 
 
+class Transition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing a handler does next, as its source tells.
+
+    `kind`: step (goes to step `target`, `delayed` after a time), wait (for event `target`; None: any), timeout (its wait ends and
+    step `target` runs; None: the run ends), complete, fail, child (starts a run of type `target`), child_closed (step `target`
+    hears how a child closed, `note` says of which type), parent (event `target` to the parent), send (event `target` to another
+    run), or unknown: `note` says what the source does not tell. A child, parent or send without a `target` has its name from
+    elsewhere.
+    """
+
+    kind: str
+    target: str | None = None
+    line: int = 0
+    delayed: bool = False
+    note: str = ""
+
+
 class HandlerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """One handler of a workflow type, as the catalog lists it.
 
     `kind` is start, step, event or query; `name` what directives and senders call it (for an event its event
-    name); `function` the Python name. `extra` is true for `**kwargs`. Times are milliseconds.
+    name); `function` the Python name. `extra` is true for `**kwargs`. Times are milliseconds. `transitions` are in the order of the
+    source's lines.
     """
 
     kind: str
@@ -58,6 +76,7 @@ class HandlerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     file: str = ""
     line: int = 0
     doc: str = ""
+    transitions: tuple[Transition, ...] = ()
 
     @property
     def plain(self) -> bool:

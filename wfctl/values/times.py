@@ -74,13 +74,15 @@ def parse_instant(text: str, now_ms: int) -> int:
     try:
         return now_ms - parse_duration(text)
     except InvalidArgumentError:
-        pass
+        return parse_time(text, "15m (ago), 2026-11-23 or 2026-11-23T08:00:00Z")
+
+
+def parse_time(text: str, forms: str = "2026-11-23 or 2026-11-23T08:00:00Z") -> int:
+    """Epoch milliseconds of an RFC 3339 time or a date, local where it has no zone; InvalidArgumentError tells the `forms`."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidArgumentError(
-            f"{text!r} is not a time", hint="write 15m (ago), 2026-11-23 or 2026-11-23T08:00:00Z", value=text
-        ) from None
+        raise InvalidArgumentError(f"{text!r} is not a time", hint=f"write {forms}", value=text) from None
     if moment.tzinfo is None:
         moment = moment.astimezone()
     return round(moment.timestamp() * 1_000)

@@ -45,12 +45,13 @@ def apply(run: Run, record: r.Record, at: int) -> Run:
 def born(
     record: r.RunStarted, *, key: int, run_id: str, parent: Parent | None, root: int, root_id: str, depth: int, at: int
 ) -> Run:
-    """The state after a run's first record. Its phase is completed by the `step.started` that follows in the same unit."""
+    """The state after a run's first record. Unless it begins later, the `step.started` that follows in that unit completes it."""
     return Run(
         key=key, run_id=run_id, workflow_id=record.workflow_id, workflow_type=record.workflow_type,
         input=record.input, started_at=at, parent=parent, root=root, root_id=root_id, depth=depth,
-        phase=Sleeping(0, "", at), deadline=record.deadline, seq=1,
-        on_completed_step=record.on_completed_step, on_parent_close=record.on_parent_close,
+        phase=Sleeping(0, record.handler or "", at if record.begins_at is None else record.begins_at, "start"),
+        deadline=record.deadline, seq=1, on_completed_step=record.on_completed_step,
+        on_parent_close=record.on_parent_close, begins_at=record.begins_at,
     )  # fmt: skip
 
 
@@ -221,5 +222,5 @@ def rebuilt(
         deadline=deadline, seq=seq, steps=saved.steps, handler=saved.handler, inbox=tuple(inbox),
         cancel=saved.cancel, children=saved.children, open_children=saved.open_children,
         on_completed_step=saved.on_completed_step, on_parent_close=saved.on_parent_close,
-        reopened_at=saved.reopened_at,
+        reopened_at=saved.reopened_at, begins_at=saved.begins_at,
     )  # fmt: skip

@@ -43,6 +43,8 @@ class Course:
 
     def take(self, seq: int, at: int, record: r.Record) -> None:
         match record:
+            case r.RunStarted(begins_at=int() as begins_at):
+                self.standing = Sleeping(0, record.handler or "", begins_at, "start")
             case r.StepStarted():
                 self._begin(Execution(record.step, record.kind, record.handler, seq, record.event))
             case r.StepInterrupted():
@@ -155,6 +157,7 @@ class Course:
 KINDS: tuple[str, ...] = tuple(
     record.KIND
     for record in (
+        r.RunStarted,
         r.StepStarted,
         r.StepInterrupted,
         r.StepCompleted,

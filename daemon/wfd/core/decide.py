@@ -33,16 +33,21 @@ def open_run(
     now: int,
     on_completed_step: str | None = None,
     on_parent_close: str = "abandon",
+    begins_at: int | None = None,
 ) -> Decision:
-    """A new run, its start handler begun. `parent` is the run that starts it, `handler` the name of the start handler."""
+    """A new run, its start handler begun, or to begin at `begins_at`; its timeout counts from there. `parent` is the run that
+    starts it, `handler` the name of the start handler."""
+    later = begins_at if begins_at is not None and begins_at > now else None
     started = r.RunStarted(
         workflow_type,
         workflow_id,
         input,
         None if parent is None else ParentInfo(parent.run_id, parent.workflow_id, parent.workflow_type),
-        None if timeout_ms is None else now + timeout_ms,
+        None if timeout_ms is None else (later or now) + timeout_ms,
         on_completed_step,
         on_parent_close,
+        later,
+        None if later is None else handler,
     )
     if parent is None:
         run = born(started, key=key, run_id=run_id, parent=None, root=key, root_id=run_id, depth=0, at=now)
@@ -54,7 +59,8 @@ def open_run(
         )  # fmt: skip
     draft = Draft(run, now)
     draft.records.append(started)
-    draft.begin("start", handler)
+    if later is None:
+        draft.begin("start", handler)
     return Decision(draft.run, draft.records, draft.actions)
 
 
@@ -202,7 +208,7 @@ def _cancel_running(draft: Draft, phase: Stepping, asked: s.CancelAsked) -> None
 
 
 def _queue(draft: Draft, phase: Phase, arrived: s.EventArrived) -> None:
-    draft.record(r.EventReceived(arrived.name, arrived.payload, arrived.sender))
+    draft.record(r.EventReceived(arrived.name, arrived.payload, arrived.sender, id=arrived.id))
 
 
 def _cancel_idle(draft: Draft, phase: Phase, asked: s.CancelAsked) -> None:
@@ -262,7 +268,7 @@ def _time(draft: Draft, phase: Phase, stimulus: s.TimeReached) -> None:
         waited = format_duration(phase.deadline - phase.since_at)
         draft.close(r.RunTimedOut(Failure("WaitTimeoutError", f"waited {waited} for {what}, which did not come")))
     elif isinstance(phase, Sleeping) and phase.wake_at <= draft.now:
-        draft.begin("step", phase.handler)
+        draft.begin(phase.kind, phase.handler)
     else:
         draft.ignored = "nothing is due yet"
 

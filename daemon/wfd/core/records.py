@@ -33,6 +33,8 @@ class Operation(Record, frozen=True, kw_only=True):
 
 
 class RunStarted(Record, frozen=True):
+    """`begins_at` and `handler` are set where the start handler begins later."""
+
     KIND = "run.started"
     workflow_type: str
     workflow_id: str
@@ -41,6 +43,8 @@ class RunStarted(Record, frozen=True):
     deadline: int | None = None
     on_completed_step: str | None = None
     on_parent_close: str = "abandon"
+    begins_at: int | None = None
+    handler: str | None = None
 
 
 class RunCompleted(Record, frozen=True):
@@ -155,13 +159,15 @@ class WaitTimedOut(Record, frozen=True):
 
 class EventReceived(Record, frozen=True):
     """`sender` is the workflow ID of the run that sent it, None for a person or program. `refused`: this run was closed;
-    "parent_closed" where a child reported to it: should it be re-opened, it gets that."""
+    "parent_closed" where a child reported to it: should it be re-opened, it gets that. `id` is what its sender called it: of the
+    same ID it is accepted once."""
 
     KIND = "event.received"
     name: str
     payload: Raw = NULL
     sender: str | None = None
     refused: str | None = None
+    id: str | None = None
 
 
 class ChildStarted(Operation, frozen=True):

@@ -91,11 +91,12 @@ class Waiting(msgspec.Struct, frozen=True, omit_defaults=True, tag="waiting", ta
 
 
 class Sleeping(msgspec.Struct, frozen=True, omit_defaults=True, tag="sleeping", tag_field="phase"):
-    """Until the delayed step `handler` is due."""
+    """Until the delayed step `handler` is due; `kind` is start where the run has not begun yet."""
 
     epoch: int
     handler: str
     wake_at: int
+    kind: str = "step"
 
 
 class Stuck(msgspec.Struct, frozen=True, omit_defaults=True, tag="stuck", tag_field="phase"):
@@ -131,7 +132,8 @@ class Run(msgspec.Struct, frozen=True):
     `steps` counts the steps begun; with the attempt it names one execution, so that what an earlier one still says is
     recognised as stale. `cancel` is the reason of a requested cancellation ("" when none was given). `on_completed_step`
     names the parent's step that hears how this run ends; `on_parent_close` is abandon, cancel or terminate. `reopened_at` is
-    when it was last re-opened by a person: its `deadline` counts from there.
+    when it was last re-opened by a person: its `deadline` counts from there, or else from `begins_at`, where it was to begin later
+    than it was started.
     """
 
     key: int
@@ -156,13 +158,15 @@ class Run(msgspec.Struct, frozen=True):
     on_completed_step: str | None = None
     on_parent_close: str = "abandon"
     reopened_at: int | None = None
+    begins_at: int | None = None
 
     @property
     def timeout_ms(self) -> int | None:
-        """How long the run may take from its start, or from its last re-opening."""
+        """How long the run may take from its beginning, or from its last re-opening."""
         if self.deadline is None:
             return None
-        return self.deadline - (self.started_at if self.reopened_at is None else self.reopened_at)
+        begun = self.started_at if self.begins_at is None else self.begins_at
+        return self.deadline - (begun if self.reopened_at is None else self.reopened_at)
 
     @property
     def status(self) -> Status:
@@ -210,6 +214,7 @@ class Saved(msgspec.Struct, frozen=True, omit_defaults=True):
     on_completed_step: str | None = None
     on_parent_close: str = "abandon"
     reopened_at: int | None = None
+    begins_at: int | None = None
 
 
 _saved_encoder = msgspec.json.Encoder()
@@ -226,7 +231,7 @@ def dump(run: Run) -> str:
     return _saved_encoder.encode(
         Saved(
             phase, run.steps, run.handler, run.cancel, run.children, run.open_children, run.on_completed_step,
-            run.on_parent_close, run.reopened_at,
+            run.on_parent_close, run.reopened_at, run.begins_at,
         )
     ).decode()  # fmt: skip
 

@@ -73,6 +73,7 @@ class EventArrived(msgspec.Struct, frozen=True):
     payload: Raw
     sender: str | None = None
     report: bool = False
+    id: str | None = None
 
 
 class TimeReached(msgspec.Struct, frozen=True):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from wfctl.errors import InvalidPayloadError
-from wfctl.values.codec import MAX_PAYLOAD_BYTES, decode, too_large
-from wfctl.values.signature import HandlerSpec, TypeSpec, bind
+from wfctl.values.codec import MAX_PAYLOAD_BYTES, decode, show, too_large
+from wfctl.values.signature import HandlerSpec, TypeSpec, bind, unbound
 from wfd.supervisor import Workers
 
 _encode = msgspec.json.Encoder().encode
@@ -45,6 +45,19 @@ async def bind_any(
     if len(kwargs) > MAX_PAYLOAD_BYTES:
         raise too_large(name, len(kwargs), MAX_PAYLOAD_BYTES)
     return kwargs
+
+
+def bind_later(payload: bytes, text: dict[str, str], event: str) -> bytes:
+    """What stands for the keyword arguments of an event that no handler is known for: they are made of it when there is one."""
+    name = f"payload of event {event!r}"
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise too_large(name, len(payload), MAX_PAYLOAD_BYTES)
+    value = _decode(payload, name)
+    if text:
+        if value is not None and not isinstance(value, dict):
+            raise InvalidPayloadError(f"{name}: key=value needs a payload that is an object, not {show(value)}")
+        value = {**(value or {}), **text}
+    return bytes(unbound(msgspec.Raw(_encode(value)), False))
 
 
 def rebound(handler: HandlerSpec, payload: bytes | msgspec.Raw, positional: bool) -> bytes:

@@ -20,6 +20,7 @@ from wfd.engine.code import problem_views
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
 from wfd.engine.retries import Retries
+from wfd.engine.sending import Sending
 from wfd.engine.streams import Tail, Watch
 from wfd.runtime.pressure import Pressure
 from wfd.supervisor import Takeover
@@ -43,9 +44,9 @@ class Backend:
         self._on_down = on_down
         self._reload = reload
         self._started_at = engine.clock.now_ms()
-        commands = Commands(engine, self.pressure)
+        commands = Commands(engine)
         self.start = commands.start
-        self.send = commands.send
+        self.send = Sending(engine, commands, self.pressure).send
         self.cancel = commands.cancel
         self.terminate = commands.terminate
         self.retry = Retries(engine, commands).retry
@@ -54,6 +55,7 @@ class Backend:
         self.check = Checker(
             engine.store.reader, engine.reads, engine.clock, config, lambda: engine.workers.catalog
         ).check
+        self.count = engine.reads.count
         self.history = engine.reads.history
         self.tree = engine.reads.tree
         self.purge = engine.purges.purge

@@ -59,12 +59,13 @@ class Batch:
         parent: Live | None = None,
         on_completed_step: str | None = None,
         on_parent_close: str = "abandon",
+        begins_at: int | None = None,
     ) -> Live:
-        """A new run, its start handler begun."""
+        """A new run, its start handler begun, or to begin at `begins_at`."""
         decision = open_run(
             key=key, run_id=run_id, workflow_id=workflow_id, workflow_type=workflow_type, handler=handler,
             input=Raw(input), timeout_ms=timeout_ms, parent=None if parent is None else parent.run, now=self.now,
-            on_completed_step=on_completed_step, on_parent_close=on_parent_close,
+            on_completed_step=on_completed_step, on_parent_close=on_parent_close, begins_at=begins_at,
         )  # fmt: skip
         live = Live(decision.run, {}, parent)
         live.children = {}

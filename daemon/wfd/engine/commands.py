@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 
 from wfctl.errors import (
-    ConflictError,
     DaemonDownError,
     InvalidArgumentError,
-    RunClosedError,
     RunNotFoundError,
     WorkflowAlreadyRunning,
 )
@@ -21,31 +19,19 @@ from wfctl.protocol.views import Outcome
 from wfctl.values.ids import check_workflow_id
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
+from wfctl.values.times import MAX_MS
 from wfd.core import stimuli as s
-from wfd.core.actions import Action
 from wfd.core.decide import decide
 from wfd.core.state import Raw
 from wfd.engine.arguments import bind_any, bind_plain
 from wfd.engine.engine import Engine
 from wfd.engine.memory import Live
 from wfd.engine.outcomes import outcome_of
-from wfd.runtime.pressure import Pressure
-
-# Events that clients can put into the inbox of a run that does not take them, in number and in bytes: an inbox is in memory while
-# its run is. How long a sender waits for room, and how often it looks.
-MOST_EVENTS = 10_000
-MOST_EVENT_BYTES = 64 << 20
-ROOM_MS = 10_000
-LOOK_MS = 100
-_INBOX = "the inbox of a run that does not take its events"
 
 
 class Commands:
-    """`pressure` is told of senders that have to wait."""
-
-    def __init__(self, engine: Engine, pressure: Pressure | None = None) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._e = engine
-        self._pressure = pressure or Pressure()
 
     def check_taking(self) -> None:
         """Raises the error of a daemon that takes no commands."""
@@ -63,6 +49,7 @@ class Commands:
             raise InvalidArgumentError(f"if_running is 'fail' or 'use', not {call.if_running!r}")
         if call.timeout_ms is not None and call.timeout_ms <= 0:
             raise InvalidArgumentError("a timeout must be longer than nothing")
+        _check_beginning(call, engine.clock.now_ms())
         spec = engine.workers.catalog.type_of(call.workflow_type)
         if call.workflow_id is not None:
             check_workflow_id(call.workflow_id)
@@ -80,18 +67,21 @@ class Commands:
                 return existing
         workflow_id = call.workflow_id or self._readable(call.workflow_type)
         batch = engine.batch()
-        run_id = "" if call.dry_run else engine.ids.run_id()
+        begins_at = call.begins_at if call.delay_ms is None else batch.now + call.delay_ms
         if call.dry_run:
+            info = RunInfo("", workflow_id, call.workflow_type, started_at_ms=batch.now)
+            later = begins_at is not None and begins_at > batch.now
             return calls.Started(
-                run=RunInfo(run_id, workflow_id, call.workflow_type, started_at_ms=batch.now), status=Status.RUNNING
+                run=info, status=Status.SLEEPING if later else Status.RUNNING, begins_at=begins_at if later else None
             )
         live = batch.open(
-            key=engine.new_key(), run_id=run_id, workflow_id=workflow_id, workflow_type=call.workflow_type,
-            handler=handler.name, input=kwargs, timeout_ms=call.timeout_ms,
+            key=engine.new_key(), run_id=engine.ids.run_id(), workflow_id=workflow_id,
+            workflow_type=call.workflow_type, handler=handler.name, input=kwargs, timeout_ms=call.timeout_ms,
+            begins_at=begins_at,
         )  # fmt: skip
-        info = live.info
+        info, run = live.info, live.run
         await engine.committed(batch)
-        return calls.Started(run=info, status=Status.RUNNING)
+        return calls.Started(run=info, status=run.status, begins_at=run.begins_at)
 
     def _readable(self, workflow_type: str) -> str:
         while True:
@@ -164,59 +154,6 @@ class Commands:
         live = await self.load(key)
         if live is None:
             raise RunNotFoundError(f"no run {text!r}", hint="wfctl list")
-        return live
-
-    async def send(self, call: calls.Send) -> calls.Sent:
-        """An event, in the run's inbox or handed over. Raises RunClosedError, UnknownEventError, InvalidPayloadError..."""
-        self.check_taking()
-        engine = self._e
-        live = await self.find(call.id)
-        if live.run.closed:
-            await self.on_disk(live)
-            raise _closed(live, call.event)
-        catalog = engine.workers.catalog
-        handler = catalog.event_of(live.run.workflow_type, call.event)
-        spec = catalog.type_of(live.run.workflow_type)
-        payload = bytes(call.payload)
-        if handler.plain:
-            kwargs = bind_plain(spec, handler, payload, call.text)
-        else:
-            kwargs = await bind_any(engine.workers, spec, handler, payload, call.text)
-            self.check_taking()
-            live = await self.load(live.run.key) or live
-        if _full(live):
-            live = await self._room(live, call.event)
-        batch = engine.batch()
-        decision = batch.decide(live, s.EventArrived(call.event, Raw(kwargs)))
-        run = live.run
-        dispatched = Action.DISPATCH in decision.actions
-        position = 0 if dispatched else len(run.inbox)
-        # A refusal can still have records: the event may have met a wait whose time was up.
-        await engine.committed(batch)
-        if decision.refused:
-            raise _closed(live, call.event)
-        return calls.Sent(run_id=run.run_id, workflow_id=run.workflow_id, dispatched=dispatched, position=position)
-
-    async def _room(self, live: Live, event: str) -> Live:
-        """The run, once there is room in its inbox, or it has closed; ConflictError where that takes too long."""
-        run, clock = live.run, self._e.clock
-        end = clock.now_ms() + ROOM_MS
-        self._pressure.begin(_INBOX)
-        try:
-            while not live.run.closed and _full(live):
-                if clock.now_ms() >= end:
-                    raise ConflictError(
-                        f"run {run.workflow_id!r} has {len(live.run.inbox):,} events in its inbox that it does not take; "
-                        f"event {event!r} was not delivered",
-                        hint=f"wfctl show {run.workflow_id}",
-                        workflow_id=run.workflow_id,
-                        run_id=run.run_id,
-                    )
-                await self._e.pause(LOOK_MS)
-                self.check_taking()
-                live = await self.load(run.key) or live
-        finally:
-            self._pressure.end(_INBOX)
         return live
 
     async def cancel(self, call: calls.Cancel) -> calls.Changed:
@@ -331,20 +268,10 @@ class Commands:
             self._e.hub.leave(follower)
 
 
-def _full(live: Live) -> bool:
-    inbox = live.run.inbox
-    if len(inbox) >= MOST_EVENTS:
-        return True
-    # Each sixteenth is weighed for all, as that takes long where they are many.
-    return bool(inbox) and not len(inbox) % 16 and sum(len(event.payload) for event in inbox) >= MOST_EVENT_BYTES
-
-
-def _closed(live: Live, event: str) -> RunClosedError:
-    run = live.run
-    return RunClosedError(
-        f"run {run.workflow_id!r} ({run.run_id}) is {run.status}; event {event!r} was not delivered",
-        hint=f"wfctl show {run.workflow_id}",
-        workflow_id=run.workflow_id,
-        run_id=run.run_id,
-        status=str(run.status),
-    )
+def _check_beginning(call: calls.Start, now: int) -> None:
+    if call.begins_at is not None and call.delay_ms is not None:
+        raise InvalidArgumentError("a run begins at a time or after a delay, not both")
+    if call.delay_ms is not None and not 0 <= call.delay_ms <= MAX_MS:
+        raise InvalidArgumentError(f"a delay is from nothing to 100 years, not {call.delay_ms} ms")
+    if call.begins_at is not None and call.begins_at > now + MAX_MS:
+        raise InvalidArgumentError("a run begins within 100 years", begins_at=call.begins_at)

@@ -12,14 +12,14 @@ import msgspec
 
 from wfctl.errors import AmbiguousIdError, InvalidArgumentError, RunNotFoundError
 from wfctl.protocol import calls
-from wfctl.protocol.views import HistoryEntry, InboxView, MissingView, Outcome, RunDetail, RunView, Tree
+from wfctl.protocol.views import HistoryEntry, InboxView, MissingView, Outcome, RetryView, RunDetail, RunView, Tree
 from wfctl.values.failure import Failure
 from wfctl.values.status import Status
 from wfd.engine.trees import Forest, run_view
 from wfd.runtime.clock import Clock
 from wfd.store import browse, needs
 from wfd.store.reader import Reader, Snapshot
-from wfd.store.rows import Entry, Filter, Match
+from wfd.store.rows import Entry, Filter, Match, Retry
 from wfd.supervisor import Catalog
 
 MAX_CANDIDATES = 5
@@ -66,13 +66,28 @@ class Reads:
                     f"{call.after!r} is not a cursor", hint="give the `next` of an earlier page", after=call.after
                 )
             before = int(call.after)
-        parent = None if call.parent is None else (await self.resolve(call.parent)).key
-        wanted = Filter(tuple(call.statuses), tuple(call.types), parent, call.since_ms)
+        wanted, now = await self._wanted(call), self._clock.now_ms()
         async with self._reader.snapshot() as snapshot:
             keys, more, total = await browse.page(snapshot, wanted, before, call.limit)
             runs = await browse.summaries(snapshot, keys)
-        items = [run_view(runs[key]) for key in keys if key in runs]
+            retries = await browse.retries(
+                snapshot, [key for key, run in runs.items() if run.status == Status.RUNNING], now
+            )
+        items = [_with_retry(run_view(runs[key]), retries.get(key)) for key in keys if key in runs]
         return calls.RunPage(items=items, next=str(keys[-1]) if more else None, total=total)
+
+    async def count(self, call: calls.Count) -> calls.Counted:
+        """How many runs match. Raises InvalidArgumentError for a `by` that is none."""
+        if call.by not in ("status", "type"):
+            raise InvalidArgumentError(f"by is 'status' or 'type', not {call.by!r}", by=call.by)
+        wanted = await self._wanted(call)
+        async with self._reader.snapshot() as snapshot:
+            counts = await browse.count(snapshot, wanted, by_type=call.by == "type")
+        return calls.Counted(by=call.by, counts=counts, total=sum(counts.values()))
+
+    async def _wanted(self, call: calls.List | calls.Count) -> Filter:
+        parent = None if call.parent is None else (await self.resolve(call.parent)).key
+        return Filter(tuple(call.statuses), tuple(call.types), parent, call.since_ms)
 
     async def history(self, call: calls.History) -> calls.HistoryPage:
         """Records of one run, with its log lines in their places if asked for."""
@@ -200,6 +215,13 @@ class Reads:
 
 def _purged() -> RunNotFoundError:
     return RunNotFoundError("the run was purged a moment ago", hint="wfctl list")
+
+
+def _with_retry(view: RunView, found: Retry | None) -> RunView:
+    if found is None:
+        return view
+    retry = RetryView(task=found.task, attempt=found.attempt, retry_at=found.retry_at, error=_failure(found.error))
+    return msgspec.structs.replace(view, retry=retry)
 
 
 def _raw(text: str | None) -> msgspec.Raw:

@@ -41,6 +41,7 @@ class _Data(msgspec.Struct):
     attempt: int = 1
     next: str = ""
     wake_at: int | None = None
+    begins_at: int | None = None
     names: list[str] | None = None
     deadline: int | None = None
     error: Failure | None = None
@@ -106,6 +107,10 @@ class _Reading:
     def _open(self) -> _Line | None:
         last = self.lines[-1] if self.lines else None
         return last if last is not None and last.ended_at is None else None
+
+    def run_started(self, record: StepRecord, data: _Data) -> None:
+        if data.begins_at is not None:
+            self._add(data.handler or "", "sleep", Status.SLEEPING, record).wake_at = data.begins_at
 
     def step_started(self, record: StepRecord, data: _Data) -> None:
         before = self._open()
@@ -188,6 +193,7 @@ class _Reading:
 
 
 _RECORDS: dict[str, Callable[[_Reading, StepRecord, Any], None]] = {
+    "run.started": _Reading.run_started,
     "step.started": _Reading.step_started,
     "step.completed": _Reading.step_completed,
     "step.failed": _Reading.step_failed,

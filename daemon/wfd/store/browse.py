@@ -15,7 +15,7 @@ import msgspec
 from wfctl.values.status import Status
 from wfd.store import queries
 from wfd.store.reader import Row, Snapshot
-from wfd.store.rows import Entry, Filter, Sibling, StepRecord, Summary, Trouble
+from wfd.store.rows import Entry, Filter, Retry, Sibling, StepRecord, Summary, Trouble
 
 BROWSE = queries.load("browse")
 _END = 1 << 62
@@ -44,11 +44,7 @@ async def page(snapshot: Snapshot, wanted: Filter, before: int | None, limit: in
 
     Each combination of its words is one walk through one index, newest first; the walks are merged here.
     """
-    low = 0
-    if wanted.since_ms is not None:
-        # Nearly the same bound as the time, but one that every index can use. The time itself is still checked.
-        row = await snapshot.one(BROWSE["first_key_since"], (wanted.since_ms,))
-        low = row[0] if row is not None and row[0] is not None else _END
+    low = await _low(snapshot, wanted)
     bounds = {"low": low, "before": _END if before is None else before, "since": wanted.since_ms, "limit": limit + 1}
     kind, walks = await _walks(snapshot, wanted)
     found: list[list[int]] = []
@@ -63,6 +59,14 @@ async def page(snapshot: Snapshot, wanted: Filter, before: int | None, limit: in
     return keys[:limit], len(keys) > limit, total
 
 
+async def _low(snapshot: Snapshot, wanted: Filter) -> int:
+    """Nearly the same bound as the time, but one that every index can use. The time itself is still checked."""
+    if wanted.since_ms is None:
+        return 0
+    row = await snapshot.one(BROWSE["first_key_since"], (wanted.since_ms,))
+    return row[0] if row is not None and row[0] is not None else _END
+
+
 async def _walks(snapshot: Snapshot, wanted: Filter) -> tuple[str, list[dict[str, object]]]:
     """Which kind of query lists `wanted`, and with which words it is to be asked."""
     statuses = tuple(dict.fromkeys(wanted.statuses or Status))
@@ -75,6 +79,44 @@ async def _walks(snapshot: Snapshot, wanted: Filter) -> tuple[str, list[dict[str
     if wanted.statuses:
         return "status", [{"status": str(s)} for s in statuses]
     return "all", [{}]
+
+
+async def count(snapshot: Snapshot, wanted: Filter, *, by_type: bool) -> dict[str, int]:
+    """How many runs `wanted` takes, by type or by status; those without any are missing."""
+    rows: Iterable[Row]
+    if wanted == Filter():
+        rows = await snapshot.all(BROWSE["count_kinds"])
+    else:
+        rows = await _count_each(snapshot, wanted)
+    found: dict[str, int] = {}
+    for kind, status, number in rows:
+        name = kind if by_type else status
+        if number:
+            found[name] = found.get(name, 0) + number
+    return found
+
+
+async def _count_each(snapshot: Snapshot, wanted: Filter) -> list[Row]:
+    if wanted.parent is None and not wanted.types:
+        types = tuple(kind for (kind,) in await snapshot.all(BROWSE["all_types"]))
+        wanted = Filter(wanted.statuses, types, None, wanted.since_ms)
+    bounds = {"low": await _low(snapshot, wanted), "since": wanted.since_ms}
+    kind, walks = await _walks(snapshot, wanted)
+    rows: list[Row] = []
+    for words in walks if wanted.types or wanted.parent is not None else ():
+        row = await snapshot.one(BROWSE[f"count_{kind}"], {**bounds, **words})
+        rows.append((words["type"], words["status"], 0 if row is None else row[0]))
+    return rows
+
+
+async def retries(snapshot: Snapshot, keys: Iterable[int], now_ms: int) -> dict[int, Retry]:
+    """By run: the task whose next attempt, due after `now_ms`, is the nearest; of running runs."""
+    found: dict[int, Retry] = {}
+    for row in await snapshot.all(BROWSE["retries"], {"keys": _list(keys), "now": now_ms}):
+        retry = Retry(*row)
+        if retry.run not in found or retry.retry_at < found[retry.run].retry_at:
+            found[retry.run] = retry
+    return found
 
 
 async def counts(snapshot: Snapshot) -> dict[str, int]:

@@ -250,6 +250,10 @@ class Reader(Service):
                 found.setdefault(row[0], _match(row))
         return list(found.values())[:MAX_CANDIDATES]
 
+    async def accepted(self, key: int, event_id: str) -> bool:
+        """Whether the run has accepted an event of this ID."""
+        return bool(await self.all(READ["event_of_id"], (key, event_id)))
+
     async def newest_workflow_ids(self, limit: int) -> list[str]:
         """Workflow IDs of the newest runs: where a mistyped one is looked for."""
         return [value for (value,) in await self.all(READ["newest_workflow_ids"], (limit,))]

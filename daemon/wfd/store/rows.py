@@ -184,6 +184,16 @@ class Filter(msgspec.Struct, frozen=True):
     since_ms: int | None = None
 
 
+class Retry(msgspec.Struct, frozen=True, gc=False):
+    """A task of a running run that waits for its next attempt, after `attempt` failed with `error` (JSON)."""
+
+    run: int
+    task: str
+    attempt: int
+    retry_at: int
+    error: str
+
+
 class Sibling(msgspec.Struct, frozen=True, gc=False):
     """How many children of one parent and type are in one status."""
 

@@ -33,6 +33,7 @@ class Client:
         self._world = world
         self._number = number
         self._sent = 0
+        self._named: calls.Send | None = None
 
     async def live(self, commands: int) -> None:
         world = self._world
@@ -80,10 +81,24 @@ class Client:
             input=self._payload(),
             timeout_ms=chance.choice((None, None, None, 400, 2_500)),
             if_running=chance.choice(("fail", "use")),
+            delay_ms=chance.choice((None, None, None, None, 0, 300)),
         )
 
     def _send(self) -> calls.Call:
-        return calls.Send(id=self._id(), event=self._world.chance.choice(EVENTS), payload=self._payload())
+        chance = self._world.chance
+        if self._named is not None and chance.random() < 0.5:
+            return self._named  # once more, whatever became of it
+        payload = self._payload()
+        first = calls.StartFirst(workflow_type=chance.choice(TYPES), input=self._payload())
+        call = calls.Send(
+            id=self._id(),
+            event=chance.choice(EVENTS),
+            payload=payload,
+            event_id=bytes(payload).decode() if chance.random() < 0.2 else None,
+            start=first if chance.random() < 0.1 else None,
+        )
+        self._named = call if call.event_id is not None else self._named
+        return call
 
     def _retry(self) -> calls.Call:
         """Usually of what can be retried."""

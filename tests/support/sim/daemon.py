@@ -20,6 +20,7 @@ from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
 from wfd.engine.reads import Reads
 from wfd.engine.retries import Retries
+from wfd.engine.sending import Sending
 from wfd.runtime.ids import IdSource
 
 
@@ -77,6 +78,7 @@ class Daemon:
         self.engine.reads = SimReads(store.reader, world.clock)
         self._commands = Commands(self.engine)
         self._retries = Retries(self.engine, self._commands)
+        self._sending = Sending(self.engine, self._commands)
         world.loop.create_task(self._start())
 
     async def _start(self) -> None:
@@ -111,9 +113,8 @@ class Daemon:
     async def _carry_out(self, request: Request, future: asyncio.Future[None]) -> None:
         world, call = self._world, request.call
         world.ledger.note("client {}: {}", request.client, call)
-        verb: Callable[[Any], Any] = getattr(
-            self._retries if isinstance(call, calls.Retry) else self._commands, type(call).__name__.lower()
-        )
+        owners = {calls.Retry: self._retries, calls.Send: self._sending}
+        verb: Callable[[Any], Any] = getattr(owners.get(type(call), self._commands), type(call).__name__.lower())
         answer, error = None, None
         try:
             answer = await verb(call)

@@ -258,6 +258,13 @@ def _commands(disk: Disk, histories: dict[int, Rows], ledger: Ledger) -> Iterato
         refused = isinstance(request.error, WfctlError) and not isinstance(request.error, StorageError)
         if isinstance(call, calls.Send):
             got = received.get(msgspec.json.decode(call.payload)["n"], [])
+            if call.event_id is not None:
+                # It may have been sent several times, also to a later run of its workflow ID.
+                if any(times > 1 for times in Counter(key for key, _, _ in got).values()):
+                    yield f"{call} was accepted more than once by one run"
+                if request.answer is not None and not got:
+                    yield f"{call} was told {request.answer} and never arrived"
+                continue
             if not _right(len(got), request.answer is not None, refused):
                 yield f"{call} was told {request.answer or request.error!r} and arrived {len(got)} times"
             if got and request.answer is not None:

@@ -13,7 +13,7 @@ import msgspec
 from support.sim.disk import BrokenRule, Disk
 from support.sim.loop import Loop
 from wfctl.errors import StorageError
-from wfd.core import state
+from wfd.core import records as r, state
 from wfd.store.batch import Batch
 from wfd.store.rows import HistoryRow, Loaded, Match, RunRef, Unit
 
@@ -234,6 +234,15 @@ class Reader:
     async def course(self, key: int, kinds: Iterable[str]) -> list[HistoryRow]:
         wanted = set(kinds)
         return await self._see(lambda: [row for row in self._disk.history.get(key, []) if row.kind in wanted])
+
+    async def accepted(self, key: int, event_id: str) -> bool:
+        return await self._see(lambda: self._accepted(key, event_id))
+
+    def _accepted(self, key: int, event_id: str) -> bool:
+        return any(
+            isinstance(record, r.EventReceived) and record.id == event_id and record.refused is None
+            for _, record in self._disk.records(key)
+        )
 
     async def logged_since(self, key: int, seq: int) -> int:
         return await self._see(lambda: self._logged(key, seq))

@@ -107,7 +107,8 @@ def test_runs_are_offered_by_what_the_command_can_do_with_them(offered: Offered,
 
 def test_types_events_queries_and_parameters_are_offered(offered: Offered, shop: FakeDaemon) -> None:
     assert offered("start", "") == ["Order", "Payment"]
-    assert offered("list", "--type", "P") == ["Payment"]
+    assert offered("list", "--type", "P") == offered("graph", "P") == ["Payment"]
+    assert offered("send", "order-1", "pay", "--id", "") == []
     assert offered("start", "Order", "") == ["order_id=", "amount="]
     assert offered("start", "Order", "--id", "x", "order_id=1", "") == ["amount="]
     assert offered("send", "order-1", "pa") == ["pay", "pause"]

@@ -151,7 +151,7 @@ def test_show_tells_what_the_running_step_is_at(cli: Cli, daemon: Start, monkeyp
 
 
 def test_show_of_a_run_that_is_not_running_reads_no_history(cli: Cli, daemon: Start) -> None:
-    fake = daemon(get=RunDetail(run=run(status="waiting"), history_entries=6))
+    fake = daemon(get=RunDetail(run=run(status="sleeping"), history_entries=6))
     assert cli("show", "order-1").code == 0
     assert fake.asked("history") == []
 

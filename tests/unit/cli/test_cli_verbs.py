@@ -145,6 +145,7 @@ def test_send_says_whether_the_event_is_handled_or_kept(cli: Cli, daemon: Start)
     assert "queued paid for order-1: number 2" in cli("send", "order-1", "paid").err
     assert cli("send", "order-1", "paid", "-o", "json").json == {
         "schema": "wfctl.sent/1", "run_id": "01JF", "workflow_id": "order-1", "dispatched": False, "position": 2,
+        "duplicate": False, "started": False,
     }  # fmt: skip
 
 

@@ -265,3 +265,58 @@ async def test_the_tree_of_a_run_is_known_by_key(store: Store, ledger: Ledger, r
     assert (await reads.root_of(5), await reads.root_of(4)) == (1, 4)
     with pytest.raises(RunNotFoundError):
         await reads.root_of(99)
+
+
+# -- counts, and what is tried again ---------------------------------------------------------------
+
+
+async def test_runs_are_counted_by_status_or_type(store: Store, ledger: Ledger, reads: Reads) -> None:
+    await commit(
+        store.writer,
+        ledger.start("o-1", status="waiting"), ledger.start("p-1", "Payment", 1), ledger.start("p-2", "Payment", 1),
+        ledger.close(3, "failed"), ledger.start("o-2", started_at=T0 + 50_000),
+    )  # fmt: skip
+
+    async def counted(by: str = "status", **wanted: Any) -> dict[str, int]:
+        found = await reads.count(calls.Count(by=by, **wanted))
+        assert found.total == sum(found.counts.values())
+        return found.counts
+
+    assert await counted() == {"waiting": 1, "running": 2, "failed": 1}
+    assert await counted("type") == {"Order": 2, "Payment": 2}
+    assert await counted(statuses=[Status.FAILED, Status.WAITING]) == {"waiting": 1, "failed": 1}
+    assert await counted("type", statuses=[Status.RUNNING]) == {"Order": 1, "Payment": 1}
+    assert await counted(parent="o-1") == {"running": 1, "failed": 1}
+    assert await counted("type", parent="o-1", types=["Order"]) == {}
+    assert await counted("type", since_ms=T0 + 50_000) == {"Order": 1}
+    with pytest.raises(InvalidArgumentError, match="by is 'status' or 'type'"):
+        await counted("colour")
+
+
+async def test_nothing_is_counted_in_an_empty_database(reads: Reads) -> None:
+    for call in (calls.Count(), calls.Count(by="type", since_ms=5), calls.Count(types=["Order"])):
+        assert (await reads.count(call)).total == 0
+
+
+async def test_a_list_tells_the_attempt_that_comes_next_and_no_other(
+    store: Store, ledger: Ledger, reads: Reads
+) -> None:
+    def failed(key: str, retry_at: int, attempt: int = 1) -> tuple[str, dict[str, Any]]:
+        error = {"type": "E", "message": "no", "traceback": "..."}
+        told = {"key": key, "name": f"task-{key}", "attempt": attempt, "error": error, "retry_at": retry_at}
+        return "task.attempt_failed", told
+
+    soon, later = T0 + 61_000, T0 + 90_000
+    await commit(
+        store.writer,
+        ledger.start("retries"), ledger.change(1, failed("a", later), failed("b", soon, 2), ("random.recorded", {})),
+        ledger.start("again"), ledger.change(2, failed("a", soon), ("task.started", {"key": "a", "name": "task-a"})),
+        ledger.start("due"), ledger.change(3, failed("a", T0)),
+        ledger.start("next"), ledger.change(4, failed("a", soon), ("step.started", {"step": 2})),
+        ledger.start("waits"), ledger.change(5, failed("a", soon)), ledger.wait(5),
+    )  # fmt: skip
+    shown = {item.workflow_id: item.retry for item in (await reads.list(calls.List())).items}
+    found = shown.pop("retries")
+    assert found is not None
+    assert (found.task, found.attempt, found.retry_at, found.error) == ("task-b", 2, soon, Failure("E", "no"))
+    assert set(shown.values()) == {None}

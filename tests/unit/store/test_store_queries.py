@@ -24,6 +24,7 @@ SCANS = {
     "orphans": "open children bound to their parents: an index of just those",
     "count_all": "counts everything: one narrow index",
     "counts": "counts everything by status: the index of statuses alone",
+    "count_kinds": "counts everything by type and status: the index of both alone",
     "open_roots": "reads from the end of an index that has only open runs without a parent, up to its limit",
     "newest_workflow_ids": "reads from the end of the table, up to its limit",
 }

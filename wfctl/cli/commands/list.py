@@ -1,25 +1,36 @@
-"""`wfctl list`: runs, newest first."""
+"""`wfctl list`: runs, newest first; or how many there are."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from wfctl.cli import exit
-from wfctl.cli.options import Output
+from wfctl.cli.options import Output, choose
 from wfctl.cli.render.text import count
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import parse_statuses
-from wfctl.protocol.calls import List, RunPage
+from wfctl.errors import UsageError
+from wfctl.protocol.calls import Count, Counted, List, RunPage, Watch
 from wfctl.protocol.views import RunView
+from wfctl.values.times import parse_instant
+
+if TYPE_CHECKING:
+    from wfctl.cli.live import Region
 
 EXAMPLES = """
   wfctl list
   wfctl list --status failed,stuck --since 1h
   wfctl list --type Order --status open -o id
+  wfctl list --count --by type --status open
+  wfctl list -w --status open
 """
 PAGE = 1_000
+EVERY_MS = 500
+TICK_S = 1.0
 
 
 def run(
@@ -35,21 +46,43 @@ def run(
         str | None, typer.Option("--since", metavar="15m|TIME", help="Only runs started since then.")
     ] = None,
     parent: Annotated[str | None, typer.Option("--parent", metavar="ID", help="Only children of this run.")] = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 100,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many (100).")] = None,
     after: Annotated[
         str | None, typer.Option("--after", metavar="CURSOR", help="Go on where an earlier list ended.")
     ] = None,
+    counted: Annotated[bool, typer.Option("--count", help="Count them instead.")] = False,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="status|type", help="With --count: of each what (status).")
+    ] = None,
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Redraw the list as runs change.")] = False,
 ) -> int:
-    """List runs, newest first."""
+    """List runs, newest first.
+
+    Where each is, what it waits for and until when, which attempt of a task comes next, and why it failed or is stuck.
+    """
     shell = shell_of(ctx)
     call = List(
         statuses=parse_statuses(status or []),
         types=workflow_type or [],
         parent=None if parent is None else shell.run_id(parent),
-        since_ms=None if since is None else _instant(since),
+        since_ms=None if since is None else parse_instant(since, now_ms()),
         after=after,
     )
-    page = _collect(shell, call, limit)
+    if by is not None and not counted:
+        raise UsageError("--by says how to count, but nothing is counted", hint="add --count")
+    if counted:
+        if watch or limit is not None or after is not None:
+            raise UsageError(
+                "--count counts all that match: without --watch, --limit and --after", hint="wfctl list --help"
+            )
+        return _count(shell, call, choose(by or "status", ("status", "type"), "thing to count by (--by)"))
+    if watch:
+        return _watch(shell, call, limit)
+    _show(shell, _collect(shell, call, limit or 100))
+    return exit.OK
+
+
+def _show(shell: Shell, page: RunPage) -> None:
     if shell.output is Output.JSON:
         shell.listing("runs", page.items, next=page.next, total=page.total)
     elif shell.output is Output.JSONL:
@@ -62,13 +95,6 @@ def run(
     if page.next is not None:
         total = "" if page.total is None else f" of {count(page.total, grouped=shell.err.tty)}"
         shell.note(f"{len(page.items)}{total}, more: --after {page.next}, or a higher --limit")
-    return exit.OK
-
-
-def _instant(text: str) -> int:
-    from wfctl.values.times import parse_instant
-
-    return parse_instant(text, now_ms())
 
 
 def _collect(shell: Shell, call: List, limit: int) -> RunPage:
@@ -77,12 +103,7 @@ def _collect(shell: Shell, call: List, limit: int) -> RunPage:
     total: int | None = None
     after = call.after
     while True:
-        page: RunPage = shell.call(
-            List(
-                statuses=call.statuses, types=call.types, parent=call.parent, since_ms=call.since_ms,
-                limit=min(limit - len(items), PAGE), after=after,
-            )
-        )  # fmt: skip
+        page: RunPage = shell.call(msgspec.structs.replace(call, limit=min(limit - len(items), PAGE), after=after))
         items += page.items
         total = page.total if total is None else total
         after = page.next
@@ -98,3 +119,65 @@ def _table(shell: Shell, page: RunPage) -> None:
 
     width = shell.out.columns if shell.out.tty else None
     shell.out.lines(runs_table(page.items, now_ms(), width=width, ascii=shell.out.ascii))
+
+
+def _count(shell: Shell, call: List, by: str) -> int:
+    answer: Counted = shell.call(
+        Count(by=by, statuses=call.statuses, types=call.types, parent=call.parent, since_ms=call.since_ms)
+    )
+    if shell.output is Output.JSON:
+        shell.document("count", answer)
+    elif shell.output is Output.JSONL:
+        for name, number in answer.counts.items():
+            shell.json_line({by: name, "count": number})
+    elif shell.output is Output.ID:
+        shell.print_ids(answer.counts)
+    else:
+        from wfctl.cli.render.runs import counts_table
+
+        width = shell.out.columns if shell.out.tty else None
+        shell.out.lines(counts_table(answer, width=width, ascii=shell.out.ascii))
+        shell.out.flush()
+        shell.note(f"{count(answer.total, grouped=shell.err.tty)} in all")
+    return exit.OK
+
+
+# -- watching ------------------------------------------------------------------------------------
+
+
+def _watch(shell: Shell, call: List, limit: int | None) -> int:
+    """The newest runs that fit on the screen, again and again, until Ctrl-C."""
+    if shell.output is not Output.TABLE or not shell.out.tty:
+        raise UsageError("a list is watched on a terminal, as a table", hint="wfctl tail -f -o jsonl")
+    from wfctl.cli.live import Region
+
+    with Region(shell.out) as region:
+        return shell.persist(lambda: _live(shell, region, call, limit))
+
+
+def _live(shell: Shell, region: Region, call: List, limit: int | None) -> int:
+    from wfctl.cli.render.runs import runs_table
+    from wfctl.cli.shell import stopping
+
+    region.settle()
+    connection, beside = shell.connect(), shell.dial()
+    with beside:
+        stream = beside.stream(Watch(id=call.parent, every_ms=EVERY_MS))
+        fresh = False
+        while True:
+            if not fresh:
+                wanted = max(shell.out.rows - 3, 1) if limit is None else limit
+                page: RunPage = connection.call(msgspec.structs.replace(call, limit=wanted))
+                fetched, now = time.monotonic(), now_ms()
+            width = shell.out.columns
+            rows = runs_table(
+                page.items, now + int((time.monotonic() - fetched) * 1_000), width=width, ascii=shell.out.ascii
+            )
+            total = f"{len(page.items)} of {count(page.total or 0, grouped=True)}, newest first; Ctrl-C ends"
+            region.draw([*rows, [(total[: width - 1], "dim")]], width)
+            fresh = stream.poll(TICK_S if any(item.status.open for item in page.items) else None) is None
+            if stream.ended:
+                # The parent whose children are listed has closed; without one only a daemon that stops ends it.
+                if call.parent is None:
+                    raise stopping()
+                return exit.OK

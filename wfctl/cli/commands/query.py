@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import time
 from typing import Annotated
 
 import typer
@@ -14,9 +15,10 @@ from wfctl.cli.render.runs import result_text
 from wfctl.cli.render.workflows import query_lines, query_table
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.cli.words import quoted
-from wfctl.errors import UnknownQueryError, UnknownWorkflowTypeError, UsageError
+from wfctl.errors import DaemonDownError, NotFinishedError, UnknownQueryError, UnknownWorkflowTypeError, UsageError
 from wfctl.protocol.calls import Query, QueryAnswer, Result, WorkflowList, Workflows
 from wfctl.protocol.views import Outcome
+from wfctl.values.times import parse_duration
 
 EXAMPLES = """
   wfctl query order-1
@@ -39,6 +41,9 @@ def run(
         str | None,
         typer.Option("-i", "--input", metavar="JSON|@FILE|-", help="Arguments as JSON; key=value wins over it."),
     ] = None,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", metavar="2s", help="Wait at most so long, then exit 14.")
+    ] = None,
 ) -> int:
     """Ask a run's query handler and print its answer.
 
@@ -53,7 +58,7 @@ def run(
         return _list(shell, target)
     given = parse_inputs(inputs or [], data)
     try:
-        answer: QueryAnswer = shell.call(Query(id=target, name=name, input=given.data, text=given.text))
+        answer = _ask(shell, Query(id=target, name=name, input=given.data, text=given.text), timeout)
     except UnknownQueryError as error:
         error.hint = _remedy(id, name, error)
         raise
@@ -67,6 +72,25 @@ def run(
     else:
         shell.out.write(result_text(answer.value, pretty=shell.out.tty))
     return exit.OK
+
+
+def _ask(shell: Shell, call: Query, timeout: str | None) -> QueryAnswer:
+    if timeout is None:
+        answer: QueryAnswer = shell.call(call)
+        return answer
+    connection, timeout_s = shell.connect(), parse_duration(timeout) / 1_000
+    began = time.monotonic()
+    try:
+        answer = connection.call(call, timeout_s=timeout_s)
+    except DaemonDownError:
+        if time.monotonic() - began < timeout_s:
+            raise
+        raise NotFinishedError(
+            f"query {call.name!r} of {call.id!r} did not answer within {timeout}",
+            hint=f"wfctl query {quoted(call.id)} {quoted(call.name)}",
+            query=call.name,
+        ) from None
+    return answer
 
 
 def _remedy(id: str, name: str, error: UnknownQueryError) -> str | None:

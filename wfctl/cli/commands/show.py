@@ -10,10 +10,11 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.document import as_data
 from wfctl.cli.render.pending import Pending, pending
-from wfctl.cli.render.show import retry_advice, show_lines, stuck_advice
+from wfctl.cli.render.show import advice, retry_advice, show_lines, stuck_advice, waiting_advice
 from wfctl.cli.shell import Shell, now_ms, shell_of
-from wfctl.protocol.calls import Get, GetStatus, History, HistoryPage
+from wfctl.protocol.calls import Count, Counted, Get, GetStatus, History, HistoryPage, WorkflowList, Workflows
 from wfctl.protocol.views import RunDetail, RunView, StatusView
+from wfctl.values.signature import HandlerSpec
 from wfctl.values.status import Status
 
 EXAMPLES = """
@@ -29,7 +30,8 @@ def run(
 ) -> int:
     """Show one run.
 
-    Where it stands, its input and result, its store and its inbox."""
+    Where it stands, its input and result, its store and its inbox; and what to type next.
+    """
     shell = shell_of(ctx)
     detail: RunDetail = shell.call(Get(id=shell.run_id(id)))
     now = now_ms()
@@ -41,14 +43,23 @@ def run(
         shell.document("run", {**as_data(detail.run), "pending": as_data(doing), **rest})
     else:
         width = shell.out.columns if shell.out.tty else None
-        shell.out.lines(show_lines(detail, doing, now, person=shell.out.tty, ascii=shell.out.ascii, width=width))
-        if detail.run.status is Status.STUCK:
-            _advise(shell, detail.run)
-        elif detail.run.status in (Status.FAILED, Status.TIMED_OUT):
-            shell.out.flush()
-            for line in retry_advice(detail.run.workflow_id):
+        below = _below(shell, detail.run)
+        shell.out.lines(
+            show_lines(detail, doing, now, below=below, person=shell.out.tty, ascii=shell.out.ascii, width=width)
+        )
+        shell.out.flush()
+        if not shell.quiet:
+            for line in _advice(shell, detail.run):
                 shell.note(line)
     return exit.OK
+
+
+def _below(shell: Shell, run: RunView) -> dict[str, int]:
+    """How its children stand."""
+    if not run.children:
+        return {}
+    counted: Counted = shell.call(Count(parent=run.run_id))
+    return counted.counts
 
 
 def _doing(shell: Shell, detail: RunDetail, now: int) -> list[Pending]:
@@ -60,9 +71,24 @@ def _doing(shell: Shell, detail: RunDetail, now: int) -> list[Pending]:
     return pending(page.items, now)
 
 
-def _advise(shell: Shell, run: RunView) -> None:
-    status: StatusView = shell.call(GetStatus())
-    reload = not status.settings.get("reload", "").startswith("false")
-    shell.out.flush()
-    for line in stuck_advice(run.workflow_id, reload=reload, problems=len(status.problems)):
-        shell.note(line)
+def _advice(shell: Shell, run: RunView) -> list[str]:
+    """What to type next."""
+    id = run.workflow_id
+    match run.status:
+        case Status.STUCK:
+            status: StatusView = shell.call(GetStatus())
+            reload = not status.settings.get("reload", "").startswith("false")
+            return stuck_advice(id, reload=reload, problems=len(status.problems))
+        case Status.FAILED | Status.TIMED_OUT:
+            return retry_advice(id)
+        case Status.WAITING:
+            return waiting_advice(run, _events(shell, run))
+        case _:
+            return advice(run)
+
+
+def _events(shell: Shell, run: RunView) -> list[HandlerSpec]:
+    """The event handlers of the run's type; none where it is not loaded."""
+    served: WorkflowList = shell.call(Workflows())
+    spec = next((item.spec for item in served.items if item.spec.workflow_type == run.workflow_type), None)
+    return [] if spec is None else [handler for handler in spec.handlers if handler.kind == "event"]

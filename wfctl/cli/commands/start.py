@@ -11,16 +11,18 @@ from wfctl.cli.inputs import parse_inputs
 from wfctl.cli.options import choose
 from wfctl.cli.outcome import await_outcome, tell
 from wfctl.cli.project import remember_last
-from wfctl.cli.shell import Shell, shell_of
+from wfctl.cli.render.times import ago
+from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import quoted
-from wfctl.errors import ConfigError
+from wfctl.errors import ConfigError, InvalidArgumentError
 from wfctl.protocol.calls import Start, Started
-from wfctl.values.times import parse_duration
+from wfctl.values.times import parse_duration, parse_time, rfc3339
 
 EXAMPLES = """
   wfctl start Order order_id=1 amount=9.99
   wfctl start Order --id order-1 -i @order.json --wait
   id=$(wfctl start Order order_id=1 amount:=9.99)
+  wfctl start Report --in 10m
 """
 
 
@@ -39,6 +41,10 @@ def run(
     timeout: Annotated[
         str | None, typer.Option("--timeout", metavar="5m", help="The run times out after so long.")
     ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="Not at once but then; local time without a zone.")
+    ] = None,
+    delay: Annotated[str | None, typer.Option("--in", metavar="10m", help="Begin after so long.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the run; print only its result.")] = False,
     if_running: Annotated[
         str, typer.Option("--if-running", metavar="fail|use", help="When the ID has an open run.")
@@ -51,7 +57,8 @@ def run(
     """Start a run and print its workflow ID.
 
     key=value is converted to the parameter's type; key:=json is taken as JSON; key=@file is the text of a file. With
-    --wait the exit code tells how the run closed.
+    --wait the exit code tells how the run closed. With --at or --in the run is there at once, sleeps until then, also across
+    restarts, and can be cancelled before.
     """
     shell = shell_of(ctx)
     given = parse_inputs(inputs or [], data)
@@ -64,6 +71,8 @@ def run(
             timeout_ms=None if timeout is None else parse_duration(timeout),
             if_running=choose(if_running, ("fail", "use"), "answer to an open run (--if-running)"),
             dry_run=dry_run,
+            begins_at=None if at is None else _to_come(at),
+            delay_ms=None if delay is None else parse_duration(delay),
         )
     )
     if not dry_run:
@@ -72,22 +81,39 @@ def run(
         shell.note(_sentence(started))
         outcome = await_outcome(shell, started.run.id, timeout_ms=None, stuck=fail_if_stuck)
         return tell(shell, outcome, fail_if_stuck=fail_if_stuck)
+    _tell(shell, started, dry_run)
+    return exit.OK
+
+
+def _tell(shell: Shell, started: Started, dry_run: bool) -> None:
     if shell.json:
         shell.document("start", started, dry_run=dry_run)
-        return exit.OK
+        return
     shell.out.write(started.run.workflow_id)
     shell.out.flush()
     if dry_run:
-        shell.note(f"{workflow_type} can be started so; nothing was")
+        shell.note(f"{started.run.workflow_type} can be started so; nothing was")
     else:
         shell.note(_sentence(started))
         shell.note(f"  watch it: wfctl tail -f {quoted(started.run.workflow_id)}")
-    return exit.OK
+
+
+def _to_come(text: str) -> int:
+    at_ms = parse_time(text, "2026-11-23T08:00:00Z, or --in 15m")
+    if at_ms < now_ms():
+        raise InvalidArgumentError(
+            f"--at {text}: {rfc3339(at_ms)} has passed", hint="give a time to come, or leave --at out", value=text
+        )
+    return at_ms
 
 
 def _sentence(started: Started) -> str:
     verb = "runs already:" if started.existing else "started"
-    return f"{verb} {started.run.workflow_type} {started.run.workflow_id} (run {started.run.id})"
+    name = f"{started.run.workflow_type} {started.run.workflow_id} (run {started.run.id})"
+    if started.begins_at is None:
+        return f"{verb} {name}"
+    due = rfc3339(started.begins_at)
+    return f"{verb} {name}; it begins at {due}, {ago(started.begins_at, now_ms())}"
 
 
 def _remember(shell: Shell, started: Started) -> None:

@@ -7,7 +7,7 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.status import problem_lines
-from wfctl.cli.render.workflows import workflow_lines, workflow_table
+from wfctl.cli.render.workflows import described, workflow_lines, workflow_table
 from wfctl.cli.shell import now_ms, shell_of
 from wfctl.protocol.calls import WorkflowList, Workflows
 
@@ -25,12 +25,16 @@ def run(ctx: typer.Context) -> int:
     answer: WorkflowList = shell.call(Workflows())
     if shell.output is Output.JSON:
         shell.listing(
-            "workflows", answer.items, total=len(answer.items), problems=answer.problems, unloaded=answer.unloaded
+            "workflows",
+            [described(item) for item in answer.items],
+            total=len(answer.items),
+            problems=answer.problems,
+            unloaded=answer.unloaded,
         )
         return exit.OK
     if shell.output is Output.JSONL:
         for item in answer.items:
-            shell.json_line(item)
+            shell.json_line(described(item))
     elif shell.output is Output.ID:
         shell.print_ids(item.spec.workflow_type for item in answer.items)
     elif shell.out.tty:

@@ -28,11 +28,12 @@ INSTANTS = frozenset(
         "begun_at",
         "started_at_ms",
         "newest_at",
+        "begins_at",
     }
 )
 _RENAMED = {"started_at_ms": "started_at"}
 # Fields of history records (`HistoryEntry.data`) that are instants.
-_RECORD_INSTANTS = frozenset({"deadline", "wake_at", "retry_at"})
+_RECORD_INSTANTS = frozenset({"begins_at", "deadline", "wake_at", "retry_at"})
 
 
 def as_data(value: Any) -> Any:

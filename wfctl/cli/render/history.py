@@ -123,6 +123,8 @@ def _started(data: dict[str, Any]) -> str:
     words = [str(data.get("workflow_type", "")), _json(data.get("input"))]
     if data.get("parent"):
         words.append(f"child of {data['parent'].get('workflow_id', '?')}")
+    if data.get("begins_at"):
+        words.append(f"begins {rfc3339(data['begins_at'])}")
     if data.get("deadline"):
         words.append(f"times out {rfc3339(data['deadline'])}")
     return "  ".join(words)

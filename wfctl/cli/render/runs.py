@@ -8,8 +8,8 @@ import msgspec
 
 from wfctl.cli.exit import look
 from wfctl.cli.render.table import Cell, Column, Row, table
-from wfctl.cli.render.text import Line, Span, clean
-from wfctl.cli.render.times import when
+from wfctl.cli.render.text import Line, Span, clean, count
+from wfctl.cli.render.times import short, when
 from wfctl.cli.words import quoted
 from wfctl.errors import (
     NotFinishedError,
@@ -20,21 +20,23 @@ from wfctl.errors import (
     RunTimedOutError,
     WfctlError,
 )
+from wfctl.protocol.calls import Counted
 from wfctl.protocol.views import Outcome, RunView
 from wfctl.values.status import Status
-from wfctl.values.times import format_duration
+from wfctl.values.times import format_duration, rfc3339
 
 _COLUMNS = [
     Column("WORKFLOW ID", middle=True),
-    Column("TYPE", priority=2),
+    Column("TYPE", priority=4),
     Column("STATUS"),
-    Column("STARTED", priority=3, right=True),
-    Column("TOOK", priority=4, right=True),
-    Column("AT", priority=5),
+    Column("STARTED", priority=5, right=True),
+    Column("TOOK", priority=7, right=True),
+    Column("AT", priority=3),
     Column("CHILDREN", priority=6, optional=True, right=True),
-    Column("INBOX", priority=7, optional=True, right=True),
+    Column("INBOX", priority=8, optional=True, right=True),
+    Column("UNTIL", priority=2, optional=True, right=True),
     Column("PROBLEM", priority=1, optional=True),
-    Column("RUN ID", priority=8),
+    Column("RUN ID", priority=9),
 ]
 
 
@@ -55,9 +57,28 @@ def _row(run: RunView, now_ms: int, *, person: bool, ascii: bool) -> Row:
         Cell(position(run)),
         Cell(children),
         Cell(str(run.queued_events) if run.queued_events else ""),
-        Cell(problem(run), "red" if run.status.closed else "magenta"),
+        Cell("" if (due := due_at(run)) is None else when(due, now_ms, relative=person)),
+        Cell(*_problem_span(run, now_ms, person=person)),
         Cell(run.run_id, "dim"),
     ]
+
+
+def counts_table(counted: Counted, *, width: int | None, ascii: bool = False) -> list[Line]:
+    """How many of each, the most first by type, in the order of the statuses by status."""
+    order = (
+        [*Status] if counted.by == "status" else sorted(counted.counts, key=lambda name: (-counted.counts[name], name))
+    )
+    rows = [
+        [
+            Cell(*status_span(Status(name), person=width is not None, ascii=ascii))
+            if counted.by == "status"
+            else Cell(name),
+            Cell(count(counted.counts[name], grouped=width is not None)),
+        ]
+        for name in order
+        if name in counted.counts
+    ]
+    return table([Column(counted.by.upper(), middle=True), Column("RUNS", right=True)], rows, width=width)
 
 
 _OUTCOME_COLUMNS = [
@@ -96,6 +117,22 @@ def position(run: RunView) -> str:
     if run.attempt > 1:
         step = f"{step} (attempt {run.attempt})"
     return step if run.limit is None else f"{step} (waits for its turn: limit {run.limit} of {run.workflow_type})"
+
+
+def due_at(run: RunView) -> int | None:
+    """When time alone takes an open run further: the end of its wait or delay, or else its own timeout."""
+    if run.status.closed:
+        return None
+    return run.deadline if run.wake_at is None else run.wake_at
+
+
+def _problem_span(run: RunView, now_ms: int, *, person: bool) -> Span:
+    if run.retry is None:
+        return problem(run), "red" if run.status.closed else "magenta"
+    left = run.retry.retry_at - now_ms
+    due = (f"in {short(left)}" if left > 0 else "now") if person else f"at {rfc3339(run.retry.retry_at)}"
+    text = f"{run.retry.task}: attempt {run.retry.attempt + 1} {due}"
+    return (f"{text}  {run.retry.error}" if run.retry.error else text), "yellow"
 
 
 def problem(run: RunView) -> str:

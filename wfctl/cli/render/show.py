@@ -9,18 +9,29 @@ import msgspec
 from wfctl.cli.render.pending import Pending, pending_line
 from wfctl.cli.render.runs import position, status_span
 from wfctl.cli.render.table import facts, facts_column
-from wfctl.cli.render.text import Line, clean, counted
+from wfctl.cli.render.text import Line, clean, count, counted
 from wfctl.cli.render.times import when
 from wfctl.cli.words import quoted
 from wfctl.protocol.views import RunDetail, RunView
+from wfctl.values.signature import HandlerSpec
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration, rfc3339
 
+MOST_EVENTS = 3
+
 
 def show_lines(
-    detail: RunDetail, doing: list[Pending], now_ms: int, *, person: bool, ascii: bool = False, width: int | None = None
+    detail: RunDetail,
+    doing: list[Pending],
+    now_ms: int,
+    *,
+    below: dict[str, int] | None = None,
+    person: bool,
+    ascii: bool = False,
+    width: int | None = None,
 ) -> list[Line]:
-    """The whole of one run; `doing` is what its step is at. Why it went wrong is wrapped to `width` where there is one."""
+    """The whole of one run; `doing` is what its step is at, `below` how many of its children are in which status. Why it went wrong
+    is wrapped to `width` where there is one."""
     run = detail.run
 
     def moment(at_ms: int) -> Line:
@@ -48,7 +59,12 @@ def show_lines(
     if run.deadline is not None and run.status.open:
         pairs.append(("times out", moment(run.deadline)))
     if run.children:
-        pairs.append(("children", [(f"{counted(run.children, 'run')}, {run.open_children} open", "")]))
+        stand = f"{run.open_children} open" + "".join(
+            f", {count(number, grouped=person)} {status}"
+            for status, number in (below or {}).items()
+            if Status(status).closed or status == Status.STUCK
+        )
+        pairs.append(("children", [(f"{counted(run.children, 'run')}: {stand}", "")]))
     pairs += [(one.kind, pending_line(one, now_ms, person=person)) for one in doing]
     pairs += _problem_facts(run)
     pairs.append(("input", _payload(detail.input)))
@@ -114,6 +130,38 @@ def retry_advice(id: str) -> list[str]:
         f"to go on where it stopped, once that is corrected: wfctl retry {quoted(id)}",
         f"  what led to it: wfctl history --logs {quoted(id)}",
     ]
+
+
+def waiting_advice(run: RunView, events: list[HandlerSpec]) -> list[str]:
+    """The events that take a waiting run further, as they are sent. `events` are the handlers its type has."""
+    known = {one.name: one for one in events}
+    names = run.waiting_for if run.waiting_for is not None else list(known)
+    if not names:
+        return advice(run)
+    lines = []
+    for name in names[:MOST_EVENTS]:
+        spec = known.get(name)
+        inputs = "" if spec is None else "".join(f" {one.name}=..." for one in spec.params if one.required)
+        lines.append(f"to go on: wfctl send {quoted(run.workflow_id)} {quoted(name)}{inputs}")
+    if len(names) > MOST_EVENTS:
+        lines.append(f"  or one of {len(names) - MOST_EVENTS} more: wfctl workflows")
+    return lines
+
+
+def advice(run: RunView) -> list[str]:
+    """What to type next about a run that nothing is wrong with, or that somebody has ended."""
+    id = quoted(run.workflow_id)
+    match run.status:
+        case Status.RUNNING | Status.WAITING:
+            return [f"to see it go on: wfctl tail -f {id}"]
+        case Status.SLEEPING:
+            return ["it goes on by itself", f"  to see that: wfctl tail -f {id}"]
+        case Status.CANCELLING:
+            return ["its handler was asked to end, and cleans up", f"  to end it at once: wfctl terminate {id}"]
+        case Status.CANCELLED | Status.TERMINATED:
+            return [f"to do it anew with the same input: wfctl retry --new {id}"]
+        case _:
+            return [f"where its time went: wfctl timeline {id}"]
 
 
 def _payload(raw: msgspec.Raw) -> Line:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
+from wfctl.cli.render.document import as_data
 from wfctl.cli.render.table import Cell, Column, Row, table
 from wfctl.cli.render.text import Line, cells, clean, counted, cut, pad
 from wfctl.cli.render.times import ago
 from wfctl.protocol.calls import WorkflowList
-from wfctl.protocol.views import MissingView
-from wfctl.values.signature import HandlerSpec, TypeSpec
+from wfctl.protocol.views import MissingView, WorkflowView
+from wfctl.values.signature import HandlerSpec, TypeSpec, plain_type
 from wfctl.values.times import rfc3339
 
 _QUERIES = [Column(title) for title in ("NAME", "FUNCTION", "PARAMETERS", "FILE", "LINE")]
@@ -18,6 +23,30 @@ _COLUMNS = [
         "LIMIT", "EXECUTING", "WAITING",
     )
 ]  # fmt: skip
+
+
+def described(view: WorkflowView) -> dict[str, Any]:
+    """A type as `-o json` has it: each handler with the JSON schema of what it takes."""
+    data: dict[str, Any] = as_data(view)
+    for told, handler in zip(data["spec"]["handlers"], view.spec.handlers, strict=True):
+        told["schema"] = schema_of(handler)
+    return data
+
+
+def schema_of(handler: HandlerSpec) -> dict[str, Any]:
+    """The JSON schema of a handler's arguments. Of a type of the user's own, which only the workers know, it has the name alone."""
+    properties: dict[str, Any] = {}
+    for one in handler.params:
+        try:
+            properties[one.name] = msgspec.json.schema(plain_type(one.type)) if one.plain else {"title": one.type}
+        except (ValueError, TypeError):
+            properties[one.name] = {"title": one.type}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [one.name for one in handler.params if one.required],
+        "additionalProperties": handler.extra,
+    }
 
 
 def workflow_table(answer: WorkflowList) -> list[Line]:

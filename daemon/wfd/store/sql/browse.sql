@@ -61,6 +61,32 @@ select count(*) from runs
 where parent = :parent and type = :type and status = :status and key >= :low
     and (:since is null or started_at >= :since);
 
+-- name: count_kinds
+select type, status, count(*) from runs group by type, status;
+
+-- name: all_types
+-- Jumps from type to type.
+with recursive types (type) as (
+    select min(type) from runs
+    union all
+    select (select min(type) from runs where type > types.type) from types where types.type is not null
+)
+select type from types where type is not null;
+
+-- name: retries
+-- Of each run's newest records, failed attempts that are followed by another: none of the same task comes after, nor a step.
+select h.run, json_extract(h.data, '$.name'), json_extract(h.data, '$.attempt'), json_extract(h.data, '$.retry_at'),
+    json_remove(json_extract(h.data, '$.error'), '$.traceback', '$.detail')
+from json_each(:keys) as k
+cross join runs as r on r.key = k.value
+cross join history as h indexed by history_by_run on h.run = r.key and h.seq > r.seq - 50
+where h.kind = 'task.attempt_failed' and json_extract(h.data, '$.retry_at') > :now
+    and not exists (
+        select 1 from history as l indexed by history_by_run
+        where l.run = h.run and l.seq > h.seq
+            and (l.kind = 'step.started'
+                or (l.kind like 'task.%' and json_extract(l.data, '$.key') = json_extract(h.data, '$.key'))));
+
 -- name: child_types
 -- Jumps from type to type, however many children there are of each.
 with recursive types (type) as (
@@ -146,13 +172,15 @@ select key from runs where parent = ? and type = ? and status = 'running' and at
 select
     h.run, h.seq, h.at, h.kind,
     json_remove(h.data, '$.put', '$.deleted', '$.result', '$.error.traceback', '$.error.detail', '$.phase.kwargs',
-        '$.requeued')
+        '$.requeued', '$.input')
 from json_each(?) as k
 cross join history as h indexed by history_by_run on h.run = k.value
-where h.kind in (
+where (h.kind in (
     'step.started', 'step.completed', 'step.failed', 'step.timed_out', 'step.interrupted', 'wait.started', 'wait.timed_out',
     'run.completed', 'run.failed', 'run.cancel_requested', 'run.cancelled', 'run.terminated', 'run.timed_out', 'run.stuck',
     'run.resumed')
+    -- Most runs begin at once, and what they were given may be long.
+    or (h.kind = 'run.started' and instr(h.data, '"begins_at":') > 0))
 order by h.run, h.seq;
 
 -- name: newest_step_records
@@ -173,6 +201,7 @@ limit ?;
 select count(*) from history
 where run = ?1 and seq < ?2
     and (kind in ('step.started', 'wait.started')
+        or (kind = 'run.started' and json_extract(data, '$.begins_at') is not null)
         or (kind = 'step.completed' and json_extract(data, '$.wake_at') is not null)
         or (kind = 'run.resumed' and json_extract(data, '$.from_step') is not null));
 

@@ -10,7 +10,8 @@ union all
 select type, json_extract(state, '$.phase.resume.kind'), json_extract(state, '$.phase.resume.handler'), key, status
 from runs where status = 'stuck'
 union all
-select type, 'step', json_extract(state, '$.phase.handler'), key, status from runs where status = 'sleeping'
+select type, coalesce(json_extract(state, '$.phase.kind'), 'step'), json_extract(state, '$.phase.handler'), key, status
+from runs where status = 'sleeping'
 union all
 select r.type, 'event', w.value, r.key, r.status
 from runs as r cross join json_each(r.waiting_for) as w

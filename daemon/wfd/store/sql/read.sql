@@ -99,6 +99,13 @@ with recursive found (id) as (
 )
 select id from found where id is not null limit ?2;
 
+-- name: event_of_id
+-- Whether the run has accepted an event that its sender gave this ID.
+select seq from history indexed by history_by_run
+where run = ? and kind = 'event.received' and json_extract(data, '$.id') = ?
+    and json_extract(data, '$.refused') is null
+limit 1;
+
 -- name: newest_workflow_ids
 select workflow_id from runs order by key desc limit ?;
 

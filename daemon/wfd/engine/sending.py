@@ -1,0 +1,207 @@
+"""`send`: an event for a run; once, where its sender gives it an ID, and with the run begun for it, where that is asked for.
+
+Everything that can be wrong is checked before anything is decided, so the sender gets the error and no run is touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from wfctl.errors import ConflictError, InvalidArgumentError, RunClosedError, WorkflowAlreadyRunning
+from wfctl.protocol import calls
+from wfctl.values.ids import check_name, check_workflow_id
+from wfd.core import stimuli as s
+from wfd.core.actions import Action
+from wfd.core.state import Raw
+from wfd.engine.arguments import bind_any, bind_later, bind_plain
+from wfd.engine.batch import Batch
+from wfd.engine.commands import Commands
+from wfd.engine.engine import Engine
+from wfd.engine.memory import Live
+from wfd.runtime.pressure import Pressure
+
+# Events that clients can put into the inbox of a run that does not take them, in number and in bytes: an inbox is in memory while
+# its run is. How long a sender waits for room, and how often it looks.
+MOST_EVENTS = 10_000
+MOST_EVENT_BYTES = 64 << 20
+ROOM_MS = 10_000
+LOOK_MS = 100
+_INBOX = "the inbox of a run that does not take its events"
+
+
+class Sending:
+    """`pressure` is told of senders that have to wait."""
+
+    def __init__(self, engine: Engine, commands: Commands, pressure: Pressure | None = None) -> None:
+        self._e = engine
+        self._c = commands
+        self._pressure = pressure or Pressure()
+        # Events with an ID that are on their way: (workflow ID, event ID). What is not on disk yet cannot be found there.
+        self._claims: dict[tuple[str, str], asyncio.Future[None]] = {}
+
+    async def send(self, call: calls.Send) -> calls.Sent:
+        """An event, in the run's inbox or handed over. Raises RunClosedError, UnknownEventError, InvalidPayloadError..."""
+        self._c.check_taking()
+        if call.start is not None:
+            check_workflow_id(call.id)
+            if call.start.timeout_ms is not None and call.start.timeout_ms <= 0:
+                raise InvalidArgumentError("a timeout must be longer than nothing")
+        if call.event_id is None:
+            return await self._send(call, await self._find(call))
+        check_name(call.event_id, "event ID")
+        live = await self._find(call)
+        async with self._claimed(call.id if live is None else live.run.workflow_id, call.event_id):
+            # While another one of that ID was on its way, the run may have closed, or begun.
+            self._c.check_taking()
+            live = await self._find(call)
+            if live is not None and await self._e.store.reader.accepted(live.run.key, call.event_id):
+                self._e.memory.settle(live)
+                return calls.Sent(
+                    run_id=live.run.run_id, workflow_id=live.run.workflow_id, dispatched=False, duplicate=True
+                )
+            return await self._send(call, await self._find(call))
+
+    @asynccontextmanager
+    async def _claimed(self, workflow_id: str, event_id: str) -> AsyncIterator[None]:
+        claim = (workflow_id, event_id)
+        while (busy := self._claims.get(claim)) is not None:
+            await asyncio.wait([busy])
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._claims[claim] = mine
+        try:
+            yield
+        finally:
+            del self._claims[claim]
+            mine.set_result(None)
+
+    async def _find(self, call: calls.Send) -> Live | None:
+        """The run that is meant; None where it is to be begun, and no run has had its ID."""
+        if call.start is None:
+            return await self._c.find(call.id)
+        key = self._e.open_ids.get(call.id)
+        if key is None:
+            key = next(
+                (one.key for one in await self._e.store.reader.resolve(call.id) if one.workflow_id == call.id), None
+            )
+        return None if key is None else await self._c.load(key)
+
+    async def _send(self, call: calls.Send, live: Live | None) -> calls.Sent:
+        if call.start is not None:
+            if live is None or live.run.closed:
+                return await self._begin(call, call.start)
+            if live.run.workflow_type != call.start.workflow_type:
+                await self._c.on_disk(live)
+                raise WorkflowAlreadyRunning(
+                    f"workflow ID {live.run.workflow_id!r} has an open run of type {live.run.workflow_type!r}, "
+                    f"not {call.start.workflow_type!r}",
+                    hint="use another workflow ID",
+                    workflow_id=live.run.workflow_id,
+                    run_id=live.run.run_id,
+                )
+        assert live is not None
+        if live.run.closed:
+            await self._c.on_disk(live)
+            raise _closed(live, call.event)
+        payload, waited = await self._payload(call, live.run.workflow_type)
+        if waited:
+            live = await self._c.load(live.run.key) or live
+            if call.start is not None and live.run.closed:
+                return await self._begin(call, call.start)
+        if _full(live):
+            live = await self._room(live, call.event)
+            if call.start is not None and live.run.closed:
+                return await self._begin(call, call.start)
+        batch = self._e.batch()
+        return await self._deliver(batch, live, call, payload)
+
+    async def _room(self, live: Live, event: str) -> Live:
+        """The run, once there is room in its inbox, or it has closed; ConflictError where that takes too long."""
+        run, clock = live.run, self._e.clock
+        end = clock.now_ms() + ROOM_MS
+        self._pressure.begin(_INBOX)
+        try:
+            while not live.run.closed and _full(live):
+                if clock.now_ms() >= end:
+                    raise ConflictError(
+                        f"run {run.workflow_id!r} has {len(live.run.inbox):,} events in its inbox that it does not take; "
+                        f"event {event!r} was not delivered",
+                        hint=f"wfctl show {run.workflow_id}",
+                        workflow_id=run.workflow_id,
+                        run_id=run.run_id,
+                    )
+                await self._e.pause(LOOK_MS)
+                self._c.check_taking()
+                live = await self._c.load(run.key) or live
+        finally:
+            self._pressure.end(_INBOX)
+        return live
+
+    async def _begin(self, call: calls.Send, start: calls.StartFirst) -> calls.Sent:
+        """A run of that ID, with the event in its inbox, in one commit."""
+        engine = self._e
+        spec = engine.workers.catalog.type_of(start.workflow_type)
+        payload, _ = await self._payload(call, start.workflow_type)
+        kwargs = await bind_any(engine.workers, spec, spec.start, bytes(start.input), start.text)
+        self._c.check_taking()
+        key = engine.open_ids.get(call.id)
+        if key is not None:
+            # Somebody else has begun it while the arguments were looked at.
+            return await self._send(call, await self._c.load(key))
+        batch = engine.batch()
+        live = batch.open(
+            key=engine.new_key(), run_id=engine.ids.run_id(), workflow_id=call.id, workflow_type=start.workflow_type,
+            handler=spec.start.name, input=kwargs, timeout_ms=start.timeout_ms,
+        )  # fmt: skip
+        return await self._deliver(batch, live, call, payload, started=True)
+
+    async def _deliver(
+        self, batch: Batch, live: Live, call: calls.Send, payload: bytes, *, started: bool = False
+    ) -> calls.Sent:
+        decision = batch.decide(live, s.EventArrived(call.event, Raw(payload), id=call.event_id))
+        run = live.run
+        dispatched = Action.DISPATCH in decision.actions
+        position = 0 if dispatched else len(run.inbox)
+        # A refusal can still have records: the event may have met a wait whose time was up.
+        await self._e.committed(batch)
+        if decision.refused:
+            raise _closed(live, call.event)
+        return calls.Sent(
+            run_id=run.run_id, workflow_id=run.workflow_id, dispatched=dispatched, position=position, started=started
+        )
+
+    async def _payload(self, call: calls.Send, workflow_type: str) -> tuple[bytes, bool]:
+        """The event's keyword arguments, and whether a worker was asked about them meanwhile."""
+        workers = self._e.workers
+        known = workers.catalog.types.get(workflow_type)
+        if call.any_event and (known is None or known.handler("event", call.event) is None):
+            check_name(call.event, "event name")
+            return bind_later(bytes(call.payload), call.text, call.event), False
+        handler = workers.catalog.event_of(workflow_type, call.event)
+        spec = workers.catalog.type_of(workflow_type)
+        payload = bytes(call.payload)
+        if handler.plain:
+            return bind_plain(spec, handler, payload, call.text), False
+        kwargs = await bind_any(workers, spec, handler, payload, call.text)
+        self._c.check_taking()
+        return kwargs, True
+
+
+def _full(live: Live) -> bool:
+    inbox = live.run.inbox
+    if len(inbox) >= MOST_EVENTS:
+        return True
+    # Each sixteenth is weighed for all, as that takes long where they are many.
+    return bool(inbox) and not len(inbox) % 16 and sum(len(event.payload) for event in inbox) >= MOST_EVENT_BYTES
+
+
+def _closed(live: Live, event: str) -> RunClosedError:
+    run = live.run
+    return RunClosedError(
+        f"run {run.workflow_id!r} ({run.run_id}) is {run.status}; event {event!r} was not delivered",
+        hint=f"wfctl show {run.workflow_id}",
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        status=str(run.status),
+    )

@@ -1,0 +1,280 @@
+"""Lists, counts, details and history as a person asks for them, and the graph of a type."""
+
+from __future__ import annotations
+
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from support.cli import Cli
+from support.fake_daemon import NOW, FakeDaemon
+from support.runs import entry, failure, run
+from wfctl.cli.render.graph import graph_lines, graph_of, mermaid
+from wfctl.cli.render.runs import runs_table
+from wfctl.cli.render.show import advice, waiting_advice
+from wfctl.cli.render.text import line_cells, plain
+from wfctl.cli.render.workflows import schema_of
+from wfctl.protocol.calls import Counted, HistoryPage, QueryAnswer, RunPage, WorkflowList
+from wfctl.protocol.views import HistoryEntry, RetryView, RunDetail, WorkflowView
+from wfctl.values.signature import HandlerSpec, ParamSpec, Transition, TypeSpec
+from wfctl.values.status import Status
+
+Start = Callable[..., FakeDaemon]
+
+# -- lists -----------------------------------------------------------------------------------------
+
+
+def table(*runs: Any, width: int | None = 160) -> str:
+    return "\n".join(plain(line) for line in runs_table(list(runs), NOW, width=width))
+
+
+def test_a_row_tells_the_next_attempt_and_why_the_last_one_failed() -> None:
+    waits = RetryView(task="charge", attempt=2, retry_at=NOW + 4_000, error=failure("CardDeclined", "limit"))
+    assert "charge: attempt 3 in 4s  CardDeclined: limit" in table(run(retry=waits))
+    due = msgspec.structs.replace(waits, retry_at=NOW - 1, error=None)
+    assert "charge: attempt 3 now" in table(run(retry=due))
+    assert "charge: attempt 3 at 2026-11-23T03:00:04.000Z" in table(run(retry=waits), width=None)
+
+
+def test_a_row_tells_until_when_a_run_waits_or_may_take() -> None:
+    assert "in 1m" in table(run(status="waiting", wake_at=NOW + 60_000, deadline=NOW + 90_000))
+    assert "in 1m30s" in table(run(deadline=NOW + 90_000))
+    assert "UNTIL" not in table(run(status="completed", deadline=NOW + 90_000))
+
+
+def test_counts_are_by_status_or_by_type(cli: Cli, daemon: Start) -> None:
+    fake = daemon(count=Counted(by="status", counts={"failed": 2, "running": 1_500}, total=1_502))
+    said = cli("list", "--count", "--type", "Order", "--since", "2026-11-23")
+    assert said == (0, "STATUS\tRUNS\nrunning\t1500\nfailed\t2\n", "1502 in all\n")
+    (call,) = fake.asked("count")
+    assert (call.by, call.types, call.since_ms is not None) == ("status", ["Order"], True)
+    assert "1,500" in cli("list", "--count", tty=True).out
+    document: Any = cli("list", "--count", "-o", "json").json
+    assert (document["schema"], document["counts"]["failed"]) == ("wfctl.count/1", 2)
+    fake.answers["count"] = Counted(by="type", counts={"B": 1, "A": 1, "C": 5}, total=7)
+    assert cli("list", "--count", "--by", "type").out.splitlines()[1:] == ["C\t5", "A\t1", "B\t1"]
+    assert cli("list", "--count", "--by", "type", "-o", "jsonl").lines[0] == {"type": "B", "count": 1}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--by", "type"), "add --count"),
+        (("--count", "--by", "statis"), "did you mean 'status'?"),
+        (("--count", "-w"), "without --watch"),
+        (("--count", "--limit", "5"), "--limit"),
+        (("-w",), "on a terminal"),
+        (("-w", "-o", "json"), "as a table"),
+    ],
+)
+def test_list_refuses_what_does_not_go_together(cli: Cli, daemon: Start, words: tuple[str, ...], said: str) -> None:
+    daemon(list=RunPage(items=[]))
+    answer = cli("list", *words)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+
+
+# -- details ---------------------------------------------------------------------------------------
+
+
+def test_show_says_what_to_type_next(cli: Cli, daemon: Start) -> None:
+    paid = HandlerSpec("event", "paid", "paid", (ParamSpec("by", "str"), ParamSpec("note", "str", False, "''")))
+    spec = TypeSpec("Order", (HandlerSpec("start", "begin", "begin"), paid))
+    waits = run("order 1", status="waiting", waiting_for=["paid"], children=12, open_children=2)
+    daemon(
+        get=RunDetail(run=waits),
+        count=Counted(by="status", counts={"running": 2, "failed": 3, "completed": 7}, total=12),
+        workflows=WorkflowList(items=[WorkflowView(spec=spec, generation=1)], problems=[]),
+    )
+    said = cli("show", "order 1")
+    assert "to go on: wfctl send 'order 1' paid by=...\n" in said.err
+    assert "12 runs: 2 open, 3 failed, 7 completed" in said.out
+    assert cli("show", "order 1", "-q").err == ""
+
+
+def test_there_is_advice_for_a_run_in_every_status() -> None:
+    for status in Status:
+        if status not in (Status.STUCK, Status.FAILED, Status.TIMED_OUT):
+            assert any("wfctl " in line for line in advice(run(status=status))), status
+    many = run(status="waiting", waiting_for=["a", "b", "c", "d", "e"])
+    assert len(waiting_advice(many, [])) == 4
+    assert waiting_advice(run(status="waiting"), []) == ["to see it go on: wfctl tail -f order-1"]
+
+
+STORY = [
+    ("run.started", {}), ("step.started", {"step": 1, "handler": "create"}), ("task.started", {"name": "charge"}),
+    ("step.completed", {"step": 1, "next": "step"}), ("step.started", {"step": 2, "handler": "ship"}),
+    ("step.completed", {"step": 2, "next": "wait"}), ("wait.started", {}),
+    ("run.resumed", {"phase": {"phase": "stepping", "step": 3, "handler": "ship"}}),
+    ("step.failed", {"step": 3, "error": {"type": "E"}}), ("run.failed", {}),
+]  # fmt: skip
+
+
+def story() -> HistoryPage:
+    items: list[HistoryEntry] = [
+        msgspec.structs.replace(entry(kind, seq=seq, at=NOW + seq * 1_000), data=data)
+        for seq, (kind, data) in enumerate(STORY, 1)
+    ]
+    return HistoryPage(run=run(), items=items)
+
+
+@pytest.mark.parametrize(
+    ("words", "seqs"),
+    [
+        (("--step", "ship"), [5, 6, 8, 9]),
+        (("--step", "1"), [2, 3, 4]),
+        (("--step", "3", "--reverse"), [9, 8]),
+        (("--since", "2026-11-23T03:00:09Z"), [9, 10]),
+        (("--reverse",), list(range(10, 0, -1))),
+    ],
+)
+def test_history_is_narrowed_and_turned_around(
+    cli: Cli, daemon: Start, words: tuple[str, ...], seqs: list[int]
+) -> None:
+    daemon(history=story())
+    assert [line["seq"] for line in cli("history", "order-1", *words, "-o", "jsonl").lines] == seqs  # type: ignore[index]
+    document: Any = cli("history", "order-1", *words, "-o", "json").json
+    assert [item["seq"] for item in document["items"]] == seqs
+    assert len(cli("history", "order-1", *words).out.splitlines()) == len(seqs)
+
+
+def test_a_step_that_a_run_never_had_is_an_error_with_the_nearest(cli: Cli, daemon: Start) -> None:
+    daemon(history=story())
+    said = cli("history", "order-1", "--step", "crate")
+    assert said.code == 4
+    assert said.err == (
+        "error[not_found]: run 'order-1' has no step 'crate'; did you mean 'create'?\n"
+        "  try: wfctl history order-1 --step create\n"
+    )
+
+
+def test_lines_turned_around_still_know_which_handler_a_step_ran(cli: Cli, daemon: Start) -> None:
+    daemon(history=story())
+    lines = cli("history", "order-1", "--reverse").out.splitlines()
+    assert "step.failed\tship" in lines[1]
+
+
+def test_a_query_that_takes_too_long_is_given_up(cli: Cli, daemon: Start) -> None:
+    given_up = threading.Event()
+
+    def slowly(call: Any) -> Any:
+        given_up.wait(20)
+        return QueryAnswer(run_id="R", workflow_id="w", value=msgspec.Raw(b"1"))
+
+    fake = daemon(query=slowly)
+    said = cli("query", "w", "total", "--timeout", "10ms")
+    given_up.set()
+    assert said.code == 14
+    assert "did not answer within 10ms" in said.err
+    fake.answers["query"] = QueryAnswer(run_id="R", workflow_id="w", value=msgspec.Raw(b"1"))
+    assert cli("query", "w", "total", "--timeout", "10s").out == "1\n"
+
+
+# -- types -----------------------------------------------------------------------------------------
+
+
+def handler(kind: str, name: str, *found: Transition, line: int = 1) -> HandlerSpec:
+    return HandlerSpec(kind, name, name, file="flows.py", line=line, transitions=found)
+
+
+EVIL = 'a"]<b>`#;&\n\x1b[31m'
+SPEC = TypeSpec(
+    "Order",
+    (
+        handler("start", "create", Transition("step", "ship", 3), Transition("child", "Payment", 4), line=2),
+        handler("step", "ship", Transition("wait", None, 7, note="any event"), Transition("timeout", "create_again", 7)),
+        handler("step", "create_again", Transition("step", "ship", 9, delayed=True), Transition("complete", None, 10)),
+        handler("step", "lonely", Transition("unknown", None, 12, note=f"{EVIL} says which step"), Transition("fail", None, 13)),
+        handler("event", "paid", Transition("parent", "done", 15), Transition("send", None, 16, note="which event: x")),
+        handler("event", EVIL),
+        handler("query", "state"),
+    ),
+    file="flows.py",
+    line=1,
+)  # fmt: skip
+
+
+def test_a_graph_is_a_tree_from_the_start_that_goes_through_each_handler_once() -> None:
+    lines = [plain(line) for line in graph_lines(graph_of(SPEC), width=100, ascii=True)]
+    assert lines[:9] == [
+        "Order  flows.py:1",
+        "start create  :2",
+        "|- then > step ship  :1",
+        "|  |- on any event > paid  :1",
+        "|  |  |- tells done > its parent  :15",
+        "|  |  `- sends ? > another run  :16  ? which event: x",
+        "|  |- on any event > " + lines[6].partition("event > ")[2],
+        "|  `- too late > step create_again  :1",
+        "|     |- later > step ship  :1 ^",
+    ]
+    assert "nothing in the source leads to:" in lines
+    assert "`- failed  :13" in lines
+    assert not any("\x1b" in line or "state" in line for line in lines)
+    for width in (20, 40, 80):
+        assert all(line_cells(line) < width for line in graph_lines(graph_of(SPEC), width=width))
+
+
+def test_a_chain_of_a_thousand_steps_is_drawn() -> None:
+    steps = [handler("step", f"s{n}", Transition("step", f"s{n + 1}", 1)) for n in range(1_000)]
+    spec = TypeSpec("Long", (handler("start", "s", Transition("step", "s0", 1)), *steps, handler("step", "s1000")))
+    assert len(graph_lines(graph_of(spec), width=None)) == 1_003
+
+
+def test_mermaid_holds_names_as_text(cli: Cli, daemon: Start) -> None:
+    daemon(workflows=WorkflowList(items=[WorkflowView(spec=SPEC, generation=1)], problems=[]))
+    said = cli("graph", "Order", "--mermaid")
+    assert said.out == mermaid(graph_of(SPEC)) + "\n"
+    lines = said.out.splitlines()
+    assert lines[0] == "flowchart TD"
+    assert '    n0(["start: create"])' in lines
+    assert any("-.->" in line and "says which step" in line for line in lines)
+    for line in lines:
+        for text in line.split('"')[1::2]:
+            assert not set(text) & set("<>`\n\x1b"), text
+        assert line.count('"') in (0, 2)
+
+
+def test_the_graph_is_data_too_and_says_what_it_lacks(cli: Cli, daemon: Start) -> None:
+    daemon(workflows=WorkflowList(items=[WorkflowView(spec=SPEC, generation=1)], problems=[]))
+    document: Any = cli("graph", "Order", "-o", "json").json
+    assert (document["schema"], document["complete"]) == ("wfctl.graph/1", False)
+    reached = {node["name"]: node["reached"] for node in document["nodes"]}
+    assert (reached["ship"], reached["lonely"]) == (True, False)
+    ids = {node["id"] for node in document["nodes"]}
+    assert all({edge["source"], edge["target"]} <= ids for edge in document["edges"])
+    assert "marked with ?" in cli("graph", "Order").err
+    said = cli("graph", "Ordr")
+    assert (said.code, "did you mean 'Order'?" in said.err) == (4, True)
+    assert cli("graph", "Order", "--mermaid", "-o", "json").code == 2
+
+
+def test_the_graph_as_svg_is_whole_and_holds_nothing_in_force(cli: Cli, daemon: Start, project: Path) -> None:
+    daemon(workflows=WorkflowList(items=[WorkflowView(spec=SPEC, generation=1)], problems=[]))
+    assert cli("graph", "Order", "--svg", "g.svg").out == f"{project / 'g.svg'}\n"
+    text = (project / "g.svg").read_text()
+    tags = [element.tag.rpartition("}")[2] for element in ET.fromstring(text).iter()]
+    assert set(tags) <= {"svg", "title", "defs", "marker", "path", "rect", "text"}
+    assert "&lt;b&gt;" in text
+    # A line for each transition to a handler, beside the heads of arrows.
+    aimed = [edge for edge in graph_of(SPEC).edges if edge.target.startswith(("step", "event"))]
+    assert text.count("marker-end") == len(aimed)
+    assert cli("graph", "Order", "--svg", "g.svg").code == 5
+
+
+def test_what_a_handler_takes_is_a_json_schema() -> None:
+    params = (ParamSpec("n", "int"), ParamSpec("tags", "list[str]", False, "[]"), ParamSpec("at", "Money", plain=False))
+    assert schema_of(HandlerSpec("start", "s", "s", params)) == {
+        "type": "object",
+        "properties": {
+            "n": {"type": "integer"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "at": {"title": "Money"},
+        },
+        "required": ["n", "at"],
+        "additionalProperties": False,
+    }

@@ -1,0 +1,50 @@
+"""The verbs about many runs: list them, count them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from wfctl.protocol import views
+from wfctl.protocol.call import Call
+from wfctl.values.status import Status
+
+
+class RunPage(msgspec.Struct, frozen=True, kw_only=True):
+    """`next` is the cursor of the following page, None at the end; `total` counts all that match the filters."""
+
+    items: list[views.RunView]
+    next: str | None = None
+    total: int | None = None
+
+
+class List(Call, frozen=True):
+    """Runs, newest first. Empty filters take all; `parent` and `since_ms` (started at or after) narrow."""
+
+    method = "list"
+    answer = RunPage
+    statuses: list[Status] = []
+    types: list[str] = []
+    parent: str | None = None
+    since_ms: int | None = None
+    limit: int = 100
+    after: str | None = None
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """How many runs there are of each status or type, none of those that have no run; `total` is their sum."""
+
+    by: str
+    counts: dict[str, int]
+    total: int
+
+
+class Count(Call, frozen=True):
+    """How many runs match, `by` "status" or "type". Filters as in `list`."""
+
+    method = "count"
+    answer = Counted
+    by: str = "status"
+    statuses: list[Status] = []
+    types: list[str] = []
+    parent: str | None = None
+    since_ms: int | None = None
