@@ -14,9 +14,9 @@ from wfctl.protocol import calls
 from wfctl.protocol.views import Tree, TreeGroup, TreeNode
 from wfctl.values.failure import Failure
 from wfctl.values.status import Status
-from wfd.engine import trees
+from wfd.engine import samples, trees
 from wfd.engine.reads import Reads
-from wfd.engine.trees import signature
+from wfd.engine.samples import signature
 from wfd.store.rows import Unit
 from wfd.store.store import Store
 
@@ -296,7 +296,7 @@ async def test_only_the_most_frequent_signatures_are_told(store: Store, family: 
             family.failed("E", chr(ord("a") + letter))
     await commit(store.writer, *family.units)
     errors = (await _group(reads)).by_error
-    assert len(errors) == trees.MAX_SIGNATURES
+    assert len(errors) == samples.MAX_SIGNATURES
     assert next(iter(errors.items())) == ("E: z", 2)
 
 

@@ -25,6 +25,7 @@ SCANS = {
     "count_all": "counts everything: one narrow index",
     "counts": "counts everything by status: the index of statuses alone",
     "open_roots": "reads from the end of an index that has only open runs without a parent, up to its limit",
+    "count_open_roots": "counts the same index",
     "newest_workflow_ids": "reads from the end of the table, up to its limit",
 }
 
