@@ -130,8 +130,9 @@ class TreeStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class TreeNode(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A run with what happened in it. `seq` is where in its parent's history it was started, `failed_below` how many of all the
-    runs below it failed, timed out or are stuck; `cut` is set where the depth that was asked for ends above its children."""
+    """A run with what happened in it. `seq` is where in its parent's history it was started. Of all the runs below it,
+    `failed_below` failed or timed out, and `stuck_below` are stuck. `cut` is set where the depth that was asked for ends above its
+    children."""
 
     run: RunView
     steps: list[TreeStep] = []
@@ -141,6 +142,7 @@ class TreeNode(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     children_elided: int = 0
     seq: int = 0
     failed_below: int = 0
+    stuck_below: int = 0
     cut: bool = False
 
 

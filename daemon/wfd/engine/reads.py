@@ -127,8 +127,24 @@ class Reads:
             elif is_type:
                 types.add(word)
             else:
-                keys.append((await self.resolve(word)).key)
+                keys.append((await self._called(word)).key)
         return Expanded(frozenset(types), tuple(statuses), tuple(keys))
+
+    async def _called(self, word: str) -> Match:
+        """The run that a word of `expand` means, which is neither a status nor a type."""
+        try:
+            return await self.resolve(word)
+        except RunNotFoundError as error:
+            async with self._reader.snapshot() as snapshot:
+                known = [*_STATUSES, *await browse.types(snapshot)]
+            near = difflib.get_close_matches(word, known, n=1, cutoff=0.6) or error.detail.get("near", [])
+            meant = f" (did you mean {near[0]!r}?)" if near else ""
+            raise RunNotFoundError(
+                f"{word!r} is no status, no type that has runs, and no run{meant}",
+                hint="wfctl list",
+                id=word,
+                near=near,
+            ) from None
 
     # -- ids -----------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ loaded. What went wrong is looked for first, so that no fold, sample or cut hide
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -95,15 +95,19 @@ class _Branch(msgspec.Struct):
 
 
 class _Ways:
-    """The ways down to runs that must not be hidden: `below` counts what went wrong under each run on them."""
+    """The ways down to runs that must not be hidden: `failed` and `stuck` count what went wrong under each run on them."""
 
     def __init__(self) -> None:
-        self.below: dict[int, int] = {}
+        self.failed: dict[int, int] = {}
+        self.stuck: dict[int, int] = {}
         self.bad: set[int] = set()
         self._children: dict[tuple[int, str], list[int]] = {}
 
-    async def lead(self, snapshot: Snapshot, keys: Sequence[int], *, bad: bool) -> None:
-        """Add the ways to `keys`."""
+    def leads_through(self, key: int) -> bool:
+        return key in self.failed or key in self.stuck
+
+    async def lead(self, snapshot: Snapshot, keys: Collection[int], bad: Mapping[int, str] | None = None) -> None:
+        """Add the ways to `keys`; `bad` says in which status those are that went wrong."""
         above = await browse.lineage(snapshot, keys)
         for key in sorted(above):
             parent = above[key].parent
@@ -111,13 +115,13 @@ class _Ways:
                 siblings = self._children.setdefault((parent, above[key].type), [])
                 if key not in siblings:
                     siblings.append(key)
-        if bad:
-            self.bad.update(keys)
-            for key in keys:
-                at = above[key].parent
-                while at is not None:
-                    self.below[at] = self.below.get(at, 0) + 1
-                    at = above[at].parent
+        for key, status in (bad or {}).items():
+            self.bad.add(key)
+            counts = self.stuck if status == Status.STUCK else self.failed
+            at = above[key].parent
+            while at is not None:
+                counts[at] = counts.get(at, 0) + 1
+                at = above[at].parent
 
     def children(self, parent: int, kind: str) -> list[int]:
         """The children of that type that lie on a way."""
@@ -162,11 +166,13 @@ class Forest:
         """What must be shown, before anything is."""
         for root in roots:
             bad = await browse.bad_below(self._snapshot, root, MAX_WAYS)
-            await self._ways.lead(self._snapshot, bad, bad=True)
+            await self._ways.lead(self._snapshot, bad, bad)
             if len(bad) == MAX_WAYS:
-                self._ways.below[root] = await browse.count_bad_below(self._snapshot, root)
+                counts = await browse.count_bad_below(self._snapshot, root)
+                self._ways.stuck[root] = counts.pop(Status.STUCK, 0)
+                self._ways.failed[root] = sum(counts.values())
         if self._expanded.keys:
-            await self._wanted.lead(self._snapshot, self._expanded.keys, bad=False)
+            await self._wanted.lead(self._snapshot, self._expanded.keys)
         for key, parent, kind in await browse.placed(self._snapshot, self._call.keep):
             self._kept.setdefault((parent, kind), []).append(key)
 
@@ -222,14 +228,21 @@ class Forest:
             if members.by_status.get(status):
                 wanted += await browse.oldest(snapshot, parent, kind, status, self._room)
         sample += [key for key in dict.fromkeys(wanted) if key not in sample]
-        opened = [key for key in sample if self._ways.below.get(key) or key in wanted]
+        opened = [key for key in sample if self._ways.leads_through(key) or key in wanted]
         self._room -= len(await self._show(sample, inside=False))
         for key in opened:
             self._branches[key].inside = True
+        if kept:
+            sample.sort(key=self._place)
         group = _Group(members, sample, causes, len(troubled), *await samples.durations(snapshot, members))
         self._branches[parent].groups.append(group)
         self.complete = self.complete and len(sample) == members.total
         return opened
+
+    def _place(self, key: int) -> tuple[bool, int]:
+        """Where a member stands among others of a sample, those that are kept included: what went wrong first, the oldest first."""
+        well = self._branches[key].run.status not in BAD and not self._ways.leads_through(key)
+        return well, 0 if well else key
 
     # -- what is in a run ----------------------------------------------------------------------
 
@@ -275,7 +288,8 @@ class Forest:
             steps=branch.steps, steps_elided=branch.steps_elided,
             children=[self._node(child) for child in branch.children], children_elided=branch.children_elided,
             groups=[self._group_view(group) for group in branch.groups],
-            seq=branch.seq, failed_below=self._ways.below.get(key, 0), cut=branch.cut,
+            seq=branch.seq, failed_below=self._ways.failed.get(key, 0),
+            stuck_below=self._ways.stuck.get(key, 0), cut=branch.cut,
         )  # fmt: skip
 
     def _group_view(self, group: _Group) -> TreeGroup:

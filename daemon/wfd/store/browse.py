@@ -132,27 +132,24 @@ async def durations(snapshot: Snapshot, parent: int, kind: str, limit: int) -> l
     return [took for (took,) in await snapshot.all(BROWSE["durations"], (parent, kind, limit))]
 
 
-async def bad_below(snapshot: Snapshot, key: int, limit: int) -> list[int]:
-    """The oldest `limit` runs below `key` that failed, timed out or are stuck."""
-    return await _bad_below(snapshot, key, limit)
-
-
-async def count_bad_below(snapshot: Snapshot, key: int) -> int:
-    """How many there are."""
-    if await root_of(snapshot, key) != key:
-        return len(await _bad_below(snapshot, key, _END))
-    row = await snapshot.one(BROWSE["count_bad_below"], {"root": key})
-    return 0 if row is None else int(row[0])
-
-
-async def _bad_below(snapshot: Snapshot, key: int, limit: int) -> list[int]:
+async def bad_below(snapshot: Snapshot, key: int, limit: int) -> dict[int, str]:
+    """The oldest `limit` runs below `key` that failed, timed out or are stuck, and which of these."""
     root = await root_of(snapshot, key)
     words = {"root": root, "limit": limit if root == key else _END}
-    found = [bad for (bad,) in await snapshot.all(BROWSE["bad_below"], words)]
+    found: dict[int, str] = dict(await snapshot.all(BROWSE["bad_below"], words))
     if root == key:
         return found
     above = await lineage(snapshot, found)
-    return [bad for bad in found if _leads_to(above, bad, key)][:limit]
+    below = [bad for bad in found if _leads_to(above, bad, key)]
+    return {bad: found[bad] for bad in below[:limit]}
+
+
+async def count_bad_below(snapshot: Snapshot, key: int) -> dict[str, int]:
+    """How many there are, by status."""
+    if await root_of(snapshot, key) != key:
+        statuses = list((await bad_below(snapshot, key, _END)).values())
+        return {status: statuses.count(status) for status in set(statuses)}
+    return dict(await snapshot.all(BROWSE["count_bad_below"], {"root": key}))
 
 
 def _leads_to(above: Mapping[int, Ancestor], key: int, top: int) -> bool:
@@ -172,6 +169,11 @@ async def placed(snapshot: Snapshot, run_ids: Sequence[str]) -> list[tuple[int, 
 async def has_type(snapshot: Snapshot, kind: str) -> bool:
     """Whether there is, or was, a run of that type."""
     return await snapshot.one(BROWSE["has_type"], (kind,)) is not None
+
+
+async def types(snapshot: Snapshot) -> list[str]:
+    """The types that have runs."""
+    return [kind for (kind,) in await snapshot.all(BROWSE["types"])]
 
 
 async def count_open_roots(snapshot: Snapshot) -> int:

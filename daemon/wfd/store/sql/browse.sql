@@ -151,7 +151,7 @@ limit ?;
 
 -- name: bad_below
 -- Between a root and the newest run of its tree there are those of other trees as well, but none of this one is outside.
-select r.key
+select r.key, r.status
 from json_each('["failed", "timed_out", "stuck"]') as s
 cross join runs as r indexed by runs_by_status on r.status = s.value
     and r.key > :root and r.key <= (select max(key) from runs where root = :root and parent is not null)
@@ -160,11 +160,12 @@ order by r.key
 limit :limit;
 
 -- name: count_bad_below
-select count(*)
+select r.status, count(*)
 from json_each('["failed", "timed_out", "stuck"]') as s
 cross join runs as r indexed by runs_by_status on r.status = s.value
     and r.key > :root and r.key <= (select max(key) from runs where root = :root and parent is not null)
-where r.root = :root;
+where r.root = :root
+group by r.status;
 
 -- name: placed
 select r.key, r.parent, r.type
@@ -175,6 +176,15 @@ order by k.key;
 
 -- name: has_type
 select 1 from runs where type = ? limit 1;
+
+-- name: types
+-- Jumps from type to type, however many runs there are of each.
+with recursive types (type) as (
+    select min(type) from runs
+    union all
+    select (select min(type) from runs where type > types.type) from types where types.type is not null
+)
+select type from types where type is not null;
 
 -- name: count_open_roots
 select count(*) from runs where parent is null and closed_at is null;
