@@ -134,6 +134,27 @@ def test_two_hundred_columns_add_start_times_and_run_ids() -> None:
     assert all(line == line.rstrip() for line in lines)
 
 
+def test_a_fan_out_at_two_hundred_columns() -> None:
+    lines = [re.sub(r"01JF\d+$", "RUN", line) for line in drawn(fulfilment(), width=200)]
+    assert lines == [
+        "order-8f2c  FulfilOrder  running 4m12s                                                10,001 children   37 failed   94%",
+        "├ ✓ validate_cart                                                                                                 120ms  02:56:40Z",
+        "├ ✓ charge_card                                                                                    2 attempts      1.8s  02:56:40Z",
+        "├ ✓ wait event warehouse.ready                                                                                    38.0s  02:56:40Z",
+        "├ ► ShipItem ×10,000    [##################..] 94%   9,400 ✓ 412 ► 151 ◦ 37 ✗",
+        "│ ├ ✗ ShipItem#0041  CardDeclined: limit exceeded                                                  3 attempts     12.1s  02:55:48Z  RUN",
+        "│ ├ ✗ ShipItem#0977  CarrierTimeout: no reply in 30s                                               3 attempts     12.1s  02:55:48Z  RUN",
+        "│ ├ ✗ ShipItem#3120  KeyError: 'weight'                                                                           12.1s  02:55:48Z  RUN",
+        "│ ├ ► ShipItem#4411  print_label                                                                       oldest     4m12s  02:55:48Z  RUN",
+        "│ ├   + 34 more failed   CardDeclined 20 · CarrierTimeout 11 · KeyError 3",
+        "│ └   + 151 more queued · 409 running · 2 waiting · 9,400 completed (p50 1.2s, p99 8.4s)",
+        "├ ◌ Invoice(inv-77ab)                                                                                               12s  02:59:47Z  RUN",
+        "│ ├ ✓ render_pdf                                                                                                   2.0s  02:56:40Z",
+        "│ └ ◌ wait event approval                                                      since 10s, times out in 23h59m       10s  02:59:49Z",
+        "└ ⧖ sleep 1h                                                                         wakes 03:42:00Z (in 42m)       18m  02:42:00Z",
+    ]
+
+
 @pytest.mark.parametrize("width", [20, 40, 79, 80, 81, 109, 110, 200])
 @pytest.mark.parametrize("ascii", [False, True])
 def test_no_line_is_wider_than_the_terminal(width: int, ascii: bool) -> None:

@@ -26,39 +26,46 @@ GROUP_AT, SAMPLE, DEPTH, ROOTS = 8, 5, 60, 20
 ALL = 1_000_000
 
 
+Depth = Annotated[
+    int | None, typer.Option("--depth", metavar="N", min=0, help="No more than so many levels of children.")
+]
+Only = Annotated[
+    str | None, typer.Option("--only", metavar="failed", help="Only the ways to what failed, timed out or is stuck.")
+]
+Folded = Annotated[
+    list[str] | None,
+    typer.Option("--fold", metavar="STATUS", help="Runs in this status as one line; commas or repeated."),
+]
+Expand = Annotated[
+    list[str] | None, typer.Option("--expand", metavar="TYPE|STATUS|ID", help="Do not fold these; repeatable.")
+]
+All = Annotated[bool, typer.Option("--all", help="Fold nothing, leave nothing out.")]
+GroupAt = Annotated[
+    int | None,
+    typer.Option("--group-at", metavar="N", min=1, help="More than N of one name are one line of counts (default: 8)."),
+]
+Sample = Annotated[
+    int | None, typer.Option("--sample", metavar="N", min=0, help="Lines below such a line at most (default: 5).")
+]
+SinceRev = Annotated[
+    int | None, typer.Option("--since-rev", metavar="REV", min=0, help="With -f: the changes after this revision.")
+]
+
+
 def run(
     ctx: typer.Context,
     id: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="Root of the tree; without it the newest open runs.")
     ] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Redraw until the run has closed.")] = False,
-    depth: Annotated[
-        int | None, typer.Option("--depth", metavar="N", min=0, help="No more than so many levels of children.")
-    ] = None,
-    only: Annotated[
-        str | None,
-        typer.Option("--only", metavar="failed", help="Only the ways to what failed, timed out or is stuck."),
-    ] = None,
-    fold: Annotated[
-        list[str] | None,
-        typer.Option("--fold", metavar="STATUS", help="Runs in this status as one line; commas or repeated."),
-    ] = None,
-    expand: Annotated[
-        list[str] | None, typer.Option("--expand", metavar="TYPE|STATUS|ID", help="Do not fold these; repeatable.")
-    ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Fold nothing, leave nothing out.")] = False,
-    group_at: Annotated[
-        int | None,
-        typer.Option(
-            "--group-at", metavar="N", min=1, help="More than N of one name are one line of counts (default: 8)."
-        ),
-    ] = None,
-    sample: Annotated[
-        int | None, typer.Option("--sample", metavar="N", min=0, help="Lines below such a line at most (default: 5).")
-    ] = None,
-    since_rev: Annotated[
-        int | None, typer.Option("--since-rev", metavar="REV", min=0, help="With -f: the changes after this revision.")
-    ] = None,
+    depth: Depth = None,
+    only: Only = None,
+    fold: Folded = None,
+    expand: Expand = None,
+    all_: All = False,
+    group_at: GroupAt = None,
+    sample: Sample = None,
+    since_rev: SinceRev = None,
     words: Annotated[bool, typer.Option("--words", help="Status words instead of glyphs.")] = False,
     ascii: Annotated[bool, typer.Option("--ascii", help="ASCII characters only.")] = False,
 ) -> int:
