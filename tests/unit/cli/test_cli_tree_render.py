@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,8 @@ from wfctl.cli.render.treedata import Merger, change_line, end_line, node_lines,
 from wfctl.cli.render.treeitems import Fold
 from wfctl.protocol.views import ProgressView, RunChange, Tree, TreeGroup, TreeStep
 from wfctl.values.status import Status
+
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def drawn(snapshot: Tree, width: int | None = 80, *, fold: Fold | None = None, **style: object) -> list[str]:
@@ -134,25 +137,9 @@ def test_two_hundred_columns_add_start_times_and_run_ids() -> None:
     assert all(line == line.rstrip() for line in lines)
 
 
-def test_a_fan_out_at_two_hundred_columns() -> None:
+def test_a_fan_out_at_two_hundred_columns_has_start_times_and_run_ids() -> None:
     lines = [re.sub(r"01JF\d+$", "RUN", line) for line in drawn(fulfilment(), width=200)]
-    assert lines == [
-        "order-8f2c  FulfilOrder  running 4m12s                                                10,001 children   37 failed   94%",
-        "├ ✓ validate_cart                                                                                                 120ms  02:56:40Z",
-        "├ ✓ charge_card                                                                                    2 attempts      1.8s  02:56:40Z",
-        "├ ✓ wait event warehouse.ready                                                                                    38.0s  02:56:40Z",
-        "├ ► ShipItem ×10,000    [##################..] 94%   9,400 ✓ 412 ► 151 ◦ 37 ✗",
-        "│ ├ ✗ ShipItem#0041  CardDeclined: limit exceeded                                                  3 attempts     12.1s  02:55:48Z  RUN",
-        "│ ├ ✗ ShipItem#0977  CarrierTimeout: no reply in 30s                                               3 attempts     12.1s  02:55:48Z  RUN",
-        "│ ├ ✗ ShipItem#3120  KeyError: 'weight'                                                                           12.1s  02:55:48Z  RUN",
-        "│ ├ ► ShipItem#4411  print_label                                                                       oldest     4m12s  02:55:48Z  RUN",
-        "│ ├   + 34 more failed   CardDeclined 20 · CarrierTimeout 11 · KeyError 3",
-        "│ └   + 151 more queued · 409 running · 2 waiting · 9,400 completed (p50 1.2s, p99 8.4s)",
-        "├ ◌ Invoice(inv-77ab)                                                                                               12s  02:59:47Z  RUN",
-        "│ ├ ✓ render_pdf                                                                                                   2.0s  02:56:40Z",
-        "│ └ ◌ wait event approval                                                      since 10s, times out in 23h59m       10s  02:59:49Z",
-        "└ ⧖ sleep 1h                                                                         wakes 03:42:00Z (in 42m)       18m  02:42:00Z",
-    ]
+    assert lines == (GOLDEN / "tree-200.txt").read_text().splitlines()
 
 
 @pytest.mark.parametrize("width", [20, 40, 79, 80, 81, 109, 110, 200])
