@@ -37,6 +37,10 @@ class Bars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Take the bars away, as before something else is written to the terminal; the next report brings them back."""
         self._bars.clear()
         self.draw()
 

@@ -82,6 +82,22 @@ def test_progress_is_no_place_to_go_on_after(cli: Cli, daemon: Start) -> None:
     assert [(call.since_rev, call.last) for call in fake.asked("tail")] == [(None, 3), (None, 3)]
 
 
+def test_the_bars_are_gone_before_it_is_told_that_the_daemon_is(cli: Cli, daemon: Start) -> None:
+    asked = itertools.count()
+
+    def answer(call: Any) -> Iterator[Any]:
+        if next(asked) == 0:
+            yield progress(6)
+            raise HangUp
+        return TailEnd(rev=4, outcomes=[outcome()])
+        yield
+
+    daemon(tail=answer, status=STATUS)
+    said = cli("--color", "never", "tail", "-f", "order-1", tty=True)
+    assert "the daemon is back" in said.err
+    assert said.out.endswith("resizing\n\x1b[1A\r\x1b[J\x1b[?25h")
+
+
 def test_start_wait_shows_progress_on_a_terminal_and_prints_only_the_result(cli: Cli, daemon: Start) -> None:
     def answer(call: Any) -> Iterator[Any]:
         yield progress(6)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -20,6 +20,9 @@ from wfctl.protocol.views import CodeView, HistoryEntry
 from wfctl.values.kinds import CODE, PROGRESS, chosen_kinds
 from wfctl.values.status import OPEN, Status
 from wfctl.values.times import parse_instant
+
+if TYPE_CHECKING:
+    from wfctl.client.blocking import Stream
 
 EXAMPLES = """
   wfctl tail -f order-1
@@ -127,6 +130,7 @@ class Printer:
         """That the code has changed is nothing that happened in a run: it is said beside it."""
         shell = self._shell
         if not shell.quiet and not shell.json:
+            self.bars.clear()
             from wfctl.cli.render.reload import code_lines
 
             shell.err.prose(code_lines(msgspec.convert(entry.data, CodeView)))
@@ -155,7 +159,14 @@ def stream_history(shell: Shell, call: Tail, printer: Printer) -> TailEnd:
     def attempt() -> TailEnd:
         nonlocal seen
         resumed = call if seen is None else replace(call, since_rev=seen, since_ms=None, last=None)
-        stream = shell.connect().stream(resumed)
+        try:
+            return listen(shell.connect().stream(resumed))
+        finally:
+            # Whatever ends it is told below what is printed, where the bars are.
+            printer.bars.clear()
+
+    def listen(stream: Stream) -> TailEnd:
+        nonlocal seen
         while not stream.ended:
             entry = stream.poll(printer.bars.due_s)
             if entry is not None:
