@@ -108,6 +108,8 @@ class Changes:
         path: list[str] = []
         at: int | None = run
         while at is not None:
+            if at not in self._names:  # purged meanwhile
+                break
             workflow_id, above = self._names[at]
             path.append(workflow_id)
             if at == self._top:
