@@ -18,7 +18,7 @@ from typing import Any
 
 from wfctl.errors import DaemonDownError, StorageError, WfctlError
 from wfctl.protocol import channel
-from wfctl.protocol.views import Outcome, ProgressView
+from wfctl.protocol.views import Outcome
 from wfd.core import state, stimuli as s
 from wfd.core.actions import Action
 from wfd.core.state import Stepping
@@ -31,7 +31,7 @@ from wfd.engine.outcomes import outcome_of
 from wfd.engine.purges import Purges
 from wfd.engine.reads import Reads
 from wfd.engine.timers import Timers
-from wfd.engine.watch import Hub, Report
+from wfd.engine.watch import Hub
 from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
 from wfd.store.rows import LogRow, Unit
@@ -302,15 +302,6 @@ class Engine:
 
         self._unwritten += 1
         self.store.writer.submit(unit, done)
-
-    def progressed(self, live: Live, message: channel.Progress | None) -> None:
-        """What a handler says of its progress, which is kept nowhere; None when its step is over."""
-        run = live.run
-        if message is None:
-            self.hub.over(run.key)
-            return
-        view = ProgressView(done=message.done, total=message.total, note=message.note, at=self.clock.now_ms())
-        self.hub.progressed(Report(run.key, run.root, run.run_id, run.workflow_id, view))
 
     # -- code --------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ from wfctl.values.signature import HandlerSpec
 from wfd.core import stimuli as s
 from wfd.core.state import OpResult, Raw, Stepping
 from wfd.engine.memory import Live, Memory
+from wfd.engine.watch import Hub
+from wfd.runtime.clock import Clock
 from wfd.supervisor import Demand, Heard, StepOrder, Workers
 
 # Executions of one step that may take their worker with them before the run is stuck.
@@ -28,12 +30,13 @@ class Machine(Protocol):
     workers: Workers
     memory: Memory
     failure: StorageError | None
+    hub: Hub
+    clock: Clock
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
     async def again(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
     def stimulate(self, live: Live, stimulus: s.Stimulus) -> None: ...
     def logged(self, live: Live, lines: list[channel.LogLine]) -> None: ...
-    def progressed(self, live: Live, message: channel.Progress | None) -> None: ...
 
 
 class _Token:
@@ -165,7 +168,7 @@ class Executions:
         entry = self._tokens.pop(token, None)
         if entry is not None:
             entry.live.token = None
-            self._m.progressed(entry.live, None)
+            self._m.hub.over(entry.live.run.key)
         return entry
 
     def unfit(self, live: Live, step: int, attempt: int, reason: str) -> None:
@@ -213,7 +216,7 @@ class Executions:
             live.logged += len(message.lines)
             self._m.logged(live, message.lines)
         elif isinstance(message, channel.Progress):
-            self._m.progressed(live, message)
+            self._m.hub.progressed(live, message, self._m.clock.now_ms())
         else:
             self._over(message.token)
             serving = self._m.workers.catalog.owner_of(live.run.workflow_type)

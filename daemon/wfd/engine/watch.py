@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from wfctl.protocol.channel import Progress
 from wfctl.protocol.views import CodeView, ProgressView
 from wfd.engine.memory import Live
 
@@ -91,8 +92,11 @@ class Hub:
             for follower in self._followers:
                 follower.notice(roots)
 
-    def progressed(self, report: Report) -> None:
-        self.reports[report.run] = report
+    def progressed(self, live: Live, message: Progress, now_ms: int) -> None:
+        """What the handler of a run says of its progress."""
+        run = live.run
+        view = ProgressView(done=message.done, total=message.total, note=message.note, at=now_ms)
+        report = self.reports[run.key] = Report(run.key, run.root, run.run_id, run.workflow_id, view)
         for follower in self._followers:
             follower.report(report)
 
