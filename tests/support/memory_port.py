@@ -59,6 +59,7 @@ class MemoryOps:
         self.asked: list[Asked] = []
         self.records: list[Recorded] = list(records)
         self.lines: list[tuple[str, str]] = []
+        self.shown: list[tuple[int | float, int | float | None, str]] = []
         self.skipped = 0
         self.step = 3
         self._replay = Replay(self.records)
@@ -104,6 +105,9 @@ class MemoryOps:
 
     def log(self, level: str, message: str) -> None:
         self.lines.append((level, message))
+
+    def progress(self, done: int | float, total: int | float | None, note: str) -> None:
+        self.shown.append((done, total, note))
 
     def stuck(self, reason: str) -> NoReturn:
         raise StepUnwind(reason)

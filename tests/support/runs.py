@@ -51,6 +51,10 @@ def node(view: RunView, *parts: TreeStep | TreeNode | TreeGroup, **more: Any) ->
             children.append(_with(part, seq))
         else:
             groups.append(_sampled(part, seq))
+    inner = [*children, *(member for group in groups for member in group.sample)]
+    for name, bad in (("failed_below", (Status.FAILED, Status.TIMED_OUT)), ("stuck_below", (Status.STUCK,))):
+        number = sum(getattr(one, name) for one in inner) + sum(child.run.status in bad for child in children)
+        more.setdefault(name, number + sum(group.by_status.get(status, 0) for group in groups for status in bad))
     return TreeNode(run=view, steps=steps, children=children, groups=groups, **more)
 
 
@@ -61,7 +65,7 @@ def _with(part: Any, seq: int) -> Any:
 
 
 def _sampled(group: TreeGroup, seq: int) -> TreeGroup:
-    return _with_sample(group, [_with(member, seq) for member in group.sample])
+    return _with(_with_sample(group, [_with(member, seq) for member in group.sample]), seq)
 
 
 def _with_sample(group: TreeGroup, sample: list[TreeNode]) -> TreeGroup:

@@ -6,11 +6,21 @@ frame, so nothing flickers. The cursor is hidden meanwhile and comes back whatev
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import threading
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from wfctl.cli.render.text import Line, line_cells
 from wfctl.cli.screen import Screen
 
+if TYPE_CHECKING:
+    from wfctl.client.blocking import Stream
+
+# What the rest of an item may take that has begun to come.
+_REST_S = 0.1
 _HIDE, _SHOW, _ERASE_LINE, _ERASE_BELOW = "\x1b[?25l", "\x1b[?25h", "\x1b[2K", "\x1b[J"
 
 
@@ -36,6 +46,20 @@ class Region:
         """Leave the frame as it is: something else wrote below it, and the next one starts there."""
         self._shown, self._cells = [], []
 
+    def above(self, lines: list[Line]) -> None:
+        """Write `lines` that stay, and the frame again below them."""
+        columns = self._screen.columns
+        text = "".join(f"{self._screen.paint(line)}\n" for line in lines)
+        frame = "".join(f"{line}\n" for line in self._shown)
+        rows = self._rows(columns)
+        self._screen.stream.write((f"\x1b[{rows}A\r{_ERASE_BELOW}" if rows else "") + text + frame)
+        self._screen.flush()
+        self._columns = columns
+
+    def _rows(self, columns: int) -> int:
+        """How many rows the shown frame takes on a terminal of that width, which wraps what was drawn for another."""
+        return sum(max(-(-width // columns), 1) for width in self._cells)
+
     def draw(self, lines: list[Line], columns: int) -> None:
         """Show `lines`, laid out for so many columns, in place of the frame before."""
         painted = [self._screen.paint(line) for line in lines]
@@ -43,8 +67,7 @@ class Region:
             return
         if self._shown and columns != self._columns:
             # The terminal has wrapped the old frame anew: it takes as many rows as it now needs, and goes as a whole.
-            rows = sum(max(-(-width // columns), 1) for width in self._cells)
-            text = f"\x1b[{rows}A\r{_ERASE_BELOW}" + "".join(f"{line}\n" for line in painted)
+            text = f"\x1b[{self._rows(columns)}A\r{_ERASE_BELOW}" + "".join(f"{line}\n" for line in painted)
         else:
             text = self._difference(painted)
         self._screen.stream.write(text)
@@ -68,3 +91,42 @@ class Region:
         if len(shown) > len(painted):
             out.append(_ERASE_BELOW)
         return "".join(out)
+
+
+class Resizes:
+    """As long as it is entered, wakes a follower when its terminal has another size; only in the main thread."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = -1, -1
+        self._before: tuple[Any, int] | None = None
+
+    def __enter__(self) -> Resizes:
+        if threading.current_thread() is threading.main_thread():
+            self._reading, self._writing = os.pipe()
+            os.set_blocking(self._reading, False)
+            os.set_blocking(self._writing, False)
+            handler = signal.signal(signal.SIGWINCH, lambda *_: None)
+            self._before = handler, signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before is not None:
+            handler, fd = self._before
+            signal.set_wakeup_fd(fd)
+            signal.signal(signal.SIGWINCH, handler)
+            os.close(self._reading)
+            os.close(self._writing)
+            self._before = None
+
+    def poll(self, stream: Stream, timeout_s: float | None) -> Any | None:
+        """The next item of `stream`; None after `timeout_s`, at the end of the stream, and when the terminal was resized."""
+        if self._before is None:
+            return stream.poll(timeout_s)
+        if not stream.ready(timeout_s, self._reading):
+            with contextlib.suppress(BlockingIOError):
+                while os.read(self._reading, 1 << 10):
+                    pass
+            return None
+        return stream.poll(_REST_S)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 
 from wfctl.cli import exit
+from wfctl.cli.bars import Bars
 from wfctl.cli.options import Output
 from wfctl.cli.render.runs import outcome_error, result_text
 from wfctl.cli.shell import Shell, stopping
 from wfctl.errors import NotFinishedError
-from wfctl.protocol.calls import Result
+from wfctl.protocol.calls import Result, Tail
 from wfctl.protocol.views import Outcome
+from wfctl.values.kinds import PROGRESS
 from wfctl.values.status import Status
 
 
@@ -19,6 +21,8 @@ def await_outcome(shell: Shell, id: str, *, timeout_ms: int | None, stuck: bool)
     deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1_000
 
     def attempt() -> Outcome:
+        if shell.err.tty and not shell.quiet:
+            return _watched(shell, id, deadline, stuck=stuck)
         left = None if deadline is None else max(int((deadline - time.monotonic()) * 1_000), 0)
         answer: Outcome = shell.call(Result(id=id, wait=True, timeout_ms=left, stuck=stuck), timeout_s=None)
         if answer.status.open and left is None and not (stuck and answer.status is Status.STUCK):
@@ -30,6 +34,37 @@ def await_outcome(shell: Shell, id: str, *, timeout_ms: int | None, stuck: bool)
     except KeyboardInterrupt:
         shell.note(f"stopped waiting; {id} goes on")
         raise
+
+
+def _watched(shell: Shell, id: str, deadline: float | None, *, stuck: bool) -> Outcome:
+    """The same in front of a terminal: meanwhile the progress of the run and of those below it is shown there, on stderr."""
+
+    def look() -> Outcome:
+        found: Outcome = shell.call(Result(id=id, wait=False))
+        return found
+
+    with shell.dial() as beside, Bars(shell.err) as bars:
+        stream = beside.stream(
+            Tail(ids=[id], follow=True, children=True, last=0, kinds=["step", "run", PROGRESS], progress=True)
+        )
+        outcome = look()
+        while outcome.status.open and not (stuck and outcome.status is Status.STUCK):
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return outcome
+            entry = stream.poll(min((s for s in (left, bars.due_s) if s is not None), default=None))
+            if entry is not None:
+                bars.take(entry)
+                if entry.kind == "run.stuck":
+                    outcome = look()
+            elif stream.ended:
+                ended: Outcome = stream.answer.outcomes[0]
+                if ended.status.open:
+                    raise stopping()
+                return ended
+            elif bars.due_s == 0.0:
+                bars.draw()
+        return outcome
 
 
 def tell(shell: Shell, outcome: Outcome, *, fail_if_stuck: bool) -> int:

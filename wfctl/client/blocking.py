@@ -233,6 +233,14 @@ class Stream:
         self.answer = got.value
         return None
 
+    def ready(self, timeout_s: float | None, or_fd: int) -> bool:
+        """Wait until there is something to `poll` (True), for at most `timeout_s` or until the descriptor `or_fd` can be read."""
+        if self.ended or self._connection._ready:
+            return True
+        fd = self._connection._sock.fileno()
+        readable, _, _ = select.select([fd, or_fd], [], [], timeout_s)
+        return fd in readable
+
     def __iter__(self) -> Iterator[Any]:
         while True:
             item = self.poll(None)

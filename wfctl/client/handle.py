@@ -217,13 +217,17 @@ class WorkflowHandle:
             after = page.next
         return entries
 
-    async def watch(self, *, children: bool = False, logs: bool = True) -> AsyncIterator[views.HistoryEntry]:
+    async def watch(
+        self, *, children: bool = False, logs: bool = True, progress: bool = False
+    ) -> AsyncIterator[views.HistoryEntry]:
         """The history from its beginning, then on as it happens, until the run is closed. Each entry once, in order.
 
-        `children` adds those of all descendants, `logs` the handlers' log lines (kind `log`).
+        `children` adds those of all descendants, `logs` the handlers' log lines (kind `log`), `progress` what running steps say
+        with `ctx.progress` (kind `progress`): that is recorded nowhere, has no `rev`, and the newest counts.
         """
         id = await self._id()
-        async with self._link.stream(calls.Tail(ids=[id], follow=True, children=children, logs=logs)) as entries:
+        call = calls.Tail(ids=[id], follow=True, children=children, logs=logs, progress=progress)
+        async with self._link.stream(call) as entries:
             async for entry in entries:
                 yield entry
 

@@ -279,7 +279,10 @@ class Query(Call, frozen=True):
 class GetTree(Call, frozen=True):
     """The tree of one run (the whole subtree below it), or without `id` the forest of the newest open roots.
 
-    Siblings of one type beyond `group_at` become a group with at most `sample` members; `depth` cuts.
+    Siblings of one type beyond `group_at` become a group with at most `sample` members; `depth` cuts. `only_failed` leaves only
+    the paths to runs that failed, timed out or are stuck. What `expand` names (a workflow type, a status, an ID) is neither grouped
+    nor left out of a sample. `keep` are run IDs that stay in the samples of their groups whatever has become of them, so that
+    a live picture is quiet.
     """
 
     method = "tree"
@@ -289,15 +292,20 @@ class GetTree(Call, frozen=True):
     sample: int = 5
     depth: int = 60
     limit: int = 20
+    only_failed: bool = False
+    expand: list[str] = []
+    keep: list[str] = []
 
 
 class Tail(Call, frozen=True):
     """History of the runs `ids` (all runs where empty), oldest first, log lines in their place.
 
-    `children` adds all descendants, those started later too. `since_rev` resumes after that revision; `last` starts
-    with the newest so many entries. With `follow` the stream ends when every named run is closed; runs are followed across
+    `children` adds all descendants, those started later too. `since_rev` resumes after that revision, `since_ms` begins at that
+    time, `last` with the newest so many entries (of those since then). `kinds` narrows: a kind each (`task.failed`), or the first
+    part of several (`task`). With `follow` the stream ends when every named run is closed; runs are followed across
     steps as they commit. The result tells the last revision and, per named run, how it ended. With `follow`, `code` adds an
-    entry of kind `code` whenever other code serves, or something else is wrong with it.
+    entry of kind `code` whenever other code serves, or something else is wrong with it, and `progress` one of kind `progress`
+    whenever a running step reports it.
     """
 
     method = "tail"
@@ -309,6 +317,9 @@ class Tail(Call, frozen=True):
     last: int | None = None
     logs: bool = True
     code: bool = False
+    progress: bool = False
+    kinds: list[str] = []
+    since_ms: int | None = None
 
 
 class TailEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -320,21 +331,29 @@ Tail.answer = TailEnd
 
 
 class WatchItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`problems` is what is wrong with the user's code at that moment."""
+    """`problems` is what is wrong with the user's code at that moment; `changes` all since the item before, up to `rev`."""
 
     rev: int
     problems: list[views.ProblemView] = []
+    changes: list[views.RunChange] = []
 
 
 class Watch(Call, frozen=True):
     """Tells that something changed in the subtree of `id` (all runs where None) since the last notice, at most every
-    `every_ms`; the stream ends when that run closes. The first notice comes at once."""
+    `every_ms`; the stream ends when that run closes. The first notice comes at once.
+
+    With `changes` each notice says which runs have another status, each change once, beginning after `since_rev` (by default: from
+    now on). With `progress` it also tells that a running step there reports progress, or no longer does.
+    """
 
     method = "watch"
     answer = views.Outcome | None
     item = WatchItem
     id: str | None = None
     every_ms: int = 250
+    changes: bool = False
+    since_rev: int | None = None
+    progress: bool = False
 
 
 class Copied(msgspec.Struct, frozen=True, kw_only=True):

@@ -271,6 +271,15 @@ class Logs(msgspec.Struct, tag="logs", array_like=True):
     lines: list[LogLine]
 
 
+class Progress(msgspec.Struct, tag="progress", array_like=True):
+    """How far the handler of `token` has got with what it does now. Nothing of it is kept; the newest counts."""
+
+    token: int
+    done: int | float
+    total: int | float | None
+    note: str
+
+
 class Checked(msgspec.Struct, tag="checked", array_like=True):
     call: int
     kwargs: bytes = b"{}"
@@ -316,7 +325,19 @@ ToWorker = (
     Load | Trial | RunStep | OpDone | NotYet | CancelStep | AbandonStep | Check | Fits | Rehearse | Query | Ping | Stop
 )
 ToDaemon = (
-    Loaded | Op | StepDone | StepRaised | StepStuck | StepGone | Logs | Checked | Fitted | Rehearsed | Answered | Pong
+    Loaded
+    | Op
+    | StepDone
+    | StepRaised
+    | StepStuck
+    | StepGone
+    | Logs
+    | Progress
+    | Checked
+    | Fitted
+    | Rehearsed
+    | Answered
+    | Pong
 )
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -21,6 +21,16 @@ class RetryView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     error: Failure | None = None
 
 
+class ProgressView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How far a running step says it has got: `done` of `total` (None: it does not know how much there is). It is on no disk: it
+    ends with the step, and with the daemon."""
+
+    done: int | float
+    total: int | float | None = None
+    note: str = ""
+    at: int = 0
+
+
 class RunView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One run as every listing shows it.
 
@@ -28,7 +38,7 @@ class RunView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     `waiting_for` the event names of a waiting run (None: any event); `wake_at` when its wait or delay ends; `deadline` when
     the whole run times out; `children` and `open_children` count direct children; `queued_events` its inbox. `limit` is set
     while its step waits for its turn: so many of its type may execute at once. `retry` is a task of a running run that waits for
-    its next attempt (in lists only).
+    its next attempt (in lists only). `progress` is what the running step says of itself, if it does.
     """
 
     run_id: str
@@ -53,6 +63,7 @@ class RunView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     rev: int = 0
     limit: int | None = None
     retry: RetryView | None = None
+    progress: ProgressView | None = None
 
 
 class RunDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -78,10 +89,11 @@ class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 
     `rev` orders everything in the database; `seq` counts the records of one run from 1 (0 for a log line). `data` is the
     record's own fields; for `log`: level, message, step. `source` is the hash of the code that ran, where that was noted. Kind
-    `code`, which a tail may ask for, is of no run and tells that the code has changed: its data is a CodeView.
+    `code`, which a tail may ask for, is of no run and tells that the code has changed: its data is a CodeView. Kind `progress`,
+    which a follower may ask for, is recorded nowhere and has no `rev`: its data is a ProgressView.
     """
 
-    rev: int
+    rev: int = 0
     run_id: str
     workflow_id: str
     seq: int
@@ -92,13 +104,24 @@ class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 
 
 class TreeGroup(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Many children of one type under one parent, as counts and a sample (CLI contract, section 1)."""
+    """Many children of one type under one parent, as counts and a sample (CLI contract, section 1).
+
+    `seq` is where in the parent's history the first of them was started. `by_error` is of all that went wrong, or of the oldest
+    `errors_of` where they are too many; `p50_ms` and `p99_ms` say how long the newest `timed` of the completed ones took.
+    `troubled` counts those in whose subtree something went wrong, but not in themselves.
+    """
 
     workflow_type: str
     total: int
     by_status: dict[str, int]
     by_error: dict[str, int] = {}
     sample: list[TreeNode] = []
+    seq: int = 0
+    errors_of: int = 0
+    p50_ms: int | None = None
+    p99_ms: int | None = None
+    timed: int = 0
+    troubled: int = 0
 
 
 class TreeStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -117,7 +140,9 @@ class TreeStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class TreeNode(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A run with what happened in it. `seq` is where in its parent's history it was started."""
+    """A run with what happened in it. `seq` is where in its parent's history it was started. Of all the runs below it,
+    `failed_below` failed or timed out, and `stuck_below` are stuck. `cut` is set where the depth that was asked for ends above its
+    children."""
 
     run: RunView
     steps: list[TreeStep] = []
@@ -126,15 +151,36 @@ class TreeNode(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     steps_elided: int = 0
     children_elided: int = 0
     seq: int = 0
+    failed_below: int = 0
+    stuck_below: int = 0
+    cut: bool = False
+
+
+class RunChange(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A run's status is another since record `rev`: `was` before (None: it was started), `now` after, `why` where it went wrong.
+
+    `path` are the workflow IDs from the watched run (or the root) down to this one.
+    """
+
+    rev: int
+    at: int
+    run_id: str
+    workflow_type: str
+    path: list[str]
+    now: Status
+    was: Status | None = None
+    why: str = ""
 
 
 class Tree(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A snapshot taken in one read transaction; `rev` is exact. `complete` is false whenever something was elided."""
+    """A snapshot taken in one read transaction; `rev` is exact. `complete` is false whenever something was elided. Of a forest,
+    `open_roots` says how many open roots there are in all."""
 
     rev: int
     now: int
     roots: list[TreeNode]
     complete: bool = True
+    open_roots: int = 0
 
 
 class ProblemView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from wfctl.errors import InvalidPayloadError, UnknownEventError, UnknownQueryError, UnknownWorkflowTypeError
+from wfctl.errors import (
+    InvalidArgumentError,
+    InvalidPayloadError,
+    UnknownEventError,
+    UnknownQueryError,
+    UnknownWorkflowTypeError,
+)
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.hints import did_you_mean, listing
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.codec import encode
 from wfctl.values.signature import bind
+
+# What fits into every integer on the way to whoever looks.
+_MOST = 10**18
+
+
+def check_amount(value: object, what: str) -> None:
+    """Refuse what is no amount of progress: InvalidArgumentError names it."""
+    # A bool is an int for Python, and a mistake here.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        problem = f"a {type(value).__name__}"
+    elif not math.isfinite(value):
+        problem = "no finite number"
+    elif value < 0:
+        problem = "negative"
+    elif value > _MOST:
+        problem = "larger than 10**18"
+    else:
+        return
+    raise InvalidArgumentError(
+        f"progress {what} is {repr(value)[:80]}, {problem}",
+        hint="give how many are done and how many there are: ctx.progress(3, 10)",
+    )
 
 
 def workflow_of(types: Mapping[str, Workflow], workflow_type: str) -> Workflow:

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args, over
 import msgspec
 
 from wfctl.errors import InvalidArgumentError, NoParentError
-from wfctl.sdk.checks import bound, start_of
+from wfctl.sdk.checks import bound, check_amount, start_of
 from wfctl.sdk.directive import Next, outcome_step
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.logger import RunLogger
@@ -108,6 +108,25 @@ class Context:
         if self._logger is None:
             self._logger = RunLogger(self._ops)
         return self._logger
+
+    def progress(self, done: int | float, total: int | float | None = None, note: str = "") -> None:
+        """Show how far this step has got: `done` of `total` (None: unknown how much there is), and a word on what it does now.
+
+        Not an operation: nothing is recorded, nothing is awaited, and it may be called as often as one likes, from any thread and
+        from inside a task. `wfctl tail -f`, `wfctl tree -f` and `wfctl start --wait` show it as a bar, at most ten times a second
+        and the newest always, until the step ends or is begun again. More `done` than `total` is shown as all of it.
+
+        Raises InvalidArgumentError for what is no number, is negative, infinite or not a number, and for a note that is no text.
+        """
+        check_amount(done, "done")
+        if total is not None:
+            check_amount(total, "total")
+        if not isinstance(note, str):
+            raise InvalidArgumentError(
+                f"progress note is {note!r}, a {type(note).__name__}",
+                hint="give text, as in ctx.progress(3, 10, 'resizing')",
+            )
+        self._ops.progress(done, total, note)
 
     # -- operations -----------------------------------------------------------------------------
 

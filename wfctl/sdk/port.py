@@ -78,5 +78,8 @@ class Ops(Protocol):
     def log(self, level: str, message: str) -> None:
         """Keep one line of the run's log; from any thread. Lines that earlier executions logged are not repeated."""
 
+    def progress(self, done: int | float, total: int | float | None, note: str) -> None:
+        """Show how far the step has got; from any thread. Nothing is recorded; of what comes too fast, the newest counts."""
+
     def stuck(self, reason: str) -> NoReturn:
         """Give up the step, not the run: it waits, with `reason` shown, until the code or a person cures it."""

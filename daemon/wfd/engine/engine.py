@@ -55,10 +55,10 @@ class Engine:
         self.workers = workers
         self.clock = clock
         self.ids = ids
-        self.reads = Reads(store.reader, clock)
         self.memory = Memory(store.reader)
         self.code = Code(self)
         self.hub = Hub()
+        self.reads = Reads(store.reader, clock, self.hub.reports)
         self.purges = Purges(self)
         self.executions = Executions(self, Operations(self).asked, crash_limit)
         # The supervisor's listener: what workers say of steps goes straight to where they are.

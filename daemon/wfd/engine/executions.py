@@ -14,7 +14,9 @@ from wfctl.values.signature import HandlerSpec
 from wfd.core import stimuli as s
 from wfd.core.state import OpResult, Raw, Stepping
 from wfd.engine.memory import Live, Memory
-from wfd.supervisor import Demand, StepOrder, Workers
+from wfd.engine.watch import Hub
+from wfd.runtime.clock import Clock
+from wfd.supervisor import Demand, Heard, StepOrder, Workers
 
 # Executions of one step that may take their worker with them before the run is stuck.
 CRASH_LIMIT = 5
@@ -28,6 +30,8 @@ class Machine(Protocol):
     workers: Workers
     memory: Memory
     failure: StorageError | None
+    hub: Hub
+    clock: Clock
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
     async def again(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
@@ -151,13 +155,21 @@ class Executions:
 
     def abandon(self, live: Live) -> None:
         """The handler, if one runs, is no longer wanted."""
-        if live.token is not None:
-            self._tokens.pop(live.token, None)
-            self._m.workers.abandon(live.token)
+        if (token := live.token) is not None:
+            self._over(token)
             live.token = None
+            self._m.workers.abandon(token)
             self._unpark(live.run.workflow_type)
         else:
             self._m.memory.parked.remove(live.run.run_id)
+
+    def _over(self, token: int) -> _Token | None:
+        """The execution has ended for its run, however it did: what it said of its progress is no longer so."""
+        entry = self._tokens.pop(token, None)
+        if entry is not None:
+            entry.live.token = None
+            self._m.hub.over(entry.live.run.key)
+        return entry
 
     def unfit(self, live: Live, step: int, attempt: int, reason: str) -> None:
         """The step that runs cannot go on with the present code: its run waits for other code."""
@@ -165,9 +177,9 @@ class Executions:
         self._m.stimulate(live, s.StepUnfit(step, attempt, reason))
 
     def abandon_all(self) -> None:
-        for token in self._tokens:
+        for token in list(self._tokens):
+            self._over(token)
             self._m.workers.abandon(token)
-        self._tokens.clear()
 
     # -- what is shown -------------------------------------------------------------------------
 
@@ -188,9 +200,7 @@ class Executions:
 
     # -- what the workers say ----------------------------------------------------------------
 
-    def heard(
-        self, message: channel.Op | channel.StepDone | channel.StepRaised | channel.StepStuck | channel.Logs
-    ) -> None:
+    def heard(self, message: Heard) -> None:
         entry = self._tokens.get(message.token)
         if entry is None or self._m.failure is not None:
             return
@@ -205,9 +215,10 @@ class Executions:
         elif isinstance(message, channel.Logs):
             live.logged += len(message.lines)
             self._m.logged(live, message.lines)
+        elif isinstance(message, channel.Progress):
+            self._m.hub.progressed(live, message, self._m.clock.now_ms())
         else:
-            del self._tokens[message.token]
-            live.token = None
+            self._over(message.token)
             serving = self._m.workers.catalog.owner_of(live.run.workflow_type)
             if isinstance(message, channel.StepStuck) and entry.order.generation != serving.number:
                 # Code that is gone already could not run it. What serves now gets to try.
@@ -226,9 +237,8 @@ class Executions:
 
     def lost(self, tokens: list[int], reason: str, crash: bool) -> None:
         for token in tokens:
-            entry = self._tokens.pop(token, None)
+            entry = self._over(token)
             if entry is not None:
-                entry.live.token = None
                 entry.live.source = entry.order.source
                 self._m.stimulate(entry.live, s.StepLost(entry.step, entry.attempt, reason, crash, self.crash_limit))
                 self._unpark(entry.live.run.workflow_type)

@@ -6,32 +6,49 @@ from __future__ import annotations
 
 import builtins
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import msgspec
 
 from wfctl.errors import AmbiguousIdError, InvalidArgumentError, RunNotFoundError
 from wfctl.protocol import calls
-from wfctl.protocol.views import HistoryEntry, InboxView, MissingView, Outcome, RetryView, RunDetail, RunView, Tree
+from wfctl.protocol.views import (
+    HistoryEntry,
+    InboxView,
+    MissingView,
+    Outcome,
+    ProgressView,
+    RetryView,
+    RunChange,
+    RunDetail,
+    RunView,
+    Tree,
+)
 from wfctl.values.failure import Failure
 from wfctl.values.status import Status
-from wfd.engine.trees import Forest, run_view
+from wfd.engine.changes import Changes
+from wfd.engine.trees import Expanded, Forest, run_view
+from wfd.engine.watch import Report
 from wfd.runtime.clock import Clock
 from wfd.store import browse, needs
 from wfd.store.reader import Reader, Snapshot
-from wfd.store.rows import Entry, Filter, Match, Retry
+from wfd.store.rows import Entry, Filter, Match, Retry, Scope
 from wfd.supervisor import Catalog
 
 MAX_CANDIDATES = 5
+_STATUSES = frozenset(map(str, Status))
 _NEAR_AMONG = 2_000
 _decode = msgspec.json.Decoder().decode
 _failure = msgspec.json.Decoder(Failure).decode
 
 
 class Reads:
-    def __init__(self, reader: Reader, clock: Clock) -> None:
+    """`reports` is what running steps say of their progress, by the key of their run: the one thing shown that is on no disk."""
+
+    def __init__(self, reader: Reader, clock: Clock, reports: Mapping[int, Report] | None = None) -> None:
         self._reader = reader
         self._clock = clock
+        self._reports = {} if reports is None else reports
 
     # -- verbs ---------------------------------------------------------------------------------
 
@@ -73,7 +90,7 @@ class Reads:
             retries = await browse.retries(
                 snapshot, [key for key, run in runs.items() if run.status == Status.RUNNING], now
             )
-        items = [_with_retry(run_view(runs[key]), retries.get(key)) for key in keys if key in runs]
+        items = [_with_retry(run_view(runs[key], self._progress(key)), retries.get(key)) for key in keys if key in runs]
         return calls.RunPage(items=items, next=str(keys[-1]) if more else None, total=total)
 
     async def count(self, call: calls.Count) -> calls.Counted:
@@ -105,12 +122,45 @@ class Reads:
             if getattr(call, name) < 0:
                 raise InvalidArgumentError(f"{name} must not be negative, not {getattr(call, name)}")
         key = None if call.id is None else (await self.resolve(call.id)).key
+        expanded = await self._expanded(call.expand)
         async with self._reader.snapshot() as snapshot:
             rev = await browse.newest_rev(snapshot)
             roots = [key] if key is not None else await browse.open_roots(snapshot, call.limit)
-            forest = Forest(snapshot, call)
+            total = 0 if key is not None else await browse.count_open_roots(snapshot)
+            forest = Forest(snapshot, call, expanded, self._reports)
             nodes = await forest.grow(roots)
-        return Tree(rev=rev, now=self._clock.now_ms(), roots=nodes, complete=forest.complete)
+        complete = forest.complete and total <= len(nodes)
+        return Tree(rev=rev, now=self._clock.now_ms(), roots=nodes, complete=complete, open_roots=total)
+
+    async def _expanded(self, words: Iterable[str]) -> Expanded:
+        """What the words of `expand` mean: statuses, workflow types, else runs. RunNotFoundError for what is none of them."""
+        statuses, types, keys = [], set(), []
+        for word in words:
+            async with self._reader.snapshot() as snapshot:
+                is_type = await browse.has_type(snapshot, word)
+            if word in _STATUSES:
+                statuses.append(word)
+            elif is_type:
+                types.add(word)
+            else:
+                keys.append((await self._called(word)).key)
+        return Expanded(frozenset(types), tuple(statuses), tuple(keys))
+
+    async def _called(self, word: str) -> Match:
+        """The run that a word of `expand` means, which is neither a status nor a type."""
+        try:
+            return await self.resolve(word)
+        except RunNotFoundError as error:
+            async with self._reader.snapshot() as snapshot:
+                known = [*_STATUSES, *await browse.types(snapshot)]
+            near = difflib.get_close_matches(word, known, n=1, cutoff=0.6) or error.detail.get("near", [])
+            meant = f" (did you mean {near[0]!r}?)" if near else ""
+            raise RunNotFoundError(
+                f"{word!r} is no status, no type that has runs, and no run{meant}",
+                hint="wfctl list",
+                id=word,
+                near=near,
+            ) from None
 
     # -- ids -----------------------------------------------------------------------------------
 
@@ -175,17 +225,33 @@ class Reads:
         async with self._reader.snapshot() as snapshot:
             return await browse.newest_rev(snapshot)
 
-    async def entries_since(
-        self, keys: Collection[int] | None, rev: int, limit: int, logs: bool
-    ) -> builtins.list[HistoryEntry]:
-        """The first `limit` entries after revision `rev`, of the runs `keys` (None: all), in order."""
+    async def rev_before(self, since_ms: int) -> int:
+        """The revision after which everything came at `since_ms` or later."""
         async with self._reader.snapshot() as snapshot:
-            return _entries(await browse.entries_since(snapshot, _listed(keys), rev, limit, logs))
+            return await browse.rev_before(snapshot, since_ms)
 
-    async def last_entries(self, keys: Collection[int] | None, count: int, logs: bool) -> builtins.list[HistoryEntry]:
-        """The newest `count` entries of the runs `keys` (None: all), oldest first."""
+    async def entries_since(
+        self, scope: Scope, rev: int, limit: int, *, logs: bool, kinds: Sequence[str] | None = None
+    ) -> builtins.list[HistoryEntry]:
+        """The first `limit` entries after revision `rev`, of `scope` and of these kinds (None: all), in order."""
         async with self._reader.snapshot() as snapshot:
-            return _entries(await browse.newest_entries(snapshot, _listed(keys), count, logs))
+            return _entries(await browse.entries_since(snapshot, scope, rev, limit, logs=logs, kinds=kinds))
+
+    async def last_entries(
+        self, scope: Scope, count: int, *, rev: int = 0, logs: bool, kinds: Sequence[str] | None = None
+    ) -> builtins.list[HistoryEntry]:
+        """The newest `count` of all that came after revision `rev`, oldest first; the rest as in `entries_since`."""
+        async with self._reader.snapshot() as snapshot:
+            return _entries(await browse.newest_entries(snapshot, scope, count, rev=rev, logs=logs, kinds=kinds))
+
+    async def changes(self, changes: Changes) -> AsyncIterator[builtins.list[RunChange]]:
+        """All changes of status up to now, in parts; one empty part where there are none."""
+        newest = await self.newest_rev()
+        more = True
+        while more:
+            async with self._reader.snapshot() as snapshot:
+                found, more = await changes.next(snapshot, newest)
+            yield found
 
     # -- counts --------------------------------------------------------------------------------
 
@@ -210,7 +276,11 @@ class Reads:
         runs = await browse.summaries(snapshot, (key,))
         if key not in runs:
             raise _purged()
-        return run_view(runs[key])
+        return run_view(runs[key], self._progress(key))
+
+    def _progress(self, key: int) -> ProgressView | None:
+        report = self._reports.get(key)
+        return None if report is None else report.progress
 
 
 def _purged() -> RunNotFoundError:
@@ -226,10 +296,6 @@ def _with_retry(view: RunView, found: Retry | None) -> RunView:
 
 def _raw(text: str | None) -> msgspec.Raw:
     return msgspec.Raw(b"null" if text is None else text.encode())
-
-
-def _listed(keys: Collection[int] | None) -> list[int] | None:
-    return None if keys is None else list(keys)
 
 
 def _entries(entries: Iterable[Entry]) -> list[HistoryEntry]:

@@ -12,9 +12,12 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from wfctl.protocol import calls, views
+from wfctl.values.kinds import CODE, LOG, PROGRESS, RECORDS, chosen_kinds
+from wfd.engine.changes import Changes
 from wfd.engine.reads import Reads
-from wfd.engine.watch import Hub
+from wfd.engine.watch import Hub, Report
 from wfd.runtime.clock import Clock
+from wfd.store.rows import Scope
 
 PAGE = 500
 
@@ -25,41 +28,69 @@ class Tail:
     def __init__(self, reads: Reads, hub: Hub, call: calls.Tail) -> None:
         self._reads = reads
         self._call = call
+        kinds = chosen_kinds(call.kinds) if call.kinds else None
+        self._records = None if kinds is None else [kind for kind in kinds if kind in RECORDS]
+        self._logs = call.logs and (kinds is None or LOG in kinds)
+        self._tells_code = call.code and call.follow and (kinds is None or CODE in kinds)
+        self._tells_progress = call.progress and call.follow and (kinds is None or PROGRESS in kinds)
         # Followed from the start, so that nothing that commits while the past is read goes unnoticed.
-        self._follower = hub.follow(None)
+        self._follower = hub.follow(None, reports=self._tells_progress)
         self._hub = hub
         self._rev = 0
         # What is wrong with the code already is told, what is right with it only when that changes.
         self._code = hub.code if hub.code is not None and not hub.code.problems else None
         self._named: list[int] = []
+        self._whole_trees = False
+        self._scope = Scope()
         self.answer = calls.TailEnd(rev=0, outcomes=[])
 
     async def __aiter__(self) -> AsyncIterator[views.HistoryEntry]:
         call = self._call
         self._named = [(await self._reads.resolve(text)).key for text in call.ids]
         if self._named:
-            self._follower.roots = {await self._reads.root_of(key) for key in self._named}
-        if call.since_rev is not None:
-            self._rev = call.since_rev
-        elif call.last is not None:
-            newest = await self._reads.newest_rev()
-            keys = await self._keys()
-            for entry in await self._reads.last_entries(keys, call.last, call.logs):
+            roots = {await self._reads.root_of(key) for key in self._named}
+            self._follower.roots = roots
+            self._whole_trees = call.children and roots == set(self._named)
+        async for entry in self._begin():
+            yield entry
+        while True:
+            for entry in self._reported(ended=True):
+                yield entry
+            if self._follower.committed:
+                # How they stand is asked before their entries are read: what closed in between is then read once more.
+                outcomes = [await self._reads.outcome(key) for key in self._named]
+                async for entry in self._new():
+                    yield entry
+                if self._tells_code and (notice := self._notice()) is not None:
+                    yield notice
+                for entry in self._reported(ended=False):
+                    yield entry
+                over = bool(outcomes) and all(outcome.status.closed for outcome in outcomes)
+                if not call.follow or over or self._follower.ended:
+                    self.answer = calls.TailEnd(rev=self._rev, outcomes=outcomes)
+                    return
+            await self._follower.changed()
+
+    async def _begin(self) -> AsyncIterator[views.HistoryEntry]:
+        """The newest of what there is, where that is asked for; and where to go on."""
+        call, reads = self._call, self._reads
+        self._rev = call.since_rev or 0
+        if call.since_ms is not None:
+            self._rev = max(self._rev, await reads.rev_before(call.since_ms))
+        if call.last is not None:
+            newest = await reads.newest_rev()
+            self._scope = await self._find()
+            for entry in await reads.last_entries(
+                self._scope, call.last, rev=self._rev, logs=self._logs, kinds=self._records
+            ):
                 if entry.rev <= newest:
                     yield entry
-            self._rev = newest
-        while True:
-            # How they stand is asked before their entries are read: what closed in between is then read once more.
-            outcomes = [await self._reads.outcome(key) for key in self._named]
-            async for entry in self._new():
-                yield entry
-            if call.code and call.follow and (notice := self._notice()) is not None:
-                yield notice
-            over = bool(outcomes) and all(outcome.status.closed for outcome in outcomes)
-            if not call.follow or over or self._follower.ended:
-                self.answer = calls.TailEnd(rev=self._rev, outcomes=outcomes)
-                return
-            await self._follower.changed()
+            self._rev = max(self._rev, newest)
+        # A step that runs may have reported before: where it is now is told once the past has been.
+        if self._tells_progress:
+            for report in self._hub.reports.values():
+                if self._follower.roots is None or report.root in self._follower.roots:
+                    self._follower.reports.setdefault(report.run, report)
 
     def _notice(self) -> views.HistoryEntry | None:
         """What there is to say of the code, where that has changed."""
@@ -68,24 +99,58 @@ class Tail:
             return None
         self._code = code
         return views.HistoryEntry(
-            rev=self._rev, run_id="", workflow_id="", seq=0, at=code.at, kind="code", data=msgspec.to_builtins(code)
+            rev=self._rev, run_id="", workflow_id="", seq=0, at=code.at, kind=CODE, data=msgspec.to_builtins(code)
         )
 
-    async def _keys(self) -> set[int] | None:
+    def _reported(self, *, ended: bool) -> list[views.HistoryEntry]:
+        """What steps of runs that are known reported last. What is of runs not yet heard of waits until their start is told.
+
+        With `ended` also where the step is over meanwhile: its end has not been told yet, and the last report comes before it.
+        """
+        waiting, self._follower.reports = self._follower.reports, {}
+        told = []
+        for key, report in waiting.items():
+            if not self._follows(report):
+                if ended:
+                    self._follower.reports[key] = report
+            elif ended or key in self._hub.reports:
+                data = msgspec.to_builtins(report.progress)
+                at = data.pop("at", 0)
+                told.append(
+                    views.HistoryEntry(
+                        run_id=report.run_id, workflow_id=report.workflow_id, seq=0, at=at, kind=PROGRESS, data=data
+                    )
+                )
+        return told
+
+    def _follows(self, report: Report) -> bool:
+        keys, roots = self._scope.keys, self._scope.roots
+        if roots is not None:
+            return report.root in roots
+        if keys is not None:
+            return report.run in keys
+        return not self._named
+
+    async def _find(self) -> Scope:
+        """Whose entries are told: whole trees cost nothing to name, parts of them are looked up each time."""
         if not self._named:
-            return None
+            return Scope()
+        if self._whole_trees:
+            return Scope(roots=tuple(self._named))
         keys = set(self._named)
         if self._call.children:
             for key in self._named:
                 keys.update(await self._reads.descendants(key))
-        return keys
+        return Scope(keys=tuple(keys))
 
     async def _new(self) -> AsyncIterator[views.HistoryEntry]:
-        """What came up to now. What comes while it is read is left for the next time: it may be of a child not in `keys`."""
+        """What came up to now. What comes while it is read is left for the next time: it may be of a child not in the scope."""
         newest = await self._reads.newest_rev()
-        keys = await self._keys()
+        self._scope = await self._find()
         while self._rev < newest:
-            entries = await self._reads.entries_since(keys, self._rev, PAGE, self._call.logs)
+            entries = await self._reads.entries_since(
+                self._scope, self._rev, PAGE, logs=self._logs, kinds=self._records
+            )
             for entry in entries:
                 if entry.rev > newest:
                     break
@@ -108,18 +173,30 @@ class Watch:
         self._hub = hub
         self._clock = clock
         self._call = call
-        self._follower = hub.follow(None)
+        self._follower = hub.follow(None, reports=call.progress)
         self.answer: views.Outcome | None = None
 
     async def __aiter__(self) -> AsyncIterator[calls.WatchItem]:
-        key = None
-        if self._call.id is not None:
-            key = (await self._reads.resolve(self._call.id)).key
-            self._follower.roots = {await self._reads.root_of(key)}
+        call = self._call
+        key = root = None
+        if call.id is not None:
+            key = (await self._reads.resolve(call.id)).key
+            root = await self._reads.root_of(key)
+            self._follower.roots = {root}
+        changes = None
+        if call.changes:
+            rev = await self._reads.newest_rev() if call.since_rev is None else call.since_rev
+            changes = Changes(root, key, rev)
         while True:
             outcome = None if key is None else await self._reads.outcome(key)
             code = self._hub.code
-            yield calls.WatchItem(rev=self._hub.rev, problems=[] if code is None else code.problems)
+            problems = [] if code is None else code.problems
+            if changes is None:
+                yield calls.WatchItem(rev=self._hub.rev, problems=problems)
+            else:
+                async for found in self._reads.changes(changes):
+                    yield calls.WatchItem(rev=changes.rev, problems=problems, changes=found)
+            self._follower.reports.clear()
             if self._follower.ended or (outcome is not None and outcome.status.closed):
                 self.answer = outcome
                 return

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import heapq
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from wfctl.values.status import Status
 from wfd.store import queries
 from wfd.store.reader import Row, Snapshot
-from wfd.store.rows import Entry, Filter, Retry, Sibling, StepRecord, Summary, Trouble
+from wfd.store.rows import Ancestor, Entry, Filter, Retry, Scope, Sibling, StatusRecord, StepRecord, Summary, Trouble
 
 BROWSE = queries.load("browse")
 _END = 1 << 62
@@ -164,9 +164,63 @@ async def child_seqs(snapshot: Snapshot, keys: Iterable[int]) -> dict[int, int]:
     return {key: seq or 0 for key, seq in rows}
 
 
-async def troubles(snapshot: Snapshot, parent: int, kind: str) -> list[Trouble]:
-    """What went wrong among the children of one type, each cause once, the oldest first."""
-    return [Trouble(*row) for row in await snapshot.all(BROWSE["troubles"], (parent, kind))]
+async def troubles(snapshot: Snapshot, parent: int, kind: str, limit: int) -> list[Trouble]:
+    """What went wrong among the children of one type, each cause once, the oldest first; of each status the oldest `limit`."""
+    return [Trouble(*row) for row in await snapshot.all(BROWSE["troubles"], (parent, kind, limit))]
+
+
+async def durations(snapshot: Snapshot, parent: int, kind: str, limit: int) -> list[int]:
+    """How long the newest `limit` completed children of one type took, in milliseconds."""
+    return [took for (took,) in await snapshot.all(BROWSE["durations"], (parent, kind, limit))]
+
+
+async def bad_below(snapshot: Snapshot, key: int, limit: int) -> dict[int, str]:
+    """The oldest `limit` runs below `key` that failed, timed out or are stuck, and which of these."""
+    root = await root_of(snapshot, key)
+    words = {"root": root, "limit": limit if root == key else _END}
+    found: dict[int, str] = dict(await snapshot.all(BROWSE["bad_below"], words))
+    if root == key:
+        return found
+    above = await lineage(snapshot, found)
+    below = [bad for bad in found if _leads_to(above, bad, key)]
+    return {bad: found[bad] for bad in below[:limit]}
+
+
+async def count_bad_below(snapshot: Snapshot, key: int) -> dict[str, int]:
+    """How many there are, by status."""
+    if await root_of(snapshot, key) != key:
+        statuses = list((await bad_below(snapshot, key, _END)).values())
+        return {status: statuses.count(status) for status in set(statuses)}
+    return dict(await snapshot.all(BROWSE["count_bad_below"], {"root": key}))
+
+
+def _leads_to(above: Mapping[int, Ancestor], key: int, top: int) -> bool:
+    at = above[key].parent
+    while at is not None and at != top:
+        at = above[at].parent
+    return at == top
+
+
+async def placed(snapshot: Snapshot, run_ids: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Key, parent and type of those of the runs that exist and are children, in the order given."""
+    if not run_ids:
+        return []
+    return [(key, parent, kind) for key, parent, kind in await snapshot.all(BROWSE["placed"], (_list(run_ids),))]
+
+
+async def has_type(snapshot: Snapshot, kind: str) -> bool:
+    """Whether there is, or was, a run of that type."""
+    return await snapshot.one(BROWSE["has_type"], (kind,)) is not None
+
+
+async def types(snapshot: Snapshot) -> list[str]:
+    """The types that have runs."""
+    return [kind for (kind,) in await snapshot.all(BROWSE["types"])]
+
+
+async def count_open_roots(snapshot: Snapshot) -> int:
+    row = await snapshot.one(BROWSE["count_open_roots"])
+    return 0 if row is None else int(row[0])
 
 
 async def oldest(snapshot: Snapshot, parent: int, kind: str, status: str, limit: int = 1) -> list[int]:
@@ -224,27 +278,78 @@ async def history_page(
 
 
 async def entries_since(
-    snapshot: Snapshot, keys: Sequence[int] | None, rev: int, limit: int, logs: bool
+    snapshot: Snapshot, scope: Scope, rev: int, limit: int, *, logs: bool, kinds: Sequence[str] | None = None
 ) -> list[Entry]:
-    """The first `limit` entries after revision `rev`, of the runs `keys` (None: all), in order."""
-    near = keys is None or await newest_rev(snapshot) - rev <= _NEAR
-    suffix = "since" if near else "of_since"
-    words = {"rev": rev, "limit": limit, "keys": None if keys is None else _list(keys)}
+    """The first `limit` entries of `scope` after revision `rev`, in order: of these kinds (None: all), with `logs` lines too."""
+    words = {"rev": rev, "limit": limit, "kinds": None if kinds is None else _list(kinds), "roots": None}
+    keys: Sequence[int] | None = scope.keys
+    if await newest_rev(snapshot) - rev <= _NEAR or (keys is None and scope.roots is None):
+        suffix = "since"
+        words["roots"] = None if scope.roots is None else _list(scope.roots)
+    else:
+        suffix, keys = "of_since", await _keys_of(snapshot, scope)
+    words["keys"] = None if keys is None else _list(keys)
     rows = await snapshot.all(BROWSE[f"history_{suffix}"], words)
     lines = await snapshot.all(BROWSE[f"logs_{suffix}"], words) if logs else []
     return _merged(rows, lines)[:limit]
 
 
-async def newest_entries(snapshot: Snapshot, keys: Sequence[int] | None, limit: int, logs: bool) -> list[Entry]:
-    """The newest `limit` entries of the runs `keys` (None: all), oldest first."""
+async def newest_entries(
+    snapshot: Snapshot, scope: Scope, limit: int, *, rev: int = 0, logs: bool, kinds: Sequence[str] | None = None
+) -> list[Entry]:
+    """The newest `limit` entries of all after revision `rev`, oldest first; the rest is as in `entries_since`."""
+    keys = await _keys_of(snapshot, scope)
     suffix = "" if keys is None else "_of"
-    words: dict[str, object] = {"limit": limit}
+    words: dict[str, object] = {"rev": rev, "limit": limit, "kinds": None if kinds is None else _list(kinds)}
     if keys is not None:
         words["keys"] = _list(keys)
     rows = await snapshot.all(BROWSE[f"newest_history{suffix}"], words)
     lines = await snapshot.all(BROWSE[f"newest_logs{suffix}"], words) if logs else []
     merged = _merged(rows, lines)
     return merged[max(len(merged) - limit, 0) :]
+
+
+async def _keys_of(snapshot: Snapshot, scope: Scope) -> Sequence[int] | None:
+    if scope.roots is None:
+        return scope.keys
+    return [key for root in scope.roots for key in (root, *await descendants(snapshot, root))]
+
+
+async def rev_before(snapshot: Snapshot, since_ms: int) -> int:
+    """The revision after which everything came at `since_ms` or later, as far as the clock was never set back."""
+    low, high = 0, await newest_rev(snapshot)
+    while low < high:
+        middle = (low + high + 1) // 2
+        row = await snapshot.one(BROWSE["record_from"], (middle,))
+        if row is not None and row[1] < since_ms:
+            low = max(row[0], middle)
+        else:
+            high = middle - 1
+    return low
+
+
+# -- changes of status ---------------------------------------------------------------------------
+
+
+async def status_records(
+    snapshot: Snapshot, root: int | None, rev: int, newest: int, limit: int, kinds: Sequence[str]
+) -> list[StatusRecord]:
+    """The first `limit` records of `kinds` after revision `rev`, up to `newest`, in the tree of `root` (None: all), in order."""
+    words = {"rev": rev, "newest": newest, "limit": limit, "kinds": _list(kinds), "root": root}
+    return [StatusRecord(*row) for row in await snapshot.all(BROWSE["status_since"], words)]
+
+
+async def status_before(
+    snapshot: Snapshot, pairs: Iterable[tuple[int, int]], kinds: Sequence[str]
+) -> dict[int, tuple[str, str]]:
+    """By run: kind and data of the newest record before that of number `seq` that gave it its status. `pairs` are (run, seq)."""
+    rows = await snapshot.all(BROWSE["status_before"], {"pairs": _list(pairs), "kinds": _list(kinds)})
+    return {run: (kind, data) for run, kind, data in rows}
+
+
+async def lineage(snapshot: Snapshot, keys: Iterable[int]) -> dict[int, Ancestor]:
+    """The runs and all above them, by key."""
+    return {row[0]: Ancestor(*row[1:]) for row in await snapshot.all(BROWSE["lineage"], (_list(keys),))}
 
 
 def _merged(rows: Iterable[Row], lines: Iterable[Row]) -> list[Entry]:

@@ -194,13 +194,42 @@ class Retry(msgspec.Struct, frozen=True, gc=False):
     error: str
 
 
+class Scope(msgspec.Struct, frozen=True):
+    """Whose entries: of the runs `keys`, or of all runs in the trees of `roots`; of all runs where both are None."""
+
+    keys: tuple[int, ...] | None = None
+    roots: tuple[int, ...] | None = None
+
+
+class StatusRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record that may have given its run another status, with the names of that run. `data` is without what may be long."""
+
+    rev: int
+    run: int
+    seq: int
+    at: int
+    kind: str
+    data: str
+    run_id: str
+    type: str
+
+
+class Ancestor(msgspec.Struct, frozen=True, gc=False):
+    """A run on the way from another to its root."""
+
+    parent: int | None
+    workflow_id: str
+    type: str
+
+
 class Sibling(msgspec.Struct, frozen=True, gc=False):
-    """How many children of one parent and type are in one status."""
+    """How many children of one parent and type are in one status, and the oldest of them."""
 
     parent: int
     type: str
     status: str
     count: int
+    oldest: int
 
 
 class Trouble(msgspec.Struct, frozen=True, gc=False):

@@ -10,7 +10,8 @@ from wfctl.protocol import channel
 from wfctl.values.runinfo import RunInfo
 from wfd.supervisor.catalog import Catalog
 
-Spoken = channel.Op | channel.Logs | channel.StepDone | channel.StepRaised | channel.StepStuck | channel.StepGone
+Heard = channel.Op | channel.Logs | channel.Progress | channel.StepDone | channel.StepRaised | channel.StepStuck
+Spoken = Heard | channel.StepGone
 
 
 class StepOrder(msgspec.Struct):
@@ -60,9 +61,7 @@ class WorkerInfo(msgspec.Struct, frozen=True):
 class Listener(Protocol):
     """Who hears of steps. Calls come on the loop, never from within a call to the supervisor."""
 
-    def heard(
-        self, message: channel.Op | channel.StepDone | channel.StepRaised | channel.StepStuck | channel.Logs
-    ) -> None:
+    def heard(self, message: Heard) -> None:
         """Something a handler said."""
 
     def timed_out(self, token: int, timeout_ms: int) -> None:

@@ -246,7 +246,7 @@ class Steps:
         listener = self._listener
         if listener is None or message.token not in worker.steps:
             return
-        if isinstance(message, channel.Op | channel.Logs):
+        if isinstance(message, channel.Op | channel.Logs | channel.Progress):
             execution = self._running[message.token]
             if not execution.abandoned:
                 if isinstance(message, channel.Op):

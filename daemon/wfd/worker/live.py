@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
 
 from wfctl.errors import StaleStepError, UsageError, from_data
-from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, RunStep, ToDaemon
+from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, Progress, RunStep, ToDaemon
 from wfctl.sdk.current import inside_task
 from wfctl.sdk.failure import readable
 from wfctl.sdk.handler import Handler
@@ -26,8 +26,10 @@ from wfctl.sdk.workflow import Workflow
 from wfctl.values.opkeys import in_words
 from wfctl.values.runinfo import RunInfo
 from wfd.worker import branches
+from wfd.worker.progress import Reporter
 
 MAX_LOG_CHARS = 32_000
+MAX_NOTE_CHARS = 200
 # Kinds whose arguments do not tell one call from another.
 _ALIKE = frozenset({"now", "random", "uuid"})
 # Kinds whose calls may be alike in all arguments and still have outcomes of their own.
@@ -56,6 +58,7 @@ class LiveOps:
         "_next_op",
         "_pending",
         "_recorded_before",
+        "_reporter",
         "_send",
         "_store",
         "_told",
@@ -117,6 +120,7 @@ class LiveOps:
         self._recorded_before = bool(message.ops)
         self._logged_before = message.logged
         self._lines: list[LogLine] = []
+        self._reporter = Reporter(send, loop)
 
     # -- the port -------------------------------------------------------------------------------
 
@@ -239,6 +243,11 @@ class LiveOps:
             self._keep(line)
         else:
             self._loop.call_soon_threadsafe(self._keep, line)
+
+    def progress(self, done: int | float, total: int | float | None, note: str) -> None:
+        message = Progress(self.token, done, total, readable(note, MAX_NOTE_CHARS))
+        # What a replay passes by in an instant was shown once already.
+        self._reporter.report(message, later=self.replaying)
 
     # -- logs -----------------------------------------------------------------------------------
 
@@ -383,4 +392,5 @@ class LiveOps:
             names = [*unawaited, *(in_words(key) for key in left)]
             self.log("warning", f"{self.handler.label} returned without awaiting {', '.join(names)}: write `await`")
         self.flush_logs()
+        self._reporter.close(tell=not self.abandoned)
         self.closed = True

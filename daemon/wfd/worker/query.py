@@ -68,6 +68,9 @@ class QueryOps:
         # Not into the run's log, which is part of the run.
         _log.log(logging.getLevelName(level.upper()), "%s: %s", self.run.workflow_id, message)
 
+    def progress(self, done: int | float, total: int | float | None, note: str) -> None:
+        refuse_in_query("ctx.progress()")
+
     def stuck(self, reason: str) -> NoReturn:
         raise StepUnwind(reason)
 

@@ -63,6 +63,9 @@ class RehearsedOps(LiveOps):
         else:
             super()._say(number, kind, name, key, arguments)
 
+    def progress(self, done: int | float, total: int | float | None, note: str) -> None:
+        """Nobody looks at a rehearsal."""
+
     def not_yet(self, op: int) -> None:
         if op in self._pending:
             self.held.add(op)
@@ -73,7 +76,7 @@ class RehearsedOps(LiveOps):
         return any(number not in self.held for number in self._pending)
 
     @property
-    def progress(self) -> tuple[int, int, int]:
+    def standing(self) -> tuple[int, int, int]:
         return self.replay.left, self._next_op, len(self.held)
 
 
@@ -167,8 +170,8 @@ class Rehearser(Executor):
                 return
             expecting = self._trial_loop.expecting or ops.asking or (ops.thread is not None and not ops.held)
             # What it waited for may just have come, and its task not have had its turn yet.
-            still = ops.progress == last and expecting == expected
-            quiet, last, expected = (quiet + 1 if still else 0), ops.progress, expecting
+            still = ops.standing == last and expecting == expected
+            quiet, last, expected = (quiet + 1 if still else 0), ops.standing, expecting
             if quiet < _QUIET_TURNS:
                 continue
             # Nothing that it still waits for can disagree with a record that it is through with.

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -9,13 +11,16 @@ from support.runs import MINUTE, failure, node, run, step, tree
 from wfctl.cli.exit import LOOKS, STEP_LOOKS
 from wfctl.cli.render.text import line_cells, plain
 from wfctl.cli.render.tree import Style, tree_lines
-from wfctl.cli.render.treedata import Differ, end_line, node_lines, tree_document
-from wfctl.protocol.views import Tree, TreeGroup
+from wfctl.cli.render.treedata import Merger, change_line, end_line, node_lines, tree_document
+from wfctl.cli.render.treeitems import Fold
+from wfctl.protocol.views import ProgressView, RunChange, Tree, TreeGroup, TreeStep
 from wfctl.values.status import Status
 
+GOLDEN = Path(__file__).parents[2] / "golden"
 
-def drawn(snapshot: Tree, width: int | None = 80, **style: object) -> list[str]:
-    return [plain(line) for line in tree_lines(snapshot, Style(width, **style), now_ms=NOW)]  # type: ignore[arg-type]
+
+def drawn(snapshot: Tree, width: int | None = 80, *, fold: Fold | None = None, **style: object) -> list[str]:
+    return [plain(line) for line in tree_lines(snapshot, Style(width, **style), now_ms=NOW, fold=fold)]  # type: ignore[arg-type]
 
 
 def shipments() -> TreeGroup:
@@ -33,6 +38,9 @@ def shipments() -> TreeGroup:
             shipment("ShipItem#3120", "failed", error=failure("KeyError", "'weight'")),
             shipment("ShipItem#4411", "running", step="print_label"),
         ],  # type: ignore[list-item]
+        p50_ms=1_200,
+        p99_ms=8_400,
+        timed=9_400,
     )
 
 
@@ -74,9 +82,9 @@ def test_a_fan_out_of_ten_thousand_is_drawn_as_the_contract_shows_it() -> None:
         "│ ├ ✗ ShipItem#0041  CardDeclined: limit exceeded          3 attempts     12.1s",
         "│ ├ ✗ ShipItem#0977  CarrierTimeout: no reply in 30s       3 attempts     12.1s",
         "│ ├ ✗ ShipItem#3120  KeyError: 'weight'                                   12.1s",
-        "│ ├ ► ShipItem#4411  print_label                                          4m12s",
+        "│ ├ ► ShipItem#4411  print_label                               oldest     4m12s",
         "│ ├   + 34 more failed   CardDeclined 20 · CarrierTimeout 11 · KeyError 3",
-        "│ └   + 151 more queued · 409 running · 2 waiting · 9,400 completed",
+        "│ └   + 151 more queued · 409 running · 2 waiting · 9,400 completed (p50 1.2s,…",
         "├ ◌ Invoice(inv-77ab)                                                       12s",
         "│ ├ ✓ render_pdf                                                           2.0s",
         "│ └ ◌ wait event approval              since 10s, times out in 23h59m       10s",
@@ -127,6 +135,11 @@ def test_two_hundred_columns_add_start_times_and_run_ids() -> None:
     payment = next(line for line in lines if "Payment(payment-1)" in line)
     assert payment.endswith(f"500ms  02:59:59Z  {snapshot.roots[0].children[0].run.run_id}")
     assert all(line == line.rstrip() for line in lines)
+
+
+def test_a_fan_out_at_two_hundred_columns_has_start_times_and_run_ids() -> None:
+    lines = [re.sub(r"01JF\d+$", "RUN", line) for line in drawn(fulfilment(), width=200)]
+    assert lines == (GOLDEN / "tree-200.txt").read_text().splitlines()
 
 
 @pytest.mark.parametrize("width", [20, 40, 79, 80, 81, 109, 110, 200])
@@ -233,33 +246,149 @@ def test_json_lines_are_in_pre_order_and_end_with_counts() -> None:
     assert end_line(snapshot) == {"kind": "end", "nodes": 6, "elided": 9_996, "rev": 8841}
 
 
-def test_changes_are_said_once_each_and_name_the_path() -> None:
-    differ = Differ()
-    first = tree(node(run(), node(run("payment-1", type="Payment"))))
-    assert [change.text() for change in differ.feed(first)] == [
-        "2026-11-23T02:55:48.000Z order-1 -> running",
-        "2026-11-23T02:55:48.000Z order-1/payment-1 -> running",
+def changed(name: str, was: str | None, now: str, *, kind: str = "ShipItem", why: str = "", rev: int = 1) -> RunChange:
+    return RunChange(
+        rev=rev, at=NOW - 5, run_id=f"run-of-{name}", workflow_type=kind, path=["order-1", name],
+        was=None if was is None else Status(was), now=Status(now), why=why,
+    )  # fmt: skip
+
+
+def test_a_change_is_a_line_that_names_the_path() -> None:
+    merger = Merger(lambda: 0.0)
+    lines = merger.feed([changed("item-1", None, "running"), changed("item-1", "running", "failed", why="E: no\nsuch")])
+    assert lines == [
+        "2026-11-23T02:59:59.995Z order-1/item-1 -> running",
+        "2026-11-23T02:59:59.995Z order-1/item-1 running -> failed E: no such",
     ]
-    assert differ.feed(first) == []
-    failed = run("payment-1", type="Payment", status="failed", error=failure("CardDeclined"), closed_at=NOW - 5)
-    (change,) = differ.feed(tree(node(run(), node(failed))))
-    assert change.text() == "2026-11-23T02:59:59.995Z order-1/payment-1 running -> failed CardDeclined"
+    assert merger.due_s is None
+    assert change_line(changed("item-1", "running", "completed", rev=7)) == {
+        "kind": "change", "rev": 7, "at": "2026-11-23T02:59:59.995Z", "id": "run-of-item-1", "type": "ShipItem",
+        "path": "order-1/item-1", "from": "running", "to": "completed", "why": None,
+    }  # fmt: skip
 
 
-def test_a_fan_out_changes_by_counts_at_most_once_a_second() -> None:
-    def fan_out(closed: int, at: int) -> Tree:
-        group = TreeGroup(
-            workflow_type="Ship", total=100, by_status={"completed": closed, "running": 100 - closed}, sample=[]
+def test_beyond_fifty_changes_a_second_those_of_one_kind_are_one_line() -> None:
+    now = [0.0]
+    merger = Merger(lambda: now[0])
+    flood = [changed(f"item-{number}", "running", "completed") for number in range(200)]
+    flood.append(changed("item-x", "running", "failed", why="E: no"))
+    assert len(merger.feed(flood)) == 50
+    now[0] = 0.4
+    assert merger.feed([changed("item-y", "running", "completed")]) == []
+    assert merger.due_s == pytest.approx(0.6)
+    now[0] = 1.0
+    assert [line.split(" ", 1)[1] for line in merger.feed([])] == [
+        "order-1/ShipItem x151 running -> completed",
+        "order-1/item-x running -> failed E: no",
+    ]
+    assert len(merger.feed([changed("item-z", "running", "completed")])) == 1
+
+
+def test_what_is_held_back_is_said_at_the_end() -> None:
+    merger = Merger(lambda: 0.0)
+    flood = [changed(f"item-{number}", "running", "completed") for number in range(60)]
+    assert len(merger.feed(flood, last=True)) == 51
+
+
+def polled(number: int, *, failed: int = 0) -> list[TreeStep]:
+    steps = [step("poll", took=100 + 10 * index) for index in range(number)]
+    for index in range(failed):
+        steps[index] = step("poll", "failed", error="E: no")
+    return steps
+
+
+def test_many_steps_of_one_name_are_one_line_at_the_place_of_the_first() -> None:
+    lines = drawn(tree(node(run(), step("begin"), *polled(20, failed=1), step("poll", "running", took=None))))
+    assert [line.strip() for line in lines[1:]] == [
+        "├ ✓ begin                                                                 120ms",
+        "└ ► poll ×21",
+        "├ ✗ poll  E: no                                                         120ms",
+        "├ ► poll                                                                3m20s",
+        "└   + 19 more completed (p50 200ms, p99 290ms)",
+    ]
+    assert (
+        "└ ✓ poll ×9                                                p50 140ms, p99 180ms"
+        in drawn(tree(node(run(), *polled(9))))[1]
+    )
+    assert len(drawn(tree(node(run(), *polled(9))), fold=Fold(whole=True))) == 10
+    assert len(drawn(tree(node(run(), *polled(9))), fold=Fold(group_at=20))) == 10
+
+
+def test_what_a_cut_hides_is_counted_on_the_row() -> None:
+    child = node(run("c-1", type="C", children=3), step("a"), step("b", "running", took=None), failed_below=1, cut=True)
+    assert "C(c-1)  (2 steps, 3 children, 1 failed below)" in drawn(tree(node(run(), child)))[1]
+    assert drawn(tree(node(run(children=4), cut=True, failed_below=2)))[1:] == ["└   + 4 children, 2 failed below"]
+
+
+def test_a_status_can_be_folded_and_a_run_type_or_status_opened() -> None:
+    snapshot = order(children=1)
+    assert len(drawn(snapshot)) == 3
+    for word in ("Payment", "completed", "payment-1", snapshot.roots[0].children[0].run.run_id):
+        assert len(drawn(snapshot, fold=Fold(expanded=frozenset({word})))) == 6, word
+    assert len(drawn(snapshot, fold=Fold(whole=True))) == 6
+    assert "render_pdf" not in "".join(drawn(fulfilment(), fold=Fold(folded=frozenset({"waiting"}))))
+    assert "render_pdf" in "".join(drawn(fulfilment(), fold=Fold(folded=frozenset({"running"}))))
+
+
+def test_a_folded_failure_is_still_counted() -> None:
+    child = node(
+        run("c-1", type="C", status="running", children=1), node(run("g", status="failed", error=failure("E")))
+    )
+    assert "(1 child, 1 failed below)" in drawn(tree(node(run(), child)), fold=Fold(folded=frozenset({"running"})))[1]
+
+
+def test_only_what_failed_leaves_the_ways_to_it() -> None:
+    way = node(
+        run("b", type="B", status="completed"),
+        step("fine"),
+        node(run("c", type="C", status="failed", error=failure("E"))),
+    )
+    lines = drawn(tree(node(run(), step("fine"), way)), fold=Fold(only_failed=True))
+    assert [" ".join(line.split()[:3]) for line in lines] == ["order-1 Order running", "└ ✓ B(b)", "└ ✗ C(c)"]
+
+
+def test_members_whose_children_failed_are_shown_with_the_way_or_counted() -> None:
+    inner = node(run("label-1", type="Label", status="failed", error=failure("E", "no label")))
+    member = node(run("s-1", type="Ship", status="completed"), step("begin"), inner)
+    group = TreeGroup(workflow_type="Ship", total=20, by_status={"completed": 20}, sample=[member], troubled=3)
+    lines = drawn(tree(node(run(), group)))
+    assert "E: no label" in next(line for line in lines if "Label(label-1)" in line)
+    assert lines[-1] == "  └   + 2 more with failures below"
+
+
+def test_counts_of_causes_and_times_say_of_how_many_they_are() -> None:
+    group = TreeGroup(
+        workflow_type="Ship", total=15_000, by_status={"failed": 5_000, "completed": 10_000}, by_error={"E: a": 700, "E: b": 300},
+        errors_of=1_000, p50_ms=100, p99_ms=900, timed=1_000,
+    )  # fmt: skip
+    lines = drawn(tree(node(run(), group)), width=120)
+    assert "+ 5,000 more failed   E: a 700 · E: b 300 of the oldest 1,000" in lines[2]
+    assert "+ 10,000 completed (p50 100ms, p99 900ms of the newest 1,000)" in lines[3]
+
+
+def test_a_running_step_shows_its_progress_as_a_bar_and_as_a_number_where_it_is_narrow() -> None:
+    progress = ProgressView(done=6, total=10, note="resizing")
+    snapshot = tree(node(run(progress=progress), step("encode", "running", took=None)))
+    assert "encode                             [######....] 60% 6/10 resizing     3m20s" in drawn(snapshot)[1]
+    assert drawn(snapshot, width=40)[1] == "└ ► encode                60%     3m20s"
+    assert "encode  60% 6/10 resizing  3m20s" in drawn(snapshot, width=None)[1]
+    assert drawn(snapshot, ascii=True)[1].isascii()
+
+
+def test_over_the_budget_failures_and_what_is_open_are_the_last_to_go() -> None:
+    steps = [step(f"s-{number}") for number in range(3)]
+    children = [
+        node(
+            run(f"c-{number}", type="C", status="failed" if number == 25 else "completed" if number % 2 else "running"),
+            *steps,
         )
-        return Tree(rev=1, now=at, roots=[node(run(), group)])
-
-    differ = Differ()
-    differ.feed(fan_out(1, NOW))
-    assert differ.feed(fan_out(2, NOW + 300)) == []
-    assert [change.text() for change in differ.feed(fan_out(3, NOW + 1_000))] == [
-        "2026-11-23T03:00:01.000Z order-1/Ship x100 (1 completed, 99 running) -> (3 completed, 97 running)"
+        for number in range(30)
     ]
-    assert len(differ.feed(fan_out(4, NOW + 1_100), last=True)) == 1
+    lines = drawn(tree(node(run(), *children)), budget=10)
+    assert len(lines) == 10
+    assert any("C(c-25)" in line for line in lines)
+    assert not any("C(c-1)" in line for line in lines)
+    assert re.search(r"^… \d+ more lines: ", lines[-1])
 
 
 def test_every_status_can_be_drawn() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from support.cli import Cli
 from support.fake_daemon import NOW, FakeDaemon, HangUp
-from support.runs import entry, failure, node, run, step, tree
+from support.runs import entry, failure, run
 from wfctl.errors import DaemonDownError, RunNotFoundError, UnknownWorkflowTypeError
 from wfctl.protocol.calls import (
     Cancel,
@@ -22,7 +22,6 @@ from wfctl.protocol.calls import (
     Sent,
     Started,
     TailEnd,
-    WatchItem,
     WorkflowList,
 )
 from wfctl.protocol.views import (
@@ -636,71 +635,6 @@ def test_tail_without_an_id_takes_the_only_open_run_or_all(cli: Cli, daemon: Sta
     fake.answers["list"] = page(run(), total=3)
     assert "3 open runs: showing all" in cli("tail").err
     assert (fake.asked("tail")[1].ids, fake.asked("tail")[1].last) == ([], 20)
-
-
-def growing_tree() -> Callable[[Any], Any]:
-    """First the order alone, then its payment too, then both completed."""
-    times = itertools.count()
-
-    def answer(call: Any) -> Any:
-        stage = next(times)
-        payment = node(run("payment-1", type="Payment", status="completed" if stage > 1 else "running"), step("charge"))
-        parts = [step("order_start", took=4), *([payment] if stage else [])]
-        return tree(node(run(run_id="01A", status="completed" if stage > 1 else "running"), *parts), rev=stage)
-
-    return answer
-
-
-def watching(call: Any) -> Iterator[Any]:
-    yield WatchItem(rev=1)
-    return outcome()
-
-
-def test_tree_of_an_order_off_a_terminal(cli: Cli, daemon: Start) -> None:
-    daemon(tree=growing_tree())
-    said = cli("tree", "order-1")
-    assert said.out == "order-1  Order  running 4m12s  started 2026-11-23T02:55:48.000Z\n└ ✓ order_start  4ms\n"
-
-
-def test_following_a_tree_off_a_terminal_appends_changes(cli: Cli, daemon: Start) -> None:
-    fake = daemon(tree=growing_tree(), watch=watching)
-    said = cli("tree", "-f", "order-1")
-    assert said.code == 0
-    assert [line.split(" ", 1)[1] for line in said.out.splitlines()] == [
-        "order-1 -> running",
-        "order-1/payment-1 -> running",
-        "order-1 running -> completed",
-        "order-1/payment-1 running -> completed",
-    ]
-    assert fake.asked("watch")[0].id == "01A"
-
-
-def test_following_a_tree_in_json_lines_is_nodes_then_changes_then_an_end(cli: Cli, daemon: Start) -> None:
-    daemon(tree=growing_tree(), watch=watching)
-    lines: Any = cli("tree", "-f", "order-1", "-o", "jsonl").lines
-    assert [line["kind"] for line in lines] == ["node", "change", "change", "change", "end"]
-    assert lines[2]["from"] == "running"
-    assert lines[-1]["nodes"] == 2
-
-
-def test_a_live_tree_redraws_in_place_and_leaves_its_last_frame(cli: Cli, daemon: Start) -> None:
-    daemon(tree=growing_tree(), watch=watching)
-    said = cli("--color", "never", "tree", "-f", "order-1", tty=True)
-    assert said.code == 0
-    assert said.out.startswith("\x1b[?25l")
-    assert said.out.endswith("\x1b[?25h")
-    final = said.out.split("\r")[-1]
-    assert "Payment(payment-1)" in final
-    assert said.out.count("order_start") == 2, "once, and once more when a line came below it"
-
-
-def test_a_failed_root_makes_a_followed_tree_exit_with_ten(cli: Cli, daemon: Start) -> None:
-    def watch(call: Any) -> Iterator[Any]:
-        yield WatchItem(rev=1)
-        return outcome("failed", b"null")
-
-    daemon(tree=growing_tree(), watch=watch)
-    assert cli("tree", "-f", "order-1").code == 10
 
 
 @pytest.mark.parametrize(

@@ -116,16 +116,17 @@ async def test_a_follower_misses_nothing_of_a_child_that_begins_while_it_reads(s
     handle = await env.client.start("Parent", workflow_id="p")
     await env.settle()
     reads = env.engine.reads
-    descendants = reads.descendants
+    newest_rev, sent = reads.newest_rev, asyncio.Event()
 
-    async def slow(key: int) -> list[int]:
-        found = await descendants(key)
-        if not found:
+    async def slow() -> int:
+        found = await newest_rev()
+        if not sent.is_set():
+            sent.set()
             await handle.send("go")
             await env.settle()
         return found
 
-    reads.descendants = slow  # type: ignore[method-assign]
+    reads.newest_rev = slow  # type: ignore[method-assign]
     tail = Tail(reads, env.engine.hub, calls.Tail(ids=["p"], children=True, follow=True))
     told: list[tuple[str, int]] = []
     async for entry in tail:

@@ -10,6 +10,7 @@ from wfctl.protocol import calls
 from wfctl.protocol.views import HistoryEntry
 from wfd.engine.reads import Reads
 from wfd.store import browse
+from wfd.store.rows import Scope
 from wfd.store.store import Store
 
 
@@ -90,7 +91,9 @@ async def test_followers_get_each_entry_once_and_in_order(
     await _told(store, ledger)
     found: list[HistoryEntry] = []
     rev = 0
-    while entries := await reads.entries_since(keys, rev, limit, True):
+    while entries := await reads.entries_since(
+        Scope(keys=None if keys is None else tuple(keys)), rev, limit, logs=True
+    ):
         assert len(entries) <= limit
         found += entries
         rev = entries[-1].rev
@@ -108,18 +111,18 @@ async def test_followers_get_each_entry_once_and_in_order(
 
 async def test_followers_may_do_without_log_lines(store: Store, ledger: Ledger, reads: Reads) -> None:
     await _told(store, ledger)
-    entries = await reads.entries_since({1}, 2, 100, False)
+    entries = await reads.entries_since(Scope(keys=(1,)), 2, 100, logs=False)
     assert _shown(entries) == ["o-1#3", "o-1#4"]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 8, 100])
 async def test_the_newest_entries_come_oldest_first(store: Store, ledger: Ledger, reads: Reads, count: int) -> None:
     await _told(store, ledger)
-    assert _shown(await reads.last_entries({1}, count, True)) == (OF_FIRST[-count:] if count else [])
-    everything = await reads.last_entries(None, count, True)
+    assert _shown(await reads.last_entries(Scope(keys=(1,)), count, logs=True)) == (OF_FIRST[-count:] if count else [])
+    everything = await reads.last_entries(Scope(), count, logs=True)
     assert [entry.rev for entry in everything] == list(range(max(ledger.rev - count, 0) + 1, ledger.rev + 1))
     records = [entry for entry in OF_FIRST if "#" in entry]
-    assert _shown(await reads.last_entries({1}, count, False)) == (records[-count:] if count else [])
+    assert _shown(await reads.last_entries(Scope(keys=(1,)), count, logs=False)) == (records[-count:] if count else [])
 
 
 async def test_the_newest_revision_is_that_of_a_record_or_a_line(store: Store, ledger: Ledger, reads: Reads) -> None:

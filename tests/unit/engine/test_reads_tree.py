@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from support.rows import T0, Ledger, commit, run_id
-from wfctl.errors import InvalidArgumentError
+from wfctl.errors import InvalidArgumentError, RunNotFoundError
 from wfctl.protocol import calls
 from wfctl.protocol.views import Tree, TreeGroup, TreeNode
 from wfctl.values.failure import Failure
 from wfctl.values.status import Status
-from wfd.engine import trees
+from wfd.engine import samples, trees
 from wfd.engine.reads import Reads
-from wfd.engine.trees import signature
+from wfd.engine.samples import signature
+from wfd.store.reader import Snapshot
 from wfd.store.rows import Unit
 from wfd.store.store import Store
 
@@ -296,32 +296,51 @@ async def test_only_the_most_frequent_signatures_are_told(store: Store, family: 
             family.failed("E", chr(ord("a") + letter))
     await commit(store.writer, *family.units)
     errors = (await _group(reads)).by_error
-    assert len(errors) == trees.MAX_SIGNATURES
+    assert len(errors) == samples.MAX_SIGNATURES
     assert next(iter(errors.items())) == ("E: z", 2)
 
 
 # -- size ------------------------------------------------------------------------------------------
 
 
-async def test_ten_thousand_children_cost_what_is_shown_of_them(store: Store, family: Family, reads: Reads) -> None:
+class Meter:
+    """Counts the queries that a snapshot is asked and the rows that come back."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.queries = self.rows = 0
+        ask = Snapshot.all
+
+        async def all(snapshot: Snapshot, sql: str, parameters: Any = ()) -> list[Any]:
+            rows = await ask(snapshot, sql, parameters)
+            self.queries += 1
+            self.rows += len(rows)
+            return rows
+
+        monkeypatch.setattr(Snapshot, "all", all)
+
+
+async def test_ten_thousand_children_cost_what_is_shown_of_them(
+    store: Store, family: Family, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(10_000):
         if number % 270 == 0:
             family.failed(("CardDeclined", "CarrierTimeout", "KeyError")[number % 3], f"item {number}")
         else:
             family.child("completed" if number < 9_400 else "running")
     await commit(store.writer, *family.units)
-    began = time.perf_counter()
+    meter = Meter(monkeypatch)
     tree = await _tree(reads)
-    took_s = time.perf_counter() - began
     (root,) = tree.roots
     (group,) = root.groups
     assert root.run.children == group.total == 10_000
     assert group.by_status == {"completed": 9_365, "failed": 38, "running": 597}
-    assert sum(group.by_error.values()) == 38
+    assert sum(group.by_error.values()) == root.failed_below == 38
     assert len(group.sample) == 5
+    assert (group.timed, group.errors_of) == (samples.MAX_TIMED, 0)
     assert not root.children
-    # Loading them all takes seconds; this is a fraction of one on any machine.
-    assert took_s < 1, f"{took_s:.3f} s"
+    assert meter.queries < 40
+    # A thousand of them are durations, numbers alone.
+    assert meter.rows < samples.MAX_TIMED + 200
 
 
 async def test_a_tree_without_groups_has_everything(store: Store, family: Family, reads: Reads) -> None:
@@ -390,6 +409,140 @@ async def test_steps_among_ten_thousand_other_records_are_found(
     (root,) = (await _tree(reads)).roots
     assert _names(root) == ["begin", "any event"]
     assert root.steps_elided == 0
+
+
+# -- ways to what went wrong -----------------------------------------------------------------------
+
+
+async def test_a_failure_below_a_member_of_a_group_is_shown_with_the_way_to_it(
+    store: Store, family: Family, reads: Reads
+) -> None:
+    members = [family.child("running") for _ in range(12)]
+    troubled = members[7]
+    inner = family.child(kind="Label", parent=troubled)
+    family.units.append(family.ledger.close(inner, "failed", ("E", "no label")))
+    await commit(store.writer, *family.units)
+    group = await _group(reads)
+    assert group.troubled == 1
+    assert group.sample[0].run.run_id == run_id(troubled)
+    assert (group.sample[0].failed_below, _names(group.sample[0])) == (1, ["begin"])
+    assert _ids(group.sample[0].children) == [f"Label#{inner}"]
+    assert [bool(member.steps) for member in group.sample[1:]] == [False]
+    assert (await _tree(reads)).roots[0].failed_below == 1
+
+
+async def test_a_failure_is_shown_where_its_siblings_are_cut_for_their_number(
+    store: Store, family: Family, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trees, "MAX_NODES", 6)
+    for kind in "AB":
+        for _ in range(6):
+            family.child(kind=kind)
+    stuck = family.child("stuck", kind="B")
+    await commit(store.writer, *family.units)
+    (root,) = (await _tree(reads)).roots
+    assert [child.run.workflow_type for child in root.children] == ["A"] * 6 + ["B"]
+    assert (root.children[-1].run.run_id, root.children_elided, root.stuck_below) == (run_id(stuck), 6, 1)
+
+
+async def test_only_the_ways_to_failures_are_left(store: Store, family: Family, reads: Reads) -> None:
+    below = family.child("running", kind="Batch")
+    family.child("running", kind="Batch")
+    for _ in range(20):
+        family.child("completed", parent=below)
+    failed = [family.child("failed", parent=below) for _ in range(3)]
+    await commit(store.writer, *family.units)
+    (root,) = (await _tree(reads, only_failed=True)).roots
+    assert _ids(root.children) == [f"Batch#{below}"]
+    assert _ids(root.children[0].children) == [f"ShipItem#{key}" for key in failed]
+    (root,) = (await _tree(reads, only_failed=True, group_at=2)).roots
+    (group,) = root.children[0].groups
+    assert (group.total, [member.run.status for member in group.sample]) == (23, ["failed"] * 3)
+
+
+async def test_ways_begin_at_the_run_that_is_asked_for(store: Store, family: Family, reads: Reads) -> None:
+    one, other = family.child(kind="Batch"), family.child(kind="Batch")
+    family.child("failed", parent=one)
+    family.child("stuck", parent=other)
+    await commit(store.writer, *family.units)
+    (batch,) = (await _tree(reads, f"Batch#{other}")).roots
+    assert (batch.failed_below, batch.stuck_below) == (0, 1)
+    (root,) = (await _tree(reads)).roots
+    assert (root.failed_below, root.stuck_below) == (1, 1)
+
+
+async def test_failures_beyond_those_whose_way_is_shown_are_counted(
+    store: Store, family: Family, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trees, "MAX_WAYS", 3)
+    for status in ("failed", "timed_out", "stuck", "failed", "failed"):
+        family.child(status)
+    await commit(store.writer, *family.units)
+    (root,) = (await _tree(reads)).roots
+    assert (root.failed_below, root.stuck_below) == (4, 1)
+
+
+# -- groups as they are asked for ------------------------------------------------------------------
+
+
+async def test_a_group_stands_where_its_first_member_was_started(store: Store, family: Family, reads: Reads) -> None:
+    family.child("completed", kind="Before")
+    first = family.child("completed")
+    family.child("completed", kind="After")
+    for _ in range(8):
+        family.child("completed")
+    await commit(store.writer, *family.units)
+    (root,) = (await _tree(reads)).roots
+    seqs = {child.run.workflow_type: child.seq for child in root.children}
+    assert seqs["Before"] < root.groups[0].seq < seqs["After"]
+    assert root.groups[0].sample == []
+    assert (await _tree(reads, f"ShipItem#{first}")).roots[0].seq == root.groups[0].seq
+
+
+async def test_a_group_says_how_long_its_completed_members_took(store: Store, family: Family, reads: Reads) -> None:
+    for took in [*range(100, 1_090, 10), 60_000]:
+        key = family.child()
+        family.units.append(family.ledger.close(key, closed_at=T0 + took))
+    family.child("failed")
+    await commit(store.writer, *family.units)
+    group = await _group(reads)
+    assert (group.p50_ms, group.p99_ms, group.timed) == (590, 1_080, 100)
+
+
+async def test_a_member_that_was_shown_stays_in_the_sample_when_it_is_to_be_kept(
+    store: Store, family: Family, reads: Reads
+) -> None:
+    running = [family.child() for _ in range(10)]
+    await commit(store.writer, *family.units)
+    (member,) = (await _group(reads)).sample
+    kept = [member.run.run_id, "no such run"]
+    await commit(store.writer, family.ledger.close(running[0]), family.ledger.close(running[9], "failed"))
+    sample = (await _group(reads, keep=kept)).sample
+    assert [(one.run.run_id, str(one.run.status)) for one in sample] == [
+        (run_id(running[9]), "failed"), (run_id(running[0]), "completed"), (run_id(running[1]), "running"),
+    ]  # fmt: skip
+
+
+async def test_what_is_expanded_is_neither_grouped_nor_left_out(store: Store, family: Family, reads: Reads) -> None:
+    members = [family.child("completed") for _ in range(12)]
+    waiting = [family.child("waiting") for _ in range(3)]
+    await commit(store.writer, *family.units)
+    assert len((await _tree(reads, expand=["ShipItem"])).roots[0].children) == 15
+    sample = (await _group(reads, expand=["waiting"])).sample
+    assert [member.run.run_id for member in sample] == [run_id(key) for key in waiting]
+    assert all(member.steps for member in sample)
+    sample = (await _group(reads, expand=[f"ShipItem#{members[5]}"])).sample
+    assert [member.run.run_id for member in sample] == [run_id(waiting[0]), run_id(members[5])]
+    assert sample[1].steps
+    with pytest.raises(RunNotFoundError, match=r"'ShipItm' is no status, .* \(did you mean 'ShipItem'\?\)"):
+        await _tree(reads, expand=["ShipItm"])
+
+
+async def test_a_forest_says_how_many_open_roots_there_are(store: Store, ledger: Ledger, reads: Reads) -> None:
+    await commit(store.writer, *(ledger.start(f"r-{number}") for number in range(5)))
+    tree = await _tree(reads, None, limit=2)
+    assert (len(tree.roots), tree.open_roots, tree.complete) == (2, 5, False)
+    assert (await _tree(reads, None)).complete
 
 
 async def test_a_snapshot_is_of_one_commit(store: Store, family: Family, reads: Reads) -> None:

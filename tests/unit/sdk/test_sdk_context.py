@@ -267,3 +267,37 @@ async def test_sleep_takes_a_timedelta_of_zero_or_more() -> None:
     assert ops.asked == [Asked("sleep", "", {"duration_ms": 1_500})]
     with pytest.raises(InvalidArgumentError, match="duration is negative"):
         await Context(ops).sleep(timedelta(seconds=-1))
+
+
+# -- progress -------------------------------------------------------------------------------------
+
+
+async def test_progress_is_told_to_the_host_and_recorded_nowhere() -> None:
+    ops = MemoryOps(order_wf)
+    ctx = Context(ops)
+    ctx.progress(3, 10, "resizing")
+    ctx.progress(0.5)
+    ctx.progress(12, 10)
+    ctx.progress(0, 0)
+    assert ops.shown == [(3, 10, "resizing"), (0.5, None, ""), (12, 10, ""), (0, 0, "")]
+    assert (ops.asked, ops.records, discard_unawaited(ctx)) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((-1, 10), "progress done is -1, negative"),
+        ((1, -10), "progress total is -10, negative"),
+        ((float("nan"), 10), "progress done is nan, no finite number"),
+        ((1, float("inf")), "progress total is inf, no finite number"),
+        (("3", 10), "progress done is '3', a str"),
+        ((True, 10), "progress done is True, a bool"),
+        ((1, 10**19), "larger than"),
+        ((1, 10, 5), "progress note is 5, a int"),
+    ],
+)
+async def test_what_is_no_progress_is_refused_by_name(given: tuple[object, ...], said: str) -> None:
+    ops = MemoryOps(order_wf)
+    with pytest.raises(InvalidArgumentError, match=said):
+        Context(ops).progress(*given)  # type: ignore[arg-type]
+    assert ops.shown == []

@@ -26,6 +26,7 @@ SCANS = {
     "counts": "counts everything by status: the index of statuses alone",
     "count_kinds": "counts everything by type and status: the index of both alone",
     "open_roots": "reads from the end of an index that has only open runs without a parent, up to its limit",
+    "count_open_roots": "counts the same index",
     "newest_workflow_ids": "reads from the end of the table, up to its limit",
 }
 

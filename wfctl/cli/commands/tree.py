@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
-import shlex
-import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from wfctl.cli import exit
-from wfctl.cli.live import Region
-from wfctl.cli.options import Output
-from wfctl.cli.render.document import text_of
-from wfctl.cli.render.status import problem_lines, problem_notes
-from wfctl.cli.render.tree import STATIC_BUDGET, Style, tree_lines
-from wfctl.cli.render.treedata import Differ, end_line, node_lines, run_ids, tree_document
-from wfctl.cli.screen import DEFAULT_COLUMNS
-from wfctl.cli.shell import Shell, shell_of, stopping
-from wfctl.protocol.calls import GetTree, Watch
-from wfctl.protocol.views import Outcome, ProblemView, Tree
-
-if TYPE_CHECKING:
-    from wfctl.client.blocking import Connection, Stream
+from wfctl.cli.options import Output, choose
+from wfctl.cli.render.treeitems import Fold
+from wfctl.cli.shell import Shell, shell_of
+from wfctl.cli.treeview import Look, Viewer
+from wfctl.cli.words import parse_statuses
+from wfctl.errors import UsageError
+from wfctl.protocol.calls import GetTree
+from wfctl.values.status import Status
 
 EXAMPLES = """
   wfctl tree order-1
   wfctl tree -f order-1
-  wfctl tree --words | less
+  wfctl tree order-1 --only failed
+  wfctl tree order-1 --expand ShipItem --all
 """
-EVERY_MS = 250
-TICK_S = 1.0
+GROUP_AT, SAMPLE, DEPTH, ROOTS = 8, 5, 60, 20
+ALL = 1_000_000
+
+
+Depth = Annotated[
+    int | None, typer.Option("--depth", metavar="N", min=0, help="No more than so many levels of children.")
+]
+Only = Annotated[
+    str | None, typer.Option("--only", metavar="failed", help="Only the ways to what failed, timed out or is stuck.")
+]
+Folded = Annotated[
+    list[str] | None,
+    typer.Option("--fold", metavar="STATUS", help="Runs in this status as one line; commas or repeated."),
+]
+Expand = Annotated[
+    list[str] | None, typer.Option("--expand", metavar="TYPE|STATUS|ID", help="Do not fold these; repeatable.")
+]
+All = Annotated[bool, typer.Option("--all", help="Fold nothing, leave nothing out.")]
+GroupAt = Annotated[
+    int | None,
+    typer.Option("--group-at", metavar="N", min=1, help="More than N of one name are one line of counts (default: 8)."),
+]
+Sample = Annotated[
+    int | None, typer.Option("--sample", metavar="N", min=0, help="Lines below such a line at most (default: 5).")
+]
+SinceRev = Annotated[
+    int | None, typer.Option("--since-rev", metavar="REV", min=0, help="With -f: the changes after this revision.")
+]
 
 
 def run(
@@ -38,16 +58,40 @@ def run(
         str | None, typer.Argument(metavar="[ID]", help="Root of the tree; without it the newest open runs.")
     ] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Redraw until the run has closed.")] = False,
+    depth: Depth = None,
+    only: Only = None,
+    fold: Folded = None,
+    expand: Expand = None,
+    all_: All = False,
+    group_at: GroupAt = None,
+    sample: Sample = None,
+    since_rev: SinceRev = None,
     words: Annotated[bool, typer.Option("--words", help="Status words instead of glyphs.")] = False,
     ascii: Annotated[bool, typer.Option("--ascii", help="ASCII characters only.")] = False,
 ) -> int:
     """Show a run with its steps, waits and children.
 
-    With -f on a terminal the tree is redrawn in place as things happen, elsewhere each change is one line; the exit
-    code then tells how the run closed.
+    Many children of one type are one line with their numbers and a few of them, those that failed first. With -f on a terminal
+    the tree is redrawn in place as things happen, elsewhere each change is one line; the exit code then tells how the run closed.
     """
     shell = shell_of(ctx)
-    viewer = Viewer(shell, None if id is None else shell.run_id(id), words=words, ascii=ascii or shell.out.ascii)
+    if since_rev is not None and not (follow and _in_lines(shell)):
+        raise UsageError(
+            "--since-rev is for a tree that is followed line by line",
+            hint=f"wfctl tree -f -o jsonl --since-rev {since_rev}",
+        )
+    only_failed = only is not None and choose(only, ("failed",), "choice for --only") == "failed"
+    expanded = [_meant(shell, word) for word in expand or []]
+    call = GetTree(
+        id=None if id is None else shell.run_id(id),
+        group_at=_given(group_at, ALL if all_ else GROUP_AT), sample=_given(sample, ALL if all_ else SAMPLE),
+        depth=_given(depth, ALL if all_ else DEPTH), limit=ALL if all_ else ROOTS, only_failed=only_failed, expand=expanded,
+    )  # fmt: skip
+    folding = Fold(
+        group_at=call.group_at, folded=frozenset(map(str, parse_statuses(fold or []))), expanded=frozenset(expanded),
+        whole=all_ and not fold, only_failed=only_failed,
+    )  # fmt: skip
+    viewer = Viewer(shell, call, Look(folding, words, ascii or shell.out.ascii), since_rev)
     if not follow:
         viewer.still(viewer.fetch(shell.connect()))
         return exit.OK
@@ -59,147 +103,16 @@ def run(
     return exit.LOOKS[outcome.status].exit
 
 
-class Viewer:
-    def __init__(self, shell: Shell, id: str | None, *, words: bool, ascii: bool) -> None:
-        self._shell = shell
-        self._id = id
-        self._words = words
-        self._ascii = ascii
-        self._differ = Differ()
-        self._first: Tree | None = None
-        self._problems: list[ProblemView] = []
-
-    def fetch(self, connection: Connection) -> Tree:
-        tree: Tree = connection.call(GetTree(id=self._id))
-        if self._id is not None and tree.roots:
-            # A workflow ID may be taken by a newer run while one watches: stay with this one.
-            self._id = tree.roots[0].run.run_id
-        return tree
-
-    # -- one snapshot -----------------------------------------------------------------------
-
-    def still(self, tree: Tree) -> None:
-        shell = self._shell
-        if shell.output is Output.JSON:
-            shell.out.write(text_of(tree_document(tree, one=self._id is not None), pretty=shell.out.tty))
-        elif shell.output is Output.JSONL:
-            self._nodes(tree)
-            shell.out.write(text_of(end_line(tree)))
-        elif shell.output is Output.ID:
-            shell.print_ids(run_ids(tree))
-        else:
-            if not tree.roots:
-                shell.note("no open runs")
-            budget = STATIC_BUDGET if shell.out.tty else None
-            shell.out.lines(tree_lines(tree, self._style(budget), now_ms=tree.now, more=self._whole()))
-
-    def _nodes(self, tree: Tree) -> None:
-        for line in node_lines(tree):
-            self._shell.out.write(text_of(line))
-
-    def _style(self, budget: int | None) -> Style:
-        width = self._shell.out.columns if self._shell.out.tty else None
-        return Style(width, self._ascii, self._words, budget)
-
-    def _whole(self) -> str:
-        return f"wfctl tree {shlex.quote(self._id)} | less" if self._id else "wfctl tree | less"
-
-    # -- following --------------------------------------------------------------------------
-
-    def follow(self) -> Outcome:
-        """Until the run has closed: live on a terminal, a line a change elsewhere, one document at the end with `-o json`."""
-        shell = self._shell
-        if shell.output is Output.TABLE and shell.out.tty:
-            with Region(shell.out) as region:
-                return shell.persist(lambda: self._live(region))
-        return shell.persist(self._changes)
-
-    def _open(self) -> tuple[Connection, Stream, Tree]:
-        """The tree, and a stream of notices on a connection of its own. The tree is asked for first: it says which run it is."""
-        tree = self.fetch(self._shell.connect())
-        beside = self._shell.dial()
-        return beside, beside.stream(Watch(id=self._id, every_ms=EVERY_MS)), tree
-
-    def _live(self, region: Region) -> Outcome:
-        region.settle()
-        beside, stream, tree = self._open()
-        with beside:
-            fetched = time.monotonic()
-            while True:
-                age_ms = int((time.monotonic() - fetched) * 1_000)
-                style = self._style(max(self._shell.out.rows - 2, 3))
-                self._draw(region, tree, style, tree.now + age_ms)
-                ticking = any(root.run.status.open for root in tree.roots)
-                notice = stream.poll(TICK_S if ticking else None)
-                if notice is not None:
-                    self._problems = notice.problems
-                if notice is not None or stream.ended:
-                    tree = self.fetch(self._shell.connect())
-                    fetched = time.monotonic()
-                if stream.ended:
-                    outcome = _closed(stream)
-                    # The final frame has no screen to fit on any more, and stays in the scrollback.
-                    self._draw(region, tree, self._style(STATIC_BUDGET), tree.now)
-                    return outcome
-
-    def _draw(self, region: Region, tree: Tree, style: Style, now_ms: int) -> None:
-        # The width the lines were laid out for: the terminal may have another by now, and will be drawn for next time.
-        width = style.width or DEFAULT_COLUMNS
-        notes = problem_notes(self._problems, width)
-        if style.budget is not None:
-            style = style._replace(budget=max(style.budget - len(notes), 1))
-        region.draw([*tree_lines(tree, style, now_ms=now_ms, more=self._whole()), *notes], width)
-
-    def _changes(self) -> Outcome:
-        beside, stream, tree = self._open()
-        with beside:
-            if self._first is None:
-                self._first = tree
-                if self._shell.output is Output.JSONL:
-                    self._nodes(tree)
-                    self._differ.feed(tree)
-            self._tell(tree)
-            while not stream.ended:
-                if (notice := stream.poll(None)) is not None:
-                    self._tell_problems(notice.problems)
-                    self._tell(self.fetch(self._shell.connect()))
-            outcome = _closed(stream)
-            tree = self.fetch(self._shell.connect())
-            self._tell(tree, last=True)
-            if self._shell.output is Output.JSONL:
-                self._shell.out.write(text_of(end_line(tree)))
-            elif self._shell.output is not Output.TABLE:
-                self.still(tree)
-            return outcome
-
-    def _tell_problems(self, problems: list[ProblemView]) -> None:
-        """What is wrong with the code, once; and once that it is right again."""
-        if problems == self._problems:
-            return
-        self._problems = problems
-        shell = self._shell
-        if shell.output is Output.JSONL:
-            shell.json_line({"kind": "code", "problems": problems})
-            shell.out.flush()
-        elif not shell.quiet and not shell.json:
-            shell.err.prose([line for problem in problems for line in problem_lines(problem)])
-            if not problems:
-                shell.err.write("the code is right again")
-            shell.err.flush()
-
-    def _tell(self, tree: Tree, *, last: bool = False) -> None:
-        shell = self._shell
-        for change in self._differ.feed(tree, last=last):
-            if shell.output is Output.JSONL:
-                shell.out.write(text_of(change.data(tree.rev)))
-            elif shell.output is Output.TABLE:
-                shell.out.write(change.text())
-        shell.out.flush()
+def _in_lines(shell: Shell) -> bool:
+    """Whether what is followed comes as lines, not as a picture or one document."""
+    return shell.output is Output.JSONL or (shell.output is Output.TABLE and not shell.out.tty)
 
 
-def _closed(stream: Stream) -> Outcome:
-    """How the watched run closed. A stream that ended before it did was ended by a daemon that stops."""
-    outcome: Outcome | None = stream.answer
-    if outcome is None or outcome.status.open:
-        raise stopping()
-    return outcome
+def _given(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def _meant(shell: Shell, word: str) -> str:
+    """A status in any case, or a workflow type or an ID as it stands."""
+    status = word.lower().replace("-", "_")
+    return status if status in {str(known) for known in Status} else shell.run_id(word)

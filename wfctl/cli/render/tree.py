@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wfctl.cli.exit import look
+from wfctl.cli.render.progress import bar
 from wfctl.cli.render.text import Line, Span, cells, clean, count, counted, cut, cut_middle, line_cells, pad_left
 from wfctl.cli.render.times import short
 from wfctl.cli.render.treeitems import Fold, Item, root_items
@@ -57,24 +58,47 @@ class Style(NamedTuple):
         return (shown.word if self.words else shown.ascii if self.ascii else shown.glyph, shown.style)
 
 
-def tree_lines(tree: Tree, style: Style, *, now_ms: int, more: str = "wfctl tree -o json") -> list[Line]:
-    """Every root with what happened in it. Over the budget, detail is folded step by step; `more` is what shows all of it."""
-    folds = [Fold(), Fold(merge=True), Fold(merge=True, sample=2)]
-    folds += [Fold(merge=True, sample=2, depth=depth) for depth in (8, 4, 3, 2, 1)]
-    lines: list[Line] = []
-    for fold in folds:
-        lines = [line for root in tree.roots for line in _root(root, style, fold, now_ms)]
-        if style.budget is None or len(lines) <= style.budget:
-            return lines
+class _Laid(NamedTuple):
+    """A line, and how long it may stay where there is no room for all: 0 longest."""
+
+    line: Line
+    rank: int
+
+
+_HEADER, _BAD, _OPEN, _REST = range(4)
+
+
+def tree_lines(
+    tree: Tree, style: Style, *, now_ms: int, fold: Fold | None = None, more: str = "wfctl tree -o json"
+) -> list[Line]:
+    """Every root with what happened in it. Over the budget, detail is folded step by step, and at last what is neither open nor
+    failed is left out, then what is open; `more` is what shows all of it.
+    """
+    fold = fold or Fold()
+    folds = [fold, fold._replace(merge=True), fold._replace(merge=True, sample=2)]
+    folds += [fold._replace(merge=True, sample=2, depth=depth) for depth in (8, 4, 3, 2, 1)]
+    laid: list[_Laid] = []
+    first = 0
+    for step in folds:
+        laid = [line for root in tree.roots for line in _root(root, style, step, now_ms)]
+        first = first or len(laid)
+        if style.budget is None or len(laid) <= style.budget - (step is not fold):
+            if step is fold:
+                return [line for line, _ in laid]
+            break
     assert style.budget is not None
     kept = max(style.budget - 1, 1)
-    hidden = counted(len(lines) - kept, "more line")
-    return lines[:kept] + [[(cut(f"{style.marks.ellipsis} {hidden}: {more}", (style.width or 80) - 1), "dim")]]
+    if len(laid) > kept:
+        ranked = sorted(range(len(laid)), key=lambda index: (laid[index].rank, index))[:kept]
+        laid = [laid[index] for index in sorted(ranked)]
+    hidden = counted(first - len(laid), "more line")
+    footer: Line = [(cut(f"{style.marks.ellipsis} {hidden}: {more}", (style.width or 80) - 1), "dim")]
+    return [*(line for line, _ in laid), footer]
 
 
-def _root(node: TreeNode, style: Style, fold: Fold, now_ms: int) -> list[Line]:
+def _root(node: TreeNode, style: Style, fold: Fold, now_ms: int) -> list[_Laid]:
     items = root_items(node, fold, now_ms, relative=style.width is not None)
-    return [_header(node, style, now_ms), *_flat(items, "", style, now_ms)]
+    return [_Laid(_header(node, style, now_ms), _HEADER), *_flat(items, "", style, now_ms)]
 
 
 def _header(node: TreeNode, style: Style, now_ms: int) -> Line:
@@ -113,9 +137,10 @@ def _header(node: TreeNode, style: Style, now_ms: int) -> Line:
 def _totals(node: TreeNode, style: Style) -> tuple[Line, Line]:
     """`10,001 children   37 failed   94%`, and of it what failed alone."""
     run, people = node.run, style.width is not None
-    number = sum(1 for child in node.children if child.run.status in _FAILED)
-    number += sum(group.by_status.get(status, 0) for group in node.groups for status in _FAILED)
-    failed: Line = [(f"{count(number, grouped=people)} failed", look(Status.FAILED).style)] if number else []
+    failed: Line = []
+    for number, status in ((node.failed_below, Status.FAILED), (node.stuck_below, Status.STUCK)):
+        if number:
+            failed += [("   " if failed else "", ""), (f"{count(number, grouped=people)} {status}", look(status).style)]
     if run.children < 2:
         return failed, failed
     totals: Line = [(counted(run.children, "child", plural="children", grouped=people), "")]
@@ -134,21 +159,34 @@ def percent(part: int, whole: int) -> int:
     return part * 100 // whole if whole else 100
 
 
-def _flat(items: list[Item], guides: str, style: Style, now_ms: int) -> list[Line]:
+def _flat(items: list[Item], guides: str, style: Style, now_ms: int) -> list[_Laid]:
     marks = style.marks
-    lines: list[Line] = []
+    laid: list[_Laid] = []
     for index, item in enumerate(items):
         last = index == len(items) - 1
-        lines.append(_lay(item, guides + (marks.corner if last else marks.tee), style, now_ms))
-        lines += _flat(item.children, guides + (marks.blank if last else marks.bar), style, now_ms)
-    return lines
+        inner = _flat(item.children, guides + (marks.blank if last else marks.bar), style, now_ms)
+        # A line on the way to one that stays stays as well.
+        rank = min([_rank(item), *(max(line.rank, _BAD) for line in inner)])
+        laid.append(_Laid(_lay(item, guides + (marks.corner if last else marks.tee), style, now_ms), rank))
+        laid += inner
+    return laid
+
+
+def _rank(item: Item) -> int:
+    status = item.status if item.group is None else _group_status(item.group)
+    if item.bad or (item.group is not None and any(map(item.group.by_status.get, (*_FAILED, Status.STUCK)))):
+        return _BAD
+    return _OPEN if status is not None and not _closed(status) else _REST
 
 
 def _lay(item: Item, guides: str, style: Style, now_ms: int) -> Line:
     if item.group is not None:
         return _group(item.group, guides, style)
+    if style.ascii:
+        # What is ours in a name; what a user wrote has no such signs between blanks.
+        item.name = item.name.replace(" ×", f" {style.marks.times}").replace(" · ", style.marks.separator)
     if item.status is None:
-        text = item.name.replace(" · ", style.marks.separator)
+        text = item.name
         line: Line = [(guides, "dim"), ("  ", ""), (text, item.style)]
         return line if style.width is None else clip(line, style.width - 1, style.marks.ellipsis)
     mark = style.mark(item.status)
@@ -175,7 +213,10 @@ def _columns(item: Item, room: int, emphasis: str, ellipsis: str) -> Line:
     def left_room() -> int:
         return room - tail - (cells(note) + 2 if note else 0) - (2 if tail else 0)
 
-    if note and left_room() < cells(name) + (2 + min(cells(item.text), 12) if item.text else 0):
+    least = cells(name) + (2 + min(cells(item.text), 12) if item.text else 0)
+    if note and left_room() < least:
+        note = item.short_note
+    if note and left_room() < least:
         note = ""
     if cells(name) > left_room():
         name = cut_middle(item.short_name or name, max(left_room(), 1), ellipsis)
@@ -207,10 +248,9 @@ def _group(group: TreeGroup, guides: str, style: Style) -> Line:
     if style.width is None:
         return [*prefix, (f"{name}  {done}%  ", ""), *counts]
     room = min(style.width, WIDEST) - 1 - line_cells(prefix)
-    for bar in (20, 10, 0):
-        filled = bar * done // 100
-        drawn = f"[{'#' * filled}{'.' * (bar - filled)}] {done}%" if bar else f"{done}%"
-        line: Line = [(f"{name}    {drawn}   " if bar else f"{name}  {drawn}  ", ""), *counts]
+    for size in (20, 10, 0):
+        drawn = f"{bar(done / 100, size)} {done}%" if size else f"{done}%"
+        line: Line = [(f"{name}    {drawn}   " if size else f"{name}  {drawn}  ", ""), *counts]
         if line_cells(line) <= room:
             return [*prefix, *line]
     # Too narrow for all counts: those that need somebody first.

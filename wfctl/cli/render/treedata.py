@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from wfctl.cli.render.document import as_data
 from wfctl.cli.render.runs import problem
-from wfctl.protocol.views import Tree, TreeGroup, TreeNode
+from wfctl.cli.render.text import clean
+from wfctl.protocol.views import RunChange, RunView, Tree, TreeGroup, TreeNode
+from wfctl.values.status import Status
 from wfctl.values.times import rfc3339
 
-GROUP_EVERY_MS = 1_000
+_BAD = (Status.FAILED, Status.TIMED_OUT, Status.STUCK)
 
 
 def tree_document(tree: Tree, *, one: bool) -> dict[str, Any]:
@@ -18,6 +21,8 @@ def tree_document(tree: Tree, *, one: bool) -> dict[str, Any]:
     roots = [_node(node) for node in tree.roots]
     head: dict[str, Any] = {"schema": "wfctl.tree/1", "rev": tree.rev, "now": rfc3339(tree.now)}
     head |= {"root": roots[0]} if one and roots else {"roots": roots}
+    if not one:
+        head["open_roots"] = tree.open_roots
     return {**head, "complete": tree.complete}
 
 
@@ -37,6 +42,7 @@ def _run(node: TreeNode) -> dict[str, Any]:
     run = node.run
     data: dict[str, Any] = as_data(run)
     counts = {name: data.pop(name) for name in ("children", "open_children", "queued_events")}
+    counts |= {"failed_below": node.failed_below, "stuck_below": node.stuck_below}
     return {
         "id": data.pop("run_id"),
         "workflow_id": data.pop("workflow_id"),
@@ -53,6 +59,10 @@ def _group(group: TreeGroup) -> dict[str, Any]:
         "total": group.total,
         "by_status": group.by_status,
         "by_error": group.by_error,
+        "by_error_of": group.errors_of or sum(group.by_status.get(status, 0) for status in _BAD),
+        "took": {"p50_ms": group.p50_ms, "p99_ms": group.p99_ms, "of": group.timed},
+        "seq": group.seq,
+        "troubled": group.troubled,
         "sample": [_node(member) for member in group.sample],
         "sample_ids": [member.run.run_id for member in group.sample],
         "elided": group.total - len(group.sample),
@@ -105,62 +115,74 @@ def run_ids(tree: Tree) -> list[str]:
     return [line["id"] for line in node_lines(tree) if line["kind"] == "node"]
 
 
-class Change(NamedTuple):
-    """A node whose status is another than in the snapshot before; `was` None when it is new. Groups change by counts."""
-
-    at_ms: int
-    path: str
-    run_id: str | None
-    was: str | None
-    now: str
-    why: str = ""
-
-    def text(self) -> str:
-        arrow = f"{self.was} -> {self.now}" if self.was is not None else f"-> {self.now}"
-        return f"{rfc3339(self.at_ms)} {self.path} {arrow}{f' {self.why}' if self.why else ''}"
-
-    def data(self, rev: int) -> dict[str, Any]:
-        line = {"kind": "change", "rev": rev, "at": rfc3339(self.at_ms), "id": self.run_id, "path": self.path}
-        return {**line, "from": self.was, "to": self.now, "why": self.why or None}
+def change_line(change: RunChange) -> dict[str, Any]:
+    return {
+        "kind": "change",
+        "rev": change.rev,
+        "at": rfc3339(change.at),
+        "id": change.run_id,
+        "type": change.workflow_type,
+        "path": "/".join(change.path),
+        "from": change.was,
+        "to": change.now,
+        "why": change.why or None,
+    }
 
 
-class Differ:
-    """Remembers what was shown, and says what is different in the next snapshot: each change once, frames never."""
+def change_text(change: RunChange) -> str:
+    """`2026-11-23T03:00:01.204Z order-8f2c/ShipItem#0041 running -> failed CardDeclined: limit exceeded`."""
+    return _told(change.at, "/".join(change.path), change.was, change.now, change.why)
 
-    def __init__(self) -> None:
-        self._runs: dict[str, str] = {}
-        self._groups: dict[tuple[str, str], str] = {}
-        self._grouped_at: dict[tuple[str, str], int] = {}
 
-    def feed(self, tree: Tree, *, last: bool = False) -> list[Change]:
-        """`last` is the final snapshot: counts that were held back are said now."""
-        changes: list[Change] = []
-        for root in tree.roots:
-            self._node(root, "", tree.now, last, changes)
-        return sorted(changes, key=lambda change: change.at_ms)
+def standing_text(run: RunView, at_ms: int) -> str:
+    """How a run stands when one begins to follow it."""
+    return _told(at_ms, run.workflow_id, None, run.status, problem(run))
 
-    def _node(self, node: TreeNode, above: str, now: int, last: bool, out: list[Change]) -> None:
-        run = node.run
-        path = f"{above}{run.workflow_id}"
-        was = self._runs.get(run.run_id)
-        if was != run.status:
-            self._runs[run.run_id] = run.status
-            at = run.closed_at or (run.started_at if was is None else now)
-            out.append(Change(at, path, run.run_id, was, run.status, problem(run)))
-        for child in node.children:
-            self._node(child, f"{path}/", now, last, out)
-        for group in node.groups:
-            self._group(group, run.run_id, path, now, last, out)
-            for member in group.sample:
-                self._node(member, f"{path}/", now, last, out)
 
-    def _group(self, group: TreeGroup, parent: str, path: str, now: int, last: bool, out: list[Change]) -> None:
-        key = (parent, group.workflow_type)
-        counts = ", ".join(f"{number} {word}" for word, number in sorted(group.by_status.items()) if number)
-        due = now - self._grouped_at.get(key, 0) >= GROUP_EVERY_MS
-        if self._groups.get(key) != counts and (due or last):
-            was = self._groups.get(key)
-            self._groups[key], self._grouped_at[key] = counts, now
-            out.append(
-                Change(now, f"{path}/{group.workflow_type} x{group.total}", None, was and f"({was})", f"({counts})")
-            )
+def _told(at_ms: int, name: str, was: str | None, now: str, why: str) -> str:
+    arrow = f"{was} -> {now}" if was is not None else f"-> {now}"
+    # A name or an error on several lines must not look like several changes.
+    return clean(f"{rfc3339(at_ms)} {name} {arrow}{f' {why}' if why else ''}")
+
+
+class Merger:
+    """Changes as lines, each as it comes, but no more than `PER_SECOND` in a second: of what comes beyond, those of one kind
+    (parent, type, from, to) are one line with their number, when the second is over.
+    """
+
+    PER_SECOND = 50
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._said = 0
+        self._held: dict[tuple[tuple[str, ...], str, str | None, str], tuple[int, RunChange]] = {}
+
+    @property
+    def due_s(self) -> float | None:
+        """Seconds until what is held is to be said; None where nothing is."""
+        return max(self._began + 1.0 - self._clock(), 0.0) if self._held else None
+
+    def feed(self, changes: Iterable[RunChange], *, last: bool = False) -> list[str]:
+        """The lines to say now. `last`: nothing more comes, so nothing is held back."""
+        lines: list[str] = []
+        if self._clock() - self._began >= 1.0:
+            lines += self._let_go()
+            self._began, self._said = self._clock(), 0
+        for change in changes:
+            if self._said < self.PER_SECOND:
+                self._said += 1
+                lines.append(change_text(change))
+            else:
+                key = tuple(change.path[:-1]), change.workflow_type, change.was, change.now
+                self._held[key] = self._held.get(key, (0, change))[0] + 1, change
+        return lines + self._let_go() if last else lines
+
+    def _let_go(self) -> list[str]:
+        held, self._held = self._held, {}
+        return [
+            change_text(change)
+            if number == 1
+            else _told(change.at, "/".join((*above, f"{kind} x{number}")), was, now, "")
+            for (above, kind, was, now), (number, change) in held.items()
+        ]

@@ -129,7 +129,7 @@ with recursive below (key) as (
 select key from below;
 
 -- name: siblings
-select r.parent, r.type, r.status, count(*)
+select r.parent, r.type, r.status, count(*), min(r.key)
 from json_each(?) as k
 cross join runs as r indexed by runs_by_parent on r.parent = k.value
 group by r.parent, r.type, r.status;
@@ -154,19 +154,76 @@ cross join runs as r on r.key = k.value
 cross join history as f on f.run = r.key and f.seq = 1;
 
 -- name: troubles
-select
-    status, json_extract(error, '$.type'), json_extract(error, '$.message'), case status when 'stuck' then reason end,
-    count(*), min(key)
-from runs
-where parent = ? and type = ? and status in ('failed', 'timed_out', 'stuck')
+-- Of the oldest so many in each status: with thousands of them the causes repeat.
+with bad (key, status, error, reason) as (
+    select * from (select key, status, error, null from runs
+        where parent = ?1 and type = ?2 and status = 'failed' order by key limit ?3)
+    union all
+    select * from (select key, status, error, null from runs
+        where parent = ?1 and type = ?2 and status = 'timed_out' order by key limit ?3)
+    union all
+    select * from (select key, status, null, reason from runs
+        where parent = ?1 and type = ?2 and status = 'stuck' order by key limit ?3))
+select status, json_extract(error, '$.type'), json_extract(error, '$.message'), reason, count(*), min(key)
+from bad
 group by 1, 2, 3, 4
 order by min(key);
+
+-- name: durations
+select closed_at - started_at from runs
+where parent = ? and type = ? and status = 'completed'
+order by key desc
+limit ?;
+
+-- name: bad_below
+-- Between a root and the newest run of its tree there are those of other trees as well, but none of this one is outside.
+select r.key, r.status
+from json_each('["failed", "timed_out", "stuck"]') as s
+cross join runs as r indexed by runs_by_status on r.status = s.value
+    and r.key > :root and r.key <= (select max(key) from runs where root = :root and parent is not null)
+where r.root = :root
+order by r.key
+limit :limit;
+
+-- name: count_bad_below
+select r.status, count(*)
+from json_each('["failed", "timed_out", "stuck"]') as s
+cross join runs as r indexed by runs_by_status on r.status = s.value
+    and r.key > :root and r.key <= (select max(key) from runs where root = :root and parent is not null)
+where r.root = :root
+group by r.status;
+
+-- name: placed
+select r.key, r.parent, r.type
+from json_each(?) as k
+cross join runs as r on r.run_id = k.value
+where r.parent is not null
+order by k.key;
+
+-- name: has_type
+select 1 from runs where type = ? limit 1;
+
+-- name: types
+-- Jumps from type to type, however many runs there are of each.
+with recursive types (type) as (
+    select min(type) from runs
+    union all
+    select (select min(type) from runs where type > types.type) from types where types.type is not null
+)
+select type from types where type is not null;
+
+-- name: count_open_roots
+select count(*) from runs where parent is null and closed_at is null;
 
 -- name: oldest_in_status
 select key from runs where parent = ? and type = ? and status = ? order by key limit ?;
 
 -- name: oldest_retried
-select key from runs where parent = ? and type = ? and status = 'running' and attempt > 1 order by key limit 1;
+-- Among the oldest that run: one that was begun again is seldom among those that began last.
+select key from (
+    select key, attempt from runs where parent = ? and type = ? and status = 'running' order by key limit 1000)
+where attempt > 1
+limit 1;
 
 -- name: step_records
 select
@@ -226,6 +283,8 @@ select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source
 from history as h
 cross join runs as r on r.key = h.run
 where h.rev > :rev and (:keys is null or h.run in (select value from json_each(:keys)))
+    and (:roots is null or r.root in (select value from json_each(:roots)))
+    and (:kinds is null or h.kind in (select value from json_each(:kinds)))
 order by h.rev
 limit :limit;
 
@@ -235,6 +294,7 @@ select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.le
 from logs as l
 cross join runs as r on r.key = l.run
 where l.rev > :rev and (:keys is null or l.run in (select value from json_each(:keys)))
+    and (:roots is null or r.root in (select value from json_each(:roots)))
 order by l.rev
 limit :limit;
 
@@ -246,6 +306,7 @@ cross join runs as r on r.key = h.run
 where h.rev in (
     select rev from history indexed by history_by_run
     where run in (select value from json_each(:keys)) and rev > :rev
+        and (:kinds is null or kind in (select value from json_each(:kinds)))
     order by rev
     limit :limit)
 order by h.rev;
@@ -266,7 +327,7 @@ order by l.rev;
 select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source
 from history as h
 cross join runs as r on r.key = h.run
-where h.rev > 0
+where h.rev > :rev and (:kinds is null or h.kind in (select value from json_each(:kinds)))
 order by h.rev desc
 limit :limit;
 
@@ -275,7 +336,7 @@ select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.le
     null
 from logs as l
 cross join runs as r on r.key = l.run
-where l.rev > 0
+where l.rev > :rev
 order by l.rev desc
 limit :limit;
 
@@ -285,7 +346,8 @@ from history as h
 cross join runs as r on r.key = h.run
 where h.rev in (
     select rev from history indexed by history_by_run
-    where run in (select value from json_each(:keys))
+    where run in (select value from json_each(:keys)) and rev > :rev
+        and (:kinds is null or kind in (select value from json_each(:kinds)))
     order by rev desc
     limit :limit)
 order by h.rev desc;
@@ -297,10 +359,53 @@ from logs as l
 cross join runs as r on r.key = l.run
 where l.rev in (
     select rev from logs indexed by logs_by_run
-    where run in (select value from json_each(:keys))
+    where run in (select value from json_each(:keys)) and rev > :rev
     order by rev desc
     limit :limit)
 order by l.rev desc;
+
+-- name: record_from
+-- Where to begin for what came since some time: revisions and times go up together.
+select rev, at from history where rev >= ? order by rev limit 1;
+
+-- name: status_since
+select
+    h.rev, h.run, h.seq, h.at, h.kind,
+    case when h.kind in ('run.started', 'run.completed', 'step.started', 'wait.started') then '{}'
+        else json_remove(h.data, '$.put', '$.deleted', '$.error.traceback', '$.error.detail', '$.phase.kwargs', '$.requeued')
+    end,
+    r.run_id, r.type
+from history as h
+cross join runs as r on r.key = h.run
+where h.rev > :rev and h.rev <= :newest
+    and (:root is null or r.root = :root)
+    and h.kind in (select value from json_each(:kinds))
+order by h.rev
+limit :limit;
+
+-- name: status_before
+-- Of (run, seq) pairs: the newest record before that one which gave the run its status.
+select
+    h.run, h.kind,
+    case when h.kind in ('step.completed', 'run.resumed') then json_remove(h.data, '$.put', '$.deleted', '$.phase.kwargs',
+        '$.requeued') else '{}' end
+from json_each(:pairs) as k
+cross join history as h on h.run = json_extract(k.value, '$[0]') and h.seq = (
+    select b.seq from history as b
+    where b.run = json_extract(k.value, '$[0]') and b.seq < json_extract(k.value, '$[1]')
+        and b.kind in (select value from json_each(:kinds))
+        and (b.kind <> 'step.completed' or json_extract(b.data, '$.wake_at') is not null)
+    order by b.seq desc
+    limit 1);
+
+-- name: lineage
+-- The runs and all above them.
+with recursive up (key) as (
+    select value from json_each(?)
+    union
+    select r.parent from up cross join runs as r on r.key = up.key where r.parent is not null
+)
+select r.key, r.parent, r.workflow_id, r.type from up cross join runs as r on r.key = up.key;
 
 -- name: newest_history_rev
 select max(rev) from history;

@@ -1,0 +1,262 @@
+"""What followers are told beside history: the progress of running steps, and changes of status."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from support.rows import contents
+from wfctl import Context, Directive, RetryPolicy, Workflow, task
+from wfctl.errors import InvalidArgumentError
+from wfctl.protocol import calls
+from wfctl.protocol.views import HistoryEntry, RunChange
+from wfd.engine.streams import Tail, Watch
+from wfd.testing import WorkflowEnvironment
+
+works = Workflow("Works")
+gates: dict[str, asyncio.Event] = {}
+
+
+@works.start()
+async def work(ctx: Context, total: int = 3) -> Directive:
+    await ctx.now()
+    # In one turn of the loop: the first goes at once, and of all others the last.
+    for done in range(total):
+        ctx.progress(done, total, f"part {done}")
+    ctx.progress(total, total)
+    await gates["go"].wait()
+    return ctx.next.wait_for_event()
+
+
+@works.event()
+async def finish(ctx: Context) -> Directive:
+    return ctx.next.complete("done")
+
+
+@pytest.fixture
+async def env() -> AsyncIterator[WorkflowEnvironment]:
+    gates["go"] = asyncio.Event()
+    async with WorkflowEnvironment([works, parent, child]) as env:
+        yield env
+
+
+async def _reported(tail: Tail, number: int) -> list[HistoryEntry]:
+    found: list[HistoryEntry] = []
+    async for entry in tail:
+        if entry.kind == "progress":
+            found.append(entry)
+            if len(found) == number:
+                break
+    await tail.aclose()
+    return found
+
+
+def _tail(env: WorkflowEnvironment, **words: Any) -> Tail:
+    return Tail(env.engine.reads, env.engine.hub, calls.Tail(follow=True, progress=True, **words))
+
+
+async def test_progress_is_seen_and_written_nowhere(env: WorkflowEnvironment) -> None:
+    tail = _tail(env, ids=[], kinds=["progress"])
+    waiting = asyncio.ensure_future(_reported(tail, 2))
+    handle = await env.client.start("Works", workflow_id="w")
+    first, last = await waiting
+    assert first.data == {"done": 0, "total": 3, "note": "part 0"}
+    assert last.data == {"done": 3, "total": 3}
+    assert (last.rev, last.seq, last.workflow_id) == (0, 0, "w")
+    assert first.at == env.clock.now_ms()
+    view = (await handle.describe()).run
+    assert view.progress is not None
+    assert view.progress.done == 3
+    await env.store.writer.flush()
+    assert "part" not in str(contents(env.store.path))
+
+
+async def test_who_begins_to_follow_in_the_middle_is_told_where_the_step_is(env: WorkflowEnvironment) -> None:
+    handle = await env.client.start("Works", workflow_id="w")
+    await _reported(_tail(env, ids=["w"]), 2)
+    (again,) = await _reported(_tail(env, ids=["w"]), 1)
+    assert again.data["done"] == 3
+    gates["go"].set()
+    await env.settle()
+    assert (await handle.describe()).run.progress is None
+
+
+@pytest.mark.parametrize("end", ["returns", "terminated", "worker dies"])
+async def test_progress_ends_with_the_step_however_that_ends(env: WorkflowEnvironment, end: str) -> None:
+    handle = await env.client.start("Works", workflow_id="w", workflow_input={"total": 2})
+    await _reported(_tail(env, ids=["w"]), 2)
+    assert env.engine.hub.reports
+    if end == "returns":
+        gates["go"].set()
+        await env.settle()
+    elif end == "terminated":
+        await handle.terminate()
+    else:
+        lost = env.engine.hub.reports.copy()
+        env.workers.lose()
+        assert env.engine.hub.reports != lost
+        gates["go"].set()
+        await env.settle()
+    assert env.engine.hub.reports == {}
+    assert (await env.engine.reads.tree(calls.GetTree(id="w"))).roots[0].run.progress is None
+
+
+async def test_the_tree_and_a_client_show_progress(env: WorkflowEnvironment) -> None:
+    handle = await env.client.start("Works", workflow_id="w")
+    told = []
+    async for entry in handle.watch(progress=True):
+        told.append(entry.kind)
+        if entry.kind == "progress":
+            gates["go"].set()
+        if entry.kind == "wait.started":
+            await handle.send("finish")
+    assert "progress" in told
+    assert told.index("progress") < told.index("step.completed")
+    assert [entry.kind async for entry in handle.watch()] == [kind for kind in told if kind != "progress"]
+
+
+async def test_only_progress_of_followed_runs_is_told(env: WorkflowEnvironment) -> None:
+    await env.client.start("Works", workflow_id="mine")
+    tail = _tail(env, ids=["mine"], kinds=["progress"])
+    await _reported(_tail(env, ids=["mine"]), 2)
+    await env.client.start("Works", workflow_id="other")
+    await _reported(_tail(env, ids=["other"]), 2)
+    (entry,) = await _reported(tail, 1)
+    assert entry.workflow_id == "mine"
+
+
+# -- kinds and times -------------------------------------------------------------------------------
+
+
+async def _told(env: WorkflowEnvironment, **words: Any) -> list[str]:
+    tail = Tail(env.engine.reads, env.engine.hub, calls.Tail(**words))
+    kinds = [entry.kind async for entry in tail]
+    await tail.aclose()
+    return kinds
+
+
+async def test_kinds_narrow_what_is_told(env: WorkflowEnvironment) -> None:
+    gates["go"].set()
+    await env.client.start("Works", workflow_id="w")
+    await env.settle()
+    assert await _told(env, ids=["w"]) == [
+        "run.started", "step.started", "timestamp.recorded", "step.completed", "wait.started",
+    ]  # fmt: skip
+    assert await _told(env, kinds=["step"]) == ["step.started", "step.completed"]
+    assert await _told(env, kinds=["run.started", "wait"]) == ["run.started", "wait.started"]
+    assert await _told(env, kinds=["step", "run"], last=2) == ["step.started", "step.completed"]
+    with pytest.raises(InvalidArgumentError, match=r"'stepp' is no kind of history entry; did you mean 'step'\?"):
+        await _told(env, kinds=["stepp"])
+
+
+async def test_a_time_says_where_to_begin(env: WorkflowEnvironment) -> None:
+    gates["go"].set()
+    began = env.clock.now_ms()
+    handle = await env.client.start("Works", workflow_id="w")
+    await env.settle()
+    await env.advance(timedelta(minutes=5))
+    await handle.send("finish")
+    await env.settle()
+    late = await _told(env, ids=["w"], since_ms=began + 1)
+    assert late == ["event.received", "step.started", "step.completed", "run.completed"]
+    assert len(await _told(env, since_ms=began)) == 9
+    assert await _told(env, since_ms=env.clock.now_ms() + 1) == []
+    assert await _told(env, since_ms=began + 1, last=2) == late[-2:]
+    assert await _told(env, since_ms=began + 1, last=100) == late
+
+
+# -- changes of status -----------------------------------------------------------------------------
+
+parent, child = Workflow("Parent"), Workflow("Child")
+
+
+@task(retry=RetryPolicy(attempts=2, delay=timedelta(seconds=1)))
+async def flaky(fail: bool) -> None:
+    if fail:
+        raise ValueError("no such card")
+
+
+@child.start()
+async def child_start(ctx: Context, how: str) -> Directive:
+    if how == "fails":
+        await flaky(True)
+    if how == "sleeps":
+        return ctx.next.step(child_end, after=timedelta(hours=1))
+    if how == "waits":
+        return ctx.next.wait_for_event(timeout=timedelta(minutes=30), on_timeout=child_end)
+    return ctx.next.complete()
+
+
+@child.step()
+async def child_end(ctx: Context) -> Directive:
+    return ctx.next.complete()
+
+
+@parent.start()
+async def parent_start(ctx: Context) -> Directive:
+    for how in ("fails", "sleeps", "waits", "ends", "waits2"):
+        await ctx.start("Child", f"{ctx.run.workflow_id}-{how}", {"how": how.rstrip("2")}, on_parent_close="terminate")
+    return ctx.next.wait_for_event(timeout=timedelta(hours=2))
+
+
+@parent.event()
+async def over(ctx: Context) -> Directive:
+    return ctx.next.complete()
+
+
+async def _changes(env: WorkflowEnvironment, id: str | None, since_rev: int = 0) -> list[RunChange]:
+    watch = Watch(env.engine.reads, env.engine.hub, env.clock, calls.Watch(id=id, changes=True, since_rev=since_rev))
+    found: list[RunChange] = []
+    async for item in watch:
+        found += item.changes
+        if item.rev >= env.engine.rev:
+            break
+    await watch.aclose()
+    return found
+
+
+async def _lived(env: WorkflowEnvironment) -> None:
+    handle = await env.client.start("Parent", workflow_id="p")
+    await env.client.start("Parent", workflow_id="q")
+    await env.advance(timedelta(minutes=40))
+    await env.client.handle("p-waits2").terminate("enough")
+    await env.advance(timedelta(minutes=40))
+    await handle.send("over")
+    await env.settle()
+
+
+async def test_changes_add_up_to_how_the_runs_stand(env: WorkflowEnvironment) -> None:
+    await _lived(env)
+    stands: dict[str, str] = {}
+    changes = await _changes(env, None)
+    for change in changes:
+        assert stands.get(change.run_id) == change.was
+        stands[change.run_id] = change.now
+    assert stands == {run.run_id: run.status for run in await env.client.list()}
+    assert [change.rev for change in changes] == sorted({change.rev for change in changes})
+    assert {"/".join(change.path) for change in changes} >= {"p", "q", "p/p-fails", "q/q-sleeps"}
+    (failed,) = [change for change in changes if change.path == ["p", "p-fails"] and change.now == "failed"]
+    assert (failed.was, failed.why) == ("running", "ValueError: no such card")
+
+
+async def test_changes_go_on_after_any_revision_without_a_gap_or_a_guess(env: WorkflowEnvironment) -> None:
+    await _lived(env)
+    whole = await _changes(env, "p")
+    assert {change.path[0] for change in whole} == {"p"}
+    for rev in range(0, env.engine.rev + 1, 3):
+        assert await _changes(env, "p", rev) == [change for change in whole if change.rev > rev]
+
+
+async def test_changes_of_a_part_of_a_tree_are_named_from_there(env: WorkflowEnvironment) -> None:
+    await _lived(env)
+    changes = await _changes(env, "p-sleeps")
+    assert [(change.path, str(change.was), str(change.now)) for change in changes] == [
+        (["p-sleeps"], "None", "running"),
+        (["p-sleeps"], "running", "sleeping"),
+        (["p-sleeps"], "sleeping", "running"),
+        (["p-sleeps"], "running", "completed"),
+    ]
