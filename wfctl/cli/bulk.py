@@ -119,7 +119,7 @@ def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool) -> int:
     if shell.output is Output.JSON:
         items = [*map(_item, results), *(_failed_item(*failure) for failure in failures)]
         shell.listing(f"{verb.schema}s", items, total=len(items))
-    shell.note(verb.sum_up(results, len(failures)))
+    shell.total(verb.sum_up(results, len(failures)))
     return exit.PARTIAL if failures else exit.OK
 
 

@@ -26,6 +26,7 @@ EXAMPLES = """
   wfctl doctor --fix
   wfctl doctor -o json
 """
+TAKES = ("table",)
 
 
 def run(
@@ -40,6 +41,7 @@ def run(
     without --fix. Exits with 9 when a check failed; warnings are no failure.
     """
     shell = shell_of(ctx)
+    shell.choose_fields(Check)
     view, daemon = _daemon(shell)
     arguments = [*(["--fix"] if fix else []), *([] if view else ["--load-modules"])]
     findings = ask(shell, "doctor", *arguments, answer=Findings)
@@ -62,10 +64,10 @@ def _tell(shell: Shell, checks: list[Check]) -> None:
     if shell.output is Output.ID:
         shell.print_ids(check.code for check in checks if check.status != "ok")
         return
-    if shell.out.tty:
+    if shell.out.tty and shell.fields is None:
         shell.out.prose(check_lines(checks, ascii=shell.out.ascii))
     else:
-        shell.out.lines(check_table(checks))
+        shell.table(checks, lambda _: check_table(checks))
     shell.out.flush()
     shell.note(summary(checks))
 

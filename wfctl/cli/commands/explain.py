@@ -20,6 +20,8 @@ EXAMPLES = """
   wfctl explain 13
   wfctl explain
 """
+TAKES = ("table",)
+_FACTS = ("code", "kind", "exit", "meaning", "causes", "remedies")
 _COLUMNS = [Column("CODE"), Column("KIND", priority=2), Column("EXIT", right=True), Column("MEANING", priority=1)]
 
 
@@ -35,6 +37,7 @@ def run(
     What it means, why it is usually seen, and what to do. Without CODE it lists all of them.
     """
     shell = shell_of(ctx)
+    shell.choose_fields(_FACTS)
     if code is None:
         _list(shell)
     elif code.isdecimal():
@@ -77,7 +80,7 @@ def _list(shell: Shell) -> None:
             [Cell(item["code"]), Cell(item["kind"]), Cell(_status(item["exit"])), Cell(item["meaning"])]
             for item in items
         ]
-        shell.out.lines(table(_COLUMNS, rows, width=shell.out.columns if shell.out.tty else None))
+        shell.table(items, lambda width: table(_COLUMNS, rows, width=width))
 
 
 def _status(number: int | None) -> str:

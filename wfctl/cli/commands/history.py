@@ -20,6 +20,7 @@ EXAMPLES = """
   wfctl history order-1 --logs
   wfctl history @last -o jsonl
 """
+TAKES = ("ids", "times", "table", "pager")
 
 
 def run(
@@ -29,6 +30,8 @@ def run(
 ) -> int:
     """Show the history of a run, and where the code changed that ran it."""
     shell = shell_of(ctx)
+    shell.choose_fields(HistoryEntry)
+    shell.read_alone()
     pages = _pages(shell, shell.run_id(id), logs)
     first = next(pages)
     if shell.output is Output.ID:
@@ -36,11 +39,14 @@ def run(
     elif shell.output is Output.JSON:
         items = [*first.items, *(entry for page in pages for entry in page.items)]
         shell.listing("history", items, total=len(items), run=first.run)
+    elif shell.output is Output.TABLE and shell.fields is not None:
+        shell.table([*first.items, *(entry for page in pages for entry in page.items)], lambda _: [])
     else:
         describer = Describer()
-        _print(shell, first.items, describer)
-        for page in pages:
-            _print(shell, page.items, describer)
+        with shell.paged():
+            _print(shell, first.items, describer)
+            for page in pages:
+                _print(shell, page.items, describer)
     return exit.OK
 
 

@@ -19,6 +19,7 @@ EXAMPLES = """
   wfctl list --status failed,stuck --since 1h
   wfctl list --type Order --status open -o id
 """
+TAKES = ("ids", "times", "table", "pager")
 PAGE = 1_000
 
 
@@ -42,6 +43,8 @@ def run(
 ) -> int:
     """List runs, newest first."""
     shell = shell_of(ctx)
+    shell.choose_fields(RunView)
+    shell.read_alone()
     call = List(
         statuses=parse_statuses(status or []),
         types=workflow_type or [],
@@ -61,7 +64,7 @@ def run(
         _table(shell, page)
     if page.next is not None:
         total = "" if page.total is None else f" of {count(page.total, grouped=shell.err.tty)}"
-        shell.note(f"{len(page.items)}{total}, more: --after {page.next}, or a higher --limit")
+        shell.total(f"{len(page.items)}{total}, more: --after {page.next}, or a higher --limit")
     return exit.OK
 
 
@@ -96,5 +99,5 @@ def _table(shell: Shell, page: RunPage) -> None:
         return
     from wfctl.cli.render.runs import runs_table
 
-    width = shell.out.columns if shell.out.tty else None
-    shell.out.lines(runs_table(page.items, now_ms(), width=width, ascii=shell.out.ascii))
+    with shell.paged():
+        shell.table(page.items, lambda width: runs_table(page.items, now_ms(), width=width, ascii=shell.out.ascii))

@@ -17,6 +17,7 @@ from wfctl.cli.words import quoted
 from wfctl.errors import UnknownQueryError, UnknownWorkflowTypeError, UsageError
 from wfctl.protocol.calls import Query, QueryAnswer, Result, WorkflowList, Workflows
 from wfctl.protocol.views import Outcome
+from wfctl.values.signature import HandlerSpec
 
 EXAMPLES = """
   wfctl query order-1
@@ -24,6 +25,7 @@ EXAMPLES = """
   wfctl query order-1 total currency=EUR rounded:=true
   wfctl query @last total -o json
 """
+TAKES = ("ids", "table")
 
 
 def run(
@@ -46,6 +48,7 @@ def run(
     closed answer too. Without NAME it lists the queries of the run's type.
     """
     shell = shell_of(ctx)
+    shell.choose_fields(HandlerSpec)
     target = shell.run_id(id)
     if name is None:
         if data is not None:
@@ -97,8 +100,10 @@ def _list(shell: Shell, id: str) -> int:
             shell.json_line(handler)
     elif shell.output is Output.ID:
         shell.print_ids(handler.name for handler in queries)
+    elif queries and shell.out.tty and shell.fields is None:
+        shell.out.lines(query_lines(queries, shell.out.columns))
     elif queries:
-        shell.out.lines(query_lines(queries, shell.out.columns) if shell.out.tty else query_table(spec, queries))
+        shell.table(queries, lambda _: query_table(spec, queries))
     if not queries:
         shell.note(f"workflow type {kind!r} has no queries")
     return exit.OK

@@ -22,6 +22,7 @@ EXAMPLES = """
   wfctl list --status failed --type Order -o id | wfctl retry --yes -
   wfctl retry --status failed --since 1h --dry-run
 """
+TAKES = ("ids", "follow", "outcome")
 DEFAULT_STATUSES = [Status.FAILED, Status.TIMED_OUT, Status.STUCK]
 
 

@@ -17,6 +17,7 @@ EXAMPLES = """
   wfctl send order-1 approved by=ann limit:=500
   wfctl send @last approved -i '{"by": "ann"}'
 """
+TAKES = ("ids",)
 
 
 def run(

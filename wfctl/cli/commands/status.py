@@ -20,6 +20,7 @@ EXAMPLES = """
   wfctl status -q && echo up
   wfctl status -o json
 """
+TAKES = ("times", "follow")
 
 
 def run(ctx: typer.Context) -> int:

@@ -21,6 +21,7 @@ EXAMPLES = """
   wfctl tail -f order-1 --children
   wfctl tail -n 50 -o jsonl
 """
+TAKES = ("ids", "times", "follow", "outcome")
 LAST_OF_ALL = 20
 
 
@@ -134,7 +135,7 @@ def stream_history(shell: Shell, call: Tail, printer: Printer) -> TailEnd:
     if not call.follow:
         return attempt()
     try:
-        return shell.persist(attempt)
+        return shell.persist(attempt, rev=lambda: seen)
     except KeyboardInterrupt:
         shell.note("stopped watching; the runs go on")
         raise

@@ -28,6 +28,7 @@ EXAMPLES = """
   wfctl tree -f order-1
   wfctl tree --words | less
 """
+TAKES = ("ids", "times", "pager", "follow", "outcome")
 EVERY_MS = 250
 TICK_S = 1.0
 
@@ -47,6 +48,8 @@ def run(
     code then tells how the run closed.
     """
     shell = shell_of(ctx)
+    if not follow:
+        shell.read_alone()
     viewer = Viewer(shell, None if id is None else shell.run_id(id), words=words, ascii=ascii or shell.out.ascii)
     if not follow:
         viewer.still(viewer.fetch(shell.connect()))

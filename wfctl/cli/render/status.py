@@ -6,10 +6,10 @@ from wfctl.cli.exit import look
 from wfctl.cli.render.problem import one_line, warning_lines
 from wfctl.cli.render.table import facts
 from wfctl.cli.render.text import Line, clean, count, counted, cut
-from wfctl.cli.render.times import ago
+from wfctl.cli.render.times import when
 from wfctl.protocol.views import ProblemView, StatusView, WorkerView
 from wfctl.values.status import Status
-from wfctl.values.times import format_duration, rfc3339
+from wfctl.values.times import format_duration
 
 
 def status_lines(view: StatusView, *, person: bool, ascii: bool) -> list[Line]:
@@ -18,7 +18,8 @@ def status_lines(view: StatusView, *, person: bool, ascii: bool) -> list[Line]:
         state = [("stopped working", "bold red")]
     elif view.draining:
         state = [("stopping", "yellow")]
-    up = f" for {format_duration(view.now - view.started_at)}" if person else f" since {rfc3339(view.started_at)}"
+    began = when(view.started_at, view.now, relative=person)
+    up = f" for {began.removesuffix(' ago')}" if began.endswith(" ago") else f" since {began}"
     pairs: list[tuple[str, Line]] = [
         ("daemon", [*state, (f"{up}  pid {view.pid}  version {view.version}", "")]),
         ("project", [(clean(view.project), "")]),
@@ -28,7 +29,7 @@ def status_lines(view: StatusView, *, person: bool, ascii: bool) -> list[Line]:
         ("code", [(_code(view), "")]),
         ("python", [(clean(view.python), "")]),
         ("runs", _counts(view.counts, person=person, ascii=ascii)),
-        ("workers", [(_workers(view), "")]),
+        ("workers", [(_workers(view, person), "")]),
     ]
     pairs += [(name, [(clean(value), "")]) for name, value in view.settings.items()]
     pairs += [("full" if index == 0 else "", [(clean(text), "yellow")]) for index, text in enumerate(view.full)]
@@ -56,11 +57,11 @@ def _code(view: StatusView) -> str:
     return f"generation {view.generation}  {view.source_hash[:12]}{older}{loading}"
 
 
-def _workers(view: StatusView) -> str:
+def _workers(view: StatusView, person: bool) -> str:
     busy = sum(worker.steps for worker in view.workers)
     queued = f", {view.queued_steps} queued" if view.queued_steps else ""
     youngest = max((worker.started_at for worker in view.workers), default=None)
-    since = f", youngest started {ago(youngest, view.now)}" if youngest is not None else ""
+    since = f", youngest started {when(youngest, view.now, relative=person)}" if youngest is not None else ""
     blocked = sum(worker.blocked_ms > 0 for worker in view.workers)
     return (
         f"{counted(len(view.workers), 'process', plural='processes')}, {counted(busy, 'step')} running{queued}"

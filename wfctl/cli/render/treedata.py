@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from wfctl.cli.render.document import as_data
 from wfctl.cli.render.runs import problem
+from wfctl.cli.render.times import absolute
 from wfctl.protocol.views import Tree, TreeGroup, TreeNode
 from wfctl.values.times import rfc3339
 
@@ -117,7 +118,7 @@ class Change(NamedTuple):
 
     def text(self) -> str:
         arrow = f"{self.was} -> {self.now}" if self.was is not None else f"-> {self.now}"
-        return f"{rfc3339(self.at_ms)} {self.path} {arrow}{f' {self.why}' if self.why else ''}"
+        return f"{absolute(self.at_ms)} {self.path} {arrow}{f' {self.why}' if self.why else ''}"
 
     def data(self, rev: int) -> dict[str, Any]:
         line = {"kind": "change", "rev": rev, "at": rfc3339(self.at_ms), "id": self.run_id, "path": self.path}
