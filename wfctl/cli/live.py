@@ -6,12 +6,35 @@ frame, so nothing flickers. The cursor is hidden meanwhile and comes back whatev
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
 from wfctl.cli.render.text import Line, line_cells
 from wfctl.cli.screen import Screen
+from wfctl.cli.shell import Shell, stopping
+from wfctl.protocol.calls import Watch
 
 _HIDE, _SHOW, _ERASE_LINE, _ERASE_BELOW = "\x1b[?25l", "\x1b[?25h", "\x1b[2K", "\x1b[J"
+
+EVERY_MS = 250
+
+
+def watch(shell: Shell, look: Callable[[], None], *, tick_s: float | None = None) -> None:
+    """Call `look` at once, whenever something has changed in any run, and every `tick_s`; until somebody ends it.
+
+    At most four times a second for changes, and on across restarts of the daemon.
+    """
+
+    def attempt() -> None:
+        with shell.dial() as beside:
+            stream = beside.stream(Watch(every_ms=EVERY_MS))
+            while True:
+                stream.poll(tick_s)
+                if stream.ended:
+                    raise stopping()
+                look()
+
+    shell.persist(attempt)
 
 
 class Region:

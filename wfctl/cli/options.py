@@ -37,7 +37,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "table": ("fields", "no_header"),
     "pager": ("no_pager",),
     "follow": ("reconnect",),
-    "outcome": ("exit_zero", "traceback"),
+    "outcome": ("exit_zero",),
+    "failure": ("traceback",),
 }
 
 
@@ -119,7 +120,7 @@ def shared(
         str | None, _option("--time", metavar="relative|utc|local|unix", help="How times are shown.")
     ] = None,
     fields: Annotated[
-        str | None, _option("--fields", metavar="NAME,...", help="These fields alone, by their JSON names: a,b.c")
+        str | None, _option("--fields", metavar="a,b.c", help="These fields alone, by the names they have in JSON.")
     ] = None,
     no_header: Annotated[bool, _option("--no-header", help="Tables without their first line.")] = False,
     no_pager: Annotated[bool, _option("--no-pager", help="No pager (WFCTL_PAGER, PAGER).")] = False,

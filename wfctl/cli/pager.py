@@ -23,7 +23,7 @@ _NONE = ("", "cat")
 
 def command() -> list[str]:
     """The pager to start; empty where none is wanted."""
-    given = next((os.environ[name] for name in ("WFCTL_PAGER", "PAGER") if name in os.environ), DEFAULT)
+    given = os.environ.get("WFCTL_PAGER", os.environ.get("PAGER", DEFAULT))
     try:
         words = shlex.split(given)
     except ValueError:

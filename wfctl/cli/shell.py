@@ -19,7 +19,7 @@ from wfctl.cli.project import LAST, recall_last, state_folder
 from wfctl.cli.render import times
 from wfctl.cli.screen import Screen
 from wfctl.cli.words import quoted
-from wfctl.errors import AmbiguousIdError, DaemonDownError, RunNotFoundError
+from wfctl.errors import AmbiguousIdError, ConfigError, DaemonDownError, RunNotFoundError
 from wfctl.values.project import find_config, socket_path
 from wfctl.values.times import parse_duration
 
@@ -116,9 +116,13 @@ class Shell:
         try:
             return self.dial()
         except DaemonDownError as down:
-            from wfctl.cli.standin import open_database
+            from wfctl.cli.standin import read_database
 
-            connection = open_database(self, down)
+            try:
+                config, state = self.config, self.state
+            except ConfigError:
+                raise down from None  # only a socket is known, so there is no database to be found
+            connection = read_database(config, state, self.socket, self.project_name, down)
             self.note("no daemon runs; this is read from its database as it lies", always=True)
             return connection
 
@@ -151,7 +155,7 @@ class Shell:
                     self._check_staying()
                     back = True
                     seen = rev()
-                    self.note(f"the daemon is back{'' if seen is None else f'; on after revision {seen}'}", always=True)
+                    self.note(f"the daemon is back{'' if seen is None else f'; going on after revision {seen}'}", always=True)
                 return attempt()
             except DaemonDownError:
                 self.hang_up()
@@ -263,11 +267,9 @@ class Shell:
         from wfctl.cli.pager import Paged, command
 
         words = command()
-        return (
-            Paged(self.out, words, lambda why: self.warn("pager", why, "set WFCTL_PAGER, or add --no-pager"))
-            if words
-            else nullcontext()
-        )
+        if not words:
+            return nullcontext()
+        return Paged(self.out, words, lambda why: self.warn("pager", why, "set WFCTL_PAGER, or add --no-pager"))
 
     def print_ids(self, ids: Iterable[str]) -> None:
         for id in ids:

@@ -10,29 +10,30 @@ import subprocess
 import sys
 from pathlib import Path
 
-from wfctl.cli.shell import Shell
 from wfctl.client.blocking import Connection
 from wfctl.errors import ConfigError, DaemonDownError, NotFoundError
-from wfctl.values.project import find_config
 
 
-def open_database(shell: Shell, down: DaemonDownError) -> Connection:
-    """A connection to a reader of the project's database. Raises `down` where there is none to be read."""
-    try:
-        config = find_config(shell.settings.project)
-    except ConfigError:
-        raise down from None  # only a socket is known, so there is no database to be found
+def read_database(config: Path, state: Path, path: Path, name: str, down: DaemonDownError) -> Connection:
+    """A connection to a reader of the project's database; `path` and `name` are as for the daemon's own.
+
+    Raises `down` where there is none to be read.
+    """
+    if not state.is_dir():
+        raise down  # no daemon has ever run here
     ours, theirs = socket.socketpair()
     with theirs:
-        # It ends when this connection does. -P: a file of the project that is named like a module of Python's must not be imported.
-        subprocess.Popen(
+        # It ends when this connection does, so nobody waits for it. -P: a file of the project that is named like a module of
+        # Python's must not be imported.
+        child = subprocess.Popen(
             [sys.executable, "-P", "-m", "wfd.reading", "--project", str(config), "--fd", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),
         )
+    child.returncode = 0
     try:
-        return Connection.over(ours, Path(down.detail.get("socket", shell.socket)), shell.project_name)
-    except NotFoundError:
-        raise down from None
+        return Connection.over(ours, path, name)
+    except (NotFoundError, ConfigError):
+        raise down from None  # 'wfctl up' will say what is wrong with the configuration

@@ -49,7 +49,7 @@ class Connection:
         connection = cls(sock, path, project)
         connection.read_only = True
         try:
-            connection._greet(CONNECT_TIMEOUT_S)
+            connection._greet(CALL_TIMEOUT_S)
         except BaseException:
             sock.close()
             raise

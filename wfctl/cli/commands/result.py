@@ -17,7 +17,7 @@ EXAMPLES = """
   wfctl result order-1 --timeout 30s || echo "exit code $?"
   wfctl result @last --no-wait -o json
 """
-TAKES = ("ids", "follow", "outcome")
+TAKES = ("ids", "follow", "outcome", "failure")
 
 
 def run(

@@ -22,7 +22,7 @@ EXAMPLES = """
   wfctl list --status failed --type Order -o id | wfctl retry --yes -
   wfctl retry --status failed --since 1h --dry-run
 """
-TAKES = ("ids", "follow", "outcome")
+TAKES = ("ids", "follow", "outcome", "failure")
 DEFAULT_STATUSES = [Status.FAILED, Status.TIMED_OUT, Status.STUCK]
 
 

@@ -23,7 +23,7 @@ EXAMPLES = """
   wfctl show order-1
   wfctl show @last -o json
 """
-TAKES = ("ids", "times", "table", "pager", "outcome")
+TAKES = ("ids", "times", "table", "pager", "failure")
 NEWEST_RECORDS = 100
 
 

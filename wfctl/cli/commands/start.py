@@ -22,7 +22,7 @@ EXAMPLES = """
   wfctl start Order --id order-1 -i @order.json --wait
   id=$(wfctl start Order order_id=1 amount:=9.99)
 """
-TAKES = ("follow", "outcome")
+TAKES = ("follow", "outcome", "failure")
 
 
 def run(

@@ -25,7 +25,7 @@ EXAMPLES = """
   wfctl wait order-1 --for waiting && wfctl send order-1 start_payment
   wfctl list --type Order --status open -o id | wfctl wait --any -
 """
-TAKES = ("ids", "table", "follow", "outcome")
+TAKES = ("ids", "table", "follow", "outcome", "failure")
 
 
 def run(

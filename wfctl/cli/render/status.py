@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from wfctl.cli.exit import look
+from wfctl.cli.project import LastBackup
 from wfctl.cli.render.problem import one_line, warning_lines
 from wfctl.cli.render.table import facts
 from wfctl.cli.render.text import Line, clean, count, counted, cut
@@ -12,7 +15,7 @@ from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 
 
-def status_lines(view: StatusView, *, person: bool, ascii: bool) -> list[Line]:
+def status_lines(view: StatusView, backup: LastBackup | None, *, person: bool, ascii: bool) -> list[Line]:
     state: Line = [("running", "green")]
     if view.storage_error:
         state = [("stopped working", "bold red")]
@@ -25,6 +28,7 @@ def status_lines(view: StatusView, *, person: bool, ascii: bool) -> list[Line]:
         ("project", [(clean(view.project), "")]),
         ("socket", [(clean(view.socket), "")]),
         ("database", [(f"{clean(view.database)}  {_database(view)}", "")]),
+        ("backup", [(_backup(backup, view.now, person=person), "")]),
         ("log", [(clean(view.log), "")]),
         ("code", [(_code(view), "")]),
         ("python", [(clean(view.python), "")]),
@@ -47,6 +51,13 @@ def status_lines(view: StatusView, *, person: bool, ascii: bool) -> list[Line]:
 def _database(view: StatusView) -> str:
     log = f", {size(view.wal_bytes)} of it in its log" if view.wal_bytes else ""
     return f"{size(view.database_bytes)}{log}"
+
+
+def _backup(backup: LastBackup | None, now_ms: int, *, person: bool) -> str:
+    if backup is None:
+        return "none yet: wfctl backup FILE"
+    gone = "" if os.path.exists(backup.path) else ", not there any more"
+    return f"{clean(backup.path)}  {when(backup.at, now_ms, relative=person)}  {size(backup.bytes)}{gone}"
 
 
 def _code(view: StatusView) -> str:
@@ -77,6 +88,14 @@ def blocked_lines(worker: WorkerView) -> list[Line]:
         f"worker {worker.pid} has not answered for {format_duration(worker.blocked_ms)}: a handler blocks its event loop\n{runs}",
         "await what takes long, or write the handler with 'def' alone, which gets a thread",
     )
+
+
+def counts_line(view: StatusView) -> Line:
+    """The runs by status alone, and whether something is wrong."""
+    line = _counts(view.counts, person=False, ascii=True)
+    if view.problems:
+        line.append((f"  {counted(len(view.problems), 'problem', grouped=False)}: wfctl status", ""))
+    return line
 
 
 def _counts(counts: dict[str, int], *, person: bool, ascii: bool) -> Line:
