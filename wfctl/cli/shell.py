@@ -155,7 +155,9 @@ class Shell:
                     self._check_staying()
                     back = True
                     seen = rev()
-                    self.note(f"the daemon is back{'' if seen is None else f'; going on after revision {seen}'}", always=True)
+                    self.note(
+                        f"the daemon is back{'' if seen is None else f'; going on after revision {seen}'}", always=True
+                    )
                 return attempt()
             except DaemonDownError:
                 self.hang_up()
