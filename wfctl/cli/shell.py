@@ -18,8 +18,8 @@ from wfctl.cli.options import Output, Settings, choose
 from wfctl.cli.project import LAST, recall_last, state_folder
 from wfctl.cli.render import times
 from wfctl.cli.screen import Screen
-from wfctl.cli.words import quoted
-from wfctl.errors import AmbiguousIdError, ConfigError, DaemonDownError, RunNotFoundError
+from wfctl.cli.words import given_ids, quoted
+from wfctl.errors import AmbiguousIdError, ConfigError, DaemonDownError, RunNotFoundError, UsageError
 from wfctl.values.project import find_config, socket_path
 from wfctl.values.times import parse_duration
 
@@ -180,7 +180,14 @@ class Shell:
             raise stopping()
 
     def run_id(self, given: str) -> str:
-        """`given`, or the run `@last` stands for. Prefixes are resolved by the daemon; with --exact there are none."""
+        """`given`, or the run that `@last` stands for, or the one line of stdin for `-`.
+
+        Prefixes are resolved by the daemon; with --exact there are none.
+        """
+        if given == "-":
+            given, *more = given_ids([given])
+            if more:
+                raise UsageError(f"one run is meant, and stdin names {len(more) + 1}", hint="add --limit 1 to the list")
         if given == LAST:
             return recall_last(self.state)
         return self._exactly(given) if self.settings.exact else given

@@ -64,7 +64,8 @@ def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         wfctl = Cli(patch)
         for words in (
             ("Quick", "--id", "quick-1"), ("Broken", "--id", "broken-1"), ("Hold", "--id", "hold-1", "note=first"),
-            ("Hold", "--id", "hold-2"), ("Hold", "--id", "cancelled-1"), ("Hold", "--id", "terminated-1"),
+            ("Hold", "--id", "hold-2"),
+            ("Hold", "--id", "sent-1"), ("Hold", "--id", "cancelled-1"), ("Hold", "--id", "terminated-1"),
             ("Hold", "--id", "late-1", "--timeout", "1ms"),
         ):  # fmt: skip
             assert wfctl("start", *words).code == 0

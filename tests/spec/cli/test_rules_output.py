@@ -30,7 +30,15 @@ HARMLESS = {"service": ["service", "install", "--print"], "logs": ["logs", "-n",
 
 
 def harmless(verb: str) -> list[str]:
-    return HARMLESS.get(verb) or line(verb, "quick-1" if verb in ("result", "wait", "retry") else "hold-1")
+    """The command on a run that it is for, and that no other test counts on."""
+    runs = {
+        "cancel": "cancelled-1",
+        "terminate": "terminated-1",
+        "send": "sent-1",
+        "result": "quick-1",
+        "wait": "quick-1",
+    }
+    return HARMLESS.get(verb) or line(verb, runs.get(verb, "quick-1" if verb == "retry" else "hold-1"))
 
 
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **answers: Any) -> FakeDaemon:
@@ -118,6 +126,16 @@ def test_every_command_answers_in_json_that_parses(
     assert all(isinstance(json.loads(text), dict) for text in again.out.splitlines())
 
 
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ELSEWHERE and verb not in ("check", "reload")])
+def test_quiet_silences_all_but_errors(cli: Cli, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule 3.2: -q silences chatter, never errors; the answer stays what it is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = [*harmless(verb), *(["--force"] if verb == "backup" else [])]
+    said = cli(*words, "-q")
+    assert (said.err == "") is (said.code in (0, 9)), said
+    assert cli(verb, "--no-such-option", "-q").err.startswith("error[usage]: ")
+
+
 def test_start_prints_the_id_alone_and_with_wait_the_result_alone(cli: Cli) -> None:
     """Rule 3.2: id=$(wfctl start ...) needs no flag."""
     assert cli("start", "Quick", "--id", "quick-2").out == "quick-2\n"
@@ -141,6 +159,15 @@ def test_ids_go_from_one_command_to_the_next(cli: Cli) -> None:
     assert re.fullmatch(r"([0-9A-Z]{26}\n)+", failed)
     again = cli("retry", "--dry-run", "-o", "id", "-", stdin=failed)
     assert (again.code, again.out) == (0, failed)
+    one = cli("list", "--limit", "1", "-o", "id").out
+    for verb in BY_ID:
+        found = cli(
+            *line(verb, "-"), *(["--timeout", "1ms"] if verb in ("result", "wait") else []), stdin="no-such-run\n"
+        )
+        assert (found.code, "'no-such-run'" in found.err) == (4, True), verb
+    for verb in ("show", "history", "tree"):
+        assert cli(verb, "-", stdin=one).code == 0, verb
+        assert cli(verb, "-", stdin=f"{one}hold-1\n").code == 2, verb
     for verb in ("cancel", "terminate", "wait", "tail"):
         assert cli(verb, "-", stdin=failed).code in (0, 10), verb
 

@@ -259,3 +259,7 @@ def test_the_daemons_log_can_be_read_from_a_time_on(
     ]
     assert cli("logs", "--since", "2026-11-23T03:02:00Z", "-n", "1").out.endswith("line 9\n")
     assert cli("logs", "--since", "2027-01-01").out == ""
+    # What was written before the log was rotated counts too.
+    log.with_name("wfd.log.1").write_text("2026-11-23T02:59:59.000Z INFO daemon before\n")
+    assert len(cli("logs", "--since", "2026-11-23T02:59:00Z").out.splitlines()) == 11
+    assert len(cli("logs").out.splitlines()) == 10

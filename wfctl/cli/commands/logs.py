@@ -7,6 +7,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from itertools import dropwhile
 from pathlib import Path
 from typing import Annotated
@@ -65,10 +66,11 @@ def run(
 
 
 def _show(shell: Shell, path: Path, lines: int | None, begin: int | None, follow: bool) -> None:
-    with path.open("rb") as file:
-        written = (line.decode("utf-8", "replace").rstrip("\n") for line in file)
+    with ExitStack() as stack:
+        files = [stack.enter_context(one.open("rb")) for one in [*([] if begin is None else _older(path, begin)), path]]
+        written = (line.decode("utf-8", "replace").rstrip("\n") for file in files for line in file)
         last = deque(written if begin is None else _since(written, begin), lines)
-        position = file.tell()
+        position = files[-1].tell()
     if shell.output is Output.JSON and not follow:
         shell.listing("logs", [_data(line) for line in last], total=len(last))
         return
@@ -79,6 +81,19 @@ def _show(shell: Shell, path: Path, lines: int | None, begin: int | None, follow
         for line in _appended(path, position):
             _print(shell, line)
             shell.out.flush()
+
+
+def _older(path: Path, begin_ms: int) -> list[Path]:
+    """The files that the log was before it was last rotated, oldest first, as far as they were written to since then."""
+    numbered = {int(one.suffix[1:]): one for one in path.parent.glob(f"{path.name}.*") if one.suffix[1:].isdecimal()}
+    return [numbered[number] for number in sorted(numbered, reverse=True) if _written(numbered[number]) >= begin_ms]
+
+
+def _written(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns // 1_000_000
+    except FileNotFoundError:
+        return 0  # rotated away this very moment
 
 
 def _since(lines: Iterable[str], begin_ms: int) -> Iterator[str]:
