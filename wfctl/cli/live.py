@@ -19,13 +19,16 @@ _HIDE, _SHOW, _ERASE_LINE, _ERASE_BELOW = "\x1b[?25l", "\x1b[?25h", "\x1b[2K", "
 EVERY_MS = 250
 
 
-def watch(shell: Shell, look: Callable[[], None], *, tick_s: float | None = None) -> None:
+def watch(
+    shell: Shell, look: Callable[[], None], *, begin: Callable[[], None] = lambda: None, tick_s: float | None = None
+) -> None:
     """Call `look` at once, whenever something has changed in any run, and every `tick_s`; until somebody ends it.
 
-    At most four times a second for changes, and on across restarts of the daemon.
+    At most four times a second for changes, and on across restarts of the daemon; `begin` is called after each.
     """
 
     def attempt() -> None:
+        begin()
         with shell.dial() as beside:
             stream = beside.stream(Watch(every_ms=EVERY_MS))
             while True:

@@ -235,26 +235,27 @@ class Shell:
         from wfctl.cli.render.document import document, text_of
 
         pretty = self.output is Output.JSON and self.out.tty
-        whole = document(schema, value, **more)
-        if self.fields is not None:
-            whole = {"schema": whole["schema"], **self.fields.pick(whole)}
-        self.out.write(text_of(whole, pretty=pretty))
+        self.out.write(text_of(document(schema, value, **more), pretty=pretty))
+
+    def one(self, schema: str, item: Any) -> None:
+        """Print one item as a JSON document; of it the fields that were chosen."""
+        self.document(schema, self.pick([item])[0])
+
+    def pick(self, items: list[Any]) -> list[Any]:
+        """Of each item the fields that were chosen."""
+        return items if self.fields is None else [self.fields.pick(item) for item in items]
 
     def listing(
         self, schema: str, items: list[Any], *, next: Any = None, total: int | None = None, **more: Any
     ) -> None:
         """Print a list as one JSON document."""
-        from wfctl.cli.render.document import document, text_of
-
-        chosen = items if self.fields is None else [self.fields.pick(item) for item in items]
-        whole = document(schema, {"items": chosen, "next": next, "total": total}, **more)
-        self.out.write(text_of(whole, pretty=self.output is Output.JSON and self.out.tty))
+        self.document(schema, {"items": self.pick(items), "next": next, "total": total}, **more)
 
     def json_line(self, item: Any) -> None:
         """Print one line of `-o jsonl`."""
         from wfctl.cli.render.document import as_data, text_of
 
-        self.out.write(text_of(as_data(item) if self.fields is None else self.fields.pick(item)))
+        self.out.write(text_of(as_data(self.pick([item])[0])))
 
     def table(self, items: Sequence[Any], lines: Callable[[int | None], list[Line]]) -> None:
         """Print items as the table that `lines` makes of them for a width (None: tabs), or as the fields that were chosen."""

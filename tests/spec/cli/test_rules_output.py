@@ -310,6 +310,23 @@ def test_fields_choose_what_is_shown_and_a_wrong_one_is_named(cli: Cli, verb: st
         assert list(item) == [second, first]
 
 
+@pytest.mark.parametrize(
+    ("words", "fields", "shown"),
+    [
+        ("explain storage", "code,exit", "storage\t8"), ("explain 13", "name,codes", 'timed_out\t["timed_out"]'),
+        ("query hold-1 state", "name,value", "state\tall"), ("show broken-1", "workflow_id,error.type", "broken-1\tValueError"),
+        ("doctor", "code,status", "disk\twarn"), ("wait quick-1", "workflow_id,exit", "quick-1\t0"),
+    ],
+)  # fmt: skip
+def test_fields_of_one_thing_are_a_row_and_an_object(cli: Cli, words: str, fields: str, shown: str) -> None:
+    """Rule 3.6: also where a command shows no list."""
+    assert shown in cli(*words.split(), "--fields", fields, "--no-header").out.splitlines()
+    text = cli(*words.split(), "--fields", fields, "-o", "jsonl").out.splitlines()[0]
+    first = json.loads(text)
+    assert fields.split(",")[0] in first
+    assert None not in first.values()
+
+
 def test_a_field_of_a_field_stays_in_its_place(cli: Cli) -> None:
     """Rule 3.6: a,b.c; all that is wrong is told together, each with the nearest."""
     page: Any = cli("list", "--status", "failed", "--fields", "workflow_id,error.type,error.message", "-o", "json").json
@@ -450,6 +467,8 @@ def test_several_are_asked_about_and_without_a_terminal_need_yes(cli: Cli, monke
     assert said.code == 2
     assert "cancel 12 runs (x-0, x-1, x-2, x-3, x-4, x-5, x-6, x-7, x-8, x-9 and 2 more)" in said.err
     assert said.err.endswith("  hint: add --yes\n")
+    told = cli("cancel", "cancelled-1", "terminated-1", "--yes").err.splitlines()
+    assert told[0] == "cancel 2 runs: cancelled-1, terminated-1"
 
 
 @pytest.mark.parametrize("verb", [verb for verb in BY_ID if "--yes" in options(verb)])

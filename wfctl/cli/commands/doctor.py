@@ -55,7 +55,7 @@ def run(
 def _tell(shell: Shell, checks: list[Check]) -> None:
     if shell.output is Output.JSON:
         healthy = all(check.status != "fail" for check in checks)
-        shell.document("doctor", {"healthy": healthy, "checks": checks})
+        shell.document("doctor", {"healthy": healthy, "checks": shell.pick(checks)})
         return
     if shell.output is Output.JSONL:
         for check in checks:

@@ -25,6 +25,7 @@ EXAMPLES = """
   wfctl query order-1 total currency=EUR rounded:=true
   wfctl query @last total -o json
 """
+_ANSWER = ("run_id", "workflow_id", "name", "value")
 TAKES = ("ids", "table")
 
 
@@ -48,7 +49,7 @@ def run(
     closed answer too. Without NAME it lists the queries of the run's type.
     """
     shell = shell_of(ctx)
-    shell.choose_fields(HandlerSpec)
+    shell.choose_fields(HandlerSpec if name is None else _ANSWER)
     target = shell.run_id(id)
     if name is None:
         if data is not None:
@@ -60,11 +61,11 @@ def run(
     except UnknownQueryError as error:
         error.hint = _remedy(id, name, error)
         raise
+    facts = {"run_id": answer.run_id, "workflow_id": answer.workflow_id, "name": name, "value": answer.value}
     if shell.json:
-        shell.document(
-            "query",
-            {"run_id": answer.run_id, "workflow_id": answer.workflow_id, "name": name, "value": answer.value},
-        )
+        shell.one("query", facts)
+    elif shell.fields is not None and shell.output is Output.TABLE:
+        shell.table([facts], lambda _: [])
     elif shell.output is Output.ID:
         shell.out.write(answer.run_id)
     else:

@@ -71,7 +71,7 @@ def run(
     deed = Verb("retry", "retry", make, retried_text, sum_up)
     if wait and not dry_run:
         return _wait(shell, make(found.ids[0]))
-    return carry_out(shell, deed, found, yes=yes or dry_run)
+    return carry_out(shell, deed, found, yes=yes, dry_run=dry_run)
 
 
 def _check(*, new: bool, from_step: str | None, workflow_id: str | None) -> None:

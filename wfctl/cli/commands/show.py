@@ -43,7 +43,7 @@ def run(
     if shell.output is Output.ID:
         shell.out.write(detail.run.run_id)
     elif shell.json:
-        shell.document("run", _facts(detail, doing, rfc3339))
+        shell.one("run", _facts(detail, doing, rfc3339))
     elif shell.fields is not None:
         shell.table([_facts(detail, doing, shell.instant)], lambda _: [])
     else:

@@ -12,6 +12,7 @@ from wfctl.cli.options import Output
 from wfctl.cli.project import LastBackup, recall_backup
 from wfctl.cli.render.problem import one_line
 from wfctl.cli.render.status import counts_line, status_lines
+from wfctl.cli.render.text import clip
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import ConfigError, DaemonDownError, UsageError
 from wfctl.protocol.calls import GetStatus
@@ -68,7 +69,7 @@ def _watch(shell: Shell) -> None:
         raise UsageError("-o json is one document, and a watch has no end", hint="wfctl status -w -o jsonl")
     if shell.output is Output.TABLE and shell.out.tty:
         with Region(shell.out) as region:
-            watch(shell, lambda: _draw(shell, region), tick_s=TICK_S)
+            watch(shell, lambda: _draw(shell, region), begin=region.settle, tick_s=TICK_S)
     watch(shell, Told(shell).look)
 
 
@@ -76,7 +77,8 @@ def _draw(shell: Shell, region: Region) -> None:
     view: StatusView = shell.call(GetStatus())
     columns = shell.out.columns
     lines = shell.out.broken(status_lines(view, _backup(view), person=True, ascii=shell.out.ascii))
-    region.draw(lines[: max(shell.out.rows - 2, 3)], columns)
+    # A line that the terminal wraps would be two rows, and the region counts on one.
+    region.draw([clip(line, columns - 1) for line in lines[: max(shell.out.rows - 2, 3)]], columns)
 
 
 class Told:
