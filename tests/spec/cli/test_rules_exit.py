@@ -39,7 +39,10 @@ WITHOUT_DAEMON = {
 
 def test_zero_is_done_and_also_nothing_to_do(cli: Cli) -> None:
     """Rule 2, code 0: already up, already cancelled, --if-running use, a waited run that completed."""
-    assert cli("up").code == 0
+    again = cli("up")
+    assert again.code == 0
+    assert again.err.startswith("already up for ")
+    assert " (pid " in again.err
     assert cli("cancel", "cancelled-1").code == 0
     assert cli("start", "Hold", "--id", "hold-1", "--if-running", "use").code == 0
     assert cli("result", "quick-1").code == cli("wait", "quick-1").code == 0
@@ -118,8 +121,10 @@ def test_four_is_also_a_type_an_event_a_query_and_says_the_nearest(
     assert near in said.err
 
 
-def test_five_is_a_conflict(cli: Cli) -> None:
-    """Rule 2, code 5: an open run has the workflow ID, a run is in the wrong state."""
+def test_five_is_a_conflict(cli: Cli, tmp_path: Path) -> None:
+    """Rule 2, code 5: an open run has the workflow ID, a run is in the wrong state, the daemon is of another project (rule 5)."""
+    (tmp_path / "wfctl.toml").write_text('[workflows]\nmodules = ["flows.py"]\n')
+    assert cli("up", "--project", str(tmp_path)).code == 5
     assert cli("start", "Hold", "--id", "hold-1").code == 5
     assert cli("retry", "hold-1").code == 5
     assert cli("send", "quick-1", "release").code in (4, 5)
