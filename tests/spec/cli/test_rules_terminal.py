@@ -140,6 +140,8 @@ def test_in_a_multiplexer_the_last_frame_stays_in_the_scrollback(ruled: Project,
     """Rule 1, live: no alternate screen; the final frame is there when the command is not any more."""
     tmux = ["tmux", "-S", str(tmp_path / "t.sock"), "-f", "/dev/null"]
     environment = {**ruled.environment, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+    for name in ("COLUMNS", "LINES"):
+        environment.pop(name, None)
 
     def run(*words: str) -> str:
         return subprocess.run([*tmux, *words], env=environment, capture_output=True, text=True, check=True).stdout
