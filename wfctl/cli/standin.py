@@ -35,5 +35,5 @@ def read_database(config: Path, state: Path, path: Path, name: str, down: Daemon
     child.returncode = 0
     try:
         return Connection.over(ours, path, name)
-    except (NotFoundError, ConfigError):
+    except (NotFoundError, ConfigError, DaemonDownError):
         raise down from None  # 'wfctl up' will say what is wrong with the configuration
