@@ -22,6 +22,7 @@ from wfctl.values.project import find_config
 from wfd.config import Config, load
 from wfd.engine.reads import Reads
 from wfd.runtime.clock import SystemClock
+from wfd.runtime.pressure import Pressure
 from wfd.server.route import Kind, Route
 from wfd.server.router import routes
 from wfd.server.session import Host, Session
@@ -104,7 +105,7 @@ def _host(config: Config, standin: Standin) -> Host:
         pid=os.getpid(),
         limit_bytes=rpc.MAX_LINE_BYTES,
     )
-    return Host(standin, standin.routes(), welcome, uid=os.getuid(), handshake_s=10.0)  # type: ignore[arg-type]
+    return Host(standin, standin.routes(), welcome, Pressure(), uid=os.getuid(), handshake_s=10.0)  # type: ignore[arg-type]
 
 
 def main(arguments: list[str] | None = None) -> int:
