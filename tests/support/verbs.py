@@ -18,6 +18,10 @@ WORDS = {
 }
 
 
+# Options that a command cannot do without, though each of them alone is left to choose.
+NEEDED = {"purge": ["--older-than", "30d"]}
+
+
 def parameters(verb: str) -> list[Any]:
     found: list[Any] = load(verb).params
     return found
@@ -47,7 +51,7 @@ def line(verb: str, id: str = "hold-1") -> list[str]:
     """The command with `id` and what else it cannot do without."""
     arguments = [one for one in parameters(verb) if one.param_type_name == "argument"]
     needed = [word(one) for one in arguments if one.required or word(one) == "ID"]
-    return [verb, *(id if name == "ID" else WORDS[name] for name in needed)]
+    return [verb, *(id if name == "ID" else WORDS[name] for name in needed), *NEEDED.get(verb, [])]
 
 
 BY_ID = [verb for verb in VERBS if takes_id(verb)]

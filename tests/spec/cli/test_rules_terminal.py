@@ -14,7 +14,7 @@ import pytest
 
 from support.cli import Cli
 from support.project import WFCTL, Project
-from support.verbs import options
+from support.verbs import BY_ID, options
 from support.waiting import wait_until
 from wfctl.cli.app import VERBS
 from wfctl.errors import IncompatibleError
@@ -88,7 +88,7 @@ def test_a_resize_redraws_for_the_new_width(ruled: Project) -> None:
     assert finished(child)[1] == 130
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if "--yes" in options(verb)])
+@pytest.mark.parametrize("verb", [verb for verb in BY_ID if "--yes" in options(verb)])
 def test_the_end_of_stdin_at_a_prompt_is_a_no(ruled: Project, verb: str) -> None:
     """Rules 2 (code 16), 3.9 and 5: every prompt."""
     runs = ("broken-1", "late-1") if verb == "retry" else ("hold-1", "hold-2")
