@@ -71,6 +71,8 @@ def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
             assert wfctl("start", *words).code == 0
         for id in ("cancelled-1", "terminated-1"):
             assert wfctl({"c": "cancel", "t": "terminate"}[id[0]], id).code == 0
+        # What they do at their start is done.
+        assert wfctl("wait", "--for", "waiting", "hold-1", "hold-2", "sent-1").code == 0
         assert wfctl("wait", "quick-1", "broken-1", "late-1", "cancelled-1", "terminated-1").code == 10
     yield project
     project.stop()

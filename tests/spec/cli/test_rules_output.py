@@ -441,7 +441,7 @@ def test_inputs_are_text_json_files_or_a_document(cli: Cli, tmp_path: Path) -> N
     (tmp_path / "doc").write_text('{"note": "deep"}')
     for number, source in enumerate((f"@{tmp_path}/doc", "-"), 8):
         assert cli("start", "Hold", "--id", f"input-{number}", "-i", source, stdin='{"note": "deep"}').code == 0
-        assert json.loads(cli("show", f"input-{number}", "-o", "json").out)["store"] == {"note": "deep"}
+        assert json.loads(cli("show", f"input-{number}", "-o", "json").out)["input"] == {"note": "deep"}
 
 
 def test_a_wrong_input_names_the_argument_and_its_type_before_anything_is_written(cli: Cli) -> None:
