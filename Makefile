@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench soak crash clean
+.PHONY: demo test lint bench soak crash clean screens
 
 demo: $(READY)
 	@$(BIN)/wfctl demo
@@ -16,6 +16,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pictures of the README, from commands that are run; those that would show the same stay as they are.
+screens: $(READY)
+	@PYTHONPATH=tests $(BIN)/python -m support.screens
 
 # Random worlds until one breaks a promise, or SEEDS of them from FIRST on; with SEED, the story of that one.
 simulate: $(READY)

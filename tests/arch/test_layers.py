@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wfd.worker": {"wfctl.sdk", "wfctl.protocol", "uvloop"},
     "wfd.engine": {"wfd.core", "wfd.store", "wfd.supervisor", "wfd.runtime", "wfd.config", "wfctl.protocol"},
     "wfd.care": {"wfd.store", "wfd.config", "wfd.runtime", "wfctl.protocol"},
+    "wfd.reading": {"wfd.engine", "wfd.server", "wfd.store", "wfd.config", "wfd.runtime", "wfctl.protocol"},
     "wfd.server": {"wfd.engine", "wfd.runtime", "wfd.config", "wfctl.protocol"},
     "wfd.app": {"wfd", "wfctl", "uvloop"},
     "wfd.testing": {"wfd", "wfctl"},

@@ -169,6 +169,24 @@ def test_the_options_of_every_command_are_told_once() -> None:
     assert told == there, f"man/wfctl.1, OPTIONS: missing {sorted(there - told)}, not there {sorted(told - there)}"
 
 
+def test_the_options_of_some_commands_are_told_with_those_that_take_them() -> None:
+    told = {}
+    for item in items(page("wfctl.1").section("OPTIONS")):
+        named = re.findall(r"^Of\n\.Cm (.+) \.$", "\n".join(item.body), re.MULTILINE)
+        if named:
+            told[max(flags(item.head), key=len)] = set(named[0].split(" , "))
+    taken = {
+        name: {verb for verb in VERBS if name in _options(load(verb))}
+        for names in _options(build()).values()
+        for name in [max(names, key=len)]
+    }
+    some = {name: verbs for name, verbs in taken.items() if verbs and verbs != set(VERBS)}
+    wrong = [f"{name}: Of .Cm {' , '.join(v for v in VERBS if v in verbs)} ." for name, verbs in some.items()
+             if told.get(name) != verbs]  # fmt: skip
+    assert not wrong, report(wrong, "say so in man/wfctl.1, OPTIONS")
+    assert told.keys() == some.keys()
+
+
 def exit_codes() -> set[int]:
     """What a command can exit with today: errors that somebody raises, outcomes, and the codes the command line names."""
     used = {

@@ -97,7 +97,8 @@ def test_the_wheel_is_told_to_hold_both_packages_and_the_manual() -> None:
     wheel = _project()["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert wheel["packages"] == ["wfctl", "daemon/wfd"]
     shared = {
-        f"man/{page.name}": f"share/man/man{page.suffix.removeprefix('.')}/{page.name}" for page in FOLDER.iterdir()
+        f"man/{page.name}": f"share/man/man{page.suffix.removeprefix('.')}/{page.name}"
+        for page in FOLDER.glob("*.[0-9]")
     }
     assert wheel["shared-data"] == shared, "pyproject.toml, shared-data: install each page of man/ in its section"
     assert _project()["tool"]["hatch"]["build"]["dev-mode-exact"] is True
@@ -138,7 +139,7 @@ def test_a_wheel_holds_both_packages_and_the_manual_and_no_tests(tmp_path: Path)
             if path.is_file() and "__pycache__" not in path.parts
         }
         assert there <= names, f"not in the wheel: {sorted(there - names)}"
-    pages = {f"{data}/data/share/man/man{page.suffix[1:]}/{page.name}" for page in FOLDER.iterdir()}
+    pages = {f"{data}/data/share/man/man{page.suffix[1:]}/{page.name}" for page in FOLDER.glob("*.[0-9]")}
     assert pages <= names, f"not in the wheel: {sorted(pages - names)}"
 
 

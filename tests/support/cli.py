@@ -44,10 +44,17 @@ class Cli:
         self._patch = monkeypatch
 
     def __call__(
-        self, *arguments: str, stdin: str = "", tty: bool = False, keyboard: bool = False, columns: int = 80
+        self,
+        *arguments: str,
+        stdin: str = "",
+        tty: bool = False,
+        err_tty: bool | None = None,
+        keyboard: bool = False,
+        columns: int = 80,
     ) -> Said:
-        """With `tty` both outputs are a terminal, with `keyboard` stdin is one as well."""
-        out, err = (Terminal(), Terminal()) if tty else (Pipe(), Pipe())
+        """`tty`: stdout is a terminal, and stderr too unless `err_tty` says otherwise; with `keyboard` stdin is one as well."""
+        out = Terminal() if tty else Pipe()
+        err = Terminal() if (tty if err_tty is None else err_tty) else Pipe()
         with self._patch.context() as patch:
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)

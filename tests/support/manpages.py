@@ -64,7 +64,7 @@ def page(name: str) -> Page:
 
 
 def pages() -> list[Page]:
-    return [Page(file) for file in sorted(FOLDER.iterdir())]
+    return [Page(file) for file in sorted(FOLDER.glob("*.[0-9]"))]
 
 
 def items(lines: list[str]) -> list[Item]:

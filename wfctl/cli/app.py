@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from wfctl import __version__
 from wfctl.cli import exit
-from wfctl.cli.options import Output, Settings, asked_output, shared_parameters
+from wfctl.cli.options import Output, Settings, all_parameters, asked_output, parameters
 from wfctl.cli.screen import Screen
 from wfctl.errors import UsageError, WfctlError
 
@@ -62,7 +62,7 @@ def load(verb: str) -> Any:
     examples = "\b\nExamples:\n" + module.EXAMPLES.strip("\n")
     app.command(verb, cls=VerbCommand, epilog=examples, context_settings={"max_content_width": 100})(module.run)
     command = typer.main.get_command(app)
-    command.params += shared_parameters()
+    command.params += parameters(getattr(module, "TAKES", ()))
     return command
 
 
@@ -83,7 +83,7 @@ def build() -> Any:
     )
     app.callback()(root)
     command = typer.main.get_command(app)
-    command.params += shared_parameters()
+    command.params += all_parameters()
     return command
 
 
@@ -109,6 +109,11 @@ def root(
 def execute(arguments: list[str]) -> int:
     """Run one command line and return its exit code. All it raises ends here, but for what a signal raises."""
     settings = Settings()
+    code = _execute(arguments, settings)
+    return exit.OK if settings.exit_zero and code in exit.OUTCOMES else code
+
+
+def _execute(arguments: list[str], settings: Settings) -> int:
     try:
         _check_text(arguments)
         command = build()
@@ -125,7 +130,7 @@ def execute(arguments: list[str]) -> int:
     except ParserError as error:
         return _report(_usage(error, arguments), settings, arguments)
     except Exception as error:
-        return _report(_unexpected(error, arguments), settings, arguments)
+        return _report(_unexpected(error, settings, arguments), settings, arguments)
 
 
 def _finish(code: int) -> int:
@@ -168,28 +173,34 @@ def _usage(error: Exception, arguments: list[str]) -> UsageError:
     return UsageError(f"{path}: {text[:1].lower()}{text[1:]}", hint=f"{path} --help")
 
 
-def _unexpected(error: Exception, arguments: list[str]) -> WfctlError:
+def _unexpected(error: Exception, settings: Settings, arguments: list[str]) -> WfctlError:
     """A bug: told in one line, with everything needed to find it in a file."""
     import tempfile
     import traceback
 
-    if os.environ.get("WFCTL_DEBUG"):
-        traceback.print_exc()
     trace = "".join(traceback.format_exception(error))
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="wfctl-report-", suffix=".txt", delete=False, errors="replace"
-    ) as file:
-        file.write(f"wfctl {__version__} on Python {sys.version}\narguments: {arguments!r}\n\n{trace}")
     last = traceback.format_exception_only(error)[-1].strip()
+    if settings.debugging():
+        sys.stderr.write(trace)
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="wfctl-report-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(f"wfctl {__version__} on Python {sys.version}\narguments: {arguments!r}\n\n{trace}")
+    except OSError as cause:
+        return WfctlError(
+            f"this should not happen: {last}\nno report could be written: {cause.strerror or cause}",
+            hint="run it again with --debug, and send what it prints to the authors of wfctl",
+        )
     return WfctlError(
         f"this should not happen: {last}\nthe report is in {file.name}",
-        hint="send the report to the authors of wfctl, or run it again with WFCTL_DEBUG=1",
+        hint="send the report to the authors of wfctl, or run it again with --debug",
         report=file.name,
     )
 
 
 def _report(error: WfctlError, settings: Settings, arguments: list[str]) -> int:
-    from wfctl.cli.render.problem import error_json, error_lines
+    from wfctl.cli.render.problem import error_json, error_lines, traceback_text
 
     try:
         # What was printed before the error stands, and comes first.
@@ -202,6 +213,8 @@ def _report(error: WfctlError, settings: Settings, arguments: list[str]) -> int:
         else:
             screen = Screen(sys.stderr, settings.color if settings.color in ("always", "never") else "auto")
             screen.prose(error_lines(error))
+            if settings.traceback:
+                screen.stream.write(traceback_text(error))
             screen.flush()
     except BrokenPipeError:
         pass

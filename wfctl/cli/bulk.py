@@ -68,7 +68,7 @@ def change_runs(
         below = f"; {_descendants(sum(result.descendants for result in results))} {would}{done}" if children else ""
         return f"{changed} {would}{done}, {nothing}, {failed} failed{below}"
 
-    return carry_out(shell, Verb(verb, "change", make, tell, sum_up), targets, yes=yes or dry_run)
+    return carry_out(shell, Verb(verb, "change", make, tell, sum_up), targets, yes=yes, dry_run=dry_run)
 
 
 def named(shell: Shell, ids: list[str]) -> Targets:
@@ -93,7 +93,7 @@ def chosen(shell: Shell, call: List, limit: int | None) -> Targets:
     return Targets(ids, True)
 
 
-def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool) -> int:
+def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool, dry_run: bool) -> int:
     """Do it to every target. One alone raises its error; of several, each is told once it is done, and 9 says that some failed."""
     if not targets.bulk:
         answer = shell.call(verb.make(targets.ids[0]))
@@ -102,8 +102,8 @@ def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool) -> int:
         else:
             _tell(shell, verb, answer)
         return exit.OK
-    if targets.ids and not yes:
-        _confirm(shell, verb.name, targets.ids)
+    if targets.ids and not dry_run:
+        _announce(shell, verb.name, targets.ids, yes=yes)
     results: list[Any] = []
     failures: list[tuple[str, WfctlError]] = []
     for target in targets.ids:
@@ -119,7 +119,7 @@ def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool) -> int:
     if shell.output is Output.JSON:
         items = [*map(_item, results), *(_failed_item(*failure) for failure in failures)]
         shell.listing(f"{verb.schema}s", items, total=len(items))
-    shell.note(verb.sum_up(results, len(failures)))
+    shell.total(verb.sum_up(results, len(failures)))
     return exit.PARTIAL if failures else exit.OK
 
 
@@ -175,11 +175,14 @@ def _descendants(number: int) -> str:
     return counted(number, "descendant") if number else "no descendants"
 
 
-def _confirm(shell: Shell, verb: str, targets: list[str]) -> None:
-    """Several runs are only changed by somebody who has seen which. The default is no."""
+def _announce(shell: Shell, verb: str, targets: list[str], *, yes: bool) -> None:
+    """Several runs are only changed by somebody who has seen which, and wants it. The default is no."""
     listed = ", ".join(targets[:SHOWN_TARGETS])
     if len(targets) > SHOWN_TARGETS:
         listed += f" and {len(targets) - SHOWN_TARGETS} more"
+    if yes:
+        shell.note(f"{verb} {counted(len(targets), 'run')}: {listed}")
+        return
     if shell.json or not sys.stdin.isatty():
         raise UsageError(
             f"{verb} {len(targets)} runs ({listed}) needs to be confirmed", hint="add --yes", count=len(targets)

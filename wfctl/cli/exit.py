@@ -16,6 +16,8 @@ DOWN = 3
 CONFLICT = 5
 PARTIAL = 9
 NOT_FINISHED = 14
+# How an awaited run stands: what --exit-zero makes 0.
+OUTCOMES = range(10, 16)
 INTERRUPTED = 130
 TERMINATED = 143
 

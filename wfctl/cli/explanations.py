@@ -285,6 +285,11 @@ WARNINGS: dict[str, Explanation] = {
         ("a syntax error, an import that fails, or a workflow that is declared wrongly",),
         ("correct the line that is named; a saved file is loaded again by itself",),
     ),
+    "pager": Explanation(
+        "The pager could not be started; the text was printed without it.",
+        ("WFCTL_PAGER or PAGER names a program that is not there",),
+        ("name another one, or none: WFCTL_PAGER=cat", "add --no-pager"),
+    ),
     "blocked_worker": Explanation(
         "A worker process does not answer: a handler blocks its event loop, and holds up the others there.",
         ("time.sleep, a blocking call or a long computation in an async handler",),

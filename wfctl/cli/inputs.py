@@ -32,26 +32,49 @@ def parse_inputs(arguments: list[str], document: str | None) -> Inputs:
     """What the words after the verb and its `-i` say. InvalidArgumentError names the word, and the place in JSON."""
     text: dict[str, str] = {}
     values: dict[str, msgspec.Raw] = {}
+    problems: list[InvalidArgumentError] = []
     for argument in arguments:
-        pair = _PAIR.fullmatch(argument)
-        if pair is None:
-            raise InvalidArgumentError(f"{argument!r} is no input", hint=EXAMPLES, value=argument)
-        key, sign, value = pair.groups()
-        if key in text or key in values:
-            raise InvalidArgumentError(f"the input {key!r} is given twice", hint="give it once", key=key)
-        if sign == ":=":
-            source = _source(value, f"{key}:=") if value.startswith("@") else value.encode()
-            values[key] = _checked(source, f"{key}:=")
-        elif value.startswith("@"):
-            text[key] = _text(_source(value, f"{key}="), f"{key}={value}")
-        else:
-            text[key] = value
-    if document is None:
+        try:
+            _parse_one(argument, text, values)
+        except InvalidArgumentError as error:
+            problems.append(error)
+    try:
+        whole = None if document is None else _document(document)
+    except InvalidArgumentError as error:
+        problems.append(error)
+    if problems:
+        raise _together(problems)
+    if whole is None:
         return Inputs(_raw(values) if values else NULL, text)
-    whole = _document(document)
     if not values and not text:
         return Inputs(msgspec.Raw(whole), {})
     return Inputs(_merged(whole, values), text)
+
+
+def _together(problems: list[InvalidArgumentError]) -> InvalidArgumentError:
+    """One as it is; of several all that is wrong, and how inputs are written."""
+    if len(problems) == 1:
+        return problems[0]
+    told = [problem.message for problem in problems]
+    return InvalidArgumentError(
+        "\n  ".join([f"{len(told)} problems in the input:", *told]), hint=EXAMPLES, problems=told
+    )
+
+
+def _parse_one(argument: str, text: dict[str, str], values: dict[str, msgspec.Raw]) -> None:
+    pair = _PAIR.fullmatch(argument)
+    if pair is None:
+        raise InvalidArgumentError(f"{argument!r} is no input", hint=EXAMPLES, value=argument)
+    key, sign, value = pair.groups()
+    if key in text or key in values:
+        raise InvalidArgumentError(f"the input {key!r} is given twice", hint="give it once", key=key)
+    if sign == ":=":
+        source = _source(value, f"{key}:=") if value.startswith("@") else value.encode()
+        values[key] = _checked(source, f"{key}:=")
+    elif value.startswith("@"):
+        text[key] = _text(_source(value, f"{key}="), f"{key}={value}")
+    else:
+        text[key] = value
 
 
 def _document(given: str) -> bytes:

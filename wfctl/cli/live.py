@@ -10,11 +10,14 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from wfctl.cli.render.text import Line, line_cells
 from wfctl.cli.screen import Screen
+from wfctl.cli.shell import Shell, stopping
+from wfctl.protocol.calls import Watch
 
 if TYPE_CHECKING:
     from wfctl.client.blocking import Stream
@@ -22,6 +25,29 @@ if TYPE_CHECKING:
 # What the rest of an item may take that has begun to come.
 _REST_S = 0.1
 _HIDE, _SHOW, _ERASE_LINE, _ERASE_BELOW = "\x1b[?25l", "\x1b[?25h", "\x1b[2K", "\x1b[J"
+
+EVERY_MS = 250
+
+
+def watch(
+    shell: Shell, look: Callable[[], None], *, begin: Callable[[], None] = lambda: None, tick_s: float | None = None
+) -> None:
+    """Call `look` at once, whenever something has changed in any run, and every `tick_s`; until somebody ends it.
+
+    At most four times a second for changes, and on across restarts of the daemon; `begin` is called after each.
+    """
+
+    def attempt() -> None:
+        begin()
+        with shell.dial() as beside:
+            stream = beside.stream(Watch(every_ms=EVERY_MS))
+            while True:
+                stream.poll(tick_s)
+                if stream.ended:
+                    raise stopping()
+                look()
+
+    shell.persist(attempt)
 
 
 class Region:

@@ -8,10 +8,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
+
 from wfctl.errors import RunNotFoundError
 from wfctl.values.project import STATE_NAME
 
 LAST = "@last"
+BACKUP = "last-backup"
+
+
+class LastBackup(msgspec.Struct, frozen=True, kw_only=True):
+    """The backup that was made last: where, when it was begun, and how large it is."""
+
+    path: str
+    at: int
+    bytes: int
 
 
 def state_folder(config: Path) -> Path:
@@ -41,6 +52,24 @@ def remember_last(state: Path, run_id: str) -> None:
         (state / "last").write_text(run_id + "\n")
     except OSError:
         pass
+
+
+def remember_backup(state: Path, backup: LastBackup) -> None:
+    """Note the backup that was just made, for `wfctl status`. A folder that cannot be written costs the note, never the backup."""
+    try:
+        part = state / f".{BACKUP}.part"
+        part.write_bytes(msgspec.json.encode(backup))
+        os.replace(part, state / BACKUP)
+    except OSError:
+        pass
+
+
+def recall_backup(state: Path) -> LastBackup | None:
+    """The backup that was made last from this project, None where none is known."""
+    try:
+        return msgspec.json.decode((state / BACKUP).read_bytes(), type=LastBackup)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def recall_last(state: Path) -> str:

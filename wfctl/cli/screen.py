@@ -50,7 +50,10 @@ class Screen:
 
     def prose(self, lines: Iterable[Line]) -> None:
         """Lines that are read, not compared: on a terminal they are broken at blanks, elsewhere they are as they are."""
-        self.lines(part for line in lines for part in (wrap(line, self.columns - 1) if self.tty else [line]))
+        self.lines(self.broken(lines))
+
+    def broken(self, lines: Iterable[Line]) -> list[Line]:
+        return [part for line in lines for part in (wrap(line, self.columns - 1) if self.tty else [line])]
 
     def paint(self, line: Line) -> str:
         """`line` as the characters to write: with escapes where this stream has colour."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,14 +16,19 @@ import typer
 from wfctl import __version__
 from wfctl.cli.options import Output, Settings, choose
 from wfctl.cli.project import LAST, recall_last, state_folder
+from wfctl.cli.render import times
 from wfctl.cli.screen import Screen
-from wfctl.cli.words import quoted
-from wfctl.errors import DaemonDownError
+from wfctl.cli.words import given_ids, quoted
+from wfctl.errors import AmbiguousIdError, ConfigError, DaemonDownError, RunNotFoundError, UsageError
 from wfctl.values.project import find_config, socket_path
+from wfctl.values.times import parse_duration
 
 if TYPE_CHECKING:
+    from wfctl.cli.render.fields import Fields
+    from wfctl.cli.render.text import Line
     from wfctl.client.blocking import Connection
     from wfctl.protocol.calls import Call
+    from wfctl.protocol.views import Outcome
 
 RECONNECT_S = 30.0
 HEALTHY_S = 2.0
@@ -40,9 +46,13 @@ class Shell:
         color = choose(settings.color, ("auto", "always", "never"), "colour setting") if settings.color else "auto"
         if self.json:
             color = "never"
+        times.show_as(settings.chosen_times())
         self.out = Screen(sys.stdout, color)
         self.err = Screen(sys.stderr, color)
+        self.fields: Fields | None = None
         self._connection: Connection | None = None
+        self._reads_alone = False
+        self._warned: set[str] = set()
 
     @property
     def json(self) -> bool:
@@ -69,10 +79,19 @@ class Shell:
             return ""
         return str(self.config.parent)
 
+    def read_alone(self) -> None:
+        """From here on, where no daemon runs, its database answers by itself what can be read there."""
+        self._reads_alone = True
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is the database that answers, for want of a daemon."""
+        return self._connection is not None and self._connection.read_only
+
     def connect(self) -> Connection:
         """This command's connection, opened by the first that asks."""
         if self._connection is None:
-            self._connection = self.dial()
+            self._connection = self._dial_or_read() if self._reads_alone else self.dial()
             welcome = self._connection.welcome
             if welcome is not None and welcome.version != __version__:
                 self.warn(
@@ -93,6 +112,20 @@ class Shell:
                 error.hint = f"wfctl up --project {quoted(self.settings.project)}"
             raise
 
+    def _dial_or_read(self) -> Connection:
+        try:
+            return self.dial()
+        except DaemonDownError as down:
+            from wfctl.cli.standin import read_database
+
+            try:
+                config, state = self.config, self.state
+            except ConfigError:
+                raise down from None  # only a socket is known, so there is no database to be found
+            connection = read_database(config, state, self.socket, self.project_name, down)
+            self.note("no daemon runs; this is read from its database as it lies", always=True)
+            return connection
+
     def call(self, call: Call, *, timeout_s: float | None = 60.0) -> Any:
         return self.connect().call(call, timeout_s=timeout_s)
 
@@ -101,11 +134,15 @@ class Shell:
             self._connection.close()
             self._connection = None
 
-    def persist(self, attempt: Callable[[], T], *, deadline: float | None = None) -> T:
-        """`attempt()`, again on a new connection when the daemon goes away meanwhile: for at most 30 s without one.
+    def persist(
+        self, attempt: Callable[[], T], *, deadline: float | None = None, rev: Callable[[], int | None] = lambda: None
+    ) -> T:
+        """`attempt()`, again on a new connection when the daemon goes away meanwhile: for at most --reconnect without one.
 
         A daemon that is not there to begin with is an error at once, and so is one that is not back by `deadline` (monotonic).
+        `rev` tells the last revision that was shown, where there is such.
         """
+        patience = RECONNECT_S if self.settings.reconnect is None else parse_duration(self.settings.reconnect) / 1_000
         self.connect()
         lost_at: float | None = None
         back = True
@@ -117,15 +154,18 @@ class Shell:
                 if not back:
                     self._check_staying()
                     back = True
-                    self.note("the daemon is back", always=True)
+                    seen = rev()
+                    self.note(
+                        f"the daemon is back{'' if seen is None else f'; going on after revision {seen}'}", always=True
+                    )
                 return attempt()
             except DaemonDownError:
                 self.hang_up()
                 # A daemon that accepts and hangs up at once (it drains, it crashes) has not come back.
                 if lost_at is None or time.monotonic() - began > HEALTHY_S:
                     lost_at, back, delay = time.monotonic(), False, SHORTEST_DELAY_S
-                    self.note(f"the daemon went away; waiting up to {RECONNECT_S:.0f} s for it", always=True)
-                elif time.monotonic() - lost_at >= RECONNECT_S:
+                    self.note(f"the daemon went away; waiting up to {patience:g} s for it", always=True)
+                elif time.monotonic() - lost_at >= patience:
                     raise
                 if deadline is not None and time.monotonic() >= deadline:
                     raise
@@ -140,8 +180,28 @@ class Shell:
             raise stopping()
 
     def run_id(self, given: str) -> str:
-        """`given`, or the run `@last` stands for. Prefixes are resolved by the daemon."""
-        return recall_last(self.state) if given == LAST else given
+        """`given`, or the run that `@last` stands for, or the one line of stdin for `-`.
+
+        Prefixes are resolved by the daemon; with --exact there are none.
+        """
+        if given == "-":
+            given, *more = given_ids([given])
+            if more:
+                raise UsageError(f"one run is meant, and stdin names {len(more) + 1}", hint="add --limit 1 to the list")
+        if given == LAST:
+            return recall_last(self.state)
+        return self._exactly(given) if self.settings.exact else given
+
+    def _exactly(self, given: str) -> str:
+        from wfctl.protocol.calls import Result
+
+        try:
+            found: Outcome | None = self.call(Result(id=given, wait=False))
+        except AmbiguousIdError:
+            found = None
+        if found is None or given not in (found.workflow_id, found.run_id):
+            raise RunNotFoundError(f"no run has exactly the ID {given!r}", hint="wfctl list", id=given)
+        return found.run_id
 
     def note(self, text: str, *, always: bool = False) -> None:
         """Chatter on stderr. With JSON only what is said `always`, so that a script finds errors alone there."""
@@ -149,11 +209,26 @@ class Shell:
             self.err.write(text)
             self.err.flush()
 
+    def total(self, text: str) -> None:
+        """How many there were, on stderr; a JSON document says so itself."""
+        if not self.quiet and self.output is not Output.JSON:
+            self.out.flush()
+            self.note(text, always=True)
+
     def warn(self, code: str, message: str, hint: str | None = None) -> None:
-        if not self.quiet:
+        """Once a command."""
+        if not self.quiet and message not in self._warned:
+            self._warned.add(message)
             from wfctl.cli.render.problem import warning_lines
 
             self.err.prose(warning_lines(code, message, hint))
+
+    def choose_fields(self, *known: type | Sequence[str]) -> None:
+        """Take --fields, if it is given, for items that are made of these structs, or have these names."""
+        if self.settings.fields is not None:
+            from wfctl.cli.render.fields import Fields
+
+            self.fields = Fields(self.settings.fields, *known)
 
     def document(self, schema: str, value: Any, **more: Any) -> None:
         """Print one JSON document; laid out for reading on a terminal."""
@@ -162,17 +237,49 @@ class Shell:
         pretty = self.output is Output.JSON and self.out.tty
         self.out.write(text_of(document(schema, value, **more), pretty=pretty))
 
+    def one(self, schema: str, item: Any) -> None:
+        """Print one item as a JSON document; of it the fields that were chosen."""
+        self.document(schema, self.pick([item])[0])
+
+    def pick(self, items: list[Any]) -> list[Any]:
+        """Of each item the fields that were chosen."""
+        return items if self.fields is None else [self.fields.pick(item) for item in items]
+
     def listing(
         self, schema: str, items: list[Any], *, next: Any = None, total: int | None = None, **more: Any
     ) -> None:
         """Print a list as one JSON document."""
-        self.document(schema, {"items": items, "next": next, "total": total}, **more)
+        self.document(schema, {"items": self.pick(items), "next": next, "total": total}, **more)
 
     def json_line(self, item: Any) -> None:
         """Print one line of `-o jsonl`."""
         from wfctl.cli.render.document import as_data, text_of
 
-        self.out.write(text_of(as_data(item)))
+        self.out.write(text_of(as_data(self.pick([item])[0])))
+
+    def table(self, items: Sequence[Any], lines: Callable[[int | None], list[Line]]) -> None:
+        """Print items as the table that `lines` makes of them for a width (None: tabs), or as the fields that were chosen."""
+        width = self.out.columns if self.out.tty else None
+        if self.fields is None:
+            drawn = lines(width)
+        else:
+            drawn = self.fields.table(items, self.instant, width=width)
+        self.out.lines(drawn[self.settings.no_header :])
+
+    def instant(self, at_ms: int) -> str:
+        """An instant as stdout shows it."""
+        return times.when(at_ms, now_ms(), relative=self.out.tty)
+
+    def paged(self) -> AbstractContextManager[object]:
+        """What is written to stdout inside goes through a pager where it is longer than the terminal."""
+        if not self.out.tty or self.settings.no_pager:
+            return nullcontext()
+        from wfctl.cli.pager import Paged, command
+
+        words = command()
+        if not words:
+            return nullcontext()
+        return Paged(self.out, words, lambda why: self.warn("pager", why, "set WFCTL_PAGER, or add --no-pager"))
 
     def print_ids(self, ids: Iterable[str]) -> None:
         for id in ids:

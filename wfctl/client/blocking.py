@@ -41,6 +41,19 @@ class Connection:
         self.path = path
         self.project = project
         self.welcome: Welcome | None = None
+        self.read_only = False
+
+    @classmethod
+    def over(cls, sock: socket.socket, path: Path, project: str) -> Connection:
+        """The same over a socket that is connected already, to what answers in a daemon's place and only reads."""
+        connection = cls(sock, path, project)
+        connection.read_only = True
+        try:
+            connection._greet(CALL_TIMEOUT_S)
+        except BaseException:
+            sock.close()
+            raise
+        return connection
 
     @classmethod
     def connect(cls, path: Path, *, project: str = "", timeout_s: float = CONNECT_TIMEOUT_S) -> Connection:

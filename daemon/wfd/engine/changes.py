@@ -11,7 +11,8 @@ from wfd.store import browse
 from wfd.store.reader import Snapshot
 from wfd.store.rows import StatusRecord
 
-# What a record of this kind makes of its run, whatever the run was. `step.completed` and `run.resumed` depend on their data.
+# What a record of this kind makes of its run, whatever the run was. `run.started`, `step.completed` and
+# `run.resumed` depend on their data.
 _AFTER = {
     "run.started": Status.RUNNING,
     "step.started": Status.RUNNING,
@@ -34,6 +35,7 @@ class _Phase(msgspec.Struct):
 
 class _Data(msgspec.Struct):
     wake_at: int | None = None
+    begins_at: int | None = None
     error: Failure | None = None
     reason: str = ""
     phase: _Phase | None = None
@@ -47,6 +49,8 @@ def status_after(kind: str, data: str) -> Status | None:
     """The status a run has after a record of one of `KINDS`; None where that leaves it as it was."""
     if kind == "step.completed":
         return None if _decode(data).wake_at is None else Status.SLEEPING
+    if kind == "run.started":
+        return Status.RUNNING if _decode(data).begins_at is None else Status.SLEEPING
     if kind == "run.resumed":
         phase = _decode(data).phase
         return Status.RUNNING if phase is None else _RESUMED.get(phase.phase, Status.RUNNING)

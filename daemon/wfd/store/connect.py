@@ -188,6 +188,12 @@ def read_only_uri(path: Path) -> str:
     return f"{path.absolute().as_uri()}?mode=ro"
 
 
+def still_uri(path: Path) -> str:
+    """The same where no daemon has it open. Without a log the file alone is everything, and is opened as it is: a reader would
+    leave an empty log behind."""
+    return read_only_uri(path) + ("" if wal_of(path).exists() else "&immutable=1")
+
+
 def explain(error: BaseException, path: Path, doing: str) -> WfctlError:
     """What `error` means for the person who runs the daemon. `doing` is the verb: open, write, read."""
     if isinstance(error, WfctlError):

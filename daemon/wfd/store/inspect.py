@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from wfctl.errors import NotFoundError, StorageError, WfctlError
+from wfctl.errors import IncompatibleError, NotFoundError, StorageError, WfctlError
 from wfd.store import queries
-from wfd.store.connect import BUSY_MS, explain, identify, read_only_uri, wal_of
+from wfd.store.connect import BUSY_MS, SCHEMA_VERSION, explain, identify, still_uri, wal_of
 
 READ = queries.load("read")
 BROWSE = queries.load("browse")
@@ -45,13 +45,31 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         raise explain(error, path, "read") from error
     if not found:
         raise NotFoundError(f"there is no database {path}", hint="wfctl up makes one", path=str(path))
-    # Without a log the file alone is everything, and is opened as it is: a reader would leave an empty log behind.
-    alone = "" if wal_of(path).exists() else "&immutable=1"
     try:
-        db = sqlite3.connect(f"{read_only_uri(path)}{alone}", uri=True, isolation_level=None, timeout=BUSY_MS / 1_000)
+        db = sqlite3.connect(still_uri(path), uri=True, isolation_level=None, timeout=BUSY_MS / 1_000)
     except sqlite3.Error as error:
         raise explain(error, path, "read") from error
     return db
+
+
+def check_readable(path: Path) -> None:
+    """Raises unless there is a database of ours at `path` with the schema that our queries are written for."""
+    db = connect_reader(path)
+    try:
+        schema, empty = identify(db, path)
+    except sqlite3.Error as error:
+        raise explain(error, path, "read") from error
+    finally:
+        db.close()
+    if empty:
+        raise NotFoundError(f"the database {path} is empty", hint="wfctl up", path=str(path))
+    if schema < SCHEMA_VERSION:
+        raise IncompatibleError(
+            f"the database {path} has schema {schema}; the next wfctl up brings it to {SCHEMA_VERSION}, until then it is not read",
+            hint="wfctl up",
+            path=str(path),
+            schema=schema,
+        )
 
 
 def inspect(path: Path, *, thorough: bool = False, unwanted: Callable[[], bool] = lambda: False) -> Facts:

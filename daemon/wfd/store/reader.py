@@ -53,20 +53,22 @@ class Snapshot:
 
 
 class Reader(Service):
-    """To be started after the writer, which makes the file, and stopped before it."""
+    """To be started after the writer, which makes the file, and stopped before it.
 
-    def __init__(self, path: Path) -> None:
+    `uri` is how the file is opened where no writer has it.
+    """
+
+    def __init__(self, path: Path, uri: str | None = None) -> None:
         super().__init__()
         self.path = path
+        self._uri = uri or read_only_uri(path)
         self._connections = 0
         self._free: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
 
     async def _start(self) -> None:
         try:
             for _ in range(_CONNECTIONS):
-                db = await aiosqlite.connect(
-                    read_only_uri(self.path), uri=True, isolation_level=None, timeout=BUSY_MS / 1_000
-                )
+                db = await aiosqlite.connect(self._uri, uri=True, isolation_level=None, timeout=BUSY_MS / 1_000)
                 self._connections += 1
                 self._free.put_nowait(db)
                 await db.execute(_VIEW)

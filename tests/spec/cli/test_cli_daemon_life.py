@@ -61,13 +61,13 @@ def test_up_and_down_can_be_repeated(shop: Project) -> None:
     )
     assert not alive(pid)
     assert shop.run("down").stderr == "no daemon was running\n"
-    assert shop.run("list").returncode == 3
+    assert shop.run("workflows").returncode == 3
 
 
 def test_up_after_a_kill_finds_the_socket_stale_and_takes_it_over(shop: Project) -> None:
     shop.up()
     shop.kill()
-    done = shop.run("list")
+    done = shop.run("workflows")
     assert done.returncode == 3
     assert "is stale" in done.stderr
     shop.up()

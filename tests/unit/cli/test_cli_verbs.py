@@ -673,7 +673,9 @@ def test_followers_outlive_a_daemon_that_stops_in_order(cli: Cli, daemon: Start)
     assert said.code == 0
     assert len(said.out.splitlines()) == 2
     assert [call.since_rev for call in fake.asked("tail")] == [None, 1]
-    assert said.err == "the daemon went away; waiting up to 30 s for it\nthe daemon is back\n"
+    assert (
+        said.err == "the daemon went away; waiting up to 30 s for it\nthe daemon is back; going on after revision 1\n"
+    )
 
 
 def test_a_daemon_that_drains_is_not_back_yet(cli: Cli, daemon: Start) -> None:

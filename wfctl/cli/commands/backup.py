@@ -9,9 +9,10 @@ import typer
 
 from wfctl.cli import exit
 from wfctl.cli.care import Progress, ask
+from wfctl.cli.project import LastBackup, remember_backup
 from wfctl.cli.render.status import size
 from wfctl.cli.render.text import counted
-from wfctl.cli.shell import Shell, shell_of
+from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import quoted
 from wfctl.errors import ConfigError, DaemonDownError
 from wfctl.protocol.calls import BackedUp, Backup
@@ -36,10 +37,12 @@ def run(
     shell = shell_of(ctx)
     path = os.path.abspath(os.path.expanduser(file))
     progress = Progress(shell, "copying")
+    began = now_ms()
     try:
         done, online = _back_up(shell, path, force, progress)
     finally:
         progress.clear()
+    _remember(shell, LastBackup(path=done.path, at=began, bytes=done.bytes))
     if shell.json:
         shell.document("backup", done, online=online)
         return exit.OK
@@ -49,6 +52,13 @@ def run(
     shell.note(f"{'replaced' if done.replaced else 'wrote'} {done.path}: {what}")
     shell.note(f"to go back to it: wfctl down && wfctl restore {quoted(file)}")
     return exit.OK
+
+
+def _remember(shell: Shell, backup: LastBackup) -> None:
+    try:
+        remember_backup(shell.state, backup)
+    except ConfigError:
+        pass  # reached through WFCTL_SOCKET from outside any project: there is no place to note it
 
 
 def _back_up(shell: Shell, path: str, force: bool, progress: Progress) -> tuple[BackedUp, bool]:

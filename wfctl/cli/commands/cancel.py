@@ -18,6 +18,7 @@ EXAMPLES = """
   wfctl cancel --type Order --since 1h --dry-run
   wfctl list --type Order --status waiting -o id | wfctl cancel --yes -
 """
+TAKES = ("ids",)
 OPEN_STATUSES = [status for status in Status if status.open]
 
 

@@ -26,6 +26,7 @@ EXAMPLES = """
   wfctl doctor --fix
   wfctl doctor -o json
 """
+TAKES = ("table",)
 
 
 def run(
@@ -40,6 +41,7 @@ def run(
     without --fix. Exits with 9 when a check failed; warnings are no failure.
     """
     shell = shell_of(ctx)
+    shell.choose_fields(Check)
     view, daemon = _daemon(shell)
     arguments = [*(["--fix"] if fix else []), *([] if view else ["--load-modules"])]
     findings = ask(shell, "doctor", *arguments, answer=Findings)
@@ -53,7 +55,7 @@ def run(
 def _tell(shell: Shell, checks: list[Check]) -> None:
     if shell.output is Output.JSON:
         healthy = all(check.status != "fail" for check in checks)
-        shell.document("doctor", {"healthy": healthy, "checks": checks})
+        shell.document("doctor", {"healthy": healthy, "checks": shell.pick(checks)})
         return
     if shell.output is Output.JSONL:
         for check in checks:
@@ -62,10 +64,10 @@ def _tell(shell: Shell, checks: list[Check]) -> None:
     if shell.output is Output.ID:
         shell.print_ids(check.code for check in checks if check.status != "ok")
         return
-    if shell.out.tty:
+    if shell.out.tty and shell.fields is None:
         shell.out.prose(check_lines(checks, ascii=shell.out.ascii))
     else:
-        shell.out.lines(check_table(checks))
+        shell.table(checks, lambda _: check_table(checks))
     shell.out.flush()
     shell.note(summary(checks))
 

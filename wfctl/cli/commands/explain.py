@@ -20,6 +20,9 @@ EXAMPLES = """
   wfctl explain 13
   wfctl explain
 """
+TAKES = ("table",)
+_FACTS = ("code", "kind", "exit", "meaning", "causes", "remedies")
+_EXIT_FACTS = ("exit", "name", "meaning", "codes")
 _COLUMNS = [Column("CODE"), Column("KIND", priority=2), Column("EXIT", right=True), Column("MEANING", priority=1)]
 
 
@@ -35,6 +38,7 @@ def run(
     What it means, why it is usually seen, and what to do. Without CODE it lists all of them.
     """
     shell = shell_of(ctx)
+    shell.choose_fields(_EXIT_FACTS if code is not None and code.isdecimal() else _FACTS)
     if code is None:
         _list(shell)
     elif code.isdecimal():
@@ -77,7 +81,7 @@ def _list(shell: Shell) -> None:
             [Cell(item["code"]), Cell(item["kind"]), Cell(_status(item["exit"])), Cell(item["meaning"])]
             for item in items
         ]
-        shell.out.lines(table(_COLUMNS, rows, width=shell.out.columns if shell.out.tty else None))
+        shell.table(items, lambda width: table(_COLUMNS, rows, width=width))
 
 
 def _status(number: int | None) -> str:
@@ -92,7 +96,9 @@ def _code(shell: Shell, given: str) -> None:
         raise _unknown(given, code)
     facts = _facts(code, "error" if code in ERRORS else "warning", found)
     if shell.json:
-        shell.document("explanation", facts)
+        shell.one("explanation", facts)
+    elif shell.fields is not None and shell.output is Output.TABLE:
+        shell.table([facts], lambda _: [])
     elif shell.output is Output.ID:
         shell.out.write(code)
     else:
@@ -118,8 +124,11 @@ def _exit_status(shell: Shell, given: str) -> None:
         raise _unknown(given, given)
     name, meaning = EXITS[status]
     codes = [item["code"] for item in _items() if item["exit"] == status]
+    facts = {"exit": status, "name": name, "meaning": meaning, "codes": codes}
     if shell.json:
-        shell.document("exit_status", {"exit": status, "name": name, "meaning": meaning, "codes": codes})
+        shell.one("exit_status", facts)
+    elif shell.fields is not None and shell.output is Output.TABLE:
+        shell.table([facts], lambda _: [])
     elif shell.output is Output.ID:
         shell.print_ids(codes)
     else:

@@ -26,6 +26,7 @@ EXAMPLES = """
   wfctl history order-1 --reverse --since 15m
   wfctl history @last -o jsonl
 """
+TAKES = ("ids", "times", "table", "pager")
 _STEP_ENDS = ("step.completed", "step.failed", "step.timed_out")
 
 
@@ -47,6 +48,8 @@ def run(
     It ends with what is recorded now; wfctl tail -f goes on with what comes.
     """
     shell = shell_of(ctx)
+    shell.choose_fields(HistoryEntry)
+    shell.read_alone()
     since_ms = None if since is None else parse_instant(since, now_ms())
     pages = history_pages(shell, shell.run_id(id), logs=logs)
     first = next(pages)
@@ -59,8 +62,12 @@ def run(
         shell.out.write(first.run.run_id)
     elif shell.json:
         _json(shell, entries, first.run, reverse)
+    elif shell.fields is not None:
+        items = list(entries)
+        shell.table(items[::-1] if reverse else items, lambda _: [])
     else:
-        _print(shell, entries, reverse)
+        with shell.paged():
+            _print(shell, entries, reverse)
     return exit.OK
 
 

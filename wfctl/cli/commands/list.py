@@ -28,6 +28,7 @@ EXAMPLES = """
   wfctl list --count --by type --status open
   wfctl list -w --status open
 """
+TAKES = ("ids", "times", "table", "pager", "follow")
 PAGE = 1_000
 EVERY_MS = 500
 TICK_S = 1.0
@@ -61,6 +62,8 @@ def run(
     Where each is, what it waits for and until when, which attempt of a task comes next, and why it failed or is stuck.
     """
     shell = shell_of(ctx)
+    shell.choose_fields(RunView)
+    shell.read_alone()
     call = List(
         statuses=parse_statuses(status or []),
         types=workflow_type or [],
@@ -94,7 +97,7 @@ def _show(shell: Shell, page: RunPage) -> None:
         _table(shell, page)
     if page.next is not None:
         total = "" if page.total is None else f" of {count(page.total, grouped=shell.err.tty)}"
-        shell.note(f"{len(page.items)}{total}, more: --after {page.next}, or a higher --limit")
+        shell.total(f"{len(page.items)}{total}, more: --after {page.next}, or a higher --limit")
 
 
 def _collect(shell: Shell, call: List, limit: int) -> RunPage:
@@ -117,8 +120,8 @@ def _table(shell: Shell, page: RunPage) -> None:
         return
     from wfctl.cli.render.runs import runs_table
 
-    width = shell.out.columns if shell.out.tty else None
-    shell.out.lines(runs_table(page.items, now_ms(), width=width, ascii=shell.out.ascii))
+    with shell.paged():
+        shell.table(page.items, lambda width: runs_table(page.items, now_ms(), width=width, ascii=shell.out.ascii))
 
 
 def _count(shell: Shell, call: List, by: str) -> int:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import dropwhile
 from pathlib import Path
 from typing import Annotated
 
@@ -16,34 +19,45 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.project import log_file
 from wfctl.cli.render.text import clean
-from wfctl.cli.shell import Shell, shell_of
+from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.errors import DeniedError, NotFoundError
+from wfctl.values.times import parse_instant, rfc3339
 
 EXAMPLES = """
-  wfctl logs
+  wfctl logs --since 15m
   wfctl logs -f
   wfctl logs -n 500 | grep generation
 """
+LAST_LINES = 100
 POLL_S = 0.2
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _CHUNK_BYTES = 1 << 16
 
 
 def run(
     ctx: typer.Context,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is written from now on.")] = False,
-    lines: Annotated[int, typer.Option("-n", "--lines", metavar="N", min=0, help="Begin with the last N lines.")] = 100,
+    lines: Annotated[
+        int | None, typer.Option("-n", "--lines", metavar="N", min=0, help="Begin with the last N lines (100).")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="15m|TIME", help="Begin with what was written since then.")
+    ] = None,
 ) -> int:
     """Show the daemon's log.
 
     For what a run's own handlers log: wfctl tail.
     """
     shell = shell_of(ctx)
+    begin = None if since is None else parse_instant(since, now_ms())
+    if lines is None and begin is None:
+        lines = LAST_LINES
     path = log_file(shell.state)
     if shell.output is Output.ID:
         shell.out.write(str(path))
         return exit.OK
     try:
-        _show(shell, path, lines, follow)
+        _show(shell, path, lines, begin, follow)
     except FileNotFoundError:
         raise NotFoundError(f"there is no log yet: {path} does not exist", hint="wfctl up", path=str(path)) from None
     except PermissionError:
@@ -51,10 +65,12 @@ def run(
     return exit.OK
 
 
-def _show(shell: Shell, path: Path, lines: int, follow: bool) -> None:
-    with path.open("rb") as file:
-        last = deque((line.decode("utf-8", "replace").rstrip("\n") for line in file), lines)
-        position = file.tell()
+def _show(shell: Shell, path: Path, lines: int | None, begin: int | None, follow: bool) -> None:
+    with ExitStack() as stack:
+        files = [stack.enter_context(one.open("rb")) for one in [*([] if begin is None else _older(path, begin)), path]]
+        written = (line.decode("utf-8", "replace").rstrip("\n") for file in files for line in file)
+        last = deque(written if begin is None else _since(written, begin), lines)
+        position = files[-1].tell()
     if shell.output is Output.JSON and not follow:
         shell.listing("logs", [_data(line) for line in last], total=len(last))
         return
@@ -65,6 +81,25 @@ def _show(shell: Shell, path: Path, lines: int, follow: bool) -> None:
         for line in _appended(path, position):
             _print(shell, line)
             shell.out.flush()
+
+
+def _older(path: Path, begin_ms: int) -> list[Path]:
+    """The files that the log was before it was last rotated, oldest first, as far as they were written to since then."""
+    numbered = {int(one.suffix[1:]): one for one in path.parent.glob(f"{path.name}.*") if one.suffix[1:].isdecimal()}
+    return [numbered[number] for number in sorted(numbered, reverse=True) if _written(numbered[number]) >= begin_ms]
+
+
+def _written(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns // 1_000_000
+    except FileNotFoundError:
+        return 0  # rotated away this very moment
+
+
+def _since(lines: Iterable[str], begin_ms: int) -> Iterator[str]:
+    """From the first line that was written at or after that time; a line without a time belongs to the one before."""
+    bound = rfc3339(begin_ms)
+    return dropwhile(lambda line: _TIME.match(line) is None or line[: len(bound)] < bound, lines)
 
 
 def _print(shell: Shell, line: str) -> None:

@@ -99,7 +99,7 @@ def _carry_out(shell: Shell, call: Purge, *, tell: bool) -> tuple[list[PurgedTre
     finally:
         progress.clear()
     purged: Purged = stream.answer
-    if tell and shell.output is Output.JSON:
+    if shell.output is Output.JSON and (tell or not purged.trees):
         shell.document("purge", purged, items=kept)
     elif tell and shell.output is Output.TABLE and call.dry_run and kept:
         _table(shell, kept[:SHOWN_TARGETS], purged)

@@ -18,6 +18,7 @@ from wfctl.cli.words import quoted
 from wfctl.errors import DaemonDownError, NotFinishedError, UnknownQueryError, UnknownWorkflowTypeError, UsageError
 from wfctl.protocol.calls import Query, QueryAnswer, Result, WorkflowList, Workflows
 from wfctl.protocol.views import Outcome
+from wfctl.values.signature import HandlerSpec
 from wfctl.values.times import parse_duration
 
 EXAMPLES = """
@@ -26,6 +27,8 @@ EXAMPLES = """
   wfctl query order-1 total currency=EUR rounded:=true
   wfctl query @last total -o json
 """
+_ANSWER = ("run_id", "workflow_id", "name", "value")
+TAKES = ("ids", "table")
 
 
 def run(
@@ -51,6 +54,7 @@ def run(
     closed answer too. Without NAME it lists the queries of the run's type.
     """
     shell = shell_of(ctx)
+    shell.choose_fields(HandlerSpec if name is None else _ANSWER)
     target = shell.run_id(id)
     if name is None:
         if data is not None:
@@ -62,11 +66,11 @@ def run(
     except UnknownQueryError as error:
         error.hint = _remedy(id, name, error)
         raise
+    facts = {"run_id": answer.run_id, "workflow_id": answer.workflow_id, "name": name, "value": answer.value}
     if shell.json:
-        shell.document(
-            "query",
-            {"run_id": answer.run_id, "workflow_id": answer.workflow_id, "name": name, "value": answer.value},
-        )
+        shell.one("query", facts)
+    elif shell.fields is not None and shell.output is Output.TABLE:
+        shell.table([facts], lambda _: [])
     elif shell.output is Output.ID:
         shell.out.write(answer.run_id)
     else:
@@ -121,8 +125,10 @@ def _list(shell: Shell, id: str) -> int:
             shell.json_line(handler)
     elif shell.output is Output.ID:
         shell.print_ids(handler.name for handler in queries)
+    elif queries and shell.out.tty and shell.fields is None:
+        shell.out.lines(query_lines(queries, shell.out.columns))
     elif queries:
-        shell.out.lines(query_lines(queries, shell.out.columns) if shell.out.tty else query_table(spec, queries))
+        shell.table(queries, lambda _: query_table(spec, queries))
     if not queries:
         shell.note(f"workflow type {kind!r} has no queries")
     return exit.OK

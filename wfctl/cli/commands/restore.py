@@ -19,6 +19,7 @@ EXAMPLES = """
   wfctl restore orders.backup
   wfctl down && wfctl restore orders.backup && wfctl up
 """
+TAKES = ("times",)
 
 
 def run(

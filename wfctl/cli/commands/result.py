@@ -17,6 +17,7 @@ EXAMPLES = """
   wfctl result order-1 --timeout 30s || echo "exit code $?"
   wfctl result @last --no-wait -o json
 """
+TAKES = ("ids", "follow", "outcome", "failure")
 
 
 def run(
@@ -37,8 +38,10 @@ def run(
     Exits by outcome: 0 completed, 10 failed, 11 cancelled, 12 terminated, 13 timed out, 14 not finished, 15 stuck.
     """
     shell = shell_of(ctx)
-    target = shell.run_id(id)
     timeout_ms = None if timeout is None else parse_duration(timeout)
+    if no_wait:
+        shell.read_alone()
+    target = shell.run_id(id)
     if no_wait:
         outcome: Outcome = shell.call(Result(id=target, wait=False))
     else:

@@ -22,6 +22,7 @@ EXAMPLES = """
   wfctl list --status failed --type Order -o id | wfctl retry --yes -
   wfctl retry --status failed --since 1h --dry-run
 """
+TAKES = ("ids", "follow", "outcome", "failure")
 DEFAULT_STATUSES = [Status.FAILED, Status.TIMED_OUT, Status.STUCK]
 
 
@@ -70,7 +71,7 @@ def run(
     deed = Verb("retry", "retry", make, retried_text, sum_up)
     if wait and not dry_run:
         return _wait(shell, make(found.ids[0]))
-    return carry_out(shell, deed, found, yes=yes or dry_run)
+    return carry_out(shell, deed, found, yes=yes, dry_run=dry_run)
 
 
 def _check(*, new: bool, from_step: str | None, workflow_id: str | None) -> None:

@@ -21,6 +21,7 @@ EXAMPLES = """
   wfctl send order-1 paid amount=5 --id txn-4711
   wfctl send cart-7 add sku=A1 --start Cart --start-input '{"owner": "ann"}'
 """
+TAKES = ("ids",)
 
 
 def run(

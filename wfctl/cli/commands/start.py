@@ -24,6 +24,7 @@ EXAMPLES = """
   id=$(wfctl start Order order_id=1 amount:=9.99)
   wfctl start Report --in 10m
 """
+TAKES = ("follow", "outcome", "failure")
 
 
 def run(

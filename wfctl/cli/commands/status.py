@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output
+from wfctl.cli.project import LastBackup, recall_backup
 from wfctl.cli.render.problem import one_line
-from wfctl.cli.render.status import status_lines
+from wfctl.cli.render.status import counts_line, status_lines
+from wfctl.cli.render.text import clip
 from wfctl.cli.shell import Shell, shell_of
-from wfctl.errors import DaemonDownError
+from wfctl.errors import ConfigError, DaemonDownError, UsageError
 from wfctl.protocol.calls import GetStatus
 from wfctl.protocol.views import StatusView
 
+if TYPE_CHECKING:
+    from wfctl.cli.live import Region
+
 EXAMPLES = """
   wfctl status
+  wfctl status -w
   wfctl status -q && echo up
   wfctl status -o json
 """
+TAKES = ("times", "follow")
+TICK_S = 1.0
 
 
-def run(ctx: typer.Context) -> int:
+def run(
+    ctx: typer.Context,
+    watch: Annotated[
+        bool, typer.Option("-w", "--watch", help="Go on: redraw on a terminal, elsewhere a line a change.")
+    ] = False,
+) -> int:
     """Show the daemon and the runs by status.
 
     Exits with 3 when no daemon runs; with -q that is all it says.
     """
     shell = shell_of(ctx)
+    if watch:
+        _watch(shell)
     try:
         view: StatusView = shell.call(GetStatus())
     except DaemonDownError as error:
@@ -35,15 +51,66 @@ def run(ctx: typer.Context) -> int:
     if shell.output is Output.ID:
         shell.out.write(str(view.pid))
     elif shell.json:
-        shell.document("status", view, running=True)
+        shell.document("status", view, running=True, last_backup=_backup(view))
     elif not shell.quiet:
-        shell.out.prose(status_lines(view, person=shell.out.tty, ascii=shell.out.ascii))
+        shell.out.prose(status_lines(view, _backup(view), person=shell.out.tty, ascii=shell.out.ascii))
     return exit.OK
+
+
+def _backup(view: StatusView) -> LastBackup | None:
+    return recall_backup(Path(view.database).parent)
+
+
+def _watch(shell: Shell) -> None:
+    """For as long as somebody watches."""
+    from wfctl.cli.live import Region, watch
+
+    if shell.output is Output.JSON:
+        raise UsageError("-o json is one document, and a watch has no end", hint="wfctl status -w -o jsonl")
+    if shell.output is Output.TABLE and shell.out.tty:
+        with Region(shell.out) as region:
+            watch(shell, lambda: _draw(shell, region), begin=region.settle, tick_s=TICK_S)
+    watch(shell, Told(shell).look)
+
+
+def _draw(shell: Shell, region: Region) -> None:
+    view: StatusView = shell.call(GetStatus())
+    columns = shell.out.columns
+    lines = shell.out.broken(status_lines(view, _backup(view), person=True, ascii=shell.out.ascii))
+    # A line that the terminal wraps would be two rows, and the region counts on one.
+    region.draw([clip(line, columns - 1) for line in lines[: max(shell.out.rows - 2, 3)]], columns)
+
+
+class Told:
+    """Off a terminal: what was told last, so that only what has changed is told again."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._last: object = None
+
+    def look(self) -> None:
+        shell = self._shell
+        view: StatusView = shell.call(GetStatus())
+        now: object = view.pid if shell.output is Output.ID else (view.counts, view.problems, view.generation)
+        if now == self._last:
+            return
+        self._last = now
+        if shell.output is Output.ID:
+            shell.out.write(str(view.pid))
+        elif shell.json:
+            shell.document("status", view, running=True, last_backup=_backup(view))
+        else:
+            shell.out.line([(f"{shell.instant(view.now)}  ", ""), *counts_line(view)])
+        shell.out.flush()
 
 
 def _down(shell: Shell, error: DaemonDownError) -> int:
     """No daemon is an answer too: a document on stdout for programs, an error for people, nothing for `-q`."""
     if shell.json:
+        try:
+            backup = recall_backup(shell.state)
+        except ConfigError:
+            backup = None  # only a socket is known
         facts: dict[str, Any] = {
             "running": False,
             "project": shell.project_name or None,
@@ -51,6 +118,7 @@ def _down(shell: Shell, error: DaemonDownError) -> int:
             "stale": bool(error.detail.get("stale", False)),
             "message": one_line(error.message),
             "hint": error.hint,
+            "last_backup": backup,
         }
         shell.document("status", facts)
     elif not shell.quiet:

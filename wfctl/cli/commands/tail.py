@@ -30,6 +30,7 @@ EXAMPLES = """
   wfctl tail -n 50 -o jsonl
   wfctl tail --since 1h --kinds run.failed,task
 """
+TAKES = ("ids", "times", "follow", "outcome")
 LAST_OF_ALL = 20
 
 
@@ -184,7 +185,7 @@ def stream_history(shell: Shell, call: Tail, printer: Printer) -> TailEnd:
     if not call.follow:
         return attempt()
     try:
-        return shell.persist(attempt)
+        return shell.persist(attempt, rev=lambda: seen)
     except KeyboardInterrupt:
         shell.note("stopped watching; the runs go on")
         raise

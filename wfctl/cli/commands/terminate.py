@@ -18,6 +18,7 @@ EXAMPLES = """
   wfctl terminate --type Order --since 1h --dry-run
   wfctl list --type Order --status waiting -o id | wfctl terminate --yes -
 """
+TAKES = ("ids",)
 OPEN_STATUSES = [status for status in Status if status.open]
 
 

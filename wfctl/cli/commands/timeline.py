@@ -21,6 +21,7 @@ EXAMPLES = """
   wfctl timeline order-1 --svg order-1.svg
   wfctl timeline @last -o json
 """
+TAKES = ("ids", "times")
 
 
 def run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -22,6 +23,7 @@ EXAMPLES = """
   wfctl tree order-1 --only failed
   wfctl tree order-1 --expand ShipItem --all
 """
+TAKES = ("ids", "times", "pager", "follow", "outcome")
 GROUP_AT, SAMPLE, DEPTH, ROOTS = 8, 5, 60, 20
 ALL = 1_000_000
 
@@ -75,6 +77,8 @@ def run(
     the tree is redrawn in place as things happen, elsewhere each change is one line; the exit code then tells how the run closed.
     """
     shell = shell_of(ctx)
+    if not follow:
+        shell.read_alone()
     if since_rev is not None and not (follow and _in_lines(shell)):
         raise UsageError(
             "--since-rev is for a tree that is followed line by line",
@@ -93,7 +97,8 @@ def run(
     )  # fmt: skip
     viewer = Viewer(shell, call, Look(folding, words, ascii or shell.out.ascii), since_rev)
     if not follow:
-        viewer.still(viewer.fetch(shell.connect()))
+        with shell.paged() if all_ else nullcontext():
+            viewer.still(viewer.fetch(shell.connect()))
         return exit.OK
     try:
         outcome = viewer.follow()

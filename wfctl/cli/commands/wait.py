@@ -10,7 +10,7 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.document import as_data
-from wfctl.cli.render.problem import error_lines
+from wfctl.cli.render.problem import error_lines, traceback_text
 from wfctl.cli.render.runs import outcome_error, outcomes_table
 from wfctl.cli.shell import Shell, shell_of, stopping
 from wfctl.cli.words import given_ids, parse_statuses, quoted
@@ -25,6 +25,7 @@ EXAMPLES = """
   wfctl wait order-1 --for waiting && wfctl send order-1 start_payment
   wfctl list --type Order --status open -o id | wfctl wait --any -
 """
+TAKES = ("ids", "table", "follow", "outcome", "failure")
 
 
 def run(
@@ -50,6 +51,7 @@ def run(
     in one of these statuses: then 0, or 5 where one completed without.
     """
     shell = shell_of(ctx)
+    shell.choose_fields(Outcome, ("exit",))
     targets = [shell.run_id(id) for id in given_ids(ids)]
     deadline = None if timeout is None else time.monotonic() + parse_duration(timeout) / 1_000
     wait = Wait(shell, parse_statuses(until or []), any_=any_, stuck=fail_if_stuck, deadline=deadline)
@@ -150,9 +152,13 @@ class Wait:
                 if not self._ended(outcome):
                     shell.json_line(self._data(outcome))
         elif shell.output is Output.TABLE:
-            width = shell.out.columns if shell.out.tty else None
-            shell.out.lines(outcomes_table(outcomes, width=width, ascii=shell.out.ascii))
+            shell.table(
+                [self._data(outcome) for outcome in outcomes],
+                lambda width: outcomes_table(outcomes, width=width, ascii=shell.out.ascii),
+            )
             shell.out.flush()
             for error in filter(None, map(self._error, counted)):
                 shell.err.prose(error_lines(error))
+                if shell.settings.traceback:
+                    shell.err.stream.write(traceback_text(error))
         return code

@@ -10,11 +10,13 @@ from wfctl.cli.render.status import problem_lines
 from wfctl.cli.render.workflows import described, workflow_lines, workflow_table
 from wfctl.cli.shell import now_ms, shell_of
 from wfctl.protocol.calls import WorkflowList, Workflows
+from wfctl.protocol.views import WorkflowView
 
 EXAMPLES = """
   wfctl workflows
   wfctl workflows -o json
 """
+TAKES = ("table", "times")
 
 
 def run(ctx: typer.Context) -> int:
@@ -22,6 +24,7 @@ def run(ctx: typer.Context) -> int:
 
     With the code that serves them, their handlers, what those take, where they are written, and what open runs miss."""
     shell = shell_of(ctx)
+    shell.choose_fields(WorkflowView)
     answer: WorkflowList = shell.call(Workflows())
     if shell.output is Output.JSON:
         shell.listing(
@@ -37,10 +40,10 @@ def run(ctx: typer.Context) -> int:
             shell.json_line(described(item))
     elif shell.output is Output.ID:
         shell.print_ids(item.spec.workflow_type for item in answer.items)
-    elif shell.out.tty:
+    elif shell.out.tty and shell.fields is None:
         shell.out.lines(workflow_lines(answer, shell.out.columns, now_ms()))
     else:
-        shell.out.lines(workflow_table(answer))
+        shell.table(answer.items, lambda _: workflow_table(answer))
     for problem in answer.problems:
         if not shell.quiet:
             shell.err.prose(problem_lines(problem))

@@ -6,6 +6,7 @@ JSON they are. Only fields of our own structs are touched: a user's payload that
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -36,28 +37,33 @@ _RENAMED = {"started_at_ms": "started_at"}
 _RECORD_INSTANTS = frozenset({"begins_at", "deadline", "wake_at", "retry_at"})
 
 
-def as_data(value: Any) -> Any:
+def as_data(value: Any, instant: Callable[[int], str] = rfc3339) -> Any:
     """`value` with its structs as dicts, every field present, and their instants as text."""
     if isinstance(value, msgspec.Struct):
         if isinstance(value, HistoryEntry):
-            return _entry(value)
-        return {_RENAMED.get(name, name): _field(name, getattr(value, name)) for name in value.__struct_fields__}
+            return _entry(value, instant)
+        return {field_name(name): _field(name, getattr(value, name), instant) for name in value.__struct_fields__}
     if isinstance(value, list | tuple):
-        return [as_data(item) for item in value]
+        return [as_data(item, instant) for item in value]
     if isinstance(value, dict):
-        return {key: as_data(item) for key, item in value.items()}
+        return {key: as_data(item, instant) for key, item in value.items()}
     return value
 
 
-def _field(name: str, value: Any) -> Any:
+def field_name(name: str) -> str:
+    """What a field of a struct is called in a document."""
+    return _RENAMED.get(name, name)
+
+
+def _field(name: str, value: Any, instant: Callable[[int], str]) -> Any:
     if name in INSTANTS and type(value) is int:
-        return rfc3339(value)
-    return as_data(value)
+        return instant(value)
+    return as_data(value, instant)
 
 
-def _entry(entry: HistoryEntry) -> dict[str, Any]:
+def _entry(entry: HistoryEntry, instant: Callable[[int], str]) -> dict[str, Any]:
     data = {
-        key: rfc3339(value) if key in _RECORD_INSTANTS and type(value) is int else value
+        key: instant(value) if key in _RECORD_INSTANTS and type(value) is int else value
         for key, value in entry.data.items()
     }
     return {
@@ -65,7 +71,7 @@ def _entry(entry: HistoryEntry) -> dict[str, Any]:
         "run_id": entry.run_id,
         "workflow_id": entry.workflow_id,
         "seq": entry.seq,
-        "at": rfc3339(entry.at),
+        "at": instant(entry.at),
         "kind": entry.kind,
         "source": entry.source,
         "data": data,

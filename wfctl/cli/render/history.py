@@ -9,9 +9,9 @@ import msgspec
 
 from wfctl.cli.exit import look
 from wfctl.cli.render.text import SHORT_ID, Line, cells, clean, cut, cut_middle, line_cells, pad
-from wfctl.cli.render.times import clock
+from wfctl.cli.render.times import absolute, clock, when
 from wfctl.protocol.views import HistoryEntry
-from wfctl.values.times import format_duration, rfc3339
+from wfctl.values.times import format_duration
 
 KIND_WIDTH = 21
 LEAST_DETAIL, LEAST_ID = 24, 8
@@ -62,7 +62,7 @@ class Describer:
             return None
         words = f"code changed: {clean(before)} -> {clean(entry.source)}"
         if width is None:
-            return [(f"{rfc3339(entry.at)}\t--\t{words}", "")]
+            return [(f"{absolute(entry.at)}\t--\t{words}", "")]
         return [(cut(f"-- {words} --", width - 1), "yellow")]
 
     def line(self, entry: HistoryEntry, now_ms: int, *, width: int | None) -> Line:
@@ -72,7 +72,7 @@ class Describer:
             run = f"{entry.workflow_id}\t" if self._several else ""
             if entry.kind == "log":
                 detail = f"{str(entry.data.get('level', 'INFO')).upper()} {detail}"
-            return [(f"{rfc3339(entry.at)}\t{run}{entry.kind}\t{detail}", "")]
+            return [(f"{when(entry.at, now_ms, relative=False)}\t{run}{entry.kind}\t{detail}", "")]
         line: Line = [(clock(entry.at, now_ms), "dim"), ("  ", "")]
         if self._several:
             room = width - line_cells(line) - 2 - KIND_WIDTH - LEAST_DETAIL - 1
@@ -124,9 +124,9 @@ def _started(data: dict[str, Any]) -> str:
     if data.get("parent"):
         words.append(f"child of {data['parent'].get('workflow_id', '?')}")
     if data.get("begins_at"):
-        words.append(f"begins {rfc3339(data['begins_at'])}")
+        words.append(f"begins {absolute(data['begins_at'])}")
     if data.get("deadline"):
-        words.append(f"times out {rfc3339(data['deadline'])}")
+        words.append(f"times out {absolute(data['deadline'])}")
     return "  ".join(words)
 
 
@@ -140,7 +140,7 @@ def _step_completed(data: dict[str, Any]) -> str:
     if data.get("handler"):
         words += f" {data['handler']}"
     if data.get("wake_at"):
-        words += f" at {rfc3339(data['wake_at'])}"
+        words += f" at {absolute(data['wake_at'])}"
     stored = [*data.get("put", {}), *(f"-{key}" for key in data.get("deleted", []))]
     return words + (f"  stored {', '.join(stored)}" if stored else "")
 
@@ -149,7 +149,7 @@ def _wait_started(data: dict[str, Any]) -> str:
     names = data.get("names")
     words = "for " + (", ".join(names) if names else "any event")
     if data.get("deadline"):
-        words += f", times out {rfc3339(data['deadline'])}"
+        words += f", times out {absolute(data['deadline'])}"
     return words + (f" -> {data['on_timeout']}" if data.get("on_timeout") else "")
 
 
@@ -199,7 +199,7 @@ def _task_failed(data: dict[str, Any]) -> str:
 
 def _slept(data: dict[str, Any], at_ms: int) -> str:
     wake_at = data.get("wake_at", at_ms)
-    return f"{format_duration(max(wake_at - at_ms, 0))}, until {rfc3339(wake_at)}"
+    return f"{format_duration(max(wake_at - at_ms, 0))}, until {absolute(wake_at)}"
 
 
 def _value(data: dict[str, Any]) -> str:
@@ -278,7 +278,7 @@ _DETAILS: dict[str, Callable[[dict[str, Any]], str]] = {
     "child.resumed": lambda data: str(data.get("workflow_id", "")),
     "parent_event.sent": _sent,
     "event.sent": _sent,
-    "timestamp.recorded": lambda data: rfc3339(data["value"]) if type(data.get("value")) is int else _value(data),
+    "timestamp.recorded": lambda data: absolute(data["value"]) if type(data.get("value")) is int else _value(data),
     "random.recorded": _value,
     "uuid.recorded": _value,
     "task.started": lambda data: _task(data, _unless_empty(data.get("arguments"))),

@@ -12,9 +12,8 @@ import msgspec
 
 from wfctl.cli.render.history import failure_text
 from wfctl.cli.render.text import Line, clean
-from wfctl.cli.render.times import short
+from wfctl.cli.render.times import when
 from wfctl.protocol.views import HistoryEntry
-from wfctl.values.times import rfc3339
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,10 +67,12 @@ def pending_line(one: Pending, now_ms: int, *, person: bool) -> Line:
 
 
 def _instant(at_ms: int, now_ms: int, person: bool) -> str:
-    if not person:
-        return f"at {rfc3339(at_ms)}"
-    return f"in {short(at_ms - now_ms)}" if at_ms > now_ms else "now"
+    if person and at_ms <= now_ms:
+        return "now"
+    shown = when(at_ms, now_ms, relative=person)
+    return shown if shown.startswith("in ") else f"at {shown}"
 
 
 def _since(at_ms: int, now_ms: int, person: bool) -> str:
-    return f"for {short(max(now_ms - at_ms, 0))}" if person else f"since {rfc3339(at_ms)}"
+    shown = when(min(at_ms, now_ms), now_ms, relative=person)
+    return f"for {shown.removesuffix(' ago')}" if shown.endswith(" ago") else f"since {shown}"

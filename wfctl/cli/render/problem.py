@@ -27,6 +27,17 @@ def error_lines(error: WfctlError) -> list[Line]:
     return lines
 
 
+def traceback_text(error: WfctlError) -> str:
+    """The whole traceback of the workflow's failure that `error` tells of; empty where it tells of none."""
+    failure = error.detail.get("error")
+    text = failure.get("traceback") if isinstance(failure, dict) else None
+    return indented(text) if isinstance(text, str) else ""
+
+
+def indented(traceback: str) -> str:
+    return "".join(f"  {clean(line)}\n" for line in traceback.splitlines())
+
+
 def _problems(error: WfctlError) -> int:
     problems = error.detail.get("problems")
     return len(problems) if isinstance(problems, list) else 0

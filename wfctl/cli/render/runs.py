@@ -9,7 +9,7 @@ import msgspec
 from wfctl.cli.exit import look
 from wfctl.cli.render.table import Cell, Column, Row, table
 from wfctl.cli.render.text import Line, Span, clean, count
-from wfctl.cli.render.times import short, when
+from wfctl.cli.render.times import absolute, short, when
 from wfctl.cli.words import quoted
 from wfctl.errors import (
     NotFinishedError,
@@ -23,7 +23,7 @@ from wfctl.errors import (
 from wfctl.protocol.calls import Counted
 from wfctl.protocol.views import Outcome, RunView
 from wfctl.values.status import Status
-from wfctl.values.times import format_duration, rfc3339
+from wfctl.values.times import format_duration
 
 _COLUMNS = [
     Column("WORKFLOW ID", middle=True),
@@ -130,7 +130,7 @@ def _problem_span(run: RunView, now_ms: int, *, person: bool) -> Span:
     if run.retry is None:
         return problem(run), "red" if run.status.closed else "magenta"
     left = run.retry.retry_at - now_ms
-    due = (f"in {short(left)}" if left > 0 else "now") if person else f"at {rfc3339(run.retry.retry_at)}"
+    due = (f"in {short(left)}" if left > 0 else "now") if person else f"at {absolute(run.retry.retry_at)}"
     text = f"{run.retry.task}: attempt {run.retry.attempt + 1} {due}"
     return (f"{text}  {run.retry.error}" if run.retry.error else text), "yellow"
 

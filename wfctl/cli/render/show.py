@@ -10,12 +10,12 @@ from wfctl.cli.render.pending import Pending, pending_line
 from wfctl.cli.render.runs import position, status_span
 from wfctl.cli.render.table import facts, facts_column
 from wfctl.cli.render.text import Line, clean, count, counted
-from wfctl.cli.render.times import when
+from wfctl.cli.render.times import both, when
 from wfctl.cli.words import quoted
 from wfctl.protocol.views import RunDetail, RunView
 from wfctl.values.signature import HandlerSpec
 from wfctl.values.status import Status
-from wfctl.values.times import format_duration, rfc3339
+from wfctl.values.times import format_duration
 
 MOST_EVENTS = 3
 
@@ -35,7 +35,7 @@ def show_lines(
     run = detail.run
 
     def moment(at_ms: int) -> Line:
-        return [(f"{rfc3339(at_ms)} ({when(at_ms, now_ms, relative=True)})" if person else rfc3339(at_ms), "")]
+        return [(both(at_ms, now_ms) if person else when(at_ms, now_ms, relative=False), "")]
 
     pairs: list[tuple[str, Line]] = [
         ("workflow ID", [(clean(run.workflow_id), "bold")]),

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import os
+
 from wfctl.cli.exit import look
+from wfctl.cli.project import LastBackup
 from wfctl.cli.render.problem import one_line, warning_lines
 from wfctl.cli.render.table import facts
 from wfctl.cli.render.text import Line, clean, count, counted, cut
-from wfctl.cli.render.times import ago
+from wfctl.cli.render.times import when
 from wfctl.protocol.views import ProblemView, StatusView, WorkerView
 from wfctl.values.status import Status
-from wfctl.values.times import format_duration, rfc3339
+from wfctl.values.times import format_duration
 
 
-def status_lines(view: StatusView, *, person: bool, ascii: bool) -> list[Line]:
+def status_lines(view: StatusView, backup: LastBackup | None, *, person: bool, ascii: bool) -> list[Line]:
     state: Line = [("running", "green")]
     if view.storage_error:
         state = [("stopped working", "bold red")]
     elif view.draining:
         state = [("stopping", "yellow")]
-    up = f" for {format_duration(view.now - view.started_at)}" if person else f" since {rfc3339(view.started_at)}"
+    began = when(view.started_at, view.now, relative=person)
+    up = f" for {began.removesuffix(' ago')}" if began.endswith(" ago") else f" since {began}"
     pairs: list[tuple[str, Line]] = [
         ("daemon", [*state, (f"{up}  pid {view.pid}  version {view.version}", "")]),
         ("project", [(clean(view.project), "")]),
         ("socket", [(clean(view.socket), "")]),
         ("database", [(f"{clean(view.database)}  {_database(view)}", "")]),
+        ("backup", [(_backup(backup, view.now, person=person), "")]),
         ("log", [(clean(view.log), "")]),
         ("code", [(_code(view), "")]),
         ("python", [(clean(view.python), "")]),
         ("runs", _counts(view.counts, person=person, ascii=ascii)),
-        ("workers", [(_workers(view), "")]),
+        ("workers", [(_workers(view, person), "")]),
     ]
     pairs += [(name, [(clean(value), "")]) for name, value in view.settings.items()]
     pairs += [("full" if index == 0 else "", [(clean(text), "yellow")]) for index, text in enumerate(view.full)]
@@ -48,6 +53,13 @@ def _database(view: StatusView) -> str:
     return f"{size(view.database_bytes)}{log}"
 
 
+def _backup(backup: LastBackup | None, now_ms: int, *, person: bool) -> str:
+    if backup is None:
+        return "none yet: wfctl backup FILE"
+    gone = "" if os.path.exists(backup.path) else ", not there any more"
+    return f"{clean(backup.path)}  {when(backup.at, now_ms, relative=person)}  {size(backup.bytes)}{gone}"
+
+
 def _code(view: StatusView) -> str:
     others = sorted({worker.generation for worker in view.workers} - {view.generation})
     older = f", older code in use too: generation {', '.join(map(str, others))}" if others else ""
@@ -56,11 +68,11 @@ def _code(view: StatusView) -> str:
     return f"generation {view.generation}  {view.source_hash[:12]}{older}{loading}"
 
 
-def _workers(view: StatusView) -> str:
+def _workers(view: StatusView, person: bool) -> str:
     busy = sum(worker.steps for worker in view.workers)
     queued = f", {view.queued_steps} queued" if view.queued_steps else ""
     youngest = max((worker.started_at for worker in view.workers), default=None)
-    since = f", youngest started {ago(youngest, view.now)}" if youngest is not None else ""
+    since = f", youngest started {when(youngest, view.now, relative=person)}" if youngest is not None else ""
     blocked = sum(worker.blocked_ms > 0 for worker in view.workers)
     return (
         f"{counted(len(view.workers), 'process', plural='processes')}, {counted(busy, 'step')} running{queued}"
@@ -76,6 +88,14 @@ def blocked_lines(worker: WorkerView) -> list[Line]:
         f"worker {worker.pid} has not answered for {format_duration(worker.blocked_ms)}: a handler blocks its event loop\n{runs}",
         "await what takes long, or write the handler with 'def' alone, which gets a thread",
     )
+
+
+def counts_line(view: StatusView) -> Line:
+    """The runs by status alone, and whether something is wrong."""
+    line = _counts(view.counts, person=False, ascii=True)
+    if view.problems:
+        line.append((f"  {counted(len(view.problems), 'problem', grouped=False)}: wfctl status", ""))
+    return line
 
 
 def _counts(counts: dict[str, int], *, person: bool, ascii: bool) -> Line:

@@ -82,6 +82,21 @@ def cut_middle(text: str, width: int, ellipsis: str = "…") -> str:
     return _head(text, room - cells(tail)) + ellipsis + tail
 
 
+def clip(line: Line, width: int) -> Line:
+    """`line` cut at its end to at most `width` cells."""
+    out: Line = []
+    left = width
+    for text, style in line:
+        if left <= 0:
+            break
+        shown = cut(text, left)
+        out.append((shown, style))
+        left -= cells(shown)
+        if shown != text:
+            break
+    return out
+
+
 def wrap(line: Line, width: int, indent: int = 4) -> list[Line]:
     """`line` on as many lines as it needs in `width` cells, broken at blanks; a word that is longer stays whole."""
     if line_cells(line) <= width:

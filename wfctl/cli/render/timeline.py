@@ -10,9 +10,9 @@ from wfctl.cli.render.bars import DOINGS, RETRIES, RUNS, STUCK, WAITS, Bar, Time
 from wfctl.cli.render.runs import status_span
 from wfctl.cli.render.table import Cell, Column, table
 from wfctl.cli.render.text import Line, cells, clean, count, cut, line_cells, pad, pad_left
-from wfctl.cli.render.times import short
+from wfctl.cli.render.times import absolute, short
 from wfctl.protocol.views import RunView
-from wfctl.values.times import format_duration, rfc3339
+from wfctl.values.times import format_duration
 
 WIDEST = 200
 NOTE_COLUMNS = 110  # from here on there is room for what went wrong
@@ -237,8 +237,8 @@ def timeline_table(shown: Timeline) -> list[Line]:
         _COLUMNS,
         [
             [
-                Cell(rfc3339(bar.begun_at)),
-                Cell("" if bar.ended_at is None else rfc3339(bar.ended_at)),
+                Cell(absolute(bar.begun_at)),
+                Cell("" if bar.ended_at is None else absolute(bar.ended_at)),
                 Cell(format_duration(bar.took_ms)),
                 Cell(bar.kind),
                 Cell(bar.name),

@@ -1,8 +1,30 @@
-"""Instants and durations as people read them."""
+"""Instants and durations as people read them.
+
+How instants are written is one choice a command line (`show_as`), as a locale is one choice a process; JSON does not ask.
+"""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from enum import StrEnum
+
 from wfctl.values.times import format_duration, rfc3339
+
+
+class Times(StrEnum):
+    RELATIVE = "relative"
+    UTC = "utc"
+    LOCAL = "local"
+    UNIX = "unix"
+
+
+_chosen: Times | None = None
+
+
+def show_as(times: Times | None) -> None:
+    """How instants are written from here on; None: relative on a terminal, UTC elsewhere."""
+    global _chosen
+    _chosen = times
 
 
 def ago(at_ms: int, now_ms: int) -> str:
@@ -18,16 +40,38 @@ def short(ms: int) -> str:
 
 
 def when(at_ms: int, now_ms: int, *, relative: bool) -> str:
-    return ago(at_ms, now_ms) if relative else rfc3339(at_ms)
+    """An instant; `relative` to now where nothing else was chosen."""
+    if (_chosen is None and relative) or _chosen is Times.RELATIVE:
+        return ago(at_ms, now_ms)
+    return absolute(at_ms)
+
+
+def absolute(at_ms: int) -> str:
+    """An instant that is told by itself: in UTC, local time, or seconds since 1970."""
+    if _chosen is Times.UNIX:
+        return f"{at_ms // 1_000}.{at_ms % 1_000:03d}"
+    if _chosen is Times.LOCAL:
+        return datetime.fromtimestamp(at_ms // 1_000, UTC).astimezone().replace(
+            microsecond=at_ms % 1_000 * 1_000
+        ).isoformat(timespec="milliseconds")  # fmt: skip
+    return rfc3339(at_ms)
+
+
+def both(at_ms: int, now_ms: int) -> str:
+    """An instant in full, and how long ago that is; where one way was chosen, in that alone."""
+    shown = when(at_ms, now_ms, relative=False)
+    return shown if _chosen else f"{shown} ({ago(at_ms, now_ms)})"
 
 
 def clock(at_ms: int, now_ms: int) -> str:
-    """The time of day in UTC with milliseconds; with its date when that is not today's."""
-    full = rfc3339(at_ms)
-    return full[11:] if full[:10] == rfc3339(now_ms)[:10] else full
+    """The time of day with milliseconds and its zone; with its date when that is not today's."""
+    full = when(at_ms, now_ms, relative=False)
+    same_day = "T" in full and full[:10] == absolute(now_ms)[:10]
+    return full[11:] if same_day else full
 
 
 def clock_seconds(at_ms: int, now_ms: int) -> str:
-    full = rfc3339(at_ms)
-    short_form = f"{full[:19]}Z"
-    return short_form[11:] if full[:10] == rfc3339(now_ms)[:10] else short_form
+    """The same in whole seconds."""
+    shown = clock(at_ms, now_ms)
+    head, point, tail = shown.partition(".")
+    return head + tail[3:] if point and _chosen not in (Times.UNIX, Times.RELATIVE) else shown

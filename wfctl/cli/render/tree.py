@@ -11,11 +11,11 @@ from typing import NamedTuple
 from wfctl.cli.exit import look
 from wfctl.cli.render.progress import bar
 from wfctl.cli.render.text import Line, Span, cells, clean, count, counted, cut, cut_middle, line_cells, pad_left
-from wfctl.cli.render.times import short
+from wfctl.cli.render.times import clock_seconds, short, when
 from wfctl.cli.render.treeitems import Fold, Item, root_items
 from wfctl.protocol.views import Tree, TreeGroup, TreeNode
 from wfctl.values.status import Status
-from wfctl.values.times import format_duration, rfc3339
+from wfctl.values.times import format_duration
 
 STATIC_BUDGET = 200
 TOOK_CELLS = 8
@@ -111,7 +111,7 @@ def _header(node: TreeNode, style: Style, now_ms: int) -> Line:
     totals, failed = _totals(node, style)
     why = _why(node)
     if style.width is None:
-        line = [name, *kind, *state, (f"  started {rfc3339(run.started_at)}", "")]
+        line = [name, *kind, *state, (f"  started {when(run.started_at, now_ms, relative=False)}", "")]
         line += [("  ", ""), *totals] if totals else []
         return [*line, (f"  {clean(why)}", "")] if why else line
     room = min(style.width, WIDEST) - 1
@@ -197,7 +197,7 @@ def _lay(item: Item, guides: str, style: Style, now_ms: int) -> Line:
     width = style.width
     extra: Line = []
     if width >= WIDE_COLUMNS:
-        started = f"{rfc3339(item.started_at)[11:19]}Z" if item.started_at else ""
+        started = clock_seconds(item.started_at, item.started_at) if item.started_at else ""
         extra = [(f"  {started:<9}  {item.run_id}".rstrip(), "dim")]
         width = min(width - WIDE_EXTRA, WIDEST)
     return [*prefix, *_columns(item, width - 1 - line_cells(prefix), mark[1], style.marks.ellipsis), *extra]

@@ -9,6 +9,7 @@ from typing import Any
 from wfctl.cli.render.document import as_data
 from wfctl.cli.render.runs import problem
 from wfctl.cli.render.text import clean
+from wfctl.cli.render.times import absolute
 from wfctl.protocol.views import RunChange, RunView, Tree, TreeGroup, TreeNode
 from wfctl.values.status import Status
 from wfctl.values.times import rfc3339
@@ -142,7 +143,7 @@ def standing_text(run: RunView, at_ms: int) -> str:
 def _told(at_ms: int, name: str, was: str | None, now: str, why: str) -> str:
     arrow = f"{was} -> {now}" if was is not None else f"-> {now}"
     # A name or an error on several lines must not look like several changes.
-    return clean(f"{rfc3339(at_ms)} {name} {arrow}{f' {why}' if why else ''}")
+    return clean(f"{absolute(at_ms)} {name} {arrow}{f' {why}' if why else ''}")
 
 
 class Merger:

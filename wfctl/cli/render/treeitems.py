@@ -11,10 +11,10 @@ from typing import NamedTuple
 from wfctl.cli.render.progress import amount, percentage, progress_note
 from wfctl.cli.render.runs import position, problem
 from wfctl.cli.render.text import SHORT_ID, clean, counted, cut_middle
-from wfctl.cli.render.times import clock_seconds, short
+from wfctl.cli.render.times import absolute, clock_seconds, short
 from wfctl.protocol.views import RunView, TreeGroup, TreeNode, TreeStep
 from wfctl.values.status import Status
-from wfctl.values.times import format_duration, rfc3339
+from wfctl.values.times import format_duration
 
 _BAD = (Status.FAILED, Status.TIMED_OUT, Status.STUCK)
 _HEAD = "+ "
@@ -186,13 +186,13 @@ def _wait_note(step: TreeStep, moment: Moment) -> str:
     if moment.relative:
         words = f"since {short(moment.now_ms - step.started_at)}"
         return words + (f", times out in {short(step.wake_at - moment.now_ms)}" if step.wake_at else "")
-    return f"since {rfc3339(step.started_at)}" + (f", times out {rfc3339(step.wake_at)}" if step.wake_at else "")
+    return f"since {absolute(step.started_at)}" + (f", times out {absolute(step.wake_at)}" if step.wake_at else "")
 
 
 def _sleep_note(wake_at: int, moment: Moment) -> str:
     if moment.relative:
         return f"wakes {clock_seconds(wake_at, moment.now_ms)} (in {short(wake_at - moment.now_ms)})"
-    return f"wakes {rfc3339(wake_at)}"
+    return f"wakes {absolute(wake_at)}"
 
 
 def _child(node: TreeNode, fold: Fold, moment: Moment, depth: int) -> Item:

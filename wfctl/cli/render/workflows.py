@@ -9,11 +9,10 @@ import msgspec
 from wfctl.cli.render.document import as_data
 from wfctl.cli.render.table import Cell, Column, Row, table
 from wfctl.cli.render.text import Line, cells, clean, counted, cut, pad
-from wfctl.cli.render.times import ago
+from wfctl.cli.render.times import absolute, when
 from wfctl.protocol.calls import WorkflowList
 from wfctl.protocol.views import MissingView, WorkflowView
 from wfctl.values.signature import HandlerSpec, TypeSpec, plain_type
-from wfctl.values.times import rfc3339
 
 _QUERIES = [Column(title) for title in ("NAME", "FUNCTION", "PARAMETERS", "FILE", "LINE")]
 _COLUMNS = [
@@ -53,7 +52,7 @@ def workflow_table(answer: WorkflowList) -> list[Line]:
     """Tab-separated, a handler a line. NEEDED is filled for what open runs need and is not there: by how many of them."""
     rows: list[Row] = []
     for view in answer.items:
-        name, code = view.spec.workflow_type, (str(view.generation), view.source_hash, rfc3339(view.loaded_at))
+        name, code = view.spec.workflow_type, (str(view.generation), view.source_hash, absolute(view.loaded_at))
         load = ("" if view.limit is None else str(view.limit), str(view.executing), str(view.waiting))
         for spec in view.spec.handlers:
             where = (spec.file or view.spec.file, str(spec.line))
@@ -87,7 +86,7 @@ def workflow_lines(answer: WorkflowList, width: int, now_ms: int) -> list[Line]:
         lines.append(head)
         if view.spec.doc:
             lines.append([(cut(f"  {clean(view.spec.doc.splitlines()[0])}", width - 1), "dim")])
-        code = f"  generation {view.generation}  {clean(view.source_hash)}  loaded {ago(view.loaded_at, now_ms)}"
+        code = f"  generation {view.generation}  {clean(view.source_hash)}  loaded {when(view.loaded_at, now_ms, relative=True)}"
         lines.append([(cut(code, width - 1), "dim")])
         lines += [_handler(spec, width) for spec in view.spec.handlers]
         lines += [_missing(lost, width) for lost in view.missing]

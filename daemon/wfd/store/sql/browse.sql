@@ -371,7 +371,8 @@ select rev, at from history where rev >= ? order by rev limit 1;
 -- name: status_since
 select
     h.rev, h.run, h.seq, h.at, h.kind,
-    case when h.kind in ('run.started', 'run.completed', 'step.started', 'wait.started') then '{}'
+    case when h.kind in ('run.completed', 'step.started', 'wait.started') then '{}'
+        when h.kind = 'run.started' then json_object('begins_at', json_extract(h.data, '$.begins_at'))
         else json_remove(h.data, '$.put', '$.deleted', '$.error.traceback', '$.error.detail', '$.phase.kwargs', '$.requeued')
     end,
     r.run_id, r.type
