@@ -19,7 +19,6 @@ from wfd.engine.executions import Executions
 from wfd.engine.operations import Asked, Operations, ParentEventArgs
 from wfd.engine.sending import Sending
 from wfd.engine.timers import Timers
-from wfd.supervisor.steps import Steps
 
 SEEDS = 1_500
 
@@ -157,10 +156,6 @@ def _records_a_failure_that_passes_as_a_refusal(patch: Patch) -> None:
     patch.setattr(Operations, "_guarded", once)
 
 
-def _keeps_a_worker_for_a_step_that_only_waits(patch: Patch) -> None:
-    patch.setattr(Steps, "_lapsed", lambda self: None)
-
-
 def _does_not_tell_the_parent_of_a_child_that_goes_on(patch: Patch) -> None:
     for phase in state.PHASES:
         patch.setitem(core.TABLE, (phase, s.ChildReopened), Ignored("planted"))
@@ -218,7 +213,6 @@ BUGS = (
     _lets_code_that_was_replaced_get_a_run_stuck,
     _hands_out_a_cancellation_before_it_is_committed,
     _records_a_failure_that_passes_as_a_refusal,
-    _keeps_a_worker_for_a_step_that_only_waits,
 )
 
 

@@ -21,6 +21,7 @@ from wfd.engine import purges
 from wfd.engine.retention import SELDOM_MS, Retention
 from wfd.store.connect import wal_of
 from wfd.store.purge import Rule
+from wfd.store.rows import Scope
 from wfd.testing import WorkflowEnvironment
 
 DAY = timedelta(days=1)
@@ -208,7 +209,7 @@ async def test_a_follower_that_resumes_from_a_purged_revision_misses_nothing() -
         await env.client.purge(older_than=timedelta())
         assert await env.engine.reads.newest_rev() == seen
         await _started(env, "b")
-        entries = await env.engine.reads.entries_since(None, seen, 100, True)
+        entries = await env.engine.reads.entries_since(Scope(), seen, 100, logs=True)
         assert {entry.workflow_id for entry in entries} == {"b"}
         assert entries[0].kind == "run.started"
         assert [entry.rev for entry in entries] == sorted(entry.rev for entry in entries)
