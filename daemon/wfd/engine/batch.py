@@ -12,6 +12,7 @@ import msgspec
 
 from wfctl.values.failure import Failure
 from wfctl.values.signature import unbound
+from wfctl.values.status import Status
 from wfd.core import records as r, state, stimuli as s
 from wfd.core.actions import Action
 from wfd.core.decide import decide, open_run
@@ -29,11 +30,13 @@ _ENDED = frozenset({r.StepCompleted, r.StepFailed, r.StepTimedOutRecord, r.StepI
 
 
 class Change(msgspec.Struct):
-    """One decision for one run; `before` is its seq before it, 0 for a run that is new. `reopens`: it was closed before."""
+    """One decision for one run; `before` is its seq before it, 0 for a run that is new, and `was` its status, None then.
+    `reopens`: it was closed before."""
 
     live: Live
     before: int
     decision: Decision
+    was: Status | None = None
     reopens: bool = False
 
 
@@ -83,7 +86,7 @@ class Batch:
         if decision.records:
             live.run = decision.run
             reopens = before.closed and not decision.run.closed
-            self._add(live, before.seq, decision, first=cause and not known, reopens=reopens)
+            self._add(live, before.seq, decision, before.status, first=cause and not known, reopens=reopens)
             if type(stimulus) is s.StepReturned:
                 live.write(stimulus.put, stimulus.deleted)
             elif type(stimulus) is s.RetryAsked and stimulus.point is not None:
@@ -106,22 +109,32 @@ class Batch:
             outcome = Raw(unbound(msgspec.Raw(_encode(child_outcome(run))), True))
         return s.ChildClosed(run.run_id, run.workflow_id, run.status, step, outcome)
 
-    def _add(self, live: Live, before: int, decision: Decision, *, first: bool = False, reopens: bool = False) -> None:
+    def _add(
+        self,
+        live: Live,
+        before: int,
+        decision: Decision,
+        was: Status | None = None,
+        *,
+        first: bool = False,
+        reopens: bool = False,
+    ) -> None:
         self.touched[live.run.key] = live
-        self.changes.insert(0 if first else len(self.changes), Change(live, before, decision, reopens))
+        self.changes.insert(0 if first else len(self.changes), Change(live, before, decision, was, reopens))
 
     def unit(self, next_rev: Callable[[], int]) -> Unit:
         """The rows of all decisions."""
         unit = Unit()
-        bases: dict[int, int] = {}
+        bases: dict[int, tuple[int, Status | None]] = {}
         reopened: set[int] = set()
         for change in self.changes:
-            bases.setdefault(change.live.run.key, change.before)
+            bases.setdefault(change.live.run.key, (change.before, change.was))
             if change.reopens:
                 reopened.add(change.live.run.key)
             self._records(unit, change, next_rev)
-        for key, base in bases.items():
+        for key, (base, was) in bases.items():
             row = row_of(self.touched[key].run)
+            unit.count(row.type, was, row.status)
             if base == 0:
                 unit.runs_new.append(row)
             elif key in reopened:

@@ -102,7 +102,7 @@ class Engine:
     async def _look_up(self) -> list[int]:
         """Where the disk stands, before anything is decided: open IDs, where keys and revisions go on. Returns the open steps."""
         reader = self.store.reader
-        self.open_ids = {workflow_id: key for workflow_id, key, _ in await reader.open_workflow_ids()}
+        self.open_ids = await reader.open_workflow_ids()
         self._next_key = await reader.max_key() + 1
         self._rev = await reader.max_rev()
         if (newest := await reader.max_run_id()) is not None:

@@ -35,7 +35,19 @@ _ROW_BYTES = 200  # what a row weighs beside its long texts, roughly; only for t
 class Batch:
     """Collects units with `add`, then `write`s them inside the caller's transaction."""
 
-    __slots__ = ("bytes", "changed", "events", "fresh", "gone", "history", "logs", "reopened", "store", "units")
+    __slots__ = (
+        "bytes",
+        "changed",
+        "events",
+        "fresh",
+        "gone",
+        "history",
+        "logs",
+        "reopened",
+        "store",
+        "totals",
+        "units",
+    )
 
     def __init__(self) -> None:
         self.units = 0
@@ -48,6 +60,7 @@ class Batch:
         self.events: dict[tuple[int, int], InboxRow] = {}
         self.gone: dict[tuple[int, int], None] = {}
         self.reopened: dict[int, None] = {}
+        self.totals: dict[tuple[str, str], int] = {}
 
     @property
     def empty(self) -> bool:
@@ -86,6 +99,8 @@ class Batch:
         for where in unit.inbox_del:
             if self.events.pop(where, None) is None:
                 self.gone[where] = None
+        for name, change in unit.totals.items():
+            self.totals[name] = self.totals.get(name, 0) + change
 
     def _change(self, row: RunRow, expected: int) -> None:
         key = row.key
@@ -118,6 +133,7 @@ class Batch:
             deletes,
             list(self.events.values()),
             list(self.gone),
+            [(*name, change) for name, change in self.totals.items() if change],
         )
         db.execute(WRITE["insert"], [_json(table) for table in rows])
         return newest

@@ -13,12 +13,15 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from wfctl.values.status import Status
+from wfd.runtime.ids import least_run_id
 from wfd.store import queries
 from wfd.store.reader import Row, Snapshot
 from wfd.store.rows import Entry, Filter, Sibling, StepRecord, Summary, Trouble
 
 BROWSE = queries.load("browse")
 _END = 1 << 62
+# Runs since a time are not counted beforehand: so many are, in a few milliseconds.
+MAX_COUNTED = 2_000
 # Up to so many revisions, going through them all costs less than going through the records of the runs asked for.
 _NEAR = 5_000
 _json = msgspec.json.Encoder().encode
@@ -38,29 +41,46 @@ async def summaries(snapshot: Snapshot, keys: Iterable[int]) -> dict[int, Summar
     return {row[0]: Summary(*row) for row in rows}
 
 
-async def page(snapshot: Snapshot, wanted: Filter, before: int | None, limit: int) -> tuple[list[int], bool, int]:
+async def page(
+    snapshot: Snapshot, wanted: Filter, before: int | None, limit: int
+) -> tuple[list[int], bool, int | None]:
     """Keys of the newest `limit` runs that `wanted` takes, started before run `before`; whether there are more; and how many
-    it takes in all.
+    it takes in all, None where counting them would take long.
 
     Each combination of its words is one walk through one index, newest first; the walks are merged here.
     """
     low = 0
     if wanted.since_ms is not None:
         # Nearly the same bound as the time, but one that every index can use. The time itself is still checked.
-        row = await snapshot.one(BROWSE["first_key_since"], (wanted.since_ms,))
-        low = row[0] if row is not None and row[0] is not None else _END
-    bounds = {"low": low, "before": _END if before is None else before, "since": wanted.since_ms, "limit": limit + 1}
+        row = await snapshot.one(BROWSE["first_key_since"], (least_run_id(wanted.since_ms),))
+        low = _END if row is None else row[0]
     kind, walks = await _walks(snapshot, wanted)
-    found: list[list[int]] = []
-    total = 0
-    for words in walks:
-        rows = await snapshot.all(BROWSE[f"list_{kind}"], {**bounds, **words})
-        found.append([key for (key,) in rows])
-        counting = "since" if kind == "all" and wanted.since_ms is not None else kind
-        count = await snapshot.one(BROWSE[f"count_{counting}"], {**bounds, **words} if counting != "all" else ())
-        total += 0 if count is None else count[0]
+    bounds = {"low": low, "since": wanted.since_ms}
+    found = await _walk(snapshot, kind, walks, {**bounds, "before": _END if before is None else before}, limit + 1)
     keys = list(heapq.merge(*found, reverse=True))
+    if wanted.since_ms is not None:
+        counted = await _walk(snapshot, kind, walks, {**bounds, "before": _END}, MAX_COUNTED + 1)
+        number = sum(map(len, counted))
+        total = number if number <= MAX_COUNTED else None
+    elif wanted.parent is not None:
+        counts = [await snapshot.one(BROWSE["count_parent"], words) for words in walks]
+        total = sum(row[0] for row in counts if row is not None)
+    else:
+        words = {"types": _list(wanted.types), "statuses": _list(wanted.statuses)}
+        row = await snapshot.one(
+            BROWSE["total"], {name: text if text != "[]" else None for name, text in words.items()}
+        )
+        total = 0 if row is None else row[0]
     return keys[:limit], len(keys) > limit, total
+
+
+async def _walk(
+    snapshot: Snapshot, kind: str, walks: list[dict[str, object]], bounds: dict[str, object], limit: int
+) -> list[list[int]]:
+    """The first `limit` keys of each walk."""
+    sql = BROWSE[f"list_{kind}"]
+    found = [await snapshot.all(sql, {**bounds, **words, "limit": limit}) for words in walks]
+    return [[key for (key,) in rows] for rows in found]
 
 
 async def _walks(snapshot: Snapshot, wanted: Filter) -> tuple[str, list[dict[str, object]]]:

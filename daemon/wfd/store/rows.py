@@ -89,7 +89,7 @@ class Unit(msgspec.Struct):
 
     `runs_changed` pairs a row with the `seq` the run had before this unit, as does `runs_reopened` for runs that were closed and
     are open now: those that give up a workflow ID are written before those that take one. `store` maps (run, key) to JSON, None
-    deletes. `inbox_del` names (run, seq).
+    deletes. `inbox_del` names (run, seq). `totals` is by how much the numbers of runs change, by (type, status).
     """
 
     runs_new: list[RunRow] = []
@@ -100,6 +100,14 @@ class Unit(msgspec.Struct):
     store: dict[tuple[int, str], str | None] = {}
     inbox_add: list[InboxRow] = []
     inbox_del: list[tuple[int, int]] = []
+    totals: dict[tuple[str, str], int] = {}
+
+    def count(self, workflow_type: str, before: str | None, now: str) -> None:
+        """A run of that type is in status `now`; it was in `before`, None if it is new."""
+        if before != now:
+            self.totals[workflow_type, now] = self.totals.get((workflow_type, now), 0) + 1
+            if before is not None:
+                self.totals[workflow_type, before] = self.totals.get((workflow_type, before), 0) - 1
 
 
 class RunRef(msgspec.Struct, frozen=True):

@@ -3,8 +3,8 @@
 -- the positions of the fields in rows.py.
 
 -- name: batch
-create temp view batch (runs_changed, runs_reopened, runs_new, history, logs, puts, deletes, inbox_new, inbox_gone) as
-select null, null, null, null, null, null, null, null, null where false;
+create temp view batch (runs_changed, runs_reopened, runs_new, history, logs, puts, deletes, inbox_new, inbox_gone, totals) as
+select null, null, null, null, null, null, null, null, null, null where false;
 
 -- name: changed_runs
 create temp view changed_runs (rows) as select null where false;
@@ -120,10 +120,19 @@ create temp trigger commit_batch instead of insert on batch begin
     where (run, seq) in (select json_extract(r.value, '$[0]'), json_extract(r.value, '$[1]') from json_each(new.inbox_gone) as r);
     select raise(abort, 'an event that is handed over is not in the inbox')
     where new.inbox_gone is not null and changes() <> json_array_length(new.inbox_gone);
+
+    insert into totals (type, status, runs)
+    select
+        json_extract(r.value, '$[0]'),
+        json_extract(r.value, '$[1]'),
+        json_extract(r.value, '$[2]')
+    from json_each(new.totals) as r
+    where true
+    on conflict (type, status) do update set runs = runs + excluded.runs;
 end;
 
 -- name: insert
-insert into batch values (?, ?, ?, ?, ?, ?, ?, ?, ?);
+insert into batch values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: last_rev
 select max(coalesce((select max(rev) from history), 0), coalesce((select max(rev) from logs), 0));
