@@ -19,17 +19,21 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 class Place:
     """Use as `with Place() as place:`; the daemon is up inside. The folder is made in BENCH_DIR, where that is set. `more` goes
-    into its wfctl.toml."""
+    into its wfctl.toml, `state` is the folder of a database to go on with, which is kept."""
 
-    def __init__(self, *, durability: str = "full", reload: bool = False, more: str = "") -> None:
+    def __init__(
+        self, *, durability: str = "full", reload: bool = False, more: str = "", state: Path | None = None
+    ) -> None:
         self._made = tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR"), ignore_cleanup_errors=True)
         self.folder = Path(self._made.name)
         self.socket = self.folder / "bench.sock"
-        self.database = self.folder / ".wfctl" / "wfctl.db"
         self.flows = self.folder / "flows.py"
         self.flows.write_bytes(FLOWS.read_bytes())
+        self.state = state or self.folder / ".wfctl"
+        self.database = self.state / "wfctl.db"
         (self.folder / "wfctl.toml").write_text(
-            f'[daemon]\ndurability = "{durability}"\n[workflows]\nmodules = ["flows.py"]\nreload = {str(reload).lower()}\n{more}'
+            f'[daemon]\nstate = "{self.state}"\ndurability = "{durability}"\n'
+            f'[workflows]\nmodules = ["flows.py"]\nreload = {str(reload).lower()}\n{more}'
         )
         self._environment = {**os.environ, "WFCTL_SOCKET": str(self.socket)}
 
