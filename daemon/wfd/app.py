@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -38,6 +39,9 @@ DRAIN_MS = 10_000
 # A daemon that holds the lock but does not answer is starting or stopping; how long the next one waits for it.
 LOCK_PATIENCE_S = 5.0
 LOCK_POLL_S = 0.02
+# New objects before the collector looks for garbage. A daemon makes many that live for a commit and few that are garbage only the
+# collector can find: at Python's 700 an eighth of all its time went there.
+GC_THRESHOLD = 50_000
 _FOREVER_MS = 100 * 365 * 86_400_000
 
 
@@ -203,6 +207,7 @@ def _make_private(config: Config) -> None:
 
 def serve(config: Config, ready: Callable[[list[ProblemView]], None], *, stderr: bool) -> None:
     """Run the daemon of `config` on a loop of its own until it has stopped. Raises what kept it from starting."""
+    gc.set_threshold(GC_THRESHOLD)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, ready, stderr))
 
