@@ -111,6 +111,11 @@ async def spread(ctx: Context, children: int) -> Directive:
     return ctx.next.wait_for_event()
 
 
+@fan.event()
+async def enough(ctx: Context) -> Directive:
+    return ctx.next.complete()
+
+
 @fan.step()
 async def gather(ctx: Context, outcome: ChildOutcome[None]) -> Directive:
     left = await ctx.store.get("open") - 1
