@@ -49,7 +49,7 @@ class Daemon:
         clock = SystemClock()
         lock = StateLock(config.lock)
         self.log = DaemonLog(config.log, stderr=stderr)
-        store = Store(config.database, durability=config.durability)
+        store = Store(config.database, durability=config.durability, held=lambda: lock.descriptors)
         self._workers = Supervisor(config, clock)
         self._engine = Engine(store, self._workers, clock, IdSource(clock), crash_limit=config.crash_limit)
         self._workers.listen(self._engine)
