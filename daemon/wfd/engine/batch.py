@@ -115,12 +115,19 @@ class Batch:
         unit = Unit()
         bases: dict[int, int] = {}
         reopened: set[int] = set()
+        more: set[int] = set()
         for change in self.changes:
-            bases.setdefault(change.live.run.key, change.before)
+            key = change.live.run.key
+            bases.setdefault(key, change.before)
             if change.reopens:
-                reopened.add(change.live.run.key)
+                reopened.add(key)
+            if not all(map(_only_in_history, change.decision.records)):
+                more.add(key)
             self._records(unit, change, next_rev)
         for key, base in bases.items():
+            if key not in more:
+                unit.runs_passed.append((key, self.touched[key].run.seq, base))
+                continue
             row = row_of(self.touched[key].run)
             if base == 0:
                 unit.runs_new.append(row)
@@ -159,6 +166,11 @@ class Batch:
             elif isinstance(record, r.ChildClosedRecord) and record.step is not None and record.refused is None:
                 outcome = bytes(record.outcome).decode()
                 unit.inbox_add.append(InboxRow(key, seq, self.now, "child.closed", outcome, record.step))
+
+
+def _only_in_history(record: r.Record) -> bool:
+    """Whether nothing of the run's row but its version tells of this: its operations are read back from its history."""
+    return isinstance(record, r.Operation) and (type(record) is not r.ChildStarted or record.existing)
 
 
 def _take(unit: Unit, key: int, event: int) -> None:
