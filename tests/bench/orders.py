@@ -84,7 +84,8 @@ def show(rows: list[dict[str, Any]]) -> None:
         print(
             f"{row['at']:>4} {ours['rate']:>8.0f} {ours['p50_ms']:>8.1f} {ours['p99_ms']:>8.1f} {base['rate']:>8.0f}"
             f" {base['p50_ms']:>8.1f} {row['rate_ratio']:>11.2f} {row['p50_ratio']:>10.2f}"
-            f" {ours['cpu_daemon_ms']:>25.2f} {ours['cpu_writer_ms']:>6.2f} {ours['cpu_workers_ms']:>7.2f} {ours['cpu_client_ms']:>6.2f}"
+            f" {ours['cpu_daemon_ms']:>25.2f} {ours['cpu_writer_ms']:>6.2f} {ours['cpu_workers_ms']:>7.2f}"
+            f" {ours['cpu_client_ms']:>6.2f}"
         )
 
 

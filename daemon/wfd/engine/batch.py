@@ -25,6 +25,8 @@ from wfd.supervisor import Catalog
 _encode = msgspec.json.Encoder().encode
 # A step begins on the code that serves its type at that moment; which it then ran on is known when it ends.
 _BEGUN = frozenset({r.StepStarted, r.RunResumed})
+# What changes more than the run and its history: the store, the inbox.
+_BESIDES = frozenset({r.StepStarted, r.StepCompleted, r.RunResumed, r.EventReceived, r.ChildClosedRecord})
 _ENDED = frozenset({r.StepCompleted, r.StepFailed, r.StepTimedOutRecord, r.StepInterrupted})
 
 
@@ -143,16 +145,19 @@ class Batch:
         for record in change.decision.records:
             seq += 1
             source = None
-            if type(record) in _BEGUN:
+            kind = type(record)
+            if kind in _BEGUN:
                 source = self._catalog.owner_of(live.run.workflow_type).source_hash
-            elif type(record) in _ENDED:
+            elif kind in _ENDED:
                 source = live.source
             row = HistoryRow(next_rev(), key, seq, self.now, record.KIND, r.encode(record), source or None)
             unit.history.append(row)
+            if kind not in _BESIDES:
+                continue
             if isinstance(record, r.StepStarted):
                 if record.event is not None:
                     _take(unit, key, record.event)
-            elif isinstance(record, r.StepCompleted | r.RunResumed):
+            elif isinstance(record, (r.StepCompleted, r.RunResumed)):
                 for name in record.deleted:
                     unit.store[key, name] = None
                 for name, value in record.put.items():
