@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -38,6 +39,8 @@ DRAIN_MS = 10_000
 # A daemon that holds the lock but does not answer is starting or stopping; how long the next one waits for it.
 LOCK_PATIENCE_S = 5.0
 LOCK_POLL_S = 0.02
+# New objects before the youngest are looked through for cycles, and how often the older ones are with them.
+GC_THRESHOLDS = (20_000, 20, 20)
 _FOREVER_MS = 100 * 365 * 86_400_000
 
 
@@ -217,6 +220,9 @@ async def _serve(config: Config, ready: Callable[[list[ProblemView]], None], std
     loop.add_signal_handler(signal.SIGHUP, _hung_up, daemon, terminal)
 
     def accepted(problems: list[ProblemView]) -> None:
+        # What is here now stays, and what comes is mostly gone before it could be part of a cycle.
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         ready(problems)
         log.info("ready")
 
