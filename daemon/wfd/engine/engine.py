@@ -270,12 +270,9 @@ class Engine:
             self.timers.note(wake_at)
 
     def _closed(self, live: Live) -> None:
-        waiters = self._waiters.pop(live.run.key, None)
-        if waiters is not None:
-            outcome = outcome_of(live.run)
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(outcome)
+        for waiter in self._waiters.pop(live.run.key, ()):
+            if not waiter.done():
+                waiter.set_result(outcome_of(live.run))
         if live.run.open_children:
             self.spawn(self.again(partial(self._end_bound_children, live.run)))
 
