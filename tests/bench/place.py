@@ -65,21 +65,25 @@ class Place:
 
 
 class Pids:
-    """The processes of a daemon, and this one, which is the client."""
+    """The processes of a daemon, and this one, which is the client. `writers` is the one that writes the database."""
 
-    def __init__(self, daemon: int, workers: list[int]) -> None:
+    def __init__(self, daemon: int, writers: list[int], workers: list[int]) -> None:
         self.daemon = daemon
+        self.writers = writers
         self.workers = workers
 
     @classmethod
     async def of(cls, client: Client) -> Pids:
         status = await client.status()
-        return cls(status.pid, [worker.pid for worker in status.workers])
+        children = Path(f"/proc/{status.pid}/task/{status.pid}/children").read_text().split()
+        writers = [int(pid) for pid in children if b"wfd.store.apart" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return cls(status.pid, writers, [worker.pid for worker in status.workers])
 
     def cpu_ms(self) -> dict[str, float]:
         """Processor time used so far, user and system."""
         return {
             "daemon": _cpu_ms(self.daemon),
+            "writer": sum(map(_cpu_ms, self.writers)),
             "workers": sum(map(_cpu_ms, self.workers)),
             "client": time.process_time() * 1_000,
         }

@@ -74,6 +74,14 @@ class Ledger:
             unit.store[key, name] = None if value is None else text(value)
         return unit
 
+    def passes(self, key: int, *records: Record) -> Unit:
+        """A run's history grows, and nothing else of it changes."""
+        before = self.runs[key]
+        self.runs[key] = msgspec.structs.replace(before, seq=before.seq + len(records))
+        unit = Unit(runs_passed=[(key, self.runs[key].seq, before.seq)])
+        self._records(unit, key, before.seq, *records)
+        return unit
+
     def event(self, key: int, name: str = "paid", payload: Any = None) -> Unit:
         """An event into the inbox."""
         unit = self.change(key, ("event.received", {"name": name}), queued=self.runs[key].queued + 1)

@@ -149,6 +149,9 @@ class Closed(msgspec.Struct, frozen=True, omit_defaults=True, tag="closed", tag_
 
 
 Phase = Stepping | Waiting | Sleeping | Stuck | Closed
+_STATUSES: dict[type[Phase], Status] = {
+    Waiting: Status.WAITING, Sleeping: Status.SLEEPING, Stuck: Status.STUCK
+}  # fmt: skip
 PHASES: tuple[type[Phase], ...] = (Stepping, Waiting, Sleeping, Stuck, Closed)
 
 
@@ -200,17 +203,10 @@ class Run(msgspec.Struct, frozen=True):
 
     @property
     def status(self) -> Status:
-        match self.phase:
-            case Stepping():
-                return Status.RUNNING if self.cancel is None else Status.CANCELLING
-            case Waiting():
-                return Status.WAITING
-            case Sleeping():
-                return Status.SLEEPING
-            case Stuck():
-                return Status.STUCK
-            case Closed(status=status):
-                return status
+        phase = self.phase
+        if type(phase) is Stepping:
+            return Status.RUNNING if self.cancel is None else Status.CANCELLING
+        return phase.status if type(phase) is Closed else _STATUSES[type(phase)]
 
     @property
     def closed(self) -> bool:

@@ -26,6 +26,8 @@ from wfd.supervisor import Catalog
 _encode = msgspec.json.Encoder().encode
 # A step begins on the code that serves its type at that moment; which it then ran on is known when it ends.
 _BEGUN = frozenset({r.StepStarted, r.RunResumed})
+# What changes more than the run and its history: the store, the inbox.
+_BESIDES = frozenset({r.StepStarted, r.StepCompleted, r.RunResumed, r.EventReceived, r.ChildClosedRecord})
 _ENDED = frozenset({r.StepCompleted, r.StepFailed, r.StepTimedOutRecord, r.StepInterrupted})
 
 
@@ -127,12 +129,19 @@ class Batch:
         unit = Unit()
         bases: dict[int, tuple[int, Status | None]] = {}
         reopened: set[int] = set()
+        more: set[int] = set()
         for change in self.changes:
-            bases.setdefault(change.live.run.key, (change.before, change.was))
+            key = change.live.run.key
+            bases.setdefault(key, (change.before, change.was))
             if change.reopens:
-                reopened.add(change.live.run.key)
+                reopened.add(key)
+            if not all(map(_only_in_history, change.decision.records)):
+                more.add(key)
             self._records(unit, change, next_rev)
         for key, (base, was) in bases.items():
+            if key not in more:
+                unit.runs_passed.append((key, self.touched[key].run.seq, base))
+                continue
             row = row_of(self.touched[key].run)
             unit.count(row.type, was, row.status)
             if base == 0:
@@ -149,16 +158,19 @@ class Batch:
         for record in change.decision.records:
             seq += 1
             source = None
-            if type(record) in _BEGUN:
+            kind = type(record)
+            if kind in _BEGUN:
                 source = self._catalog.owner_of(live.run.workflow_type).source_hash
-            elif type(record) in _ENDED:
+            elif kind in _ENDED:
                 source = live.source
             row = HistoryRow(next_rev(), key, seq, self.now, record.KIND, r.encode(record), source or None)
             unit.history.append(row)
+            if kind not in _BESIDES:
+                continue
             if isinstance(record, r.StepStarted):
                 if record.event is not None:
                     _take(unit, key, record.event)
-            elif isinstance(record, r.StepCompleted | r.RunResumed):
+            elif isinstance(record, (r.StepCompleted, r.RunResumed)):
                 for name in record.deleted:
                     unit.store[key, name] = None
                 for name, value in record.put.items():
@@ -172,6 +184,11 @@ class Batch:
             elif isinstance(record, r.ChildClosedRecord) and record.step is not None and record.refused is None:
                 outcome = bytes(record.outcome).decode()
                 unit.inbox_add.append(InboxRow(key, seq, self.now, "child.closed", outcome, record.step))
+
+
+def _only_in_history(record: r.Record) -> bool:
+    """Whether nothing of the run's row but its version tells of this: its operations are read back from its history."""
+    return isinstance(record, r.Operation) and (type(record) is not r.ChildStarted or record.existing)
 
 
 def _take(unit: Unit, key: int, event: int) -> None:

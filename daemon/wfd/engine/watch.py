@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable
 
 from wfctl.protocol.views import CodeView
-from wfd.engine.memory import Live
+from wfd.engine.batch import Change
 
 
 class Follower:
@@ -56,12 +56,14 @@ class Hub:
     def leave(self, follower: Follower) -> None:
         self._followers.discard(follower)
 
-    def changed(self, lives: Iterable[Live], rev: int) -> None:
+    def changed(self, changes: Iterable[Change], rev: int) -> None:
+        self.touched({change.live.run.root for change in changes} if self._followers else set(), rev)
+
+    def touched(self, roots: set[int], rev: int) -> None:
+        """Something that is committed now concerns the trees in `roots`."""
         self.rev = max(self.rev, rev)
-        if self._followers:
-            roots = {live.run.root for live in lives}
-            for follower in self._followers:
-                follower.notice(roots)
+        for follower in self._followers:
+            follower.notice(roots)
 
     def code_changed(self, code: CodeView) -> None:
         """Other code serves, or something else is wrong with it: that concerns everybody."""
