@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -9,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from wfctl import Context, Directive, Workflow
+from wfd.testing import WorkflowEnvironment
 
 HEAVY = {
     "asyncio",
@@ -78,3 +82,81 @@ assert own == {'worker'}, own
 """
     heavy = _loaded(code) & {"typer", "rich", "sqlite3", "aiosqlite", "watchfiles", "tomli", "ulid"}
     assert not heavy, f"a worker loads {sorted(heavy)}, which the project's interpreter need not have"
+
+
+# -- commands, with a daemon that answers ----------------------------------------------------------
+
+# What a command may load beside typer, msgspec and the command line itself: nothing that takes more than a moment.
+LIGHT = {
+    "array", "dataclasses", "decimal", "_decimal", "getpass", "numbers", "pwd", "shlex", "socket", "_socket", "termios", "typer",
+    "typing_extensions", "unicodedata",
+}  # fmt: skip
+WITHOUT_DRAWING = (
+    "status -q", "list -o id", "list -o json", "list", "show o-1 -o json", "show o-1", "start Note -q", "send w-1 poke -q",
+    "query w-1 shown", "result o-1", "wait o-1", "tree o-1 -o json", "tree o-1", "history o-1 -o jsonl", "history o-1", "tail o-1",
+    "cancel w-1 -q", "workflows -o json", "workflows", "status",
+)  # fmt: skip
+DRAWING = ("list --color always", "tree --color always", "show o-1 --color always", "status --color always")
+# Parts of rich that colours and widths do not need.
+RICH_EXTRAS = {"live", "markdown", "progress", "pretty", "prompt", "syntax", "table", "traceback", "tree"}
+RUN = """
+import sys, json, typer
+before = set(sys.modules)
+from wfctl.cli.app import execute
+codes = [execute(words.split()) for words in sys.argv[1:]]
+print(chr(10) + json.dumps([codes, sorted(set(sys.modules) - before)]))
+"""
+
+
+def _flows() -> list[Workflow]:
+    note, waiter = Workflow(workflow_type="Note"), Workflow(workflow_type="Waiter")
+
+    @note.start()
+    async def write(ctx: Context) -> Directive:
+        return ctx.next.complete("written")
+
+    @waiter.start()
+    async def wait(ctx: Context) -> Directive:
+        return ctx.next.wait_for_event()
+
+    @waiter.event()
+    async def poke(ctx: Context) -> Directive:
+        return ctx.next.wait_for_event()
+
+    @waiter.query()
+    def shown(ctx: Context) -> str:
+        return "something"
+
+    return [note, waiter]
+
+
+async def _loaded_by(commands: tuple[str, ...]) -> tuple[dict[str, int], set[str]]:
+    """The exit code of each command, and what all of them together have loaded beside typer."""
+    async with WorkflowEnvironment(_flows()) as env:
+        await env.client.run("Note", workflow_id="o-1")
+        await env.client.start("Waiter", workflow_id="w-1")
+        await env.settle()
+        done = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", RUN, *commands, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "WFCTL_SOCKET": str(env.client._link.path)},
+        )  # fmt: skip
+        out, err = await done.communicate()
+    assert done.returncode == 0, err.decode()
+    codes, names = json.loads(out.splitlines()[-1])
+    return dict(zip(commands, codes, strict=True)), {name for name in names if not name.startswith("wfctl")}
+
+
+async def test_commands_that_draw_nothing_load_hardly_more_than_typer() -> None:
+    codes, names = await _loaded_by(WITHOUT_DRAWING)
+    assert {command: code for command, code in codes.items() if code} == {}
+    more = {name for name in names if name.split(".")[0] not in LIGHT | {"msgspec", "__future__"}}
+    assert not more, f"commands that draw nothing load {sorted(more)}: import it where it is needed"
+
+
+async def test_commands_that_draw_load_of_rich_what_colours_need() -> None:
+    codes, names = await _loaded_by(DRAWING)
+    assert set(codes.values()) == {0}
+    assert "rich.console" in names
+    heavy = {name.split(".")[0] for name in names} & (HEAVY - {"typer", "msgspec", "rich"})
+    extras = {part for part in RICH_EXTRAS if f"rich.{part}" in names}
+    assert (heavy, extras) == (set(), set())

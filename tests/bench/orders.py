@@ -76,14 +76,16 @@ def _median(rounds: list[Figures]) -> Figures:
 
 def show(rows: list[dict[str, Any]]) -> None:
     print(
-        "  at  wfctl/s   p50 ms   p99 ms  floor/s   p50 ms  rate ratio  p50 ratio   cpu ms an order: daemon workers client"
+        "  at  wfctl/s   p50 ms   p99 ms  floor/s   p50 ms  rate ratio  p50 ratio"
+        "   cpu ms an order: daemon writer workers client"
     )
     for row in rows:
         ours, base = row["wfctl"], row["floor"]
         print(
             f"{row['at']:>4} {ours['rate']:>8.0f} {ours['p50_ms']:>8.1f} {ours['p99_ms']:>8.1f} {base['rate']:>8.0f}"
             f" {base['p50_ms']:>8.1f} {row['rate_ratio']:>11.2f} {row['p50_ratio']:>10.2f}"
-            f" {ours['cpu_daemon_ms']:>25.2f} {ours['cpu_workers_ms']:>7.2f} {ours['cpu_client_ms']:>6.2f}"
+            f" {ours['cpu_daemon_ms']:>25.2f} {ours['cpu_writer_ms']:>6.2f} {ours['cpu_workers_ms']:>7.2f}"
+            f" {ours['cpu_client_ms']:>6.2f}"
         )
 
 

@@ -19,17 +19,21 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 class Place:
     """Use as `with Place() as place:`; the daemon is up inside. The folder is made in BENCH_DIR, where that is set. `more` goes
-    into its wfctl.toml."""
+    into its wfctl.toml, `state` is the folder of a database to go on with, which is kept."""
 
-    def __init__(self, *, durability: str = "full", reload: bool = False, more: str = "") -> None:
+    def __init__(
+        self, *, durability: str = "full", reload: bool = False, more: str = "", state: Path | None = None
+    ) -> None:
         self._made = tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR"), ignore_cleanup_errors=True)
         self.folder = Path(self._made.name)
         self.socket = self.folder / "bench.sock"
-        self.database = self.folder / ".wfctl" / "wfctl.db"
         self.flows = self.folder / "flows.py"
         self.flows.write_bytes(FLOWS.read_bytes())
+        self.state = state or self.folder / ".wfctl"
+        self.database = self.state / "wfctl.db"
         (self.folder / "wfctl.toml").write_text(
-            f'[daemon]\ndurability = "{durability}"\n[workflows]\nmodules = ["flows.py"]\nreload = {str(reload).lower()}\n{more}'
+            f'[daemon]\nstate = "{self.state}"\ndurability = "{durability}"\n'
+            f'[workflows]\nmodules = ["flows.py"]\nreload = {str(reload).lower()}\n{more}'
         )
         self._environment = {**os.environ, "WFCTL_SOCKET": str(self.socket)}
 
@@ -61,21 +65,25 @@ class Place:
 
 
 class Pids:
-    """The processes of a daemon, and this one, which is the client."""
+    """The processes of a daemon, and this one, which is the client. `writers` is the one that writes the database."""
 
-    def __init__(self, daemon: int, workers: list[int]) -> None:
+    def __init__(self, daemon: int, writers: list[int], workers: list[int]) -> None:
         self.daemon = daemon
+        self.writers = writers
         self.workers = workers
 
     @classmethod
     async def of(cls, client: Client) -> Pids:
         status = await client.status()
-        return cls(status.pid, [worker.pid for worker in status.workers])
+        children = Path(f"/proc/{status.pid}/task/{status.pid}/children").read_text().split()
+        writers = [int(pid) for pid in children if b"wfd.store.apart" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return cls(status.pid, writers, [worker.pid for worker in status.workers])
 
     def cpu_ms(self) -> dict[str, float]:
         """Processor time used so far, user and system."""
         return {
             "daemon": _cpu_ms(self.daemon),
+            "writer": sum(map(_cpu_ms, self.writers)),
             "workers": sum(map(_cpu_ms, self.workers)),
             "client": time.process_time() * 1_000,
         }

@@ -28,11 +28,12 @@ from place import Place
 from wfctl import __version__
 
 QUICK: dict[str, Any] = {
-    "orders": 600, "at": [1, 50, 300], "rounds": 1, "events": 50, "commands": 3, "reloads": 3, "open": 1_000,
+    "orders": 600, "at": [1, 50, 300], "rounds": 1, "events": 50, "commands": 3, "reloads": 3, "closed": 10_000, "children": 500,
     "starts": 2_000, "purge": (200, 500),
 }  # fmt: skip
 WHOLE: dict[str, Any] = {
-    "orders": 3_000, "at": [1, 50, 300], "rounds": 5, "events": 500, "commands": 15, "reloads": 10, "open": 50_000,
+    "orders": 3_000, "at": [1, 50, 300], "rounds": 5, "events": 500, "commands": 15, "reloads": 10,
+    "closed": 1_000_000, "children": 10_000,
     "starts": 10_000, "purge": (3_000, 10_000),
 }  # fmt: skip
 
@@ -66,7 +67,8 @@ def measure(size: dict[str, Any], durability: str) -> dict[str, Any]:
         figures["event"] = asyncio.run(moments.event(place, size["events"]))
         figures["commands"] = moments.commands(place, size["commands"])
         figures["fairness"] = asyncio.run(fairness.measure(place, size["starts"]))
-        figures["growth"] = growth.open_runs(place, size["open"], max(size["orders"] // 3, 100))
+        figures["family"] = growth.family(place, size["children"])
+    figures["growth"] = growth.past(size["closed"], size["events"], max(size["orders"] // 3, 100))
     figures["reload"] = asyncio.run(moments.reloads(size["reloads"]))
     figures["disk"] = growth.disk(size["orders"])
     figures["purge"] = purging.measure(*size["purge"])
@@ -85,13 +87,9 @@ def show(figures: dict[str, Any]) -> None:
     for name, row in figures["commands"].items():
         print(f"{name:<52} {row['ms']:>6.0f}  {row['typer_ratio']:.2f} of importing typer")
     fairness.show(figures["fairness"])
-    grown = figures["growth"]
-    print(f"\nwith {grown['open_runs']:,} open runs, against none")
-    print(f"wfctl up             {grown['up_ms']:>8.0f} ms   ratio {grown['up_ratio']:.2f}")
-    print(
-        f"memory of the daemon {grown['memory_mib']:>8.0f} MiB  {grown['memory_bytes_per_open_run']:.0f} bytes an open run"
-    )
-    print(f"orders, 50 at a time                ratio {grown['rate_ratio']:.2f}")
+    print()
+    growth.show(figures["growth"])
+    growth.show_family(figures["family"])
     print(f"\nthe database grows by {figures['disk']['bytes_per_order']:,.0f} bytes an order\n")
     purging.show(figures["purge"])
 

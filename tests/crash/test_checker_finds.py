@@ -72,8 +72,19 @@ def test_an_effect_too_few_or_too_many_is_found(
         ("insert into inbox values (1, 4, 0, 'start_payment', '{}', null)", "received events"),
         ("update history set kind = 'random.recorded' where kind = 'child.closed'", "closed 0 times"),
         ("update runs set status = 'failed', result = null where key = 1", "ended with"),
+        ("update totals set runs = runs + 1 where type = 'Order'", "is counted"),
     ],
-    ids=["gone key", "other value", "gap", "two directives", "lost event", "event kept", "deaf parent", "no end"],
+    ids=[
+        "gone key",
+        "other value",
+        "gap",
+        "two directives",
+        "lost event",
+        "event kept",
+        "deaf parent",
+        "no end",
+        "miscount",
+    ],
 )
 def test_a_promise_broken_in_the_database_is_found(kept: tuple[Path, Path], change: str, told: str) -> None:
     database, _ = kept

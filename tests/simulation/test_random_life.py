@@ -246,7 +246,10 @@ class Life:
         folder = self.folder / str(self.lives)
         old = self.env.store.path.parent
         kept, refused = list(self.kept), list(self.refused)
-        await self.env.store.writer._order(lambda: shutil.copytree(old, folder))
+        writer = self.env.store.writer
+        while writer._asked is not None:
+            await writer.flush()
+        shutil.copytree(old, folder)  # nothing is written meanwhile: that would have to be asked for here
         with sqlite3.connect(folder / "wfctl.db") as db:
             newest = db.execute("select max(rev) from (select rev from history union all select rev from logs)")
             last = newest.fetchone()[0] or 0

@@ -232,7 +232,7 @@ class Held:
     def __init__(self, env: WorkflowEnvironment) -> None:
         self.arrived = False
         self._open = threading.Event()
-        env.store.writer._before_commit = self._wait
+        env.store.writer.before_commit = self._wait
 
     def _wait(self, number: int) -> None:
         self.arrived = True
@@ -308,7 +308,7 @@ async def test_nobody_goes_on_with_a_tree_of_which_a_part_is_gone_and_the_next_d
             if number >= stop:
                 raise PowerFailure
 
-        env.store.writer._before_commit = fail
+        env.store.writer.before_commit = fail
         with pytest.raises(Exception, match="PowerFailure"):
             await env.client.purge(status=["failed", "completed"])
         assert 1 < len(contents(env.store.path)["runs"]) < 12
@@ -339,7 +339,7 @@ async def test_killed_between_any_two_commits_of_a_purge_there_are_whole_trees_w
             for file in (env.store.path, wal_of(env.store.path)):
                 shutil.copy(file, killed[-1] / file.name)
 
-        env.store.writer._before_commit = copy
+        env.store.writer.before_commit = copy
         await env.client.purge(status=["failed", "completed"])
     trees = {"small-1": 1, "big": 4, "small-2": 2, "open": 2}
     seen = set()

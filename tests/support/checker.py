@@ -37,6 +37,15 @@ def broken_promises(database: Path) -> list[str]:
         inbox: dict[int, list[int]] = defaultdict(list)
         for row in db.execute("select run, seq from inbox order by seq"):
             inbox[row["run"]].append(row["seq"])
+        totals = {
+            (kind, status): number for kind, status, number in db.execute("select type, status, runs from totals")
+        }
+    counted = Counter((run["type"], run["status"]) for run in runs.values())
+    found += [
+        f"{name} is counted {totals.get(name, 0)} times, not {counted[name]}"
+        for name in {*totals, *counted}
+        if totals.get(name, 0) != counted[name]
+    ]
     for key, run in runs.items():
         found += _run(run, history[key], store[key], inbox[key])
     found += _families(runs, history)

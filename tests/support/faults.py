@@ -20,7 +20,7 @@ class Disk:
         self._open = threading.Event()
         self._open.set()
         self.held = threading.Event()
-        env.store.writer._before_commit = self._before_commit
+        env.store.writer.before_commit = self._before_commit
 
     def _before_commit(self, number: int) -> None:
         if not self._open.is_set():

@@ -21,7 +21,8 @@ END = (StepDone, StepRaised, StepStuck)
 
 
 class Desk:
-    """Plays the daemon to one executor. `sent` holds all that came; `next()` waits for one more message."""
+    """Plays the daemon to one executor. `sent` holds all that came; `next()` waits for one more message. A task that is told of
+    at once comes as its beginning and its end, as slower ones do: a test may let it crash between them."""
 
     def __init__(self, *workflows: Workflow, project: str = ".") -> None:
         loop = asyncio.get_running_loop()
@@ -37,8 +38,9 @@ class Desk:
     def _take(self, message: Any) -> None:
         if isinstance(message, Logs):
             self.lines += [line.message for line in message.lines]
-        self.sent.append(message)
-        self._queue.put_nowait(message)
+        for one in apart(message):
+            self.sent.append(one)
+            self._queue.put_nowait(one)
 
     async def next(self, kind: Any = object) -> Any:
         """The next message of `kind`; others are passed over."""
@@ -121,6 +123,18 @@ class Desk:
 
     def ops(self) -> list[Op]:
         return [message for message in self.sent if isinstance(message, Op)]
+
+
+def apart(message: Any) -> list[Any]:
+    """`message`, or the two messages that stand for it."""
+    if not isinstance(message, Op) or message.kind != "task_at_once":
+        return [message]
+    args = msgspec.json.decode(message.args)
+    begun = {name: args.pop(name) for name in ("arguments", "attempt")}
+    return [
+        Op(message.token, message.op - 1, message.key, "task", message.name, encode(begun)),
+        Op(message.token, message.op, message.key, "task_completed", message.name, encode(args)),
+    ]
 
 
 def recorded(op: Op, value: Any) -> OpRecord:

@@ -57,6 +57,7 @@ class Ledger:
         )  # fmt: skip
         self.runs[key] = row
         unit.runs_new.append(row)
+        unit.count(row.type, None, row.status)
         self._records(unit, key, 0, ("run.started", {"workflow_type": kind, "workflow_id": workflow_id, "input": {}}))
         self._records(unit, key, 1, ("step.started", {"step": 1, "kind": "start", "handler": "begin"}))
         return unit
@@ -67,9 +68,18 @@ class Ledger:
         row = msgspec.structs.replace(before, seq=before.seq + len(records), **fields)
         self.runs[key] = row
         unit = Unit(runs_changed=[(row, before.seq)])
+        unit.count(row.type, before.status, row.status)
         self._records(unit, key, before.seq, *records)
         for name, value in (store or {}).items():
             unit.store[key, name] = None if value is None else text(value)
+        return unit
+
+    def passes(self, key: int, *records: Record) -> Unit:
+        """A run's history grows, and nothing else of it changes."""
+        before = self.runs[key]
+        self.runs[key] = msgspec.structs.replace(before, seq=before.seq + len(records))
+        unit = Unit(runs_passed=[(key, self.runs[key].seq, before.seq)])
+        self._records(unit, key, before.seq, *records)
         return unit
 
     def event(self, key: int, name: str = "paid", payload: Any = None) -> Unit:
@@ -150,6 +160,8 @@ def join(unit: Unit, other: Unit) -> Unit:
     unit.store |= other.store
     unit.inbox_add += other.inbox_add
     unit.inbox_del += other.inbox_del
+    for name, change in other.totals.items():
+        unit.totals[name] = unit.totals.get(name, 0) + change
     return unit
 
 
@@ -186,5 +198,7 @@ def check(path: Path) -> None:
             db.execute("select key from runs where seq <> (select count(*) from history where run = key)").fetchall()
             == []
         )
+        counted = db.execute("select type, status, count(*) from runs group by 1, 2 order by 1, 2").fetchall()
+        assert db.execute("select * from totals where runs > 0 order by 1, 2").fetchall() == counted
     finally:
         db.close()

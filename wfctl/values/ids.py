@@ -14,6 +14,8 @@ _READABLE = "bcdfghjkmnpqrstvwxz23456789"  # no vowels: no words; no look-alikes
 
 def check_name(value: str, what: str) -> str:
     """`value`, or InvalidArgumentError: a name is 1..255 characters, no control characters, no outer blanks."""
+    if isinstance(value, str) and 0 < len(value) <= MAX_NAME_CHARS and value.isprintable() and " " not in value:
+        return value  # as nearly all are; what follows finds out what is wrong, if anything is
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{what} must be text, not {type(value).__name__}", value=repr(value)[:80])
     if not value:

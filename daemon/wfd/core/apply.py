@@ -22,6 +22,7 @@ from wfd.core.state import (
     Stepping,
     Stuck,
     Waiting,
+    with_result,
 )
 
 replace = msgspec.structs.replace
@@ -185,7 +186,7 @@ def _operation(run: Run, record: r.Record, seq: int, at: int) -> Run:
     return replace(
         run,
         seq=seq,
-        phase=replace(phase, ops={**phase.ops, result.key: result}),
+        phase=with_result(phase, result),
         children=run.children + born_child,
         open_children=run.open_children + born_child,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 
@@ -15,28 +16,34 @@ _TASKS = (r.TaskStarted, r.TaskAttemptFailed, r.TaskCompleted, r.TaskFailed)
 
 def op_result(record: r.Record) -> OpResult | None:
     """What replaying the operation that `record` tells of gives back; None for a record that is no operation."""
-    match record:
-        case r.ChildStarted(key=key, value=value):
-            return OpResult(key, value)
-        case r.ParentEventSent(key=key, outcome=outcome) | r.EventSent(key=key, outcome=outcome):
-            return OpResult(key, Raw(msgspec.json.encode({"outcome": outcome})))
-        case r.TimestampRecorded(key=key, value=value):
-            return OpResult(key, value)
-        case r.RandomRecorded(key=key, value=value) | r.UuidRecorded(key=key, value=value):
-            return OpResult(key, value)
-        case r.SleepRecorded(key=key, wake_at=wake_at):
-            return OpResult(key, open=True, due_at=wake_at)
-        case r.TaskStarted(key=key, attempt=attempt):
-            return OpResult(key, open=True, attempts=attempt - 1)
-        case r.TaskAttemptFailed(key=key, attempt=attempt, retry_at=retry_at):
-            return OpResult(key, open=True, attempts=attempt, due_at=retry_at)
-        case r.TaskCompleted(key=key, attempt=attempt, result=result):
-            return OpResult(key, result, attempts=attempt)
-        case r.TaskFailed(key=key, attempt=attempt, error=failure):
-            return OpResult(key, attempts=attempt, failure=failure)
-        case r.OperationRefused(key=key, error=error):
-            return OpResult(key, error=error)
-    return None
+    make = _RESULTS.get(type(record))
+    return None if make is None else make(record)
+
+
+def _with_value(record: r.ChildStarted | r.TimestampRecorded | r.RandomRecorded | r.UuidRecorded) -> OpResult:
+    return OpResult(record.key, record.value)
+
+
+def _with_outcome(record: r.ParentEventSent | r.EventSent) -> OpResult:
+    return OpResult(record.key, Raw(msgspec.json.encode({"outcome": record.outcome})))
+
+
+_RESULTS: dict[type[r.Record], Callable[[Any], OpResult]] = {
+    r.ChildStarted: _with_value,
+    r.ParentEventSent: _with_outcome,
+    r.EventSent: _with_outcome,
+    r.TimestampRecorded: _with_value,
+    r.RandomRecorded: _with_value,
+    r.UuidRecorded: _with_value,
+    r.SleepRecorded: lambda record: OpResult(record.key, open=True, due_at=record.wake_at),
+    r.TaskStarted: lambda record: OpResult(record.key, open=True, attempts=record.attempt - 1),
+    r.TaskAttemptFailed: lambda record: OpResult(
+        record.key, open=True, attempts=record.attempt, due_at=record.retry_at
+    ),
+    r.TaskCompleted: lambda record: OpResult(record.key, record.result, attempts=record.attempt),
+    r.TaskFailed: lambda record: OpResult(record.key, attempts=record.attempt, failure=record.error),
+    r.OperationRefused: lambda record: OpResult(record.key, error=record.error),
+}
 
 
 class _Trace(msgspec.Struct):

@@ -5,6 +5,8 @@ Values (`input`, payloads, results) are JSON text as `msgspec.Raw` and are never
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import msgspec
 
 from wfctl.errors import ErrorData
@@ -47,6 +49,38 @@ class OpResult(msgspec.Struct, frozen=True, omit_defaults=True):
     failure: Failure | None = None
 
 
+class Ops(Mapping[str, OpResult]):
+    """Operations by key, in the order in which they began. Never changes; what `having` gives shares nearly everything with it,
+    for one step may start ten thousand children."""
+
+    __slots__ = ("_newest", "_others")
+
+    def __init__(self, others: Mapping[str, OpResult], newest: Mapping[str, OpResult]) -> None:
+        self._others = others
+        self._newest = newest
+
+    def having(self, result: OpResult) -> Ops:
+        """These with one more, or with a newer result of one of them."""
+        newest = {**self._newest, result.key: result}
+        return Ops(self._others, newest) if len(newest) < _APART else Ops({**self._others, **newest}, {})
+
+    def __getitem__(self, key: str) -> OpResult:
+        found = self._newest.get(key)
+        return self._others[key] if found is None else found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._others, **self._newest})
+
+    def __len__(self) -> int:
+        return len({**self._others, **self._newest})
+
+    def __bool__(self) -> bool:
+        return bool(self._newest or self._others)
+
+
+_APART = 64
+
+
 class Stepping(msgspec.Struct, frozen=True, omit_defaults=True, tag="stepping", tag_field="phase"):
     """A handler runs, or is queued for a worker. `since` is the seq of its `step.started`, or of the `run.resumed` that went
     back to it; `reopened` that of the newest `run.resumed` that re-opened the run in it.
@@ -64,7 +98,7 @@ class Stepping(msgspec.Struct, frozen=True, omit_defaults=True, tag="stepping", 
     attempt: int = 1
     crashes: int = 0
     reopened: int | None = None
-    ops: dict[str, OpResult] = {}
+    ops: Mapping[str, OpResult] = {}
 
     def still_to_come(self, now: int) -> str:
         """What a step that timed out was waiting for: retries that outlive their step are a mistake worth telling."""
@@ -116,6 +150,9 @@ class Closed(msgspec.Struct, frozen=True, omit_defaults=True, tag="closed", tag_
 
 
 Phase = Stepping | Waiting | Sleeping | Stuck | Closed
+_STATUSES: dict[type[Phase], Status] = {
+    Waiting: Status.WAITING, Sleeping: Status.SLEEPING, Stuck: Status.STUCK
+}  # fmt: skip
 PHASES: tuple[type[Phase], ...] = (Stepping, Waiting, Sleeping, Stuck, Closed)
 
 
@@ -170,17 +207,10 @@ class Run(msgspec.Struct, frozen=True):
 
     @property
     def status(self) -> Status:
-        match self.phase:
-            case Stepping():
-                return Status.RUNNING if self.cancel is None else Status.CANCELLING
-            case Waiting():
-                return Status.WAITING
-            case Sleeping():
-                return Status.SLEEPING
-            case Stuck():
-                return Status.STUCK
-            case Closed(status=status):
-                return status
+        phase = self.phase
+        if type(phase) is Stepping:
+            return Status.RUNNING if self.cancel is None else Status.CANCELLING
+        return phase.status if type(phase) is Closed else _STATUSES[type(phase)]
 
     @property
     def closed(self) -> bool:
@@ -234,6 +264,12 @@ def dump(run: Run) -> str:
             run.on_parent_close, run.reopened_at, run.begins_at,
         )
     ).decode()  # fmt: skip
+
+
+def with_result(step: Stepping, result: OpResult) -> Stepping:
+    """The step after one of its operations was recorded."""
+    ops = step.ops if isinstance(step.ops, Ops) else Ops(step.ops, {})
+    return msgspec.structs.replace(step, ops=ops.having(result))
 
 
 def _lean(step: Stepping) -> Stepping:

@@ -12,6 +12,7 @@ import msgspec
 
 from wfctl.values.failure import Failure
 from wfctl.values.signature import unbound
+from wfctl.values.status import Status
 from wfd.core import records as r, state, stimuli as s
 from wfd.core.actions import Action
 from wfd.core.decide import decide, open_run
@@ -25,15 +26,19 @@ from wfd.supervisor import Catalog
 _encode = msgspec.json.Encoder().encode
 # A step begins on the code that serves its type at that moment; which it then ran on is known when it ends.
 _BEGUN = frozenset({r.StepStarted, r.RunResumed})
+# What changes more than the run and its history: the store, the inbox.
+_BESIDES = frozenset({r.StepStarted, r.StepCompleted, r.RunResumed, r.EventReceived, r.ChildClosedRecord})
 _ENDED = frozenset({r.StepCompleted, r.StepFailed, r.StepTimedOutRecord, r.StepInterrupted})
 
 
 class Change(msgspec.Struct):
-    """One decision for one run; `before` is its seq before it, 0 for a run that is new. `reopens`: it was closed before."""
+    """One decision for one run; `before` is its seq before it, 0 for a run that is new, and `was` its status, None then.
+    `reopens`: it was closed before."""
 
     live: Live
     before: int
     decision: Decision
+    was: Status | None = None
     reopens: bool = False
 
 
@@ -84,7 +89,7 @@ class Batch:
         if decision.records:
             live.run = decision.run
             reopens = before.closed and not decision.run.closed
-            self._add(live, before.seq, decision, first=cause and not known, reopens=reopens)
+            self._add(live, before.seq, decision, before.status, first=cause and not known, reopens=reopens)
             if type(stimulus) is s.StepReturned:
                 live.write(stimulus.put, stimulus.deleted)
             elif type(stimulus) is s.RetryAsked and stimulus.point is not None:
@@ -107,22 +112,39 @@ class Batch:
             outcome = Raw(unbound(msgspec.Raw(_encode(child_outcome(run))), True))
         return s.ChildClosed(run.run_id, run.workflow_id, run.status, step, outcome)
 
-    def _add(self, live: Live, before: int, decision: Decision, *, first: bool = False, reopens: bool = False) -> None:
+    def _add(
+        self,
+        live: Live,
+        before: int,
+        decision: Decision,
+        was: Status | None = None,
+        *,
+        first: bool = False,
+        reopens: bool = False,
+    ) -> None:
         self.touched[live.run.key] = live
-        self.changes.insert(0 if first else len(self.changes), Change(live, before, decision, reopens))
+        self.changes.insert(0 if first else len(self.changes), Change(live, before, decision, was, reopens))
 
     def unit(self, next_rev: Callable[[], int]) -> Unit:
         """The rows of all decisions."""
         unit = Unit()
-        bases: dict[int, int] = {}
+        bases: dict[int, tuple[int, Status | None]] = {}
         reopened: set[int] = set()
+        more: set[int] = set()
         for change in self.changes:
-            bases.setdefault(change.live.run.key, change.before)
+            key = change.live.run.key
+            bases.setdefault(key, (change.before, change.was))
             if change.reopens:
-                reopened.add(change.live.run.key)
+                reopened.add(key)
+            if not all(map(_only_in_history, change.decision.records)):
+                more.add(key)
             self._records(unit, change, next_rev)
-        for key, base in bases.items():
+        for key, (base, was) in bases.items():
+            if key not in more:
+                unit.runs_passed.append((key, self.touched[key].run.seq, base))
+                continue
             row = row_of(self.touched[key].run)
+            unit.count(row.type, was, row.status)
             if base == 0:
                 unit.runs_new.append(row)
             elif key in reopened:
@@ -137,16 +159,19 @@ class Batch:
         for record in change.decision.records:
             seq += 1
             source = None
-            if type(record) in _BEGUN:
+            kind = type(record)
+            if kind in _BEGUN:
                 source = self._catalog.owner_of(live.run.workflow_type).source_hash
-            elif type(record) in _ENDED:
+            elif kind in _ENDED:
                 source = live.source
             row = HistoryRow(next_rev(), key, seq, self.now, record.KIND, r.encode(record), source or None)
             unit.history.append(row)
+            if kind not in _BESIDES:
+                continue
             if isinstance(record, r.StepStarted):
                 if record.event is not None:
                     _take(unit, key, record.event)
-            elif isinstance(record, r.StepCompleted | r.RunResumed):
+            elif isinstance(record, (r.StepCompleted, r.RunResumed)):
                 for name in record.deleted:
                     unit.store[key, name] = None
                 for name, value in record.put.items():
@@ -160,6 +185,11 @@ class Batch:
             elif isinstance(record, r.ChildClosedRecord) and record.step is not None and record.refused is None:
                 outcome = bytes(record.outcome).decode()
                 unit.inbox_add.append(InboxRow(key, seq, self.now, "child.closed", outcome, record.step))
+
+
+def _only_in_history(record: r.Record) -> bool:
+    """Whether nothing of the run's row but its version tells of this: its operations are read back from its history."""
+    return isinstance(record, r.Operation) and (type(record) is not r.ChildStarted or record.existing)
 
 
 def _take(unit: Unit, key: int, event: int) -> None:

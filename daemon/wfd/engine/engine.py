@@ -102,7 +102,7 @@ class Engine:
     async def _look_up(self) -> list[int]:
         """Where the disk stands, before anything is decided: open IDs, where keys and revisions go on. Returns the open steps."""
         reader = self.store.reader
-        self.open_ids = {workflow_id: key for workflow_id, key, _ in await reader.open_workflow_ids()}
+        self.open_ids = await reader.open_workflow_ids()
         self._next_key = await reader.max_key() + 1
         self._rev = await reader.max_rev()
         if (newest := await reader.max_run_id()) is not None:
@@ -193,10 +193,11 @@ class Engine:
         """
         unit = batch.unit(self.next_rev)
         rev, epoch = self._rev, self._epoch
-        for live in batch.touched.values():
+        touched, changes = batch.touched.values(), batch.changes
+        for live in touched:
             live.pending += 1
             self.memory.busy(live)
-        for change in batch.changes:
+        for change in changes:
             run = change.live.run
             if change.before == 0:
                 self.memory.add(change.live)
@@ -215,14 +216,14 @@ class Engine:
                 return
             if epoch != self._epoch:
                 return
-            for live in batch.touched.values():
+            for live in touched:
                 live.pending -= 1
-            for change in batch.changes:
+            for change in changes:
                 self._act(change)
-            self.hub.changed([change.live for change in batch.changes], rev)
+            self.hub.changed(changes, rev)
             if then is not None:
                 then()
-            for live in batch.touched.values():
+            for live in touched:
                 self.memory.settle(live)
 
         self._unwritten += 1
@@ -251,28 +252,29 @@ class Engine:
     def _act(self, change: Change) -> None:
         live = change.live
         for action in change.decision.actions:
-            match action:
-                case Action.DISPATCH:
-                    decided, now = change.decision.run.phase, live.run.phase
-                    assert isinstance(decided, Stepping)
-                    # A later decision may have moved the run on before this one was on disk.
-                    same = isinstance(now, Stepping) and (now.step, now.attempt) == (decided.step, decided.attempt)
-                    if same and live.token is None:
-                        self.executions.begin(live, change.decision.run.cancel is not None)
-                case Action.CANCEL_HANDLER:
-                    self.executions.cancel(live)
-                case Action.ABANDON:
-                    self.executions.abandon(live)
-                case Action.CLOSE:
-                    outcome = outcome_of(live.run)
-                    for waiter in self._waiters.pop(live.run.key, ()):
-                        if not waiter.done():
-                            waiter.set_result(outcome)
-                    if live.run.open_children:
-                        self.spawn(self.again(partial(self._end_bound_children, live.run)))
+            if action is Action.DISPATCH:
+                decided, now = change.decision.run.phase, live.run.phase
+                assert isinstance(decided, Stepping)
+                # A later decision may have moved the run on before this one was on disk.
+                same = isinstance(now, Stepping) and (now.step, now.attempt) == (decided.step, decided.attempt)
+                if same and live.token is None:
+                    self.executions.begin(live, change.decision.run.cancel is not None)
+            elif action is Action.CANCEL_HANDLER:
+                self.executions.cancel(live)
+            elif action is Action.ABANDON:
+                self.executions.abandon(live)
+            else:
+                self._closed(live)
         run = live.run
         if (wake_at := run.wake_at) is not None:
             self.timers.note(wake_at)
+
+    def _closed(self, live: Live) -> None:
+        for waiter in self._waiters.pop(live.run.key, ()):
+            if not waiter.done():
+                waiter.set_result(outcome_of(live.run))
+        if live.run.open_children:
+            self.spawn(self.again(partial(self._end_bound_children, live.run)))
 
     def stimulate(self, live: Live, stimulus: s.Stimulus) -> None:
         """Decide and commit one stimulus that nobody waits for."""
@@ -298,7 +300,7 @@ class Engine:
             if error is not None:
                 self._fail(error)
             else:
-                self.hub.changed([live], rev)
+                self.hub.touched({run.root}, rev)
 
         self._unwritten += 1
         self.store.writer.submit(unit, done)

@@ -47,6 +47,8 @@ from wfd.supervisor import Workers
 
 log = logging.getLogger("wfd.engine")
 
+_task_args = msgspec.json.Decoder(TaskArgs).decode
+_NO_FAILURE = Failure("Error", "")
 # An operation that failed for a reason that passes is tried again after this.
 AGAIN_MS = 200
 
@@ -129,12 +131,17 @@ class Operations:
             case "sleep":
                 due_at = batch.now + msgspec.json.decode(op.args, type=SleepArgs).duration_ms
                 record = r.SleepRecorded(op.key, due_at)
-            case "task" | "task_attempt_failed" | "task_completed" | "task_failed":
-                args = msgspec.json.decode(op.args, type=TaskArgs)
-                failure = args.failure or Failure("Error", "")
+            case "task" | "task_at_once" | "task_attempt_failed" | "task_completed" | "task_failed":
+                args = _task_args(op.args)
+                failure = args.failure or _NO_FAILURE
+                if op.kind in ("task", "task_at_once"):
+                    begun = _marked(asked.live, r.TaskStarted(op.key, op.name, args.attempt, args.arguments))
+                    batch.decide(asked.live, s.OperationAsked(asked.step, asked.attempt, begun), cause=True)
                 if op.kind == "task":
-                    record = r.TaskStarted(op.key, op.name, args.attempt, args.arguments)
-                elif op.kind == "task_completed":
+                    # Not answered: what comes of it will be, after it.
+                    self._m.commit(batch)
+                    return
+                if op.kind in ("task_completed", "task_at_once"):
                     record = r.TaskCompleted(op.key, op.name, args.attempts, args.result)
                 elif op.kind == "task_failed":
                     record = r.TaskFailed(op.key, op.name, args.attempts, failure)

@@ -14,10 +14,13 @@ from wfd.core.state import Raw
 def outcome_of(run: state.Run) -> Outcome:
     """How a run in memory stands."""
     phase = run.phase
-    base = Outcome(run_id=run.run_id, workflow_id=run.workflow_id, workflow_type=run.workflow_type, status=run.status)
     if isinstance(phase, state.Closed):
         result = phase.result if phase.status is Status.COMPLETED else state.NULL
-        return msgspec.structs.replace(base, result=result, error=phase.error, reason=phase.reason)
+        return Outcome(
+            run_id=run.run_id, workflow_id=run.workflow_id, workflow_type=run.workflow_type, status=phase.status,
+            result=result, error=phase.error, reason=phase.reason,
+        )  # fmt: skip
+    base = Outcome(run_id=run.run_id, workflow_id=run.workflow_id, workflow_type=run.workflow_type, status=run.status)
     if isinstance(phase, state.Stuck):
         return msgspec.structs.replace(base, stuck_reason=phase.reason)
     return base

@@ -13,6 +13,17 @@ _RANDOM_BITS = 80
 _RANDOM_MAX = (1 << _RANDOM_BITS) - 1
 
 
+# A run's start is read from the clock just before its ID is made; a clock that is set back in between is not that wrong.
+_SLACK_MS = 1_000
+_TIME_MAX = (1 << 48) - 1
+
+
+def least_run_id(since_ms: int) -> str:
+    """No run that started at `since_ms` (UTC epoch ms) or later has a smaller run ID."""
+    at_ms = min(max(since_ms - _SLACK_MS, 0), _TIME_MAX)
+    return str(ULID.from_int(at_ms << _RANDOM_BITS))
+
+
 class IdSource:
     def __init__(self, clock: Clock, seed: int | str | None = None) -> None:
         self._clock = clock

@@ -26,6 +26,11 @@ class StateLock:
     def held(self) -> bool:
         return self._fd is not None
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a process has to inherit so that the lock is taken for as long as it lives."""
+        return () if self._fd is None else (self._fd,)
+
     def acquire(self, socket: Path) -> None:
         """Take the lock, or raise DaemonAlreadyRunningError that names who has it."""
         if self._fd is not None:

@@ -1,10 +1,4 @@
-"""A batch: the units of one commit, coalesced, and written by a single statement.
-
-The statement hands all rows over as JSON to a trigger (`sql/write.sql`). That is not for beauty. The sqlite3 module gives
-up the interpreter lock around every step of a statement, and a thread that gives it up while the event loop is busy gets it
-back late: after a switch interval at best, and only by luck where the loop polls often. Measured beside a loop that never
-idles, 30,000 units took 70 s with a statement a table, more with one a row, and 7 s with one in all (1 to 3 s with
-`sys.setswitchinterval(0.0001)`); beside an idle loop 0.9 s.
+"""A batch: the units of one commit, coalesced, and written with prepared statements.
 
 Coalescing: of several versions of a run only the last is written, and checked against the version before the first; a
 store key keeps its last value; an event that comes and goes in the batch is never written. The tables end up as if each
@@ -15,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -25,102 +19,157 @@ from wfd.store import queries
 from wfd.store.rows import HistoryRow, InboxRow, LogRow, RunRow, Unit
 
 WRITE = queries.load("write")
-# The views and triggers that a commit is made of.
-COMMIT = ("batch", "changed_runs", "change_runs", "commit")
-_encode = msgspec.json.Encoder().encode
+# What is indexed of a run and may change, with its deadline: by key, as last written.
+Standing = dict[int, tuple[str, int | None, int | None, int | None]]
+MAX_STANDING = 20_000
 _rev: Callable[[HistoryRow | LogRow], int] = operator.attrgetter("rev")
-_ROW_BYTES = 200  # what a row weighs beside its long texts, roughly; only for the size of a batch
+_tuple: Callable[[Any], tuple[Any, ...]] = msgspec.structs.astuple
+_Change = tuple[RunRow, int]
 
 
 class Batch:
     """Collects units with `add`, then `write`s them inside the caller's transaction."""
 
-    __slots__ = ("bytes", "changed", "events", "fresh", "gone", "history", "logs", "reopened", "store", "units")
+    __slots__ = ("changed", "events", "fresh", "gone", "history", "logs", "passed", "reopened", "store", "totals")
 
     def __init__(self) -> None:
-        self.units = 0
-        self.bytes = 0
         self.fresh: dict[int, RunRow] = {}
-        self.changed: dict[int, tuple[RunRow, int]] = {}
+        self.changed: dict[int, _Change] = {}
+        self.passed: dict[int, tuple[int, int]] = {}
         self.history: list[HistoryRow] = []
         self.logs: list[LogRow] = []
         self.store: dict[tuple[int, str], str | None] = {}
         self.events: dict[tuple[int, int], InboxRow] = {}
         self.gone: dict[tuple[int, int], None] = {}
         self.reopened: dict[int, None] = {}
+        self.totals: dict[tuple[str, str], int] = {}
 
     @property
     def empty(self) -> bool:
-        return not (self.history or self.changed or self.fresh or self.store or self.events or self.gone or self.logs)
+        return not (
+            self.history or self.changed or self.passed or self.fresh or self.store or self.events or self.gone or self.logs
+        )  # fmt: skip
 
     def add(self, unit: Unit) -> None:
         """Take in the next unit. Raises StorageError where it cannot follow those before it: that is a bug of ours."""
-        self.units += 1
         for row in unit.runs_new:
             if row.key in self.fresh:
                 raise _bug(f"run {row.key} is new twice")
             self.fresh[row.key] = row
-            self.bytes += _ROW_BYTES + len(row.input)
         for row, expected in unit.runs_changed:
             self._change(row, expected)
         for row, expected in unit.runs_reopened:
             self._change(row, expected)
             if row.key in self.changed:
                 self.reopened[row.key] = None
-        for record in unit.history:
-            self.bytes += len(record.data)
+        for key, seq, expected in unit.runs_passed:
+            self._pass(key, seq, expected)
         self.history += unit.history
         if unit.logs:
             self.logs += unit.logs
-            self.bytes += sum(len(line.message) for line in unit.logs)
         if unit.store:
             self.store |= unit.store
-            self.bytes += sum(len(value) for value in unit.store.values() if value is not None)
         for event in unit.inbox_add:
             where = event.run, event.seq
             if where in self.gone:
                 del self.gone[where]  # it goes and comes back: on disk it stays
             else:
                 self.events[where] = event
-            self.bytes += len(event.payload)
         for where in unit.inbox_del:
             if self.events.pop(where, None) is None:
                 self.gone[where] = None
+        for name, change in unit.totals.items():
+            self.totals[name] = self.totals.get(name, 0) + change
 
     def _change(self, row: RunRow, expected: int) -> None:
         key = row.key
-        before = self.fresh.get(key)
-        first = expected
-        if before is not None:
+        at = self._at(key)
+        if at is not None and at != expected:
+            raise _outdated(key, at, expected)
+        if key in self.fresh:
             self.fresh[key] = row
+        elif key in self.changed:
+            self.changed[key] = row, self.changed[key][1]
+        elif key in self.passed:
+            self.changed[key] = row, self.passed.pop(key)[1]
         else:
-            earlier = self.changed.get(key)
-            if earlier is not None:
-                before, first = earlier
-            self.changed[key] = (row, first)
-        if before is not None and before.seq != expected:
-            raise _bug(f"run {key} is at {before.seq}, its change was decided at {expected}")
-        self.bytes += _ROW_BYTES + len(row.state) + len(row.result or "") + len(row.error or "")
+            self.changed[key] = row, expected
 
-    def write(self, db: sqlite3.Connection, after: int) -> int:
-        """Commit everything, or raise. `after` is the newest revision on disk; returns the new one."""
+    def _pass(self, key: int, seq: int, expected: int) -> None:
+        at = self._at(key)
+        if at is not None and at != expected:
+            raise _outdated(key, at, expected)
+        # The rows are the unit's, and stay as they are.
+        if key in self.fresh:
+            self.fresh[key] = msgspec.structs.replace(self.fresh[key], seq=seq)
+        elif key in self.changed:
+            row, first = self.changed[key]
+            self.changed[key] = msgspec.structs.replace(row, seq=seq), first
+        else:
+            self.passed[key] = seq, self.passed.get(key, (0, expected))[1]
+
+    def _at(self, key: int) -> int | None:
+        """The version that the batch so far leaves a run at; None where it does not touch it."""
+        if (row := self.fresh.get(key)) is not None:
+            return row.seq
+        if (change := self.changed.get(key)) is not None:
+            return change[0].seq
+        return None if (passed := self.passed.get(key)) is None else passed[0]
+
+    def write(self, db: sqlite3.Connection, after: int, standing: Standing) -> int:
+        """Write everything, or raise. `after` is the newest revision on disk; returns the new one."""
         newest = self._check_revs(after)
-        puts = [(run, key, value) for (run, key), value in self.store.items() if value is not None]
-        deletes = [where for where, value in self.store.items() if value is None]
-        open_again = {key: self.changed[key] for key in self.reopened if self.changed[key][0].closed_at is None}
-        rows = (
-            [change for key, change in self.changed.items() if key not in open_again],
-            list(open_again.values()),
-            list(self.fresh.values()),
-            self.history,
-            self.logs,
-            puts,
-            deletes,
-            list(self.events.values()),
-            list(self.gone),
-        )
-        db.execute(WRITE["insert"], [_json(table) for table in rows])
+        self._write_runs(db, standing)
+        _each(db, "history_new", map(_tuple, self.history))
+        if self.logs:
+            # A NUL would end the text for whoever reads it with the sqlite3 program.
+            _each(db, "log_new", (_tuple(_visible(line)) for line in self.logs))
+        if self.store:
+            _each(db, "value_put", ((*where, value) for where, value in self.store.items() if value is not None))
+            _each(db, "value_deleted", (where for where, value in self.store.items() if value is None))
+        if self.events:
+            _each(db, "event_new", map(_tuple, self.events.values()))
+        if self.gone and _each(db, "event_gone", self.gone) != len(self.gone):
+            raise _bug("an event that is handed over is not in the inbox")
+        if self.totals:
+            _each(db, "total_changed", ((*name, change) for name, change in self.totals.items() if change))
         return newest
+
+    def _write_runs(self, db: sqlite3.Connection, standing: Standing) -> None:
+        run_on: list[tuple[Any, ...]] = []
+        change: list[tuple[Any, ...]] = []
+        open_again: list[tuple[Any, ...]] = []
+        for key, (row, expected) in self.changed.items():
+            stands = row.status, row.wake_at, row.closed_at, row.deadline
+            values = (
+                row.seq, row.step, row.attempt, row.waiting_for, row.state, row.result, row.error, _seen(row.reason),
+                row.children, row.open_children, row.queued,
+            )  # fmt: skip
+            if standing.get(key) == stands:
+                run_on.append((*values, key, expected))
+                continue
+            again = key in self.reopened and row.closed_at is None
+            (open_again if again else change).append(
+                (*values, row.deadline, row.status, row.wake_at, row.closed_at, key, expected)
+            )
+            if row.closed_at is None:
+                standing[key] = stands
+            else:
+                standing.pop(key, None)
+        passed = [(seq, key, expected) for key, (seq, expected) in self.passed.items()]
+        # Runs that are open again come last, new ones included: a workflow ID may have closed and been taken again in this batch.
+        for name, rows in (
+            ("run_changed", change), ("run_runs_on", run_on), ("run_passed", passed), ("run_changed", open_again)
+        ):  # fmt: skip
+            if rows and _each(db, name, rows) != len(rows):
+                raise _bug("a run is not at the version its change was decided on")
+        if self.fresh:
+            _each(db, "run_new", map(_tuple, self.fresh.values()))
+            for key, row in self.fresh.items():
+                if row.closed_at is None:
+                    standing[key] = row.status, row.wake_at, row.closed_at, row.deadline
+        if len(standing) > MAX_STANDING:
+            standing.clear()
 
     def _check_revs(self, after: int) -> int:
         """Followers ask for what is newer than the last they saw, so a revision must never appear below one that is out."""
@@ -135,27 +184,22 @@ class Batch:
         return newest
 
 
-def prepare(db: sqlite3.Connection) -> None:
-    """Make what `write` needs on its connection."""
-    for name in COMMIT:
-        db.execute(WRITE[name])
+def _each(db: sqlite3.Connection, name: str, rows: Iterable[Any]) -> int:
+    """Run a statement once for each of `rows`; how many rows of the table that touched."""
+    return db.executemany(WRITE[name], rows).rowcount
 
 
-def _json(rows: list[Any]) -> str | None:
-    if not rows:
-        return None
-    data = _encode(rows)
-    if b"\\u0000" in data:
-        # SQLite's JSON functions end a text at NUL. In JSON columns it is an escape inside an escape and stays.
-        data = _encode([_visible(row) for row in msgspec.to_builtins(rows)])
-    return data.decode()
+def _visible(line: LogRow) -> LogRow:
+    return msgspec.structs.replace(line, message=_seen(line.message)) if "\0" in line.message else line
 
 
-def _visible(value: Any) -> Any:
-    """`value` with NUL characters as the symbol for them. Only a log line or a reason can have one: names are checked."""
-    if isinstance(value, str):
-        return value.replace("\0", "␀")
-    return [_visible(item) for item in value] if isinstance(value, list | tuple) else value
+def _seen(text: str | None) -> str | None:
+    """`text` with NUL characters as the symbol for them. Only a log line or a reason can have one: names are checked."""
+    return text.replace("\0", "␀") if text and "\0" in text else text
+
+
+def _outdated(key: int, at: int, expected: int) -> StorageError:
+    return _bug(f"run {key} is at {at}, its change was decided at {expected}")
 
 
 def _bug(what: str) -> StorageError:

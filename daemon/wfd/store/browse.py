@@ -13,12 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from wfctl.values.status import Status
+from wfd.runtime.ids import least_run_id
 from wfd.store import queries
 from wfd.store.reader import Row, Snapshot
 from wfd.store.rows import Ancestor, Entry, Filter, Retry, Scope, Sibling, StatusRecord, StepRecord, Summary, Trouble
 
 BROWSE = queries.load("browse")
 _END = 1 << 62
+# Runs since a time are not counted beforehand: so many are, in a few milliseconds.
+MAX_COUNTED = 2_000
 # Up to so many revisions, going through them all costs less than going through the records of the runs asked for.
 _NEAR = 5_000
 _json = msgspec.json.Encoder().encode
@@ -38,24 +41,27 @@ async def summaries(snapshot: Snapshot, keys: Iterable[int]) -> dict[int, Summar
     return {row[0]: Summary(*row) for row in rows}
 
 
-async def page(snapshot: Snapshot, wanted: Filter, before: int | None, limit: int) -> tuple[list[int], bool, int]:
+async def page(
+    snapshot: Snapshot, wanted: Filter, before: int | None, limit: int
+) -> tuple[list[int], bool, int | None]:
     """Keys of the newest `limit` runs that `wanted` takes, started before run `before`; whether there are more; and how many
-    it takes in all.
+    it takes in all, None where counting them would take long.
 
     Each combination of its words is one walk through one index, newest first; the walks are merged here.
     """
     low = await _low(snapshot, wanted)
-    bounds = {"low": low, "before": _END if before is None else before, "since": wanted.since_ms, "limit": limit + 1}
     kind, walks = await _walks(snapshot, wanted)
-    found: list[list[int]] = []
-    total = 0
-    for words in walks:
-        rows = await snapshot.all(BROWSE[f"list_{kind}"], {**bounds, **words})
-        found.append([key for (key,) in rows])
-        counting = "since" if kind == "all" and wanted.since_ms is not None else kind
-        count = await snapshot.one(BROWSE[f"count_{counting}"], {**bounds, **words} if counting != "all" else ())
-        total += 0 if count is None else count[0]
+    bounds = {"low": low, "since": wanted.since_ms}
+    found = await _walk(snapshot, kind, walks, {**bounds, "before": _END if before is None else before}, limit + 1)
     keys = list(heapq.merge(*found, reverse=True))
+    if wanted.since_ms is not None:
+        counted = await _walk(snapshot, kind, walks, {**bounds, "before": _END}, MAX_COUNTED + 1)
+        number = sum(map(len, counted))
+        total = number if number <= MAX_COUNTED else None
+    elif wanted.parent is not None:
+        total = sum([number for _, _, number in await _count_each(snapshot, wanted)])
+    else:
+        total = sum([number for _, _, number in await _totals(snapshot, wanted)])
     return keys[:limit], len(keys) > limit, total
 
 
@@ -63,8 +69,17 @@ async def _low(snapshot: Snapshot, wanted: Filter) -> int:
     """Nearly the same bound as the time, but one that every index can use. The time itself is still checked."""
     if wanted.since_ms is None:
         return 0
-    row = await snapshot.one(BROWSE["first_key_since"], (wanted.since_ms,))
-    return row[0] if row is not None and row[0] is not None else _END
+    row = await snapshot.one(BROWSE["first_key_since"], (least_run_id(wanted.since_ms),))
+    return _END if row is None else int(row[0])
+
+
+async def _walk(
+    snapshot: Snapshot, kind: str, walks: list[dict[str, object]], bounds: dict[str, object], limit: int
+) -> list[list[int]]:
+    """The first `limit` keys of each walk."""
+    sql = BROWSE[f"list_{kind}"]
+    found = [await snapshot.all(sql, {**bounds, **words, "limit": limit}) for words in walks]
+    return [[key for (key,) in rows] for rows in found]
 
 
 async def _walks(snapshot: Snapshot, wanted: Filter) -> tuple[str, list[dict[str, object]]]:
@@ -83,22 +98,25 @@ async def _walks(snapshot: Snapshot, wanted: Filter) -> tuple[str, list[dict[str
 
 async def count(snapshot: Snapshot, wanted: Filter, *, by_type: bool) -> dict[str, int]:
     """How many runs `wanted` takes, by type or by status; those without any are missing."""
-    rows: Iterable[Row]
-    if wanted == Filter():
-        rows = await snapshot.all(BROWSE["count_kinds"])
-    else:
-        rows = await _count_each(snapshot, wanted)
+    plain = wanted.parent is None and wanted.since_ms is None
     found: dict[str, int] = {}
-    for kind, status, number in rows:
+    for kind, status, number in await (_totals if plain else _count_each)(snapshot, wanted):
         name = kind if by_type else status
         if number:
             found[name] = found.get(name, 0) + number
     return found
 
 
+async def _totals(snapshot: Snapshot, wanted: Filter) -> list[Row]:
+    """(type, status, number) of all runs of these types and statuses, as they are counted with each commit."""
+    words = {"types": _list(wanted.types), "statuses": _list(wanted.statuses)}
+    return await snapshot.all(BROWSE["totals"], {name: text if text != "[]" else None for name, text in words.items()})
+
+
 async def _count_each(snapshot: Snapshot, wanted: Filter) -> list[Row]:
+    """The same of those below a parent, or begun since some time: each type and status is one walk through an index."""
     if wanted.parent is None and not wanted.types:
-        types = tuple(kind for (kind,) in await snapshot.all(BROWSE["all_types"]))
+        types = tuple(dict.fromkeys(kind for kind, _, _ in await _totals(snapshot, wanted)))
         wanted = Filter(wanted.statuses, types, None, wanted.since_ms)
     bounds = {"low": await _low(snapshot, wanted), "since": wanted.since_ms}
     kind, walks = await _walks(snapshot, wanted)

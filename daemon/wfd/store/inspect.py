@@ -17,7 +17,6 @@ from wfd.store import queries
 from wfd.store.connect import BUSY_MS, SCHEMA_VERSION, explain, identify, still_uri, wal_of
 
 READ = queries.load("read")
-BROWSE = queries.load("browse")
 MAX_PROBLEMS = 5
 # Steps of SQLite between two looks at whether the answer is still wanted.
 _STEPS = 200_000
@@ -129,7 +128,7 @@ def _inspect(path: Path, thorough: bool, unwanted: Callable[[], bool]) -> Facts:
         newest = db.execute(READ["newest_at"]).fetchone()
         return Facts(
             schema=schema,
-            runs=db.execute(BROWSE["count_all"]).fetchone()[0],
+            runs=db.execute(READ["count_runs"]).fetchone()[0],
             rev=db.execute(READ["max_rev"]).fetchone()[0],
             newest_at=None if newest is None else newest[0],
         )

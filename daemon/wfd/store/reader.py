@@ -177,13 +177,13 @@ class Reader(Service):
 
     # -- recovery and timers -------------------------------------------------------------------
 
-    async def open_workflow_ids(self) -> list[tuple[str, int, str]]:
-        """(workflow ID, key, run ID) of every open run, in chunks so that a hundred thousand do not stop the loop."""
-        found: list[tuple[str, int, str]] = []
+    async def open_workflow_ids(self) -> dict[str, int]:
+        """The key of every open run by its workflow ID, read in chunks so that a hundred thousand do not stop the loop."""
+        found: dict[str, int] = {}
         async with self.snapshot() as snapshot:
             after = ""
             while chunk := await snapshot.all(READ["open_workflow_ids"], (after, _CHUNK)):
-                found += chunk
+                found.update(chunk)
                 after = chunk[-1][0]
         return found
 

@@ -1,10 +1,9 @@
 """The rows of the database as plain structs, and `Unit`, what commits together.
 
 These are carriers, not behaviour: the core decides what they hold, the writer writes them as they are. Field
-order is the order of the columns in the named queries: a fetched tuple becomes a struct in one call, and a struct becomes
-the JSON array that the writer's statements read (`array_like`).
-Rows are mutable because that is cheaper to make, yet a row handed over in a unit is never changed again:
-the writer's thread reads it later.
+order is the order of the columns in the named queries: a fetched tuple becomes a struct in one call, and a struct the tuple
+that a statement takes. `array_like`, because units go to the writer as msgpack.
+Rows are mutable because that is cheaper to make, yet a row handed over in a unit is never changed again.
 """
 
 from __future__ import annotations
@@ -84,22 +83,38 @@ class InboxRow(msgspec.Struct, gc=False, array_like=True):
     step: str | None = None
 
 
-class Unit(msgspec.Struct):
+class Unit(msgspec.Struct, gc=False, array_like=True):
     """What commits together, or not at all.
 
     `runs_changed` pairs a row with the `seq` the run had before this unit, as does `runs_reopened` for runs that were closed and
-    are open now: those that give up a workflow ID are written before those that take one. `store` maps (run, key) to JSON, None
-    deletes. `inbox_del` names (run, seq).
+    are open now: those that give up a workflow ID are written before those that take one. `runs_passed` is (key, seq, seq before)
+    of runs of which nothing but their history has grown. `store` maps (run, key) to JSON, None deletes. `inbox_del` names
+    (run, seq). `totals` is by how much the numbers of runs change, by (type, status).
     """
 
     runs_new: list[RunRow] = []
     runs_changed: list[tuple[RunRow, int]] = []
     runs_reopened: list[tuple[RunRow, int]] = []
+    runs_passed: list[tuple[int, int, int]] = []
     history: list[HistoryRow] = []
     logs: list[LogRow] = []
     store: dict[tuple[int, str], str | None] = {}
     inbox_add: list[InboxRow] = []
     inbox_del: list[tuple[int, int]] = []
+    totals: dict[tuple[str, str], int] = {}
+
+    def count(self, workflow_type: str, before: str | None, now: str) -> None:
+        """A run of that type is in status `now`; it was in `before`, None if it is new."""
+        if before != now:
+            self.totals[workflow_type, now] = self.totals.get((workflow_type, now), 0) + 1
+            if before is not None:
+                self.totals[workflow_type, before] = self.totals.get((workflow_type, before), 0) - 1
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write: it only waits its turn."""
+        return not (self.history or self.logs or self.runs_new or self.runs_changed or self.runs_reopened
+                    or self.runs_passed or self.store or self.inbox_add or self.inbox_del)  # fmt: skip
 
 
 class RunRef(msgspec.Struct, frozen=True):

@@ -51,7 +51,6 @@ create index runs_by_status on runs (status);
 create index runs_by_type on runs (type, status);
 create index runs_by_parent on runs (parent, type, status) where parent is not null;
 create index runs_by_root on runs (root) where parent is not null;
-create index runs_by_start on runs (started_at);
 create index open_roots on runs (root) where parent is null and closed_at is null;
 -- Children that do not simply go on when their parent closes.
 create index runs_bound on runs (parent) where closed_at is null and on_parent_close <> 'abandon';
@@ -105,3 +104,16 @@ create table meta (
     key    text not null primary key,
     value  text not null
 ) strict, without rowid;
+
+-- How many runs there are of each type in each status: counting a million takes longer than all else a person looks at. A commit
+-- says what it adds (see `Unit.totals`); only what is deleted counts itself.
+create table totals (
+    type    text     not null,
+    status  text     not null,
+    runs    integer  not null,
+    primary key (type, status)
+) strict, without rowid;
+
+create trigger count_gone_run after delete on runs begin
+    update totals set runs = runs - 1 where type = old.type and status = old.status;
+end;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wfd.runtime.lifecycle import Service
@@ -13,7 +13,7 @@ from wfd.store.writer import Writer
 
 
 class Store(Service):
-    """`writer` and `reader` of one database file."""
+    """`writer` and `reader` of one database file. With `held` a process of its own writes it, which inherits these descriptors."""
 
     schema_version = SCHEMA_VERSION
 
@@ -24,10 +24,11 @@ class Store(Service):
         durability: Durability = "full",
         before_commit: Callable[[int], None] | None = None,
         busy_ms: int = BUSY_MS,
+        held: Callable[[], Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         self.path = path
-        self.writer = Writer(path, durability=durability, before_commit=before_commit, busy_ms=busy_ms)
+        self.writer = Writer(path, durability=durability, before_commit=before_commit, busy_ms=busy_ms, held=held)
         self.reader = Reader(path)
 
     async def _start(self) -> None:
@@ -61,12 +62,16 @@ class Store(Service):
 
 
 async def open_store(
-    path: Path, *, before_commit: Callable[[int], None] | None = None, busy_ms: int = BUSY_MS
+    path: Path,
+    *,
+    before_commit: Callable[[int], None] | None = None,
+    busy_ms: int = BUSY_MS,
+    held: Callable[[], Sequence[int]] | None = None,
 ) -> Store:
     """Open the database at `path`, made or migrated as needed; to be closed with `stop`.
 
     Raises StorageError (not a database, not ours, locked, disk), IncompatibleError (a newer schema) or DeniedError.
     """
-    store = Store(path, before_commit=before_commit, busy_ms=busy_ms)
+    store = Store(path, before_commit=before_commit, busy_ms=busy_ms, held=held)
     await store.start()
     return store

@@ -1,4 +1,4 @@
-"""The one writer: a connection on its own thread, the only one that writes or checkpoints.
+"""The one writer: the only connection that writes or checkpoints, wherever it runs (`places`).
 
 Units commit in the order they are submitted. What waits when a commit ends goes into the next, so a lone unit pays one
 fsync and a thousand share one. After a failed commit nothing is written any more until `reset`: what memory has decided
@@ -8,26 +8,26 @@ since is built on what disk does not have.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-import queue
-import sqlite3
-import threading
-from collections.abc import Callable
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from wfctl.errors import StorageError, WfctlError
+from wfctl.errors import StorageError, WfctlError, from_data
 from wfd.runtime.lifecycle import Service
-from wfd.store import purge
-from wfd.store.batch import WRITE, Batch, prepare
-from wfd.store.connect import BUSY_MS, Durability, connect_writer, empty_log, explain
+from wfd.store import database, purge
+from wfd.store.connect import BUSY_MS, Durability, explain
+from wfd.store.database import Setting
+from wfd.store.places import Apart, InThread, Place
 from wfd.store.rows import Unit
 
+log = logging.getLogger("wfd.store")
+
 Done = Callable[[BaseException | None], None]
-AnswerT = TypeVar("AnswerT")
 
 MAX_UNITS = 2_000
 MAX_BYTES = 8 << 20
@@ -41,24 +41,27 @@ class WriterStats(msgspec.Struct):
     last_batch: int = 0
 
 
-class _Work(msgspec.Struct, frozen=True):
-    unit: Unit
+class _Work(msgspec.Struct, frozen=True, gc=False):
+    """A unit on its way: packed, None where there is nothing to write; `error` is why it cannot be."""
+
+    unit: bytes | None
     done: Done
-    term: int
+    error: WfctlError | None = None
 
 
 class _Order(msgspec.Struct, frozen=True):
-    """Something else for the thread to do in its turn; the answer goes to `future`, on the loop. None: end."""
+    """Something else to ask of the database in its turn."""
 
-    run: Callable[[], object] | None
-    future: asyncio.Future[Any]
+    request: bytes
+    future: asyncio.Future[bytes]
 
 
 class Writer(Service):
     """Made and used on the event loop; `start` opens the database (and creates or migrates it).
 
-    `failure` is why nothing can be written, None while all is well. `before_commit` is for tests: it is called in the
-    writer's thread with the number of the commit that is about to happen, and may raise or block.
+    `failure` is why nothing can be written, None while all is well. With `held` the database is written by a process of its
+    own, which inherits these descriptors, else in a thread. `before_commit` is for tests, with a thread: it is called there with
+    the number of the commit that is about to happen, and may raise or block.
     """
 
     def __init__(
@@ -68,50 +71,65 @@ class Writer(Service):
         durability: Durability = "full",
         before_commit: Callable[[int], None] | None = None,
         busy_ms: int = BUSY_MS,
+        held: Callable[[], Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         self.path = path
         self.failure: WfctlError | None = None
         self.stats = WriterStats()
-        self._durability: Durability = durability
-        self._before_commit = before_commit
-        self._busy_ms = busy_ms
-        self._items: queue.SimpleQueue[_Work | _Order] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        # Each reset begins a new term. A unit of an earlier term was decided on memory that is thrown away by now.
-        self._term = 0
+        self.before_commit = before_commit
+        setting = Setting(str(path), busy_ms, durability)
+        self._place: Place = InThread(setting, self._before) if held is None else Apart(setting, held)
+        self._open = False
+        self._items: deque[_Work | _Order] = deque()
+        self._asked: list[_Work] | _Order | None = None
+        self._placed = False
+        self._pumping = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop
-        # The thread's own:
-        self._db: sqlite3.Connection | None = None
-        self._broken: WfctlError | None = None
-        self._last: WfctlError | None = None
-        self._valid_term = 0
-        self._rev = 0
 
-    # -- on the event loop ---------------------------------------------------------------------
+    def _before(self, number: int) -> None:
+        if self.before_commit is not None:
+            self.before_commit(number)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that writes, where it is one of its own."""
+        return self._place.pid if isinstance(self._place, Apart) else None
 
     async def _start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._work, name="wfd-writer", daemon=True)
-        self._thread.start()
+        self.failure = None
         try:
-            await self._order(self._open)
+            await self._begin("open")
         except BaseException:
             await self._end()
             raise
+        self._open = True
+
+    async def _begin(self, verb: str) -> None:
+        if not self._placed:
+            await self._place.start(self._answered, self._lost)
+            self._placed = True
+        await self._order(verb)
 
     def submit(self, unit: Unit, done: Done) -> None:
         """Commit `unit` after all submitted before it, then call `done` on the loop: with None, or with why it is not
         on disk. The rows belong to the writer from here on."""
-        if self._thread is None:
-            error = StorageError(f"the database {self.path} is closed", path=str(self.path))
-            asyncio.get_running_loop().call_soon(done, error)
-        else:
-            self._items.put(_Work(unit, done, self._term))
+        if not self._open or self.failure is not None:
+            error = self.failure or StorageError(f"the database {self.path} is closed", path=str(self.path))
+            asyncio.get_running_loop().call_soon(self._tell, done, error)
+            return
+        try:
+            work = _Work(None if unit.empty else database.packed(unit), done)
+        except Exception as raised:
+            work = _Work(b"", done, explain(raised, self.path, "write"))
+        self._items.append(work)
+        self._pump_soon()
 
     async def flush(self) -> None:
         """Return when everything submitted so far is on disk; raise the failure if it is not."""
-        settled: asyncio.Future[object] = self._loop.create_future()
+        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.submit(Unit(), functools.partial(_settle, settled))
         await settled
 
@@ -120,185 +138,179 @@ class Writer(Service):
 
         Units submitted before this returns still get the failure. Raises why it still cannot be written.
         """
-        await self._order(self._reopen)
-        # Set on the loop: until its caller goes on from here, submit still stamps the term that is over.
-        self._term = self._valid_term
+        await self._begin("reopen")
+        # Here and not where the answer comes in: until its caller goes on, units are decided on memory that is thrown away.
         self.failure = None
 
     async def note(self, key: str, value: str) -> None:
         """Keep a fact about the database itself, in a commit of its own."""
-        await self._order(lambda: self._connection().execute(WRITE["note"], (key, value)))
+        await self._order("note", key, value)
 
     async def checkpoint(self) -> None:
         """Copy the log into the database file as far as readers allow."""
-        await self._order(lambda: self._connection().execute("pragma wal_checkpoint(passive)").fetchall())
+        await self._order("checkpoint")
 
     async def empty_log(self) -> bool:
         """Copy the whole log into the database file and cut it to nothing; false where somebody reads from it still."""
-        return await self._order(lambda: empty_log(self._connection(), self._busy_ms))
+        return bool(database.answer(await self._order("empty_log"), bool))
 
     async def remove(self, removal: purge.Removal) -> purge.Removed:
         """Take closed runs away for good, in a commit of their own behind what was submitted before."""
-        return await self._order(functools.partial(self._remove, removal))
+        reply = await self._order("remove", removal)
+        self.stats.commits += 1
+        removed: purge.Removed = database.answer(reply, purge.Removed)
+        return removed
 
     async def give_back(self, pages: int) -> purge.Room:
         """Return up to so many free pages of the file to the file system, where it can; 0 only tells the room."""
-        return await self._order(lambda: purge.give_back(self._connection(), pages))
+        room: purge.Room = database.answer(await self._order("give_back", pages), purge.Room)
+        return room
 
     async def _stop(self) -> None:
-        with contextlib.suppress(WfctlError):
-            await self.flush()
+        if self.failure is None:
+            settled: asyncio.Future[None] = self._loop.create_future()
+            self.submit(Unit(), functools.partial(_settle, settled))
+            self._open = False
+            await asyncio.gather(settled, return_exceptions=True)
+        self._open = False
+        if self._placed:
+            await asyncio.gather(self._order("close"), return_exceptions=True)
         await self._end()
 
     async def _end(self) -> None:
-        await self._order(None)
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self._placed = False
+        await self._place.stop()
 
-    async def _order(self, run: Callable[[], AnswerT] | None) -> AnswerT:
-        future: asyncio.Future[AnswerT] = self._loop.create_future()
-        self._items.put(_Order(run, future))
+    async def _order(self, verb: str, *arguments: object) -> bytes:
+        """The reply, once it is done."""
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        if verb == "remove" and self.failure is not None:
+            raise self.failure
+        if not self._placed and (self.failure is not None or not self._open):
+            raise self.failure or StorageError(f"the database {self.path} is closed", path=str(self.path))
+        self._items.append(_Order(database.request(verb, *arguments), future))
+        self._pump_soon()
         return await future
 
-    # -- in the thread -------------------------------------------------------------------------
+    # -- one request after the other -----------------------------------------------------------
 
-    def _work(self) -> None:
-        item: _Work | _Order | None = None
-        while True:
-            item = item or self._items.get()
-            if isinstance(item, _Order):
-                if not self._obey(item):
-                    return
-                item = None
-            elif self._takes(item):
-                item = self._commit_from(item)
+    def _pump_soon(self) -> None:
+        # Not at once: what else this turn of the loop has to write goes into the same commit.
+        if self._asked is None and not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pumping = False
+        while self._items and self._asked is None and self._placed:
+            first = self._items[0]
+            if isinstance(first, _Order):
+                self._items.popleft()
+                self._asked = first
+                self._place.ask(first.request)
+            elif first.error is not None:
+                self._fail([], first.error)
             else:
-                self._tell(self._answer, [item], self._broken or self._last)
-                item = None
+                self._commit()
 
-    def _takes(self, work: _Work) -> bool:
-        return self._broken is None and work.term == self._valid_term
-
-    def _obey(self, order: _Order) -> bool:
-        error: WfctlError | None = None
-        answer: object = None
-        try:
-            if order.run is None:
-                self._close()
-            else:
-                answer = order.run()
-        except Exception as raised:
-            error = explain(raised, self.path, "write")
-        self._tell(_settle, order.future, error, answer)
-        return order.run is not None
-
-    def _commit_from(self, first: _Work) -> _Work | _Order | None:
-        """Commit `first` and what waits behind it. Returns the item that could not be part of it, if one was taken."""
-        batch = Batch()
-        works = [first]
-        left: _Work | _Order | None = None
-        try:
-            batch.add(first.unit)
-            while batch.units < MAX_UNITS and batch.bytes < MAX_BYTES:
-                try:
-                    item = self._items.get_nowait()
-                except queue.Empty:
-                    break
-                if isinstance(item, _Order) or not self._takes(item):
-                    left = item
-                    break
-                works.append(item)
-                batch.add(item.unit)
-            if not batch.empty:
-                self._commit(batch)
-        except BaseException as raised:
-            self._fail(works, raised)
+    def _commit(self) -> None:
+        """Ask for the commit of what stands first; what has nothing to write waits for it all the same."""
+        works: list[_Work] = []
+        units: list[bytes] = []
+        size = 0
+        while self._items and len(works) < MAX_UNITS and size < MAX_BYTES:
+            item = self._items[0]
+            if isinstance(item, _Order) or item.error is not None:
+                break
+            works.append(item)
+            self._items.popleft()
+            if item.unit is not None:
+                units.append(item.unit)
+                size += len(item.unit)
+        if units:
+            self._asked = works
+            self._place.ask(database.commit(units))
         else:
-            self.stats.units += len(works)
-            self.stats.last_batch = len(works)
-            self._tell(self._answer, works, None)
-        return left
+            self._tell_all(works, None)
 
-    def _commit(self, batch: Batch) -> None:
-        if self._before_commit is not None:
-            self._before_commit(self.stats.commits + 1)
-        self._rev = batch.write(self._connection(), self._rev)
-        self.stats.commits += 1
+    def _answered(self, reply: bytes) -> None:
+        asked, self._asked = self._asked, None
+        data = database.failure(reply)
+        error = None if data is None else from_data(data)
+        if isinstance(asked, _Order):
+            _settle(asked.future, error, reply)
+            self._pump()
+        elif error is not None:
+            self._fail(asked or [], error)
+            self._pump()
+        elif asked is not None:
+            self.stats.commits += 1
+            self.stats.units += len(asked)
+            self.stats.last_batch = len(asked)
+            # The next goes out first: it is written while the answers to these are given.
+            if self._items and isinstance(self._items[0], _Work) and self._items[0].unit:
+                self._commit()
+            self._tell_all(asked, None)
+            self._pump()
 
-    def _remove(self, removal: purge.Removal) -> purge.Removed:
-        if self._broken is not None:
-            raise self._broken
-        if self._before_commit is not None:
-            self._before_commit(self.stats.commits + 1)
-        removed = purge.remove(self._connection(), removal)
-        self.stats.commits += 1
-        return removed
+    def _fail(self, works: list[_Work], error: WfctlError) -> None:
+        """These are not on disk, and neither will be what waits behind them."""
+        self.failure = error
+        works = works + [item for item in self._items if isinstance(item, _Work)]
+        self._items = deque(item for item in self._items if isinstance(item, _Order))
+        self._tell_all(works, error)
 
-    def _fail(self, works: list[_Work], raised: BaseException) -> None:
-        self._broken = self._last = explain(raised, self.path, "write")
-        self._broken.__cause__ = raised if raised is not self._broken else None
-        if self._db is not None and self._db.in_transaction:
-            # Where even this fails, closing the connection in `_reopen` gives the transaction up.
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("rollback")
-        self._tell(self._answer, works, self._broken)
-
-    def _tell(self, fn: Callable[..., None], *args: object) -> None:
-        # The loop is closed only where nobody waits for the answer any more.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(fn, *args)
-
-    def _answer(self, works: list[_Work], error: WfctlError | None) -> None:
-        """On the loop: the answers of one batch, in order."""
-        if error is not None and works[0].term == self._term:
-            self.failure = error
+    def _tell_all(self, works: list[_Work], error: WfctlError | None) -> None:
         for work in works:
-            try:
-                work.done(error)
-            except Exception as raised:
-                self._loop.call_exception_handler(
-                    {"message": "a callback of the writer failed", "exception": raised, "callback": work.done}
-                )
+            self._tell(work.done, error)
 
-    def _connection(self) -> sqlite3.Connection:
-        if self._db is None:
-            raise self._broken or StorageError(f"the database {self.path} is not open", path=str(self.path))
-        return self._db
+    def _tell(self, done: Done, error: WfctlError | None) -> None:
+        try:
+            done(error)
+        except Exception as raised:
+            self._loop.call_exception_handler(
+                {"message": "a callback of the writer failed", "exception": raised, "callback": done}
+            )
 
-    def _open(self) -> None:
-        self._db = connect_writer(self.path, self._busy_ms, self._durability)
-        prepare(self._db)
-        purge.prepare(self._db)
-        self._rev = self._db.execute(WRITE["last_rev"]).fetchone()[0]
+    # -- a process that ends -------------------------------------------------------------------
 
-    def _reopen(self) -> None:
-        if self._db is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.close()
-            self._db = None
-        self._open()
-        db = self._connection()
-        db.execute("begin immediate")
-        db.execute(WRITE["touch"], (str(self.stats.commits),))
-        db.execute("commit")
-        if self._broken is not None:
-            self._broken = None
-            self._valid_term += 1
+    def _lost(self, how: str) -> None:
+        """The process has ended. Whether the commit it was at is on disk nobody knows; where it was at none, another goes on."""
+        log.error("the process that writes the database ended (%s)", how)
+        self._placed = False
+        error = StorageError(f"the process that writes the database {self.path} ended ({how})", path=str(self.path))
+        asked, self._asked = self._asked, None
+        if asked is None and self._open and self.failure is None:
+            task = self._loop.create_task(self._again())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
+        orders = [item for item in self._items if isinstance(item, _Order)]
+        if isinstance(asked, _Order):
+            orders.insert(0, asked)
+        self._fail([] if asked is None or isinstance(asked, _Order) else asked, error)
+        self._items.clear()
+        for order in orders:
+            _settle(order.future, error)
 
-    def _close(self) -> None:
-        db, self._db = self._db, None
-        if db is not None:
-            # Best effort: with a reader still open the log stays, and the next start reads it.
-            with contextlib.suppress(sqlite3.Error):
-                db.execute("pragma wal_checkpoint(truncate)").fetchall()
-            db.close()
+    async def _again(self) -> None:
+        try:
+            await self._place.start(self._answered, self._lost)
+            self._placed = True
+            opened: asyncio.Future[bytes] = self._loop.create_future()
+            # Before the units that have come meanwhile.
+            self._items.appendleft(_Order(database.request("open"), opened))
+            self._pump()
+            await opened
+        except WfctlError as error:
+            if self.failure is None:
+                self._fail([], error)
 
 
-def _settle(future: asyncio.Future[Any], error: BaseException | None, answer: object = None) -> None:
+def _settle(future: asyncio.Future[Any], error: BaseException | None, reply: bytes | None = None) -> None:
     if future.done():
         return
     if error is None:
-        future.set_result(answer)
+        future.set_result(reply)
     else:
         future.set_exception(error)

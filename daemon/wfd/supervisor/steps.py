@@ -154,12 +154,12 @@ class Steps:
         self._share_alone()
 
     def _least_busy(self, workflow_type: str) -> Runner | None:
-        free = [
-            worker
-            for worker in self._taking(workflow_type)
-            if worker is not self._reserved and len(worker.steps) < STEPS_PER_WORKER and not worker.full
-        ]
-        return min(free, key=lambda worker: len(worker.steps), default=None)
+        found: Runner | None = None
+        fewest = STEPS_PER_WORKER
+        for worker in self._taking(workflow_type):
+            if worker is not self._reserved and len(worker.steps) < fewest and not worker.full:
+                found, fewest = worker, len(worker.steps)
+        return found
 
     def _give(self, order: StepOrder, worker: Runner) -> None:
         now = self._clock.now_ms()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -19,7 +19,7 @@ from wfctl.protocol import channel
 from wfd.config import Config
 from wfd.runtime.clock import Clock
 from wfd.supervisor.catalog import Catalog, Generation
-from wfd.supervisor.contract import Listener, WorkerInfo
+from wfd.supervisor.contract import Listener, Spoken, WorkerInfo
 from wfd.supervisor.heartbeat import Heartbeat
 from wfd.supervisor.leaving import Leaving
 from wfd.supervisor.questions import Questions
@@ -36,6 +36,7 @@ LOAD_MS = 30_000
 # The daemon accepts without a catalog rather than let `wfctl up` wait for an import that may never end.
 START_MS = 10_000
 RESPAWN_MS = (0, 100, 500, 2_000, 10_000)
+_OF_STEPS = frozenset(get_args(Spoken))
 _CHECK_PYTHON = "check [workflows] python"
 
 
@@ -333,6 +334,9 @@ class Supervisor:
     # -- what workers say --------------------------------------------------------------------
 
     def _received(self, worker: Worker, message: Any) -> None:
+        if type(message) in _OF_STEPS:  # nearly all
+            self._steps.heard(worker, message)
+            return
         match message:
             case (
                 channel.Checked(call=call, kwargs=value, error=error)
@@ -345,8 +349,6 @@ class Supervisor:
                 self._heartbeat.alive(worker)
                 # It may have been blocked, or full.
                 self._steps.share_out()
-            case _:
-                self._steps.heard(worker, message)
 
     def _loaded(self, worker: Worker, loaded: channel.Loaded) -> None:
         if worker.leaving:

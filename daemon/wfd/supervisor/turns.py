@@ -69,10 +69,11 @@ class Execution:
         if op.op <= self._last_op:
             return
         self._last_op = op.op
-        (self._patient if op.kind in _PATIENT else self._open).add(op.op)
-        if op.kind == "task":
+        if op.kind == "task":  # not answered: its end is
             self._bodies.add(op.key)
-        elif op.kind.startswith("task_"):
+            return
+        (self._patient if op.kind in _PATIENT else self._open).add(op.op)
+        if op.kind.startswith("task_"):
             self._bodies.discard(op.key)
 
     def is_told(self, op: int) -> None:

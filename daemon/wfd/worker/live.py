@@ -50,36 +50,11 @@ class LiveOps:
     """`wfctl.sdk.port.Ops` of a running handler, plus what its executor steers it with."""
 
     __slots__ = (
-        "_bodies",
-        "_lines",
-        "_logged_before",
-        "_loop",
-        "_loop_thread",
-        "_next_op",
-        "_pending",
-        "_recorded_before",
-        "_reporter",
-        "_send",
-        "_store",
-        "_told",
-        "abandoned",
-        "begun",
-        "branch",
-        "cancel_delivered",
-        "cancel_requested",
-        "closed",
-        "handler",
-        "replay",
-        "run",
-        "sources",
-        "step",
-        "stuck_reason",
-        "task",
-        "thread",
-        "token",
-        "types",
-        "workflow",
-    )
+        "_begun", "_bodies", "_lines", "_logged_before", "_loop", "_loop_thread", "_next_op", "_pending",
+        "_recorded_before", "_reporter", "_send", "_store", "_told", "abandoned", "begun", "branch", "cancel_delivered",
+        "cancel_requested", "closed", "handler", "replay", "run", "sources", "step", "stuck_reason", "task",
+        "thread", "token", "types", "workflow",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -115,6 +90,8 @@ class LiveOps:
         self._pending: dict[int, _Pending] = {}
         # The functions of tasks that run now: the key, and the asyncio task that waits for it.
         self._bodies: dict[int, tuple[str, asyncio.Task[Any] | None]] = {}
+        # The beginning of a task that is still to be said: what ends in this very turn of the loop is told with it.
+        self._begun: Op | None = None
         self._next_op = 0
         self._told = False
         self._recorded_before = bool(message.ops)
@@ -214,8 +191,11 @@ class LiveOps:
         self._admit()
         self._next_op += 1
         number = self._next_op
-        # Nobody waits for the answer: the outcome is recorded after this, and its answer says that both are.
-        self._say(number, "task", name, key, arguments)
+        # It is not answered: the outcome is recorded after this, and its answer says that both are.
+        self.flush_logs()
+        self._say_begun()
+        self._begun = Op(self.token, number, key, "task", name, arguments)
+        self._loop.call_soon(self._say_begun)
         self._bodies[number] = key, asyncio.current_task()
         try:
             yield
@@ -224,7 +204,19 @@ class LiveOps:
 
     def _say(self, number: int, kind: str, name: str, key: str, arguments: bytes) -> None:
         self.flush_logs()
+        begun = self._begun
+        if begun is not None and kind == "task_completed" and key == begun.key:
+            self._begun = None
+            # Two JSON objects with different fields.
+            kind, arguments = "task_at_once", begun.args[:-1] + b"," + arguments[1:]
+        else:
+            self._say_begun()
         self._send(Op(self.token, number, key, kind, name, arguments))
+
+    def _say_begun(self) -> None:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            self._send(begun)
 
     def _note(self, key: str, place: str) -> None:
         self.replay.new.append((key, self.sources.caller(sys._getframe(1)) or place))
@@ -261,6 +253,7 @@ class LiveOps:
 
     def flush_logs(self) -> None:
         if self._lines:
+            self._say_begun()
             lines, self._lines = self._lines, []
             self._send(Logs(self.token, lines))
 
@@ -392,5 +385,6 @@ class LiveOps:
             names = [*unawaited, *(in_words(key) for key in left)]
             self.log("warning", f"{self.handler.label} returned without awaiting {', '.join(names)}: write `await`")
         self.flush_logs()
+        self._say_begun()
         self._reporter.close(tell=not self.abandoned)
         self.closed = True

@@ -52,12 +52,27 @@ def _sent(link: type, points: dict[type, str]) -> None:
 
 
 def _daemon() -> None:
+    from support.crashpoints import hit
     from wfctl.protocol.channel import OpDone, RunStep
     from wfd.store.writer import Writer
     from wfd.supervisor.link import Link
 
     _around(Writer, "_commit", "commit")
+    tell = Writer._tell_all
+
+    def told(self: Writer, works: Any, error: Any) -> None:
+        if any(work.unit for work in works):
+            hit("committed.before")
+        tell(self, works, error)
+
+    Writer._tell_all = told  # type: ignore[method-assign]
     _sent(Link, {RunStep: "dispatch", OpDone: "answer"})
+
+
+def _writer() -> None:
+    from wfd.store.database import Database
+
+    _around(Database, "commit", "written")
 
 
 def _worker() -> None:
@@ -93,5 +108,8 @@ _program = sys.orig_argv[sys.orig_argv.index("-m") + 1] if "-m" in sys.orig_argv
 if _program == "wfd":
     _settings()
     _daemon()
+elif _program == "wfd.store.apart":
+    _settings()
+    _writer()
 elif _program == "wfd.worker":
     _worker()

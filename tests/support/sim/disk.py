@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from wfd.core import state
 from wfd.core.records import KINDS, Record, decode
 from wfd.store.batch import Batch
@@ -44,6 +46,12 @@ class Disk:
         # Changes first: an ID may have closed and been started again within the batch, or its run re-opened.
         for key, (row, expected) in sorted(batch.changed.items(), key=lambda change: change[0] in batch.reopened):
             self._change(row, expected, reopened=key in batch.reopened)
+        for key, (seq, expected) in batch.passed.items():
+            before = self.runs.get(key)
+            at = None if before is None else before.seq
+            _holds(at == expected, f"run {key} is at {at}, its operations were decided at {expected}")
+            assert before is not None
+            self.runs[key] = msgspec.structs.replace(before, seq=seq)
         for row in batch.fresh.values():
             self._create(row)
         for record in batch.history:
@@ -111,7 +119,7 @@ class Disk:
         _check_row(row)
 
     def _check_touched(self, batch: Batch) -> None:
-        for key in (*batch.fresh, *batch.changed):
+        for key in (*batch.fresh, *batch.changed, *batch.passed):
             row = self.runs[key]
             last = len(self.history.get(key, ()))
             _holds(row.seq == last, f"run {key} is at {row.seq}, its history at {last}")

@@ -175,7 +175,13 @@ class Execution:
             self._going.discard(branch)
             self._finish()
             return
-        self._ask(branch, "task", act, {"attempt": failed + 1, "arguments": {"x": 1}}, None)
+        begun = {"attempt": failed + 1, "arguments": {"x": 1}}
+        if act.outcomes[failed] and not act.args["work_us"] and self._token % 4 == 0:
+            self._process.task_runs(self._token, act.key)
+            args = {**begun, "attempts": failed + 1, "result": self._number}
+            self._ask(branch, "task_at_once", act, args, partial(self._passed, branch, act))
+            return
+        self._ask(branch, "task", act, begun, None)
         self._process.task_runs(self._token, act.key)
         self._process.after(act.args["work_us"], partial(self._attempted, branch, act, failed))
 

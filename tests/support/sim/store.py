@@ -277,9 +277,8 @@ class Reader:
 
     # -- recovery and timers -------------------------------------------------------------------
 
-    async def open_workflow_ids(self) -> list[tuple[str, int, str]]:
-        disk = self._disk
-        return await self._see(lambda: [(id, key, disk.runs[key].run_id) for id, key in disk.open_ids.items()])
+    async def open_workflow_ids(self) -> dict[str, int]:
+        return await self._see(lambda: dict(self._disk.open_ids))
 
     async def max_key(self) -> int:
         return await self._see(lambda: max(self._disk.runs, default=0))

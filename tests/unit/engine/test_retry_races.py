@@ -17,7 +17,7 @@ class Gate:
         self.arrived = 0
         self._permits = threading.Semaphore(0)
         self._open = False
-        env.store.writer._before_commit = self._wait
+        env.store.writer.before_commit = self._wait
 
     def _wait(self, number: int) -> None:
         if not self._open:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from wfd.runtime.clock import ManualClock, SystemClock
-from wfd.runtime.ids import IdSource
+from wfd.runtime.ids import IdSource, least_run_id
 
 
 def test_a_manual_clock_stands_still() -> None:
@@ -80,6 +82,23 @@ def test_run_ids_grow_within_a_millisecond_and_when_the_clock_is_set_back() -> N
     made += [ids.run_id() for _ in range(10)]
     assert made == sorted(set(made))
     assert {len(run_id) for run_id in made} == {26}
+
+
+def test_no_run_that_starts_later_has_a_smaller_id_than_the_least_of_a_time() -> None:
+    clock = ManualClock(1_700_000_000_000)
+    ids = IdSource(clock, 1)
+    made: list[tuple[int, str]] = []
+    for step in (0, 1, 0, 5_000, -60_000, 1, 0, 90_000, -1, 0):
+        clock._now += step
+        made.append((clock.now_ms(), ids.run_id()))
+    for since, _ in made:
+        assert all(run_id > least_run_id(since) for at, run_id in made if at >= since)
+    assert made[4][1] < least_run_id(made[7][0]), "and it leaves out what is long before"
+
+
+@pytest.mark.parametrize("since", [-5, 0, 1 << 60])
+def test_every_time_has_a_least_run_id(since: int) -> None:
+    assert len(least_run_id(since)) == 26
 
 
 def test_a_seed_makes_the_same_ids_again() -> None:

@@ -10,13 +10,27 @@ from pathlib import Path
 from hypothesis import given, settings, strategies as st
 
 from support.rows import Ledger, check, contents
-from wfd.store.batch import Batch, prepare
-from wfd.store.connect import connect_writer
+from wfd.store.batch import Batch
+from wfd.store.database import Database, Setting
 from wfd.store.rows import Unit
 
 _MOVES = st.tuples(
     st.sampled_from(
-        ["start", "again", "child", "change", "put", "delete", "event", "take", "reopen", "log", "close", "wait"]
+        [
+            "start",
+            "again",
+            "child",
+            "change",
+            "pass",
+            "put",
+            "delete",
+            "event",
+            "take",
+            "reopen",
+            "log",
+            "close",
+            "wait",
+        ]
     ),
     st.integers(0, 5),
     st.sampled_from(["a", "b", "c"]),
@@ -48,6 +62,8 @@ class Story:
                 return ledger.start(f"c-{len(ledger.runs)}", "Payment", parent=key)
             case "change":
                 return ledger.change(key, ("timestamp.recorded", {"key": name}), step=name)
+            case "pass":
+                return ledger.passes(key, ("task.started", {"key": name}), ("task.completed", {"key": name}))
             case "put":
                 return ledger.change(key, ("step.completed", {}), store={name: number, "both": name})
             case "delete":
@@ -74,15 +90,11 @@ class Story:
 
 
 def _write(path: Path, batches: list[list[Unit]]) -> None:
-    db = connect_writer(path)
-    prepare(db)
-    rev = 0
+    database = Database(Setting(str(path), 1_000, "normal"))
+    database.open()
     for units in batches:
-        batch = Batch()
-        for unit in units:
-            batch.add(unit)
-        rev = batch.write(db, rev)
-    db.close()
+        database.commit(units)
+    database.close()
 
 
 @settings(max_examples=60, deadline=None)

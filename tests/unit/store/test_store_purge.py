@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -40,6 +41,24 @@ async def test_what_is_open_is_never_removed(store: Store, ledger: Ledger) -> No
     await commit(store.writer, ledger.close(2))
     await store.writer.remove(Removal([1, 2]))
     assert contents(store.path)["runs"] == []
+
+
+async def test_a_purge_counts_the_runs_that_it_takes_away(store: Store, ledger: Ledger) -> None:
+    def totals() -> dict[tuple[str, str], int]:
+        with contextlib.closing(sqlite3.connect(store.path)) as db:
+            return {(kind, status): runs for kind, status, runs in db.execute("select * from totals where runs <> 0")}
+
+    await commit(store.writer, *(ledger.start(f"order-{number}") for number in range(4)), ledger.start("bill", "Bill"))
+    await commit(store.writer, *(ledger.close(key) for key in (1, 2, 3, 5)))
+    assert totals() == {("Order", "completed"): 3, ("Order", "running"): 1, ("Bill", "completed"): 1}
+    with pytest.raises(StorageError, match="is open, or is not there"):
+        await store.writer.remove(Removal([1, 4]))
+    assert totals() == {("Order", "completed"): 3, ("Order", "running"): 1, ("Bill", "completed"): 1}
+    await store.writer.remove(Removal([1, 2, 5]))
+    assert totals() == {("Order", "completed"): 1, ("Order", "running"): 1}
+    # What commits next counts on from there.
+    await commit(store.writer, ledger.close(4), ledger.start("later", "Bill"))
+    assert totals() == {("Order", "completed"): 2, ("Bill", "running"): 1}
 
 
 async def test_a_part_of_a_run_leaves_the_run_and_the_mark_of_its_tree(store: Store, ledger: Ledger) -> None:

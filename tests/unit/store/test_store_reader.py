@@ -99,7 +99,7 @@ async def test_recovery_finds_every_open_run(store: Store, ledger: Ledger) -> No
     reader = store.reader
     assert await reader.recoverable() == [1, 2, 6]
     assert await reader.stuck_runs() == [(4, "Order")]
-    assert {name: key for name, key, _ in await reader.open_workflow_ids()} == {
+    assert await reader.open_workflow_ids() == {
         "running": 1, "cancelling": 2, "waiting": 3, "stuck": 4, "running too": 6
     }  # fmt: skip
     assert (await reader.max_key(), await reader.max_rev()) == (6, ledger.rev)
@@ -108,7 +108,7 @@ async def test_recovery_finds_every_open_run(store: Store, ledger: Ledger) -> No
 
 async def test_a_new_database_has_nothing_to_recover(store: Store) -> None:
     reader = store.reader
-    assert await reader.open_workflow_ids() == []
+    assert await reader.open_workflow_ids() == {}
     assert (await reader.max_key(), await reader.max_rev(), await reader.max_run_id()) == (0, 0, None)
     assert await reader.next_wake() is None
     assert await reader.due(T0, 10) == []

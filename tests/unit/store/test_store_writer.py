@@ -357,8 +357,7 @@ async def test_a_full_disk_leaves_nothing_of_the_batch_behind(path: Path, ledger
     limited: list[Store] = []
 
     def limit(number: int) -> None:
-        db = limited[0].writer._db
-        assert db is not None
+        db = limited[0].writer._place._database._connection()  # type: ignore[attr-defined]
         pages = db.execute("pragma page_count").fetchone()[0]
         db.execute(f"pragma max_page_count = {pages + 20}")
 

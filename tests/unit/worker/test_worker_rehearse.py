@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from support.handlers import recorded
+from support.handlers import apart, recorded
 from support.worker_process import WorkerProcess, run_step
 from wfctl.protocol.channel import (
     Fits,
@@ -114,11 +114,12 @@ class Stage:
             worker.load("flows.py")
             worker.step(1, "step", "work")
             while isinstance(message := worker.receive((Op, StepDone)), Op):
-                if message.kind not in ("child_result", "resume"):
-                    records[message.key] = recorded(message, answer_to(message))
-                if until and until in message.args.decode():
-                    break
-                worker.send(OpDone(1, message.op, msgspec.json.encode(answer_to(message))))
+                for one in apart(message):
+                    if one.kind not in ("child_result", "resume"):
+                        records[one.key] = recorded(one, answer_to(one))
+                    if until and until in one.args.decode():
+                        return list(records.values())
+                    worker.send(OpDone(1, one.op, msgspec.json.encode(answer_to(one))))
         return list(records.values())
 
     def rehearse(

@@ -14,12 +14,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from support import handlers
 from support.handlers import Desk
 from wfctl import Context, Directive, RetryPolicy, RunInfo, Workflow, current_task, task
 from wfctl.protocol.channel import (
     AbandonStep,
     CancelStep,
     Op,
+    OpDone,
     OpRecord,
     Query,
     StepDone,
@@ -270,7 +272,26 @@ async def value(desk: Desk, *given: Any, **options: Any) -> Any:
     return msgspec.json.decode(done.value)
 
 
-async def test_a_task_costs_two_messages_and_one_wait(desk: Desk) -> None:
+async def test_a_task_that_waits_for_nothing_costs_one_message(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "apart", lambda message: [message])
+    desk.begin("start", "pays")
+    op = await desk.next(Op)
+    assert told(desk) == [
+        (
+            "task_at_once",
+            {
+                "arguments": {"amount": "9.50"},
+                "attempt": 1,
+                "result": {"amount": "9.50", "lines": [1, 2]},
+                "attempts": 1,
+            },
+        )
+    ]
+    desk.executor.receive(OpDone(op.token, op.op))
+    assert isinstance(await desk.next(StepDone), StepDone)
+
+
+async def test_a_task_costs_one_wait_for_its_beginning_and_its_end(desk: Desk) -> None:
     token = desk.begin("start", "pays")
     begun, completed = await desk.next(Op), await desk.next(Op)
     assert (begun.kind, completed.kind, begun.name) == ("task", "task_completed", "charge")

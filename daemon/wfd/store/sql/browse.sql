@@ -13,8 +13,8 @@ join runs as o on o.key = r.root
 left join runs as p on p.key = r.parent;
 
 -- name: first_key_since
--- The unary plus makes it go through the times instead of through all keys.
-select min(+key) from runs where started_at >= ?;
+-- Run IDs are in the order of keys, and none has a time before its run's start.
+select key from runs where run_id >= ? order by run_id limit 1;
 
 -- name: list_all
 select key from runs
@@ -42,15 +42,12 @@ where parent = :parent and type = :type and status = :status and key >= :low and
 order by key desc
 limit :limit;
 
--- name: count_all
-select count(*) from runs;
-
--- name: count_since
-select count(*) from runs where started_at >= :since;
-
--- name: count_status
-select count(*) from runs
-where status = :status and key >= :low and (:since is null or started_at >= :since);
+-- name: totals
+-- Of the types and statuses in the lists; null: of all.
+select type, status, runs from totals
+where runs > 0
+    and (:types is null or type in (select value from json_each(:types)))
+    and (:statuses is null or status in (select value from json_each(:statuses)));
 
 -- name: count_type
 select count(*) from runs
@@ -58,20 +55,7 @@ where type = :type and status = :status and key >= :low and (:since is null or s
 
 -- name: count_parent
 select count(*) from runs
-where parent = :parent and type = :type and status = :status and key >= :low
-    and (:since is null or started_at >= :since);
-
--- name: count_kinds
-select type, status, count(*) from runs group by type, status;
-
--- name: all_types
--- Jumps from type to type.
-with recursive types (type) as (
-    select min(type) from runs
-    union all
-    select (select min(type) from runs where type > types.type) from types where types.type is not null
-)
-select type from types where type is not null;
+where parent = :parent and type = :type and status = :status and key >= :low and (:since is null or started_at >= :since);
 
 -- name: retries
 -- Of each run's newest records, failed attempts that are followed by another: none of the same task comes after, nor a step.
@@ -97,19 +81,12 @@ with recursive types (type) as (
 select type from types where type is not null;
 
 -- name: counts
-select status, count(*) from runs group by status;
+select status, sum(runs) from totals where runs > 0 group by status;
 
 -- name: open_by_type
-with recursive types (type) as (
-    select min(type) from runs
-    union all
-    select (select min(type) from runs where type > types.type) from types where types.type is not null
-)
-select t.type, count(*)
-from types as t
-cross join json_each('["running", "waiting", "sleeping", "cancelling", "stuck"]') as s
-cross join runs as r indexed by runs_by_type on r.type = t.type and r.status = s.value
-group by t.type;
+select type, sum(runs) from totals
+where runs > 0 and status in ('running', 'waiting', 'sleeping', 'cancelling', 'stuck')
+group by type;
 
 -- name: open_roots
 select key from runs where parent is null and closed_at is null order by root desc limit ?;

@@ -1,0 +1,67 @@
+"""The process that writes the database for the daemon, which starts it and holds the other end of its channel.
+
+    python -P -m wfd.store.apart --fd N --setting JSON
+
+It ends with the daemon: at the end of the channel, and where the system can do that, at once and in whatever it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import signal
+import socket
+import sys
+
+import msgspec
+
+from wfd.store.database import Database, Setting
+from wfd.store.places import read_frame, write_frame
+
+_PR_SET_PDEATHSIG = 1
+# It holds nothing that refers to itself; what a commit makes is gone with the commit.
+_GC_THRESHOLD = 100_000
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="wfd.store.apart", description="Writes the database for wfd, which starts it."
+    )
+    parser.add_argument("--fd", type=int, required=True, help="the inherited end of the channel's socketpair")
+    parser.add_argument("--setting", required=True, help="which file, and how it is written")
+    options = parser.parse_args(argv)
+    try:
+        channel = socket.socket(fileno=options.fd)
+        setting = msgspec.json.decode(options.setting, type=Setting)
+    except (OSError, msgspec.MsgspecError) as error:
+        parser.error(f"{error}; this is started by the daemon, not by hand")
+    # They are meant for the daemon, which stops what it has started in its order.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _end_with_parent()
+    channel.setblocking(True)
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
+    _serve(channel, Database(setting))
+    return 0
+
+
+def _serve(channel: socket.socket, database: Database) -> None:
+    # A broken channel is the end of the daemon, as its end is.
+    with contextlib.suppress(ConnectionError):
+        while (request := read_frame(channel)) is not None:
+            write_frame(channel, database.obey(request))
+
+
+def _end_with_parent() -> None:
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

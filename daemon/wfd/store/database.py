@@ -1,0 +1,181 @@
+"""The connection that writes, and all that is done on it: requests in, replies out, as bytes. Plain and blocking.
+
+Where it runs is not its business (`places`): in a process of its own under the daemon, in a thread elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from wfctl.errors import ErrorData, StorageError
+from wfd.store import purge
+from wfd.store.batch import WRITE, Batch, Standing
+from wfd.store.connect import Durability, connect_writer, empty_log, explain
+from wfd.store.rows import Unit
+
+
+class Setting(msgspec.Struct, array_like=True, frozen=True):
+    """Which file, and how it is written."""
+
+    path: str
+    busy_ms: int
+    durability: Durability
+
+
+class Request(msgspec.Struct, array_like=True):
+    """`verb` is the name of a method of `Database`; units are for commit, arguments for the others."""
+
+    verb: str
+    units: list[Unit] = []
+    arguments: list[msgspec.Raw] = []
+
+
+class Reply(msgspec.Struct, array_like=True):
+    """None: it is done, and on disk."""
+
+    error: ErrorData | None = None
+    answer: msgspec.Raw = msgspec.Raw(b"\xc0")
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_request = msgspec.msgpack.Decoder(Request).decode
+_decode_reply = msgspec.msgpack.Decoder(Reply).decode
+_DONE = _encode(Reply())
+# `Request("commit", [...])` up to the number of its units.
+_COMMIT = b"\x92" + _encode("commit") + b"\xdd"
+
+
+def packed(unit: Unit) -> bytes:
+    """A unit as `commit` takes it. Raises UnicodeEncodeError for text that is none."""
+    return _encode(unit)
+
+
+def commit(units: list[bytes]) -> bytes:
+    """The request to commit these units together."""
+    return b"".join((_COMMIT, len(units).to_bytes(4, "big"), *units))
+
+
+def request(verb: str, *arguments: object) -> bytes:
+    return _encode(Request(verb, [], [msgspec.Raw(_encode(argument)) for argument in arguments]))
+
+
+def failure(reply: bytes) -> ErrorData | None:
+    """Why what was asked has not been done."""
+    return None if reply == _DONE else _decode_reply(reply).error
+
+
+def answer(reply: bytes, kind: Any) -> Any:
+    """What was answered, as a `kind`."""
+    return msgspec.msgpack.decode(_decode_reply(reply).answer, type=kind)
+
+
+class Database:
+    """To be used in one thread. Where a commit fails nothing of it is kept."""
+
+    def __init__(self, setting: Setting, before_commit: Callable[[int], None] | None = None) -> None:
+        self._path = Path(setting.path)
+        self._setting = setting
+        self._before_commit = before_commit
+        self._db: sqlite3.Connection | None = None
+        self._rev = 0
+        self._commits = 0
+        self._standing: Standing = {}
+        self._verbs: dict[str, tuple[Callable[..., object], tuple[Any, ...]]] = {
+            "open": (self.open, ()),
+            "reopen": (self.reopen, ()),
+            "note": (self.note, (str, str)),
+            "checkpoint": (self.checkpoint, ()),
+            "empty_log": (self.empty_log, ()),
+            "remove": (self.remove, (purge.Removal,)),
+            "give_back": (self.give_back, (int,)),
+            "close": (self.close, ()),
+        }
+
+    def obey(self, data: bytes | bytearray) -> bytes:
+        """Do what the request in `data` asks for. Never raises: what goes wrong is in the reply."""
+        try:
+            asked = _decode_request(data)
+            if asked.verb == "commit":
+                self.commit(asked.units)
+                return _DONE
+            method, kinds = self._verbs[asked.verb]
+            given = [msgspec.msgpack.decode(one, type=kind) for one, kind in zip(asked.arguments, kinds, strict=True)]
+            return _encode(Reply(None, msgspec.Raw(_encode(method(*given)))))
+        except BaseException as error:
+            return _encode(Reply(explain(error, self._path, "write").to_data()))
+
+    def open(self) -> None:
+        self._db = connect_writer(self._path, self._setting.busy_ms, self._setting.durability)
+        purge.prepare(self._db)
+        self._rev = self._db.execute(WRITE["last_rev"]).fetchone()[0]
+        self._standing.clear()
+
+    def commit(self, units: Iterable[Unit]) -> None:
+        batch = Batch()
+        for unit in units:
+            batch.add(unit)
+        if self._before_commit is not None:
+            self._before_commit(self._commits + 1)
+        db = self._connection()
+        db.execute("begin immediate")
+        try:
+            newest = batch.write(db, self._rev, self._standing)
+            db.execute("commit")
+        except BaseException:
+            self._standing.clear()
+            # Where even this fails, closing the connection in `reopen` gives the transaction up.
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("rollback")
+            raise
+        self._rev = newest
+        self._commits += 1
+
+    def reopen(self) -> None:
+        """Open it again after a failure, and prove with a small commit that it can be written."""
+        if self._db is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.close()
+            self._db = None
+        self.open()
+        db = self._connection()
+        db.execute("begin immediate")
+        db.execute(WRITE["touch"], (str(self._commits),))
+        db.execute("commit")
+
+    def note(self, key: str, value: str) -> None:
+        self._connection().execute(WRITE["note"], (key, value))
+
+    def checkpoint(self) -> None:
+        self._connection().execute("pragma wal_checkpoint(passive)").fetchall()
+
+    def empty_log(self) -> bool:
+        return empty_log(self._connection(), self._setting.busy_ms)
+
+    def remove(self, removal: purge.Removal) -> purge.Removed:
+        if self._before_commit is not None:
+            self._before_commit(self._commits + 1)
+        removed = purge.remove(self._connection(), removal)
+        self._commits += 1
+        return removed
+
+    def give_back(self, pages: int) -> purge.Room:
+        return purge.give_back(self._connection(), pages)
+
+    def close(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            # Best effort: with a reader still open the log stays, and the next start reads it.
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("pragma wal_checkpoint(truncate)").fetchall()
+            db.close()
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise StorageError(f"the database {self._path} is not open", path=str(self._path))
+        return self._db

@@ -1,0 +1,193 @@
+"""Where the database is written: in a thread of this process, or apart, in a process of its own.
+
+Both take one request at a time and answer it on the loop. A process of its own does not share the interpreter with the engine:
+a thread gives it up around every step of a statement, and beside a busy loop gets it back late, a switch interval each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+import msgspec
+
+from wfctl.errors import StorageError
+from wfd.store.database import Database, Setting
+
+log = logging.getLogger("wfd.store")
+
+HEADER_BYTES = 4
+# A process that has closed its channel is about to end by itself, and then says how.
+_LAST_MOMENTS_S = 0.2
+_LAST_WORDS_BYTES = 4_000
+
+
+class Place(Protocol):
+    """`start` returns when it can be asked. `lost` is called when it has ended of itself: what was asked is not answered then."""
+
+    async def start(self, answered: Callable[[bytes], None], lost: Callable[[str], None]) -> None: ...
+    def ask(self, request: bytes) -> None: ...
+    async def stop(self) -> None: ...
+
+
+class InThread:
+    """`before_commit` is called in the thread with the number of the commit that is about to happen, and may raise or block."""
+
+    def __init__(self, setting: Setting, before_commit: Callable[[int], None]) -> None:
+        self._database = Database(setting, before_commit)
+        self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def start(self, answered: Callable[[bytes], None], lost: Callable[[str], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, args=(loop, answered), name="wfd-writer", daemon=True)
+        self._thread.start()
+
+    def ask(self, request: bytes) -> None:
+        self._requests.put(request)
+
+    async def stop(self) -> None:
+        if self._thread is not None:
+            self._requests.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _work(self, loop: asyncio.AbstractEventLoop, answered: Callable[[bytes], None]) -> None:
+        while (request := self._requests.get()) is not None:
+            reply = self._database.obey(request)
+            # The loop is closed only where nobody waits for the answer any more.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(answered, reply)
+
+
+class Apart:
+    """A process, `wfd.store.apart`. `held` are descriptors it inherits: with one that has the lock on the state directory,
+    no other daemon takes that over while this process may still write."""
+
+    def __init__(self, setting: Setting, held: Callable[[], Sequence[int]]) -> None:
+        self._setting = setting
+        self._held = held
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: _Pipe | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    async def start(self, answered: Callable[[bytes], None], lost: Callable[[str], None]) -> None:
+        ours, theirs = socket.socketpair()
+        held = self._held()
+        try:
+            self._process = process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "wfd.store.apart", "--fd", str(theirs.fileno()),
+                 "--setting", msgspec.json.encode(self._setting).decode()],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                pass_fds=(theirs.fileno(), *held),
+            )  # fmt: skip
+        except OSError as error:
+            ours.close()
+            raise StorageError(f"cannot start the process that writes the database: {error}") from error
+        finally:
+            theirs.close()
+
+        def ended() -> None:
+            if self._process is process:
+                self._process = self._pipe = None
+                lost(_end(process))
+
+        ours.setblocking(False)
+        loop = asyncio.get_running_loop()
+        _, self._pipe = await loop.create_unix_connection(lambda: _Pipe(answered, ended), sock=ours)
+
+    def ask(self, request: bytes) -> None:
+        assert self._pipe is not None
+        self._pipe.send(request)
+
+    async def stop(self) -> None:
+        process, self._process = self._process, None
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            pipe.close()
+        if process is not None:
+            process.kill()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> str:
+    """Nothing is asked of it any more: see to it that it is gone. How it ended, in words."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_LAST_MOMENTS_S)
+    process.kill()
+    _, said = process.communicate()
+    code = process.returncode
+    how = f"exit code {code}"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            how = f"signal {signal.Signals(-code).name}"
+    words = said[-_LAST_WORDS_BYTES:].decode("utf-8", "replace").strip()
+    if words:
+        log.error("the process that writes the database said: %s", words)
+    return how
+
+
+class _Pipe(asyncio.Protocol):
+    """Our end of its socketpair: frames with their length in front."""
+
+    def __init__(self, answered: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+        self._answered = answered
+        self._ended = ended
+        self._held = b""
+        self._transport: asyncio.WriteTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is one in all but name
+
+    def data_received(self, data: bytes) -> None:
+        held = self._held + data
+        while len(held) >= HEADER_BYTES:
+            end = HEADER_BYTES + int.from_bytes(held[:HEADER_BYTES], "big")
+            if len(held) < end:
+                break
+            reply, held = held[HEADER_BYTES:end], held[end:]
+            self._answered(reply)
+        self._held = held
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended()
+
+    def send(self, request: bytes) -> None:
+        self._transport.writelines((len(request).to_bytes(HEADER_BYTES, "big"), request))
+
+    def close(self) -> None:
+        self._ended = lambda: None
+        self._transport.close()
+
+
+def read_frame(channel: socket.socket) -> bytearray | None:
+    """The next frame, waiting for it; None at the end. For the other end of the pipe."""
+    header = _read(channel, HEADER_BYTES)
+    return None if header is None else _read(channel, int.from_bytes(header, "big"))
+
+
+def _read(channel: socket.socket, size: int) -> bytearray | None:
+    data = bytearray(size)
+    view, at = memoryview(data), 0
+    while at < size:
+        got = channel.recv_into(view[at:])
+        if got == 0:
+            return None
+        at += got
+    return data
+
+
+def write_frame(channel: socket.socket, frame: bytes) -> None:
+    channel.sendall(len(frame).to_bytes(HEADER_BYTES, "big") + frame)

@@ -1,0 +1,152 @@
+"""The writer in a process of its own: the same commits, and what its death and that of its parent do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from support.project import alive
+from support.rows import Ledger, check, commit, contents
+from support.waiting import until, wait_until
+from wfctl.errors import DaemonAlreadyRunningError, StorageError
+from wfd.runtime.lock import StateLock
+from wfd.store.rows import HistoryRow, Unit
+from wfd.store.store import Store, open_store
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from wfd.store.store import open_store
+
+async def main():
+    store = await open_store(Path(sys.argv[1]), held=tuple)
+    print(store.writer.pid, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def apart(path: Path) -> AsyncIterator[Store]:
+    store = await open_store(path, held=tuple)
+    yield store
+    await store.stop()
+
+
+def _pid(store: Store) -> int:
+    assert store.writer.pid is not None
+    return store.writer.pid
+
+
+async def test_what_a_process_of_its_own_has_answered_is_on_disk_and_its_end_leaves_no_log(path: Path) -> None:
+    store = await open_store(path, held=tuple)
+    pid, ledger = _pid(store), Ledger()
+    await commit(
+        store.writer, ledger.start("o-1"), ledger.change(1, ("step.completed", {}), store={"k": "é" * 100_000})
+    )
+    assert [row[2] for row in contents(path)["runs"]] == ["o-1"]
+    await store.writer.note("note", "kept")
+    assert await store.reader.meta("note") == "kept"
+    await store.stop()
+    assert not alive(pid)
+    assert not path.with_name("wfctl.db-wal").exists()
+    check(path)
+
+
+async def test_one_that_dies_while_nothing_is_written_is_replaced_before_anybody_notices(
+    path: Path, apart: Store, ledger: Ledger
+) -> None:
+    await commit(apart.writer, ledger.start("o-1"))
+    first = _pid(apart)
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: apart.writer.pid not in (first, None))
+    await commit(apart.writer, ledger.start("o-2"))
+    assert apart.writer.failure is None
+    assert len(contents(path)["runs"]) == 2
+
+
+async def test_one_that_dies_in_a_commit_fails_it_and_a_reset_starts_another(
+    path: Path, apart: Store, ledger: Ledger
+) -> None:
+    await commit(apart.writer, ledger.start("o-1"))
+    os.kill(_pid(apart), signal.SIGSTOP)
+    answers: list[BaseException | None] = []
+    apart.writer.submit(ledger.start("o-2"), answers.append)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    apart.writer.submit(ledger.start("o-3"), answers.append)
+    noting = asyncio.ensure_future(apart.writer.note("k", "v"))
+    await asyncio.sleep(0)
+    os.kill(_pid(apart), signal.SIGKILL)
+    await until(lambda: len(answers) == 2)
+    for answer in answers:
+        assert isinstance(answer, StorageError)
+        assert "ended (signal SIGKILL)" in answer.message
+    with pytest.raises(StorageError, match="SIGKILL"):
+        await noting
+    with pytest.raises(StorageError, match="SIGKILL"):
+        await commit(apart.writer, ledger.start("o-4"))
+    await apart.writer.reset()
+    fresh = Ledger(rev=await apart.reader.max_rev())
+    await commit(apart.writer, fresh.start("o-5", key=2))
+    assert [row[2] for row in contents(path)["runs"]] == ["o-1", "o-5"]
+
+
+async def test_a_commit_that_fails_there_is_told_as_the_same_error(apart: Store, ledger: Ledger) -> None:
+    await commit(apart.writer, ledger.start("o-1"))
+    with pytest.raises(StorageError, match="UNIQUE") as caught:
+        await commit(apart.writer, ledger.start("o-1"))
+    assert caught.value.detail["cause"] == "SQLITE_CONSTRAINT_UNIQUE"
+    await apart.writer.reset()
+    with pytest.raises(StorageError, match="surrogates not allowed"):
+        await commit(apart.writer, Unit(history=[HistoryRow(9, 1, 9, 0, "step.started", "\ud800")]))
+
+
+async def test_one_that_cannot_open_the_database_says_why_and_leaves_no_process(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="folder does not exist"):
+        await open_store(tmp_path / "missing" / "wfctl.db", held=tuple)
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    if children.exists():
+        assert not [pid for pid in children.read_text().split() if b"wfd.store.apart" in _command(pid)]
+
+
+def _command(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+async def test_nobody_else_gets_the_lock_as_long_as_it_may_still_write(tmp_path: Path, path: Path) -> None:
+    ours, next_ones = StateLock(tmp_path / "lock"), StateLock(tmp_path / "lock")
+    ours.acquire(tmp_path / "socket")
+    store = await open_store(path, held=lambda: ours.descriptors)
+    # The daemon is gone and has given nothing back.
+    os.close(*ours.descriptors)
+    with pytest.raises(DaemonAlreadyRunningError):
+        next_ones.acquire(tmp_path / "socket")
+    await store.stop()
+    next_ones.acquire(tmp_path / "socket")
+    next_ones.release()
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["idle", "in the middle of something"])
+def test_it_ends_at_once_when_its_parent_is_killed(path: Path, stopped: bool) -> None:
+    if stopped and sys.platform != "linux":
+        pytest.skip("the parent's death is a signal on Linux only")
+    with subprocess.Popen([sys.executable, "-c", PARENT, str(path)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        if stopped:
+            os.kill(pid, signal.SIGSTOP)
+        parent.kill()
+        parent.wait()
+        wait_until(lambda: not alive(pid))
