@@ -53,6 +53,7 @@ class Reloader(Service, Generic[T]):
     def begin(self) -> asyncio.Future[T]:
         """Load what the files say now. The future tells what came of it."""
         wrong = self._configure()
+        self._watcher.loading()
         loaded: asyncio.Future[T] = self._loads.reload(self.config, wrong)
         loaded.add_done_callback(lambda _: self._aim())
         if self.running and self.config.reload != self._watcher.running:

@@ -30,6 +30,8 @@ POLL_MS = 300
 MOST_FOLDERS = 4_000
 # After this the watches that replace others are in place; what changed in between is found by looking.
 SETTLED_S = 0.2
+# The times of files are of a clock that ticks this seldom.
+COARSE_NS = 20_000_000
 _MOST_LINKS = 40
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages"})
 
@@ -76,7 +78,8 @@ class Target(msgspec.Struct, frozen=True):
         found = {}
         for file in files:
             with contextlib.suppress(OSError):
-                stat = os.stat(file)
+                # Of a link itself: where it leads is another of the files.
+                stat = os.lstat(file)
                 if not S_ISDIR(stat.st_mode):
                     found[file] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         return found
@@ -98,8 +101,12 @@ class Watcher(Service):
         self._looking: asyncio.TimerHandle | None = None
         self._polling = False
         self._told: dict[str, tuple[int, int, int]] | None = None
-        # What was written after this may have been read before it was, or not at all.
-        self._since_ns = time.time_ns()
+        self._since_ns = 0
+        self.loading()
+
+    def loading(self) -> None:
+        """The files are read from now on: what is written after this may have been read before it was, or not at all."""
+        self._since_ns = time.time_ns() - COARSE_NS
 
     def aim(self, target: Target) -> None:
         if target != self._target:
@@ -117,10 +124,9 @@ class Watcher(Service):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         self._target = None
-        self._since_ns = time.time_ns()
+        self.loading()
 
     async def _watch(self) -> None:
-        first = True
         while True:
             target, self._again = self._target, asyncio.Event()
             if target is None:
@@ -128,11 +134,9 @@ class Watcher(Service):
                 continue
             folders = target.watched(self._state)
             looked = target.looks(folders)
-            if first:
-                # Nobody watched while the code was loaded that serves now.
-                looked = {file: look for file, look in looked.items() if look[0] < self._since_ns}
+            # Nobody has watched what only the newest load brought along, while that was under way.
+            looked = {file: look for file, look in looked.items() if _changed_ns(file) < self._since_ns}
             self._look_later(target, folders, looked)
-            first = False
             try:
                 await self._until_again(target, folders)
             except FileNotFoundError:  # a folder went just now: others are to be watched
@@ -181,6 +185,14 @@ class Watcher(Service):
             if change is Change.added and os.path.isdir(path) and _has_code(path, self._state) and path not in folders:
                 return path
         return ""
+
+
+def _changed_ns(file: str) -> int:
+    """When the file, or the link, came to be what it is in this place."""
+    try:
+        return os.lstat(file).st_ctime_ns
+    except OSError:
+        return 0
 
 
 def leads(file: str) -> list[str]:

@@ -108,3 +108,43 @@ async def test_files_are_looked_at_where_the_system_has_no_more_watches(
     finally:
         await watching.stop()
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+async def test_a_link_that_is_swapped_while_what_it_leads_to_is_loaded_is_found_by_looking(
+    project: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    began = asyncio.Event()
+
+    async def blind(*folders: Any, stop_event: asyncio.Event, **options: Any) -> AsyncIterator[Any]:
+        began.set()
+        await stop_event.wait()
+        for nothing in ():
+            yield nothing
+
+    def swap() -> None:
+        (project / "next").symlink_to("flows/deep")
+        os.replace(project / "next", project / "current")
+
+    monkeypatch.setattr(watcher, "awatch", blind)
+    monkeypatch.setattr(watcher, "SETTLED_S", 0)
+    monkeypatch.setattr(watcher, "COARSE_NS", 0)
+    (project / "flows" / "deep" / "a.py").touch()
+    changed = asyncio.Event()
+    watching = Watcher(project / "state", changed.set)
+    if when == "before":
+        swap()
+        now = (project / "current").lstat().st_ctime_ns
+        monkeypatch.setattr(watcher.time, "time_ns", lambda: now + 1)
+        watching.loading()
+    else:
+        watching.loading()
+        swap()
+        monkeypatch.setattr(watching, "_since_ns", (project / "current").lstat().st_ctime_ns)
+    watching.aim(Target.of(project / "wfctl.toml", [project], [str(project / "current" / "a.py")]))
+    await watching.start()
+    await asyncio.wait_for(began.wait(), 30)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    await watching.stop()
+    assert changed.is_set() is (when == "while")
