@@ -147,9 +147,13 @@ class Customers:
             return
 
     async def _surely(self, workflow_id: str, what: str, ask: Callable[[Client], Awaitable[object]]) -> None:
-        while not self._is_there(workflow_id, what):
+        while True:
             try:
-                await ask(await self._connected())
+                client = await self._connected()
+                # Looked at once a daemon accepts: then the process that wrote for the one before has ended.
+                if self._is_there(workflow_id, what):
+                    return
+                await ask(client)
             except WorkflowAlreadyRunning:
                 return
             except (DaemonDownError, StorageError) as error:

@@ -62,8 +62,8 @@ def test_orders_do_not_notice_that_their_code_is_saved_again_and_again(tmp_path:
                 await author.save(number)
             over = True
             await asyncio.gather(*lanes)
-            # The workers that serve, and one in reserve: those of old code have left.
-            await until(lambda: len(shop.children()) == 3)
+            # The workers that serve, one in reserve, and the process that writes: those of old code have left.
+            await until(lambda: len(shop.children()) == 4)
         await customers.leave()
 
     shop.serve()

@@ -155,7 +155,7 @@ async def test_a_whole_database_is_read_without_a_trace(config: Config) -> None:
     before = {path.name: path.read_bytes() for path in config.state.iterdir()}
     checks = database_checks.database(config, ledger.now)
     assert [told(check) for check in checks] == [("database", "ok"), ("clock", "ok")]
-    assert "is whole: 3 runs, revision 6, schema 1" in checks[0].message
+    assert "is whole: 3 runs, revision 6, schema 2" in checks[0].message
     assert {path.name: path.read_bytes() for path in config.state.iterdir()} == before
 
 

@@ -15,6 +15,7 @@ from wfctl.protocol import calls
 from wfctl.values.status import Status
 from wfd.engine.reads import Reads
 from wfd.runtime.clock import ManualClock
+from wfd.store.rows import Scope
 from wfd.store.store import Store, open_store
 
 FEW, MANY = 200, 2_000
@@ -56,8 +57,8 @@ def _looks(runs: int) -> dict[str, Callable[[Store, Reads], Awaitable[Any]]]:
         "open trees": lambda _, reads: reads.tree(calls.GetTree()),
         "status": lambda _, reads: reads.counts(),
         "outcome": lambda _, reads: reads.outcome(150),
-        "tail": lambda _, reads: reads.last_entries(None, 20, True),
-        "tail of one": lambda _, reads: reads.last_entries([150], 20, True),
+        "tail": lambda _, reads: reads.last_entries(Scope(), 20, logs=True),
+        "tail of one": lambda _, reads: reads.last_entries(Scope(keys=(150,)), 20, logs=True),
         "newest": lambda _, reads: reads.newest_rev(),
         "below": lambda _, reads: reads.descendants(149),
         "prefix": lambda _, reads: reads.resolve("o-149"),
