@@ -70,6 +70,7 @@ class LocalWorkers:
         # By token: the operations that are answered when time has passed, or another run has closed.
         self._resting: dict[int, set[int]] = {}
         self.run = self._steps.run
+        self.answer = self._steps.answer
         self.cancel = self._steps.cancel
         self.abandon = self._steps.abandon
         self.limit = self._steps.limit
@@ -113,7 +114,7 @@ class LocalWorkers:
 
     def _begin(self) -> None:
         branches.follow(asyncio.get_running_loop())
-        runner = _Runner(self._heard, self.catalog)
+        runner = _Runner(self._heard, self._told, self.catalog)
         runner.executor = Executor(self._workflows, self._sources, runner.said, asyncio.get_running_loop())
         self._runner = runner
         self._steps.share_out()
@@ -182,9 +183,10 @@ class LocalWorkers:
     def loading_ms(self) -> int:
         return 0
 
-    def answer(self, message: channel.OpDone) -> None:
-        self._resting.get(message.token, set()).discard(message.op)
-        self._steps.answer(message)
+    def _told(self, message: channel.ToWorker) -> None:
+        # Only now: an answer may be held until its step has its turn again.
+        if isinstance(message, channel.OpDone):
+            self._resting.get(message.token, set()).discard(message.op)
 
     @property
     def awake(self) -> int:
@@ -205,13 +207,20 @@ class _Runner:
     executor: Executor
     full = False
 
-    def __init__(self, heard: Callable[[_Runner, channel.ToDaemon], None], catalog: Catalog) -> None:
+    def __init__(
+        self,
+        heard: Callable[[_Runner, channel.ToDaemon], None],
+        told: Callable[[channel.ToWorker], None],
+        catalog: Catalog,
+    ) -> None:
         self.steps: set[int] = set()
         self.generation, self.source = catalog.generation, catalog.source_hash
         self.pid = os.getpid()
         self.heard = heard
+        self.told = told
 
     def send(self, message: channel.ToWorker) -> None:
+        self.told(message)
         asyncio.get_running_loop().call_soon(self.executor.receive, message)
 
     def said(self, message: channel.ToDaemon) -> None:
