@@ -23,7 +23,7 @@ from typing import Any
 
 import wfctl
 from wfctl.client import Client
-from wfctl.errors import RegistrationError, WfctlError, from_data
+from wfctl.errors import RegistrationError, from_data
 from wfctl.protocol import channel
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.workflow import Workflow
@@ -40,7 +40,7 @@ from wfd.runtime.lock import StateLock
 from wfd.server import Server
 from wfd.store.store import Store
 from wfd.supervisor.catalog import Catalog
-from wfd.supervisor.contract import Listener, WorkerInfo
+from wfd.supervisor.contract import Listener, Unanswered, WorkerInfo
 from wfd.supervisor.steps import Steps
 from wfd.worker import branches
 from wfd.worker.execute import HIDDEN, Executor
@@ -107,7 +107,7 @@ class LocalWorkers:
             runner.executor.close()
         for future in self._asked.values():
             if not future.done():
-                future.set_exception(WfctlError("the worker that was asked ended", hint="try again"))
+                future.set_exception(Unanswered("the worker that was asked ended", hint="try again"))
         self._asked.clear()
         self._resting.clear()
         return ended
@@ -168,7 +168,7 @@ class LocalWorkers:
 
     async def _ask(self, question: Callable[[int], channel.ToWorker]) -> bytes:
         if self._runner is None:
-            raise WfctlError("the environment has ended")
+            raise Unanswered("the environment has ended")
         self._calls += 1
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._asked[self._calls] = future

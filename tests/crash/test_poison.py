@@ -36,6 +36,48 @@ async def stop(ctx: Context) -> Directive:
     return ctx.next.complete(await ctx.store.get("ticks", int, default=0))
 """
 
+TARGET = """
+import os
+from dataclasses import dataclass
+from wfctl import Context, Directive, Workflow
+
+target = Workflow("Target")
+
+@dataclass
+class Parcel:
+    weight: int
+
+    def __post_init__(self) -> None:
+        {check}
+
+@target.start()
+async def begin(ctx: Context) -> Directive:
+    return ctx.next.wait_for_event()
+
+@target.event()
+async def take(ctx: Context, parcel: Parcel) -> Directive:
+    return ctx.next.complete(parcel.weight)
+"""
+SENDER = """
+import asyncio
+from pathlib import Path
+from wfctl import Context, Directive, Workflow
+
+sender = Workflow("Sender")
+busy = Workflow("Busy")
+
+@sender.start()
+async def begin(ctx: Context) -> Directive:
+    await ctx.send("target", "take", {"parcel": {"weight": 3}})
+    return ctx.next.complete("sent")
+
+@busy.start()
+async def work(ctx: Context) -> Directive:
+    while not Path("go").exists():
+        await asyncio.sleep(0.02)
+    return ctx.next.complete("done")
+"""
+
 
 def test_a_handler_that_kills_its_worker_makes_its_own_run_stuck_and_no_other(tmp_path: Path) -> None:
     project = Project(tmp_path / "shop", {"flows.py": FLOWS}, daemon="workers = 2", workflows="reload = false")
@@ -62,6 +104,28 @@ def test_a_handler_that_kills_its_worker_makes_its_own_run_stuck_and_no_other(tm
         assert "exit code 3" in worse
         project.ok("send", "calm", "stop")
         assert project.ok("result", "calm").strip() == str(sent)
+        assert broken_promises(project.database) == []
+    finally:
+        project.stop()
+
+
+def test_a_payload_whose_check_kills_workers_makes_its_sender_stuck_until_that_code_is_right(tmp_path: Path) -> None:
+    files = {"sender.py": SENDER, "target.py": TARGET.format(check="os._exit(3)")}
+    project = Project(tmp_path / "shop", files, daemon="workers = 2")
+    project.serve()
+    try:
+        project.ok("start", "Target", "--id", "target")
+        project.ok("start", "Busy", "--id", "busy")
+        project.ok("start", "Sender", "--id", "sender")
+        wait_until(lambda: project.ok("list", "--status", "stuck", "-o", "id").split(), within_s=60)
+        shown = project.json("show", "sender")
+        assert shown["stuck_reason"] == "workers end while they check event 'take': correct the types of 'Target'"
+        assert project.json("show", "target")["status"] == "waiting"
+        project.write("go", "")
+        assert project.ok("result", "busy").strip() == "done"
+        project.write("target.py", TARGET.format(check="pass"))
+        assert project.ok("result", "sender").strip() == "sent"
+        assert project.ok("result", "target").strip() == "3"
         assert broken_promises(project.database) == []
     finally:
         project.stop()

@@ -145,7 +145,7 @@ def _timed_out(run: Run, record: r.RunTimedOut, seq: int, at: int) -> Run:
 def _stuck(run: Run, record: r.RunStuck, seq: int, at: int) -> Run:
     phase = run.phase
     assert isinstance(phase, Stepping)
-    return replace(run, seq=seq, phase=Stuck(record.reason, phase, at))
+    return replace(run, seq=seq, phase=Stuck(record.reason, phase, at, record.needs))
 
 
 @_folds(r.RunResumed)

@@ -188,7 +188,7 @@ def _lost(draft: Draft, phase: Stepping, lost: s.StepLost) -> None:
 
 def _unfit(draft: Draft, phase: Stepping, unfit: s.StepUnfit) -> None:
     if not _stale(draft, phase, unfit):
-        draft.record(r.RunStuck(unfit.reason))
+        draft.record(r.RunStuck(unfit.reason, unfit.needs))
 
 
 def _operation(draft: Draft, phase: Stepping, asked: s.OperationAsked) -> None:

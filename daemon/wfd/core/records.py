@@ -78,8 +78,11 @@ class RunTimedOut(Record, frozen=True):
 
 
 class RunStuck(Record, frozen=True):
+    """`needs` is the workflow type whose code is at fault, where that is not the run's own."""
+
     KIND = "run.stuck"
     reason: str
+    needs: str = ""
 
 
 class RunResumed(Record, frozen=True):

@@ -134,11 +134,13 @@ class Sleeping(msgspec.Struct, frozen=True, omit_defaults=True, tag="sleeping", 
 
 
 class Stuck(msgspec.Struct, frozen=True, omit_defaults=True, tag="stuck", tag_field="phase"):
-    """Open, but its step cannot run on the present code. `resume` is what goes on once it can."""
+    """Open, but its step cannot run on the present code. `resume` is what goes on once it can; `needs` is the workflow type whose
+    code that is, where it is not the run's own."""
 
     reason: str
     resume: Stepping
     since_at: int
+    needs: str = ""
 
 
 class Closed(msgspec.Struct, frozen=True, omit_defaults=True, tag="closed", tag_field="phase"):

@@ -51,11 +51,13 @@ class StepLost(msgspec.Struct, frozen=True):
 
 
 class StepUnfit(msgspec.Struct, frozen=True):
-    """The present code cannot run this step: handler or type missing, arguments no longer fit, replay disagrees."""
+    """The present code cannot run this step: handler or type missing, arguments no longer fit, replay disagrees. `needs` is the
+    workflow type whose code that is, where it is not the run's own."""
 
     step: int
     attempt: int
     reason: str
+    needs: str = ""
 
 
 class OperationAsked(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ import msgspec
 
 from wfctl.protocol import channel
 from wfctl.values.failure import Failure
+from wfd.core import records as r
 from wfd.core.state import Raw, Stepping
 from wfd.engine.memory import Live
 
@@ -70,3 +71,8 @@ class Asked(msgspec.Struct, frozen=True):
             or not isinstance(phase, Stepping)
             or (phase.step, phase.attempt) != (self.step, self.attempt)
         )
+
+
+def marked(live: Live, record: r.Operation) -> r.Operation:
+    """`record` with what its handler could not know yet when it asked: which it had not asked for because of that."""
+    return msgspec.structs.replace(record, unaware=sorted(live.unheard)) if live.unheard else record

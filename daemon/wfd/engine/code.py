@@ -81,10 +81,10 @@ class Code:
         machine = self._m
         await machine.committed(machine.batch())  # what gets stuck just now is found on disk then
         for key, workflow_type in await machine.store.reader.stuck_runs():
-            if types is not None and workflow_type not in types:
-                continue
             live = await machine.memory.load(key)
             if live is None or not isinstance(live.run.phase, Stuck):
+                continue
+            if types is not None and types.isdisjoint((workflow_type, live.run.phase.needs)):
                 continue
             step = live.run.phase.resume
             if machine.workers.catalog.step_handler(live.run.workflow_type, step.kind, step.handler) is not None:
@@ -94,9 +94,9 @@ class Code:
 def may_cure(before: Catalog, after: Catalog) -> set[str] | None:
     """The types whose stuck runs `after` may cure; None for all.
 
-    What a run is stuck on is mostly its own type's code. It can be another type's, whose handler it starts or sends to: one that is
-    there again, or takes other parameters, may cure runs of any type. Everything else would only be stuck once more,
-    and its history would grow with every save.
+    A handler that is there again, or takes other parameters, may cure runs of any type, which start it or send to it. Else a run
+    is stuck on the code of its own type, or of the one it says that it needs: on any other it would only be stuck once
+    more, and its history would grow with every save.
     """
     if _offered(after) - _offered(before):
         return None

@@ -171,10 +171,10 @@ class Executions:
             self._m.hub.over(entry.live.run.key)
         return entry
 
-    def unfit(self, live: Live, step: int, attempt: int, reason: str) -> None:
-        """The step that runs cannot go on with the present code: its run waits for other code."""
+    def unfit(self, live: Live, step: int, attempt: int, reason: str, needs: str = "") -> None:
+        """The step that runs cannot go on with the present code: its run waits for other code (of the type `needs`)."""
         self.abandon(live)
-        self._m.stimulate(live, s.StepUnfit(step, attempt, reason))
+        self._m.stimulate(live, s.StepUnfit(step, attempt, reason, needs))
 
     def abandon_all(self) -> None:
         for token in list(self._tokens):

@@ -34,7 +34,7 @@ from wfd.core.actions import Action
 from wfd.core.operations import op_result
 from wfd.core.state import Raw, Stepping
 from wfd.engine.arguments import bind_any, rebound
-from wfd.engine.asked import Asked, ChildArgs, EventArgs, ParentEventArgs, SleepArgs, TaskArgs, ValueArgs
+from wfd.engine.asked import Asked, ChildArgs, EventArgs, ParentEventArgs, SleepArgs, TaskArgs, ValueArgs, marked
 from wfd.engine.batch import Batch
 from wfd.engine.code import Code
 from wfd.engine.memory import Live, Memory, child_value
@@ -43,7 +43,7 @@ from wfd.engine.reads import Reads
 from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
 from wfd.store.store import Store
-from wfd.supervisor import Workers
+from wfd.supervisor import Unanswered, Workers, WorkersEnded
 
 log = logging.getLogger("wfd.engine")
 
@@ -56,7 +56,7 @@ AGAIN_MS = 200
 class Enders(Protocol):
     """Who ends executions."""
 
-    def unfit(self, live: Live, step: int, attempt: int, reason: str) -> None: ...
+    def unfit(self, live: Live, step: int, attempt: int, reason: str, needs: str = "") -> None: ...
 
 
 class Machine(Protocol):
@@ -135,7 +135,7 @@ class Operations:
                 args = _task_args(op.args)
                 failure = args.failure or _NO_FAILURE
                 if op.kind in ("task", "task_at_once"):
-                    begun = _marked(asked.live, r.TaskStarted(op.key, op.name, args.attempt, args.arguments))
+                    begun = marked(asked.live, r.TaskStarted(op.key, op.name, args.attempt, args.arguments))
                     batch.decide(asked.live, s.OperationAsked(asked.step, asked.attempt, begun), cause=True)
                 if op.kind == "task":
                     # Not answered: what comes of it will be, after it.
@@ -155,21 +155,34 @@ class Operations:
 
     async def _guarded(self, asked: Asked, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Until it is answered. A refusal is recorded and is for ever, so what fails for now only (the disk, a worker that
-        was to check a payload and ended) is tried again."""
+        was to check a payload) is tried again. A payload whose check ends one worker after the other makes its sender stuck."""
         while not asked.stale:
             try:
                 await work()
                 return
+            except StorageError:
+                pass  # the engine has said so
+            except WorkersEnded as error:
+                if not asked.stale:
+                    of = error.detail["workflow_type"]
+                    reason = (
+                        f"workers end while they check {asked.op.kind} {asked.op.name!r}: correct the types of {of!r}"
+                    )
+                    self._m.executions.unfit(asked.live, asked.step, asked.attempt, reason, of)
+                return
+            except Unanswered as error:
+                log.warning(
+                    "%s waits for its %s %r: %s", asked.live.run.workflow_id, asked.op.kind, asked.op.name, error
+                )
             except WfctlError as error:
-                if not isinstance(error, StorageError) and type(error) is not WfctlError:
-                    self._refuse(asked, error)
-                    return
+                self._refuse(asked, error)
+                return
             await self._m.pause(AGAIN_MS)
 
     def _record(self, asked: Asked, batch: Batch, record: r.Operation, due_at: int | None = None) -> None:
         """Record the operation's outcome, commit, answer: at once, or when `due_at` has come."""
         live = asked.live
-        record = _marked(live, record)
+        record = marked(live, record)
         batch.decide(live, s.OperationAsked(asked.step, asked.attempt, record), cause=True)
         result = op_result(record)
         assert result is not None
@@ -208,7 +221,7 @@ class Operations:
         """Nobody is at fault, so the handler hears of nothing: its run waits until the code is back."""
         if not asked.stale:
             reason = self._m.workers.catalog.missing(workflow_type, "start", "")
-            self._m.executions.unfit(asked.live, asked.step, asked.attempt, reason)
+            self._m.executions.unfit(asked.live, asked.step, asked.attempt, reason, workflow_type)
 
     # -- children ----------------------------------------------------------------------------
 
@@ -274,7 +287,7 @@ class Operations:
             of.root_id, 1, batch.now,
         )  # fmt: skip
         record = r.ChildStarted(asked.op.key, run_id, args.workflow_id, workflow_type, child_value(info))
-        batch.decide(parent, s.OperationAsked(asked.step, asked.attempt, _marked(parent, record)))
+        batch.decide(parent, s.OperationAsked(asked.step, asked.attempt, marked(parent, record)))
         batch.open(
             key=key, run_id=run_id, workflow_id=args.workflow_id, workflow_type=workflow_type,
             handler=spec.start.name, input=bytes(args.input), timeout_ms=args.timeout_ms, parent=parent,
@@ -375,11 +388,6 @@ class Operations:
         outcome = "dispatched" if Action.DISPATCH in arrived.actions else "queued"
         run = target.run
         self._record(asked, batch, r.EventSent(asked.op.key, event, run.workflow_id, run.run_id, outcome))
-
-
-def _marked(live: Live, record: r.Operation) -> r.Operation:
-    """`record` with what its handler could not know yet when it asked: which it had not asked for because of that."""
-    return msgspec.structs.replace(record, unaware=sorted(live.unheard)) if live.unheard else record
 
 
 def _closed(workflow_id: str, event: str) -> RunClosedError:

@@ -4,7 +4,7 @@ It knows nothing of runs: a step is a token, and what it means is its listener's
 """
 
 from wfd.supervisor.catalog import Catalog, Generation
-from wfd.supervisor.contract import Demand, Heard, Listener, StepOrder, WorkerInfo, Workers
+from wfd.supervisor.contract import Demand, Heard, Listener, StepOrder, Unanswered, WorkerInfo, Workers, WorkersEnded
 from wfd.supervisor.supervisor import Supervisor
 from wfd.supervisor.takeover import Takeover
 
@@ -17,6 +17,8 @@ __all__ = [
     "StepOrder",
     "Supervisor",
     "Takeover",
+    "Unanswered",
     "WorkerInfo",
     "Workers",
+    "WorkersEnded",
 ]

@@ -6,11 +6,22 @@ from typing import Protocol
 
 import msgspec
 
+from wfctl.errors import WfctlError
 from wfctl.protocol import channel
 from wfctl.values.runinfo import RunInfo
 from wfd.supervisor.catalog import Catalog
 
 Heard = channel.Op | channel.Logs | channel.Progress | channel.StepDone | channel.StepRaised | channel.StepStuck
+
+
+class Unanswered(WfctlError):
+    """No worker has answered. That says nothing of what was asked: it may be asked again."""
+
+
+class WorkersEnded(Unanswered):
+    """The workers that were asked have ended, one after the other: what was asked may have done it."""
+
+
 Spoken = Heard | channel.StepGone
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 
-from wfctl.errors import ErrorData, WfctlError, from_data
+from wfctl.errors import ErrorData, from_data
 from wfctl.protocol import channel
 from wfctl.values.runinfo import RunInfo
+from wfd.supervisor.contract import Unanswered, WorkersEnded
 from wfd.supervisor.worker import Worker
 
 ANSWER_S = 30.0
 # One worker may end for reasons of its own; where a second does, it may well be the question that ended it.
 TRIES = 2
+# Payloads that have ended workers, and are remembered for that.
+MOST_DEADLY = 100
 
 
 class _Ended(Exception):
@@ -27,11 +31,16 @@ class Questions:
         self._asked: dict[int, tuple[Worker, asyncio.Future[bytes]]] = {}
         self._next = 1
         self._more = asyncio.Event()
+        # What has ended workers one after the other, and of which generation: it is not asked there again, since whoever else
+        # runs in a worker pays for its end.
+        self._deadly: dict[bytes, int] = {}
 
     async def check(self, workflow_type: str, kind: str, handler: str, payload: bytes, text: dict[str, str]) -> bytes:
         """Keyword arguments (JSON) for a handler from what was sent, checked by a worker with the user's own types."""
         return await self._ask(
-            workflow_type, lambda call: channel.Check(call, workflow_type, kind, handler, payload, text)
+            workflow_type,
+            lambda call: channel.Check(call, workflow_type, kind, handler, payload, text),
+            blake2b(b"\0".join((workflow_type.encode(), kind.encode(), handler.encode(), payload))).digest(),
         )
 
     async def query(self, run: RunInfo, name: str, kwargs: bytes, store: dict[str, bytes]) -> bytes:
@@ -61,24 +70,38 @@ class Questions:
         """The daemon stops: nobody answers any more."""
         for _, future in self._asked.values():
             if not future.done():
-                future.set_exception(WfctlError("the daemon is stopping", hint="wfctl up"))
+                future.set_exception(Unanswered("the daemon is stopping", hint="wfctl up"))
 
-    async def _ask(self, workflow_type: str, question: Callable[[int], channel.ToWorker]) -> bytes:
+    async def _ask(
+        self, workflow_type: str, question: Callable[[int], channel.ToWorker], what: bytes | None = None
+    ) -> bytes:
+        """`what` is the same for questions that are the same."""
+        generation = 0
         try:
             async with asyncio.timeout(ANSWER_S) as limit:
                 for _ in range(TRIES):
+                    worker = await self._worker(workflow_type)
+                    generation = worker.generation
+                    if what is not None and self._deadly.get(what) == generation:
+                        break
                     try:
-                        return await self._ask_one(await self._worker(workflow_type), question)
+                        return await self._ask_one(worker, question)
                     except _Ended:
                         continue
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise WfctlError(
+            raise Unanswered(
                 f"no worker answered within {ANSWER_S:g} s",
                 hint="a handler blocks its loop, or none is left: wfctl status",
             ) from None
-        raise WfctlError(f"{TRIES} workers ended while they were asked", hint="wfctl logs")
+        if what is not None:
+            self._deadly[what] = generation
+            while len(self._deadly) > MOST_DEADLY:
+                del self._deadly[next(iter(self._deadly))]
+        raise WorkersEnded(
+            f"{TRIES} workers ended while they were asked", hint="wfctl logs", workflow_type=workflow_type
+        )
 
     async def _worker(self, workflow_type: str) -> Worker:
         while not (ready := self._taking(workflow_type)):

@@ -14,13 +14,12 @@ from support.sim.clock import SimClock
 from support.sim.execution import Execution
 from support.sim.loop import Loop
 from support.sim.plans import Planner
-from wfctl.errors import WfctlError
 from wfctl.protocol import channel
 from wfctl.values.codec import decode
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.signature import bind
 from wfd.supervisor.catalog import Catalog
-from wfd.supervisor.contract import Listener, Spoken, StepOrder, WorkerInfo
+from wfd.supervisor.contract import Listener, Spoken, StepOrder, Unanswered, WorkerInfo
 from wfd.supervisor.steps import Steps
 
 
@@ -233,7 +232,7 @@ class SimWorkers:
         catalog = self.catalog
         await self.machine.loop.pause(self.machine.message_us())
         if self.machine.chance.random() < 0.02 and not self.machine.calm:
-            raise WfctlError("the worker that was asked ended")
+            raise Unanswered("the worker that was asked ended")
         spec = catalog.type_of(workflow_type).handler(kind, handler)
         assert spec is not None
         return msgspec.json.encode(bind(spec, decode(payload), "a payload", text=text))
