@@ -27,6 +27,8 @@ _AFTER = {
 }
 KINDS = (*_AFTER, "step.completed", "run.resumed")
 PAGE = 500
+# Names that are kept: beyond that they are read anew.
+MAX_NAMES = 10_000
 
 
 class _Phase(msgspec.Struct):
@@ -88,8 +90,9 @@ class Changes:
             # A closed run is seldom heard of again; what is read anew costs one look.
             if (status := self._statuses.get(record.run)) is not None and status.closed:
                 del self._statuses[record.run]
-        if len(self._names) > 20 * PAGE:
-            self._names = {key: name for key, name in self._names.items() if key in self._statuses}
+        if len(self._names) > MAX_NAMES:
+            # All of them: a run is named with all above it, so none of those may go before it.
+            self._names.clear()
         return changes, more
 
     async def _learn(self, snapshot: Snapshot, records: list[StatusRecord]) -> None:

@@ -260,3 +260,27 @@ async def test_changes_of_a_part_of_a_tree_are_named_from_there(env: WorkflowEnv
         (["p-sleeps"], "sleeping", "running"),
         (["p-sleeps"], "running", "completed"),
     ]
+
+
+async def test_changes_of_more_runs_than_are_remembered_are_the_same(
+    env: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _lived(env)
+    whole = await _changes(env, None)
+    begun = max(change.rev for change in whole if change.path == ["q"])
+    monkeypatch.setattr("wfd.engine.changes.PAGE", 1)
+    monkeypatch.setattr("wfd.engine.changes.MAX_NAMES", 0)
+    later = await _changes(env, None, begun)
+    assert later == [change for change in whole if change.rev > begun]
+    assert ["q", "q-sleeps"] in [change.path for change in later]
+
+
+async def test_a_run_that_begins_later_is_told_to_have_slept_whenever_one_begins_to_follow(
+    env: WorkflowEnvironment,
+) -> None:
+    await env.client.start("Child", workflow_id="late", workflow_input={"how": "ends"}, delay=timedelta(minutes=1))
+    rev = env.engine.rev
+    await env.advance(timedelta(minutes=1))
+    whole = await _changes(env, "late")
+    assert [str(change.now) for change in whole] == ["sleeping", "running", "completed"]
+    assert await _changes(env, "late", rev) == whole[1:]

@@ -366,7 +366,9 @@ limit :limit;
 select
     h.run, h.kind,
     case when h.kind in ('step.completed', 'run.resumed') then json_remove(h.data, '$.put', '$.deleted', '$.phase.kwargs',
-        '$.requeued') else '{}' end
+            '$.requeued')
+        when h.kind = 'run.started' then json_object('begins_at', json_extract(h.data, '$.begins_at'))
+        else '{}' end
 from json_each(:pairs) as k
 cross join history as h on h.run = json_extract(k.value, '$[0]') and h.seq = (
     select b.seq from history as b
