@@ -185,9 +185,10 @@ class Engine:
         self,
         batch: Batch,
         then: Callable[[], None] | None = None,
-        failed: Callable[[BaseException], None] | None = None,
+        settled: Callable[[BaseException | None], None] | None = None,
     ) -> None:
-        """Submit the batch. `then` runs when it has committed, after its actions; `failed` when it never will.
+        """Submit the batch. `then` runs when it has committed, after its actions, unless memory was thrown away by then; `settled`
+        in any case, with why it is not on the disk.
 
         A batch that decided nothing still waits its turn: an answer may rest on what is on its way.
         """
@@ -208,13 +209,12 @@ class Engine:
 
         def done(error: BaseException | None) -> None:
             self._unwritten -= 1
-            if error is not None:
-                if epoch == self._epoch:
-                    self._fail(error)
-                if failed is not None:
-                    failed(error)
-                return
+            if settled is not None:
+                settled(error)
             if epoch != self._epoch:
+                return
+            if error is not None:
+                self._fail(error)
                 return
             for live in touched:
                 live.pending -= 1
@@ -238,15 +238,15 @@ class Engine:
         """`commit`, and wait for it."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def then() -> None:
-            if not future.done():
+        def settled(error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
                 future.set_result(None)
-
-        def failed(error: BaseException) -> None:
-            if not future.done():
+            else:
                 future.set_exception(error)
 
-        self.commit(batch, then, failed)
+        self.commit(batch, settled=settled)
         await future
 
     def _act(self, change: Change) -> None:

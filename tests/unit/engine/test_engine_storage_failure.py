@@ -286,6 +286,37 @@ async def test_a_failure_in_the_middle_of_the_return_is_survived_too(stack: Asyn
     assert broken_promises(env.store.path) == []
 
 
+async def test_what_is_written_while_the_return_fails_is_answered(stack: AsyncExitStack) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment([waits()]))
+    disk = Disk(env)
+    kept = await env.client.start("Waits", workflow_id="kept")
+    await env.settle()
+    disk.fail()
+    with pytest.raises(StorageError):
+        await kept.send("more")
+    orphans, sending = env.store.reader.orphans, []
+
+    async def unreadable() -> object:
+        env.store.reader.orphans = orphans  # type: ignore[method-assign]
+        disk.hold()
+        sending.append(asyncio.ensure_future(kept.send("more", event_id="k")))
+        await until(disk.held.is_set)
+        raise StorageError("the disk cannot be read")
+
+    env.store.reader.orphans = unreadable  # type: ignore[method-assign, assignment]
+    disk.work()
+    await until(lambda: bool(env.clock.advance(1_000)) or disk.held.is_set())
+    await until(lambda: env.engine.failure is not None)
+    disk.let_go()
+    await until_healthy(env)
+    assert not (await asyncio.wait_for(sending[0], 5)).duplicate
+    assert (await asyncio.wait_for(kept.send("more", event_id="k"), 5)).duplicate
+    await kept.send("finish")
+    assert await kept.result() == 1
+    await env.settle()
+    assert broken_promises(env.store.path) == []
+
+
 async def test_the_environment_ends_while_the_disk_fails(stack: AsyncExitStack) -> None:
     env = await stack.enter_async_context(WorkflowEnvironment(family()))
     disk = Disk(env)
