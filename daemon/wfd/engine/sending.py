@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from wfctl.errors import ConflictError, InvalidArgumentError, RunClosedError, WorkflowAlreadyRunning
+from wfctl.errors import ConflictError, InvalidArgumentError, RunClosedError, RunNotFoundError, WorkflowAlreadyRunning
 from wfctl.protocol import calls
 from wfctl.values.ids import check_name, check_workflow_id
 from wfd.core import stimuli as s
@@ -105,27 +105,28 @@ class Sending:
             await self._c.on_disk(live)
             raise _closed(live, call.event)
         payload, waited = await self._payload(call, live.run.workflow_type)
+        now: Live | None = live
         if waited:
-            live = await self._c.load(live.run.key) or live
-            if call.start is not None and live.run.closed:
-                return await self._begin(call, call.start)
-        if _full(live):
-            live = await self._room(live, call.event)
-            if call.start is not None and live.run.closed:
-                return await self._begin(call, call.start)
-        batch = self._e.batch()
-        return await self._deliver(batch, live, call, payload)
+            now = await self._c.load(live.run.key)
+        if now is not None and _full(now):
+            now = await self._room(now, call.event)
+        if call.start is not None and (now is None or now.run.closed):
+            return await self._begin(call, call.start)
+        if now is None:  # it has closed and was purged
+            raise RunNotFoundError(f"no run {call.id!r}", hint="wfctl list", id=call.id)
+        return await self._deliver(self._e.batch(), now, call, payload)
 
-    async def _room(self, live: Live, event: str) -> Live:
-        """The run, once there is room in its inbox, or it has closed; ConflictError where that takes too long."""
+    async def _room(self, live: Live, event: str) -> Live | None:
+        """The run, once there is room in its inbox, or it has closed, or is gone; ConflictError where that takes too long."""
+        now: Live | None = live
         run, clock = live.run, self._e.clock
         end = clock.now_ms() + ROOM_MS
         self._pressure.begin(_INBOX)
         try:
-            while not live.run.closed and _full(live):
+            while now is not None and not now.run.closed and _full(now):
                 if clock.now_ms() >= end:
                     raise ConflictError(
-                        f"run {run.workflow_id!r} has {len(live.run.inbox):,} events in its inbox that it does not take; "
+                        f"run {run.workflow_id!r} has {len(now.run.inbox):,} events in its inbox that it does not take; "
                         f"event {event!r} was not delivered",
                         hint=f"wfctl show {run.workflow_id}",
                         workflow_id=run.workflow_id,
@@ -133,10 +134,10 @@ class Sending:
                     )
                 await self._e.pause(LOOK_MS)
                 self._c.check_taking()
-                live = await self._c.load(run.key) or live
+                now = await self._c.load(run.key)
         finally:
             self._pressure.end(_INBOX)
-        return live
+        return now
 
     async def _begin(self, call: calls.Send, start: calls.StartFirst) -> calls.Sent:
         """A run of that ID, with the event in its inbox, in one commit."""

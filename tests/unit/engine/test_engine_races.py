@@ -5,15 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.checker import broken_promises
 from support.faults import Disk, evict
 from support.waiting import a_moment, until
-from wfctl import Context, Directive, NotFinishedError, RunFailedError, Workflow, WorkflowAlreadyRunning
+from wfctl import (
+    Context,
+    Directive,
+    NotFinishedError,
+    RunFailedError,
+    RunNotFoundError,
+    Workflow,
+    WorkflowAlreadyRunning,
+)
 from wfctl.protocol import calls
 from wfd.engine.commands import Commands
 from wfd.engine.streams import Tail
@@ -242,4 +252,53 @@ async def test_a_run_is_ended_with_all_below_it_even_what_begins_meanwhile(stack
     assert ended.descendants == 2
     await env.settle()
     assert env.engine.open_ids == {}
+    assert broken_promises(env.store.path) == []
+
+
+@dataclass
+class Note:
+    """A type that only a worker can check."""
+
+    text: str
+
+
+@pytest.mark.parametrize("begins", [False, True])
+async def test_an_event_for_a_run_that_is_purged_while_its_payload_is_checked(
+    stack: AsyncExitStack, begins: bool
+) -> None:
+    wf = waits()
+
+    @wf.event()
+    async def note(ctx: Context, what: Note) -> Directive:
+        return ctx.next.complete(what.text)
+
+    env = await stack.enter_async_context(WorkflowEnvironment([wf]))
+    await env.client.start("Waits", workflow_id="x")
+    await env.settle()
+    checking, go_on = asyncio.Event(), asyncio.Event()
+    check = env.workers.check
+
+    async def slow(*call: Any) -> bytes:
+        checking.set()
+        await go_on.wait()
+        return await check(*call)
+
+    env.workers.check = slow  # type: ignore[method-assign]
+    start = calls.StartFirst(workflow_type="Waits") if begins else None
+    payload = msgspec.Raw(b'{"what": {"text": "hello"}}')
+    sending = asyncio.ensure_future(
+        env.client._link.call(calls.Send(id="x", event="note", payload=payload, start=start))
+    )
+    await checking.wait()
+    await evict(env)
+    await env.client.handle("x").terminate()
+    assert (await env.client.purge(status="terminated")).runs == 1
+    go_on.set()
+    if begins:
+        assert (await sending).started
+        assert await env.client.handle("x").result() == "hello"
+    else:
+        with pytest.raises(RunNotFoundError):
+            await sending
+    assert env.engine.failure is None
     assert broken_promises(env.store.path) == []
