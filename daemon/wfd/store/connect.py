@@ -90,11 +90,7 @@ def _prepare_file(path: Path) -> None:
         return
     except OSError as error:
         raise explain(error, path, "open") from error
-    if not stat.S_ISREG(found.st_mode):
-        what = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
-        raise StorageError(
-            f"the database {path} is {what}", hint="move it away, or name another `state` in wfctl.toml", path=str(path)
-        )
+    check_regular(path, found.st_mode)
     # SQLite would open it read-only and fail at the first commit. Not tried by opening it: closing a file drops the locks
     # that this process holds on it.
     if not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
@@ -102,6 +98,15 @@ def _prepare_file(path: Path) -> None:
     if found.st_mode & 0o077 and found.st_uid == os.geteuid():
         with contextlib.suppress(OSError):
             os.chmod(path, 0o600)
+
+
+def check_regular(path: Path, mode: int) -> None:
+    """Raises StorageError for what is no file."""
+    if not stat.S_ISREG(mode):
+        what = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+        raise StorageError(
+            f"the database {path} is {what}", hint="move it away, or name another `state` in wfctl.toml", path=str(path)
+        )
 
 
 def _settle(db: sqlite3.Connection, path: Path, durability: Durability) -> None:
@@ -175,13 +180,18 @@ def empty_log(db: sqlite3.Connection, busy_ms: int) -> bool:
 
 
 def wal_of(path: Path) -> Path:
-    """The write-ahead log of the database at `path`."""
-    return path.with_name(f"{path.name}-wal")
+    """The write-ahead log of the database at `path`; of one that is a symbolic link, beside what that names."""
+    return _beside(path, "-wal")
 
 
 def shm_of(path: Path) -> Path:
     """The index of that log, which SQLite makes again when it is missing."""
-    return path.with_name(f"{path.name}-shm")
+    return _beside(path, "-shm")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """Where SQLite keeps the file that is called as the database is, and `suffix`."""
+    return Path(os.path.realpath(path) + suffix)
 
 
 def read_only_uri(path: Path) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from wfctl.errors import IncompatibleError, NotFoundError, StorageError, WfctlError
 from wfd.store import queries
-from wfd.store.connect import BUSY_MS, SCHEMA_VERSION, explain, identify, still_uri, wal_of
+from wfd.store.connect import BUSY_MS, SCHEMA_VERSION, check_regular, explain, identify, still_uri, wal_of
 
 READ = queries.load("read")
 MAX_PROBLEMS = 5
@@ -39,11 +39,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 def connect_reader(path: Path) -> sqlite3.Connection:
     """A read-only connection for one thread. Raises NotFoundError, StorageError, DeniedError."""
     try:
-        found = path.exists()
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFoundError(f"there is no database {path}", hint="wfctl up makes one", path=str(path)) from None
     except OSError as error:  # in a folder that may not be looked into
         raise explain(error, path, "read") from error
-    if not found:
-        raise NotFoundError(f"there is no database {path}", hint="wfctl up makes one", path=str(path))
+    check_regular(path, mode)
     try:
         db = sqlite3.connect(still_uri(path), uri=True, isolation_level=None, timeout=BUSY_MS / 1_000)
     except sqlite3.Error as error:

@@ -11,16 +11,17 @@ import os
 import shutil
 from pathlib import Path
 
-from wfd.store.connect import explain, shm_of, wal_of
+from wfd.store.connect import explain
 from wfd.store.copy import sync
 
 
 def replace(database: Path, incoming: Path, kept: Path) -> Path | None:
     """Give `incoming`, in the same folder, the name `database`; the file that has it becomes `kept`, with its log beside it.
 
-    Returns `kept`, or None where there was no database. Cut short anywhere, it can be done again.
+    Returns `kept`, or None where there was no database. Cut short anywhere, it can be done again. A symbolic link is what is kept:
+    the file that it names, and the log of that, stay where they are.
     """
-    log, kept_log = wal_of(database), wal_of(kept)
+    log, kept_log = _named(database, "-wal"), _named(kept, "-wal")
     try:
         if not log.exists():
             log.touch(0o600)
@@ -32,7 +33,7 @@ def replace(database: Path, incoming: Path, kept: Path) -> Path | None:
         if there:
             os.rename(database, kept)
             sync(database.parent)
-        shm_of(database).unlink(missing_ok=True)
+        _named(database, "-shm").unlink(missing_ok=True)
         # The log is kept by now; an empty one goes on guarding.
         empty = database.with_name(f"{log.name}.empty")
         empty.touch(0o600)
@@ -44,3 +45,7 @@ def replace(database: Path, incoming: Path, kept: Path) -> Path | None:
     except OSError as error:
         raise explain(error, database, "replace") from error
     return kept if there else None
+
+
+def _named(database: Path, suffix: str) -> Path:
+    return database.with_name(f"{database.name}{suffix}")

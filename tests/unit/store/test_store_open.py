@@ -17,6 +17,7 @@ from support.rows import Ledger, commit
 from wfctl.errors import DeniedError, IncompatibleError, StorageError
 from wfd.store import connect
 from wfd.store.connect import SCHEMA_VERSION, explain
+from wfd.store.inspect import check_readable
 from wfd.store.store import open_store
 
 
@@ -81,6 +82,8 @@ async def test_names_with_special_characters_are_opened(tmp_path: Path) -> None:
 
 async def test_a_directory_is_no_database(path: Path) -> None:
     path.mkdir()
+    with pytest.raises(StorageError, match="is a directory"):
+        check_readable(path)
     with pytest.raises(StorageError, match="is a directory") as caught:
         await open_store(path)
     assert caught.value.hint is not None
@@ -89,6 +92,8 @@ async def test_a_directory_is_no_database(path: Path) -> None:
 
 async def test_a_pipe_is_no_database(path: Path) -> None:
     os.mkfifo(path)
+    with pytest.raises(StorageError, match="not a regular file"):
+        check_readable(path)
     with pytest.raises(StorageError, match="not a regular file"):
         await open_store(path)
 

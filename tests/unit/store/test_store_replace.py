@@ -136,3 +136,16 @@ async def test_a_new_database_is_never_given_the_log_of_the_old(path: Path) -> N
     replace(path, incoming, path.with_name("kept.db"))
     assert inspect(path, thorough=True).problems == ()
     assert inspect(path).runs == 5
+
+
+async def test_a_database_that_is_a_symbolic_link_is_read_and_kept_with_the_log_that_it_has(path: Path) -> None:
+    elsewhere = path.parent / "disk" / "real.db"
+    elsewhere.parent.mkdir()
+    await database(elsewhere, 3, killed=True)
+    path.symlink_to(elsewhere)
+    assert inspect(path).runs == 3
+    incoming, kept = path.with_name("incoming"), path.with_name("kept.db")
+    await database(incoming, 5)
+    assert replace(path, incoming, kept) == kept
+    assert inspect(path).runs == 5
+    assert inspect(kept).runs == 3
