@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
+from wfctl.errors import RunNotFoundError
 from wfctl.protocol import calls, views
 from wfctl.values.kinds import CODE, LOG, PROGRESS, RECORDS, chosen_kinds
 from wfd.engine.changes import Changes
@@ -40,6 +41,7 @@ class Tail:
         # What is wrong with the code already is told, what is right with it only when that changes.
         self._code = hub.code if hub.code is not None and not hub.code.problems else None
         self._named: list[int] = []
+        self._ended: dict[int, views.Outcome] = {}
         self._whole_trees = False
         self._scope = Scope()
         self.answer = calls.TailEnd(rev=0, outcomes=[])
@@ -58,7 +60,7 @@ class Tail:
                 yield entry
             if self._follower.committed:
                 # How they stand is asked before their entries are read: what closed in between is then read once more.
-                outcomes = [await self._reads.outcome(key) for key in self._named]
+                outcomes = [await self._standing(key) for key in self._named]
                 async for entry in self._new():
                     yield entry
                 if self._tells_code and (notice := self._notice()) is not None:
@@ -70,6 +72,18 @@ class Tail:
                     self.answer = calls.TailEnd(rev=self._rev, outcomes=outcomes)
                     return
             await self._follower.changed()
+
+    async def _standing(self, key: int) -> views.Outcome:
+        """How a run stands, or stood when it was purged: the others are followed on."""
+        try:
+            outcome = await self._reads.outcome(key)
+        except RunNotFoundError:
+            if key not in self._ended:
+                raise
+            return self._ended[key]
+        if outcome.status.closed:
+            self._ended[key] = outcome
+        return outcome
 
     async def _begin(self) -> AsyncIterator[views.HistoryEntry]:
         """The newest of what there is, where that is asked for; and where to go on."""

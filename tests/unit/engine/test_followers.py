@@ -284,3 +284,23 @@ async def test_a_run_that_begins_later_is_told_to_have_slept_whenever_one_begins
     whole = await _changes(env, "late")
     assert [str(change.now) for change in whole] == ["sleeping", "running", "completed"]
     assert await _changes(env, "late", rev) == whole[1:]
+
+
+async def test_who_follows_several_runs_goes_on_when_one_that_has_closed_is_purged(env: WorkflowEnvironment) -> None:
+    gates["go"].set()
+    first, second = [await env.client.start("Works", workflow_id=id) for id in "ab"]
+    await env.settle()
+    tail = Tail(env.engine.reads, env.engine.hub, calls.Tail(ids=["a", "b"], follow=True))
+    told: list[tuple[str, str]] = []
+    async for entry in tail:
+        told.append((entry.workflow_id, entry.kind))
+        if told[-1] == ("b", "wait.started"):
+            await first.send("finish")
+        elif told[-1] == ("a", "run.completed"):
+            await env.client.purge(status="completed")
+            await second.send("finish")
+    await tail.aclose()
+    assert told[-1] == ("b", "run.completed")
+    assert [(end.workflow_id, str(end.status)) for end in tail.answer.outcomes] == [
+        ("a", "completed"), ("b", "completed"),
+    ]  # fmt: skip
