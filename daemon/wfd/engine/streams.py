@@ -7,7 +7,7 @@ coalesced or slow in between.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import msgspec
 
@@ -60,27 +60,27 @@ class Tail:
                 yield entry
             if self._follower.committed:
                 # How they stand is asked before their entries are read: what closed in between is then read once more.
-                outcomes = [await self._standing(key) for key in self._named]
+                standing = [await self._standing(key) for key in self._named]
                 async for entry in self._new():
                     yield entry
                 if self._tells_code and (notice := self._notice()) is not None:
                     yield notice
                 for entry in self._reported(ended=False):
                     yield entry
-                over = bool(outcomes) and all(outcome.status.closed for outcome in outcomes)
+                over = bool(standing) and all(
+                    isinstance(one, RunNotFoundError) or one.status.closed for one in standing
+                )
                 if not call.follow or over or self._follower.ended:
-                    self.answer = calls.TailEnd(rev=self._rev, outcomes=outcomes)
+                    self.answer = calls.TailEnd(rev=self._rev, outcomes=_outcomes(standing))
                     return
             await self._follower.changed()
 
-    async def _standing(self, key: int) -> views.Outcome:
-        """How a run stands, or stood when it was purged: the others are followed on."""
+    async def _standing(self, key: int) -> views.Outcome | RunNotFoundError:
+        """How a run stands, or stood when it was purged; the error where it closed and was purged without having been seen so."""
         try:
             outcome = await self._reads.outcome(key)
-        except RunNotFoundError:
-            if key not in self._ended:
-                raise
-            return self._ended[key]
+        except RunNotFoundError as error:
+            return self._ended.get(key, error)
         if outcome.status.closed:
             self._ended[key] = outcome
         return outcome
@@ -177,6 +177,15 @@ class Tail:
 
     async def aclose(self) -> None:
         self._hub.leave(self._follower)
+
+
+def _outcomes(standing: Iterable[views.Outcome | RunNotFoundError]) -> list[views.Outcome]:
+    outcomes = []
+    for one in standing:
+        if isinstance(one, RunNotFoundError):
+            raise one
+        outcomes.append(one)
+    return outcomes
 
 
 class Watch:

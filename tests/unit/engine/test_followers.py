@@ -11,7 +11,7 @@ import pytest
 
 from support.rows import contents
 from wfctl import Context, Directive, RetryPolicy, Workflow, task
-from wfctl.errors import InvalidArgumentError
+from wfctl.errors import InvalidArgumentError, RunNotFoundError
 from wfctl.protocol import calls
 from wfctl.protocol.views import HistoryEntry, RunChange
 from wfd.engine.streams import Tail, Watch
@@ -286,21 +286,35 @@ async def test_a_run_that_begins_later_is_told_to_have_slept_whenever_one_begins
     assert await _changes(env, "late", rev) == whole[1:]
 
 
-async def test_who_follows_several_runs_goes_on_when_one_that_has_closed_is_purged(env: WorkflowEnvironment) -> None:
+@pytest.mark.parametrize("heard", [True, False])
+async def test_who_follows_several_runs_goes_on_when_one_that_has_closed_is_purged(
+    env: WorkflowEnvironment, heard: bool
+) -> None:
     gates["go"].set()
     first, second = [await env.client.start("Works", workflow_id=id) for id in "ab"]
     await env.settle()
+    if heard:
+        await first.send("finish")
+        await env.settle()
     tail = Tail(env.engine.reads, env.engine.hub, calls.Tail(ids=["a", "b"], follow=True))
     told: list[tuple[str, str]] = []
-    async for entry in tail:
-        told.append((entry.workflow_id, entry.kind))
-        if told[-1] == ("b", "wait.started"):
-            await first.send("finish")
-        elif told[-1] == ("a", "run.completed"):
-            await env.client.purge(status="completed")
-            await second.send("finish")
+
+    async def follow() -> None:
+        async for entry in tail:
+            told.append((entry.workflow_id, entry.kind))
+            if told[-1] == ("b", "wait.started"):
+                if not heard:
+                    await first.terminate()
+                await env.client.purge(older_than=timedelta(0))
+                await second.send("finish")
+
+    if heard:
+        await follow()
+        ends = [(end.workflow_id, str(end.status)) for end in tail.answer.outcomes]
+        assert ends == [("a", "completed"), ("b", "completed")]
+    else:
+        # Nobody knows any more how it ended: that is told last.
+        with pytest.raises(RunNotFoundError, match="purged"):
+            await follow()
     await tail.aclose()
     assert told[-1] == ("b", "run.completed")
-    assert [(end.workflow_id, str(end.status)) for end in tail.answer.outcomes] == [
-        ("a", "completed"), ("b", "completed"),
-    ]  # fmt: skip
