@@ -16,6 +16,7 @@ from support.rows import check, contents
 from support.waiting import until
 from wfctl import Context, Directive, Workflow
 from wfctl.errors import InvalidArgumentError, RunNotFoundError
+from wfctl.protocol import calls
 from wfctl.values.status import CLOSED, Status
 from wfd.engine import purges
 from wfd.engine.retention import SELDOM_MS, Retention
@@ -213,6 +214,23 @@ async def test_a_follower_that_resumes_from_a_purged_revision_misses_nothing() -
         assert {entry.workflow_id for entry in entries} == {"b"}
         assert entries[0].kind == "run.started"
         assert [entry.rev for entry in entries] == sorted(entry.rev for entry in entries)
+
+
+async def test_the_tree_of_a_run_that_is_purged_once_it_was_found_is_no_empty_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "a")
+        resolve = env.engine.reads.resolve
+
+        async def slow(text: str) -> object:
+            match = await resolve(text)
+            await env.client.purge(older_than=timedelta())
+            return match
+
+        monkeypatch.setattr(env.engine.reads, "resolve", slow)
+        with pytest.raises(RunNotFoundError, match="purged"):
+            await env.engine.reads.tree(calls.GetTree(id="a"))
 
 
 async def test_an_open_parent_that_starts_its_closed_child_again_gets_the_same() -> None:

@@ -129,6 +129,8 @@ class Reads:
             total = 0 if key is not None else await browse.count_open_roots(snapshot)
             forest = Forest(snapshot, call, expanded, self._reports)
             nodes = await forest.grow(roots)
+            if key is not None and not nodes:
+                raise _purged()
         complete = forest.complete and total <= len(nodes)
         return Tree(rev=rev, now=self._clock.now_ms(), roots=nodes, complete=complete, open_roots=total)
 
