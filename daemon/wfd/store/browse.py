@@ -299,17 +299,25 @@ async def entries_since(
     snapshot: Snapshot, scope: Scope, rev: int, limit: int, *, logs: bool, kinds: Sequence[str] | None = None
 ) -> list[Entry]:
     """The first `limit` entries of `scope` after revision `rev`, in order: of these kinds (None: all), with `logs` lines too."""
-    words = {"rev": rev, "limit": limit, "kinds": None if kinds is None else _list(kinds), "roots": None}
-    keys: Sequence[int] | None = scope.keys
-    if await newest_rev(snapshot) - rev <= _NEAR or (keys is None and scope.roots is None):
-        suffix = "since"
-        words["roots"] = None if scope.roots is None else _list(scope.roots)
-    else:
-        suffix, keys = "of_since", await _keys_of(snapshot, scope)
-    words["keys"] = None if keys is None else _list(keys)
+    words: dict[str, object] = {
+        "rev": rev, "limit": limit, "kinds": None if kinds is None else _list(kinds),
+        "keys": None if scope.keys is None else _list(scope.keys),
+        "roots": None if scope.roots is None else _list(scope.roots),
+    }  # fmt: skip
+    near = scope == Scope() or await newest_rev(snapshot) - rev <= _NEAR
+    # Of runs to which much happens there are as many within a few revisions; only of others it takes their own records.
+    words["until"] = _END if near else rev + _NEAR
+    found = await _entries(snapshot, "since", words, logs=logs)
+    if not near and len(found) < limit:
+        keys = await _keys_of(snapshot, scope)
+        words["keys"] = None if keys is None else _list(keys)
+        found = await _entries(snapshot, "of_since", words, logs=logs)
+    return found[:limit]
+
+
+async def _entries(snapshot: Snapshot, suffix: str, words: dict[str, object], *, logs: bool) -> list[Entry]:
     rows = await snapshot.all(BROWSE[f"history_{suffix}"], words)
-    lines = await snapshot.all(BROWSE[f"logs_{suffix}"], words) if logs else []
-    return _merged(rows, lines)[:limit]
+    return _merged(rows, await snapshot.all(BROWSE[f"logs_{suffix}"], words) if logs else [])
 
 
 async def newest_entries(

@@ -75,7 +75,7 @@ async def test_a_page_without_room_is_refused(reads: Reads) -> None:
         await reads.history(calls.History(id="x", limit=0))
 
 
-@pytest.mark.parametrize("near", [5_000, 0])
+@pytest.mark.parametrize("near", [5_000, 3, 0])
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
 @pytest.mark.parametrize("keys", [None, {1}, {1, 2}, {2}, set()])
 async def test_followers_get_each_entry_once_and_in_order(

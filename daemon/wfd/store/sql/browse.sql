@@ -259,7 +259,7 @@ order by l.rev;
 select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source
 from history as h
 cross join runs as r on r.key = h.run
-where h.rev > :rev and (:keys is null or h.run in (select value from json_each(:keys)))
+where h.rev > :rev and h.rev <= :until and (:keys is null or h.run in (select value from json_each(:keys)))
     and (:roots is null or r.root in (select value from json_each(:roots)))
     and (:kinds is null or h.kind in (select value from json_each(:kinds)))
 order by h.rev
@@ -270,7 +270,7 @@ select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.le
     null
 from logs as l
 cross join runs as r on r.key = l.run
-where l.rev > :rev and (:keys is null or l.run in (select value from json_each(:keys)))
+where l.rev > :rev and l.rev <= :until and (:keys is null or l.run in (select value from json_each(:keys)))
     and (:roots is null or r.root in (select value from json_each(:roots)))
 order by l.rev
 limit :limit;
