@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from support.checker import broken_promises
 from support.waiting import until
-from wfctl import ConflictError, Context, Directive, Workflow
+from wfctl import ConflictError, Context, Directive, Workflow, task
 from wfctl.client.client import Client
 from wfctl.protocol import calls
 from wfctl.protocol.views import RunView
@@ -85,6 +86,28 @@ async def test_a_parent_that_waits_in_a_step_for_a_child_of_its_own_limited_type
         ]
         await env.advance(timedelta(seconds=10))
         assert [await handle.result() for handle in handles] == [3, 3, 3]
+
+
+async def test_a_parent_that_has_given_up_a_task_waits_for_a_child_of_its_own_limited_type_as_any() -> None:
+    wf = Workflow("Nested")
+
+    @task
+    async def slow() -> None:
+        await asyncio.Event().wait()
+
+    @wf.start()
+    async def begin(ctx: Context, child: bool) -> Directive:
+        if not child:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(slow(), 0.01)
+            await ctx.run_child("Nested", workflow_id="child", workflow_input=True)
+        return ctx.next.complete()
+
+    async with WorkflowEnvironment([wf], limits={"Nested": 1}) as env:
+        handle = await env.client.start("Nested", workflow_id="parent", workflow_input=False)
+        await until(lambda: "child" in env.engine.open_ids)
+        await env.advance(timedelta(seconds=1))
+        assert await asyncio.wait_for(handle.result(), 10) is None
 
 
 async def test_a_cancelled_run_that_waits_for_its_turn_does_not_wait_for_it() -> None:

@@ -204,6 +204,7 @@ class Op(msgspec.Struct, tag="op", array_like=True):
     task: arguments, attempt (begun; the answer need not be awaited before the task's function is called)
     task_attempt_failed: attempt, failure, delay_ms (answered when the delay is over)
     task_completed: result, attempts        task_failed: failure, attempts
+    task_left: none (its function was cut short and has no outcome; not answered, not recorded)
     task_at_once: the fields of task and task_completed, where the one comes before the other could be sent
     resume: none (`key` of an open record; answered when the sleep or retry delay it stands in is over)
     child_result: none (`name` is a child's run ID; answered with ChildOutcome's JSON when that run has closed; not recorded)

@@ -114,6 +114,8 @@ class Operations:
                 self._m.spawn(self._guarded(asked, partial(self._child_result, asked)))
             case "resume":
                 self._resume(asked)
+            case "task_left":
+                pass  # its record stays open: another execution tries it again
             case _:
                 self._own(asked)
 

@@ -179,7 +179,7 @@ class Steps:
 
     def _late(self, token: int) -> None:
         execution = self._running.get(token)
-        if execution is not None and self._listener is not None and not execution.abandoned:
+        if execution is not None and self._listener is not None and not (execution.abandoned or execution.moved):
             self._listener.timed_out(token, execution.order.timeout_ms or 0)
 
     def answer(self, message: channel.OpDone) -> None:

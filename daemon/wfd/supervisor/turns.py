@@ -72,9 +72,10 @@ class Execution:
         if op.kind == "task":  # not answered: its end is
             self._bodies.add(op.key)
             return
-        (self._patient if op.kind in _PATIENT else self._open).add(op.op)
         if op.kind.startswith("task_"):
             self._bodies.discard(op.key)
+        if op.kind != "task_left":  # nor is that
+            (self._patient if op.kind in _PATIENT else self._open).add(op.op)
 
     def is_told(self, op: int) -> None:
         self._open.discard(op)
@@ -83,6 +84,10 @@ class Execution:
     @property
     def only_waits(self) -> bool:
         return bool(self._patient) and not self._open and not self._bodies
+
+    @property
+    def about_to_rest(self) -> bool:
+        return self._rests is not None
 
     def rests_in(self, timer: TimerHandle | None) -> None:
         if self._rests is not None:
@@ -160,11 +165,13 @@ class Turns:
         if not execution.turn:
             return
         if execution.only_waits and self.limited(execution.order.workflow_type):
-            execution.rests_in(self._clock.call_later(RESTS_AFTER_MS, partial(self._lend, execution)))
+            if not execution.about_to_rest:  # or one that sleeps again and again, beside what it waits for, would never
+                execution.rests_in(self._clock.call_later(RESTS_AFTER_MS, partial(self._lend, execution)))
         else:
             execution.rests_in(None)
 
     def _lend(self, execution: Execution) -> None:
+        execution.rests_in(None)
         execution.turn = False
         self._count(execution, -1)
         self._freed()

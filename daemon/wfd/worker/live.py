@@ -199,6 +199,12 @@ class LiveOps:
         self._bodies[number] = key, asyncio.current_task()
         try:
             yield
+        except BaseException:
+            # It has no outcome, and nobody says that its function runs no more: its handler may only wait from now on.
+            if not (self.abandoned or self.closed):
+                self._next_op += 1
+                self._say(self._next_op, "task_left", name, key, b"{}")
+            raise
         finally:
             del self._bodies[number]
 

@@ -245,3 +245,36 @@ def test_a_worker_that_does_not_read_gets_no_more_steps() -> None:
     bench.worker.full = False
     bench.steps.share_out()
     assert bench.worker.given == [1]
+
+
+def test_a_task_that_was_cut_short_does_not_keep_the_turn_of_a_step_that_waits() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1, 2)
+    bench.asks(1, 1, "task")
+    bench.asks(1, 2, "task_left")
+    bench.asks(1, 3, "child_result")
+    bench.rest()
+    assert bench.worker.given == [1, 2]
+
+
+def test_a_step_that_sleeps_again_and_again_beside_what_it_waits_for_lends_its_turn() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1, 2)
+    bench.asks(1, 1, "child_result")
+    for op in range(2, 6):
+        bench.asks(1, op, "sleep")
+        bench.clock.advance(RESTS_AFTER_MS // 2)
+        bench.answer(1, op)
+    assert bench.worker.given == [1, 2]
+
+
+def test_the_time_of_a_step_that_was_moved_is_not_up_while_it_lets_go() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1, timeout_ms=1_000)
+    bench.run(2)
+    bench.asks(1, 1, "sleep")
+    bench.rest()
+    bench.answer(1, 1)  # held, so that its time stands still
+    bench.steps.move(bench.worker, "its code was replaced", timed=True)
+    bench.clock.advance(2_000)
+    assert bench.listener.late == []

@@ -480,7 +480,8 @@ async def test_a_cancellation_ends_a_running_task_without_recording_a_failure(de
     while not did:
         await asyncio.sleep(0)
     desk.executor.receive(CancelStep(token))
-    undo = await desk.next(Op)
+    left, undo = await desk.next(Op), await desk.next(Op)
+    assert left.kind == "task_left"
     assert undo.key.startswith("~event:undo:")
     assert did == ["begun", "ended"]
     # Its clean-up was cut by a crash: the next execution is cancelled at the same place, without beginning the task.
@@ -521,7 +522,7 @@ async def test_a_retry_delay_does_not_hold_up_a_cancellation(desk: Desk) -> None
 async def test_an_exit_inside_a_task_is_the_steps_failure_and_leaves_the_task_open(desk: Desk) -> None:
     raised = await desk.finish("step", "exits_in_a_task")
     assert raised.failure.type == "SystemExit"
-    assert [op.kind for op in desk.ops()] == ["task"]
+    assert [op.kind for op in desk.ops()] == ["task", "task_left"]
 
 
 async def test_tasks_that_were_not_awaited_are_ended_and_named(desk: Desk) -> None:
