@@ -16,6 +16,7 @@ from wfctl.client.client import Client
 from wfctl.protocol import calls
 from wfctl.protocol.views import RunView
 from wfd.engine import sending
+from wfd.supervisor import steps
 from wfd.testing import WorkflowEnvironment
 
 
@@ -169,3 +170,26 @@ async def test_who_sends_to_a_full_inbox_waits_for_room_and_is_refused_in_the_en
         with pytest.raises(Exception, match="event 'go' was not delivered"):
             await last
         assert env.backend.pressure.lines() == []
+
+
+async def test_more_parents_than_a_worker_executes_at_once_wait_for_their_children_and_get_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(steps, "STEPS_PER_WORKER", 3)
+    monkeypatch.setattr(steps, "MOST_AT_WORKER", 6)
+    wf = Workflow("Nested")
+
+    @wf.start()
+    async def begin(ctx: Context, depth: int) -> Directive:
+        if depth == 0:
+            return ctx.next.complete(0)
+        below = await ctx.run_child("Nested", workflow_id=f"{ctx.run.workflow_id}.{depth}", workflow_input=depth - 1)
+        return ctx.next.complete(below + 1)
+
+    async with WorkflowEnvironment([wf]) as env:
+        env.engine.memory.parked.most_queued = 4
+        starts = (env.client.start("Nested", workflow_id=f"root-{number}", workflow_input=2) for number in range(20))
+        handles = await asyncio.gather(*starts)
+        await env.advance(timedelta(seconds=10))
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*(handle.result() for handle in handles)) == [2] * 20

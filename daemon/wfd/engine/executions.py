@@ -77,7 +77,7 @@ class Executions:
             reason = catalog.missing(run.workflow_type, phase.kind, phase.handler)
             self._m.stimulate(live, s.StepUnfit(phase.step, phase.attempt, reason))
             return
-        begins = phase.kind == "start" and phase.attempt == 1
+        begins = phase.kind == "start" and phase.attempt == 1 and run.parent is None
         if not cancel and self._crowded(run.workflow_type, begins):
             self._m.memory.parked.add(run.workflow_type, begins, run.run_id, run.key)
             return

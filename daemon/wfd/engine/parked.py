@@ -5,7 +5,7 @@ They are on disk like all that wait, and a restart needs nothing of this: it fin
 
 from __future__ import annotations
 
-# Steps of a type, of new runs or of those that have begun, that wait for a worker in memory. More are taken in at half of it.
+# Steps of a type, of new runs or of the others, that wait for a worker in memory. More are taken in at half of it.
 MOST_QUEUED = 1_000
 _COMPACT = 512
 
@@ -13,7 +13,8 @@ Line = tuple[str, bool]
 
 
 class Parked:
-    """One line for each type, and for its new runs (`begins`) and the others apart, as the queues of the workers are."""
+    """One line for each type, and for its new runs that are nobody's child (`begins`) and the others apart: no parent that has not
+    begun may keep the child of another out."""
 
     def __init__(self, most_queued: int = MOST_QUEUED) -> None:
         self.most_queued = most_queued

@@ -45,6 +45,11 @@ class StepOrder(msgspec.Struct):
 
     @property
     def begins(self) -> bool:
+        """Its run has done nothing yet, and no other run waits for it, as a parent may."""
+        return self.first and self.message.run.parent is None
+
+    @property
+    def first(self) -> bool:
         """Its run has done nothing yet."""
         return self.message.kind == "start" and self.message.run.attempt == 1
 
@@ -131,7 +136,8 @@ class Workers(Protocol):
     def demand(self, workflow_type: str) -> Demand: ...
 
     def lined_up(self, workflow_type: str, begins: bool) -> int:
-        """How many steps of a type wait in line for a worker: those with which runs begin, or the others."""
+        """How many steps of a type wait in line for a worker: those with which new runs begin that are
+        nobody's child, or the others."""
         ...
 
     def waits_for_turn(self, token: int) -> int | None:

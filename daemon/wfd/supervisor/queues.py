@@ -1,7 +1,8 @@
 """Steps that have no worker yet, in the order in which they get one.
 
-What has been cancelled comes first, then the steps of runs that have begun, then the first steps of new runs: so a flood of
-starts waits behind what is under way, and never the other way round. Within each, and among the types, first come, first served.
+What has been cancelled comes first, then the steps of runs that have begun, then the first steps of children, then those of new
+runs: so a flood of starts waits behind what is under way, and never the other way round. Within each, and among the types, first
+come, first served.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from wfd.supervisor.contract import StepOrder
 
 Place = TypeVar("Place")
 
-_CANCELLED, _BEGUN, _NEW = range(3)
+_CANCELLED, _BEGUN, _CHILD, _NEW = range(4)
 # One step in so many is of a new run even while others want to go on, so that runs that never rest keep no new one out.
 _NEW_AMONG = 4
 
@@ -35,7 +36,9 @@ class Queues:
         return sum(len(queue) for (name, _), queue in self._queues.items() if name == workflow_type)
 
     def lined_up(self, workflow_type: str, begins: bool) -> int:
-        return len(self._queues.get((workflow_type, _NEW if begins else _BEGUN), ()))
+        return sum(
+            len(self._queues.get((workflow_type, rank), ())) for rank in ((_NEW,) if begins else (_BEGUN, _CHILD))
+        )
 
     def get(self, token: int) -> StepOrder | None:
         for queue in self._queues.values():
@@ -45,7 +48,9 @@ class Queues:
 
     def add(self, order: StepOrder) -> bool:
         """True where it is the first of its queue: the others have been looked at already."""
-        return self._add(order, _CANCELLED if order.message.cancel else _NEW if order.begins else _BEGUN)
+        if order.message.cancel:
+            return self._add(order, _CANCELLED)
+        return self._add(order, _NEW if order.begins else _CHILD if order.first else _BEGUN)
 
     def _add(self, order: StepOrder, rank: int) -> bool:
         queue = self._queues.setdefault((order.workflow_type, rank), OrderedDict())
@@ -69,17 +74,23 @@ class Queues:
         return None
 
     def take(
-        self, place_for: Callable[[str], Place | None], turn: Callable[[str], bool], ordered: Callable[[str], bool]
+        self,
+        place_for: Callable[[str, bool], Place | None],
+        turn: Callable[[str], bool],
+        ordered: Callable[[str], bool],
     ) -> tuple[StepOrder, Place] | None:
-        """The next step, and the place it gets. `turn(type)` says whether another of a type may execute, `ordered(type)` whether
-        new runs of it never go before those that have begun."""
+        """The next step, and the place it gets: `place_for(type, new)`, where `new` is whether it begins a run that is nobody's
+        child. `turn(type)` says whether another of a type may execute, `ordered(type)` whether new runs of it never go before
+        children, nor these before those that have begun."""
         new_first = self._taken % _NEW_AMONG == _NEW_AMONG - 1
         for workflow_type, rank in sorted(self._queues, key=lambda place: self._urgency(place, new_first)):
             if rank != _CANCELLED and not turn(workflow_type):
                 continue
-            if rank == _NEW and ordered(workflow_type) and (workflow_type, _BEGUN) in self._queues:
+            if ordered(workflow_type) and any(
+                (workflow_type, before) in self._queues for before in range(_BEGUN, rank)
+            ):
                 continue
-            place = place_for(workflow_type)
+            place = place_for(workflow_type, rank == _NEW)
             if place is None:
                 continue
             queue = self._queues[workflow_type, rank]
@@ -92,7 +103,7 @@ class Queues:
 
     def _urgency(self, place: tuple[str, int], new_first: bool) -> tuple[int, int]:
         rank = place[1]
-        if new_first and rank != _CANCELLED:
+        if new_first and rank in (_BEGUN, _NEW):
             rank = _BEGUN + _NEW - rank
         return rank, next(iter(self._queues[place].values()))[0]
 

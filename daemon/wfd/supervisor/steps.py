@@ -17,9 +17,11 @@ from wfd.supervisor.turns import Execution, Turns
 
 log = logging.getLogger("wfd.supervisor")
 
-# Steps one worker has at a time. Enough that handlers that wait for something do not hold others up; bounded, so that
-# a flood of starts queues here, in order, and not in a process that may die.
+# Steps one worker executes at a time; bounded, so that a flood of starts queues here, in order, and not in a process that may
+# die. Those that have lent their turn do not count: what they wait for may need the very place.
 STEPS_PER_WORKER = 256
+# With those. Beyond it no new runs begin there but children, which somebody may wait for.
+MOST_AT_WORKER = 4_096
 # From "let go" to SIGKILL.
 GRACE_MS = 3_000
 # How long a step that has lost its workers waits for one to itself, and then keeps it so: what ends its worker mostly does
@@ -70,7 +72,7 @@ class Steps:
 
     def limit(self, limits: Mapping[str, int]) -> None:
         """How many steps of a type may execute at once, by type; from now on."""
-        self._turns.limit(limits, self._running.values())
+        self._turns.limit(limits)
 
     def waits_for_turn(self, token: int) -> int | None:
         """The limit that keeps a step from beginning, or from going on; None where it is not that."""
@@ -153,12 +155,15 @@ class Steps:
         self._share_queues()
         self._share_alone()
 
-    def _least_busy(self, workflow_type: str) -> Runner | None:
+    def _least_busy(self, workflow_type: str, new: bool) -> Runner | None:
         found: Runner | None = None
         fewest = STEPS_PER_WORKER
         for worker in self._taking(workflow_type):
-            if worker is not self._reserved and len(worker.steps) < fewest and not worker.full:
-                found, fewest = worker, len(worker.steps)
+            if worker is self._reserved or worker.full or (new and len(worker.steps) >= MOST_AT_WORKER):
+                continue
+            executing = len(worker.steps) - self._turns.lent(worker)
+            if executing < fewest:
+                found, fewest = worker, executing
         return found
 
     def _give(self, order: StepOrder, worker: Runner) -> None:

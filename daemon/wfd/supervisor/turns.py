@@ -1,4 +1,4 @@
-"""How many steps of each type execute at once, where wfctl.toml limits that.
+"""How many steps execute at once: of each type, where wfctl.toml limits that, and at each worker.
 
 A step has its turn from when a worker gets it until it ends. While all that its handler does is wait (for a sleep, for the
 delay before a task is tried again, for how a child ends) it lends the turn to others, or a parent could keep the child that it
@@ -7,8 +7,8 @@ waits for from ever beginning. What it waited for is then answered when it has a
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from wfctl.protocol import channel
@@ -111,10 +111,15 @@ class Turns:
         self._resumed = resumed
         self.limits: Mapping[str, int] = {}
         self._executing: dict[str, int] = {}
+        self._lent: Counter[Runner] = Counter()
         self._returning: dict[str, OrderedDict[int, Execution]] = {}
 
     def executing(self, workflow_type: str) -> int:
         return self._executing.get(workflow_type, 0)
+
+    def lent(self, worker: Runner) -> int:
+        """How many steps of a worker have lent their turn."""
+        return self._lent[worker]
 
     def returning(self, workflow_type: str) -> int:
         """How many have what they waited for, and wait for their turn."""
@@ -128,11 +133,9 @@ class Turns:
     def limited(self, workflow_type: str) -> bool:
         return workflow_type in self.limits
 
-    def limit(self, limits: Mapping[str, int], running: Iterable[Execution]) -> None:
+    def limit(self, limits: Mapping[str, int]) -> None:
         """These limits count from now on. A lower one stops nothing that executes."""
         self.limits = limits
-        for execution in running:
-            self._look(execution)
         self._freed()
 
     def begins(self, execution: Execution) -> None:
@@ -141,9 +144,10 @@ class Turns:
     def ends(self, execution: Execution) -> None:
         execution.stop_timers()
         self._forget_held(execution)
-        if execution.turn:
-            execution.turn = False
-            self._count(execution, -1)
+        if not execution.turn:
+            self._has_back(execution)
+        execution.turn = False
+        self._count(execution, -1)
 
     def _count(self, execution: Execution, by: int) -> None:
         workflow_type = execution.order.workflow_type
@@ -164,7 +168,7 @@ class Turns:
     def _look(self, execution: Execution) -> None:
         if not execution.turn:
             return
-        if execution.only_waits and self.limited(execution.order.workflow_type):
+        if execution.only_waits:
             if not execution.about_to_rest:  # or one that sleeps again and again, beside what it waits for, would never
                 execution.rests_in(self._clock.call_later(RESTS_AFTER_MS, partial(self._lend, execution)))
         else:
@@ -174,7 +178,15 @@ class Turns:
         execution.rests_in(None)
         execution.turn = False
         self._count(execution, -1)
+        self._lent[execution.worker] += 1
         self._freed()
+
+    def _has_back(self, execution: Execution) -> None:
+        execution.turn = True
+        self._count(execution, 1)
+        self._lent[execution.worker] -= 1
+        if not self._lent[execution.worker]:
+            del self._lent[execution.worker]
 
     def answer(self, execution: Execution, message: channel.OpDone) -> None:
         """Tell it the outcome of its operation, once it has its turn."""
@@ -203,8 +215,7 @@ class Turns:
         """It has its turn, whether or not there is one: it executes."""
         if execution.turn:
             return
-        execution.turn = True
-        self._count(execution, 1)
+        self._has_back(execution)
         held = self._forget_held(execution)
         if execution.held_at is not None and execution.late_at is not None:
             execution.late_at += self._clock.now_ms() - execution.held_at
@@ -223,4 +234,5 @@ class Turns:
 
     def clear(self) -> None:
         self._executing.clear()
+        self._lent.clear()
         self._returning.clear()

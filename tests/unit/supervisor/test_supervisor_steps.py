@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wfctl.protocol import channel
-from wfctl.values.runinfo import RunInfo
+from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.runtime.clock import ManualClock
 from wfd.supervisor.contract import Spoken, StepOrder
-from wfd.supervisor.steps import ALONE_MS, Steps
+from wfd.supervisor.steps import ALONE_MS, MOST_AT_WORKER, STEPS_PER_WORKER, Steps
 from wfd.supervisor.turns import RESTS_AFTER_MS
 
 
@@ -64,10 +64,12 @@ class Bench:
         return [] if workflow_type == self.without else [self.worker]
 
     def run(
-        self, *tokens: int, of: str = "Pay", kind: str = "start", alone: bool = False, timeout_ms: int | None = None
-    ) -> None:
+        self, *tokens: int, of: str = "Pay", kind: str = "start", alone: bool = False, timeout_ms: int | None = None,
+        parent: bool = False,
+    ) -> None:  # fmt: skip
         for token in tokens:
-            message = channel.RunStep(token, RunInfo(f"R{token}", f"w{token}", of), kind, "s", b"{}", {}, [])
+            run = RunInfo(f"R{token}", f"w{token}", of, ParentInfo("R", "w", "Any") if parent else None)
+            message = channel.RunStep(token, run, kind, "s", b"{}", {}, [])
             self.steps.run(StepOrder(token, message, timeout_ms, alone))
 
     def end(self, token: int) -> None:
@@ -278,3 +280,44 @@ def test_the_time_of_a_step_that_was_moved_is_not_up_while_it_lets_go() -> None:
     bench.steps.move(bench.worker, "its code was replaced", timed=True)
     bench.clock.advance(2_000)
     assert bench.listener.late == []
+
+
+def test_steps_that_wait_for_children_leave_room_for_them_at_their_worker() -> None:
+    bench = Bench()
+    parents = range(1, STEPS_PER_WORKER + 1)
+    bench.run(*parents)
+    bench.run(*range(1_000, 1_010))
+    bench.run(2_000, parent=True)
+    assert len(bench.worker.given) == STEPS_PER_WORKER
+    for parent in parents:
+        bench.asks(parent, 1, "child_result")
+    bench.rest()
+    assert bench.worker.given[STEPS_PER_WORKER] == 2_000
+    assert len(bench.worker.given) == STEPS_PER_WORKER + 11
+
+
+def test_where_very_many_wait_only_children_begin() -> None:
+    bench = Bench()
+    for token in range(1, MOST_AT_WORKER + 1):
+        bench.run(token)
+        bench.asks(token, 1, "child_result")
+        if token % STEPS_PER_WORKER == 0:
+            bench.rest()
+    bench.run(9_000)
+    bench.run(9_001, parent=True)
+    assert 9_000 not in bench.worker.given
+    assert 9_001 in bench.worker.given
+    bench.end(1)
+    assert 9_000 not in bench.worker.given
+    bench.end(9_001)
+    assert 9_000 in bench.worker.given
+
+
+def test_a_worker_that_dies_gives_the_turns_of_those_back_that_have_lent_theirs() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1, 2, 3)
+    bench.asks(1, 1, "sleep")
+    bench.rest()
+    bench.steps.lose(bench.worker, "signal SIGKILL", crash=True)
+    assert bench.worker.given == [1, 2, 3]
+    assert bench.steps.demand("Pay").executing == 1
