@@ -176,7 +176,7 @@ async def test_more_parents_than_a_worker_executes_at_once_wait_for_their_childr
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(steps, "STEPS_PER_WORKER", 3)
-    monkeypatch.setattr(steps, "MOST_AT_WORKER", 6)
+    monkeypatch.setattr(steps, "MOST_IN_WORKER", 6)
     wf = Workflow("Nested")
 
     @wf.start()

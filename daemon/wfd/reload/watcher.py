@@ -81,7 +81,8 @@ class Target(msgspec.Struct, frozen=True):
                 # Of a link itself: where it leads is another of the files.
                 stat = os.lstat(file)
                 if not S_ISDIR(stat.st_mode):
-                    found[file] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                    # Not when it was written: whoever copies a file may set that.
+                    found[file] = (stat.st_ctime_ns, stat.st_size, stat.st_ino)
         return found
 
 

@@ -21,7 +21,7 @@ log = logging.getLogger("wfd.supervisor")
 # die. Those that have lent their turn do not count: what they wait for may need the very place.
 STEPS_PER_WORKER = 256
 # With those. Beyond it no new runs begin there but children, which somebody may wait for.
-MOST_AT_WORKER = 4_096
+MOST_IN_WORKER = 4_096
 # From "let go" to SIGKILL.
 GRACE_MS = 3_000
 # How long a step that has lost its workers waits for one to itself, and then keeps it so: what ends its worker mostly does
@@ -159,7 +159,7 @@ class Steps:
         found: Runner | None = None
         fewest = STEPS_PER_WORKER
         for worker in self._taking(workflow_type):
-            if worker is self._reserved or worker.full or (new and len(worker.steps) >= MOST_AT_WORKER):
+            if worker is self._reserved or worker.full or (new and len(worker.steps) >= MOST_IN_WORKER):
                 continue
             executing = len(worker.steps) - self._turns.lent(worker)
             if executing < fewest:

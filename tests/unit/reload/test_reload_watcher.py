@@ -148,3 +148,15 @@ async def test_a_link_that_is_swapped_while_what_it_leads_to_is_loaded_is_found_
         await asyncio.sleep(0)
     await watching.stop()
     assert changed.is_set() is (when == "while")
+
+
+def test_a_file_that_was_written_again_looks_other_though_its_time_and_size_are_as_before(project: Path) -> None:
+    file = project / "flows" / "kept.py"
+    file.write_text("a = 1\n")
+    target = Target.of(project / "wfctl.toml", [project], [str(file)])
+    before, stat = target.looks([]), file.stat()
+    while file.stat().st_ctime_ns == stat.st_ctime_ns:  # the file system's clock is coarse
+        file.write_text("a = 2\n")
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert file.stat().st_mtime_ns == stat.st_mtime_ns
+    assert target.looks([]) != before

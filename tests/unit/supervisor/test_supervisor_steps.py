@@ -8,7 +8,7 @@ from wfctl.protocol import channel
 from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.runtime.clock import ManualClock
 from wfd.supervisor.contract import Spoken, StepOrder
-from wfd.supervisor.steps import ALONE_MS, MOST_AT_WORKER, STEPS_PER_WORKER, Steps
+from wfd.supervisor.steps import ALONE_MS, MOST_IN_WORKER, STEPS_PER_WORKER, Steps
 from wfd.supervisor.turns import RESTS_AFTER_MS
 
 
@@ -298,7 +298,7 @@ def test_steps_that_wait_for_children_leave_room_for_them_at_their_worker() -> N
 
 def test_where_very_many_wait_only_children_begin() -> None:
     bench = Bench()
-    for token in range(1, MOST_AT_WORKER + 1):
+    for token in range(1, MOST_IN_WORKER + 1):
         bench.run(token)
         bench.asks(token, 1, "child_result")
         if token % STEPS_PER_WORKER == 0:
