@@ -46,6 +46,20 @@ class Pay:
             return ctx.next.complete()
 
 
+def nested() -> Workflow:
+    """A run waits for the child it has, as deep as its input says."""
+    wf = Workflow("Nested")
+
+    @wf.start()
+    async def begin(ctx: Context, depth: int) -> Directive:
+        if depth == 0:
+            return ctx.next.complete(0)
+        below = await ctx.run_child("Nested", workflow_id=f"{ctx.run.workflow_id}.{depth}", workflow_input=depth - 1)
+        return ctx.next.complete(below + 1)
+
+    return wf
+
+
 async def views(client: Client) -> list[RunView]:
     page: calls.RunPage = await client._link.call(calls.List())
     return list(reversed(page.items))
@@ -72,16 +86,7 @@ async def test_runs_of_a_limited_type_begin_as_others_stop_executing_in_the_orde
 
 
 async def test_a_parent_that_waits_in_a_step_for_a_child_of_its_own_limited_type_goes_on() -> None:
-    wf = Workflow("Nested")
-
-    @wf.start()
-    async def begin(ctx: Context, depth: int) -> Directive:
-        if depth == 0:
-            return ctx.next.complete(0)
-        below = await ctx.run_child("Nested", workflow_id=f"{ctx.run.workflow_id}.{depth}", workflow_input=depth - 1)
-        return ctx.next.complete(below + 1)
-
-    async with WorkflowEnvironment([wf], limits={"Nested": 1}) as env:
+    async with WorkflowEnvironment([nested()], limits={"Nested": 1}) as env:
         handles = [
             await env.client.start("Nested", workflow_id=f"root-{number}", workflow_input=3) for number in range(3)
         ]
@@ -177,16 +182,7 @@ async def test_more_parents_than_a_worker_executes_at_once_wait_for_their_childr
 ) -> None:
     monkeypatch.setattr(steps, "STEPS_PER_WORKER", 3)
     monkeypatch.setattr(steps, "MOST_IN_WORKER", 6)
-    wf = Workflow("Nested")
-
-    @wf.start()
-    async def begin(ctx: Context, depth: int) -> Directive:
-        if depth == 0:
-            return ctx.next.complete(0)
-        below = await ctx.run_child("Nested", workflow_id=f"{ctx.run.workflow_id}.{depth}", workflow_input=depth - 1)
-        return ctx.next.complete(below + 1)
-
-    async with WorkflowEnvironment([wf]) as env:
+    async with WorkflowEnvironment([nested()]) as env:
         env.engine.memory.parked.most_queued = 4
         starts = (env.client.start("Nested", workflow_id=f"root-{number}", workflow_input=2) for number in range(20))
         handles = await asyncio.gather(*starts)
