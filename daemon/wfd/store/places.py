@@ -84,20 +84,11 @@ class Apart:
         return None if self._process is None else self._process.pid
 
     async def start(self, answered: Callable[[bytes], None], lost: Callable[[str], None]) -> None:
-        ours, theirs = socket.socketpair()
-        held = self._held()
         try:
-            self._process = process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "wfd.store.apart", "--fd", str(theirs.fileno()),
-                 "--setting", msgspec.json.encode(self._setting).decode()],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(), *held),
-            )  # fmt: skip
+            ours, self._process = self._spawn()
         except OSError as error:
-            ours.close()
             raise StorageError(f"cannot start the process that writes the database: {error}") from error
-        finally:
-            theirs.close()
+        process = self._process
 
         def ended() -> None:
             if self._process is process:
@@ -107,6 +98,20 @@ class Apart:
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
         _, self._pipe = await loop.create_unix_connection(lambda: _Pipe(answered, ended), sock=ours)
+
+    def _spawn(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                return ours, subprocess.Popen(
+                    [sys.executable, "-P", "-m", "wfd.store.apart", "--fd", str(theirs.fileno()),
+                     "--setting", msgspec.json.encode(self._setting).decode()],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                    pass_fds=(theirs.fileno(), *self._held()),
+                )  # fmt: skip
+            except BaseException:
+                ours.close()
+                raise
 
     def ask(self, request: bytes) -> None:
         assert self._pipe is not None

@@ -85,7 +85,7 @@ class Writer(Service):
         self._asked: list[_Work] | _Order | None = None
         self._placed = False
         self._pumping = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._replacing: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop
 
     def _before(self, number: int) -> None:
@@ -275,25 +275,26 @@ class Writer(Service):
     # -- a process that ends -------------------------------------------------------------------
 
     def _lost(self, how: str) -> None:
-        """The process has ended. Whether the commit it was at is on disk nobody knows; where it was at none, another goes on."""
+        """The process has ended. Whether the units it was at are on disk nobody knows; where it was at none, another goes on."""
         log.error("the process that writes the database ended (%s)", how)
         self._placed = False
         error = StorageError(f"the process that writes the database {self.path} ended ({how})", path=str(self.path))
         asked, self._asked = self._asked, None
-        if asked is None and self._open and self.failure is None:
-            task = self._loop.create_task(self._again())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        works: list[_Work] = []
+        if isinstance(asked, _Order):
+            _settle(asked.future, error)
+        elif asked is not None:
+            works = asked
+        if not works and self._open and self.failure is None and self._replacing is None:
+            self._replacing = self._loop.create_task(self._replace())
             return
         orders = [item for item in self._items if isinstance(item, _Order)]
-        if isinstance(asked, _Order):
-            orders.insert(0, asked)
-        self._fail([] if asked is None or isinstance(asked, _Order) else asked, error)
+        self._fail(works, error)
         self._items.clear()
         for order in orders:
             _settle(order.future, error)
 
-    async def _again(self) -> None:
+    async def _replace(self) -> None:
         try:
             await self._place.start(self._answered, self._lost)
             self._placed = True
@@ -305,6 +306,8 @@ class Writer(Service):
         except WfctlError as error:
             if self.failure is None:
                 self._fail([], error)
+        finally:
+            self._replacing = None
 
 
 def _settle(future: asyncio.Future[Any], error: BaseException | None, reply: bytes | None = None) -> None:

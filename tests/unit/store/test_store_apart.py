@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -98,6 +100,46 @@ async def test_one_that_dies_in_a_commit_fails_it_and_a_reset_starts_another(
     fresh = Ledger(rev=await apart.reader.max_rev())
     await commit(apart.writer, fresh.start("o-5", key=2))
     assert [row[2] for row in contents(path)["runs"]] == ["o-1", "o-5"]
+
+
+async def test_one_that_dies_at_what_is_no_unit_fails_that_alone_and_is_replaced(
+    path: Path, apart: Store, ledger: Ledger
+) -> None:
+    first = _pid(apart)
+    os.kill(first, signal.SIGSTOP)
+    noting = asyncio.ensure_future(apart.writer.note("k", "v"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    writing = asyncio.ensure_future(commit(apart.writer, ledger.start("o-1")))
+    await asyncio.sleep(0)
+    os.kill(first, signal.SIGKILL)
+    with pytest.raises(StorageError, match="SIGKILL"):
+        await noting
+    await writing
+    assert len(contents(path)["runs"]) == 1
+    await apart.writer.note("k", "w")
+    assert await apart.reader.meta("k") == "w"
+
+
+async def test_one_that_cannot_be_replaced_fails_what_waits_until_a_reset_can(
+    path: Path, apart: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as full:
+        full.setattr(socket, "socketpair", refuse)
+        answers: list[BaseException | None] = []
+        os.kill(_pid(apart), signal.SIGKILL)
+        await until(lambda: apart.writer.pid is None)
+        apart.writer.submit(ledger.start("o-1"), answers.append)
+        await until(lambda: answers != [])
+        assert "too many open files" in str(answers[0])
+        with pytest.raises(StorageError, match="too many open files"):
+            await apart.writer.reset()
+    await apart.writer.reset()
+    await commit(apart.writer, Ledger().start("o-2"))
+    assert [row[2] for row in contents(path)["runs"]] == ["o-2"]
 
 
 async def test_a_commit_that_fails_there_is_told_as_the_same_error(apart: Store, ledger: Ledger) -> None:
