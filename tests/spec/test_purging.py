@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 import threading
 from collections import Counter
@@ -338,6 +339,42 @@ async def test_nobody_goes_on_with_a_tree_of_which_a_part_is_gone_and_the_next_d
         assert await _left(env) == ["kept", "kept.0"]
         assert await env.store.reader.meta("purging") is None
         check(env.store.path)
+
+
+async def test_a_tree_that_is_begun_is_finished_before_another_is(small: None) -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "first", children=["complete"] * 9)
+        await _started(env, "second", children=["complete"] * 9)
+        rule, tally = Rule(dict.fromkeys(CLOSED, env.clock.now_ms())), purges.Tally()
+        first, second = await env.engine.purges.find(rule, tally)
+        fails = env.store.writer.stats.commits + 3
+
+        def fail(number: int) -> None:
+            nonlocal fails
+            if number == fails:
+                fails = 0
+                raise OSError(errno.EIO, "once")
+
+        env.store.writer.before_commit = fail
+        broken, gone = await asyncio.gather(
+            *(env.engine.purges.take(rule, [root], tally, lambda: True) for root in (first, second)),
+            return_exceptions=True,
+        )
+        assert "once" in str(broken)
+        assert isinstance(gone, list)
+        assert [tree.workflow_id for tree in gone] == ["second"]
+        await env.settle()
+        assert await _left(env) == []
+        assert env.engine.memory._barred == {}
+
+
+async def test_an_engine_that_stops_in_the_middle_of_a_tree_leaves_nothing_at_work(small: None) -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "big", children=["complete"] * 20)
+        purge = asyncio.create_task(env.client.purge(older_than=timedelta()))
+        await until(lambda: env.engine.memory.given_up(1))
+    await asyncio.gather(purge, return_exceptions=True)
+    assert not env.engine.busy
 
 
 async def test_killed_between_any_two_commits_of_a_purge_there_are_whole_trees_when_it_is_up_again(

@@ -89,9 +89,10 @@ class Engine:
         self.draining = True
         self.timers.stop()
         self.hub.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:  # one that ends may leave the rest of its work to another
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         down = DaemonDownError("the daemon is stopping; the run goes on when it is up again", hint="wfctl up")
         for waiters in self._waiters.values():
             for waiter in waiters:

@@ -121,6 +121,7 @@ class Purges:
         no further tree is begun."""
         async with self._turn:
             self._m.check_open()
+            await self._finish_marked()
             barred = self._m.memory.bar(page)
             try:
                 # Read once they are barred: what was decided before is on disk, and nothing more is.
@@ -228,11 +229,16 @@ class Purges:
 
     async def _finish(self, root: int) -> None:
         async with self._turn:
-            if await self._m.store.reader.meta("purging") == str(root):
-                async for removal in self._portions_of(root):
-                    await self._remove(removal, Tally())
-                log.info("the rest of a tree that was being purged is gone")
+            await self._finish_marked()
             self._m.memory.lift([root])
+
+    async def _finish_marked(self) -> None:
+        """The rest of a tree that is begun goes before another's portions: there is one mark."""
+        marked = await self._m.store.reader.meta("purging")
+        if marked is not None:
+            async for removal in self._portions_of(int(marked)):
+                await self._remove(removal, Tally())
+            log.info("the rest of a tree that was being purged is gone")
 
     # -- room --------------------------------------------------------------------------------
 
