@@ -36,6 +36,8 @@ from wfd.supervisor import Supervisor, Takeover
 log = logging.getLogger("wfd.daemon")
 
 DRAIN_MS = 10_000
+# Longer than any disk takes that is not at its end: `wfctl down` waits for 5 s after the steps.
+LAST_ANSWERS_S = 1.0
 # A daemon that holds the lock but does not answer is starting or stopping; how long the next one waits for it.
 LOCK_PATIENCE_S = 5.0
 LOCK_POLL_S = 0.02
@@ -143,8 +145,9 @@ class Daemon:
             task.cancel()
         await asyncio.gather(drained, hurry, return_exceptions=True)
         # The last steps have been heard; who waits for what they did is told once that is on disk.
-        with contextlib.suppress(WfctlError):
-            await self._engine.committed(self._engine.batch())
+        with contextlib.suppress(WfctlError, TimeoutError):
+            async with asyncio.timeout(LAST_ANSWERS_S):
+                await self._engine.committed(self._engine.batch())
 
     def signalled(self, number: int) -> None:
         """SIGTERM or SIGINT: the first drains, a second stops at once."""

@@ -31,6 +31,8 @@ Done = Callable[[BaseException | None], None]
 
 MAX_UNITS = 2_000
 MAX_BYTES = 8 << 20
+# At a stop: a process that does nothing for so long will not.
+HANGS_S = 3.0
 
 
 class WriterStats(msgspec.Struct):
@@ -117,7 +119,7 @@ class Writer(Service):
         """Commit `unit` after all submitted before it, then call `done` on the loop: with None, or with why it is not
         on disk. The rows belong to the writer from here on."""
         if not self._open or self.failure is not None:
-            error = self.failure or StorageError(f"the database {self.path} is closed", path=str(self.path))
+            error = self.failure or self._closed()
             asyncio.get_running_loop().call_soon(self._tell, done, error)
             return
         try:
@@ -138,6 +140,8 @@ class Writer(Service):
 
         Units submitted before this returns still get the failure. Raises why it still cannot be written.
         """
+        if not self._open:
+            raise self._closed()
         await self._begin("reopen")
         # Here and not where the answer comes in: until its caller goes on, units are decided on memory that is thrown away.
         self.failure = None
@@ -171,11 +175,22 @@ class Writer(Service):
             settled: asyncio.Future[None] = self._loop.create_future()
             self.submit(Unit(), functools.partial(_settle, settled))
             self._open = False
-            await asyncio.gather(settled, return_exceptions=True)
+            await self._wait_for(settled)
         self._open = False
         if self._placed:
-            await asyncio.gather(self._order("close"), return_exceptions=True)
+            await self._wait_for(asyncio.ensure_future(self._order("close")))
         await self._end()
+
+    async def _wait_for(self, asked: asyncio.Future[Any]) -> None:
+        """Until `asked` is done, however it ends. A process that hangs is killed: that costs what has not been answered."""
+        while not asked.done():
+            commits = self.stats.commits
+            await asyncio.wait({asked}, timeout=HANGS_S if isinstance(self._place, Apart) else None)
+            if not asked.done() and commits == self.stats.commits:
+                await self._place.stop()
+                self._lost(f"killed: it had not answered for {HANGS_S:g} s")
+                break
+        await asyncio.gather(asked, return_exceptions=True)
 
     async def _end(self) -> None:
         self._placed = False
@@ -187,10 +202,13 @@ class Writer(Service):
         if verb == "remove" and self.failure is not None:
             raise self.failure
         if not self._placed and (self.failure is not None or not self._open):
-            raise self.failure or StorageError(f"the database {self.path} is closed", path=str(self.path))
+            raise self.failure or self._closed()
         self._items.append(_Order(database.request(verb, *arguments), future))
         self._pump_soon()
         return await future
+
+    def _closed(self) -> StorageError:
+        return StorageError(f"the database {self.path} is closed", path=str(self.path))
 
     # -- one request after the other -----------------------------------------------------------
 

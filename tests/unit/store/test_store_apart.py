@@ -19,6 +19,7 @@ from support.rows import Ledger, check, commit, contents
 from support.waiting import until, wait_until
 from wfctl.errors import DaemonAlreadyRunningError, StorageError
 from wfd.runtime.lock import StateLock
+from wfd.store import writer
 from wfd.store.rows import HistoryRow, Unit
 from wfd.store.store import Store, open_store
 
@@ -140,6 +141,25 @@ async def test_one_that_cannot_be_replaced_fails_what_waits_until_a_reset_can(
     await apart.writer.reset()
     await commit(apart.writer, Ledger().start("o-2"))
     assert [row[2] for row in contents(path)["runs"]] == ["o-2"]
+
+
+async def test_one_that_hangs_is_killed_at_a_stop_and_what_it_was_asked_is_told_to_have_failed(
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "HANGS_S", 0.05)
+    store = await open_store(path, held=tuple)
+    await commit(store.writer, ledger.start("o-1"))
+    pid = _pid(store)
+    os.kill(pid, signal.SIGSTOP)
+    answers: list[BaseException | None] = []
+    store.writer.submit(ledger.start("o-2"), answers.append)
+    await store.stop()
+    assert not alive(pid)
+    assert "had not answered" in str(answers[0])
+    with pytest.raises(StorageError, match="closed"):
+        await store.writer.reset()
+    assert store.writer.pid is None
+    assert [row[2] for row in contents(path)["runs"]] == ["o-1"]
 
 
 async def test_a_commit_that_fails_there_is_told_as_the_same_error(apart: Store, ledger: Ledger) -> None:
