@@ -16,7 +16,7 @@ import pytest
 from support.rows import check, contents
 from support.waiting import until
 from wfctl import Context, Directive, Workflow
-from wfctl.errors import InvalidArgumentError, RunNotFoundError
+from wfctl.errors import InvalidArgumentError, RunNotFoundError, StorageError
 from wfctl.protocol import calls
 from wfctl.values.status import CLOSED, Status
 from wfd.engine import purges
@@ -366,6 +366,29 @@ async def test_a_tree_that_is_begun_is_finished_before_another_is(small: None) -
         await env.settle()
         assert await _left(env) == []
         assert env.engine.memory._barred == {}
+
+
+async def test_a_tree_that_is_begun_is_finished_where_the_writer_fails_and_nobody_else_writes(small: None) -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "big", children=["complete"] * 9)
+        writer = env.store.writer
+        stop = writer.stats.commits + 3
+
+        def fail(number: int) -> None:
+            if number == stop:
+                writer.before_commit = None
+                # As when its process has ended, and no other could be started.
+                writer.failure = StorageError("the process that writes the database ended")
+                raise writer.failure
+
+        writer.before_commit = fail
+        with pytest.raises(StorageError, match="ended"):
+            await env.client.purge(older_than=timedelta())
+        await until(lambda: env.engine.failure is not None)
+        env.clock.advance(1_000)
+        await until(lambda: env.engine.failure is None)
+        await env.settle()
+        assert await _left(env) == []
 
 
 async def test_an_engine_that_stops_in_the_middle_of_a_tree_leaves_nothing_at_work(small: None) -> None:

@@ -11,6 +11,7 @@ and begins again from the disk as soon as that takes a write.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -94,11 +95,7 @@ class Engine:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         down = DaemonDownError("the daemon is stopping; the run goes on when it is up again", hint="wfctl up")
-        for waiters in self._waiters.values():
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_exception(down)
-        self._waiters.clear()
+        self._disappoint(down)
 
     async def _look_up(self) -> list[int]:
         """Where the disk stands, before anything is decided: open IDs, where keys and revisions go on. Returns the open steps."""
@@ -150,6 +147,7 @@ class Engine:
                 return
             except StorageError as error:
                 log.warning("%s; this is tried again", error.message)
+            self.commit(self.batch())  # where the writer has failed and no unit was waiting for it, nobody knows
             await self.pause(RETRY_STORAGE_MS[0])
 
     def _done_task(self, task: asyncio.Task[Any]) -> None:
@@ -266,8 +264,7 @@ class Engine:
                 self.executions.abandon(live)
             else:
                 self._closed(live)
-        run = live.run
-        if (wake_at := run.wake_at) is not None:
+        if (wake_at := live.run.wake_at) is not None:
             self.timers.note(wake_at)
 
     def _closed(self, live: Live) -> None:
@@ -351,6 +348,12 @@ class Engine:
             if not waiters:
                 del self._waiters[key]
 
+    def _disappoint(self, error: WfctlError) -> None:
+        for waiter in itertools.chain.from_iterable(self._waiters.values()):
+            if not waiter.done():
+                waiter.set_exception(error)
+        self._waiters.clear()
+
     # -- a disk that fails -------------------------------------------------------------------
 
     def _fail(self, error: BaseException) -> None:
@@ -363,11 +366,7 @@ class Engine:
         self.timers.pause()
         self.executions.abandon_all()
         self.memory.forget()
-        for waiters in self._waiters.values():
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_exception(self.failure)
-        self._waiters.clear()
+        self._disappoint(self.failure)
         self.spawn(self._reopen())
 
     async def _reopen(self) -> None:
