@@ -690,3 +690,19 @@ def test_a_daemon_that_drains_is_not_back_yet(cli: Cli, daemon: Start) -> None:
     fake = daemon(result=result, status=status)
     assert cli("result", "order-1").code == 0
     assert len(fake.asked("status")) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ("start Order --fail-if-stuck", "add --wait"), ("start Order --at 2099-01-01 --in 1h", "leave out one of them"),
+        ("result order-1 --no-wait --timeout 1s", "leave out one of them"), ("query order-1 --timeout 1s", "wfctl query order-1"),
+        ("graph Order --force", "add --svg FILE"), ("timeline order-1 --force", "add --svg FILE"),
+    ],
+)  # fmt: skip
+def test_an_option_that_would_change_nothing_is_refused(cli: Cli, daemon: Start, words: str, remedy: str) -> None:
+    fake = daemon()
+    said = cli(*words.split())
+    assert (said.code, said.out) == (2, "")
+    assert remedy in said.err
+    assert [call.method for call in fake.calls if call.method != "hello"] == []

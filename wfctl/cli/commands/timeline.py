@@ -15,6 +15,7 @@ from wfctl.cli.render.bars import timeline
 from wfctl.cli.shell import now_ms, shell_of
 from wfctl.cli.svgfile import save
 from wfctl.cli.words import quoted
+from wfctl.errors import UsageError
 
 EXAMPLES = """
   wfctl timeline order-1
@@ -45,6 +46,8 @@ def run(
     long the run was at what. What goes on still ends in an arrow.
     """
     shell = shell_of(ctx)
+    if force and svg is None:
+        raise UsageError("--force is for the file of --svg", hint="add --svg FILE")
     pages = history_pages(shell, shell.run_id(id))
     first = next(pages)
     shown = timeline((entry for page in chain((first,), pages) for entry in page.items), now_ms())
