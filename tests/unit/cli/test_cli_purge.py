@@ -70,6 +70,10 @@ def test_on_a_terminal_it_is_a_dry_run_until_yes_is_added(cli: Cli, daemon: Star
     assert len(said.out.splitlines()) == 11
     assert "looking [####################] 100%  12 of 12 trees, 24 runs" in said.err
     assert said.err.endswith("nothing was purged; add --yes to purge them\n")
+    narrow = cli("--color", "never", "purge", "--older-than", "30d", tty=True, keyboard=True, columns=40)
+    bars = [text for text in narrow.err.split("\r") if text.startswith("looking")]
+    assert bars, "there is a bar where it would not fit"
+    assert max(map(len, bars)) < 40, "on a line that the terminal wraps, the way back would lead to its second half"
 
 
 def test_what_went_is_told_with_the_room_it_made(cli: Cli, daemon: Start) -> None:
