@@ -29,7 +29,10 @@ class Inputs(NamedTuple):
 
 
 def parse_inputs(arguments: list[str], document: str | None, *, option: str = "-i") -> Inputs:
-    """What the words after the verb and its `-i` (or the `option` that is like it) say. InvalidArgumentError names the word, and the place in JSON."""
+    """What the words after the verb and its `-i` (or the `option` that is like it) say.
+
+    InvalidArgumentError names the word, and the place in JSON.
+    """
     text: dict[str, str] = {}
     values: dict[str, msgspec.Raw] = {}
     problems: list[InvalidArgumentError] = []

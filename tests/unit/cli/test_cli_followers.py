@@ -63,6 +63,17 @@ def test_tail_asks_for_kinds_and_times_and_draws_progress_only_on_a_terminal(cli
     assert "progress" not in cli("tail", "-f", "order-1", "-o", "json").out
 
 
+def test_tail_asks_for_what_it_was_asked_for(cli: Cli, daemon: Start) -> None:
+    fake = daemon(tail=lambda _: TailEnd(rev=3, outcomes=[]))
+    for words, asked in (
+        (("order-1", "--children", "--since-rev", "7", "--no-logs"), (["order-1"], True, 7, None, False)),
+        (("order-1", "order-2", "-n", "3"), (["order-1", "order-2"], False, None, 3, True)),
+    ):
+        assert cli("tail", *words).code == 0
+        call = fake.asked("tail")[-1]
+        assert (call.ids, call.children, call.since_rev, call.last, call.logs) == asked
+
+
 def progress(done: int) -> HistoryEntry:
     data = {"done": done, "total": 10, "note": "resizing"}
     return HistoryEntry(run_id="run-of-order-1", workflow_id="order-1", seq=0, at=NOW, kind="progress", data=data)
@@ -209,6 +220,15 @@ def test_what_a_tree_is_to_leave_out_is_asked_of_the_daemon(cli: Cli, daemon: St
     everything = asked("--all")
     assert min(everything.group_at, everything.sample, everything.depth, everything.limit) > 50_000
     assert asked("--all", "--group-at", "20").group_at == 20
+
+
+def test_steps_of_one_name_are_grouped_and_statuses_folded_as_it_was_asked_for(cli: Cli, daemon: Start) -> None:
+    child = node(run("paid", type="Payment", status="completed", closed_at=NOW), step("book"))
+    daemon(tree=tree(node(run(), step("poll"), step("poll"), step("poll"), child)))
+    assert cli("tree", "order-1").out.count("poll") == 3
+    assert "poll ×3" in cli("tree", "order-1", "--group-at", "2").out
+    assert "book" in cli("tree", "order-1", "--all").out
+    assert "book" not in cli("tree", "order-1", "--all", "--fold", "completed").out
 
 
 @pytest.mark.parametrize(

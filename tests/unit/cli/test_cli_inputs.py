@@ -92,5 +92,5 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_a_document_that_is_wrong_is_named_by_the_option_it_was_given_with() -> None:
-    with pytest.raises(InvalidArgumentError, match="^--start-input is not JSON"):
+    with pytest.raises(InvalidArgumentError, match=r"^--start-input is not JSON"):
         parse_inputs([], "x", option="--start-input")

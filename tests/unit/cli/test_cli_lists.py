@@ -167,6 +167,8 @@ def test_history_is_narrowed_and_turned_around(
     document: Any = cli("history", "order-1", *words, "-o", "json").json
     assert [item["seq"] for item in document["items"]] == seqs
     assert len(cli("history", "order-1", *words).out.splitlines()) == len(seqs)
+    fields = cli("history", "order-1", *words, "--fields", "seq", "--no-header").out.split()
+    assert fields == [str(seq) for seq in seqs]
 
 
 def test_a_step_that_a_run_never_had_is_an_error_with_the_nearest(cli: Cli, daemon: Start) -> None:
