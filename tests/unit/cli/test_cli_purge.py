@@ -84,7 +84,9 @@ def test_what_went_is_told_with_the_room_it_made(cli: Cli, daemon: Start) -> Non
         "purged 24 runs in 12 trees; 3.0 MiB freed; the database is smaller by 3.0 MiB and has 1.0 MiB\n"
         "5 more trees would match; --limit leaves them\n"
     )
-    (call,) = fake.asked("purge")
+    assert cli("purge", "--type", "Order", "--type", "Cart", "--status", "failed", "--dry-run").code == 0
+    assert fake.asked("purge")[1].types == ["Order", "Cart"]
+    call = fake.asked("purge")[0]
     assert (call.statuses, call.limit, call.dry_run, call.closed_until_at) == (
         [Status.COMPLETED],
         12,
