@@ -70,6 +70,19 @@ def test_the_entry_point_loads_no_command_before_it_is_typed() -> None:
     assert not heavy, f"wfctl.cli.app loads {sorted(heavy)}"
 
 
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["lits"]])
+def test_the_list_of_commands_is_told_without_loading_any(words: list[str]) -> None:
+    code = f"""
+import sys
+from wfctl.cli.app import execute
+execute({words!r})
+loaded = [n for n in sys.modules if n.startswith('wfctl.cli.commands.')]
+assert not loaded, loaded
+"""
+    heavy = _loaded(code) & (HEAVY - {"typer", "msgspec"})
+    assert not heavy, f"wfctl {words[0]} loads {sorted(heavy)}"
+
+
 def test_the_blocking_transport_loads_no_loop() -> None:
     assert "asyncio" not in _loaded("import wfctl.client.blocking")
 
@@ -88,7 +101,7 @@ assert own == {'worker'}, own
 
 # What a command may load beside typer, msgspec and the command line itself: nothing that takes more than a moment.
 LIGHT = {
-    "array", "dataclasses", "decimal", "_decimal", "getpass", "numbers", "pwd", "shlex", "socket", "_socket", "termios", "typer",
+    "array", "decimal", "_decimal", "getpass", "numbers", "pwd", "shlex", "socket", "_socket", "termios", "typer",
     "typing_extensions", "unicodedata",
 }  # fmt: skip
 WITHOUT_DRAWING = (

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,14 @@ def test_every_command_has_its_part_and_no_other() -> None:
 def test_every_verb_is_a_module_of_its_own() -> None:
     files = {name.rpartition(".")[2] for name in modules() if name.startswith("wfctl.cli.commands.")}
     assert files == set(VERBS), "one module a verb in wfctl/cli/commands, and each verb in VERBS"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_list_of_commands_says_of_each_what_its_help_begins_with(verb: str) -> None:
+    first, *rest = str(import_module(f"wfctl.cli.commands.{verb}").run.__doc__).strip().splitlines()
+    assert first == VERBS[verb]
+    assert not rest or not rest[0], "an empty line after the first"
+    assert len(first) <= 64, "what is longer is broken on eighty columns"
 
 
 @pytest.mark.parametrize("verb", VERBS)

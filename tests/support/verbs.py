@@ -19,7 +19,7 @@ WORDS = {
 
 
 # Options that a command cannot do without, though each of them alone is left to choose.
-NEEDED = {"purge": ["--older-than", "30d"]}
+NEEDED = {"purge": ["--older-than", "1ms", "--dry-run"]}
 
 
 def parameters(verb: str) -> list[Any]:

@@ -18,18 +18,57 @@ from wfctl.cli.options import Output, Settings, all_parameters, asked_output, pa
 from wfctl.cli.screen import Screen
 from wfctl.errors import UsageError, WfctlError
 
-VERBS = (
-    "up", "down", "status", "start", "send", "tail", "tree", "list", "show", "history", "timeline", "graph", "result",
-    "query", "cancel", "terminate", "retry", "workflows", "check", "reload", "logs", "demo",
-    "explain", "wait", "init", "doctor", "backup", "restore", "purge", "completion", "service",
-)  # fmt: skip
+# Every verb with the first line of its help: to list them, none needs to be imported.
+VERBS = {
+    "up": "Start the project's daemon.",
+    "down": "Stop the project's daemon.",
+    "status": "Show the daemon and the runs by status.",
+    "start": "Start a run and print its workflow ID.",
+    "send": "Send an event to a run.",
+    "tail": "Show what happens in runs.",
+    "tree": "Show a run with its steps, waits and children.",
+    "list": "List runs, newest first.",
+    "show": "Show one run.",
+    "history": "Show the history of a run, and where its code changed.",
+    "timeline": "Show where the time of a run went.",
+    "graph": "Show how the handlers of a workflow type lead to one another.",
+    "result": "Wait for a run and print its result.",
+    "query": "Ask a run's query handler and print its answer.",
+    "cancel": "Ask runs to end.",
+    "terminate": "End runs without asking them.",
+    "retry": "Let failed, timed-out and stuck runs go on.",
+    "workflows": "List workflow types.",
+    "check": "Check code against the open runs before it is deployed.",
+    "reload": "Load the code and wfctl.toml again.",
+    "logs": "Show the daemon's log.",
+    "demo": "Play a sample order, start to result.",
+    "explain": "Explain an error, a warning or an exit status.",
+    "wait": "Wait for runs.",
+    "init": "Begin a project.",
+    "doctor": "Look for what is wrong.",
+    "backup": "Back up the database.",
+    "restore": "Go back to a backup.",
+    "purge": "Take closed runs away for good.",
+    "completion": "Complete wfctl in your shell.",
+    "service": "Run the daemon as a service.",
+}
+
+BEGIN = """\b
+To begin:
+  wfctl demo
+  wfctl init shop && cd shop && wfctl up
+"""
 
 # What the parser raises is no public name of typer's, but an ancestor of one.
 ParserError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 class LazyGroup(TyperGroup):
-    """Imports `wfctl.cli.commands.VERB` for the verb that was typed, and all of them only to list them."""
+    """Imports `wfctl.cli.commands.VERB` for the verb that was typed alone."""
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        with formatter.section("Commands"):
+            formatter.write_dl([*VERBS.items()])
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         return list(VERBS)
@@ -66,11 +105,6 @@ def load(verb: str) -> Any:
     return command
 
 
-def summary(verb: str) -> str:
-    """The first line of a verb's help; without the rest of it, which costs more."""
-    return str(import_module(f"wfctl.cli.commands.{verb}").run.__doc__).strip().partition("\n")[0]
-
-
 def build() -> Any:
     """The whole command line, nothing of it loaded yet."""
     app = typer.Typer(
@@ -78,6 +112,7 @@ def build() -> Any:
         name="wfctl",
         add_completion=False,
         rich_markup_mode=None,
+        epilog=BEGIN,
         invoke_without_command=True,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )

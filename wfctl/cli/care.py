@@ -72,10 +72,13 @@ class Progress:
             self._write(f"{self._doing} {bar} {100 * done // max(total, 1)}%  {told}")
 
     def _write(self, text: str) -> None:
+        # On a line that the terminal wraps, the way back would lead to its second half.
+        room = self._shell.err.columns - 1
+        text = text[:room]
         if text == self._text:
             return
         self._text = text
-        self._shell.err.stream.write(f"\r{text:{self._width}}")
+        self._shell.err.stream.write(f"\r{text:{min(self._width, room)}}")
         self._shell.err.flush()
         self._width = len(text)
 

@@ -80,7 +80,7 @@ def _for_bash(value: str, current: str) -> str:
 
 def complete(words: list[str], *, notes: bool = True) -> list[Candidate]:
     """What may stand in the place of the last of `words`."""
-    from wfctl.cli.app import VERBS, build, load, summary
+    from wfctl.cli.app import VERBS, build, load
 
     *before, current = words
     group = _Line(build(), before)
@@ -88,7 +88,7 @@ def complete(words: list[str], *, notes: bool = True) -> list[Candidate]:
     if verb is None:
         if group.pending is None and not current.startswith("-"):
             fitting = [verb for verb in VERBS if verb.startswith(current)]
-            return [Candidate(verb, summary(verb) if notes else "") for verb in fitting]
+            return [Candidate(verb, VERBS[verb] if notes else "") for verb in fitting]
         return _of_line(group, "", current, before)
     if verb not in VERBS:
         return []

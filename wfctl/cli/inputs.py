@@ -28,8 +28,11 @@ class Inputs(NamedTuple):
     text: dict[str, str]
 
 
-def parse_inputs(arguments: list[str], document: str | None) -> Inputs:
-    """What the words after the verb and its `-i` say. InvalidArgumentError names the word, and the place in JSON."""
+def parse_inputs(arguments: list[str], document: str | None, *, option: str = "-i") -> Inputs:
+    """What the words after the verb and its `-i` (or the `option` that is like it) say.
+
+    InvalidArgumentError names the word, and the place in JSON.
+    """
     text: dict[str, str] = {}
     values: dict[str, msgspec.Raw] = {}
     problems: list[InvalidArgumentError] = []
@@ -39,7 +42,7 @@ def parse_inputs(arguments: list[str], document: str | None) -> Inputs:
         except InvalidArgumentError as error:
             problems.append(error)
     try:
-        whole = None if document is None else _document(document)
+        whole = None if document is None else _document(document, option)
     except InvalidArgumentError as error:
         problems.append(error)
     if problems:
@@ -77,9 +80,10 @@ def _parse_one(argument: str, text: dict[str, str], values: dict[str, msgspec.Ra
         text[key] = value
 
 
-def _document(given: str) -> bytes:
-    named = given == "-" or given.startswith("@")
-    return bytes(_checked(_source(given, "-i ") if named else given.encode(), f"-i {given}" if named else "-i"))
+def _document(given: str, option: str) -> bytes:
+    if given == "-" or given.startswith("@"):
+        return bytes(_checked(_source(given, f"{option} "), f"{option} {given}"))
+    return bytes(_checked(given.encode(), option))
 
 
 def _merged(whole: bytes, values: dict[str, msgspec.Raw]) -> msgspec.Raw:

@@ -18,6 +18,7 @@ from wfctl.cli.render.text import Line, line_cells
 from wfctl.cli.screen import Screen
 from wfctl.cli.shell import Shell, stopping
 from wfctl.protocol.calls import Watch
+from wfctl.protocol.views import Outcome
 
 if TYPE_CHECKING:
     from wfctl.client.blocking import Stream
@@ -48,6 +49,14 @@ def watch(
                 look()
 
     shell.persist(attempt)
+
+
+def closed(stream: Stream) -> Outcome:
+    """How the run closed whose watch has ended. A watch that ended before its run did was ended by a daemon that stops."""
+    outcome: Outcome | None = stream.answer
+    if outcome is None or outcome.status.open:
+        raise stopping()
+    return outcome
 
 
 class Region:

@@ -259,12 +259,14 @@ class Shell:
 
     def table(self, items: Sequence[Any], lines: Callable[[int | None], list[Line]]) -> None:
         """Print items as the table that `lines` makes of them for a width (None: tabs), or as the fields that were chosen."""
-        width = self.out.columns if self.out.tty else None
-        if self.fields is None:
-            drawn = lines(width)
-        else:
-            drawn = self.fields.table(items, self.instant, width=width)
-        self.out.lines(drawn[self.settings.no_header :])
+        self.out.lines(self.table_lines(items, lines, self.out.columns if self.out.tty else None))
+
+    def table_lines(
+        self, items: Sequence[Any], lines: Callable[[int | None], list[Line]], width: int | None
+    ) -> list[Line]:
+        """That table, for whoever writes it elsewhere."""
+        drawn = lines(width) if self.fields is None else self.fields.table(items, self.instant, width=width)
+        return drawn[self.settings.no_header :]
 
     def instant(self, at_ms: int) -> str:
         """An instant as stdout shows it."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from wfctl.cli.live import Region, Resizes
+from wfctl.cli.live import Region, Resizes, closed
 from wfctl.cli.options import Output
 from wfctl.cli.render.document import text_of
 from wfctl.cli.render.status import problem_lines, problem_notes
@@ -25,14 +25,14 @@ from wfctl.cli.render.treedata import (
 )  # fmt: skip
 from wfctl.cli.render.treeitems import Fold
 from wfctl.cli.screen import DEFAULT_COLUMNS
-from wfctl.cli.shell import Shell, stopping
+from wfctl.cli.shell import Shell
 from wfctl.cli.words import quoted
 from wfctl.protocol.calls import GetTree, Watch, WatchItem
 from wfctl.protocol.views import Outcome, ProblemView, Tree, TreeNode
 from wfctl.values.status import Status
 
 if TYPE_CHECKING:
-    from wfctl.client.blocking import Connection, Stream
+    from wfctl.client.blocking import Connection
 
 EVERY_MS = 250
 TICK_S = 1.0
@@ -144,7 +144,7 @@ class Viewer:
                     tree = self.fetch(self._shell.connect())
                     fetched = time.monotonic()
                 if stream.ended:
-                    outcome = _closed(stream)
+                    outcome = closed(stream)
                     # The final frame has no screen to fit on any more, and stays in the scrollback.
                     self._draw(region, tree, self._style(STATIC_BUDGET), tree.now)
                     return outcome
@@ -176,7 +176,7 @@ class Viewer:
             while not stream.ended:
                 item = stream.poll(self._merger.due_s)
                 self._tell(item, last=stream.ended)
-            outcome = _closed(stream)
+            outcome = closed(stream)
             tree = self.fetch(shell.connect())
             if shell.output is Output.JSONL:
                 shell.out.write(text_of(end_line(tree)))
@@ -214,14 +214,6 @@ class Viewer:
             if not problems:
                 shell.err.write("the code is right again")
             shell.err.flush()
-
-
-def _closed(stream: Stream) -> Outcome:
-    """How the watched run closed. A stream that ended before it did was ended by a daemon that stops."""
-    outcome: Outcome | None = stream.answer
-    if outcome is None or outcome.status.open:
-        raise stopping()
-    return outcome
 
 
 def _more_roots(tree: Tree) -> str:

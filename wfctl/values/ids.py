@@ -19,7 +19,7 @@ def check_name(value: str, what: str) -> str:
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{what} must be text, not {type(value).__name__}", value=repr(value)[:80])
     if not value:
-        raise InvalidArgumentError(f"{what} is empty", hint=f"give a {what} of 1 to {MAX_NAME_CHARS} characters")
+        raise InvalidArgumentError(f"{what} is empty", hint=f"give one of 1 to {MAX_NAME_CHARS} characters")
     if len(value) > MAX_NAME_CHARS:
         raise InvalidArgumentError(
             f"{what} has {len(value)} characters; at most {MAX_NAME_CHARS} are allowed", value=value[:40] + "..."

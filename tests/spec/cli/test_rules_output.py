@@ -8,17 +8,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.cli import Cli, Terminal
 from support.fake_daemon import NOW, FakeDaemon, HangUp
 from support.project import Project
-from support.runs import failure, run
+from support.runs import entry, failure, node, run, step, tree
 from support.verbs import BY_ID, line, options, takes_id
 from wfctl.cli.app import VERBS
 from wfctl.cli.options import GROUPS
-from wfctl.protocol.calls import RunPage
+from wfctl.protocol.calls import HistoryPage, RunPage, WorkflowList
 from wfctl.protocol.care import Check, Findings
+from wfctl.protocol.views import RunDetail
 
 pytestmark = pytest.mark.xdist_group("rules")
 
@@ -305,9 +307,8 @@ def test_fields_choose_what_is_shown_and_a_wrong_one_is_named(cli: Cli, verb: st
     assert header == f"{second}\t{first}"
     assert header not in cli(*words, "--fields", asked, "--no-header").out
     document: Any = cli(*words, "--fields", asked, "-o", "json").json
-    for item in (
-        document.get("items") or document.get("checks") or [{k: v for k, v in document.items() if k != "schema"}]
-    ):
+    listed = next((document[name] for name in ("items", "checks", "bars") if name in document), None)
+    for item in [{name: document[name] for name in document if name != "schema"}] if listed is None else listed:
         assert list(item) == [second, first]
 
 
@@ -375,6 +376,29 @@ def test_only_a_long_text_on_a_terminal_is_paged(cli: Cli, monkeypatch: pytest.M
         fake.answers["list"] = RunPage(items=page.items[:5], next=None, total=5)
         assert len(cli("list", tty=True).out.splitlines()) == 6
         assert not seen.exists()
+
+
+def test_history_details_and_a_whole_tree_are_paged_too(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Rule 3.6: show, history, and tree with --all; a tree without it fits by itself."""
+    seen = tmp_path / "seen"
+    monkeypatch.setenv("WFCTL_PAGER", f"tee {seen}")
+    items = [entry("run.started", seq=number) for number in range(60)]
+    store = {f"key-{number}": msgspec.Raw(b"1") for number in range(60)}
+    whole = tree(node(run(), *(step(f"step-{number}") for number in range(300))))
+    answers = {"history": HistoryPage(run=run(), items=items), "get": RunDetail(run=run(), store=store), "tree": whole}
+    with serve(tmp_path, monkeypatch, workflows=WorkflowList(items=[], problems=[]), **answers):
+        for words in ("history o", "show o", "tree o --all"):
+            cli(*words.split(), tty=True)
+            assert len(seen.read_text().splitlines()) >= 60, words
+            seen.unlink()
+            assert len(cli(*words.split(), "--no-pager", tty=True).out.splitlines()) >= 60, words
+        folded = cli("tree", "o", tty=True).out
+        assert not seen.exists()
+        assert "step-299" not in folded
+        assert len(folded.splitlines()) <= 200
+        assert len(cli("tree", "o", "--all", "--no-pager", tty=True).out.splitlines()) == 301, "no budget"
 
 
 def test_who_leaves_the_pager_has_seen_enough(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

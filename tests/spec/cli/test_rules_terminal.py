@@ -210,6 +210,12 @@ def test_what_needs_a_daemon_says_so_whatever_can_be_read(cli: Cli, alone: Path,
     assert cli(*words.split()).code == 3
 
 
+def test_a_list_is_not_watched_where_only_the_database_could_be_read(cli: Cli, alone: Path) -> None:
+    """Rules 3.10 and 5: what follows needs somebody to follow, and says so at once."""
+    said = cli("list", "-w", tty=True)
+    assert (said.code, "read from its database" in said.err) == (3, False)
+
+
 @pytest.mark.parametrize(
     ("schema", "said"), [(0, "the next wfctl up brings it to"), (99, "this wfctl knows schemas up to")]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from support.cli import Cli
 from support.fake_daemon import NOW, FakeDaemon, HangUp
 from support.runs import entry, node, run, step, tree
 from support.waiting import wait_until
-from wfctl.protocol.calls import GetTree, Started, TailEnd, WatchItem
+from wfctl.protocol.calls import GetTree, RunPage, Started, TailEnd, WatchItem
 from wfctl.protocol.views import HistoryEntry, Outcome, RunChange, StatusView, Tree, TreeGroup
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
@@ -60,6 +61,17 @@ def test_tail_asks_for_kinds_and_times_and_draws_progress_only_on_a_terminal(cli
     assert "rev" not in lines[1]
     assert lines[1]["data"] == {"done": 6, "total": 10, "note": "resizing"}
     assert "progress" not in cli("tail", "-f", "order-1", "-o", "json").out
+
+
+def test_tail_asks_for_what_it_was_asked_for(cli: Cli, daemon: Start) -> None:
+    fake = daemon(tail=lambda _: TailEnd(rev=3, outcomes=[]))
+    for words, asked in (
+        (("order-1", "--children", "--since-rev", "7", "--no-logs"), (["order-1"], True, 7, None, False)),
+        (("order-1", "order-2", "-n", "3"), (["order-1", "order-2"], False, None, 3, True)),
+    ):
+        assert cli("tail", *words).code == 0
+        call = fake.asked("tail")[-1]
+        assert (call.ids, call.children, call.since_rev, call.last, call.logs) == asked
 
 
 def progress(done: int) -> HistoryEntry:
@@ -210,6 +222,15 @@ def test_what_a_tree_is_to_leave_out_is_asked_of_the_daemon(cli: Cli, daemon: St
     assert asked("--all", "--group-at", "20").group_at == 20
 
 
+def test_steps_of_one_name_are_grouped_and_statuses_folded_as_it_was_asked_for(cli: Cli, daemon: Start) -> None:
+    child = node(run("paid", type="Payment", status="completed", closed_at=NOW), step("book"))
+    daemon(tree=tree(node(run(), step("poll"), step("poll"), step("poll"), child)))
+    assert cli("tree", "order-1").out.count("poll") == 3
+    assert "poll ×3" in cli("tree", "order-1", "--group-at", "2").out
+    assert "book" in cli("tree", "order-1", "--all").out
+    assert "book" not in cli("tree", "order-1", "--all", "--fold", "completed").out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -293,3 +314,43 @@ def test_a_failed_root_makes_a_followed_tree_exit_with_ten(cli: Cli, daemon: Sta
 
     daemon(tree=growing_tree(), watch=watch)
     assert cli("tree", "-f", "order-1").code == 10
+
+
+# -- watching a list -------------------------------------------------------------------------------
+
+
+def watching_a_parent(*ends: str) -> Any:
+    """Each watch answers how the parent stands, and nothing before."""
+    left = list(ends)
+
+    def watch(call: Any) -> Iterator[Any]:
+        yield from ()
+        return outcome(left.pop(0), b"null")
+
+    return watch
+
+
+def test_a_watched_list_is_the_table_that_was_asked_for_and_no_longer_than_the_screen(cli: Cli, daemon: Start) -> None:
+    listed = [
+        RunPage(items=[run(f"k-{number}") for number in range(20)], total=40),
+        RunPage(items=[run("k-0", status="completed", closed_at=NOW)], total=1),
+    ]
+    fake = daemon(list=lambda _: listed.pop(0), watch=watching_a_parent("completed"))
+    asked = ("--parent", "p", "--limit", "40", "--fields", "workflow_id,status", "--no-header")
+    said = cli("--color", "never", "list", "-w", *asked, tty=True)
+    assert said.code == 0
+    assert "workflow_id" not in said.out
+    assert re.search(r"k-19 +running\n20 of 40", said.out)
+    assert re.search(r"k-0 +completed\n", said.out), "how the children stand when the parent has closed is shown"
+    assert all(call.limit < 40 for call in fake.asked("list")), "no more than fit on the screen"
+
+
+def test_a_watched_list_of_children_goes_on_when_the_daemon_stops_before_their_parent_closes(
+    cli: Cli, daemon: Start
+) -> None:
+    watch = watching_a_parent("waiting", "completed")
+    fake = daemon(list=RunPage(items=[run("k")], total=1), watch=watch, status=STATUS)
+    said = cli("list", "-w", "--parent", "p", tty=True)
+    assert said.code == 0
+    assert "the daemon is back" in said.err
+    assert len(fake.asked("watch")) == 2

@@ -89,3 +89,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert "not UTF-8" in refused(f"a=@{tmp_path}/bin").message
     assert "is not JSON" in refused(document=f"@{tmp_path}/bin").message
     assert "empty" in refused(document="").message
+
+
+def test_a_document_that_is_wrong_is_named_by_the_option_it_was_given_with() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^--start-input is not JSON"):
+        parse_inputs([], "x", option="--start-input")

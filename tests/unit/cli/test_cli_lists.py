@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from wfctl.cli.render.graph import graph_lines, graph_of, mermaid
 from wfctl.cli.render.runs import runs_table
 from wfctl.cli.render.show import advice, waiting_advice
 from wfctl.cli.render.text import line_cells, plain
+from wfctl.cli.render.times import Times, show_as
 from wfctl.cli.render.workflows import schema_of
 from wfctl.protocol.calls import Counted, HistoryPage, QueryAnswer, RunPage, WorkflowList
 from wfctl.protocol.views import HistoryEntry, RetryView, RunDetail, WorkflowView
@@ -47,6 +49,18 @@ def test_a_row_tells_until_when_a_run_waits_or_may_take() -> None:
     assert "UNTIL" not in table(run(status="completed", deadline=NOW + 90_000))
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
+def test_a_time_is_shown_whole_or_not_at_all(width: int) -> None:
+    show_as(Times.LOCAL)
+    try:
+        shown = table(run("order-" + "x" * 30, status="waiting", wake_at=NOW + 60_000), width=width)
+    finally:
+        show_as(None)
+    for text in re.findall(r"\d{4}-\d\d-\d\dT[^ ]*", shown):
+        assert re.search(r"[+-]\d\d:\d\d$", text), shown
+    assert all(len(line) <= width for line in shown.splitlines())
+
+
 def test_counts_are_by_status_or_by_type(cli: Cli, daemon: Start) -> None:
     fake = daemon(count=Counted(by="status", counts={"failed": 2, "running": 1_500}, total=1_502))
     said = cli("list", "--count", "--type", "Order", "--since", "2026-11-23")
@@ -70,6 +84,7 @@ def test_counts_are_by_status_or_by_type(cli: Cli, daemon: Start) -> None:
         (("--count", "--limit", "5"), "--limit"),
         (("-w",), "on a terminal"),
         (("-w", "-o", "json"), "as a table"),
+        (("--count", "--fields", "status"), "leave out one of them"),
     ],
 )
 def test_list_refuses_what_does_not_go_together(cli: Cli, daemon: Start, words: tuple[str, ...], said: str) -> None:
@@ -77,6 +92,11 @@ def test_list_refuses_what_does_not_go_together(cli: Cli, daemon: Start, words: 
     answer = cli("list", *words)
     assert (answer.code, answer.out) == (2, "")
     assert said in answer.err
+
+
+def test_a_count_goes_without_its_header(cli: Cli, daemon: Start) -> None:
+    daemon(count=Counted(by="status", counts={"failed": 2}, total=2))
+    assert cli("list", "--count", "--no-header").out == "failed\t2\n"
 
 
 # -- details ---------------------------------------------------------------------------------------
@@ -102,8 +122,14 @@ def test_there_is_advice_for_a_run_in_every_status() -> None:
         if status not in (Status.STUCK, Status.FAILED, Status.TIMED_OUT):
             assert any("wfctl " in line for line in advice(run(status=status))), status
     many = run(status="waiting", waiting_for=["a", "b", "c", "d", "e"])
-    assert len(waiting_advice(many, [])) == 4
+    assert len(waiting_advice(many, None)) == 4
     assert waiting_advice(run(status="waiting"), []) == ["to see it go on: wfctl tail -f order-1"]
+
+
+def test_an_event_that_nothing_handles_any_more_is_not_advised_to_be_sent() -> None:
+    waits = run(status="waiting", waiting_for=["paid"])
+    assert waiting_advice(waits, []) == ["put the handler of paid back, then: wfctl send order-1 paid"]
+    assert waiting_advice(waits, None) == ["to go on: wfctl send order-1 paid"]
 
 
 STORY = [
@@ -141,6 +167,8 @@ def test_history_is_narrowed_and_turned_around(
     document: Any = cli("history", "order-1", *words, "-o", "json").json
     assert [item["seq"] for item in document["items"]] == seqs
     assert len(cli("history", "order-1", *words).out.splitlines()) == len(seqs)
+    fields = cli("history", "order-1", *words, "--fields", "seq", "--no-header").out.split()
+    assert fields == [str(seq) for seq in seqs]
 
 
 def test_a_step_that_a_run_never_had_is_an_error_with_the_nearest(cli: Cli, daemon: Start) -> None:

@@ -70,6 +70,10 @@ def test_on_a_terminal_it_is_a_dry_run_until_yes_is_added(cli: Cli, daemon: Star
     assert len(said.out.splitlines()) == 11
     assert "looking [####################] 100%  12 of 12 trees, 24 runs" in said.err
     assert said.err.endswith("nothing was purged; add --yes to purge them\n")
+    narrow = cli("--color", "never", "purge", "--older-than", "30d", tty=True, keyboard=True, columns=40)
+    bars = [text for text in narrow.err.split("\r") if text.startswith("looking")]
+    assert bars, "there is a bar where it would not fit"
+    assert max(map(len, bars)) < 40, "on a line that the terminal wraps, the way back would lead to its second half"
 
 
 def test_what_went_is_told_with_the_room_it_made(cli: Cli, daemon: Start) -> None:
@@ -80,7 +84,9 @@ def test_what_went_is_told_with_the_room_it_made(cli: Cli, daemon: Start) -> Non
         "purged 24 runs in 12 trees; 3.0 MiB freed; the database is smaller by 3.0 MiB and has 1.0 MiB\n"
         "5 more trees would match; --limit leaves them\n"
     )
-    (call,) = fake.asked("purge")
+    assert cli("purge", "--type", "Order", "--type", "Cart", "--status", "failed", "--dry-run").code == 0
+    assert fake.asked("purge")[1].types == ["Order", "Cart"]
+    call = fake.asked("purge")[0]
     assert (call.statuses, call.limit, call.dry_run, call.closed_until_at) == (
         [Status.COMPLETED],
         12,

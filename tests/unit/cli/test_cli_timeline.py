@@ -206,3 +206,28 @@ def test_a_file_that_is_there_is_left_as_it_is_unless_forced(cli: Cli, daemon: S
     assert cli("timeline", "order-1", "--svg", str(project)).code == 2
     assert cli("timeline", "order-1", "--svg", "nowhere/t.svg").code == 4
     assert sorted(one.name for one in project.iterdir() if "svg" in one.name) == ["t.svg"]
+
+
+def test_a_terminal_shows_as_many_rows_and_the_characters_that_were_asked_for(
+    cli: Cli, daemon: Start, project: Path
+) -> None:
+    daemon(history=page(crowd(20, 2)))
+
+    def shown(*words: str) -> str:
+        return cli("--color", "never", "timeline", "order-1", *words, tty=True, columns=100).out
+
+    grouped, whole = shown(), shown("--group-at", "0")
+    assert len(whole.splitlines()) - len(grouped.splitlines()) == 20 - 1 - 2, (
+        "one row for all, and the two that went wrong"
+    )
+    assert len(grouped.splitlines()) - len(shown("--sample", "0").splitlines()) == 2
+    assert shown("--ascii").isascii()
+    assert not grouped.isascii()
+    for file, words in (("a.svg", ()), ("b.svg", ("--group-at", "0"))):
+        assert cli("timeline", "order-1", "--svg", file, *words).code == 0
+    assert len((project / "b.svg").read_text()) > 2 * len((project / "a.svg").read_text())
+    chosen = ("--color", "never", "timeline", "order-1", "--fields", "name,took_ms")
+    assert cli(*chosen, tty=True).out.splitlines()[0].split() == [
+        "name",
+        "took_ms",
+    ]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from support.fake_daemon import NOW
 from support.runs import MINUTE, failure, node, run, step, tree
 from wfctl.cli.exit import LOOKS, STEP_LOOKS
 from wfctl.cli.render.text import line_cells, plain
+from wfctl.cli.render.times import Times, show_as
 from wfctl.cli.render.tree import Style, tree_lines
 from wfctl.cli.render.treedata import Merger, change_line, end_line, node_lines, tree_document
 from wfctl.cli.render.treeitems import Fold
@@ -142,12 +144,45 @@ def test_a_fan_out_at_two_hundred_columns_has_start_times_and_run_ids() -> None:
     assert lines == (GOLDEN / "tree-200.txt").read_text().splitlines()
 
 
+@pytest.fixture
+def shown_as() -> Iterator[Callable[[Times | None], None]]:
+    yield show_as
+    show_as(None)
+
+
 @pytest.mark.parametrize("width", [20, 40, 79, 80, 81, 109, 110, 200])
 @pytest.mark.parametrize("ascii", [False, True])
-def test_no_line_is_wider_than_the_terminal(width: int, ascii: bool) -> None:
-    snapshot = fulfilment()
-    for line in tree_lines(snapshot, Style(width, ascii), now_ms=NOW):
-        assert line_cells(line) < width, plain(line)
+@pytest.mark.parametrize("times", [None, *Times])
+def test_no_line_is_wider_than_the_terminal(
+    width: int, ascii: bool, times: Times | None, shown_as: Callable[[Times | None], None]
+) -> None:
+    shown_as(times)
+    for snapshot in (fulfilment(), order()):
+        for line in tree_lines(snapshot, Style(width, ascii), now_ms=NOW):
+            assert line_cells(line) < width, plain(line)
+
+
+@pytest.mark.parametrize(
+    ("times", "wait", "sleep", "began"),
+    [
+        (None, "since 10s, times out in 23h59m", "wakes 03:42:00Z (in 42m)", "02:59:47Z"),
+        (Times.RELATIVE, "since 10s, times out in 23h59m", "wakes in 42m", "12s ago"),
+        (Times.UTC, "since 02:59:49Z, times out 2026-11-24T02:59:00Z", "wakes 03:42:00Z", "02:59:47Z"),
+        (Times.UNIX, "since 1795402789.700, times out 1795489140.000", "wakes 1795405320.000", "1795402787.700"),
+    ],
+)
+def test_a_tree_shows_times_as_they_were_asked_for(
+    times: Times | None, wait: str, sleep: str, began: str, shown_as: Callable[[Times | None], None]
+) -> None:
+    shown_as(times)
+    lines = drawn(fulfilment(), width=200)
+    assert f"  {wait}  " in next(line for line in lines if "wait event approval" in line)
+    assert f"  {sleep}  " in next(line for line in lines if "sleep 1h" in line)
+    assert f"  {began}  " in next(line for line in lines if "Invoice" in line)
+    # Where there is no room for both, until when it waits is what is left.
+    width = 60 if times in (None, Times.RELATIVE) else 76
+    narrow = next(line for line in drawn(fulfilment(), width=width) if "wait event approval" in line)
+    assert ("times out" in narrow, "since" in narrow) == (True, False)
 
 
 def test_off_a_terminal_nothing_is_cut_and_times_are_absolute() -> None:

@@ -131,7 +131,40 @@ def test_an_error_of_the_daemon_is_told_in_three_lines(cli: Cli, daemon: Start) 
     assert said.err == ("error[unknown_type]: no workflow type 'Ordr'; did you mean 'Order'?\n  try: wfctl workflows\n")
 
 
+def test_start_asks_for_a_later_beginning_and_refuses_one_that_has_passed(cli: Cli, daemon: Start) -> None:
+    fake = daemon(start=STARTED)
+    assert cli("start", "Order", "--in", "10m").code == cli("start", "Order", "--at", "2999-01-02T03:04:05Z").code == 0
+    assert [(call.delay_ms, call.begins_at) for call in fake.asked("start")] == [
+        (600_000, None),
+        (None, 32_472_241_445_000),
+    ]
+    assert cli("start", "Order", "--dry-run", "--if-running", "use").err == "Order can be started so; nothing was\n"
+    assert (fake.asked("start")[-1].dry_run, fake.asked("start")[-1].if_running) == (True, "use")
+    late = cli("start", "Order", "--at", "2020-01-01")
+    assert (late.code, "--at 2020-01-01: 2020-01-01T00:00:00.000Z has passed" in late.err) == (2, True)
+    assert len(fake.asked("start")) == 3
+
+
 # -- send -----------------------------------------------------------------------------------------
+
+
+def test_send_asks_for_one_of_a_token_a_run_to_begin_and_an_event_not_yet_known(cli: Cli, daemon: Start) -> None:
+    fake = daemon(send=Sent(run_id="01JF", workflow_id="cart-7", dispatched=True, started=True))
+    more = ("--id", "txn-1", "--start", "Cart", "--start-input", '{"owner": "ann"}', "--allow-unknown")
+    assert "started cart-7 (run 01JF)\n" in cli("send", "cart-7", "add", "sku=A1", *more).err
+    (call,) = fake.asked("send")
+    assert (call.event_id, call.any_event, call.text) == ("txn-1", True, {"sku": "A1"})
+    assert (call.start.workflow_type, bytes(call.start.input)) == ("Cart", b'{"owner": "ann"}')
+    fake.answers["send"] = Sent(run_id="01JF", workflow_id="cart-7", dispatched=False, duplicate=True)
+    assert "an event of ID txn-1 before; nothing was sent" in cli("send", "cart-7", "add", "--id", "txn-1").err
+    for words, said in (
+        (("cart-7", "add", "--start-input", "{}"), "add --start TYPE"),
+        (("@last", "add", "--start", "Cart"), "not @last"),
+        (("cart-7", "add", "-i", "-", "--start", "Cart", "--start-input", "-"), "one of them as @FILE"),
+    ):
+        refused = cli("send", *words)
+        assert (refused.code, said in refused.err) == (2, True)
+    assert len(fake.asked("send")) == 2
 
 
 def test_send_says_whether_the_event_is_handled_or_kept(cli: Cli, daemon: Start) -> None:
@@ -690,3 +723,19 @@ def test_a_daemon_that_drains_is_not_back_yet(cli: Cli, daemon: Start) -> None:
     fake = daemon(result=result, status=status)
     assert cli("result", "order-1").code == 0
     assert len(fake.asked("status")) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ("start Order --fail-if-stuck", "add --wait"), ("start Order --at 2099-01-01 --in 1h", "leave out one of them"),
+        ("result order-1 --no-wait --timeout 1s", "leave out one of them"), ("query order-1 --timeout 1s", "wfctl query order-1"),
+        ("graph Order --force", "add --svg FILE"), ("timeline order-1 --force", "add --svg FILE"),
+    ],
+)  # fmt: skip
+def test_an_option_that_would_change_nothing_is_refused(cli: Cli, daemon: Start, words: str, remedy: str) -> None:
+    fake = daemon()
+    said = cli(*words.split())
+    assert (said.code, said.out) == (2, "")
+    assert remedy in said.err
+    assert [call.method for call in fake.calls if call.method != "hello"] == []

@@ -26,9 +26,10 @@ def run(
         str, typer.Option("--timeout", metavar="10s", help="What running steps get to finish; then they are cut short.")
     ] = "10s",
 ) -> int:
-    """Stop the project's daemon. Open runs survive and go on when it is up again.
+    """Stop the project's daemon.
 
-    A step that is cut short runs again from its top. When no daemon runs, that is all there is to do.
+    Open runs survive and go on when it is up again; a step that is cut short runs again from its top. When no daemon runs,
+    that is all there is to do.
     """
     shell = shell_of(ctx)
     view = stop(shell, parse_duration(timeout))

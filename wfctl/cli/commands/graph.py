@@ -31,12 +31,14 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Replace FILE when it exists.")] = False,
     ascii: Annotated[bool, typer.Option("--ascii", help="ASCII characters only.")] = False,
 ) -> int:
-    """Show the handlers of a workflow type and what leads from one to another.
+    """Show how the handlers of a workflow type lead to one another.
 
     Found in the source of the code that serves. What it does not tell (a step whose name comes from elsewhere, a context that is
     handed to code that cannot be followed) is shown as unknown, with the line.
     """
     shell = shell_of(ctx)
+    if force and svg is None:
+        raise UsageError("--force is for the file of --svg", hint="add --svg FILE")
     if as_mermaid and (svg is not None or shell.output is not Output.TABLE):
         raise UsageError("--mermaid is a format of its own: without --svg and --output", hint="wfctl graph --help")
     graph = graph_of(served_type(shell, workflow_type))

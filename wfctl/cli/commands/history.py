@@ -43,7 +43,7 @@ def run(
     ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Newest first.")] = False,
 ) -> int:
-    """Show the history of a run, and where the code changed that ran it.
+    """Show the history of a run, and where its code changed.
 
     It ends with what is recorded now; wfctl tail -f goes on with what comes.
     """

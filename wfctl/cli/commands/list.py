@@ -63,7 +63,8 @@ def run(
     """
     shell = shell_of(ctx)
     shell.choose_fields(RunView)
-    shell.read_alone()
+    if not watch:
+        shell.read_alone()
     call = List(
         statuses=parse_statuses(status or []),
         types=workflow_type or [],
@@ -78,6 +79,8 @@ def run(
             raise UsageError(
                 "--count counts all that match: without --watch, --limit and --after", hint="wfctl list --help"
             )
+        if shell.fields is not None:
+            raise UsageError("--fields is of runs, and --count tells of none", hint="leave out one of them")
         return _count(shell, call, choose(by or "status", ("status", "type"), "thing to count by (--by)"))
     if watch:
         return _watch(shell, call, limit)
@@ -138,8 +141,7 @@ def _count(shell: Shell, call: List, by: str) -> int:
     else:
         from wfctl.cli.render.runs import counts_table
 
-        width = shell.out.columns if shell.out.tty else None
-        shell.out.lines(counts_table(answer, width=width, ascii=shell.out.ascii))
+        shell.table([], lambda width: counts_table(answer, width=width, ascii=shell.out.ascii))
         shell.out.flush()
         shell.note(f"{count(answer.total, grouped=shell.err.tty)} in all")
     return exit.OK
@@ -159,28 +161,37 @@ def _watch(shell: Shell, call: List, limit: int | None) -> int:
 
 
 def _live(shell: Shell, region: Region, call: List, limit: int | None) -> int:
-    from wfctl.cli.render.runs import runs_table
-    from wfctl.cli.shell import stopping
+    from wfctl.cli.live import closed
 
     region.settle()
     connection, beside = shell.connect(), shell.dial()
     with beside:
         stream = beside.stream(Watch(id=call.parent, every_ms=EVERY_MS))
-        fresh = False
+        fresh = over = False
         while True:
             if not fresh:
-                wanted = max(shell.out.rows - 3, 1) if limit is None else limit
+                room = max(shell.out.rows - 3, 1)
+                wanted = room if limit is None else min(limit, room)
                 page: RunPage = connection.call(msgspec.structs.replace(call, limit=wanted))
                 fetched, now = time.monotonic(), now_ms()
-            width = shell.out.columns
-            rows = runs_table(
-                page.items, now + int((time.monotonic() - fetched) * 1_000), width=width, ascii=shell.out.ascii
-            )
-            total = f"{len(page.items)} of {count(page.total or 0, grouped=True)}, newest first; Ctrl-C ends"
-            region.draw([*rows, [(total[: width - 1], "dim")]], width)
-            fresh = stream.poll(TICK_S if any(item.status.open for item in page.items) else None) is None
-            if stream.ended:
-                # The parent whose children are listed has closed; without one only a daemon that stops ends it.
-                if call.parent is None:
-                    raise stopping()
+            _draw(shell, region, page, now + int((time.monotonic() - fetched) * 1_000))
+            if over:
                 return exit.OK
+            notice = stream.poll(TICK_S if any(item.status.open for item in page.items) else None)
+            over = stream.ended
+            fresh = notice is None and not over
+            if over:
+                # The parent whose children are listed has closed: how they stand then is shown. Else the daemon stops.
+                closed(stream)
+
+
+def _draw(shell: Shell, region: Region, page: RunPage, at_ms: int) -> None:
+    from wfctl.cli.render.runs import runs_table
+
+    # Asked once: the terminal may have another size in a moment.
+    width = shell.out.columns
+    rows = shell.table_lines(
+        page.items, lambda _: runs_table(page.items, at_ms, width=width, ascii=shell.out.ascii), width
+    )
+    total = f"{len(page.items)} of {count(page.total or 0, grouped=True)}, newest first; Ctrl-C ends"
+    region.draw([*rows, [(total[: width - 1], "dim")]], width)

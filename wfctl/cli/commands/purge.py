@@ -25,6 +25,7 @@ EXAMPLES = """
   wfctl purge --status failed --status cancelled --type Order --dry-run -o id
   wfctl purge --status completed --limit 1000 --yes
 """
+TAKES = ("times", "table")
 
 
 def run(
@@ -55,6 +56,7 @@ def run(
     terminal it only tells what would go, until --yes is added.
     """
     shell = shell_of(ctx)
+    shell.choose_fields(PurgedTree)
     if not status and older_than is None:
         raise UsageError("purge needs a status or an age", hint="wfctl purge --older-than 30d --dry-run")
     if dry_run and yes:
@@ -100,7 +102,7 @@ def _carry_out(shell: Shell, call: Purge, *, tell: bool) -> tuple[list[PurgedTre
         progress.clear()
     purged: Purged = stream.answer
     if shell.output is Output.JSON and (tell or not purged.trees):
-        shell.document("purge", purged, items=kept)
+        shell.document("purge", purged, items=shell.pick(kept))
     elif tell and shell.output is Output.TABLE and call.dry_run and kept:
         _table(shell, kept[:SHOWN_TARGETS], purged)
     return kept[:SHOWN_TARGETS], purged
@@ -116,8 +118,7 @@ def _tell(shell: Shell, told: PurgedSoFar) -> None:
 
 
 def _table(shell: Shell, trees: list[PurgedTree], purged: Purged) -> None:
-    width = shell.out.columns if shell.out.tty else None
-    shell.out.lines(trees_table(trees, now_ms(), width=width, ascii=shell.out.ascii))
+    shell.table(trees, lambda width: trees_table(trees, now_ms(), width=width, ascii=shell.out.ascii))
     shell.out.flush()
     if purged.trees > len(trees):
         shell.note(f"and {counted(purged.trees - len(trees), 'more tree')}; -o id or -o jsonl tells them all")

@@ -57,8 +57,9 @@ def run(
     shell.choose_fields(HandlerSpec if name is None else _ANSWER)
     target = shell.run_id(id)
     if name is None:
-        if data is not None:
-            raise UsageError("-i gives a query its arguments, but no query is named", hint=f"wfctl query {quoted(id)}")
+        if data is not None or timeout is not None:
+            what = "-i gives a query its arguments" if data is not None else "--timeout is for the answer of a query"
+            raise UsageError(f"{what}, but no query is named", hint=f"wfctl query {quoted(id)}")
         return _list(shell, target)
     given = parse_inputs(inputs or [], data)
     try:

@@ -8,6 +8,7 @@ import typer
 
 from wfctl.cli.outcome import await_outcome, tell
 from wfctl.cli.shell import shell_of
+from wfctl.errors import UsageError
 from wfctl.protocol.calls import Result
 from wfctl.protocol.views import Outcome
 from wfctl.values.times import parse_duration
@@ -38,6 +39,8 @@ def run(
     Exits by outcome: 0 completed, 10 failed, 11 cancelled, 12 terminated, 13 timed out, 14 not finished, 15 stuck.
     """
     shell = shell_of(ctx)
+    if no_wait and timeout is not None:
+        raise UsageError("--no-wait waits for nothing, so --timeout has nothing to end", hint="leave out one of them")
     timeout_ms = None if timeout is None else parse_duration(timeout)
     if no_wait:
         shell.read_alone()

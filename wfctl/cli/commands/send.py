@@ -62,7 +62,7 @@ def run(
     given = parse_inputs(inputs or [], data)
     first = None
     if start is not None:
-        first = StartFirst(workflow_type=start, input=parse_inputs([], start_input).data)
+        first = StartFirst(workflow_type=start, input=parse_inputs([], start_input, option="--start-input").data)
     sent: Sent = shell.call(
         Send(
             id=shell.run_id(id),

@@ -103,10 +103,10 @@ def _advice(shell: Shell, run: RunView) -> list[str]:
             return advice(run)
 
 
-def _events(shell: Shell, run: RunView) -> list[HandlerSpec]:
-    """The event handlers of the run's type; none where it is not loaded, or nobody is there to ask."""
+def _events(shell: Shell, run: RunView) -> list[HandlerSpec] | None:
+    """The event handlers of the run's type; None where it is not loaded, or nobody is there to ask."""
     if shell.alone:
-        return []
+        return None
     served: WorkflowList = shell.call(Workflows())
     spec = next((item.spec for item in served.items if item.spec.workflow_type == run.workflow_type), None)
-    return [] if spec is None else [handler for handler in spec.handlers if handler.kind == "event"]
+    return None if spec is None else [handler for handler in spec.handlers if handler.kind == "event"]

@@ -14,7 +14,7 @@ from wfctl.cli.project import remember_last
 from wfctl.cli.render.times import ago
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import quoted
-from wfctl.errors import ConfigError, InvalidArgumentError
+from wfctl.errors import ConfigError, InvalidArgumentError, UsageError
 from wfctl.protocol.calls import Start, Started
 from wfctl.values.times import parse_duration, parse_time, rfc3339
 
@@ -62,6 +62,7 @@ def run(
     restarts, and can be cancelled before.
     """
     shell = shell_of(ctx)
+    _check(at=at, delay=delay, wait=wait, fail_if_stuck=fail_if_stuck)
     given = parse_inputs(inputs or [], data)
     started: Started = shell.call(
         Start(
@@ -84,6 +85,13 @@ def run(
         return tell(shell, outcome, fail_if_stuck=fail_if_stuck)
     _tell(shell, started, dry_run)
     return exit.OK
+
+
+def _check(*, at: str | None, delay: str | None, wait: bool, fail_if_stuck: bool) -> None:
+    if at is not None and delay is not None:
+        raise UsageError("a run begins --at a time or --in a while, not both", hint="leave out one of them")
+    if fail_if_stuck and not wait:
+        raise UsageError("--fail-if-stuck is for a run that is waited for", hint="add --wait")
 
 
 def _tell(shell: Shell, started: Started, dry_run: bool) -> None:

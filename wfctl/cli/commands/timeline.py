@@ -11,17 +11,18 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.pages import history_pages
 from wfctl.cli.render.barrows import rows
-from wfctl.cli.render.bars import timeline
+from wfctl.cli.render.bars import Bar, timeline
 from wfctl.cli.shell import now_ms, shell_of
 from wfctl.cli.svgfile import save
 from wfctl.cli.words import quoted
+from wfctl.errors import UsageError
 
 EXAMPLES = """
   wfctl timeline order-1
   wfctl timeline order-1 --svg order-1.svg
   wfctl timeline @last -o json
 """
-TAKES = ("ids", "times")
+TAKES = ("ids", "times", "table")
 
 
 def run(
@@ -45,6 +46,9 @@ def run(
     long the run was at what. What goes on still ends in an arrow.
     """
     shell = shell_of(ctx)
+    if force and svg is None:
+        raise UsageError("--force is for the file of --svg", hint="add --svg FILE")
+    shell.choose_fields(Bar)
     pages = history_pages(shell, shell.run_id(id))
     first = next(pages)
     shown = timeline((entry for page in chain((first,), pages) for entry in page.items), now_ms())
@@ -56,11 +60,11 @@ def run(
     if shell.output is Output.ID:
         shell.out.write(first.run.run_id)
     elif shell.output is Output.JSON:
-        shell.document("timeline", shown, run=first.run)
+        shell.document("timeline", shown, bars=shell.pick(shown.bars), run=first.run)
     elif shell.output is Output.JSONL:
         for bar in shown.bars:
             shell.json_line(bar)
-    elif shell.out.tty:
+    elif shell.out.tty and shell.fields is None:
         from wfctl.cli.render.timeline import timeline_lines
 
         folded = rows(shown.bars, group_at=group_at, sample=sample)
@@ -73,5 +77,5 @@ def run(
     else:
         from wfctl.cli.render.timeline import timeline_table
 
-        shell.out.lines(timeline_table(shown))
+        shell.table(shown.bars, lambda _: timeline_table(shown))
     return exit.OK

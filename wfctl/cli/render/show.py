@@ -132,9 +132,9 @@ def retry_advice(id: str) -> list[str]:
     ]
 
 
-def waiting_advice(run: RunView, events: list[HandlerSpec]) -> list[str]:
-    """The events that take a waiting run further, as they are sent. `events` are the handlers its type has."""
-    known = {one.name: one for one in events}
+def waiting_advice(run: RunView, events: list[HandlerSpec] | None) -> list[str]:
+    """The events that take a waiting run further, as they are sent. `events` are the handlers its type has, where that is known."""
+    known = {one.name: one for one in events or ()}
     names = run.waiting_for if run.waiting_for is not None else list(known)
     if not names:
         return advice(run)
@@ -142,7 +142,8 @@ def waiting_advice(run: RunView, events: list[HandlerSpec]) -> list[str]:
     for name in names[:MOST_EVENTS]:
         spec = known.get(name)
         inputs = "" if spec is None else "".join(f" {one.name}=..." for one in spec.params if one.required)
-        lines.append(f"to go on: wfctl send {quoted(run.workflow_id)} {quoted(name)}{inputs}")
+        lacks = f"put the handler of {clean(name)} back, then" if events is not None and spec is None else "to go on"
+        lines.append(f"{lacks}: wfctl send {quoted(run.workflow_id)} {quoted(name)}{inputs}")
     if len(names) > MOST_EVENTS:
         lines.append(f"  or one of {len(names) - MOST_EVENTS} more: wfctl workflows")
     return lines

@@ -67,10 +67,11 @@ def _fitted(columns: list[Column], rows: list[Row], width: int) -> list[Line]:
     widths = {index: natural[index] for index in kept}
     over = sum(widths.values()) + GAP * (len(kept) - 1) - width
     while over > 0:
-        # The widest gives first: it is the one a person can still read when it is cut.
-        widest = max(kept, key=lambda index: widths[index])
-        if widths[widest] <= 4:
+        # The widest text gives first: it is the one a person can still read when it is cut. Half a number or time misleads.
+        room = [index for index in kept if widths[index] > 4]
+        if not room:
             break
+        widest = max(room, key=lambda index: (not columns[index].right, widths[index]))
         widths[widest] -= 1
         over -= 1
     header = _line([Cell(columns[index].title, "bold") for index in kept], kept, columns, widths)
@@ -78,10 +79,12 @@ def _fitted(columns: list[Column], rows: list[Row], width: int) -> list[Line]:
 
 
 def _needed(kept: list[int], columns: list[Column], natural: list[int]) -> int:
-    """The least width these columns can be shown in: short ones whole, long text cut to something readable."""
-    return sum(min(natural[index], max(MIN_TEXT, cells(columns[index].title), 24)) for index in kept) + GAP * (
-        len(kept) - 1
+    """The least width these columns can be shown in: numbers and times whole, long text cut to something readable."""
+    least = (
+        natural[index] if columns[index].right else min(natural[index], max(MIN_TEXT, cells(columns[index].title), 24))
+        for index in kept
     )
+    return sum(least) + GAP * (len(kept) - 1)
 
 
 def _line(row: Row, kept: list[int], columns: list[Column], widths: dict[int, int]) -> Line:

@@ -27,6 +27,10 @@ def show_as(times: Times | None) -> None:
     _chosen = times
 
 
+def was_chosen() -> bool:
+    return _chosen is not None
+
+
 def ago(at_ms: int, now_ms: int) -> str:
     """`4m12s ago`, or `in 42m` for what is still to come."""
     if at_ms > now_ms:
@@ -41,9 +45,12 @@ def short(ms: int) -> str:
 
 def when(at_ms: int, now_ms: int, *, relative: bool) -> str:
     """An instant; `relative` to now where nothing else was chosen."""
-    if (_chosen is None and relative) or _chosen is Times.RELATIVE:
-        return ago(at_ms, now_ms)
-    return absolute(at_ms)
+    return ago(at_ms, now_ms) if is_relative(default=relative) else absolute(at_ms)
+
+
+def is_relative(*, default: bool) -> bool:
+    """Whether instants are written relative to now; the default where nothing was chosen."""
+    return default if _chosen is None else _chosen is Times.RELATIVE
 
 
 def absolute(at_ms: int) -> str:
@@ -75,3 +82,13 @@ def clock_seconds(at_ms: int, now_ms: int) -> str:
     shown = clock(at_ms, now_ms)
     head, point, tail = shown.partition(".")
     return head + tail[3:] if point and _chosen not in (Times.UNIX, Times.RELATIVE) else shown
+
+
+def began_at(at_ms: int, now_ms: int) -> str:
+    """When something began, for a column of `began_cells()`: the time of day, or as it was chosen."""
+    return ago(at_ms, now_ms) if is_relative(default=False) else clock_seconds(at_ms, at_ms)
+
+
+def began_cells() -> int:
+    """How wide such a column is: `14:30:00Z`, `14:30:00+02:00`, `1795765463.553`, `364d23h ago`."""
+    return {None: 9, Times.UTC: 9, Times.RELATIVE: 11}.get(_chosen, 14)

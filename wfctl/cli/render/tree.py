@@ -11,7 +11,7 @@ from typing import NamedTuple
 from wfctl.cli.exit import look
 from wfctl.cli.render.progress import bar
 from wfctl.cli.render.text import Line, Span, cells, clean, count, counted, cut, cut_middle, line_cells, pad_left
-from wfctl.cli.render.times import clock_seconds, short, when
+from wfctl.cli.render.times import began_at, began_cells, short, when
 from wfctl.cli.render.treeitems import Fold, Item, root_items
 from wfctl.protocol.views import Tree, TreeGroup, TreeNode
 from wfctl.values.status import Status
@@ -21,7 +21,7 @@ STATIC_BUDGET = 200
 TOOK_CELLS = 8
 WIDE_COLUMNS = 110
 WIDEST = 120  # an eye does not follow a line further than this
-WIDE_EXTRA = 2 + 9 + 2 + 26  # start time and run ID
+RUN_ID_CELLS = 26
 _FAILED = (Status.FAILED, Status.TIMED_OUT)
 
 
@@ -197,9 +197,9 @@ def _lay(item: Item, guides: str, style: Style, now_ms: int) -> Line:
     width = style.width
     extra: Line = []
     if width >= WIDE_COLUMNS:
-        started = clock_seconds(item.started_at, item.started_at) if item.started_at else ""
-        extra = [(f"  {started:<9}  {item.run_id}".rstrip(), "dim")]
-        width = min(width - WIDE_EXTRA, WIDEST)
+        started = began_at(item.started_at, now_ms) if item.started_at else ""
+        extra = [(f"  {started:<{began_cells()}}  {item.run_id}".rstrip(), "dim")]
+        width = min(width - 2 - began_cells() - 2 - RUN_ID_CELLS, WIDEST)
     return [*prefix, *_columns(item, width - 1 - line_cells(prefix), mark[1], style.marks.ellipsis), *extra]
 
 

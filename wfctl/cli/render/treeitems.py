@@ -5,13 +5,14 @@ Knows rules (what is expanded, sampled, merged), not columns; `render.tree` lays
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 from wfctl.cli.render.progress import amount, percentage, progress_note
 from wfctl.cli.render.runs import position, problem
 from wfctl.cli.render.text import SHORT_ID, clean, counted, cut_middle
-from wfctl.cli.render.times import absolute, clock_seconds, short
+from wfctl.cli.render.times import clock_seconds, is_relative, short, was_chosen, when
 from wfctl.protocol.views import RunView, TreeGroup, TreeNode, TreeStep
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
@@ -39,8 +40,7 @@ class Fold(NamedTuple):
     depth: int = 1_000
 
 
-@dataclass
-class Item:
+class Item(msgspec.Struct):
     """One line and what hangs below it. Without `status` it is a remainder line; with `group`, a group's line.
 
     `text` follows the name (`loud`: in the status' colour), `note` (or `short_note`) stands right of it, `took` at the edge.
@@ -58,7 +58,7 @@ class Item:
     started_at: int = 0
     run_id: str = ""
     group: TreeGroup | None = None
-    children: list[Item] = field(default_factory=list)
+    children: list[Item] = []
 
     @property
     def bad(self) -> bool:
@@ -159,7 +159,9 @@ def _step(step: TreeStep, node: TreeNode, moment: Moment) -> Item:
     if step.kind == "wait":
         item.name = clean(f"wait event {', '.join(step.waiting_for)}") if step.waiting_for else "wait any event"
         if step.ended_at is None:
-            item.note = _wait_note(step, moment)
+            since, until = _wait_notes(step, moment)
+            item.note = ", ".join(part for part in (since, until) if part)
+            item.short_note = until
     elif step.kind == "sleep":
         if step.wake_at is not None:
             item.name = f"sleep {format_duration(step.wake_at - step.started_at)}"
@@ -182,17 +184,24 @@ def _show_progress(item: Item, run: RunView, moment: Moment) -> None:
         item.short_note = percentage(run.progress) or amount(run.progress)
 
 
-def _wait_note(step: TreeStep, moment: Moment) -> str:
-    if moment.relative:
-        words = f"since {short(moment.now_ms - step.started_at)}"
-        return words + (f", times out in {short(step.wake_at - moment.now_ms)}" if step.wake_at else "")
-    return f"since {absolute(step.started_at)}" + (f", times out {absolute(step.wake_at)}" if step.wake_at else "")
+def _wait_notes(step: TreeStep, moment: Moment) -> tuple[str, str]:
+    """Since when an open wait waits, and when it times out."""
+    if is_relative(default=moment.relative):
+        until = f"in {short(step.wake_at - moment.now_ms)}" if step.wake_at else ""
+        since = short(moment.now_ms - step.started_at)
+    else:
+        since, until = (_instant(at, moment) if at else "" for at in (step.started_at, step.wake_at))
+    return f"since {since}", f"times out {until}" if until else ""
 
 
 def _sleep_note(wake_at: int, moment: Moment) -> str:
-    if moment.relative:
-        return f"wakes {clock_seconds(wake_at, moment.now_ms)} (in {short(wake_at - moment.now_ms)})"
-    return f"wakes {absolute(wake_at)}"
+    wakes = f"wakes {_instant(wake_at, moment)}"
+    # Where one way was chosen, it is that alone.
+    return f"{wakes} (in {short(wake_at - moment.now_ms)})" if moment.relative and not was_chosen() else wakes
+
+
+def _instant(at_ms: int, moment: Moment) -> str:
+    return clock_seconds(at_ms, moment.now_ms) if moment.relative else when(at_ms, moment.now_ms, relative=False)
 
 
 def _child(node: TreeNode, fold: Fold, moment: Moment, depth: int) -> Item:
