@@ -124,7 +124,7 @@ class Backend:
         return calls.WorkflowList(
             items=[
                 views.WorkflowView(
-                    spec=spec,
+                    spec=spec if call.shapes else spec.plainly(),
                     generation=(owner := catalog.owner_of(name)).number,
                     source_hash=owner.source_hash,
                     loaded_at=owner.loaded_at,

@@ -20,7 +20,6 @@ from wfctl.cli.render.runs import runs_table
 from wfctl.cli.render.show import advice, waiting_advice
 from wfctl.cli.render.text import line_cells, plain
 from wfctl.cli.render.times import Times, show_as
-from wfctl.cli.render.workflows import schema_of
 from wfctl.protocol.calls import Counted, HistoryPage, QueryAnswer, RunPage, WorkflowList
 from wfctl.protocol.views import HistoryEntry, RetryView, RunDetail, WorkflowView
 from wfctl.values.signature import HandlerSpec, ParamSpec, Transition, TypeSpec
@@ -292,17 +291,3 @@ def test_the_graph_as_svg_is_whole_and_holds_nothing_in_force(cli: Cli, daemon: 
     aimed = [edge for edge in graph_of(SPEC).edges if edge.target.startswith(("step", "event"))]
     assert text.count("marker-end") == len(aimed)
     assert cli("graph", "Order", "--svg", "g.svg").code == 5
-
-
-def test_what_a_handler_takes_is_a_json_schema() -> None:
-    params = (ParamSpec("n", "int"), ParamSpec("tags", "list[str]", False, "[]"), ParamSpec("at", "Money", plain=False))
-    assert schema_of(HandlerSpec("start", "s", "s", params)) == {
-        "type": "object",
-        "properties": {
-            "n": {"type": "integer"},
-            "tags": {"type": "array", "items": {"type": "string"}},
-            "at": {"title": "Money"},
-        },
-        "required": ["n", "at"],
-        "additionalProperties": False,
-    }
