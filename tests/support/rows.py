@@ -28,6 +28,10 @@ def run_id(key: int) -> str:
     return f"01JF{key:022d}"
 
 
+# A state that the core understands, for `start`: by default a run has one that nobody does.
+STATE = '{"phase":{"phase":"waiting","epoch":1,"since_at":0}}'
+
+
 class Ledger:
     """Keeps what the engine keeps: the next key and revision, and each run as it was last decided.
 

@@ -41,7 +41,7 @@ VERBS = {
     "check": "Check code against the open runs before it is deployed.",
     "reload": "Load the code and wfctl.toml again.",
     "logs": "Show the daemon's log.",
-    "demo": "Play a sample order, start to result.",
+    "demo": "Play a sample order: its payment, a failure, its cure.",
     "explain": "Explain an error, a warning or an exit status.",
     "wait": "Wait for runs.",
     "init": "Begin a project.",

@@ -290,6 +290,19 @@ WARNINGS: dict[str, Explanation] = {
         ("WFCTL_PAGER or PAGER names a program that is not there",),
         ("name another one, or none: WFCTL_PAGER=cat", "add --no-pager"),
     ),
+    "unreadable_run": Explanation(
+        "The rows of a run hold what no daemon of this version has written, so nothing is done with it: it is left as it is, with "
+        "the runs below it. All others go on.",
+        (
+            "a row that was changed with another program",
+            "a database of a release that was never published",
+        ),
+        (
+            "see which runs, and which column: wfctl doctor, wfctl status",
+            "go back to a backup: wfctl down && wfctl restore FILE",
+            "or correct the column, with the daemon down; it is read again by: wfctl up",
+        ),
+    ),
     "blocked_worker": Explanation(
         "A worker process does not answer: a handler blocks its event loop, and holds up the others there.",
         ("time.sleep, a blocking call or a long computation in an async handler",),
@@ -320,5 +333,5 @@ EXITS: dict[int, tuple[str, str]] = {
     15: ("stuck", "The awaited run needs code or a person, and --fail-if-stuck was given."),
     16: ("declined", "A question was answered with no."),
     130: ("interrupted", "Ctrl-C. Runs go on: it only ends the command."),
-    143: ("terminated", "SIGTERM. Runs go on: it only ends the command."),
+    143: ("terminated", "SIGTERM, or its terminal is gone. Runs go on: it only ends the command."),
 }

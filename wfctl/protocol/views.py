@@ -217,7 +217,8 @@ class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """`database_bytes` counts the write-ahead log, `wal_bytes` alone is that. `loading_ms` is how long new code has been importing;
-    0 when none is. `full` says what makes others wait just now."""
+    0 when none is. `full` says what makes others wait just now; `unreadable` which runs are set aside, as nobody understands
+    their rows, and why."""
 
     pid: int
     version: str
@@ -243,6 +244,7 @@ class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     rev: int = 0
     full: list[str] = []
     wal_bytes: int = 0
+    unreadable: list[str] = []
 
 
 class MissingView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -98,6 +98,7 @@ class Backend:
             rev=engine.hub.rev,
             full=self.pressure.lines(),
             wal_bytes=engine.store.log_bytes(),
+            unreadable=list(engine.memory.aside.values()),
         )
 
     async def get(self, call: calls.Get) -> views.RunDetail:

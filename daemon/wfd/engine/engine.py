@@ -66,7 +66,7 @@ class Engine:
         self.heard = self.executions.heard
         self.timed_out = self.executions.timed_out
         self.lost = self.executions.lost
-        self.timers = Timers(store.reader, clock, self._time_reached)
+        self.timers = Timers(store.reader, clock, self._time_reached, self.memory.aside)
         self.open_ids: dict[str, int] = {}
         self.failure: StorageError | None = None
         self.draining = False
@@ -116,7 +116,7 @@ class Engine:
         await self.timers.run_due()
         for key in interrupted:
             await self._room()
-            live = await self.memory.load(key)
+            live = await self.memory.reach(key)
             if epoch != self._epoch:
                 return  # the disk has failed again, and somebody else goes on from there
             if live is not None and isinstance(live.run.phase, Stepping) and live.token is None:
@@ -314,7 +314,7 @@ class Engine:
     async def _time_reached(self, keys: list[int]) -> None:
         for key in keys:
             await self._room()
-            live = await self.memory.load(key)
+            live = await self.memory.reach(key)
             if live is not None:
                 self.stimulate(live, s.TimeReached())
 
@@ -328,7 +328,7 @@ class Engine:
     async def _end_each(self, children: list[tuple[int, str]], why: str) -> None:
         for key, how in children:
             await self._room()
-            live = await self.memory.load(key)
+            live = await self.memory.reach(key)
             if live is not None:
                 self.stimulate(live, s.CancelAsked(why) if how == "cancel" else s.TerminateAsked(why))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from wfd.runtime.clock import Clock, TimerHandle
 from wfd.store.reader import Reader
@@ -23,12 +23,22 @@ RETRY_MS = 1_000
 
 
 class Timers:
-    """Calls `fire(keys)` with runs that are due. Nothing before the first `arm_soon`, nothing after `stop`."""
+    """Calls `fire(keys)` with runs that are due. Nothing before the first `arm_soon`, nothing after `stop`.
 
-    def __init__(self, reader: Reader, clock: Clock, fire: Callable[[list[int]], Awaitable[None]]) -> None:
+    Those that are `aside` stay due for ever, and are passed over.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        clock: Clock,
+        fire: Callable[[list[int]], Awaitable[None]],
+        aside: Collection[int] = (),
+    ) -> None:
         self._reader = reader
         self._clock = clock
         self._fire = fire
+        self._aside = aside
         self._timer: TimerHandle | None = None
         self._at: int | None = None
         self._armed = False
@@ -90,13 +100,18 @@ class Timers:
         while True:
             self._again = False
             await self.run_due()
+            now = self._clock.now_ms()
             nearest = await self._reader.next_wake()
+            if nearest is not None and nearest <= now and self._aside:
+                due = await self._reader.due(now, len(self._aside) + 1)
+                if all(key in self._aside for key in due):
+                    nearest = await self._reader.next_wake(now)
             if not self._again:
                 return nearest
 
     async def run_due(self) -> None:
         """Fire for everything that is due now, oldest deadline first."""
-        seen: set[int] = set()
+        seen = set(self._aside)
         while True:
             keys = [key for key in await self._reader.due(self._clock.now_ms(), BATCH + len(seen)) if key not in seen]
             if not keys:

@@ -222,9 +222,9 @@ class Reader(Service):
         """Keys of the runs whose `wake_at` has come, the longest due first."""
         return [key for (key,) in await self.all(READ["due"], (now_ms, limit))]
 
-    async def next_wake(self) -> int | None:
-        """The earliest `wake_at` of all runs."""
-        value = (await self.all(READ["next_wake"]))[0][0]
+    async def next_wake(self, after_ms: int = -1) -> int | None:
+        """The earliest `wake_at` of all runs that is later than `after_ms`."""
+        value = (await self.all(READ["next_wake"], (after_ms,)))[0][0]
         return None if value is None else int(value)
 
     # -- ids -----------------------------------------------------------------------------------

@@ -128,6 +128,10 @@ def _storage(view: StatusView) -> Check:
 
 
 def _stuck(view: StatusView) -> Check:
+    if view.unreadable:
+        more = f", and {len(view.unreadable) - 1} more" if len(view.unreadable) > 1 else ""
+        remedy = "wfctl explain unreadable_run"
+        return Check(code="runs", status="fail", message=f"{view.unreadable[0]}{more}", remedy=remedy)
     stuck = view.counts.get(Status.STUCK, 0)
     if not stuck:
         return Check(code="runs", status="ok", message="none is stuck")

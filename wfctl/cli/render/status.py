@@ -40,12 +40,20 @@ def status_lines(view: StatusView, backup: LastBackup | None, *, person: bool, a
     lines = facts(pairs)
     if view.storage_error:
         lines += [[(f"storage error: {clean(view.storage_error)}", "bold red")]]
+    if view.unreadable:
+        lines += _unreadable(view.unreadable)
     for worker in view.workers:
         if worker.blocked_ms:
             lines += blocked_lines(worker)
     for problem in view.problems:
         lines += problem_lines(problem)
     return lines
+
+
+def _unreadable(runs: list[str]) -> list[Line]:
+    more = f", as are {len(runs) - 1} more" if len(runs) > 1 else ""
+    message = f"{runs[0]}\nit is set aside as it is{more}; the other runs go on"
+    return warning_lines("unreadable_run", message, "wfctl explain unreadable_run")
 
 
 def _database(view: StatusView) -> str:

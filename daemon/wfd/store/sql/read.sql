@@ -67,11 +67,14 @@ select nullif(max(
 -- name: runs_of_status
 select key, type from runs where status = ? order by key;
 
+-- name: open_states
+select run_id, workflow_id, state from runs where status in ('running', 'waiting', 'sleeping', 'cancelling', 'stuck');
+
 -- name: due
 select key from runs where wake_at <= ? order by wake_at limit ?;
 
 -- name: next_wake
-select min(wake_at) from runs where wake_at is not null;
+select min(wake_at) from runs where wake_at > ?;
 
 -- name: children_ids
 select workflow_id, key, run_id from runs where parent = ? order by key;
