@@ -182,3 +182,17 @@ async def test_an_event_without_a_handler_is_kept_for_code_to_come(serve: Serve)
     with pytest.raises(InvalidPayloadError, match="needs a payload that is an object"):
         # As the command line sends what is given by key.
         await send(env, calls.Send(id="c", event="soon", payload=raw(5), text={"a": "1"}, start=CART, any_event=True))
+
+
+async def test_of_an_event_that_the_run_waits_for_the_sender_hears_that_its_handler_was_taken_out(serve: Serve) -> None:
+    env = await serve(cart())
+    handle = await env.client.start("Cart", workflow_id="c")
+    await env.settle()
+    env.load([waiting_type("Cart")])
+    with pytest.raises(
+        UnknownEventError, match=r"waits for event 'add', but its handler is not in .*test_sending.py any more"
+    ) as told:
+        await handle.send("add", "A")
+    assert "--allow-unknown" in (told.value.hint or "")
+    with pytest.raises(UnknownEventError, match="has no event 'ad'; it has end"):
+        await handle.send("ad", "A")

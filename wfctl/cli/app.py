@@ -57,6 +57,8 @@ BEGIN = """\b
 To begin:
   wfctl demo
   wfctl init shop && cd shop && wfctl up
+  man wfctl                  (with the way from init to a cured run)
+  man wfctl-workflows        (how workflows are written)
 """
 
 # What the parser raises is no public name of typer's, but an ancestor of one.

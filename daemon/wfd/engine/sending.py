@@ -9,18 +9,26 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from wfctl.errors import ConflictError, InvalidArgumentError, RunClosedError, RunNotFoundError, WorkflowAlreadyRunning
+from wfctl.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    RunClosedError,
+    RunNotFoundError,
+    UnknownEventError,
+    WorkflowAlreadyRunning,
+)
 from wfctl.protocol import calls
 from wfctl.values.ids import check_name, check_workflow_id
 from wfd.core import stimuli as s
 from wfd.core.actions import Action
-from wfd.core.state import Raw
+from wfd.core.state import Raw, Waiting
 from wfd.engine.arguments import bind_any, bind_later, bind_plain
 from wfd.engine.batch import Batch
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
 from wfd.engine.memory import Live
 from wfd.runtime.pressure import Pressure
+from wfd.supervisor import Catalog
 
 # Events that clients can put into the inbox of a run that does not take them, in number and in bytes: an inbox is in memory while
 # its run is. How long a sender waits for room, and how often it looks.
@@ -104,7 +112,10 @@ class Sending:
         if live.run.closed:
             await self._c.on_disk(live)
             raise _closed(live, call.event)
-        payload, waited = await self._payload(call, live.run.workflow_type)
+        try:
+            payload, waited = await self._payload(call, live.run.workflow_type)
+        except UnknownEventError as error:
+            raise _taken_out(live, call.event, self._e.workers.catalog) or error from None
         now: Live | None = live
         if waited:
             now = await self._c.load(live.run.key)
@@ -195,6 +206,19 @@ def _full(live: Live) -> bool:
         return True
     # Each sixteenth is weighed for all, as that takes long where they are many.
     return bool(inbox) and not len(inbox) % 16 and sum(len(event.payload) for event in inbox) >= MOST_EVENT_BYTES
+
+
+def _taken_out(live: Live, event: str, catalog: Catalog) -> UnknownEventError | None:
+    """The error for an event that the run waits for by its name, and that its code has no handler for any more."""
+    run, spec = live.run, catalog.types.get(live.run.workflow_type)
+    if spec is None or not isinstance(run.phase, Waiting) or event not in (run.phase.names or ()):
+        return None
+    return UnknownEventError(
+        f"run {run.workflow_id!r} waits for event {event!r}, but its handler is not in {spec.file} any more",
+        hint=f"put the handler back and save {spec.file}, or have the event kept until then: --allow-unknown",
+        event=event,
+        known=spec.names("event"),
+    )
 
 
 def _closed(live: Live, event: str) -> RunClosedError:
