@@ -34,7 +34,7 @@ FILES = ("wfctl.toml", "shop.py")
 ORDER = "order-1"
 BUG, CURE = 'customer.split(",")', "customer.split()"
 SEND_AFTER_S = 0.8
-COMMAND_TIMEOUT_S = 30.0
+COMMAND_TIMEOUT_S = 60.0
 # A terminal sends its Ctrl-C to the command that runs as well; that gets so long to end by itself, and as long when asked to.
 LAST_WORDS_S = 1.0
 GONE_S = 3.0
@@ -82,8 +82,6 @@ def _own() -> str:
 def _one_end() -> Iterator[None]:
     """The first Ctrl-C, SIGTERM or hang-up ends the play as everywhere; those after it find a demo that cleans up already."""
     before: dict[int, Any] = {number: signal.getsignal(number) for number in _ENDS}
-    if before[signal.SIGHUP] == signal.SIG_DFL:
-        before[signal.SIGHUP] = before[signal.SIGTERM]
 
     def end(number: int, frame: FrameType | None) -> None:
         _ignore_ends()
@@ -181,7 +179,10 @@ class Demo:
             self._shell.out.line([("", "")])
             self._shell.out.line([("$ ", "dim"), (text, "bold")])
             self._shell.out.flush()
-        status, printed, said = self._call(list(arguments), capture=keep or not self._told)
+        try:
+            status, printed, said = self._call(list(arguments), capture=keep or not self._told)
+        except subprocess.TimeoutExpired as late:
+            raise WfctlError(f"'{text}' did not end within {late.timeout:g} s", hint="wfctl demo") from None
         if status != expected:
             why = f"\n{said.strip().splitlines()[0]}" if said.strip() else ""
             raise WfctlError(f"'{text}' exited with {status}{why}", hint="wfctl demo")
@@ -218,6 +219,8 @@ class Demo:
         try:
             if self._place.exists():
                 self._call(["down", "--timeout", "2s"], capture=True, apart=True)
+        except subprocess.TimeoutExpired:
+            pass
         finally:
             deadline = time.monotonic() + GONE_S
             while self._place.exists() and time.monotonic() < deadline:

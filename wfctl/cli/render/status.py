@@ -51,7 +51,8 @@ def status_lines(view: StatusView, backup: LastBackup | None, *, person: bool, a
 
 
 def _unreadable(runs: list[str]) -> list[Line]:
-    more = f", as are {len(runs) - 1} more" if len(runs) > 1 else ""
+    others = len(runs) - 1
+    more = f", as {'is' if others == 1 else 'are'} {others} more" if others else ""
     message = f"{runs[0]}\nit is set aside as it is{more}; the other runs go on"
     return warning_lines("unreadable_run", message, "wfctl explain unreadable_run")
 
