@@ -236,6 +236,10 @@ def _commands_shown() -> list[tuple[str, str]]:
     ]
 
 
+# What changes a file on the way from init to a cured run, which a test goes.
+EDITS = ("sed", "mv")
+
+
 def test_commands_that_are_shown_can_be_typed() -> None:
     problems = []
     shown = _commands_shown()
@@ -244,6 +248,8 @@ def test_commands_that_are_shown_can_be_typed() -> None:
         bare = re.sub(r"^\w+=\$\((.*)\)$", r"\1", line.partition("||")[0].strip())
         for part in bare.split("|"):
             words = shlex.split(part)
+            if words[0] in EDITS:
+                continue
             try:
                 assert words[0] == "wfctl"
                 load(words[1]).make_context(words[1], words[2:], obj=Settings())
