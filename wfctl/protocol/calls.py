@@ -277,10 +277,11 @@ class Query(Call, frozen=True):
 
 
 class GetTree(Call, frozen=True):
-    """The tree of one run (the whole subtree below it), or without `id` the forest of the newest open roots.
+    """The tree of one run (the whole subtree below it), those of several (`ids`), or without any the forest of the newest open roots.
 
     Siblings of one type beyond `group_at` become a group with at most `sample` members; `depth` cuts. `only_failed` leaves only
-    the paths to runs that failed, timed out or are stuck. What `expand` names (a workflow type, a status, an ID) is neither grouped
+    the paths to runs that failed, timed out or are stuck; the forest is then that of the newest roots, open or closed, which have
+    such. What `expand` names (a workflow type, a status, an ID) is neither grouped
     nor left out of a sample. `keep` are run IDs that stay in the samples of their groups whatever has become of them, so that
     a live picture is quiet.
     """
@@ -295,6 +296,7 @@ class GetTree(Call, frozen=True):
     only_failed: bool = False
     expand: list[str] = []
     keep: list[str] = []
+    ids: list[str] = []
 
 
 class Tail(Call, frozen=True):

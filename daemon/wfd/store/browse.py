@@ -129,8 +129,19 @@ async def _count_each(snapshot: Snapshot, wanted: Filter) -> list[Row]:
 
 async def retries(snapshot: Snapshot, keys: Iterable[int], now_ms: int) -> dict[int, Retry]:
     """By run: the task whose next attempt, due after `now_ms`, is the nearest; of running runs."""
+    return await _retries(snapshot, _list(keys), now_ms)
+
+
+async def retrying(snapshot: Snapshot, parent: int, kind: str, among: int, now_ms: int) -> list[int]:
+    """Of the oldest `among` running children of one type those with such a task, the soonest first."""
+    row = await snapshot.one(BROWSE["oldest_running"], (parent, kind, among))
+    found = await _retries(snapshot, "[]" if row is None else str(row[0]), now_ms)
+    return sorted(found, key=lambda key: found[key].retry_at)
+
+
+async def _retries(snapshot: Snapshot, keys: str, now_ms: int) -> dict[int, Retry]:
     found: dict[int, Retry] = {}
-    for row in await snapshot.all(BROWSE["retries"], {"keys": _list(keys), "now": now_ms}):
+    for row in await snapshot.all(BROWSE["retries"], {"keys": keys, "now": now_ms}):
         retry = Retry(*row)
         if retry.run not in found or retry.retry_at < found[retry.run].retry_at:
             found[retry.run] = retry
@@ -153,6 +164,11 @@ async def open_by_type(snapshot: Snapshot) -> dict[str, int]:
 async def open_roots(snapshot: Snapshot, limit: int) -> list[int]:
     """Keys of the newest open runs without a parent."""
     return [key for (key,) in await snapshot.all(BROWSE["open_roots"], (limit,))]
+
+
+async def bad_roots(snapshot: Snapshot, limit: int) -> list[int]:
+    """Keys of the newest roots that went wrong, or below which something did."""
+    return [key for (key,) in await snapshot.all(BROWSE["bad_roots"], (limit,))]
 
 
 async def root_of(snapshot: Snapshot, key: int) -> int | None:
@@ -252,8 +268,14 @@ async def oldest_retried(snapshot: Snapshot, parent: int, kind: str) -> list[int
 
 
 async def step_records(snapshot: Snapshot, keys: Iterable[int]) -> list[StepRecord]:
-    """All records of the runs that tell of steps and waits, by run, oldest first."""
+    """All records of the runs that tell of steps and waits, and of tasks that did not succeed at once; by run, oldest first."""
     return [StepRecord(*row) for row in await snapshot.all(BROWSE["step_records"], (_list(keys),))]
+
+
+async def tried(snapshot: Snapshot, since: Mapping[int, int]) -> list[StepRecord]:
+    """By run and oldest first, the records that tell of attempts beyond a task's first, and of tasks that failed; `since` says for
+    each run from which record on."""
+    return [StepRecord(*row) for row in await snapshot.all(BROWSE["tried"], (_list(since.items()),))]
 
 
 async def newest_step_records(snapshot: Snapshot, key: int, limit: int) -> list[StepRecord]:
