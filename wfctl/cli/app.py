@@ -28,7 +28,7 @@ VERBS = {
     "tail": "Show what happens in runs.",
     "tree": "Show a run with its steps, waits and children.",
     "list": "List runs, newest first.",
-    "show": "Show one run.",
+    "show": "Show runs.",
     "history": "Show the history of a run, and where its code changed.",
     "timeline": "Show where the time of a run went.",
     "graph": "Show how the handlers of a workflow type lead to one another.",

@@ -23,7 +23,7 @@ from wfctl.cli.render.treedata import (
     standing_text,
     tree_document,
 )  # fmt: skip
-from wfctl.cli.render.treeitems import Fold
+from wfctl.cli.render.treeline import Fold
 from wfctl.cli.screen import DEFAULT_COLUMNS
 from wfctl.cli.shell import Shell
 from wfctl.cli.words import quoted

@@ -142,13 +142,18 @@ class Get(Call, frozen=True):
 
 
 class HistoryPage(msgspec.Struct, frozen=True, kw_only=True):
+    """`items` are oldest first whatever was asked for. `next` is the number of the last record that was reached, where there are
+    further ones in that direction; `total` counts the run's records."""
+
     run: views.RunView
     items: list[views.HistoryEntry]
     next: int | None = None
+    total: int = 0
 
 
 class History(Call, frozen=True):
-    """Records of one run with seq > `after_seq`, oldest first; `logs` adds its log lines in their place."""
+    """Records of one run with seq > `after_seq` and < `before_seq`: the first `limit` of them, or the last with `newest`. `logs`
+    adds its log lines in their place."""
 
     method = "history"
     answer = HistoryPage
@@ -156,6 +161,8 @@ class History(Call, frozen=True):
     after_seq: int = 0
     limit: int = 1000
     logs: bool = False
+    before_seq: int | None = None
+    newest: bool = False
 
 
 class Result(Call, frozen=True):
@@ -277,7 +284,8 @@ class Query(Call, frozen=True):
 
 
 class GetTree(Call, frozen=True):
-    """The tree of one run (the whole subtree below it), those of several (`ids`), or without any the forest of the newest open roots.
+    """The tree of one run (the whole subtree below it), those of several (`ids`), or without any the forest of the newest open
+    roots.
 
     Siblings of one type beyond `group_at` become a group with at most `sample` members; `depth` cuts. `only_failed` leaves only
     the paths to runs that failed, timed out or are stuck; the forest is then that of the newest roots, open or closed, which have

@@ -305,9 +305,7 @@ def _retry_stuck(draft: Draft, phase: Stuck, asked: s.RetryAsked) -> None:
         _reopen(draft, asked.point, asked.reason)
         return
     draft.record(
-        r.RunResumed(
-            phase.resume.attempt + 1, str(Status.STUCK), asked.reason, cancelling=draft.run.cancel is not None
-        )
+        r.RunResumed(phase.resume.attempt + 1, str(Status.STUCK), asked.reason, cancelling=draft.run.cancel is not None)
     )
     draft.do(Action.DISPATCH)
 

@@ -114,9 +114,14 @@ class Reads:
             raise InvalidArgumentError(f"limit must be at least 1, not {call.limit}", limit=call.limit)
         match = await self.resolve(call.id)
         async with self._reader.snapshot() as snapshot:
-            view = await self._view(snapshot, match.key)
-            entries, following = await browse.history_page(snapshot, match.key, call.after_seq, call.limit, call.logs)
-        return calls.HistoryPage(run=view, items=_entries(entries), next=following)
+            runs = await browse.summaries(snapshot, (match.key,))
+            if match.key not in runs:
+                raise _purged()
+            entries, following = await browse.history_page(
+                snapshot, match.key, call.after_seq, call.before_seq, call.limit, newest=call.newest, logs=call.logs
+            )
+        view = run_view(runs[match.key], self._progress(match.key))
+        return calls.HistoryPage(run=view, items=_entries(entries), next=following, total=runs[match.key].seq)
 
     async def tree(self, call: calls.GetTree) -> Tree:
         """Runs with all below them; or without an ID the newest open roots, or those with failures. Grouped, sampled and cut as the

@@ -301,20 +301,22 @@ async def newest_rev(snapshot: Snapshot) -> int:
 
 
 async def history_page(
-    snapshot: Snapshot, key: int, after_seq: int, limit: int, logs: bool
+    snapshot: Snapshot, key: int, after_seq: int, before_seq: int | None, limit: int, *, newest: bool, logs: bool
 ) -> tuple[list[Entry], int | None]:
-    """Records of one run after number `after_seq`, with `logs` also the lines it logged after each of them; and the number to
-    go on after, None at the end."""
-    rows = await snapshot.all(BROWSE["history_page"], (key, after_seq, limit + 1))
-    entries = [Entry(*row) for row in rows]
-    shown, following = entries[:limit], entries[limit:]
-    after = shown[-1].seq if following else None
+    """The first `limit` records of one run between two numbers, or the last with `newest`, oldest first; with `logs` also the lines
+    it logged after each of them. And the number to go on from, None at the end."""
+    name = "history_page_back" if newest else "history_page"
+    rows = await snapshot.all(BROWSE[name], (key, min(after_seq, _END), min(before_seq or _END, _END), limit + 1))
+    shown = [Entry(*row) for row in rows[:limit]]
+    beyond = shown[-1].seq if len(rows) > limit else None
+    shown.sort(key=_rev)
     if logs and shown:
         # A line belongs to the page of the record before it.
-        bounds = (key, shown[0].rev, following[0].rev if following else _END)
+        following = await snapshot.one(BROWSE["next_rev"], (key, shown[-1].seq))
+        bounds = (key, shown[0].rev, following[0] if following else _END)
         lines = await snapshot.all(BROWSE["logs_between"], bounds)
         shown = sorted([*shown, *(Entry(*row) for row in lines)], key=_rev)
-    return shown, after
+    return shown, beyond
 
 
 async def entries_since(

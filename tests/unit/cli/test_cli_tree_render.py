@@ -14,7 +14,7 @@ from wfctl.cli.render.text import line_cells, plain
 from wfctl.cli.render.times import Times, show_as
 from wfctl.cli.render.tree import Style, tree_lines
 from wfctl.cli.render.treedata import Merger, change_line, end_line, node_lines, tree_document
-from wfctl.cli.render.treeitems import Fold
+from wfctl.cli.render.treeline import Fold
 from wfctl.protocol.views import ProgressView, RunChange, Tree, TreeGroup, TreeStep
 from wfctl.values.status import Status
 

@@ -9,7 +9,7 @@ import typer
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output, choose
-from wfctl.cli.render.treeitems import Fold
+from wfctl.cli.render.treeline import Fold
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.cli.treeview import Look, Viewer
 from wfctl.cli.words import parse_statuses

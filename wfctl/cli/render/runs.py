@@ -131,7 +131,8 @@ def _problem_span(run: RunView, now_ms: int, *, person: bool) -> Span:
         return problem(run), "red" if run.status.closed else "magenta"
     left = run.retry.retry_at - now_ms
     due = (f"in {short(left)}" if left > 0 else "now") if person else f"at {absolute(run.retry.retry_at)}"
-    text = f"{run.retry.task}: attempt {run.retry.attempt + 1} {due}"
+    of = "" if run.retry.max_attempts is None else f"/{run.retry.max_attempts}"
+    text = f"{run.retry.task}: attempt {run.retry.attempt + 1}{of} {due}"
     return (f"{text}  {run.retry.error}" if run.retry.error else text), "yellow"
 
 

@@ -12,7 +12,8 @@ from wfctl.cli.exit import look
 from wfctl.cli.render.progress import bar
 from wfctl.cli.render.text import Line, Span, cells, clean, count, counted, cut, cut_middle, line_cells, pad_left
 from wfctl.cli.render.times import began_at, began_cells, short, when
-from wfctl.cli.render.treeitems import Fold, Item, root_items
+from wfctl.cli.render.treeitems import root_items
+from wfctl.cli.render.treeline import Fold, Item
 from wfctl.protocol.views import Tree, TreeGroup, TreeNode
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration

@@ -36,6 +36,7 @@ def _node(node: TreeNode) -> dict[str, Any]:
         "steps_elided": node.steps_elided,
         "children_elided": node.children_elided,
         "seq": node.seq,
+        "tries": as_data(node.tries),
     }
 
 
@@ -86,6 +87,7 @@ def _pre_order(node: TreeNode, parent: str | None, depth: int) -> Iterator[dict[
         "steps": as_data(node.steps),
         "steps_elided": node.steps_elided,
         "children_elided": node.children_elided,
+        "tries": as_data(node.tries),
     }
     for child in node.children:
         yield from _pre_order(child, node.run.run_id, depth + 1)

@@ -266,9 +266,20 @@ where run = ?1 and seq < ?2
 select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source
 from history as h
 join runs as r on r.key = h.run
-where h.run = ? and h.seq > ?
+where h.run = ? and h.seq > ? and h.seq < ?
 order by h.seq
 limit ?;
+
+-- name: history_page_back
+select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source
+from history as h
+join runs as r on r.key = h.run
+where h.run = ? and h.seq > ? and h.seq < ?
+order by h.seq desc
+limit ?;
+
+-- name: next_rev
+select rev from history where run = ? and seq > ? order by seq limit 1;
 
 -- name: logs_between
 select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step),
