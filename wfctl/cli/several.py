@@ -28,17 +28,17 @@ class Several:
 
     def __init__(self, shell: Shell, ids: list[str]) -> None:
         self._shell = shell
-        self._ids = given_ids(ids)
+        self.ids = given_ids(ids)
         self._begun = False
         self.code = exit.OK
 
     @property
     def one(self) -> bool:
-        return len(self._ids) == 1
+        return len(self.ids) == 1
 
     def each(self, look: Callable[[str], T]) -> Iterator[T]:
         """What `look` makes of each run, in the order they were named; those that it raises an error for are left out."""
-        for id in self._ids:
+        for id in self.ids:
             try:
                 found = look(self._shell.run_id(id))
             except DaemonDownError:

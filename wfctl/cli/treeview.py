@@ -55,21 +55,25 @@ class Viewer:
     def __init__(self, shell: Shell, call: GetTree, look: Look, since_rev: int | None = None) -> None:
         self._shell = shell
         self._call = call
-        self._one = call.id is not None
+        self._named = call.id is not None
+        self._one = self._named and not call.ids
         self._look = look
         self._rev = since_rev
+        # The last revision that was shown, for whoever goes on after a restart of the daemon.
+        self._seen = since_rev
         self._problems: list[ProblemView] = []
         self._shown_since: dict[str, float] = {}
         self._merger = Merger()
 
     def fetch(self, connection: Connection) -> Tree:
         tree: Tree = connection.call(replace(self._call, keep=self._steady()))
+        self._seen = max(self._seen or 0, tree.rev)
         if self._one and tree.roots:
             # A workflow ID may be taken by a newer run while one watches: stay with this one.
             self._call = replace(self._call, id=tree.roots[0].run.run_id)
         now = time.monotonic()
         self._shown_since = {id: self._shown_since.get(id, now) for root in tree.roots for id in _sampled(root)}
-        if self._look.fold.only_failed and not self._one:
+        if self._look.fold.only_failed and not self._named:
             tree = replace(tree, roots=[root for root in tree.roots if _went_wrong(root)])
         return tree
 
@@ -83,7 +87,7 @@ class Viewer:
     def still(self, tree: Tree) -> None:
         shell = self._shell
         if shell.output is Output.JSON:
-            shell.out.write(text_of(tree_document(tree, one=self._one), pretty=shell.out.tty))
+            shell.out.write(text_of(tree_document(tree, one=self._one, named=self._named), pretty=shell.out.tty))
         elif shell.output is Output.JSONL:
             self._nodes(tree)
             shell.out.write(text_of(end_line(tree)))
@@ -97,9 +101,10 @@ class Viewer:
     def _say_what_is_missing(self, tree: Tree) -> None:
         if self._look.fold.only_failed and not any(map(_went_wrong, tree.roots)):
             self._shell.note("nothing has failed")
-        elif not tree.roots:
+            return
+        if not tree.roots:
             self._shell.note("no open runs")
-        if (more := _more_roots(tree)) and not self._look.fold.only_failed:
+        if more := _more_roots(tree):
             self._shell.note(more)
 
     def _nodes(self, tree: Tree) -> None:
@@ -111,7 +116,8 @@ class Viewer:
         return Style(width, self._look.ascii, self._look.words, budget)
 
     def _lines(self, tree: Tree, style: Style, now_ms: int) -> list[Line]:
-        whole = f"wfctl tree {quoted(self._call.id)} --all" if self._call.id else "wfctl tree --all"
+        named = [self._call.id, *self._call.ids] if self._call.id else []
+        whole = f"wfctl tree {' '.join([*map(quoted, named), '--all'])}"
         return tree_lines(tree, style, now_ms=now_ms, fold=self._look.fold, more=whole)
 
     # -- following --------------------------------------------------------------------------
@@ -121,8 +127,8 @@ class Viewer:
         shell = self._shell
         if shell.output is Output.TABLE and shell.out.tty:
             with Region(shell.out) as region, Resizes() as resizes:
-                return shell.persist(lambda: self._live(region, resizes))
-        return shell.persist(self._changes)
+                return shell.persist(lambda: self._live(region, resizes), rev=lambda: self._seen)
+        return shell.persist(self._changes, rev=lambda: self._rev)
 
     def _live(self, region: Region, resizes: Resizes) -> Outcome:
         region.settle()
@@ -217,7 +223,10 @@ class Viewer:
 
 
 def _more_roots(tree: Tree) -> str:
-    """That there are more open roots than are shown; empty where there are not."""
+    """That there are more open roots, or such with failures, than are shown; empty where there are not."""
+    if tree.failed_roots > len(tree.roots):
+        what = "runs without a parent failed, or have failures below them"
+        return f"{len(tree.roots):,} of {tree.failed_roots:,} {what}; more: wfctl tree --only failed --all"
     if tree.open_roots <= len(tree.roots):
         return ""
     return f"{len(tree.roots):,} of {tree.open_roots:,} open runs without a parent; more: wfctl tree --all"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from wfctl.protocol import views
+from wfctl.protocol.backup import BackedUp as BackedUp, Backup as Backup, Copied as Copied
 from wfctl.protocol.call import CALLS as CALLS, Call as Call
 from wfctl.protocol.code import (
     CheckCode as CheckCode,
@@ -364,37 +365,6 @@ class Watch(Call, frozen=True):
     changes: bool = False
     since_rev: int | None = None
     progress: bool = False
-
-
-class Copied(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a copy of the database is, in bytes."""
-
-    copied: int
-    total: int
-
-
-class BackedUp(msgspec.Struct, frozen=True, kw_only=True):
-    """A backup that was written and checked: `runs` are in it, up to revision `rev`."""
-
-    path: str
-    bytes: int
-    runs: int
-    rev: int
-    database_schema: int
-    replaced: bool = False
-
-
-class Backup(Call, frozen=True):
-    """Copy the database as of now into the file `path` (absolute, on the daemon's machine), check the copy, and give it its name.
-
-    A file that is there is replaced only with `force`. Given up in the middle, it leaves nothing.
-    """
-
-    method = "backup"
-    answer = BackedUp
-    item = Copied
-    path: str
-    force: bool = False
 
 
 class Down(Call, frozen=True):

@@ -279,8 +279,8 @@ class TaskCompleted(Operation, frozen=True):
 
 
 class TaskFailed(Operation, frozen=True):
-    """The last attempt failed; the handler gets the error. `max_attempts` as in `TaskAttemptFailed`: an error that is not to be tried
-    again comes before it."""
+    """The last attempt failed; the handler gets the error. `max_attempts` as in `TaskAttemptFailed`: an error that is not to be
+    tried again comes before it."""
 
     KIND = "task.failed"
     key: str

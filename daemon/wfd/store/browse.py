@@ -129,23 +129,19 @@ async def _count_each(snapshot: Snapshot, wanted: Filter) -> list[Row]:
 
 async def retries(snapshot: Snapshot, keys: Iterable[int], now_ms: int) -> dict[int, Retry]:
     """By run: the task whose next attempt, due after `now_ms`, is the nearest; of running runs."""
-    return await _retries(snapshot, _list(keys), now_ms)
+    found: dict[int, Retry] = {}
+    for row in await snapshot.all(BROWSE["retries"], {"keys": _list(keys), "now": now_ms}):
+        retry = Retry(*row)
+        if retry.run not in found or retry.retry_at < found[retry.run].retry_at:
+            found[retry.run] = retry
+    return found
 
 
 async def retrying(snapshot: Snapshot, parent: int, kind: str, among: int, now_ms: int) -> list[int]:
     """Of the oldest `among` running children of one type those with such a task, the soonest first."""
     row = await snapshot.one(BROWSE["oldest_running"], (parent, kind, among))
-    found = await _retries(snapshot, "[]" if row is None else str(row[0]), now_ms)
+    found = await retries(snapshot, msgspec.json.decode(row[0]) if row is not None else (), now_ms)
     return sorted(found, key=lambda key: found[key].retry_at)
-
-
-async def _retries(snapshot: Snapshot, keys: str, now_ms: int) -> dict[int, Retry]:
-    found: dict[int, Retry] = {}
-    for row in await snapshot.all(BROWSE["retries"], {"keys": keys, "now": now_ms}):
-        retry = Retry(*row)
-        if retry.run not in found or retry.retry_at < found[retry.run].retry_at:
-            found[retry.run] = retry
-    return found
 
 
 async def counts(snapshot: Snapshot) -> dict[str, int]:
@@ -273,8 +269,7 @@ async def step_records(snapshot: Snapshot, keys: Iterable[int]) -> list[StepReco
 
 
 async def tried(snapshot: Snapshot, since: Mapping[int, int]) -> list[StepRecord]:
-    """By run and oldest first, the records that tell of attempts beyond a task's first, and of tasks that failed; `since` says for
-    each run from which record on."""
+    """By run, oldest first: records of attempts beyond a task's first, and of failures; `since` says from which on of each run."""
     return [StepRecord(*row) for row in await snapshot.all(BROWSE["tried"], (_list(since.items()),))]
 
 
@@ -307,15 +302,13 @@ async def history_page(
     it logged after each of them. And the number to go on from, None at the end."""
     name = "history_page_back" if newest else "history_page"
     rows = await snapshot.all(BROWSE[name], (key, min(after_seq, _END), min(before_seq or _END, _END), limit + 1))
-    shown = [Entry(*row) for row in rows[:limit]]
-    beyond = shown[-1].seq if len(rows) > limit else None
-    shown.sort(key=_rev)
+    kept, beyond = rows[:limit], rows[limit - 1][3] if len(rows) > limit else None
+    shown = _merged(kept, ())
     if logs and shown:
         # A line belongs to the page of the record before it.
         following = await snapshot.one(BROWSE["next_rev"], (key, shown[-1].seq))
         bounds = (key, shown[0].rev, following[0] if following else _END)
-        lines = await snapshot.all(BROWSE["logs_between"], bounds)
-        shown = sorted([*shown, *(Entry(*row) for row in lines)], key=_rev)
+        shown = _merged(kept, await snapshot.all(BROWSE["logs_between"], bounds))
     return shown, beyond
 
 

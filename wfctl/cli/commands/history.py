@@ -64,6 +64,11 @@ def run(
         )
     since_ms = None if since is None else parse_instant(since, now_ms())
     asked = Asked(logs, step, since_ms, reverse, limit, after or 0, before)
+    _show(shell, several, asked)
+    return several.code
+
+
+def _show(shell: Shell, several: Several, asked: Asked) -> None:
     chapters = several.each(lambda id: Chapter(shell, id, asked))
     if shell.output is Output.ID:
         shell.print_ids(chapter.run.run_id for chapter in chapters)
@@ -88,7 +93,6 @@ def run(
                 told.append(chapter)
         for chapter in told:
             _say_what_is_left(shell, chapter)
-    return several.code
 
 
 def _document(shell: Shell, chapters: Iterable[Chapter], *, one: bool) -> None:

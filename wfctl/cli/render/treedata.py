@@ -17,13 +17,13 @@ from wfctl.values.times import rfc3339
 _BAD = (Status.FAILED, Status.TIMED_OUT, Status.STUCK)
 
 
-def tree_document(tree: Tree, *, one: bool) -> dict[str, Any]:
-    """`root` when one run was asked for, `roots` for the forest."""
+def tree_document(tree: Tree, *, one: bool, named: bool = False) -> dict[str, Any]:
+    """`root` when one run was asked for, `roots` for several, which were `named`, and for the forest."""
     roots = [_node(node) for node in tree.roots]
     head: dict[str, Any] = {"schema": "wfctl.tree/1", "rev": tree.rev, "now": rfc3339(tree.now)}
     head |= {"root": roots[0]} if one and roots else {"roots": roots}
-    if not one:
-        head["open_roots"] = tree.open_roots
+    if not one and not named:
+        head |= {"open_roots": tree.open_roots, "failed_roots": tree.failed_roots}
     return {**head, "complete": tree.complete}
 
 
