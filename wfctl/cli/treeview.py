@@ -50,13 +50,16 @@ class Look(NamedTuple):
 
 
 class Viewer:
-    """`call` is what to ask for; once answered, it stays with the very run that was shown. `since_rev` begins the changes there."""
+    """`call` is what to ask for; once answered, it stays with the very run that was shown. `since_rev` begins the changes there;
+    `several`: a tree is one of several, also where it is the only one that there is."""
 
-    def __init__(self, shell: Shell, call: GetTree, look: Look, since_rev: int | None = None) -> None:
+    def __init__(
+        self, shell: Shell, call: GetTree, look: Look, since_rev: int | None = None, *, several: bool = False
+    ) -> None:
         self._shell = shell
         self._call = call
         self._named = call.id is not None
-        self._one = self._named and not call.ids
+        self._one = self._named and not several
         self._look = look
         self._rev = since_rev
         # The last revision that was shown, for whoever goes on after a restart of the daemon.

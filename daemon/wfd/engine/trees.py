@@ -188,7 +188,7 @@ class Forest:
 
     def _elide(self, parent: int, number: int) -> None:
         self._branches[parent].children_elided += number
-        self.complete = False
+        self.complete = self.complete and not number
 
     # -- children ------------------------------------------------------------------------------
 

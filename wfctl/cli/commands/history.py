@@ -10,9 +10,10 @@ import typer
 from wfctl.cli.chapters import Asked, Chapter
 from wfctl.cli.options import Output
 from wfctl.cli.render.history import Describer
-from wfctl.cli.render.text import Line, count
+from wfctl.cli.render.text import Line, clean, count
 from wfctl.cli.several import Ids, Several
 from wfctl.cli.shell import Shell, now_ms, shell_of
+from wfctl.cli.words import quoted
 from wfctl.errors import UsageError
 from wfctl.protocol.views import HistoryEntry
 from wfctl.values.times import parse_instant
@@ -78,12 +79,12 @@ def _show(shell: Shell, several: Several, asked: Asked) -> None:
         for chapter in chapters:
             for entry in chapter.entries():
                 shell.json_line(entry)
-            _say_what_is_left(shell, chapter)
+            _say_what_is_left(shell, chapter, one=several.one)
     elif shell.fields is not None:
         told = list(chapters)
         shell.table([entry for chapter in told for entry in chapter.entries()], lambda _: [])
         for chapter in told:
-            _say_what_is_left(shell, chapter)
+            _say_what_is_left(shell, chapter, one=several.one)
     else:
         with shell.paged():
             told = []
@@ -92,7 +93,7 @@ def _show(shell: Shell, several: Several, asked: Asked) -> None:
                 _print(shell, chapter)
                 told.append(chapter)
         for chapter in told:
-            _say_what_is_left(shell, chapter)
+            _say_what_is_left(shell, chapter, one=several.one)
 
 
 def _document(shell: Shell, chapters: Iterable[Chapter], *, one: bool) -> None:
@@ -107,12 +108,14 @@ def _document(shell: Shell, chapters: Iterable[Chapter], *, one: bool) -> None:
         shell.document("histories", {"items": found, "next": None, "total": len(found)})
 
 
-def _say_what_is_left(shell: Shell, chapter: Chapter) -> None:
+def _say_what_is_left(shell: Shell, chapter: Chapter, *, one: bool) -> None:
     if chapter.next is not None:
         grouped = shell.err.tty
         total = "" if chapter.total is None else f" of {count(chapter.total, grouped=grouped)}"
         where = f"--{'before' if chapter.asked.reverse else 'after'} {chapter.next}"
-        shell.total(f"{count(chapter.shown, grouped=grouped)}{total}, more: {where}, or a higher --limit")
+        name = "" if one else f" of {clean(chapter.run.workflow_id)}"
+        where = where if one else f"wfctl history {quoted(chapter.run.workflow_id)} {where}"
+        shell.total(f"{count(chapter.shown, grouped=grouped)}{total}{name}, more: {where}, or a higher --limit")
 
 
 def _print(shell: Shell, chapter: Chapter) -> None:

@@ -103,7 +103,8 @@ def run(
         group_at=call.group_at, folded=frozenset(map(str, parse_statuses(fold or []))), expanded=frozenset(expanded),
         whole=all_ and not fold, only_failed=only_failed,
     )  # fmt: skip
-    viewer = Viewer(shell, call, Look(folding, words, ascii or shell.out.ascii), since_rev)
+    look = Look(folding, words, ascii or shell.out.ascii)
+    viewer = Viewer(shell, call, look, since_rev, several=several is not None and not several.one)
     if not follow:
         with shell.paged() if all_ else nullcontext():
             viewer.still(viewer.fetch(shell.connect()))

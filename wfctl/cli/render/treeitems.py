@@ -180,7 +180,7 @@ def _run_item(node: TreeNode, moment: Moment) -> Item:
         item.note = sleep_note(run.wake_at, moment)
     elif run.status is Status.RUNNING:
         show_progress(item, run, moment)
-    if node.tries is not None and not item.note:
+    if node.tries is not None and (run.status is Status.RUNNING or not item.note):
         show_tries(item, node.tries, moment)
     return item
 
