@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 
 from wfctl.cli import exit
-from wfctl.cli.bars import Bars
 from wfctl.cli.options import Output
 from wfctl.cli.render.document import as_data
-from wfctl.cli.render.problem import error_lines, traceback_text
 from wfctl.cli.render.runs import outcome_error, result_text
 from wfctl.cli.shell import Shell, stopping
 from wfctl.errors import NotFinishedError, WfctlError
@@ -40,6 +38,8 @@ def await_outcome(shell: Shell, id: str, *, timeout_ms: int | None, stuck: bool)
 
 def _watched(shell: Shell, id: str, deadline: float | None, *, stuck: bool) -> Outcome:
     """The same in front of a terminal: meanwhile the progress of the run and of those below it is shown there, on stderr."""
+
+    from wfctl.cli.bars import Bars
 
     def look() -> Outcome:
         found: Outcome = shell.call(Result(id=id, wait=False))
@@ -98,6 +98,8 @@ def tell_line(shell: Shell, outcome: Outcome, *, fail_if_stuck: bool) -> int:
         text = "" if error is not None else result_text(outcome.result, pretty=False)
         shell.out.write(text if len(text.splitlines()) < 2 else bytes(outcome.result).decode())
         if error is not None:
+            from wfctl.cli.render.problem import error_lines, traceback_text
+
             shell.out.flush()
             shell.err.prose(error_lines(error))
             if shell.settings.traceback:

@@ -8,7 +8,6 @@ from typing import Annotated, TypeVar
 import typer
 
 from wfctl.cli import exit
-from wfctl.cli.render.problem import error_json, error_lines
 from wfctl.cli.render.text import clean
 from wfctl.cli.shell import Shell
 from wfctl.cli.words import given_ids
@@ -51,6 +50,8 @@ class Several:
                 yield found
 
     def _tell(self, error: WfctlError) -> None:
+        from wfctl.cli.render.problem import error_json, error_lines
+
         shell = self._shell
         self.code = exit.PARTIAL
         shell.out.flush()

@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from wfctl.cli.live import Region, Resizes, closed
 from wfctl.cli.options import Output
 from wfctl.cli.render.document import text_of
-from wfctl.cli.render.status import problem_lines, problem_notes
 from wfctl.cli.render.text import Line, cut
-from wfctl.cli.render.tree import STATIC_BUDGET, Style, tree_lines
 from wfctl.cli.render.treedata import (
     Merger,
     change_line,
@@ -31,7 +28,10 @@ from wfctl.protocol.calls import GetTree, Watch, WatchItem
 from wfctl.protocol.views import Outcome, ProblemView, Tree, TreeNode
 from wfctl.values.status import Status
 
+# What draws and what follows is imported where it begins: data for programs needs neither.
 if TYPE_CHECKING:
+    from wfctl.cli.live import Region, Resizes
+    from wfctl.cli.render.tree import Style
     from wfctl.client.blocking import Connection
 
 EVERY_MS = 250
@@ -97,6 +97,8 @@ class Viewer:
         elif shell.output is Output.ID:
             shell.print_ids(run_ids(tree))
         else:
+            from wfctl.cli.render.tree import STATIC_BUDGET
+
             budget = STATIC_BUDGET if shell.out.tty and not self._look.fold.whole else None
             shell.out.lines(self._lines(tree, self._style(budget), tree.now))
             self._say_what_is_missing(tree)
@@ -115,10 +117,14 @@ class Viewer:
             self._shell.out.write(text_of(line))
 
     def _style(self, budget: int | None) -> Style:
+        from wfctl.cli.render.tree import Style
+
         width = self._shell.out.columns if self._shell.out.tty else None
         return Style(width, self._look.ascii, self._look.words, budget)
 
     def _lines(self, tree: Tree, style: Style, now_ms: int) -> list[Line]:
+        from wfctl.cli.render.tree import tree_lines
+
         named = [self._call.id, *self._call.ids] if self._call.id else []
         whole = f"wfctl tree {' '.join([*map(quoted, named), '--all'])}"
         return tree_lines(tree, style, now_ms=now_ms, fold=self._look.fold, more=whole)
@@ -129,11 +135,16 @@ class Viewer:
         """Until the run has closed: live on a terminal, a line a change elsewhere, one document at the end with `-o json`."""
         shell = self._shell
         if shell.output is Output.TABLE and shell.out.tty:
+            from wfctl.cli.live import Region, Resizes
+
             with Region(shell.out) as region, Resizes() as resizes:
                 return shell.persist(lambda: self._live(region, resizes), rev=lambda: self._seen)
         return shell.persist(self._changes, rev=lambda: self._rev)
 
     def _live(self, region: Region, resizes: Resizes) -> Outcome:
+        from wfctl.cli.live import closed
+        from wfctl.cli.render.tree import STATIC_BUDGET
+
         region.settle()
         # The tree is asked for first: it says which run it is.
         tree = self.fetch(self._shell.connect())
@@ -161,6 +172,8 @@ class Viewer:
                 time.sleep(max(drawn + EVERY_MS / 1_000 - time.monotonic(), 0.0))
 
     def _draw(self, region: Region, tree: Tree, style: Style, now_ms: int) -> None:
+        from wfctl.cli.render.status import problem_notes
+
         # The width the lines were laid out for: the terminal may have another by now, and will be drawn for next time.
         width = style.width or DEFAULT_COLUMNS
         notes = problem_notes(self._problems, width)
@@ -171,6 +184,8 @@ class Viewer:
         region.draw([*self._lines(tree, style, now_ms), *notes], width)
 
     def _changes(self) -> Outcome:
+        from wfctl.cli.live import closed
+
         shell = self._shell
         tree = self.fetch(shell.connect())
         if self._rev is None:
@@ -219,6 +234,8 @@ class Viewer:
             shell.json_line({"kind": "code", "problems": problems})
             shell.out.flush()
         elif not shell.quiet and not shell.json:
+            from wfctl.cli.render.status import problem_lines
+
             shell.err.prose([line for problem in problems for line in problem_lines(problem)])
             if not problems:
                 shell.err.write("the code is right again")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wfctl.cli.chapters import Asked, Chapter
 from wfctl.cli.options import Output
-from wfctl.cli.render.history import Describer
 from wfctl.cli.render.text import Line, clean, count
 from wfctl.cli.several import Ids, Several
 from wfctl.cli.shell import Shell, now_ms, shell_of
@@ -17,6 +16,9 @@ from wfctl.cli.words import quoted
 from wfctl.errors import UsageError
 from wfctl.protocol.views import HistoryEntry
 from wfctl.values.times import parse_instant
+
+if TYPE_CHECKING:
+    from wfctl.cli.render.history import Describer
 
 EXAMPLES = """
   wfctl history order-1
@@ -119,6 +121,8 @@ def _say_what_is_left(shell: Shell, chapter: Chapter, *, one: bool) -> None:
 
 
 def _print(shell: Shell, chapter: Chapter) -> None:
+    from wfctl.cli.render.history import Describer
+
     now = now_ms()
     width = shell.out.columns if shell.out.tty else None
     describer: Describer | None = None

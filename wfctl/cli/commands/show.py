@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
 from wfctl.cli.options import Output
 from wfctl.cli.render.document import as_data
-from wfctl.cli.render.pending import Pending, pending
-from wfctl.cli.render.problem import indented
-from wfctl.cli.render.show import advice, retry_advice, show_lines, stuck_advice, waiting_advice
 from wfctl.cli.several import Ids, Several
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.protocol.calls import Count, Counted, Get, GetStatus, History, HistoryPage, WorkflowList, Workflows
@@ -19,6 +16,10 @@ from wfctl.protocol.views import RunDetail, RunView, StatusView
 from wfctl.values.signature import HandlerSpec
 from wfctl.values.status import Status
 from wfctl.values.times import rfc3339
+
+# What draws is imported where it begins: data for programs needs none of it.
+if TYPE_CHECKING:
+    from wfctl.cli.render.pending import Pending
 
 EXAMPLES = """
   wfctl show order-1
@@ -77,6 +78,9 @@ def _look(shell: Shell, id: str, now: int) -> Seen:
 
 
 def _print(shell: Shell, several: Several, seen: Iterator[Seen], now: int) -> None:
+    from wfctl.cli.render.problem import indented
+    from wfctl.cli.render.show import show_lines
+
     width = shell.out.columns if shell.out.tty else None
     shown: list[RunView] = []
     with shell.paged():
@@ -113,6 +117,8 @@ def _doing(shell: Shell, detail: RunDetail, now: int) -> list[Pending]:
     """What the step of a running run is at, as far as its newest records tell."""
     if detail.run.status not in (Status.RUNNING, Status.CANCELLING):
         return []
+    from wfctl.cli.render.pending import pending
+
     begin = max(detail.history_entries - NEWEST_RECORDS, 0)
     page: HistoryPage = shell.call(History(id=detail.run.run_id, after_seq=begin, limit=NEWEST_RECORDS))
     return pending(page.items, now)
@@ -120,6 +126,8 @@ def _doing(shell: Shell, detail: RunDetail, now: int) -> list[Pending]:
 
 def _advice(shell: Shell, run: RunView) -> list[str]:
     """What to type next."""
+    from wfctl.cli.render.show import advice, retry_advice, stuck_advice, waiting_advice
+
     id = run.workflow_id
     match run.status:
         case Status.STUCK:

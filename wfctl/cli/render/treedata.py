@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from wfctl.cli.render.document import as_data
-from wfctl.cli.render.runs import problem
 from wfctl.cli.render.text import clean
 from wfctl.cli.render.times import absolute
 from wfctl.protocol.views import RunChange, RunView, Tree, TreeGroup, TreeNode
@@ -139,6 +138,8 @@ def change_text(change: RunChange) -> str:
 
 def standing_text(run: RunView, at_ms: int) -> str:
     """How a run stands when one begins to follow it."""
+    from wfctl.cli.render.runs import problem
+
     return _told(at_ms, run.workflow_id, None, run.status, problem(run))
 
 
