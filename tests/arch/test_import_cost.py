@@ -104,7 +104,12 @@ LIGHT = {
     "array", "decimal", "_decimal", "getpass", "numbers", "pwd", "shlex", "socket", "_socket", "termios", "typer",
     "typing_extensions", "unicodedata",
 }  # fmt: skip
-WITHOUT_DATA = (
+WITHOUT_DRAWING = (
+    "status -q", "list -o id", "list -o json", "list", "show o-1 -o json", "show o-1", "start Note -q", "send w-1 poke -q",
+    "query w-1 shown", "result o-1", "wait o-1", "tree o-1 -o json", "tree o-1", "history o-1 -o jsonl", "history o-1", "tail o-1",
+    "cancel w-1 -q", "workflows -o json", "workflows", "status",
+)  # fmt: skip
+DATA = (
     "list -o json", "list -o id", "show o-1 -o json", "tree o-1 -o json", "tree -o jsonl", "history o-1 -o jsonl", "start Note -q",
 )  # fmt: skip
 # What lays out lines and screens.
@@ -112,11 +117,6 @@ LAYOUT = {
     "bars", "live", "outcome", "render.barrows", "render.bars", "render.history", "render.pending", "render.runs", "render.show",
     "render.status", "render.table", "render.tree", "render.treeitems",
 }  # fmt: skip
-DRAWING = (
-    "status -q", "list -o id", "list -o json", "list", "show o-1 -o json", "show o-1", "start Note -q", "send w-1 poke -q",
-    "query w-1 shown", "result o-1", "wait o-1", "tree o-1 -o json", "tree o-1", "history o-1 -o jsonl", "history o-1", "tail o-1",
-    "cancel w-1 -q", "workflows -o json", "workflows", "status",
-)  # fmt: skip
 DRAWING = ("list --color always", "tree --color always", "show o-1 --color always", "status --color always")
 # Parts of rich that colours and widths do not need.
 RICH_EXTRAS = {"live", "markdown", "progress", "pretty", "prompt", "syntax", "table", "traceback", "tree"}
