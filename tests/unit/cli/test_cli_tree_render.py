@@ -485,3 +485,13 @@ def test_tries_are_in_json_with_the_next_attempt_as_a_time() -> None:
     }  # fmt: skip
     assert document["tries"]["retry_at"] is None
     assert next(node_lines(snapshot))["tries"]["attempt"] == 1
+
+
+def test_a_run_that_waits_tells_when_that_times_out_unless_the_row_of_its_wait_does() -> None:
+    waits = run("ship-1", type="ShipItem", status="waiting", wake_at=NOW + 60_000)
+    group = TreeGroup(workflow_type="ShipItem", total=9, by_status={"waiting": 9}, sample=[node(waits)])
+    assert "any event" in drawn(tree(node(run(), group)))[2]
+    assert "times out in 1m  " in drawn(tree(node(run(), group)))[2]
+    wait = step("wait", "waiting", kind="wait", took=None, wake_at=NOW + 60_000)
+    lines = drawn(tree(node(run(), node(waits, wait))))
+    assert ["times out" in line for line in lines] == [False, False, True]

@@ -15,6 +15,7 @@ from wfctl.cli.render.treeline import (
     Fold,
     Item,
     Moment,
+    due,
     percentiles,
     show_progress,
     show_tries,
@@ -141,7 +142,7 @@ def _child(node: TreeNode, fold: Fold, moment: Moment, depth: int) -> Item:
         if item.children:
             # The rows below say where it is; the row itself says only what went wrong.
             item.text = clean(problem(node.run))
-            if item.status == RETRYING:
+            if item.status in (RETRYING, Status.WAITING):
                 item.status, item.note, item.short_note = node.run.status, "", ""
             return item
     if not item.text or node.run.status.closed or node.cut:
@@ -178,6 +179,8 @@ def _run_item(node: TreeNode, moment: Moment) -> Item:
     )
     if run.status is Status.SLEEPING and run.wake_at is not None:
         item.note = sleep_note(run.wake_at, moment)
+    elif run.status is Status.WAITING and run.wake_at is not None:
+        item.note = item.short_note = f"times out {due(run.wake_at, moment)}"
     elif run.status is Status.RUNNING:
         show_progress(item, run, moment)
     if node.tries is not None and (run.status is Status.RUNNING or not item.note):

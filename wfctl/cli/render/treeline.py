@@ -76,7 +76,7 @@ def show_tries(item: Item, tries: TriesView, moment: Moment) -> None:
         if tries.retry_at is not None and tries.retry_at > moment.now_ms:
             item.status = RETRYING
             next_one = _out_of(tries.attempt + 1, tries.max_attempts)
-            item.note, item.short_note = f"retry {next_one} {_due(tries.retry_at, moment)}", f"retry {next_one}"
+            item.note, item.short_note = f"retry {next_one} {due(tries.retry_at, moment)}", f"retry {next_one}"
             item.text = item.text if item.loud else clean(tries.task)
         elif (attempt := tries.attempt + (tries.retry_at is not None)) > 1:
             item.note = item.note or f"attempt {_out_of(attempt, tries.max_attempts)}"
@@ -92,7 +92,7 @@ def _out_of(attempt: int, max_attempts: int | None) -> str:
     return str(attempt) if max_attempts is None else f"{attempt}/{max_attempts}"
 
 
-def _due(at_ms: int, moment: Moment) -> str:
+def due(at_ms: int, moment: Moment) -> str:
     if is_relative(default=moment.relative):
         return f"in {short(at_ms - moment.now_ms)}"
     return f"at {_instant(at_ms, moment)}"
