@@ -13,12 +13,25 @@ from wfctl.values.status import Status
 
 
 class RetryView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A task that waits for its next attempt at `retry_at`, after `attempt` failed with `error`."""
+    """A task that waits for its next attempt at `retry_at`, after `attempt` of at most `max_attempts` failed with `error` (None:
+    recorded before that was kept)."""
 
     task: str
     attempt: int
     retry_at: int
     error: Failure | None = None
+    max_attempts: int | None = None
+
+
+class TriesView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How often a task was tried: `attempt` is the newest that began. The next one begins at `retry_at`, where it waits for that;
+    `failed`: no other follows, and its step failed of it. `max_attempts` as in RetryView."""
+
+    task: str
+    attempt: int
+    max_attempts: int | None = None
+    retry_at: int | None = None
+    failed: bool = False
 
 
 class ProgressView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -125,7 +138,8 @@ class TreeGroup(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class TreeStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One step, wait or sleep of a run, as a line of its tree. `status` is a status word."""
+    """One step, wait or sleep of a run, as a line of its tree. `status` is a status word. `attempts` counts executions of the step;
+    `tries` is of the one task in it that matters most: waits to be tried again, is tried again, failed it, or was tried most."""
 
     name: str
     kind: str  # start, step, event, wait, sleep
@@ -137,12 +151,13 @@ class TreeStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     wake_at: int | None = None
     waiting_for: list[str] | None = None
     seq: int = 0
+    tries: TriesView | None = None
 
 
 class TreeNode(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A run with what happened in it. `seq` is where in its parent's history it was started. Of all the runs below it,
     `failed_below` failed or timed out, and `stuck_below` are stuck. `cut` is set where the depth that was asked for ends above its
-    children."""
+    children. `tries` is that of the newest step, of a run that is running or failed, also where its steps are not shown."""
 
     run: RunView
     steps: list[TreeStep] = []
@@ -154,6 +169,7 @@ class TreeNode(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     failed_below: int = 0
     stuck_below: int = 0
     cut: bool = False
+    tries: TriesView | None = None
 
 
 class RunChange(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -174,13 +190,15 @@ class RunChange(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class Tree(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A snapshot taken in one read transaction; `rev` is exact. `complete` is false whenever something was elided. Of a forest,
-    `open_roots` says how many open roots there are in all."""
+    `open_roots` says how many open roots there are in all; where only failures are shown, `failed_roots` how many roots have such,
+    counted up to a thousand."""
 
     rev: int
     now: int
     roots: list[TreeNode]
     complete: bool = True
     open_roots: int = 0
+    failed_roots: int = 0
 
 
 class ProblemView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -296,7 +296,7 @@ def _event_for_waiting(draft: Draft, phase: Waiting, arrived: s.EventArrived) ->
 
 
 def _resume(draft: Draft, phase: Stuck, changed: s.CodeChanged) -> None:
-    draft.record(r.RunResumed(phase.resume.attempt + 1))
+    draft.record(r.RunResumed(phase.resume.attempt + 1, cancelling=draft.run.cancel is not None))
     draft.do(Action.DISPATCH)
 
 
@@ -304,7 +304,9 @@ def _retry_stuck(draft: Draft, phase: Stuck, asked: s.RetryAsked) -> None:
     if asked.point is not None:
         _reopen(draft, asked.point, asked.reason)
         return
-    draft.record(r.RunResumed(phase.resume.attempt + 1, str(Status.STUCK), asked.reason))
+    draft.record(
+        r.RunResumed(phase.resume.attempt + 1, str(Status.STUCK), asked.reason, cancelling=draft.run.cancel is not None)
+    )
     draft.do(Action.DISPATCH)
 
 

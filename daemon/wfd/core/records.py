@@ -91,6 +91,7 @@ class RunResumed(Record, frozen=True):
     `was` is the status in which somebody asked for it (`reason`). `phase` is what a re-opened run goes on with, without
     its operations; `from_step` the step it went back to, where that is not the one that failed. `put` and `deleted` make the
     store what it was when that step began; `requeued` are the events that are in the inbox again; `deadline` is the run's new one.
+    `cancelling`: it had been asked to end before it was stuck, and still is.
     """
 
     KIND = "run.resumed"
@@ -103,6 +104,7 @@ class RunResumed(Record, frozen=True):
     deleted: list[str] = []
     requeued: list[Event] = []
     deadline: int | None = None
+    cancelling: bool = False
 
 
 class StepStarted(Record, frozen=True):
@@ -257,7 +259,7 @@ class TaskStarted(Operation, frozen=True):
 
 
 class TaskAttemptFailed(Operation, frozen=True):
-    """Another attempt follows at `retry_at`."""
+    """Another attempt follows at `retry_at`. `max_attempts` is how many there are at most; None in what older versions recorded."""
 
     KIND = "task.attempt_failed"
     key: str
@@ -265,6 +267,7 @@ class TaskAttemptFailed(Operation, frozen=True):
     attempt: int
     error: Failure
     retry_at: int
+    max_attempts: int | None = None
 
 
 class TaskCompleted(Operation, frozen=True):
@@ -276,13 +279,15 @@ class TaskCompleted(Operation, frozen=True):
 
 
 class TaskFailed(Operation, frozen=True):
-    """The last attempt failed; the handler gets the error."""
+    """The last attempt failed; the handler gets the error. `max_attempts` as in `TaskAttemptFailed`: an error that is not to be
+    tried again comes before it."""
 
     KIND = "task.failed"
     key: str
     name: str
     attempt: int
     error: Failure
+    max_attempts: int | None = None
 
 
 class OperationRefused(Operation, frozen=True):

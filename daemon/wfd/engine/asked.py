@@ -53,6 +53,7 @@ class TaskArgs(msgspec.Struct, frozen=True):
     result: Raw = Raw(b"null")
     failure: Failure | None = None
     delay_ms: int = 0
+    max_attempts: int | None = None
 
 
 class Asked(msgspec.Struct, frozen=True):

@@ -146,10 +146,10 @@ class Operations:
                 if op.kind in ("task_completed", "task_at_once"):
                     record = r.TaskCompleted(op.key, op.name, args.attempts, args.result)
                 elif op.kind == "task_failed":
-                    record = r.TaskFailed(op.key, op.name, args.attempts, failure)
+                    record = r.TaskFailed(op.key, op.name, args.attempts, failure, args.max_attempts)
                 else:
                     due_at = batch.now + args.delay_ms
-                    record = r.TaskAttemptFailed(op.key, op.name, args.attempt, failure, due_at)
+                    record = r.TaskAttemptFailed(op.key, op.name, args.attempt, failure, due_at, args.max_attempts)
             case other:
                 log.error("a worker asked for the unknown operation %r", other)
                 return

@@ -207,6 +207,7 @@ class Retry(msgspec.Struct, frozen=True, gc=False):
     attempt: int
     retry_at: int
     error: str
+    max_attempts: int | None
 
 
 class Scope(msgspec.Struct, frozen=True):

@@ -54,6 +54,8 @@ create index runs_by_root on runs (root) where parent is not null;
 create index open_roots on runs (root) where parent is null and closed_at is null;
 -- Children that do not simply go on when their parent closes.
 create index runs_bound on runs (parent) where closed_at is null and on_parent_close <> 'abandon';
+-- What went wrong, by the tree it is in.
+create index runs_gone_wrong on runs (root, status) where status in ('failed', 'timed_out', 'stuck');
 create index runs_due on runs (wake_at) where wake_at is not null;
 
 -- Append-only. `rev` numbers the records and log lines of the whole database, `seq` the records of one run.

@@ -102,7 +102,8 @@ def test_runs_are_offered_by_what_the_command_can_do_with_them(offered: Offered,
     assert offered("cancel", "order-1", "") == ["shop:eu/7", "@last"]
     assert offered("show", "01B") == ["01B"]
     assert offered("list", "--parent", "order") == ["order-1", "order-2"]
-    assert offered("show", "order-1", "") == []
+    assert offered("show", "order-1", "") == ["shop:eu/7", "order-2", "@last"]
+    assert offered("timeline", "order-1", "") == []
 
 
 def test_types_events_queries_and_parameters_are_offered(offered: Offered, shop: FakeDaemon) -> None:

@@ -35,11 +35,15 @@ def table(*runs: Any, width: int | None = 160) -> str:
 
 
 def test_a_row_tells_the_next_attempt_and_why_the_last_one_failed() -> None:
-    waits = RetryView(task="charge", attempt=2, retry_at=NOW + 4_000, error=failure("CardDeclined", "limit"))
-    assert "charge: attempt 3 in 4s  CardDeclined: limit" in table(run(retry=waits))
-    due = msgspec.structs.replace(waits, retry_at=NOW - 1, error=None)
-    assert "charge: attempt 3 now" in table(run(retry=due))
-    assert "charge: attempt 3 at 2026-11-23T03:00:04.000Z" in table(run(retry=waits), width=None)
+    waits = RetryView(
+        task="charge", attempt=2, max_attempts=5, retry_at=NOW + 4_000, error=failure("CardDeclined", "limit")
+    )
+    drawn = table(run(retry=waits, deadline=NOW + 90_000))
+    assert "in 4s  retry 3/5 of charge: CardDeclined: limit" in drawn
+    assert re.search(r"in 4s +retry 3/5 of charge: Card", table(run(retry=waits), width=80))
+    due = msgspec.structs.replace(waits, retry_at=NOW - 1, error=None, max_attempts=None)
+    assert "  now  retry 3 of charge" in table(run(retry=due))
+    assert "2026-11-23T03:00:04.000Z\tretry 3/5 of charge: CardDeclined: limit" in table(run(retry=waits), width=None)
 
 
 def test_a_row_tells_until_when_a_run_waits_or_may_take() -> None:
