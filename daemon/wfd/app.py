@@ -22,6 +22,7 @@ from wfd.engine.engine import Engine
 from wfd.engine.retention import Retention
 from wfd.reload.reloader import Reloader
 from wfd.runtime.clock import SystemClock
+from wfd.runtime.files import most_files
 from wfd.runtime.ids import IdSource
 from wfd.runtime.lifecycle import Service, Services
 from wfd.runtime.lock import StateLock
@@ -71,6 +72,7 @@ class Daemon:
             schema=store.schema_version,
             project=str(config.project),
             pressure=pressure,
+            files=most_files(),
         )
         # Started from the top, stopped from the bottom: nobody is let in before all is there, what is under way is
         # committed before the store closes, and the lock is the last to go.
