@@ -13,7 +13,7 @@ from wfd.runtime.lifecycle import Service
 from wfd.runtime.lock import StateLock
 from wfd.runtime.pressure import Pressure
 from wfd.server.backend import Backend
-from wfd.server.endpoint import listen
+from wfd.server.endpoint import BACKLOG, listen
 from wfd.server.router import routes
 from wfd.server.session import Host, Session
 
@@ -80,7 +80,9 @@ class Server(Service):
         sock = listen(self._path)
         facts = self._path.stat()
         self._identity = (facts.st_dev, facts.st_ino)
-        self._listener = await asyncio.get_running_loop().create_unix_server(lambda: Session(self._host), sock=sock)
+        self._listener = await asyncio.get_running_loop().create_unix_server(
+            lambda: Session(self._host), sock=sock, backlog=BACKLOG
+        )
         log.info("listening on %s", self._path)
 
     async def _stop(self) -> None:
