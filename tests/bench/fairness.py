@@ -3,7 +3,8 @@
     python tests/bench/fairness.py [--starts 10000] [--connections 1]
 
 From `send` until the directive of the event's handler is committed: first at idle, then from the moment the flood begins until
-all that it started has completed. Three are under way at a time, each of them sent when one before has been handled. The flood comes from a process of its own, over one connection or several.
+all that it started has completed. Three are under way at a time, each of them sent when one before has been handled. The flood
+comes from a process of its own, over one connection or several.
 """
 
 from __future__ import annotations
