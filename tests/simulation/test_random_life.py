@@ -23,7 +23,7 @@ import pytest
 
 from support.checker import broken_promises
 from support.faults import Disk, until_healthy
-from support.waiting import a_moment
+from support.waiting import a_moment, until
 from wfctl import (
     ChildOutcome,
     Context,
@@ -255,10 +255,7 @@ class Life:
         while writer._asked is not None:
             await writer.flush()
         shutil.copytree(old, folder)  # nothing is written meanwhile: that would have to be asked for here
-        with sqlite3.connect(folder / "wfctl.db") as db:
-            newest = db.execute("select max(rev) from (select rev from history union all select rev from logs)")
-            last = newest.fetchone()[0] or 0
-        db.close()
+        last = newest_on(folder / "wfctl.db")
         await self.end()
         self.kept, self.refused = kept, refused
         self.seen = [rev for rev in self.seen if rev <= last]
@@ -390,6 +387,14 @@ class Life:
         await self.env.settle()
 
 
+def newest_on(path: Path) -> int:
+    """The last revision that is on this disk."""
+    with sqlite3.connect(path) as db:
+        newest = db.execute("select max(rev) from (select rev from history union all select rev from logs)").fetchone()
+    db.close()
+    return newest[0] or 0
+
+
 async def live(seed: int, folder: Path) -> list[str]:
     """What does not hold after the life of `seed`."""
     life = Life(seed, folder)
@@ -398,6 +403,8 @@ async def live(seed: int, folder: Path) -> list[str]:
         for _ in range(ROUNDS):
             await life.round()
         await life.wind_up()
+        newest = newest_on(life.env.store.path)
+        await until(lambda: max(life.seen, default=0) >= newest)
         await a_moment(0.01)
     finally:
         await life.end()
