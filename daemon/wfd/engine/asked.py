@@ -57,12 +57,13 @@ class TaskArgs(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """One operation of one execution, on its way to being recorded."""
+    """One operation of one execution, on its way to being recorded. `waited`: it has been kept back, and is no more."""
 
     live: Live
     step: int
     attempt: int
     op: channel.Op
+    waited: bool = False
 
     @property
     def stale(self) -> bool:

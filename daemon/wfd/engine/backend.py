@@ -22,13 +22,12 @@ from wfd.engine.engine import Engine
 from wfd.engine.retries import Retries
 from wfd.engine.sending import Sending
 from wfd.engine.streams import Tail, Watch
-from wfd.runtime.pressure import Pressure
 from wfd.supervisor import Takeover
 
 
 class Backend:
     """`on_down(drain_ms)` is called when a client asks the daemon to stop; it must only begin that. `reload` loads the code again,
-    where there are files to load. `config` is what counts now, `pressure` what is full."""
+    where there are files to load. `config` is what counts now."""
 
     def __init__(
         self,
@@ -36,17 +35,15 @@ class Backend:
         config: Config,
         on_down: Callable[[int], None],
         reload: Callable[[], Awaitable[Takeover]] | None = None,
-        pressure: Pressure | None = None,
     ) -> None:
         self._engine = engine
-        self.pressure = pressure or Pressure()
         self.config = config
         self._on_down = on_down
         self._reload = reload
         self._started_at = engine.clock.now_ms()
         commands = Commands(engine)
         self.start = commands.start
-        self.send = Sending(engine, commands, self.pressure).send
+        self.send = Sending(engine, commands).send
         self.cancel = commands.cancel
         self.terminate = commands.terminate
         self.retry = Retries(engine, commands).retry
@@ -96,7 +93,7 @@ class Backend:
             draining=engine.draining,
             storage_error=None if engine.failure is None else engine.failure.message,
             rev=engine.hub.rev,
-            full=self.pressure.lines(),
+            full=engine.pressure.lines(),
             wal_bytes=engine.store.log_bytes(),
             unreadable=list(engine.memory.aside.values()),
         )

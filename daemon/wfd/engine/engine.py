@@ -26,23 +26,25 @@ from wfd.core.state import Stepping
 from wfd.engine.batch import Batch, Change
 from wfd.engine.code import Code
 from wfd.engine.executions import CRASH_LIMIT, Executions
+from wfd.engine.inboxes import Inboxes
 from wfd.engine.memory import Live, Memory
 from wfd.engine.operations import Operations
 from wfd.engine.outcomes import outcome_of
 from wfd.engine.purges import Purges
 from wfd.engine.reads import Reads
+from wfd.engine.recovery import begin_again
 from wfd.engine.timers import Timers
+from wfd.engine.unwritten import Unwritten
 from wfd.engine.watch import Hub
 from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
+from wfd.runtime.pressure import Pressure
 from wfd.store.rows import LogRow, Unit
 from wfd.store.store import Store
 from wfd.supervisor import Catalog, Workers
 
 log = logging.getLogger("wfd.engine")
 
-# Units on their way to the disk at which whatever needs no answer waits.
-MOST_UNWRITTEN = 2_000
 RETRY_STORAGE_MS = (200, 500, 1_000, 2_000, 5_000)
 
 
@@ -59,8 +61,10 @@ class Engine:
         self.memory = Memory(store.reader)
         self.code = Code(self)
         self.hub = Hub()
+        self.pressure = Pressure()
         self.reads = Reads(store.reader, clock, self.hub.reports)
         self.purges = Purges(self)
+        self.inboxes = Inboxes(self)
         self.executions = Executions(self, Operations(self).asked, crash_limit)
         # The supervisor's listener: what workers say of steps goes straight to where they are.
         self.heard = self.executions.heard
@@ -75,7 +79,7 @@ class Engine:
         self._waiters: dict[int, list[asyncio.Future[Outcome]]] = {}
         # Counts the lives of the memory: what an earlier one still had on its way means nothing now.
         self._epoch = 0
-        self._unwritten = 0
+        self._unwritten = Unwritten(workers.hear, self.pressure)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- life --------------------------------------------------------------------------------
@@ -111,17 +115,8 @@ class Engine:
         """What is to be done is derived from the rows: open steps are begun again, and what is due is done."""
         epoch = self._epoch
         await self.purges.resume()
-        # The open steps were listed before deadlines are looked at, which begin steps of their own; but deadlines go
-        # first: a run whose time came while nobody was there must not begin its step once more.
-        await self.timers.run_due()
-        for key in interrupted:
-            await self._room()
-            live = await self.memory.reach(key)
-            if epoch != self._epoch:
-                return  # the disk has failed again, and somebody else goes on from there
-            if live is not None and isinstance(live.run.phase, Stepping) and live.token is None:
-                phase = live.run.phase
-                self.stimulate(live, s.StepLost(phase.step, phase.attempt, "the daemon ended"))
+        if not await begin_again(self, interrupted, lambda: epoch == self._epoch):
+            return
         # A crash between a parent's end and that of its children is made good here.
         await self._end_each(await self.store.reader.orphans(), "its parent is closed")
         await self.code.resume_stuck()
@@ -130,7 +125,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether something is on its way that needs no time to pass: units, reads, deadlines being looked at."""
-        return bool(self._tasks) or self.timers.busy or self._unwritten > 0
+        return bool(self._tasks) or self.timers.busy or self._unwritten.count > 0
 
     def spawn(self, work: Any) -> None:
         """Run a coroutine as long as the engine does; what it raises is logged."""
@@ -207,7 +202,7 @@ class Engine:
                 del self.open_ids[run.workflow_id]
 
         def done(error: BaseException | None) -> None:
-            self._unwritten -= 1
+            self._unwritten.ends()
             if settled is not None:
                 settled(error)
             if epoch != self._epoch:
@@ -225,12 +220,12 @@ class Engine:
             for live in touched:
                 self.memory.settle(live)
 
-        self._unwritten += 1
+        self._unwritten.begins()
         self.store.writer.submit(unit, done)
 
-    async def _room(self) -> None:
+    async def room(self) -> None:
         """Wait while too much is on its way to the disk: what the engine does by itself goes no faster than that."""
-        if self._unwritten >= MOST_UNWRITTEN:
+        if self._unwritten.too_many:
             await self.committed(self.batch())
 
     async def committed(self, batch: Batch) -> None:
@@ -292,7 +287,7 @@ class Engine:
         rev, epoch = self._rev, self._epoch
 
         def done(error: BaseException | None) -> None:
-            self._unwritten -= 1
+            self._unwritten.ends()
             if epoch != self._epoch:
                 return
             if error is not None:
@@ -300,7 +295,7 @@ class Engine:
             else:
                 self.hub.touched({run.root}, rev)
 
-        self._unwritten += 1
+        self._unwritten.begins()
         self.store.writer.submit(unit, done)
 
     # -- code --------------------------------------------------------------------------------
@@ -313,10 +308,12 @@ class Engine:
 
     async def _time_reached(self, keys: list[int]) -> None:
         for key in keys:
-            await self._room()
+            await self.room()
             live = await self.memory.reach(key)
             if live is not None:
                 self.stimulate(live, s.TimeReached())
+        if self.failure is None:
+            await self.committed(self.batch())
 
     # -- children that do not outlive their parent --------------------------------------------
 
@@ -327,7 +324,7 @@ class Engine:
 
     async def _end_each(self, children: list[tuple[int, str]], why: str) -> None:
         for key, how in children:
-            await self._room()
+            await self.room()
             live = await self.memory.reach(key)
             if live is not None:
                 self.stimulate(live, s.CancelAsked(why) if how == "cancel" else s.TerminateAsked(why))

@@ -10,12 +10,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 
+from wfctl.errors import StorageError
 from wfd.runtime.clock import Clock, TimerHandle
 from wfd.store.reader import Reader
 
 log = logging.getLogger("wfd.engine")
 
-BATCH = 500
+# Runs that are woken at a time, and are on disk before the next are: those who ask for something meanwhile come between.
+BATCH = 100
 # A run that is due on disk but whose unit is on its way is looked at again after this.
 AGAIN_MS = 20
 # A disk that could not be read is tried again after this.
@@ -89,6 +91,9 @@ class Timers:
     async def _run(self) -> None:
         try:
             nearest = await self._look()
+        except StorageError as error:
+            log.warning("the deadlines could not be looked at: %s; this is tried again", error.message)
+            nearest = self._clock.now_ms() + RETRY_MS
         except Exception:
             log.exception("the deadlines could not be looked at; this is tried again")
             nearest = self._clock.now_ms() + RETRY_MS
@@ -99,22 +104,19 @@ class Timers:
         """Fire for what is due, and return when the next is."""
         while True:
             self._again = False
-            await self.run_due()
+            await self._run_due()
             now = self._clock.now_ms()
             nearest = await self._reader.next_wake()
             if nearest is not None and nearest <= now and self._aside:
                 due = await self._reader.due(now, len(self._aside) + 1)
-                if all(key in self._aside for key in due):
+                if all(key in self._aside for _, key in due):
                     nearest = await self._reader.next_wake(now)
             if not self._again:
                 return nearest
 
-    async def run_due(self) -> None:
+    async def _run_due(self) -> None:
         """Fire for everything that is due now, oldest deadline first."""
-        seen = set(self._aside)
-        while True:
-            keys = [key for key in await self._reader.due(self._clock.now_ms(), BATCH + len(seen)) if key not in seen]
-            if not keys:
-                return
-            seen.update(keys)
-            await self._fire(keys)
+        after = (0, 0)
+        while page := await self._reader.due(self._clock.now_ms(), BATCH, after):
+            after = page[-1]
+            await self._fire([key for _, key in page if key not in self._aside])

@@ -218,9 +218,10 @@ class Reader(Service):
         """(key, workflow type) of the stuck runs, oldest first."""
         return [(key, kind) for key, kind in await self.all(READ["runs_of_status"], ("stuck",))]
 
-    async def due(self, now_ms: int, limit: int) -> list[int]:
-        """Keys of the runs whose `wake_at` has come, the longest due first."""
-        return [key for (key,) in await self.all(READ["due"], (now_ms, limit))]
+    async def due(self, now_ms: int, limit: int, after: tuple[int, int] = (0, 0)) -> list[tuple[int, int]]:
+        """(wake_at, key) of the next runs whose `wake_at` has come, the longest due first."""
+        words = {"now": now_ms, "at": after[0], "key": after[1], "limit": limit}
+        return [(at, key) for at, key in await self.all(READ["due"], words)]
 
     async def next_wake(self, after_ms: int = -1) -> int | None:
         """The earliest `wake_at` of all runs that is later than `after_ms`."""

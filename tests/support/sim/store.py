@@ -301,8 +301,8 @@ class Reader:
     def _of_status(self, *statuses: str) -> list[int]:
         return sorted(key for key, row in self._disk.runs.items() if row.status in statuses)
 
-    async def due(self, now_ms: int, limit: int) -> list[int]:
-        return await self._see(lambda: [key for at, key in self._wakes() if at <= now_ms][:limit])
+    async def due(self, now_ms: int, limit: int, after: tuple[int, int] = (0, 0)) -> list[tuple[int, int]]:
+        return await self._see(lambda: [one for one in self._wakes() if one > after and one[0] <= now_ms][:limit])
 
     async def next_wake(self) -> int | None:
         return await self._see(lambda: min((at for at, _ in self._wakes()), default=None))

@@ -71,7 +71,11 @@ select key, type from runs where status = ? order by key;
 select run_id, workflow_id, state from runs where status in ('running', 'waiting', 'sleeping', 'cancelling', 'stuck');
 
 -- name: due
-select key from runs where wake_at <= ? order by wake_at limit ?;
+-- The longest due first, a page at a time.
+select wake_at, key from runs
+where wake_at <= :now and wake_at >= :at and (wake_at > :at or key > :key)
+order by wake_at, key
+limit :limit;
 
 -- name: next_wake
 select min(wake_at) from runs where wake_at > ?;
