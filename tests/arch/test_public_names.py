@@ -38,6 +38,8 @@ PUBLIC = [
     "RunTerminatedError",
     "RunTimedOutError",
     "Status",
+    "ScheduleExistsError",
+    "ScheduleNotFoundError",
     "StorageError",
     "StoreKeyNotFoundError",
     "TaskError",

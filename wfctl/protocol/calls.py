@@ -28,6 +28,21 @@ from wfctl.protocol.purge import (
     PurgedSoFar as PurgedSoFar,
     PurgedTree as PurgedTree,
 )
+from wfctl.protocol.schedules import (
+    ListSchedules as ListSchedules,
+    NextTimes as NextTimes,
+    PauseSchedule as PauseSchedule,
+    RemoveSchedule as RemoveSchedule,
+    RunSchedule as RunSchedule,
+    ScheduleAdd as ScheduleAdd,
+    ScheduleAdded as ScheduleAdded,
+    ScheduleChanged as ScheduleChanged,
+    ScheduleDetail as ScheduleDetail,
+    ScheduleList as ScheduleList,
+    ScheduleNext as ScheduleNext,
+    ScheduleRan as ScheduleRan,
+    ShowSchedule as ShowSchedule,
+)
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
 

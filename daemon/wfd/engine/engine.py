@@ -31,6 +31,7 @@ from wfd.engine.operations import Operations
 from wfd.engine.outcomes import outcome_of
 from wfd.engine.purges import Purges
 from wfd.engine.reads import Reads
+from wfd.engine.schedules import Schedules
 from wfd.engine.timers import Timers
 from wfd.engine.watch import Hub
 from wfd.runtime.clock import Clock
@@ -67,6 +68,7 @@ class Engine:
         self.timed_out = self.executions.timed_out
         self.lost = self.executions.lost
         self.timers = Timers(store.reader, clock, self._time_reached, self.memory.aside)
+        self.schedules = Schedules(self)
         self.open_ids: dict[str, int] = {}
         self.failure: StorageError | None = None
         self.draining = False
@@ -89,13 +91,15 @@ class Engine:
     async def stop(self) -> None:
         self.draining = True
         self.timers.stop()
+        self.schedules.forget()
         self.hub.close()
-        while self._tasks:  # one that ends may leave the rest of its work to another
-            for task in list(self._tasks):
+        while tasks := list(self._tasks):  # one that ends may leave the rest of its work to another
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-        down = DaemonDownError("the daemon is stopping; the run goes on when it is up again", hint="wfctl up")
-        self._disappoint(down)
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._disappoint(
+            DaemonDownError("the daemon is stopping; the run goes on when it is up again", hint="wfctl up")
+        )
 
     async def _look_up(self) -> list[int]:
         """Where the disk stands, before anything is decided: open IDs, where keys and revisions go on. Returns the open steps."""
@@ -123,9 +127,10 @@ class Engine:
                 phase = live.run.phase
                 self.stimulate(live, s.StepLost(phase.step, phase.attempt, "the daemon ended"))
         # A crash between a parent's end and that of its children is made good here.
-        await self._end_each(await self.store.reader.orphans(), "its parent is closed")
+        await self.end_each(await self.store.reader.orphans(), "its parent is closed")
         await self.code.resume_stuck()
         self.timers.arm_soon()
+        await self.schedules.load()
 
     @property
     def busy(self) -> bool:
@@ -238,12 +243,10 @@ class Engine:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def settled(error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(None)
-            else:
+            if error is not None and not future.done():
                 future.set_exception(error)
+            elif not future.done():
+                future.set_result(None)
 
         self.commit(batch, settled=settled)
         await future
@@ -303,13 +306,12 @@ class Engine:
         self._unwritten += 1
         self.store.writer.submit(unit, done)
 
-    # -- code --------------------------------------------------------------------------------
+    # -- code and time -----------------------------------------------------------------------
 
     def catalog_changed(self, catalog: Catalog) -> None:
         """The supervisor has other code, or has found out more about it."""
         self.code.changed(catalog)
-
-    # -- time --------------------------------------------------------------------------------
+        self.schedules.look_soon()
 
     async def _time_reached(self, keys: list[int]) -> None:
         for key in keys:
@@ -321,11 +323,10 @@ class Engine:
     # -- children that do not outlive their parent --------------------------------------------
 
     async def _end_bound_children(self, parent: state.Run) -> None:
-        await self._end_each(
-            await self.store.reader.bound_children(parent.key), f"its parent {parent.workflow_id} is {parent.status}"
-        )
+        why = f"its parent {parent.workflow_id} is {parent.status}"
+        await self.end_each(await self.store.reader.bound_children(parent.key), why)
 
-    async def _end_each(self, children: list[tuple[int, str]], why: str) -> None:
+    async def end_each(self, children: list[tuple[int, str]], why: str) -> None:
         for key, how in children:
             await self._room()
             live = await self.memory.reach(key)
@@ -364,6 +365,7 @@ class Engine:
         log.error("%s; no command is taken until it can be written again", self.failure.message)
         self._epoch += 1
         self.timers.pause()
+        self.schedules.forget()
         self.executions.abandon_all()
         self.memory.forget()
         self._disappoint(self.failure)
