@@ -19,7 +19,7 @@ from wfctl import (
     UnknownWorkflowTypeError,
     Workflow,
 )
-from wfctl.protocol import calls
+from wfctl.protocol import schedules
 from wfctl.protocol.views import RunView
 from wfctl.values.runinfo import ScheduleInfo
 from wfctl.values.schedule import Timetable
@@ -247,20 +247,20 @@ async def test_an_id_is_taken_once_and_a_schedule_can_be_replaced_or_removed(ser
 
 async def test_nothing_is_written_for_what_cannot_be(serve: Serve) -> None:
     env = await serve(report())
-    schedules = env.client.schedules
+    made = env.client.schedules
     with pytest.raises(InvalidPayloadError, match="wait"):
-        await schedules.create("s", "Report", every=HOUR, workflow_input={"wait": "perhaps"})
+        await made.create("s", "Report", every=HOUR, workflow_input={"wait": "perhaps"})
     with pytest.raises(UnknownWorkflowTypeError):
-        await schedules.create("s", "Reports", every=HOUR)
+        await made.create("s", "Reports", every=HOUR)
     with pytest.raises(InvalidArgumentError, match="'sat-sun' is no day-of-week"):
-        await schedules.create("s", "Report", cron="0 9 * * sat-sun")
+        await made.create("s", "Report", cron="0 9 * * sat-sun")
     with pytest.raises(InvalidArgumentError, match="one of them"):
-        await schedules.create("s", "Report")
+        await made.create("s", "Report")
     with pytest.raises(InvalidArgumentError, match="never comes"):
-        await schedules.create("s", "Report", every=HOUR, until=datetime(2029, 1, 1, tzinfo=UTC))
+        await made.create("s", "Report", every=HOUR, until=datetime(2029, 1, 1, tzinfo=UTC))
     with pytest.raises(ScheduleNotFoundError):
-        await schedules.describe("s")
-    assert await schedules.list() == []
+        await made.describe("s")
+    assert await made.list() == []
 
 
 async def test_a_workflow_id_that_somebody_else_took_is_no_run_of_the_schedule(serve: Serve) -> None:
@@ -277,7 +277,7 @@ async def test_a_preview_needs_no_schedule_and_tells_where_the_clocks_change(ser
     env = await serve(report())
     after = round(datetime(2030, 3, 30, 12, tzinfo=UTC).timestamp() * 1_000)
     found = await env.client._link.call(
-        calls.ScheduleNext(timetable=Timetable(cron="30 2 * * *", tz="Europe/Paris"), shown=2, after_at=after)
+        schedules.ScheduleNext(timetable=Timetable(cron="30 2 * * *", tz="Europe/Paris"), shown=2, after_at=after)
     )
     assert [(time.local, time.dst) for time in found.items] == [
         ("2030-03-31T03:00:00+02:00", "gap"), ("2030-04-01T02:30:00+02:00", ""),

@@ -9,7 +9,7 @@ import msgspec
 
 from wfctl.client.connection import Link
 from wfctl.client.handle import WorkflowHandle
-from wfctl.protocol import calls, schedules as views
+from wfctl.protocol import schedules as views
 from wfctl.values import codec
 from wfctl.values.ids import check_name
 from wfctl.values.runinfo import RunInfo, ScheduleInfo
@@ -75,7 +75,7 @@ class Schedules:
             times=times,
         )
         added: views.ScheduleAdded = await self._link.call(
-            calls.ScheduleAdd(
+            views.ScheduleAdd(
                 schedule_id=check_name(schedule_id, "schedule ID"), spec=spec, paused=paused, note=note, replace=replace
             )
         )
@@ -83,13 +83,13 @@ class Schedules:
 
     async def list(self) -> Views:
         """All schedules, by ID."""
-        found: views.ScheduleList = await self._link.call(calls.ListSchedules())
+        found: views.ScheduleList = await self._link.call(views.ListSchedules())
         return found.items
 
     async def describe(self, schedule_id: str, *, shown: int = 5) -> views.ScheduleDetail:
         """One schedule with its next `shown` times and the newest runs that it started."""
         detail: views.ScheduleDetail = await self._link.call(
-            calls.ShowSchedule(schedule_id=check_name(schedule_id, "schedule ID"), shown=shown)
+            views.ShowSchedule(schedule_id=check_name(schedule_id, "schedule ID"), shown=shown)
         )
         return detail
 
@@ -103,14 +103,14 @@ class Schedules:
 
     async def _set(self, schedule_id: str, paused: bool, note: str) -> views.ScheduleChanged:
         changed: views.ScheduleChanged = await self._link.call(
-            calls.PauseSchedule(schedule_id=check_name(schedule_id, "schedule ID"), paused=paused, note=note)
+            views.PauseSchedule(schedule_id=check_name(schedule_id, "schedule ID"), paused=paused, note=note)
         )
         return changed
 
     async def trigger(self, schedule_id: str) -> WorkflowHandle:
         """Start a run of it now, whatever the time, whether it is paused, and whatever of it is open."""
         ran: views.ScheduleRan = await self._link.call(
-            calls.RunSchedule(schedule_id=check_name(schedule_id, "schedule ID"))
+            views.RunSchedule(schedule_id=check_name(schedule_id, "schedule ID"))
         )
         run = ran.run
         info = RunInfo(
@@ -121,4 +121,4 @@ class Schedules:
 
     async def delete(self, schedule_id: str) -> None:
         """Take it away. The runs that it started go on."""
-        await self._link.call(calls.RemoveSchedule(schedule_id=check_name(schedule_id, "schedule ID")))
+        await self._link.call(views.RemoveSchedule(schedule_id=check_name(schedule_id, "schedule ID")))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from wfctl.protocol import views
+from wfctl.protocol import schedules as schedules, views
 from wfctl.protocol.backup import BackedUp as BackedUp, Backup as Backup, Copied as Copied
 from wfctl.protocol.call import CALLS as CALLS, Call as Call
 from wfctl.protocol.code import (
@@ -27,21 +27,6 @@ from wfctl.protocol.purge import (
     Purged as Purged,
     PurgedSoFar as PurgedSoFar,
     PurgedTree as PurgedTree,
-)
-from wfctl.protocol.schedules import (
-    ListSchedules as ListSchedules,
-    NextTimes as NextTimes,
-    PauseSchedule as PauseSchedule,
-    RemoveSchedule as RemoveSchedule,
-    RunSchedule as RunSchedule,
-    ScheduleAdd as ScheduleAdd,
-    ScheduleAdded as ScheduleAdded,
-    ScheduleChanged as ScheduleChanged,
-    ScheduleDetail as ScheduleDetail,
-    ScheduleList as ScheduleList,
-    ScheduleNext as ScheduleNext,
-    ScheduleRan as ScheduleRan,
-    ShowSchedule as ShowSchedule,
 )
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status

@@ -16,8 +16,8 @@ from wfctl.values.schedule import Overlap, ScheduleSpec
 # Times that wait for the run before them; one more is skipped.
 MOST_WAITING = 100
 # What one turn looks at, and starts, at most: another follows.
-MOST_DUE = 200
-MOST_STARTED = 20
+MOST_TIMES = 200
+MOST_RUNS = 20
 KEPT_RUNS = 10
 
 
@@ -27,8 +27,8 @@ class Calendar(Protocol):
     def next_after(self, at: int) -> int | None:
         """The first time later than `at`; None where none comes."""
 
-    def passed(self, after: int, until: int) -> int:
-        """How many times are later than `after` and not later than `until`; beyond some thousand it may stop counting."""
+    def passed(self, after: int, until_at: int) -> int:
+        """How many times are later than `after` and not later than `until_at`; beyond some thousand it may stop counting."""
 
 
 class Fired(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -141,7 +141,7 @@ def _lost(schedule: Schedule, now: int, calendar: Calendar) -> Schedule | None:
 def _due(schedule: Schedule, now: int, calendar: Calendar) -> list[int]:
     due: list[int] = []
     at = next_time(schedule, calendar)
-    while at is not None and at <= now and len(due) < MOST_DUE:
+    while at is not None and at <= now and len(due) < MOST_TIMES:
         due.append(at)
         at = _bounded(schedule, calendar.next_after(at))
     return due
@@ -153,7 +153,7 @@ def _decided(schedule: Schedule, now: int, due: list[int]) -> Turn:
     busy = bool(schedule.open or schedule.waiting)
     match schedule.spec.overlap:
         case Overlap.ALLOW:
-            start = due[: min(MOST_STARTED, len(due) if left is None else left)]
+            start = due[: min(MOST_RUNS, len(due) if left is None else left)]
             return Turn(_with(schedule, after=start[-1]), tuple(start))
         case Overlap.QUEUE:
             start = [] if busy else due[:1]

@@ -73,7 +73,7 @@ class Engine:
         self.failure: StorageError | None = None
         self.draining = False
         self._next_key = 1
-        self._rev = 0
+        self.rev = 0
         self._waiters: dict[int, list[asyncio.Future[Outcome]]] = {}
         # Counts the lives of the memory: what an earlier one still had on its way means nothing now.
         self._epoch = 0
@@ -106,7 +106,7 @@ class Engine:
         reader = self.store.reader
         self.open_ids = await reader.open_workflow_ids()
         self._next_key = await reader.max_key() + 1
-        self._rev = await reader.max_rev()
+        self.rev = await reader.max_rev()
         if (newest := await reader.max_run_id()) is not None:
             self.ids.after(newest)
         return await reader.recoverable()
@@ -178,12 +178,8 @@ class Engine:
         return key
 
     def next_rev(self) -> int:
-        self._rev += 1
-        return self._rev
-
-    @property
-    def rev(self) -> int:
-        return self._rev
+        self.rev += 1
+        return self.rev
 
     def commit(
         self,
@@ -197,7 +193,7 @@ class Engine:
         A batch that decided nothing still waits its turn: an answer may rest on what is on its way.
         """
         unit = batch.unit(self.next_rev)
-        rev, epoch = self._rev, self._epoch
+        rev, epoch = self.rev, self._epoch
         touched, changes = batch.touched.values(), batch.changes
         for live in touched:
             live.pending += 1
@@ -292,7 +288,7 @@ class Engine:
         """Keep what a handler logged, in the order of everything else."""
         run = live.run
         unit = Unit(logs=[LogRow(self.next_rev(), run.key, x.at_ms, x.level, x.message, run.handler) for x in lines])
-        rev, epoch = self._rev, self._epoch
+        rev, epoch = self.rev, self._epoch
 
         def done(error: BaseException | None) -> None:
             self._unwritten -= 1

@@ -14,7 +14,7 @@ from wfctl.errors import (
     ScheduleNotFoundError,
     UnknownWorkflowTypeError,
 )
-from wfctl.protocol import calls, schedules as p
+from wfctl.protocol import schedules as p
 from wfctl.values.ids import check_name
 from wfctl.values.schedule import MAX_SCHEDULE_ID_CHARS, ScheduleSpec, Timetable
 from wfctl.values.status import Status
@@ -284,7 +284,7 @@ class Scheduling(ScheduleReads):
         )  # fmt: skip
 
 
-def _check(call: calls.ScheduleAdd, now: int) -> None:
+def _check(call: p.ScheduleAdd, now: int) -> None:
     """Everything about it but its input."""
     check_name(call.schedule_id, "schedule ID")
     if len(call.schedule_id) > MAX_SCHEDULE_ID_CHARS:

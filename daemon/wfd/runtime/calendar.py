@@ -56,8 +56,8 @@ class Every:
     def next_after(self, at: int) -> int | None:
         return ((at - self._offset) // self._every + 1) * self._every + self._offset
 
-    def passed(self, after: int, until: int) -> int:
-        return max((until - self._offset) // self._every - (after - self._offset) // self._every, 0)
+    def passed(self, after: int, until_at: int) -> int:
+        return max((until_at - self._offset) // self._every - (after - self._offset) // self._every, 0)
 
 
 class Cron:
@@ -78,11 +78,11 @@ class Cron:
                 return found
         return None
 
-    def passed(self, after: int, until: int) -> int:
+    def passed(self, after: int, until_at: int) -> int:
         number = 0
         for moment in self._from(after):
             at = round(moment.timestamp()) * 1_000
-            if at > until or number == MOST_COUNTED:
+            if at > until_at or number == MOST_COUNTED:
                 break
             number += at > after
         return number

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from wfctl.protocol import calls
+from wfctl.protocol import schedules
 from wfd.server.backend import Backend
 from wfd.server.route import command
 
 
-@command(calls.ScheduleAdd)
-async def handle(backend: Backend, call: calls.ScheduleAdd) -> calls.ScheduleAdded:
+@command(schedules.ScheduleAdd)
+async def handle(backend: Backend, call: schedules.ScheduleAdd) -> schedules.ScheduleAdded:
     return await backend.schedule_add(call)

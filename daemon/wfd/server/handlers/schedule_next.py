@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from wfctl.protocol import calls
+from wfctl.protocol import schedules
 from wfd.server.backend import Backend
 from wfd.server.route import question
 
 
-@question(calls.ScheduleNext)
-async def handle(backend: Backend, call: calls.ScheduleNext) -> calls.NextTimes:
+@question(schedules.ScheduleNext)
+async def handle(backend: Backend, call: schedules.ScheduleNext) -> schedules.NextTimes:
     return await backend.schedule_next(call)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from wfctl.protocol import calls
+from wfctl.protocol import schedules
 from wfd.server.backend import Backend
 from wfd.server.route import command
 
 
-@command(calls.PauseSchedule)
-async def handle(backend: Backend, call: calls.PauseSchedule) -> calls.ScheduleChanged:
+@command(schedules.PauseSchedule)
+async def handle(backend: Backend, call: schedules.PauseSchedule) -> schedules.ScheduleChanged:
     return await backend.schedule_pause(call)

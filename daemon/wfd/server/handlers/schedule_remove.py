@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from wfctl.protocol import calls
+from wfctl.protocol import schedules
 from wfd.server.backend import Backend
 from wfd.server.route import command
 
 
-@command(calls.RemoveSchedule)
-async def handle(backend: Backend, call: calls.RemoveSchedule) -> calls.ScheduleChanged:
+@command(schedules.RemoveSchedule)
+async def handle(backend: Backend, call: schedules.RemoveSchedule) -> schedules.ScheduleChanged:
     return await backend.schedule_remove(call)

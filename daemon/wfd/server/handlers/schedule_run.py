@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from wfctl.protocol import calls
+from wfctl.protocol import schedules
 from wfd.server.backend import Backend
 from wfd.server.route import command
 
 
-@command(calls.RunSchedule)
-async def handle(backend: Backend, call: calls.RunSchedule) -> calls.ScheduleRan:
+@command(schedules.RunSchedule)
+async def handle(backend: Backend, call: schedules.RunSchedule) -> schedules.ScheduleRan:
     return await backend.schedule_run(call)
