@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import typer
@@ -17,7 +16,6 @@ ACTIONS = {
     "run-now": "Start a run of a schedule now.",
     "remove": "Take schedules away.",
 }
-_MODULES = {"add": "add", "list": "look", "show": "look", "next": "look"}
 TAKES = ("times", "table")
 ACTIONS_TAKE = {"list": TAKES, "show": ("times",), "next": TAKES}
 EXAMPLES = {
@@ -66,8 +64,17 @@ EXAMPLES = {
 
 def action(name: str) -> Any:
     """The function behind an action."""
-    module = import_module(f"wfctl.cli.schedules.{_MODULES.get(name, 'change')}")
-    return getattr(module, {"list": "list_all", "next": "next_times"}.get(name, name.replace("-", "_")))
+    if name == "add":
+        from wfctl.cli.schedules.add import add
+
+        return add
+    if name in ("list", "show", "next"):
+        from wfctl.cli.schedules import look
+
+        return {"list": look.list_all, "show": look.show, "next": look.next_times}[name]
+    from wfctl.cli.schedules import change
+
+    return {"pause": change.pause, "resume": change.resume, "run-now": change.run_now, "remove": change.remove}[name]
 
 
 def run(ctx: typer.Context) -> int:

@@ -16,7 +16,7 @@ _COLUMNS = [
     Column("TYPE", priority=2),
     Column("STATUS"),
     Column("WHEN", priority=3),
-    Column("TIME ZONE", priority=4),
+    Column("TIME ZONE"),
     Column("NEXT"),
     Column("LAST RUN", priority=1, optional=True),
     Column("WAITING", priority=5, optional=True, right=True),
@@ -112,7 +112,7 @@ def _run_line(run: ScheduledRunView, *, person: bool, ascii: bool) -> Line:
 def times_table(times: list[TimeView], tz: str, now_ms: int, *, width: int | None) -> list[Line]:
     columns = [
         Column("LOCAL"),
-        Column("TIME ZONE", priority=2),
+        Column("TIME ZONE"),
         Column("UTC", priority=1),
         Column("CLOCKS", optional=True),
     ]

@@ -10,7 +10,19 @@ from wfctl.cli import exit
 from wfctl.cli.inputs import parse_inputs
 from wfctl.cli.options import choose
 from wfctl.cli.render.times import ago
-from wfctl.cli.schedules.timetable import Cron, Every, Id, Offset, Until, Zone, timetable, warn_of_changes, when
+from wfctl.cli.schedules.timetable import (
+    Cron,
+    Every,
+    Id,
+    Number,
+    Offset,
+    Until,
+    Zone,
+    exactly,
+    timetable,
+    warn_of_changes,
+    when,
+)  # fmt: skip
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import quoted
 from wfctl.errors import UsageError
@@ -18,44 +30,50 @@ from wfctl.protocol.schedules import ScheduleAdd, ScheduleAdded
 from wfctl.values.schedule import CATCH_UP_MS, Overlap, ScheduleSpec
 from wfctl.values.times import parse_duration
 
+_CATCH_UP = exactly(CATCH_UP_MS)
+
+Type = Annotated[str, typer.Argument(metavar="TYPE", help="Workflow type, as 'wfctl workflows' lists it.")]
+Inputs = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE|KEY:=JSON|KEY=@FILE]...", help="Inputs by name.")
+]
+Way = Annotated[
+    str,
+    typer.Option("--overlap", metavar="skip|queue|allow|cancel|terminate", help="When a run of it is still open then."),
+]
+CatchUp = Annotated[
+    str, typer.Option("--catch-up", metavar="1d", help="A time that was missed is made good for so long.")
+]
+Times = Annotated[int | None, typer.Option("--times", metavar="N", min=1, help="So many runs, then it ends.")]
+Data = Annotated[
+    str | None, typer.Option("-i", "--input", metavar="JSON|@FILE|-", help="Input as JSON; key=value wins over it.")
+]
+Timeout = Annotated[str | None, typer.Option("--timeout", metavar="5m", help="Each run times out after so long.")]
+Paused = Annotated[bool, typer.Option("--paused", help="It starts nothing until it is resumed.")]
+Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="With --paused: why.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Change the one of that ID, if there is one.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check it and show its next times; write nothing.")]
+
 
 def add(
     ctx: typer.Context,
     id: Id,
-    workflow_type: Annotated[str, typer.Argument(metavar="TYPE", help="Workflow type, as 'wfctl workflows' lists it.")],
-    inputs: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE|KEY:=JSON|KEY=@FILE]...", help="Inputs by name.")
-    ] = None,
+    workflow_type: Type,
+    inputs: Inputs = None,
     cron: Cron = None,
     every: Every = None,
     offset: Offset = None,
     tz: Zone = None,
-    overlap: Annotated[
-        str,
-        typer.Option(
-            "--overlap", metavar="skip|queue|allow|cancel|terminate", help="When a run of it is still open then."
-        ),
-    ] = "skip",
-    catch_up: Annotated[
-        str | None, typer.Option("--catch-up", metavar="1d", help="A time that was missed is made good for so long.")
-    ] = None,
+    overlap: Way = "skip",
+    catch_up: CatchUp = _CATCH_UP,
     until: Until = None,
-    times: Annotated[
-        int | None, typer.Option("--times", metavar="N", min=1, help="So many runs, then it ends.")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option("-i", "--input", metavar="JSON|@FILE|-", help="Input as JSON; key=value wins over it.")
-    ] = None,
-    timeout: Annotated[
-        str | None, typer.Option("--timeout", metavar="5m", help="Each run times out after so long.")
-    ] = None,
-    paused: Annotated[bool, typer.Option("--paused", help="It starts nothing until it is resumed.")] = False,
-    note: Annotated[str | None, typer.Option("--note", metavar="TEXT", help="With --paused: why.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Change the one of that ID, if there is one.")] = False,
-    shown: Annotated[int, typer.Option("-n", metavar="N", min=1, help="So many of its next times are shown (5).")] = 5,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check it and show its next times; write nothing.")
-    ] = False,
+    times: Times = None,
+    data: Data = None,
+    timeout: Timeout = None,
+    paused: Paused = False,
+    note: Note = None,
+    replace: Replace = False,
+    shown: Number = 5,
+    dry_run: DryRun = False,
 ) -> int:
     """Make a schedule, or change one.
 
@@ -71,7 +89,7 @@ def add(
         timetable=timetable(cron, every, offset, tz, until),
         input=given.data,
         overlap=Overlap(choose(overlap, Overlap, "answer to an open run (--overlap)")),
-        catch_up_ms=CATCH_UP_MS if catch_up is None else parse_duration(catch_up),
+        catch_up_ms=parse_duration(catch_up),
         timeout_ms=None if timeout is None else parse_duration(timeout),
         times=times,
     )

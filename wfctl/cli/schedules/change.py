@@ -29,7 +29,8 @@ def pause(
 ) -> int:
     """Pause schedules.
 
-    They start nothing until they are resumed, also across restarts; the times meanwhile are not made good. Runs that are open go on.
+    They start nothing until they are resumed, also across restarts; the times meanwhile are not made good. Runs that are open
+    go on.
     """
     return _change(
         ctx, "pause", "paused", ids, lambda id: PauseSchedule(schedule_id=id, paused=True, note=note or ""), yes=yes

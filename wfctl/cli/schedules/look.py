@@ -8,7 +8,7 @@ import typer
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output, choose
-from wfctl.cli.schedules.timetable import Cron, Every, Id, Offset, Until, Zone, timetable, warn_of_changes
+from wfctl.cli.schedules.timetable import Cron, Every, Id, Number, Offset, Until, Zone, timetable, warn_of_changes
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import quoted
 from wfctl.errors import UsageError
@@ -25,7 +25,6 @@ from wfctl.protocol.schedules import (
 from wfctl.values.times import parse_time, rfc3339
 
 STATUSES = ("active", "paused", "blocked", "ended")
-Number = Annotated[int, typer.Option("-n", metavar="N", min=1, help="So many of its next times (5).")]
 
 
 def list_all(

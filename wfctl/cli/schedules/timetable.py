@@ -27,6 +27,7 @@ Zone = Annotated[
     str | None, typer.Option("--tz", metavar="ZONE", help="By the clocks of this time zone (default: this machine's).")
 ]
 Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Nothing after that.")]
+Number = Annotated[int, typer.Option("-n", metavar="N", min=1, help="So many of the next times are shown.")]
 
 _DST = {
     "gap": "the clocks jump over the time that is meant; it comes right after",
