@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from spec.conftest import Serve
 from support.checker import broken_promises
+from support.waiting import until
 from wfctl import (
     Context,
     Directive,
@@ -16,6 +19,7 @@ from wfctl import (
     InvalidPayloadError,
     ScheduleExistsError,
     ScheduleNotFoundError,
+    StorageError,
     UnknownWorkflowTypeError,
     Workflow,
 )
@@ -23,6 +27,8 @@ from wfctl.protocol import schedules
 from wfctl.protocol.views import RunView
 from wfctl.values.runinfo import ScheduleInfo
 from wfctl.values.schedule import Timetable
+from wfd.store.database import Database
+from wfd.store.rows import Unit
 from wfd.testing import WorkflowEnvironment
 
 MINUTE = timedelta(minutes=1)
@@ -77,6 +83,49 @@ async def test_each_time_starts_one_run_that_is_named_after_it(serve: Serve) -> 
     assert [run.status for run in shown.runs] == ["completed"] * 3
     assert [time.local for time in shown.next] == ["2030-01-02T18:00:00+01:00", "2030-01-03T09:00:00+01:00"]
     assert shown.schedule.started == 3
+    assert broken_promises(env.store.path) == []
+
+
+async def test_a_run_and_the_mark_of_its_schedule_are_one_unit(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = await serve(report())
+    await env.client.schedules.create("s", "Report", every=HOUR)
+    units: list[Unit] = []
+    submit = env.store.writer.submit
+    monkeypatch.setattr(env.store.writer, "submit", lambda unit, done: (units.append(unit), submit(unit, done)))
+    await env.advance(2 * HOUR)
+    started = [unit for unit in units if unit.runs_new]
+    assert len(started) == 2
+    assert started == [unit for unit in units if unit.schedules]
+
+
+async def test_a_failed_commit_starts_no_time_twice_and_loses_none(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = await serve(report())
+    await env.client.schedules.create("s", "Report", every=HOUR)
+    await env.client.schedules.create("other", "Report", every=HOUR, overlap="allow")
+    commit, failures = Database.commit, iter(("before", "after"))
+
+    def failing(self: Database, work: list[Unit]) -> None:
+        how = next(failures, "") if any(unit.schedules for unit in work) else ""
+        if how == "before":
+            raise sqlite3.OperationalError("disk I/O error")
+        commit(self, work)
+        if how == "after":
+            raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(Database, "commit", failing)
+    end = env.now + 3.5 * HOUR
+    while env.now < end:
+        env.clock.advance(600_000)
+        with contextlib.suppress(StorageError):  # as long as the disk fails
+            await env.settle()
+        await until(lambda: (env.clock.advance(1_000), env.engine.failure)[1] is None)
+    assert next(failures, None) is None
+    for name in ("s", "other"):
+        found = [run.workflow_id for run in await runs(env) if run.workflow_id.startswith(f"{name}-")]
+        assert found == [f"{name}-2030-01-01T0{hour}:00:00Z" for hour in (1, 2, 3)]
+    assert [shown.started for shown in await env.client.schedules.list()] == [3, 3]
     assert broken_promises(env.store.path) == []
 
 
