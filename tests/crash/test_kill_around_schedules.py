@@ -22,9 +22,9 @@ async def begin(ctx: Context) -> Directive:
     return ctx.next.complete(ctx.run.schedule.at_ms)
 """
 DEATHS = (
-    ("commit.before", 1), ("commit.after", 1), ("committed.before", 1), ("written.before", 1), ("written.after", 1),
+    ("commit.before", 1), ("commit.after", 1), ("written.after", 1),
 )  # fmt: skip
-AFTERWARDS = 2
+AFTERWARDS = 1
 
 
 def test_a_death_around_a_start_by_the_clock_starts_no_time_twice_and_loses_none(tmp_path: Path) -> None:
