@@ -16,7 +16,7 @@ from wfd.store.rows import HistoryRow, InboxRow, LogRow, RunRow, Unit
 from wfd.store.writer import Writer
 
 T0 = 1_700_000_000_000
-TABLES = ("runs", "history", "logs", "store", "inbox")
+TABLES = ("runs", "history", "logs", "store", "inbox", "schedules")
 Record = tuple[str, dict[str, Any]]
 
 

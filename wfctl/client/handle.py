@@ -233,8 +233,9 @@ class WorkflowHandle:
         detail: views.RunDetail = await self._link.call(calls.Get(id=await self._id()))
         run = detail.run
         self.run_info = RunInfo(
-            run.run_id, run.workflow_id, run.workflow_type, run.parent, run.root_id, started_at_ms=run.started_at
-        )
+            run.run_id, run.workflow_id, run.workflow_type, run.parent, run.root_id,
+            started_at_ms=run.started_at, schedule=detail.schedule,
+        )  # fmt: skip
         return RunDescription(
             run=run,
             input=codec.decode(detail.input),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from wfctl.protocol import views
+from wfctl.protocol import schedules as schedules, views
 from wfctl.protocol.backup import BackedUp as BackedUp, Backup as Backup, Copied as Copied
 from wfctl.protocol.call import CALLS as CALLS, Call as Call
 from wfctl.protocol.code import (

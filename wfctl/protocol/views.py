@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from wfctl.values.failure import Failure
-from wfctl.values.runinfo import ParentInfo
+from wfctl.values.runinfo import ParentInfo, ScheduleInfo
 from wfctl.values.signature import TypeSpec
 from wfctl.values.status import Status
 
@@ -80,7 +80,7 @@ class RunView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class RunDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """`wfctl show`: the run, its input and result, its store and its inbox."""
+    """`wfctl show`: the run, its input and result, its store and its inbox; the schedule that started it, where one did."""
 
     run: RunView
     input: msgspec.Raw = msgspec.Raw(b"null")
@@ -88,6 +88,7 @@ class RunDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     store: dict[str, msgspec.Raw] = {}
     inbox: list[InboxView] = []
     history_entries: int = 0
+    schedule: ScheduleInfo | None = None
 
 
 class InboxView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -233,6 +234,16 @@ class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     handlers: list[str] = []
 
 
+class SchedulesView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How many schedules there are; of those, the paused and the `blocked`, by ID with the reason. `next_at` is when the clock next
+    starts a run."""
+
+    total: int = 0
+    paused: int = 0
+    blocked: dict[str, str] = {}
+    next_at: int | None = None
+
+
 class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """`database_bytes` counts the write-ahead log, `wal_bytes` alone is that. `loading_ms` is how long new code has been importing;
     0 when none is. `full` says what makes others wait just now; `unreadable` which runs are set aside, as nobody understands
@@ -263,6 +274,7 @@ class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     full: list[str] = []
     wal_bytes: int = 0
     unreadable: list[str] = []
+    schedules: SchedulesView = SchedulesView()
 
 
 class MissingView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -11,7 +11,7 @@ import msgspec
 
 from wfctl.errors import ErrorData
 from wfctl.values.failure import Failure
-from wfctl.values.runinfo import ParentInfo
+from wfctl.values.runinfo import ParentInfo, ScheduleInfo
 from wfd.core.state import NULL, Event, Raw, Sleeping, Stepping, Waiting
 
 KINDS: dict[str, type[Record]] = {}
@@ -33,7 +33,7 @@ class Operation(Record, frozen=True, kw_only=True):
 
 
 class RunStarted(Record, frozen=True):
-    """`begins_at` and `handler` are set where the start handler begins later."""
+    """`begins_at` and `handler` are set where the start handler begins later, `schedule` where one started the run."""
 
     KIND = "run.started"
     workflow_type: str
@@ -45,6 +45,7 @@ class RunStarted(Record, frozen=True):
     on_parent_close: str = "abandon"
     begins_at: int | None = None
     handler: str | None = None
+    schedule: ScheduleInfo | None = None
 
 
 class RunCompleted(Record, frozen=True):

@@ -20,6 +20,7 @@ from wfd.engine.code import problem_views
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
 from wfd.engine.retries import Retries
+from wfd.engine.scheduling import Scheduling
 from wfd.engine.sending import Sending
 from wfd.engine.streams import Tail, Watch
 from wfd.supervisor import Takeover
@@ -56,6 +57,14 @@ class Backend:
         self.history = engine.reads.history
         self.tree = engine.reads.tree
         self.purge = engine.purges.purge
+        schedules = Scheduling(engine, commands)
+        self.schedule_add = schedules.add
+        self.schedule_list = schedules.list
+        self.schedule_show = schedules.show
+        self.schedule_next = schedules.next
+        self.schedule_pause = schedules.pause
+        self.schedule_run = schedules.run
+        self.schedule_remove = schedules.remove
 
     async def status(self, call: calls.GetStatus) -> views.StatusView:
         engine, config = self._engine, self.config
@@ -96,6 +105,7 @@ class Backend:
             full=engine.pressure.lines(),
             wal_bytes=engine.store.log_bytes(),
             unreadable=list(engine.memory.aside.values()),
+            schedules=engine.schedules.summary(),
         )
 
     async def get(self, call: calls.Get) -> views.RunDetail:

@@ -33,6 +33,7 @@ from wfd.engine.outcomes import outcome_of
 from wfd.engine.purges import Purges
 from wfd.engine.reads import Reads
 from wfd.engine.recovery import begin_again
+from wfd.engine.schedules import Schedules
 from wfd.engine.timers import Timers
 from wfd.engine.unwritten import Unwritten
 from wfd.engine.watch import Hub
@@ -71,11 +72,12 @@ class Engine:
         self.timed_out = self.executions.timed_out
         self.lost = self.executions.lost
         self.timers = Timers(store.reader, clock, self._time_reached, self.memory.aside)
+        self.schedules = Schedules(self)
         self.open_ids: dict[str, int] = {}
         self.failure: StorageError | None = None
         self.draining = False
         self._next_key = 1
-        self._rev = 0
+        self.rev = 0
         self._waiters: dict[int, list[asyncio.Future[Outcome]]] = {}
         # Counts the lives of the memory: what an earlier one still had on its way means nothing now.
         self._epoch = 0
@@ -93,20 +95,22 @@ class Engine:
     async def stop(self) -> None:
         self.draining = True
         self.timers.stop()
+        self.schedules.forget()
         self.hub.close()
-        while self._tasks:  # one that ends may leave the rest of its work to another
-            for task in list(self._tasks):
+        while tasks := list(self._tasks):  # one that ends may leave the rest of its work to another
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-        down = DaemonDownError("the daemon is stopping; the run goes on when it is up again", hint="wfctl up")
-        self._disappoint(down)
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._disappoint(
+            DaemonDownError("the daemon is stopping; the run goes on when it is up again", hint="wfctl up")
+        )
 
     async def _look_up(self) -> list[int]:
         """Where the disk stands, before anything is decided: open IDs, where keys and revisions go on. Returns the open steps."""
         reader = self.store.reader
         self.open_ids = await reader.open_workflow_ids()
         self._next_key = await reader.max_key() + 1
-        self._rev = await reader.max_rev()
+        self.rev = await reader.max_rev()
         if (newest := await reader.max_run_id()) is not None:
             self.ids.after(newest)
         return await reader.recoverable()
@@ -118,9 +122,10 @@ class Engine:
         if not await begin_again(self, interrupted, lambda: epoch == self._epoch):
             return
         # A crash between a parent's end and that of its children is made good here.
-        await self._end_each(await self.store.reader.orphans(), "its parent is closed")
+        await self.end_each(await self.store.reader.orphans(), "its parent is closed")
         await self.code.resume_stuck()
         self.timers.arm_soon()
+        await self.schedules.load()
 
     @property
     def busy(self) -> bool:
@@ -168,12 +173,8 @@ class Engine:
         return key
 
     def next_rev(self) -> int:
-        self._rev += 1
-        return self._rev
-
-    @property
-    def rev(self) -> int:
-        return self._rev
+        self.rev += 1
+        return self.rev
 
     def commit(
         self,
@@ -187,7 +188,7 @@ class Engine:
         A batch that decided nothing still waits its turn: an answer may rest on what is on its way.
         """
         unit = batch.unit(self.next_rev)
-        rev, epoch = self._rev, self._epoch
+        rev, epoch = self.rev, self._epoch
         touched, changes = batch.touched.values(), batch.changes
         for live in touched:
             live.pending += 1
@@ -233,12 +234,10 @@ class Engine:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def settled(error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(None)
-            else:
+            if error is not None and not future.done():
                 future.set_exception(error)
+            elif not future.done():
+                future.set_result(None)
 
         self.commit(batch, settled=settled)
         await future
@@ -284,7 +283,7 @@ class Engine:
         """Keep what a handler logged, in the order of everything else."""
         run = live.run
         unit = Unit(logs=[LogRow(self.next_rev(), run.key, x.at_ms, x.level, x.message, run.handler) for x in lines])
-        rev, epoch = self._rev, self._epoch
+        rev, epoch = self.rev, self._epoch
 
         def done(error: BaseException | None) -> None:
             self._unwritten.ends()
@@ -298,13 +297,12 @@ class Engine:
         self._unwritten.begins()
         self.store.writer.submit(unit, done)
 
-    # -- code --------------------------------------------------------------------------------
+    # -- code and time -----------------------------------------------------------------------
 
     def catalog_changed(self, catalog: Catalog) -> None:
         """The supervisor has other code, or has found out more about it."""
         self.code.changed(catalog)
-
-    # -- time --------------------------------------------------------------------------------
+        self.schedules.look_soon()
 
     async def _time_reached(self, keys: list[int]) -> None:
         for key in keys:
@@ -318,11 +316,10 @@ class Engine:
     # -- children that do not outlive their parent --------------------------------------------
 
     async def _end_bound_children(self, parent: state.Run) -> None:
-        await self._end_each(
-            await self.store.reader.bound_children(parent.key), f"its parent {parent.workflow_id} is {parent.status}"
-        )
+        why = f"its parent {parent.workflow_id} is {parent.status}"
+        await self.end_each(await self.store.reader.bound_children(parent.key), why)
 
-    async def _end_each(self, children: list[tuple[int, str]], why: str) -> None:
+    async def end_each(self, children: list[tuple[int, str]], why: str) -> None:
         for key, how in children:
             await self.room()
             live = await self.memory.reach(key)
@@ -361,6 +358,7 @@ class Engine:
         log.error("%s; no command is taken until it can be written again", self.failure.message)
         self._epoch += 1
         self.timers.pause()
+        self.schedules.forget()
         self.executions.abandon_all()
         self.memory.forget()
         self._disappoint(self.failure)

@@ -67,7 +67,9 @@ class Live:
         if run.parent is not None:
             parent = ParentInfo(run.parent.run_id, run.parent.workflow_id, run.parent.workflow_type)
         attempt = run.phase.attempt if isinstance(run.phase, Stepping) else 1
-        return RunInfo(run.run_id, run.workflow_id, run.workflow_type, parent, run.root_id, attempt, run.started_at)
+        return RunInfo(
+            run.run_id, run.workflow_id, run.workflow_type, parent, run.root_id, attempt, run.started_at, run.schedule
+        )  # fmt: skip
 
 
 class Memory:

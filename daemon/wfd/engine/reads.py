@@ -25,6 +25,7 @@ from wfctl.protocol.views import (
     Tree,
 )
 from wfctl.values.failure import Failure
+from wfctl.values.runinfo import ScheduleInfo
 from wfctl.values.status import Status
 from wfd.engine.changes import Changes
 from wfd.engine.trees import Expanded, Forest, run_view
@@ -42,6 +43,15 @@ _NEAR_AMONG = 2_000
 MAX_COUNTED_ROOTS = 1_000
 _decode = msgspec.json.Decoder().decode
 _failure = msgspec.json.Decoder(Failure).decode
+
+
+class _StartedBy(msgspec.Struct):
+    """What the saved state says of who started a run."""
+
+    schedule: ScheduleInfo | None = None
+
+
+_started_by = msgspec.json.Decoder(_StartedBy).decode
 
 
 class Reads:
@@ -70,6 +80,7 @@ class Reads:
             input=_raw(row.input),
             result=_raw(row.result),
             store={key: _raw(value) for key, value in sorted(loaded.store.items())},
+            schedule=_started_by(row.state).schedule,
             inbox=[InboxView(event.seq, event.name, _raw(event.payload), event.at) for event in loaded.inbox],
             history_entries=row.seq,
         )

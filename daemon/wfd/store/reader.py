@@ -19,7 +19,7 @@ from wfctl.errors import StorageError
 from wfd.runtime.lifecycle import Service
 from wfd.store import queries
 from wfd.store.connect import BUSY_MS, explain, read_only_uri
-from wfd.store.rows import HistoryRow, InboxRow, Loaded, Match, RunRef, RunRow
+from wfd.store.rows import HistoryRow, InboxRow, Loaded, Match, RunRef, RunRow, ScheduleRow
 
 READ = queries.load("read")
 _VIEW = queries.load("needs")["view"]
@@ -227,6 +227,19 @@ class Reader(Service):
         """The earliest `wake_at` of all runs that is later than `after_ms`."""
         value = (await self.all(READ["next_wake"], (after_ms,)))[0][0]
         return None if value is None else int(value)
+
+    # -- schedules -----------------------------------------------------------------------------
+
+    async def schedules(self) -> list[ScheduleRow]:
+        """All schedules, by ID."""
+        rows = await self.all(READ["schedules"])
+        return [
+            ScheduleRow(id, version, type, bool(paused), at, state) for id, version, type, paused, at, state in rows
+        ]
+
+    async def statuses_of(self, run_ids: Iterable[str]) -> dict[str, str]:
+        """The status of each of these runs that is there, by run ID."""
+        return dict(await self.all(READ["statuses_of"], (msgspec.json.encode(list(run_ids)).decode(),)))
 
     # -- ids -----------------------------------------------------------------------------------
 

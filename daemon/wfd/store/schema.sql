@@ -119,3 +119,14 @@ create table totals (
 create trigger count_gone_run after delete on runs begin
     update totals set runs = runs - 1 where type = old.type and status = old.status;
 end;
+
+-- Workflows that the clock starts. `version` counts the changes of one, for compare-and-set; `next_at` is when the clock has to look at
+-- it again. The engine holds them all in memory, so they have no index.
+create table schedules (
+    id       text     not null primary key,
+    version  integer  not null check (version > 0),
+    type     text     not null,
+    paused   integer  not null check (paused in (0, 1)),
+    next_at  integer  check (next_at is null or not paused),
+    state    text     not null
+) strict, without rowid;

@@ -15,7 +15,7 @@ from support.sim.loop import Loop
 from wfctl.errors import StorageError
 from wfd.core import records as r, state
 from wfd.store.batch import Batch
-from wfd.store.rows import HistoryRow, Loaded, Match, RunRef, Unit
+from wfd.store.rows import HistoryRow, Loaded, Match, RunRef, ScheduleRow, Unit
 
 Done = Callable[[BaseException | None], None]
 T = TypeVar("T")
@@ -309,6 +309,13 @@ class Reader:
 
     def _wakes(self) -> list[tuple[int, int]]:
         return sorted((row.wake_at, key) for key, row in self._disk.runs.items() if row.wake_at is not None)
+
+    async def schedules(self) -> list[ScheduleRow]:
+        return await self._see(lambda: [row for _, row in sorted(self._disk.schedules.items())])
+
+    async def statuses_of(self, run_ids: Iterable[str]) -> dict[str, str]:
+        rows = [self._disk.runs[self._disk.run_ids[id]] for id in run_ids]
+        return await self._see(lambda: {row.run_id: row.status for row in rows})
 
     # -- ids -----------------------------------------------------------------------------------
 

@@ -176,7 +176,8 @@ def test_no_argument_is_forgotten(offered: Offered) -> None:
     """Every metavar of an argument is one that completion knows, or one that only its user can know."""
     from wfctl.cli.complete import Source
 
-    known = {"ID", "TYPE", "STATUS", "EVENT", "NAME", "KEY", "CODE", "FILE", "PATH", "DIR", "SHELL", "ACTION"}
+    known = {"ID", "TYPE", "STATUS", "EVENT", "NAME", "KEY", "CODE", "FILE", "PATH", "DIR", "SHELL", "ACTION", "SCHEDULE",
+             "ZONE"}  # fmt: skip
     assert set(Source("", None, [])._named) == known  # type: ignore[arg-type]
     for verb in VERBS:
         for parameter in load(verb).params:

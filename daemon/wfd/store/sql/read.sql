@@ -139,3 +139,11 @@ where c.closed_at is null and c.on_parent_close <> 'abandon'
         select 1 from runs as p
         where p.key = c.parent and p.closed_at > coalesce(json_extract(c.state, '$.reopened_at'), -1))
 order by c.key;
+
+-- name: schedules
+-- All of them, of which there are few.
+select id, version, type, paused, next_at, state from schedules order by id;
+
+-- name: statuses_of
+-- How these runs stand; one that was purged is missing.
+select run_id, status from runs where run_id in (select value from json_each(?));
