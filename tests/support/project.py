@@ -33,7 +33,7 @@ class Project:
         self.write("wfctl.toml", config)
         self.socket = folder / "d.sock"
         self.database = folder / ".wfctl" / "wfctl.db"
-        self.daemon: subprocess.Popen[bytes] | None = None
+        self.daemon: subprocess.Popen[bytes] | forked.Daemon | None = None
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("WFCTL_")},
             "WFCTL_SOCKET": str(self.socket),
@@ -89,11 +89,9 @@ class Project:
         reader, writer = os.pipe()
         with os.fdopen(reader, "rb") as pipe, (self.folder / "daemon.err").open("ab") as errors:
             try:
-                self.daemon = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "wfd", "--project", str(self.folder), "--ready-fd", str(writer)],
-                    cwd=self.folder, env=self.environment, pass_fds=(writer,), start_new_session=True,
-                    stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
-                )  # fmt: skip
+                self.daemon = forked.daemon(
+                    ("--project", str(self.folder)), self.folder, self.environment, errors.fileno(), writer
+                )
             finally:
                 os.close(writer)
             said = json.loads(pipe.readline() or "{}")
