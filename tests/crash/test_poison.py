@@ -111,7 +111,7 @@ def test_a_handler_that_kills_its_worker_makes_its_own_run_stuck_and_no_other(tm
 
 def test_a_payload_whose_check_kills_workers_makes_its_sender_stuck_until_that_code_is_right(tmp_path: Path) -> None:
     files = {"sender.py": SENDER, "target.py": TARGET.format(check="os._exit(3)")}
-    project = Project(tmp_path / "shop", files, daemon="workers = 2")
+    project = Project(tmp_path / "shop", files, daemon="workers = 2", workflows="")
     project.serve()
     try:
         project.ok("start", "Target", "--id", "target")

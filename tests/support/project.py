@@ -21,9 +21,14 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 
 
 class Project:
-    """`stop` ends every process it started. The socket stays inside the folder, so projects never meet."""
+    """`stop` ends every process it started. The socket stays inside the folder, so projects never meet.
 
-    def __init__(self, folder: Path, modules: dict[str, str], *, daemon: str = "", workflows: str = "") -> None:
+    It has as few processes as it can: one worker, and no spare for a reload, where a test does not ask for more.
+    """
+
+    def __init__(
+        self, folder: Path, modules: dict[str, str], *, daemon: str = "workers = 1", workflows: str = "reload = false"
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in modules.items():

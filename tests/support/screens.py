@@ -96,7 +96,7 @@ COMMANDS = {
 
 def capture(folder: Path) -> list[Screen]:
     """The screens as they are now."""
-    project = Project(folder, {"flows.py": FLOWS}, daemon="workers = 1")
+    project = Project(folder, {"flows.py": FLOWS}, workflows="")
     project.up()
     try:
         with pytest.MonkeyPatch.context() as patch:

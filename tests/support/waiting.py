@@ -11,10 +11,14 @@ STEP_S = 0.01
 
 def wait_until(happened: Callable[[], object], within_s: float = 30) -> None:
     """Returns once `happened()` is true; AssertionError after `within_s`."""
-    end = time.monotonic() + within_s
+    asked = time.monotonic()
+    end = asked + within_s
     while not happened():
-        assert time.monotonic() < end, f"did not happen within {within_s} s"
-        time.sleep(STEP_S)
+        now = time.monotonic()
+        assert now < end, f"did not happen within {within_s} s"
+        # As long as a command took that was asked: it must not take the processor from what is waited for.
+        time.sleep(max(STEP_S, now - asked))
+        asked = time.monotonic()
 
 
 async def until(happened: Callable[[], object], within_s: float = 30) -> None:

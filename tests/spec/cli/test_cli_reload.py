@@ -100,7 +100,7 @@ class Shop(Project):
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
-    project = Shop(tmp_path / "shop", {"a.py": flow("A", 1), "b.py": flow("B", 1)}, daemon="workers = 1")
+    project = Shop(tmp_path / "shop", {"a.py": flow("A", 1), "b.py": flow("B", 1)}, workflows="")
     project.serve()
     yield project
     project.stop()
@@ -243,7 +243,7 @@ def test_code_that_is_broken_outlives_its_workers(shop: Shop) -> None:
 def test_an_import_that_does_not_end_is_told_and_given_up(tmp_path: Path) -> None:
     from crash.shop import hooks
 
-    shop = Shop(tmp_path / "shop", {"a.py": flow("A", 1), "b.py": flow("B", 1)}, daemon="workers = 1")
+    shop = Shop(tmp_path / "shop", {"a.py": flow("A", 1), "b.py": flow("B", 1)}, workflows="")
     shop.environment |= hooks("wfd.supervisor.supervisor:LOAD_MS=6000")
     shop.serve()
     try:
@@ -364,7 +364,7 @@ def test_without_watching_code_is_reloaded_by_hand(tmp_path: Path, how: str) -> 
 
 
 def test_a_step_finishes_on_the_code_it_began_on_and_history_says_so(tmp_path: Path) -> None:
-    shop = Shop(tmp_path / "shop", {"a.py": flow("A", 1), "w.py": WAITS.format(value=1)}, daemon="workers = 1")
+    shop = Shop(tmp_path / "shop", {"a.py": flow("A", 1), "w.py": WAITS.format(value=1)}, workflows="")
     shop.serve()
     try:
         shop.ok("start", "Waits", "--id", "w")
@@ -397,7 +397,7 @@ def sources(shop: Project) -> dict[str, str]:
 
 @pytest.mark.parametrize("words", [("tail", "-f", "w"), ("tree", "-f", "w")], ids=["tail", "tree"])
 def test_who_follows_a_run_is_told_of_a_broken_save_and_of_its_cure(tmp_path: Path, words: tuple[str, ...]) -> None:
-    shop = Shop(tmp_path / "shop", {"a.py": flow("A", 1), "w.py": WAITS.format(value=1)}, daemon="workers = 1")
+    shop = Shop(tmp_path / "shop", {"a.py": flow("A", 1), "w.py": WAITS.format(value=1)}, workflows="")
     shop.serve()
     try:
         shop.ok("start", "Waits", "--id", "w")

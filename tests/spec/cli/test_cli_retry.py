@@ -15,7 +15,7 @@ from support.waiting import wait_until
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Project]:
-    project = Project(tmp_path / "shop", {"shop.py": (SAMPLES / "hotfix" / "shop.py").read_text()})
+    project = Project(tmp_path / "shop", {"shop.py": (SAMPLES / "hotfix" / "shop.py").read_text()}, workflows="")
     project.up()
     yield project
     project.stop()
