@@ -74,7 +74,7 @@ def _closed(database: Path) -> int:
 def test_two_hundred_orders_survive_the_death_of_workers_and_of_the_daemon(tmp_path: Path, seed: int) -> None:
     project = Project(tmp_path / "shop", {"flows.py": FLOWS}, daemon="workers = 2", workflows="reload = false")
     rng = random.Random(seed)
-    project.up()
+    project.serve()
     try:
 
         async def scene() -> None:
@@ -86,8 +86,8 @@ def test_two_hundred_orders_survive_the_death_of_workers_and_of_the_daemon(tmp_p
 
                 await until_async(reached)
                 if rng.random() < 0.5 or done == ORDERS // 2:
-                    await asyncio.to_thread(project.kill)
-                    await asyncio.to_thread(project.up)
+                    await asyncio.to_thread(project.end)
+                    await asyncio.to_thread(project.serve)
                 else:
                     os.kill(rng.choice(await asyncio.to_thread(project.workers)), signal.SIGKILL)
             await load

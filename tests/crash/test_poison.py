@@ -81,7 +81,7 @@ async def work(ctx: Context) -> Directive:
 
 def test_a_handler_that_kills_its_worker_makes_its_own_run_stuck_and_no_other(tmp_path: Path) -> None:
     project = Project(tmp_path / "shop", {"flows.py": FLOWS}, daemon="workers = 2", workflows="reload = false")
-    project.up()
+    project.serve()
     try:
         project.ok("start", "Calm", "--id", "calm")
         project.ok("start", "Poison", "--id", "bad", "how=signal")

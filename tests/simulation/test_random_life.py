@@ -45,7 +45,7 @@ from wfd.engine.streams import Tail
 from wfd.testing import WorkflowEnvironment
 
 GROUPS = 4
-SECONDS_A_GROUP = 6.0
+SECONDS_A_GROUP = 3.0
 ROUNDS = 30
 ROOTS = ("oak", "elm", "fir")
 SHARED = ("ivy", "moss")

@@ -13,7 +13,7 @@ from support.project import SAMPLES, Project
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     project = Project(tmp_path_factory.mktemp("shop"), {"orders.py": (SAMPLES / "orders" / "orders.py").read_text()})
-    project.up()
+    project.serve()
     yield project
     project.stop()
 
@@ -58,7 +58,7 @@ async def fail(ctx: Context) -> Directive:
 def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A daemon for all tests of the rules, with a run of each outcome that can be had in no time."""
     project = Project(tmp_path_factory.mktemp("ruled"), {"flows.py": FLOWS})
-    project.up()
+    project.serve()
     with pytest.MonkeyPatch.context() as patch:
         enter(patch, project)
         wfctl = Cli(patch)

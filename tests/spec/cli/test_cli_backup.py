@@ -31,7 +31,7 @@ def ids(shop: Project) -> set[str]:
 
 
 def test_a_project_goes_back_to_a_backup_and_its_runs_go_on(shop: Project) -> None:
-    shop.up()
+    shop.serve()
     start(shop, "order-1")
     shop.ok("wait", "order-1", "--for", "waiting")
     done = shop.run("backup", "monday.db")
@@ -47,7 +47,7 @@ def test_a_project_goes_back_to_a_backup_and_its_runs_go_on(shop: Project) -> No
     back = shop.json("restore", "monday.db")
     assert (back["schema"], back["runs"], back["database"]) == ("wfctl.restore/1", 1, str(shop.database))
     assert back["newest_at"].endswith("Z")
-    shop.up()
+    shop.serve()
     assert ids(shop) == {"order-1"}
     shop.ok("send", "order-1", "start_payment")
     assert shop.ok("result", "order-1").startswith("txn-")
@@ -56,7 +56,7 @@ def test_a_project_goes_back_to_a_backup_and_its_runs_go_on(shop: Project) -> No
     said = shop.run("restore", back["kept"])
     assert said.returncode == 0
     assert "the former database is kept: " in said.stderr
-    shop.up()
+    shop.serve()
     assert ids(shop) == {"order-1", "order-2"}
 
 
@@ -64,12 +64,12 @@ def test_a_backup_needs_no_daemon_and_makes_no_database(shop: Project) -> None:
     none = shop.run("backup", "early.db")
     assert none.returncode == 4
     assert not shop.database.parent.exists() or not shop.database.exists()
-    shop.up()
+    shop.serve()
     start(shop, "order-1")
     shop.kill()
     killed = shop.json("backup", "killed.db")
     assert (killed["online"], killed["runs"]) == (False, 1)
-    shop.up()
+    shop.serve()
     assert shop.json("backup", "up.db")["online"] is True
     shop.ok("down")
     shop.ok("backup", "down.db")
@@ -77,7 +77,7 @@ def test_a_backup_needs_no_daemon_and_makes_no_database(shop: Project) -> None:
 
 
 def test_a_backup_is_not_written_over_without_force(shop: Project) -> None:
-    shop.up()
+    shop.serve()
     (shop.folder / "mine.db").write_text("mine")
     for _ in ("up", "down"):
         done = shop.run("backup", "mine.db")
@@ -90,7 +90,7 @@ def test_a_backup_is_not_written_over_without_force(shop: Project) -> None:
 
 @pytest.mark.parametrize("content", ["no database at all, and long enough to be looked at" * 30, ""])
 def test_what_is_no_backup_changes_nothing(shop: Project, content: str) -> None:
-    shop.up()
+    shop.serve()
     start(shop, "order-1")
     shop.ok("down")
     (shop.folder / "bad.db").write_text(content)
@@ -99,12 +99,12 @@ def test_what_is_no_backup_changes_nothing(shop: Project, content: str) -> None:
     assert "nothing was changed" in done.stderr
     assert shop.run("restore", "nothing.db").returncode == 4
     assert [path.name for path in shop.database.parent.glob("wfctl.db*")] == ["wfctl.db"]
-    shop.up()
+    shop.serve()
     assert ids(shop) == {"order-1"}
 
 
 def test_a_new_folder_takes_a_backup_as_its_first_database(shop: Project, tmp_path: Path) -> None:
-    shop.up()
+    shop.serve()
     start(shop, "order-1")
     shop.ok("backup", str(tmp_path / "move.db"))
     other = Project(tmp_path / "other", {"orders.py": ORDERS})
@@ -112,7 +112,7 @@ def test_a_new_folder_takes_a_backup_as_its_first_database(shop: Project, tmp_pa
         done = other.run("restore", str(tmp_path / "move.db"))
         assert done.returncode == 0
         assert "there was no database before" in done.stderr
-        other.up()
+        other.serve()
         assert ids(other) == {"order-1"}
     finally:
         other.stop()
@@ -120,7 +120,7 @@ def test_a_new_folder_takes_a_backup_as_its_first_database(shop: Project, tmp_pa
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_is_ended_leaves_no_half_of_a_backup(shop: Project, number: signal.Signals) -> None:
-    shop.up()
+    shop.serve()
     start(shop, "order-1")
     shop.ok("down")
     with subprocess.Popen([*WFCTL, "backup", "b.db"], cwd=shop.folder, env=shop.environment) as command:

@@ -37,7 +37,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         "XDG_DATA_HOME": str(project.folder / "data"), "XDG_CONFIG_HOME": str(project.folder / "config"),
         "XDG_CACHE_HOME": str(project.folder / "cache"), "HOME": str(project.folder),
     }  # fmt: skip
-    project.up()
+    project.serve()
     project.ok("start", "Order", "--id", "my:order", "order_id=1", "amount=1")
     yield project
     project.stop()

@@ -61,7 +61,7 @@ class Money:
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     project = Project(tmp_path_factory.mktemp("asked"), {"flows.py": FLOWS})
-    project.up()
+    project.serve()
     project.ok("start", "Order", "--id", "open", "amount=2.5", "-q")
     project.ok("start", "Order", "--id", "closed", "amount=2.5", "-q")
     project.ok("send", "closed", "finish", "-q")

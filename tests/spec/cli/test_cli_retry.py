@@ -16,7 +16,7 @@ from support.waiting import wait_until
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Project]:
     project = Project(tmp_path / "shop", {"shop.py": (SAMPLES / "hotfix" / "shop.py").read_text()}, workflows="")
-    project.up()
+    project.serve()
     yield project
     project.stop()
 
@@ -65,10 +65,10 @@ def test_killed_in_between_it_goes_on_all_the_same(shop: Project) -> None:
     failed(shop, "order-1")
     corrected(shop)
     shop.kill()
-    shop.up()
+    shop.serve()
     shop.ok("retry", "order-1")
     shop.kill()
-    shop.up()
+    shop.serve()
     assert shop.ok("result", "order-1") == "txn-30\n"
     assert len({line.rpartition("(")[2] for line in charges(shop)}) == 1
     assert broken_promises(shop.database) == []
