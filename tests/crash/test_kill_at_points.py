@@ -70,6 +70,9 @@ class Scene:
             await until(lambda: self.shop.sql(asked, f"order-{number}"))
             await customers.pay(number)
             await customers.result(number, 5)
+            # The payment's last commit and the order's last step race.
+            closed = "select 1 from runs where workflow_id = ? and status = 'completed'"
+            await until(lambda: self.shop.sql(closed, f"payment-{number}"))
         finally:
             await customers.leave()
 

@@ -57,7 +57,7 @@ async def fail(ctx: Context) -> Directive:
 @pytest.fixture(scope="session")
 def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A daemon for all tests of the rules, with a run of each outcome that can be had in no time."""
-    project = Project(tmp_path_factory.mktemp("ruled"), {"flows.py": FLOWS})
+    project = Project(tmp_path_factory.mktemp("ruled"), {"flows.py": FLOWS}, workflows="")
     project.serve()
     with pytest.MonkeyPatch.context() as patch:
         enter(patch, project)

@@ -66,7 +66,9 @@ async def pay_start(ctx: Context) -> Directive:
 
 @pytest.fixture(scope="module")
 def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    project = Project(tmp_path_factory.mktemp("troubled"), {"flows.py": FLOWS}, daemon="workers = 1\ncrash_limit = 2")
+    project = Project(
+        tmp_path_factory.mktemp("troubled"), {"flows.py": FLOWS}, daemon="workers = 1\ncrash_limit = 2", workflows=""
+    )
     project.serve()
     yield project
     project.stop()

@@ -54,7 +54,7 @@ class Wfd:
         self.state = folder / ".wfctl"
         self.socket = self.state / "wfd.sock"
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.write("wfctl.toml", '[daemon]\nworkers = 1\n[workflows]\nmodules = ["flows.py"]\n')
+        self.write("wfctl.toml", '[daemon]\nworkers = 1\n[workflows]\nmodules = ["flows.py"]\nreload = false\n')
         self.write("flows.py", FLOWS)
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("WFCTL_", "XDG_RUNTIME"))

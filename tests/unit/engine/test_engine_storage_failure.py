@@ -13,7 +13,7 @@ import pytest
 
 from support.checker import broken_promises
 from support.faults import Disk, evict, until_healthy
-from support.waiting import a_moment, until
+from support.waiting import a_moment, until, until_async
 from wfctl import Context, Directive, StorageError, WfctlError, Workflow
 from wfd.testing import WorkflowEnvironment
 
@@ -176,8 +176,15 @@ async def test_an_operation_from_before_the_failure_is_not_recorded_in_the_run_a
     disk.fail()
     with pytest.raises(StorageError):
         await env.client.start("Notes", workflow_id="other")
+    await until(lambda: env.engine.failure is not None)
     disk.work()
-    await until_healthy(env)
+
+    async def healthy() -> bool:
+        env.clock.advance(1_000)
+        return env.engine.failure is None
+
+    # Without settling, which would be patient with the handler that waits for its check.
+    await until_async(healthy)
     go_on.set()
     assert await sent.result() == "sent"
     await env.settle()
