@@ -102,12 +102,15 @@ class Executions:
 
     def _crowded(self, workflow_type: str, begins: bool) -> bool:
         parked = self._m.memory.parked
-        lined_up = self._m.workers.lined_up(workflow_type, begins)
-        return parked.any_in(workflow_type, begins) or lined_up >= parked.most_queued
+        if parked and parked.any_in(workflow_type, begins):
+            return True
+        return self._m.workers.lined_up(workflow_type, begins) >= parked.most_queued
 
     def _unpark(self, workflow_type: str) -> None:
         """Take in more of those that are parked, if there is room."""
         parked = self._m.memory.parked
+        if not parked:
+            return
         for begins in (False, True):
             line = workflow_type, begins
             if parked.any_in(*line) and line not in self._unparking and self._roomy(*line):

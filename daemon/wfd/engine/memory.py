@@ -113,9 +113,10 @@ class Memory:
         run = live.run
         if live.pending or live.pins or self._runs.get(run.key) is not live:
             return
-        if run.closed:
+        phase = type(run.phase)
+        if phase is state.Closed:
             self._drop(live)
-        elif self._idles(run):
+        elif phase is not Stepping or (self.parked and self.parked.holds(run.run_id)):
             self._rest(live)
 
     def _idles(self, run: Run) -> bool:
