@@ -9,7 +9,7 @@ import msgspec
 
 from wfd.core import records as r
 from wfd.core.actions import Action
-from wfd.core.apply import apply
+from wfd.core.apply import FOLDS
 from wfd.core.state import Run
 
 
@@ -46,7 +46,8 @@ class Draft:
         self.refused = False
 
     def record(self, record: r.Record) -> None:
-        self.run = apply(self.run, record, self.now)
+        run = self.run
+        self.run = FOLDS[type(record)](run, record, run.seq + 1, self.now)
         self.records.append(record)
 
     def do(self, action: Action) -> None:
