@@ -111,6 +111,9 @@ def _cancel_requested(run: Run, record: r.RunCancelRequested, seq: int, at: int)
     return replace(run, seq=seq, cancel=record.reason)
 
 
+_COMPLETED = Status.COMPLETED
+
+
 def _closed(run: Run, seq: int, at: int, status: Status, **how: Any) -> Run:
     # The clock may have been set back meanwhile; no run ends before it began.
     return replace(run, seq=seq, phase=Closed(status, max(at, run.started_at), **how))
@@ -118,7 +121,7 @@ def _closed(run: Run, seq: int, at: int, status: Status, **how: Any) -> Run:
 
 @_folds(r.RunCompleted)
 def _completed(run: Run, record: r.RunCompleted, seq: int, at: int) -> Run:
-    return _closed(run, seq, at, Status.COMPLETED, result=record.result)
+    return replace(run, seq=seq, phase=Closed(_COMPLETED, max(at, run.started_at), record.result))
 
 
 @_folds(r.RunFailed)

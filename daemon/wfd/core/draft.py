@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from wfd.core import records as r
-from wfd.core.actions import Action
+from wfd.core.actions import CLOSE, DISPATCH, Action
 from wfd.core.apply import FOLDS
 from wfd.core.state import Run
 
@@ -55,11 +55,11 @@ class Draft:
 
     def begin(self, kind: str, handler: str, event: int | None = None) -> None:
         self.record(r.StepStarted(self.run.steps + 1, kind, handler, event))
-        self.do(Action.DISPATCH)
+        self.actions.append(DISPATCH)
 
     def close(self, record: r.Record) -> None:
         self.record(record)
-        self.do(Action.CLOSE)
+        self.actions.append(CLOSE)
 
 
 Cell = Callable[[Draft, Any, Any], None] | Ignored

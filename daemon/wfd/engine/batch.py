@@ -14,7 +14,7 @@ from wfctl.values.failure import Failure
 from wfctl.values.signature import unbound
 from wfctl.values.status import Status
 from wfd.core import records as r, state, stimuli as s
-from wfd.core.actions import Action
+from wfd.core.actions import CLOSE
 from wfd.core.decide import decide, open_run
 from wfd.core.draft import Decision
 from wfd.core.state import Raw, Run
@@ -44,6 +44,8 @@ class Change(msgspec.Struct):
 
 class Batch:
     """`now` is the instant of all its decisions, `catalog` the code as of then."""
+
+    __slots__ = ("_catalog", "changes", "now", "touched")
 
     def __init__(self, now: int, catalog: Catalog) -> None:
         self.now = now
@@ -97,7 +99,7 @@ class Batch:
                 live.logged = 0
             if reopens and live.parent is not None:
                 self.decide(live.parent, s.ChildReopened(before.run_id, before.workflow_id))
-        if live.parent is not None and Action.CLOSE in decision.actions:
+        if live.parent is not None and CLOSE in decision.actions:
             self.decide(live.parent, self._child_closed(decision.run, live.parent.run))
         return decision
 
@@ -123,7 +125,11 @@ class Batch:
         reopens: bool = False,
     ) -> None:
         self.touched[live.run.key] = live
-        self.changes.insert(0 if first else len(self.changes), Change(live, before, decision, was, reopens))
+        change = Change(live, before, decision, was, reopens)
+        if first:
+            self.changes.insert(0, change)
+        else:
+            self.changes.append(change)
 
     def unit(self, next_rev: Callable[[], int]) -> Unit:
         """The rows of all decisions."""
