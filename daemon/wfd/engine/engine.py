@@ -201,8 +201,7 @@ class Engine:
             run = change.live.run
             if change.before == 0:
                 self.memory.add(change.live)
-                self.open_ids[run.workflow_id] = run.key
-            elif change.reopens:
+            if change.before == 0 or change.reopens:
                 self.open_ids[run.workflow_id] = run.key
             if type(run.phase) is Closed and self.open_ids.get(run.workflow_id) == run.key:
                 del self.open_ids[run.workflow_id]
@@ -256,9 +255,7 @@ class Engine:
                 decided, now = change.decision.run.phase, live.run.phase
                 assert isinstance(decided, Stepping)
                 # A later decision may have moved the run on before this one was on disk.
-                same = decided is now or (
-                    isinstance(now, Stepping) and (now.step, now.attempt) == (decided.step, decided.attempt)
-                )
+                same = isinstance(now, Stepping) and (now.step, now.attempt) == (decided.step, decided.attempt)
                 if same and live.token is None:
                     self.executions.begin(live, change.decision.run.cancel is not None)
             elif action is CANCEL_HANDLER:

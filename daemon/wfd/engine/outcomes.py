@@ -10,7 +10,6 @@ from wfctl.values.status import Status
 from wfd.core import state
 from wfd.core.state import Raw
 
-
 _COMPLETED = Status.COMPLETED
 
 
