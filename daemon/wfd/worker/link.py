@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import cast
 
 from wfctl.errors import IncompatibleError
-from wfctl.protocol.channel import FrameBuffer, ToDaemon, ToWorker, pack
+from wfctl.protocol.channel import FrameBuffer, ToDaemon, ToWorker, encode, frames
 
 _DRAIN_S = 0.005
 _log = logging.getLogger("wfd.worker")
@@ -17,13 +17,14 @@ _log = logging.getLogger("wfd.worker")
 class Link(asyncio.Protocol):
     """`receive` gets each message in order; `lost` is called once, when the daemon is gone."""
 
-    def __init__(self, receive: Callable[[ToWorker], None], lost: Callable[[], None], frames: FrameBuffer) -> None:
-        self._receive = receive
+    receive: Callable[[ToWorker], None]  # set before there is a connection
+
+    def __init__(self, lost: Callable[[], None], frames: FrameBuffer, loop: asyncio.AbstractEventLoop) -> None:
         self._lost: Callable[[], None] | None = lost
         self._frames = frames
         self._transport: asyncio.WriteTransport | None = None
         self._out: list[bytes] = []
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not by isinstance: uvloop's transports do not derive from asyncio's.
@@ -37,7 +38,7 @@ class Link(asyncio.Protocol):
             self._gone()
             return
         for message in messages:
-            self._receive(message)
+            self.receive(message)
 
     def eof_received(self) -> None:
         self._gone()
@@ -54,11 +55,11 @@ class Link(asyncio.Protocol):
         """Queue one message; everything of this turn of the loop leaves in one write, in order."""
         if not self._out:
             self._loop.call_soon(self.flush)
-        self._out.append(pack(message))
+        self._out.append(encode(message))
 
     def flush(self) -> None:
         if self._out and self._transport is not None:
-            data = b"".join(self._out)
+            data = frames(self._out)
             self._out.clear()
             self._transport.write(data)
 
