@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import cast
 
@@ -11,6 +12,9 @@ from wfctl.errors import IncompatibleError
 from wfctl.protocol.channel import FrameBuffer, ToDaemon, ToWorker, encode, frames
 
 _DRAIN_S = 0.005
+# Messages taken in one turn of the loop. What comes of them leaves at its end, so the daemon decides on that, and has it committed,
+# while the next are run: all in one turn, and one of the two always waits for the other.
+_AT_ONCE = 8
 _log = logging.getLogger("wfd.worker")
 
 
@@ -23,6 +27,7 @@ class Link(asyncio.Protocol):
         self._lost: Callable[[], None] | None = lost
         self._frames = frames
         self._transport: asyncio.WriteTransport | None = None
+        self._in: deque[ToWorker] = deque()
         self._out: list[bytes] = []
         self._loop = loop
 
@@ -37,8 +42,16 @@ class Link(asyncio.Protocol):
             _log.critical("the daemon's messages are not understood (%s); is it of another version?", error)
             self._gone()
             return
-        for message in messages:
-            self.receive(message)
+        waiting = bool(self._in)
+        self._in.extend(messages)
+        if not waiting:
+            self._take()
+
+    def _take(self) -> None:
+        for _ in range(min(_AT_ONCE, len(self._in))):
+            self.receive(self._in.popleft())
+        if self._in:
+            self._loop.call_soon(self._take)
 
     def eof_received(self) -> None:
         self._gone()
