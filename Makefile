@@ -49,4 +49,4 @@ $(READY): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis bench.json soak.json
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .bench bench.json soak.json

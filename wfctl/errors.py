@@ -13,10 +13,12 @@
     │  ├─ RunNotFoundError           run_not_found     4
     │  ├─ UnknownWorkflowTypeError   unknown_type      4
     │  ├─ UnknownEventError          unknown_event     4
-    │  └─ UnknownQueryError          unknown_query     4
+    │  ├─ UnknownQueryError          unknown_query     4
+    │  └─ ScheduleNotFoundError      schedule_not_found 4
     ├─ ConflictError                 conflict          5
     │  ├─ WorkflowAlreadyRunning     already_running   5
     │  ├─ RunClosedError             run_closed        5
+    │  ├─ ScheduleExistsError        schedule_exists   5
     │  └─ DaemonAlreadyRunningError  daemon_running    5
     ├─ IncompatibleError             incompatible      6
     ├─ DeniedError                   denied            7
@@ -147,6 +149,10 @@ class UnknownQueryError(NotFoundError):
     code = "unknown_query"
 
 
+class ScheduleNotFoundError(NotFoundError):
+    code = "schedule_not_found"
+
+
 class ConflictError(WfctlError):
     code = "conflict"
     exit_status = 5
@@ -158,6 +164,10 @@ class WorkflowAlreadyRunning(ConflictError):
 
 class RunClosedError(ConflictError):
     code = "run_closed"
+
+
+class ScheduleExistsError(ConflictError):
+    code = "schedule_exists"
 
 
 class DaemonAlreadyRunningError(ConflictError):

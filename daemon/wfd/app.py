@@ -22,11 +22,11 @@ from wfd.engine.engine import Engine
 from wfd.engine.retention import Retention
 from wfd.reload.reloader import Reloader
 from wfd.runtime.clock import SystemClock
+from wfd.runtime.files import most_files
 from wfd.runtime.ids import IdSource
 from wfd.runtime.lifecycle import Service, Services
 from wfd.runtime.lock import StateLock
 from wfd.runtime.logs import DaemonLog
-from wfd.runtime.pressure import Pressure
 from wfd.server import Server
 from wfd.server.endpoint import answers
 from wfd.store.store import Store
@@ -61,8 +61,7 @@ class Daemon:
         self._workers.listen(self._engine)
         self._retention = Retention(self._engine.purges, clock, config.retention)
         self._reloader = Reloader(config, self._workers, self._configured)
-        pressure = Pressure()
-        self._backend = Backend(self._engine, config, self.request_stop, self._reloader.begin, pressure)
+        self._backend = Backend(self._engine, config, self.request_stop, self._reloader.begin)
         server = Server(
             config.socket,
             self._backend,
@@ -70,7 +69,8 @@ class Daemon:
             version=wfctl.__version__,
             schema=store.schema_version,
             project=str(config.project),
-            pressure=pressure,
+            pressure=self._engine.pressure,
+            files=most_files(),
         )
         # Started from the top, stopped from the bottom: nobody is let in before all is there, what is under way is
         # committed before the store closes, and the lock is the last to go.

@@ -16,11 +16,12 @@ from typing import Any
 
 import wfctl
 from wfctl.errors import DaemonDownError, StorageError, WfctlError
-from wfctl.protocol import calls, rpc, views
+from wfctl.protocol import calls, rpc, schedules, views
 from wfctl.protocol.calls import PROTOCOL_MAX, PROTOCOL_MIN, Call, Welcome
 from wfctl.values.project import find_config
 from wfd.config import Config, load
 from wfd.engine.reads import Reads
+from wfd.engine.scheduling import ScheduleReads
 from wfd.runtime.clock import SystemClock
 from wfd.runtime.pressure import Pressure
 from wfd.server.route import Kind, Route
@@ -36,6 +37,7 @@ class Standin:
 
     def __init__(self, reader: Reader, state: State) -> None:
         reads = Reads(reader, SystemClock())
+        timetables = ScheduleReads(reader, SystemClock())
         self._reads = reads
         self._state = state
         self._answers: dict[type[Call], Callable[[Any], Awaitable[Any]]] = {
@@ -45,6 +47,9 @@ class Standin:
             calls.History: reads.history,
             calls.GetTree: reads.tree,
             calls.Result: self._result,
+            schedules.ListSchedules: timetables.list,
+            schedules.ShowSchedule: timetables.show,
+            schedules.ScheduleNext: timetables.next,
         }
 
     def routes(self) -> dict[str, Route]:

@@ -96,6 +96,13 @@ class LocalWorkers:
         self._end_all()
         self._steps.clear()
 
+    def op_waits(self, token: int, op: int) -> None:
+        self._resting.setdefault(token, set()).add(op)
+        self._steps.op_waits(token, op)
+
+    def hear(self, on: bool) -> None:
+        """Handlers here have no channel that what they say could stay in."""
+
     @property
     def _alive(self) -> list[_Runner]:
         return self._leaving if self._runner is None else [*self._leaving, self._runner]

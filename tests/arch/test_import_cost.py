@@ -109,6 +109,14 @@ WITHOUT_DRAWING = (
     "query w-1 shown", "result o-1", "wait o-1", "tree o-1 -o json", "tree o-1", "history o-1 -o jsonl", "history o-1", "tail o-1",
     "cancel w-1 -q", "workflows -o json", "workflows", "status",
 )  # fmt: skip
+DATA = (
+    "list -o json", "list -o id", "show o-1 -o json", "tree o-1 -o json", "tree -o jsonl", "history o-1 -o jsonl", "start Note -q",
+)  # fmt: skip
+# What lays out lines and screens.
+LAYOUT = {
+    "bars", "live", "outcome", "render.barrows", "render.bars", "render.history", "render.pending", "render.runs", "render.show",
+    "render.status", "render.table", "render.tree", "render.treeitems",
+}  # fmt: skip
 DRAWING = ("list --color always", "tree --color always", "show o-1 --color always", "status --color always")
 # Parts of rich that colours and widths do not need.
 RICH_EXTRAS = {"live", "markdown", "progress", "pretty", "prompt", "syntax", "table", "traceback", "tree"}
@@ -156,14 +164,21 @@ async def _loaded_by(commands: tuple[str, ...]) -> tuple[dict[str, int], set[str
         out, err = await done.communicate()
     assert done.returncode == 0, err.decode()
     codes, names = json.loads(out.splitlines()[-1])
-    return dict(zip(commands, codes, strict=True)), {name for name in names if not name.startswith("wfctl")}
+    return dict(zip(commands, codes, strict=True)), set(names)
 
 
 async def test_commands_that_draw_nothing_load_hardly_more_than_typer() -> None:
     codes, names = await _loaded_by(WITHOUT_DRAWING)
     assert {command: code for command, code in codes.items() if code} == {}
-    more = {name for name in names if name.split(".")[0] not in LIGHT | {"msgspec", "__future__"}}
+    more = {name for name in names if name.split(".")[0] not in LIGHT | {"msgspec", "__future__", "wfctl"}}
     assert not more, f"commands that draw nothing load {sorted(more)}: import it where it is needed"
+
+
+async def test_commands_that_print_data_load_nothing_that_lays_out_lines() -> None:
+    codes, names = await _loaded_by(DATA)
+    assert set(codes.values()) == {0}
+    layout = names & {f"wfctl.cli.{name}" for name in LAYOUT}
+    assert not layout, f"commands that print data load {sorted(layout)}: import it where lines are drawn"
 
 
 async def test_commands_that_draw_load_of_rich_what_colours_need() -> None:

@@ -21,7 +21,7 @@ from support.manpages import Page, flags, items, page, pages, plain
 from support.source import ROOT, dotted, leading_text, modules, report, within
 from wfctl import errors
 from wfctl.cli import exit as cli_exit
-from wfctl.cli.app import VERBS, build, load
+from wfctl.cli.app import VERBS, ActionGroup, build, load
 from wfctl.cli.options import Settings
 from wfctl.sdk.context import Context
 from wfctl.sdk.directive import Next
@@ -60,11 +60,17 @@ SAID = [
 def _options(command: Any) -> dict[str, set[str]]:
     """The options of a command by their longest name: every spelling."""
     found = {}
-    for parameter in command.params:
+    for parameter in _parameters(command):
         if parameter.param_type_name == "option":
             names = {*parameter.opts, *parameter.secondary_opts}
             found[max(parameter.opts, key=len)] = names
     return found
+
+
+def _parameters(command: Any) -> list[Any]:
+    """What a command and its actions take."""
+    actions = [command.find(name) for name in command.verbs] if isinstance(command, ActionGroup) else []
+    return [parameter for one in (command, *actions) for parameter in one.params]
 
 
 def _own_options(verb: str) -> dict[str, set[str]]:
@@ -146,6 +152,18 @@ def test_the_list_of_commands_says_of_each_what_its_help_begins_with(verb: str) 
     assert len(first) <= 64, "what is longer is broken on eighty columns"
 
 
+def test_the_actions_of_a_command_are_told_with_what_their_help_begins_with() -> None:
+    for verb in VERBS:
+        command = load(verb)
+        if isinstance(command, ActionGroup):
+            lines = page("wfctl.1").subsections("COMMANDS")[verb]
+            assert [line.split()[2] for line in lines if re.match(rf"\.Cm {verb} [a-z-]+$", line)][
+                : len(command.verbs)
+            ] == (list(command.verbs))
+            for name, said in command.verbs.items():
+                assert str(command.find(name).help).splitlines()[0] == said
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_option_of_a_command_is_told(verb: str) -> None:
     lines = page("wfctl.1").subsections("COMMANDS")[verb]
@@ -163,7 +181,7 @@ def test_the_synopsis_of_a_command_names_its_options_and_arguments(verb: str) ->
     missing = [name for name, names in own.items() if not names & shown]
     assert not missing, f"man/wfctl.1, {verb}: the synopsis lacks {missing}"
     assert shown <= {name for names in own.values() for name in names}, f"man/wfctl.1, {verb}: {sorted(shown)}"
-    for parameter in load(verb).params:
+    for parameter in _parameters(load(verb)):
         if parameter.param_type_name == "argument":
             word = re.search(r"[A-Z]+", parameter.metavar or "")
             assert word is not None
@@ -236,6 +254,10 @@ def _commands_shown() -> list[tuple[str, str]]:
     ]
 
 
+# What changes a file on the way from init to a cured run, which a test goes.
+EDITS = ("sed", "mv")
+
+
 def test_commands_that_are_shown_can_be_typed() -> None:
     problems = []
     shown = _commands_shown()
@@ -244,6 +266,8 @@ def test_commands_that_are_shown_can_be_typed() -> None:
         bare = re.sub(r"^\w+=\$\((.*)\)$", r"\1", line.partition("||")[0].strip())
         for part in bare.split("|"):
             words = shlex.split(part)
+            if words[0] in EDITS:
+                continue
             try:
                 assert words[0] == "wfctl"
                 load(words[1]).make_context(words[1], words[2:], obj=Settings())
@@ -407,9 +431,5 @@ def test_the_example_is_the_sample() -> None:
 
 
 def test_the_sample_that_the_product_carries_is_the_sample() -> None:
-    carried, sample = ROOT / "wfctl" / "cli" / "demo", ROOT / "samples" / "orders"
-    for file in sorted(carried.iterdir()):
-        if file.is_file():
-            assert file.read_text() == (sample / file.name).read_text(), (
-                f"copy {file.name} from samples/orders to {carried}"
-            )
+    carried, sample = ROOT / "wfctl" / "cli" / "templates" / "orders.py", ROOT / "samples" / "orders" / "orders.py"
+    assert carried.read_text() == sample.read_text(), "copy orders.py from samples/orders to wfctl/cli/templates"

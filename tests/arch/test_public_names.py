@@ -37,6 +37,8 @@ PUBLIC = [
     "RunStuckError",
     "RunTerminatedError",
     "RunTimedOutError",
+    "ScheduleExistsError",
+    "ScheduleNotFoundError",
     "Status",
     "StorageError",
     "StoreKeyNotFoundError",

@@ -30,6 +30,8 @@ OTHER_UNITS = {"bytes", "chars", "children", "count", "id", "key", "limit", "rev
 NO_TIMES = {
     ("wfd.core.state", "since"): "the seq of a `step.started`",
     ("wfctl.sdk.retry", "backoff"): "a factor",
+    ("wfctl.protocol.schedules", "started"): "how many runs were",
+    ("wfd.core.schedules", "started"): "how many runs were",
 }
 
 # Functions of the standard library and of asyncio that take seconds.

@@ -29,12 +29,12 @@ from wfctl import __version__
 
 QUICK: dict[str, Any] = {
     "orders": 600, "at": [1, 50, 300], "rounds": 1, "events": 50, "commands": 3, "reloads": 3, "closed": 10_000, "children": 500,
-    "starts": 2_000, "purge": (200, 500),
+    "starts": 2_000, "floods": [1], "purge": (200, 500),
 }  # fmt: skip
 WHOLE: dict[str, Any] = {
     "orders": 3_000, "at": [1, 50, 300], "rounds": 5, "events": 500, "commands": 15, "reloads": 10,
     "closed": 1_000_000, "children": 10_000,
-    "starts": 10_000, "purge": (3_000, 10_000),
+    "starts": 10_000, "floods": [1, 20], "purge": (3_000, 10_000),
 }  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def measure(size: dict[str, Any], durability: str) -> dict[str, Any]:
         figures["orders"] = orders.measure(place, size["orders"], size["at"], size["rounds"])
         figures["event"] = asyncio.run(moments.event(place, size["events"]))
         figures["commands"] = moments.commands(place, size["commands"])
-        figures["fairness"] = asyncio.run(fairness.measure(place, size["starts"]))
+        figures["fairness"] = [asyncio.run(fairness.measure(place, size["starts"], many)) for many in size["floods"]]
         figures["family"] = growth.family(place, size["children"])
     figures["growth"] = growth.past(size["closed"], size["events"], max(size["orders"] // 3, 100))
     figures["reload"] = asyncio.run(moments.reloads(size["reloads"]))
@@ -86,7 +86,8 @@ def show(figures: dict[str, Any]) -> None:
     print(f"a saved file, until a step runs on it                {figures['reload']['p50_ms']:>6.0f}")
     for name, row in figures["commands"].items():
         print(f"{name:<52} {row['ms']:>6.0f}  {row['typer_ratio']:.2f} of importing typer")
-    fairness.show(figures["fairness"])
+    for row in figures["fairness"]:
+        fairness.show(row)
     print()
     growth.show(figures["growth"])
     growth.show_family(figures["family"])

@@ -17,6 +17,7 @@ from wfd.engine.batch import Batch
 from wfd.engine.engine import Engine
 from wfd.engine.executions import Executions
 from wfd.engine.operations import Asked, Operations, ParentEventArgs
+from wfd.engine.schedules import Schedules
 from wfd.engine.sending import Sending
 from wfd.engine.timers import Timers
 
@@ -190,8 +191,13 @@ def _forgets_runs_that_have_not_begun(patch: Patch) -> None:
     patch.setattr(state.Run, "wake_at", property(lambda run: None if run.steps == 0 else WAKE_AT.__get__(run)))
 
 
+def _forgets_the_times_that_wait_for_a_run_to_close(patch: Patch) -> None:
+    patch.setattr(Schedules, "_wait_for", lambda self, schedule: None)
+
+
 WAKE_AT = state.Run.wake_at
 BUGS = (
+    _forgets_the_times_that_wait_for_a_run_to_close,
     _accepts_an_event_each_time_it_is_sent,
     _forgets_runs_that_have_not_begun,
     _does_not_tell_the_parent_of_a_child_that_goes_on,

@@ -1,5 +1,6 @@
-"""Random lives: runs with children, events, waits and delays, while workers die, the daemon dies, the disk fails and the code is
-replaced. Afterwards every promise holds, what was acknowledged is there, what was refused is not, and every run has ended.
+"""Random lives: runs with children, events, waits and delays, while workers die, the daemon dies, the disk fails, the code is
+replaced and runs are purged. Afterwards every promise holds, what was acknowledged is there but for whole trees that had closed
+when they were purged, what was refused is not, and every run has ended.
 
 A seed decides what is done; how the threads interleave is left to the machine. `WFCTL_SEED=17` repeats one seed.
 """
@@ -22,7 +23,7 @@ import pytest
 
 from support.checker import broken_promises
 from support.faults import Disk, until_healthy
-from support.waiting import a_moment
+from support.waiting import a_moment, until
 from wfctl import (
     ChildOutcome,
     Context,
@@ -39,6 +40,7 @@ from wfctl import (
 from wfctl.protocol import calls
 from wfctl.sdk.context import OnParentClose
 from wfctl.values.signature import UNBOUND
+from wfd.engine import purges
 from wfd.engine.streams import Tail
 from wfd.testing import WorkflowEnvironment
 
@@ -169,6 +171,9 @@ class Life:
         # What was acknowledged: (run ID, what), and the tags and IDs that were refused.
         self.kept: list[tuple[str, str, str]] = []
         self.refused: list[str] = []
+        # Run IDs that were on disk when something was purged, and those of them that might go.
+        self.known: set[str] = set()
+        self.may_go: set[str] = set()
         self.seen: list[int] = []
         self.following: asyncio.Task[None]
 
@@ -250,10 +255,7 @@ class Life:
         while writer._asked is not None:
             await writer.flush()
         shutil.copytree(old, folder)  # nothing is written meanwhile: that would have to be asked for here
-        with sqlite3.connect(folder / "wfctl.db") as db:
-            newest = db.execute("select max(rev) from (select rev from history union all select rev from logs)")
-            last = newest.fetchone()[0] or 0
-        db.close()
+        last = newest_on(folder / "wfctl.db")
         await self.end()
         self.kept, self.refused = kept, refused
         self.seen = [rev for rev in self.seen if rev <= last]
@@ -262,8 +264,21 @@ class Life:
     async def round(self) -> None:
         chance, env = self.chance, self.env
         match chance.choices(
-            ("start", "send", "cancel", "terminate", "retry", "lose", "die", "fail", "load", "advance", "breathe"),
-            (20, 25, 4, 3, 12, 6, 2, 2, 3, 15, 20),
+            (
+                "start",
+                "send",
+                "cancel",
+                "terminate",
+                "retry",
+                "lose",
+                "die",
+                "fail",
+                "load",
+                "advance",
+                "breathe",
+                "purge",
+            ),
+            (20, 25, 4, 3, 12, 6, 2, 2, 3, 15, 20, 5),
         )[0]:
             case "start":
                 self.ask(self.start(chance.choice(ROOTS), self.plan()))
@@ -290,6 +305,11 @@ class Life:
                 env.load([node()])
             case "advance":
                 await env.advance(timedelta(milliseconds=chance.choice((1, 100, 3_000))))
+            case "purge":
+                self.ask(self.purge())
+                if chance.random() < 0.3:
+                    await a_moment(chance.random() * 0.01)
+                    await self.die()
             case "breathe":
                 await a_moment(chance.random() * 0.005)
 
@@ -338,6 +358,21 @@ class Life:
         except WfctlError:
             return
 
+    async def purge(self) -> None:
+        """Take away what has closed up to a while ago, of which no more can close while this is at it."""
+        age = self.chance.choice((1, 1, 500, 4_000))
+        by = self.env.clock.now_ms() - age
+        with sqlite3.connect(f"{self.env.store.path.as_uri()}?mode=ro", uri=True) as db:
+            rows = db.execute("select run_id, root, coalesce(closed_at, ?) <= ? from runs", (by + 1, by)).fetchall()
+        db.close()
+        stays = {root for _, root, old in rows if not old}
+        self.known |= {run_id for run_id, _, _ in rows}
+        self.may_go |= {run_id for run_id, root, _ in rows if root not in stays}
+        try:
+            await self.env.client.purge(older_than=timedelta(milliseconds=age))
+        except WfctlError:
+            return
+
     async def wind_up(self) -> None:
         """Let everything come to its end."""
         await asyncio.gather(*self.asking)
@@ -352,6 +387,14 @@ class Life:
         await self.env.settle()
 
 
+def newest_on(path: Path) -> int:
+    """The last revision that is on this disk."""
+    with sqlite3.connect(path) as db:
+        newest = db.execute("select max(rev) from (select rev from history union all select rev from logs)").fetchone()
+    db.close()
+    return newest[0] or 0
+
+
 async def live(seed: int, folder: Path) -> list[str]:
     """What does not hold after the life of `seed`."""
     life = Life(seed, folder)
@@ -360,6 +403,8 @@ async def live(seed: int, folder: Path) -> list[str]:
         for _ in range(ROUNDS):
             await life.round()
         await life.wind_up()
+        newest = newest_on(life.env.store.path)
+        await until(lambda: max(life.seen, default=0) >= newest)
         await a_moment(0.01)
     finally:
         await life.end()
@@ -379,12 +424,24 @@ def broken_words(life: Life) -> list[str]:
         revs = [rev for (rev,) in db.execute("select rev from history union all select rev from logs order by 1")]
         stores = db.execute("select value from store where key = 'done'").fetchall()
         names = dict(db.execute("select run_id, workflow_id || ' ' || type from runs"))
+        torn = db.execute("select run_id from runs where root not in (select key from runs)").fetchall()
+        marks = db.execute("select value from meta where key = 'purging'").fetchall()
+        loose = [
+            db.execute(f"select count(*) from {table} where run not in (select key from runs)").fetchone()[0]
+            for table in ("history", "logs", "store", "inbox")
+        ]
     db.close()
     found = [
         f"{names[run_id]} has not ended: {how}"
         for run_id, how in status.items()
         if how not in ("completed", "failed", "cancelled", "terminated", "timed_out")
     ]
+    found += [f"{run_id} was purged, of a tree that was open" for run_id in life.known - set(status) - life.may_go]
+    found += [f"{run_id} is left of a tree that was purged" for (run_id,) in torn]
+    found += [f"the purge of {mark} has not come to its end" for (mark,) in marks]
+    found += [f"rows of runs that were purged are left: {loose}"] * any(loose)
+    began = Counter(run_id for run_id, what, _ in life.kept if what == "started")
+    found += [f"the run ID {run_id} was given {times} times" for run_id, times in began.items() if times > 1]
     found += [f"an action was done twice or left out: {value}" for (value,) in stores if not in_order(value)]
     # What came while its handler was taken out stands as it was sent.
     received = [(run_id, data["payload"]) for run_id, kind, data in history if kind == "event.received"]
@@ -396,6 +453,8 @@ def broken_words(life: Life) -> list[str]:
     ]
     kinds = {(run_id, kind) for run_id, kind, _ in history}
     for run_id, what, tag in life.kept:
+        if run_id in life.may_go and run_id not in status:
+            continue
         if run_id not in status:
             found.append(f"the run {run_id} was acknowledged and is gone ({what})")
         elif what == "retry" and (run_id, "run.resumed") not in kinds:
@@ -406,7 +465,12 @@ def broken_words(life: Life) -> list[str]:
             found.append(f"{names[run_id]} was terminated, and is {status[run_id]}")
         elif what == "cancel" and (run_id, "run.cancel_requested") not in kinds:
             found.append(f"{names[run_id]} was cancelled, and knows nothing of it")
-    if life.seen != revs:
+    # What was purged has been seen, or was gone before it could be.
+    if (
+        life.seen != sorted(set(life.seen))
+        or not set(revs) <= set(life.seen)
+        or (not life.may_go and life.seen != revs)
+    ):
         missed, doubled = sorted(set(revs) - set(life.seen)), len(life.seen) - len(set(life.seen))
         found.append(f"a follower missed {missed[:5]}, saw {doubled} twice, saw {set(life.seen) - set(revs)} too many")
     return found
@@ -418,7 +482,10 @@ def in_order(done: str) -> bool:
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
-async def test_a_random_life_keeps_every_promise(group: int, tmp_path: Path) -> None:
+async def test_a_random_life_keeps_every_promise(group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Trees go in several portions, some at a time.
+    monkeypatch.setattr(purges, "PORTION_ROWS", 25)
+    monkeypatch.setattr(purges, "TREES", 2)
     one = os.environ.get("WFCTL_SEED")
     end = time.monotonic() + SECONDS_A_GROUP
     seed = group * 1_000_000 if one is None else int(one)

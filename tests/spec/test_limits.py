@@ -15,7 +15,7 @@ from wfctl import ConflictError, Context, Directive, Workflow, task
 from wfctl.client.client import Client
 from wfctl.protocol import calls
 from wfctl.protocol.views import RunView
-from wfd.engine import sending
+from wfd.engine import inboxes, sending
 from wfd.supervisor import steps
 from wfd.testing import WorkflowEnvironment
 
@@ -155,26 +155,26 @@ async def test_what_waits_for_long_waits_on_disk_and_keeps_its_order(tmp_path: P
 async def test_who_sends_to_a_full_inbox_waits_for_room_and_is_refused_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sending, "MOST_EVENTS", 3)
     pay = Pay()
     async with WorkflowEnvironment([pay.wf]) as env:
+        env.engine.inboxes.most_events = 3
         handle = await env.client.start("Pay", workflow_id="busy")
         await until(lambda: pay.now == 1)
         for _ in range(3):
             await handle.send("go")
         late = asyncio.ensure_future(handle.send("go"))
-        await until(lambda: env.backend.pressure.lines())
+        await until(lambda: env.engine.pressure.lines())
         assert not late.done()
-        env.clock.advance(sending.ROOM_MS + sending.LOOK_MS)
+        env.clock.advance(sending.ROOM_MS + inboxes.LOOK_MS)
         with pytest.raises(ConflictError, match="has 3 events in its inbox that it does not take; event 'go' was not"):
             await late
         last = asyncio.ensure_future(handle.send("go"))
-        await until(lambda: env.backend.pressure.lines())
+        await until(lambda: env.engine.pressure.lines())
         await handle.terminate()
-        env.clock.advance(sending.LOOK_MS)
+        env.clock.advance(inboxes.LOOK_MS)
         with pytest.raises(Exception, match="event 'go' was not delivered"):
             await last
-        assert env.backend.pressure.lines() == []
+        assert env.engine.pressure.lines() == []
 
 
 async def test_more_parents_than_a_worker_executes_at_once_wait_for_their_children_and_get_them(
@@ -189,3 +189,107 @@ async def test_more_parents_than_a_worker_executes_at_once_wait_for_their_childr
         await env.advance(timedelta(seconds=10))
         async with asyncio.timeout(10):
             assert await asyncio.gather(*(handle.result() for handle in handles)) == [2] * 20
+
+
+def chatter() -> Workflow:
+    """A run sends so many events to others, numbered, and then hears as many as it is told; its result are their numbers."""
+    wf = Workflow("Chatter")
+
+    @wf.start()
+    async def begin(ctx: Context, to: list[str], events: int, hears: int, parent: bool = False) -> Directive:
+        ctx.store.put("hears", hears)
+        ctx.store.put("heard", [])
+        for number in range(events):
+            for name in to:
+                await ctx.send(name, "word", {"number": number})
+            if parent:
+                await ctx.send_to_parent("word", {"number": number})
+        return ctx.next.wait_for_event() if hears else ctx.next.complete([])
+
+    @wf.event()
+    async def word(ctx: Context, number: int) -> Directive:
+        heard = [*await ctx.store.get("heard", list), number]
+        ctx.store.put("heard", heard)
+        return ctx.next.complete(heard) if len(heard) == await ctx.store.get("hears") else ctx.next.wait_for_event()
+
+    return wf
+
+
+def busy(free: asyncio.Event) -> Workflow:
+    """A run whose handler is at it until it is `free`, and then hears five words, of its child or of anybody."""
+    wf = Workflow("Busy")
+
+    @wf.start()
+    async def begin(ctx: Context, child: bool = False) -> Directive:
+        if child:
+            words = {"to": [], "events": 5, "hears": 0, "parent": True}
+            await ctx.start("Chatter", workflow_id="child", workflow_input=words)
+        ctx.store.put("heard", [])
+        await free.wait()
+        return ctx.next.wait_for_event()
+
+    @wf.event()
+    async def word(ctx: Context, number: int) -> Directive:
+        heard = [*await ctx.store.get("heard", list), number]
+        ctx.store.put("heard", heard)
+        return ctx.next.complete(heard) if len(heard) == 5 else ctx.next.wait_for_event()
+
+    return wf
+
+
+@pytest.mark.parametrize("child", [True, False])
+async def test_a_handler_that_sends_to_a_full_inbox_waits_for_room_and_its_events_come_in_order(child: bool) -> None:
+    free = asyncio.Event()
+    async with WorkflowEnvironment([chatter(), busy(free)]) as env:
+        env.engine.inboxes.most_events = 2
+        receiver = await env.client.start("Busy", workflow_id="busy", workflow_input={"child": child})
+        if not child:
+            words = {"to": ["busy"], "events": 5, "hears": 0}
+            await env.client.start("Chatter", workflow_id="child", workflow_input=words)
+        await until(lambda: env.engine.pressure.lines())
+        (line,) = env.engine.pressure.lines()
+        assert "the inbox of a run that does not take its events (1 waiting)" in line
+        (live,) = (one for one in env.engine.memory._runs.values() if one.run.workflow_id == "busy")
+        assert len(live.run.inbox) == 2
+        free.set()
+        await env.advance(timedelta(milliseconds=3 * inboxes.LOOK_MS))
+        assert await receiver.result() == [0, 1, 2, 3, 4]
+        assert (await env.client.handle("child").result()) == []
+        assert env.engine.pressure.lines() == []
+
+
+@pytest.mark.parametrize("limits", [{}, {"Chatter": 1}])
+async def test_runs_that_send_to_each_other_and_to_themselves_are_slowed_down_and_never_wait_for_ever(
+    limits: dict[str, int],
+) -> None:
+    async with WorkflowEnvironment([chatter()], limits=limits) as env:
+        env.engine.inboxes.most_events = 1
+        names = ["a", "b"]
+        words = {"to": names, "events": 3, "hears": 6}
+        await asyncio.gather(*(env.client.start("Chatter", workflow_id=name, workflow_input=words) for name in names))
+        await env.settle()
+        waits = 0
+        while env.engine.pressure.lines() and waits < 20:
+            waits += 1
+            await env.advance(timedelta(milliseconds=inboxes.SLOW_MS + inboxes.LOOK_MS))
+        assert 1 <= waits < 10
+        for name in names:
+            assert sorted(await env.client.handle(name).result()) == [0, 0, 1, 1, 2, 2]
+        assert env.engine.pressure.lines() == []
+
+
+async def test_an_event_that_waits_for_room_is_sent_once_by_the_step_that_a_restart_begins_again(
+    tmp_path: Path,
+) -> None:
+    free = asyncio.Event()
+    async with WorkflowEnvironment([chatter(), busy(free)], path=tmp_path) as env:
+        env.engine.inboxes.most_events = 2
+        await env.client.start("Busy", workflow_id="busy")
+        await env.client.start("Chatter", workflow_id="a", workflow_input={"to": ["busy"], "events": 5, "hears": 0})
+        await until(lambda: env.engine.pressure.lines())
+    free.set()
+    async with WorkflowEnvironment([chatter(), busy(free)], path=tmp_path) as env:
+        env.engine.inboxes.most_events = 2
+        await env.advance(timedelta(milliseconds=10 * inboxes.LOOK_MS))
+        assert await env.client.handle("busy").result() == [0, 1, 2, 3, 4]
+        assert broken_promises(env.store.reader.path) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,6 +17,7 @@ from wfctl import (
     InvalidPayloadError,
     RunClosedError,
     UnknownEventError,
+    UnknownWorkflowTypeError,
     Workflow,
     WorkflowAlreadyRunning,
 )
@@ -83,9 +85,11 @@ async def test_an_event_that_was_refused_may_come_again_under_its_id(serve: Serv
     assert not (await handle.send("add", "A", event_id="k")).duplicate
 
 
-def first(event: str, payload: object, *, start: object = None, type: str = "Cart", **more: object) -> calls.Send:
-    begin = calls.StartFirst(workflow_type=type, input=raw(start))
-    return calls.Send(id="c", event=event, payload=raw(payload), start=begin, **more)  # type: ignore[arg-type]
+async def first(env: WorkflowEnvironment, event: str, payload: object = None, **more: Any) -> calls.Sent:
+    return await env.client.handle("c").send(event, payload, **{"start": "Cart", **more})
+
+
+CART = calls.StartFirst(workflow_type="Cart")
 
 
 async def send(env: WorkflowEnvironment, call: calls.Send) -> calls.Sent:
@@ -95,39 +99,52 @@ async def send(env: WorkflowEnvironment, call: calls.Send) -> calls.Sent:
 
 async def test_a_run_is_begun_for_an_event_where_there_is_none(serve: Serve) -> None:
     env = await serve(cart())
-    sent = await send(env, first("add", "A", start={"owner": "ann"}))
+    sent = await first(env, "add", "A", start_input={"owner": "ann"})
     assert (sent.started, sent.workflow_id, sent.position) == (True, "c", 1)
-    both = await asyncio.gather(*(send(env, first("add", sku, start={"owner": "bob"})) for sku in "BC"))
+    both = await asyncio.gather(*(first(env, "add", sku, start_input={"owner": "bob"}) for sku in "BC"))
     assert [answer.started for answer in both] == [False, False]
     handle = env.client.handle("c")
     await handle.send("pay")
     assert await handle.result() == ["ann", "A", "B", "C"]
-    assert (await send(env, first("add", "A"))).started
+    assert (await first(env, "add", "A")).started
     assert broken_promises(env.store.path) == []
 
 
 async def test_an_event_that_began_a_run_does_not_begin_another_under_its_id(serve: Serve) -> None:
     env = await serve(cart())
-    answers = await asyncio.gather(*(send(env, first("pay", None, event_id="k")) for _ in range(3)))
+    answers = await asyncio.gather(*(first(env, "pay", event_id="k") for _ in range(3)))
     assert sorted(answer.started for answer in answers) == [False, False, True]
     await env.client.handle("c").result()
-    assert (await send(env, first("pay", None, event_id="k"))).duplicate
+    assert (await first(env, "pay", event_id="k")).duplicate
     assert len(await env.client.list()) == 1
 
 
 async def test_what_is_wrong_with_either_begins_nothing(serve: Serve) -> None:
     env = await serve(cart(), waiting_type("Other"))
-    for call, error in (
-        (first("ad", "A"), UnknownEventError),
-        (first("add", 5), InvalidPayloadError),
-        (first("add", "A", start={"ownr": "ann"}), InvalidPayloadError),
+    for event, payload, more, error in (
+        ("ad", "A", {}, UnknownEventError),
+        ("add", 5, {}, InvalidPayloadError),
+        ("add", "A", {"start_input": {"ownr": "ann"}}, InvalidPayloadError),
+        ("add", "A", {"start": "Cat"}, UnknownWorkflowTypeError),
+        ("add", "A", {"start": ""}, InvalidArgumentError),
+        ("add", "A", {"start": None, "start_input": {"owner": "ann"}}, InvalidArgumentError),
     ):
         with pytest.raises(error):
-            await send(env, call)
+            await first(env, event, payload, **more)
     assert await env.client.list() == []
     await env.client.start("Other", workflow_id="c")
     with pytest.raises(WorkflowAlreadyRunning, match="'Other', not 'Cart'"):
-        await send(env, first("add", "A"))
+        await first(env, "add", "A")
+
+
+async def test_a_handle_of_one_run_alone_begins_no_other(serve: Serve) -> None:
+    env = await serve(cart())
+    handle = await env.client.start("Cart", workflow_id="c")
+    await handle.send("pay")
+    await handle.result()
+    with pytest.raises(InvalidArgumentError, match="alone, and cannot begin another"):
+        await handle.send("add", "A", start="Cart")
+    assert len(await env.client.list()) == 1
 
 
 def waiting_type(name: str) -> Workflow:
@@ -153,6 +170,7 @@ async def test_an_event_without_a_handler_is_kept_for_code_to_come(serve: Serve)
         await send(env, unknown)
     sent = await send(env, msgspec.structs.replace(unknown, any_event=True))
     assert (sent.dispatched, sent.position) == (False, 1)
+    assert (await handle.send("remove", {"sku": "B"}, allow_unknown=True)).position == 2
     await handle.send("add", "B")
     await env.settle()
     # It waits for any event now, and this one has no handler: nothing is lost.
@@ -162,4 +180,19 @@ async def test_an_event_without_a_handler_is_kept_for_code_to_come(serve: Serve)
     env.load([cart(removes=True)])
     assert await handle.result() == "A x2"
     with pytest.raises(InvalidPayloadError, match="needs a payload that is an object"):
-        await send(env, first("soon", 5, any_event=True, text={"a": "1"}))
+        # As the command line sends what is given by key.
+        await send(env, calls.Send(id="c", event="soon", payload=raw(5), text={"a": "1"}, start=CART, any_event=True))
+
+
+async def test_of_an_event_that_the_run_waits_for_the_sender_hears_that_its_handler_was_taken_out(serve: Serve) -> None:
+    env = await serve(cart())
+    handle = await env.client.start("Cart", workflow_id="c")
+    await env.settle()
+    env.load([waiting_type("Cart")])
+    with pytest.raises(
+        UnknownEventError, match=r"waits for event 'add', but its handler is not in .*test_sending.py any more"
+    ) as told:
+        await handle.send("add", "A")
+    assert "--allow-unknown" in (told.value.hint or "")
+    with pytest.raises(UnknownEventError, match="has no event 'ad'; it has end"):
+        await handle.send("ad", "A")

@@ -180,6 +180,8 @@ async def test_the_last_failure_reaches_the_handler_and_fails_the_run(serve: Ser
     assert [kind for kind in await kinds(handle) if kind.startswith("task.")] == [
         "task.started", "task.attempt_failed", "task.started", "task.failed",
     ]  # fmt: skip
+    told = [entry.data for entry in await handle.history() if "failed" in entry.kind and entry.kind.startswith("task.")]
+    assert [(data["attempt"], data["max_attempts"]) for data in told] == [(1, 2), (2, 2)]
 
 
 async def test_a_sleep_outlives_a_crash_and_ends_on_time(serve: Serve) -> None:

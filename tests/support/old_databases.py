@@ -12,8 +12,13 @@ from pathlib import Path
 
 from support.rows import Ledger, commit
 from wfd.store.connect import SCHEMA_VERSION
+from wfd.store.rows import ScheduleRow, Unit
 from wfd.store.store import open_store
 
+SCHEDULE = (
+    '{"id":"nightly","spec":{"workflow_type":"Order","timetable":{"cron":"0 9 * * mon-fri","tz":"Europe/Paris"},'
+    '"input":{"amount":12.5}},"created_at":1700000000000,"changed_at":1700000000000,"after":1700000000000}'
+)
 DATA = Path(__file__).parents[1] / "data"
 
 
@@ -45,6 +50,8 @@ async def write(path: Path) -> None:
     units += [ledger.start(f"child-{number}", "Payment", parent=parent) for number in range(3)]
     units.append(ledger.close(parent + 1))
     units.append(ledger.log(parent, 'charged "4242"\n\tin two lines', "WARNING"))
+    row = ScheduleRow("nightly", 1, "Order", False, ledger.now + 60_000, SCHEDULE)
+    units.append(Unit(schedules={"nightly": (row, 0)}))
     units += [ledger.start("completed-1"), ledger.close(parent + 4)]
     await commit(store.writer, *units)
     await store.stop()

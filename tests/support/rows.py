@@ -16,7 +16,7 @@ from wfd.store.rows import HistoryRow, InboxRow, LogRow, RunRow, Unit
 from wfd.store.writer import Writer
 
 T0 = 1_700_000_000_000
-TABLES = ("runs", "history", "logs", "store", "inbox")
+TABLES = ("runs", "history", "logs", "store", "inbox", "schedules")
 Record = tuple[str, dict[str, Any]]
 
 
@@ -26,6 +26,10 @@ def text(value: Any) -> str:
 
 def run_id(key: int) -> str:
     return f"01JF{key:022d}"
+
+
+# A state that the core understands, for `start`: by default a run has one that nobody does.
+STATE = '{"phase":{"phase":"waiting","epoch":1,"since_at":0}}'
 
 
 class Ledger:

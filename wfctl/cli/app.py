@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -26,22 +27,23 @@ VERBS = {
     "start": "Start a run and print its workflow ID.",
     "send": "Send an event to a run.",
     "tail": "Show what happens in runs.",
-    "tree": "Show a run with its steps, waits and children.",
+    "tree": "Show runs with their steps, waits and children.",
     "list": "List runs, newest first.",
-    "show": "Show one run.",
-    "history": "Show the history of a run, and where its code changed.",
+    "show": "Show runs.",
+    "history": "Show the history of runs, and where their code changed.",
     "timeline": "Show where the time of a run went.",
     "graph": "Show how the handlers of a workflow type lead to one another.",
-    "result": "Wait for a run and print its result.",
+    "result": "Wait for runs and print their results.",
     "query": "Ask a run's query handler and print its answer.",
     "cancel": "Ask runs to end.",
     "terminate": "End runs without asking them.",
     "retry": "Let failed, timed-out and stuck runs go on.",
     "workflows": "List workflow types.",
+    "schedule": "Start runs by the clock.",
     "check": "Check code against the open runs before it is deployed.",
     "reload": "Load the code and wfctl.toml again.",
     "logs": "Show the daemon's log.",
-    "demo": "Play a sample order, start to result.",
+    "demo": "Play a sample order: its payment, a failure, its cure.",
     "explain": "Explain an error, a warning or an exit status.",
     "wait": "Wait for runs.",
     "init": "Begin a project.",
@@ -57,6 +59,8 @@ BEGIN = """\b
 To begin:
   wfctl demo
   wfctl init shop && cd shop && wfctl up
+  man wfctl                  (with the way from init to a cured run)
+  man wfctl-workflows        (how workflows are written)
 """
 
 # What the parser raises is no public name of typer's, but an ancestor of one.
@@ -66,26 +70,41 @@ ParserError: type[Exception] = typer.BadParameter.__mro__[2]
 class LazyGroup(TyperGroup):
     """Imports `wfctl.cli.commands.VERB` for the verb that was typed alone."""
 
+    verbs = VERBS
+
+    def find(self, name: str) -> Any:
+        return load(name)
+
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         with formatter.section("Commands"):
-            formatter.write_dl([*VERBS.items()])
+            formatter.write_dl([*self.verbs.items()])
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        return list(VERBS)
+        return list(self.verbs)
 
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
-        return load(cmd_name) if cmd_name in VERBS else None
+        return self.find(cmd_name) if cmd_name in self.verbs else None
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
-        if args[0] not in VERBS:
-            near = difflib.get_close_matches(args[0], VERBS, n=1, cutoff=0.6)
+        if args[0] not in self.verbs:
+            near = difflib.get_close_matches(args[0], self.verbs, n=1, cutoff=0.6)
             raise UsageError(
-                f"wfctl has no command {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
-                hint=f"wfctl {near[0]} --help" if near else "wfctl --help",
+                f"{ctx.command_path} has no command {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+                hint=f"{ctx.command_path} {near[0]} --help" if near else f"{ctx.command_path} --help",
                 value=args[0],
-                allowed=list(VERBS),
+                allowed=list(self.verbs),
             )
         return super().resolve_command(ctx, args)
+
+
+class ActionGroup(LazyGroup):
+    """A verb with actions of its own: `wfctl schedule add`. Its module names them in ACTIONS, and finds each in `action`."""
+
+    module: Any
+
+    def find(self, name: str) -> Any:
+        found = self.module.action(name)
+        return command_of(name, found, self.module.EXAMPLES[name], self.module.ACTIONS_TAKE.get(name, ()))
 
 
 class VerbCommand(TyperCommand):
@@ -97,12 +116,39 @@ class VerbCommand(TyperCommand):
 def load(verb: str) -> Any:
     """The command of one verb, with the options every command has."""
     module = import_module(f"wfctl.cli.commands.{verb}")
+    takes = getattr(module, "TAKES", ())
+    if hasattr(module, "ACTIONS"):
+        return _group_of(verb, module, takes)
+    return command_of(verb, module.run, module.EXAMPLES, takes)
+
+
+def command_of(name: str, run: Any, examples: str, takes: Iterable[str]) -> Any:
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    examples = "\b\nExamples:\n" + module.EXAMPLES.strip("\n")
-    app.command(verb, cls=VerbCommand, epilog=examples, context_settings={"max_content_width": 100})(module.run)
+    app.command(name, cls=VerbCommand, epilog=_examples(examples), context_settings=_WIDE)(run)
     command = typer.main.get_command(app)
-    command.params += parameters(getattr(module, "TAKES", ()))
+    command.params += parameters(takes)
     return command
+
+
+def _group_of(verb: str, module: Any, takes: Iterable[str]) -> Any:
+    """A verb that has actions: alone it does what its `run` does."""
+    app = typer.Typer(
+        cls=ActionGroup, name=verb, add_completion=False, rich_markup_mode=None, invoke_without_command=True,
+        epilog=_examples(module.EXAMPLES[verb]), context_settings=_WIDE,
+    )  # fmt: skip
+    app.callback()(module.run)
+    group = typer.main.get_command(app)
+    assert isinstance(group, ActionGroup)
+    group.module, group.verbs = module, module.ACTIONS
+    group.params += parameters(takes)
+    return group
+
+
+_WIDE = {"max_content_width": 100}
+
+
+def _examples(text: str) -> str:
+    return "\b\nExamples:\n" + text.strip("\n")
 
 
 def build() -> Any:

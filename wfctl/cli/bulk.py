@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import operator
 import socket
 import sys
 from collections.abc import Callable
@@ -25,14 +26,16 @@ PAGE = 1_000
 
 
 class Verb(NamedTuple):
-    """What is done to each run: `make` the call for an ID, `tell` its answer in a sentence, `sum_up` the answers of
-    several and how many failed."""
+    """What is done to each run, or whatever the `noun` says: `make` the call for an ID, `tell` its answer in a sentence, `sum_up`
+    the answers of several and how many failed. `id_of` is what an answer is about."""
 
     name: str
     schema: str
     make: Callable[[str], Call]
     tell: Callable[[Any], str]
     sum_up: Callable[[list[Any], int], str]
+    noun: str = "run"
+    id_of: Callable[[Any], str] = operator.attrgetter("run_id")
 
 
 class Targets(NamedTuple):
@@ -103,14 +106,14 @@ def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool, dry_run:
             _tell(shell, verb, answer)
         return exit.OK
     if targets.ids and not dry_run:
-        _announce(shell, verb.name, targets.ids, yes=yes)
+        _announce(shell, verb, targets.ids, yes=yes)
     results: list[Any] = []
     failures: list[tuple[str, WfctlError]] = []
     for target in targets.ids:
         try:
             results.append(shell.call(verb.make(target)))
         except DaemonDownError as error:
-            raise _broken_off(error, target, len(results) + len(failures), len(targets.ids)) from None
+            raise _broken_off(error, verb, target, len(results) + len(failures), len(targets.ids)) from None
         except WfctlError as error:
             failures.append((target, error))
             _tell_failure(shell, target, error)
@@ -123,9 +126,9 @@ def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool, dry_run:
     return exit.PARTIAL if failures else exit.OK
 
 
-def _broken_off(error: DaemonDownError, target: str, done: int, total: int) -> DaemonDownError:
+def _broken_off(error: DaemonDownError, verb: Verb, target: str, done: int, total: int) -> DaemonDownError:
     """Whether the run whose answer is missing was changed, nobody knows here; those behind it were not."""
-    where = f"{done} of {total} runs were done; {target} may have been"
+    where = f"{done} of {total} {verb.noun}s were done; {target} may have been"
     return DaemonDownError(f"{error.message}; {where}", hint=error.hint, **{**error.detail, "done": done, "at": target})
 
 
@@ -143,7 +146,7 @@ def _tell(shell: Shell, verb: Verb, result: Any) -> None:
         shell.json_line(_item(result))
         shell.out.flush()
     elif shell.output is Output.ID:
-        shell.print_ids([result.run_id])
+        shell.print_ids([verb.id_of(result)])
         shell.out.flush()
     elif shell.output is not Output.JSON:
         shell.note(verb.tell(result))
@@ -175,26 +178,28 @@ def _descendants(number: int) -> str:
     return counted(number, "descendant") if number else "no descendants"
 
 
-def _announce(shell: Shell, verb: str, targets: list[str], *, yes: bool) -> None:
+def _announce(shell: Shell, verb: Verb, targets: list[str], *, yes: bool) -> None:
     """Several runs are only changed by somebody who has seen which, and wants it. The default is no."""
     listed = ", ".join(targets[:SHOWN_TARGETS])
     if len(targets) > SHOWN_TARGETS:
         listed += f" and {len(targets) - SHOWN_TARGETS} more"
     if yes:
-        shell.note(f"{verb} {counted(len(targets), 'run')}: {listed}")
+        shell.note(f"{verb.name} {counted(len(targets), verb.noun)}: {listed}")
         return
     if shell.json or not sys.stdin.isatty():
         raise UsageError(
-            f"{verb} {len(targets)} runs ({listed}) needs to be confirmed", hint="add --yes", count=len(targets)
+            f"{verb.name} {len(targets)} {verb.noun}s ({listed}) needs to be confirmed",
+            hint="add --yes",
+            count=len(targets),
         )
-    shell.err.write(f"{verb} {len(targets)} runs: {listed}")
+    shell.err.write(f"{verb.name} {len(targets)} {verb.noun}s: {listed}")
     shell.err.stream.write("Go on? [y/N] ")
     shell.err.flush()
     answer = sys.stdin.readline()
     if answer.strip().lower() not in ("y", "yes"):
         if not answer.endswith("\n"):
             shell.err.write("")
-        raise DeclinedError(f"{verb} was declined; nothing was changed")
+        raise DeclinedError(f"{verb.name} was declined; nothing was changed")
 
 
 def signed(reason: str | None) -> str:

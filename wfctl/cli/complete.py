@@ -92,7 +92,21 @@ def complete(words: list[str], *, notes: bool = True) -> list[Candidate]:
         return _of_line(group, "", current, before)
     if verb not in VERBS:
         return []
-    return _of_line(_Line(load(verb), group.rest), verb, current, before)
+    line = _Line(load(verb), group.rest)
+    if line.group and (line.positional or not current.startswith("-")) and line.pending is None:
+        return _of_actions(line, verb, current, before, notes=notes)
+    return _of_line(line, verb, current, before)
+
+
+def _of_actions(line: _Line, verb: str, current: str, before: list[str], *, notes: bool) -> list[Candidate]:
+    """What may follow a verb that has actions: one of them, and what that takes."""
+    actions = line.command.verbs
+    if not line.positional:
+        return _fitting(current, [Candidate(name, actions[name] if notes else "") for name in actions])
+    action = line.positional[0]
+    if action not in actions:
+        return []
+    return _of_line(_Line(line.command.find(action), line.rest), f"{verb} {action}", current, before)
 
 
 def _of_line(line: _Line, verb: str, current: str, before: list[str]) -> list[Candidate]:
@@ -123,7 +137,7 @@ class _Line:
         self.pending: Any = None  # the option whose value comes next
         self.ended = False  # by `--`
         self.rest: list[str] = []
-        group = hasattr(command, "commands")
+        self.group = hasattr(command, "commands")
         for index, word in enumerate(before):
             if self.pending is not None:
                 self.pending = None
@@ -134,7 +148,7 @@ class _Line:
                 self.pending = option if option is not None and not option.is_flag else None
             else:
                 self.positional.append(word)
-                if group:
+                if self.group:
                     self.rest = before[index + 1 :]
                     break
 
@@ -167,6 +181,8 @@ class Source:
         self._end = time.monotonic() + LIMIT_S
         self._named: dict[str, Callable[[str], list[Candidate]]] = {
             "ID": self._runs,
+            "SCHEDULE": self._schedules,
+            "ZONE": lambda current: _zones(),
             "TYPE": lambda current: [Candidate(spec.workflow_type) for spec in self._specs()],
             "STATUS": self._statuses,
             "EVENT": lambda current: self._handlers("event"),
@@ -232,6 +248,19 @@ class Source:
         ordered = sorted(found.values(), key=lambda one: one.value in closed)
         return [*ordered, Candidate("@last", "the run started last in this project")]
 
+    def _schedules(self, current: str) -> list[Candidate]:
+        from wfctl.protocol.schedules import ListSchedules, ScheduleList
+
+        if self._verb == "schedule add" and "--replace" not in self._before:
+            return []  # a new one has a new ID
+        wanted = {"schedule pause": ("active", "blocked"), "schedule resume": ("paused",)}.get(self._verb)
+        answer: ScheduleList = self._call(ListSchedules())
+        return [
+            Candidate(one.schedule_id, f"{one.workflow_type} {one.status}")
+            for one in answer.items
+            if one.schedule_id not in self._line.positional and (wanted is None or one.status in wanted)
+        ]
+
     def _specs(self) -> list[Any]:
         from wfctl.protocol.calls import WorkflowList, Workflows
 
@@ -242,6 +271,8 @@ class Source:
         """The workflow type that the words before are about."""
         from wfctl.protocol.calls import Result
 
+        if self._verb == "schedule add":
+            return self._line.positional[1]
         first = self._line.positional[0]
         return first if self._verb == "start" else str(self._call(Result(id=first, wait=False)).workflow_type)
 
@@ -256,13 +287,20 @@ class Source:
 
     def _parameters(self) -> list[Candidate]:
         """`key=` of the handler's parameters that are not given yet."""
-        name = None if self._verb == "start" else self._line.positional[1]
-        wanted = {"start": "start", "send": "event", "query": "query"}.get(self._verb)
+        starts = self._verb in ("start", "schedule add")
+        name = None if starts else self._line.positional[1]
+        wanted = "start" if starts else {"send": "event", "query": "query"}.get(self._verb)
         given = {re.split(r":?=", word)[0] for word in self._line.positional}
         for handler in self._of_type():
             if handler.kind == wanted and name in (None, handler.name):
                 return [Candidate(f"{one.name}=", one.type) for one in handler.params if one.name not in given]
         return []
+
+
+def _zones() -> list[Candidate]:
+    import zoneinfo
+
+    return [Candidate(name) for name in sorted(zoneinfo.available_timezones())]
 
 
 def _takes(handler: Any) -> str:

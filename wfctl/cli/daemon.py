@@ -74,6 +74,7 @@ def launch(shell: Shell, timeout_ms: int) -> Ready | None:
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb", buffering=0) as pipe, _open_stderr(shell.state) as errors:
         begin = errors.tell()
+        child = None
         try:
             child = subprocess.Popen(
                 [*command(shell.config), "--ready-fd", str(writer)],
@@ -84,11 +85,12 @@ def launch(shell: Shell, timeout_ms: int) -> Ready | None:
                 pass_fds=(writer,),
                 start_new_session=True,
             )
-        finally:
             os.close(writer)
-        try:
             line = _read_line(pipe, time.monotonic() + timeout_ms / 1_000)
         except BaseException as cause:
+            if child is None:
+                os.close(writer)
+                raise
             _end(child)
             if isinstance(cause, TimeoutError):
                 raise NotFinishedError(
@@ -115,9 +117,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     child.terminate()
     try:
         child.wait(STOP_GRACE_S)
-    except subprocess.TimeoutExpired:
+    except BaseException as cause:  # interrupted once more, it leaves nothing half begun either
         child.kill()
         child.wait()
+        if not isinstance(cause, subprocess.TimeoutExpired):
+            raise
 
 
 def _open_stderr(state: Path) -> IO[bytes]:

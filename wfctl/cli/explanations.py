@@ -116,6 +116,11 @@ ERRORS: dict[str, Explanation] = {
         ("a misspelt name", "a handler that was renamed"),
         ("list the queries of the run: wfctl query ID",),
     ),
+    "schedule_not_found": Explanation(
+        "There is no schedule of this ID. Schedules have to be named in full.",
+        ("a misspelt ID; the message has the nearest", "a schedule that was removed, or is of another project"),
+        ("list the schedules: wfctl schedule list", "make one: wfctl schedule add --help"),
+    ),
     "conflict": Explanation(
         "What is there already stands in the way. Nothing was changed.",
         (
@@ -133,6 +138,11 @@ ERRORS: dict[str, Explanation] = {
         "The run has ended, so it takes no more events and reaches no other status.",
         ("an event that came late", "a wait for a status that the run can no longer reach"),
         ("see how it ended: wfctl history ID", "start a new run under the same ID"),
+    ),
+    "schedule_exists": Explanation(
+        "There is a schedule of this ID already. It was left as it is.",
+        ("the same command given twice", "an ID that somebody else has taken"),
+        ("see what it is: wfctl schedule show ID", "change it: add --replace", "make another one under another ID"),
     ),
     "daemon_running": Explanation(
         "Another process has the project's state: there is never more than one daemon for a database.",
@@ -275,6 +285,18 @@ ERRORS: dict[str, Explanation] = {
 }
 
 WARNINGS: dict[str, Explanation] = {
+    "clock_change": Explanation(
+        "A time of a schedule falls into an hour in which the clocks of its time zone are changed.",
+        (
+            "clocks that jump over that time of day: the run starts right after the jump",
+            "clocks that show that time twice: the run starts the first time, or both times where it comes every so often",
+        ),
+        (
+            "choose a time of day that every day has once, such as noon",
+            "let it go by a time zone without changes: --tz UTC",
+            "see the days it is about: wfctl schedule next SCHEDULE -n 100",
+        ),
+    ),
     "version_skew": Explanation(
         "Command and daemon are of different versions that still understand each other.",
         ("an upgrade after which the daemon was not started again",),
@@ -289,6 +311,19 @@ WARNINGS: dict[str, Explanation] = {
         "The pager could not be started; the text was printed without it.",
         ("WFCTL_PAGER or PAGER names a program that is not there",),
         ("name another one, or none: WFCTL_PAGER=cat", "add --no-pager"),
+    ),
+    "unreadable_run": Explanation(
+        "The rows of a run hold what no daemon of this version has written, so nothing is done with it: it is left as it is, with "
+        "the runs below it. All others go on.",
+        (
+            "a row that was changed with another program",
+            "a database of a release that was never published",
+        ),
+        (
+            "see which runs, and which column: wfctl doctor, wfctl status",
+            "go back to a backup: wfctl down && wfctl restore FILE",
+            "or correct the column, with the daemon down; it is read again by: wfctl up",
+        ),
     ),
     "blocked_worker": Explanation(
         "A worker process does not answer: a handler blocks its event loop, and holds up the others there.",
@@ -320,5 +355,5 @@ EXITS: dict[int, tuple[str, str]] = {
     15: ("stuck", "The awaited run needs code or a person, and --fail-if-stuck was given."),
     16: ("declined", "A question was answered with no."),
     130: ("interrupted", "Ctrl-C. Runs go on: it only ends the command."),
-    143: ("terminated", "SIGTERM. Runs go on: it only ends the command."),
+    143: ("terminated", "SIGTERM, or its terminal is gone. Runs go on: it only ends the command."),
 }

@@ -37,18 +37,22 @@ def watch(
 
     At most four times a second for changes, and on across restarts of the daemon; `begin` is called after each.
     """
+    seen: int | None = None
 
     def attempt() -> None:
+        nonlocal seen
         begin()
         with shell.dial() as beside:
             stream = beside.stream(Watch(every_ms=EVERY_MS))
             while True:
-                stream.poll(tick_s)
+                notice = stream.poll(tick_s)
                 if stream.ended:
                     raise stopping()
+                if notice is not None:
+                    seen = notice.rev
                 look()
 
-    shell.persist(attempt)
+    shell.persist(attempt, rev=lambda: seen)
 
 
 def closed(stream: Stream) -> Outcome:

@@ -13,13 +13,15 @@ STARTUP_OBJECTS = 100_000
 
 
 class Terminated(BaseException):
-    """SIGTERM. An exception, so that what holds the terminal or a socket lets go of it."""
+    """SIGTERM, or the terminal is gone. An exception, so that what holds the terminal or a socket lets go of it."""
 
 
 def main() -> NoReturn:
     # Starting makes many objects and no garbage: looking for some while at it takes a tenth of the whole time.
     gc.set_threshold(STARTUP_OBJECTS)
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
+        signal.signal(signal.SIGHUP, _terminated)
     from wfctl.cli import exit
 
     try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from wfctl.cli import exit
-from wfctl.cli.bars import Bars
 from wfctl.cli.options import Output
+from wfctl.cli.render.document import as_data
 from wfctl.cli.render.runs import outcome_error, result_text
 from wfctl.cli.shell import Shell, stopping
-from wfctl.errors import NotFinishedError
+from wfctl.errors import NotFinishedError, WfctlError
 from wfctl.protocol.calls import Result, Tail
 from wfctl.protocol.views import Outcome
 from wfctl.values.kinds import PROGRESS
@@ -38,6 +38,8 @@ def await_outcome(shell: Shell, id: str, *, timeout_ms: int | None, stuck: bool)
 
 def _watched(shell: Shell, id: str, deadline: float | None, *, stuck: bool) -> Outcome:
     """The same in front of a terminal: meanwhile the progress of the run and of those below it is shown there, on stderr."""
+
+    from wfctl.cli.bars import Bars
 
     def look() -> Outcome:
         found: Outcome = shell.call(Result(id=id, wait=False))
@@ -69,19 +71,51 @@ def _watched(shell: Shell, id: str, deadline: float | None, *, stuck: bool) -> O
 
 def tell(shell: Shell, outcome: Outcome, *, fail_if_stuck: bool) -> int:
     """Print an outcome and return its exit code. For people a run that did not complete is an error on stderr."""
-    code = exit.LOOKS[outcome.status].exit
-    if outcome.status is Status.STUCK and not fail_if_stuck:
-        code = exit.NOT_FINISHED
+    code = exit_of(outcome, fail_if_stuck=fail_if_stuck)
     if shell.json:
         shell.document("outcome", outcome)
         return code
     if shell.output is Output.ID:
         shell.out.write(outcome.run_id)
         return code
+    error = _error(outcome, code)
+    if error is not None:
+        raise error
+    shell.out.write(result_text(outcome.result, pretty=shell.out.tty))
+    return code
+
+
+def tell_line(shell: Shell, outcome: Outcome, *, fail_if_stuck: bool) -> int:
+    """The same of one among several: what it returned on one line, which is empty where it returned nothing because it did not
+    complete. A JSON document is for the caller to print."""
+    code = exit_of(outcome, fail_if_stuck=fail_if_stuck)
+    if shell.output is Output.JSONL:
+        shell.json_line({**as_data(outcome), "exit": code})
+    elif shell.output is Output.ID:
+        shell.out.write(outcome.run_id)
+    elif shell.output is Output.TABLE:
+        error = _error(outcome, code)
+        text = "" if error is not None else result_text(outcome.result, pretty=False)
+        shell.out.write(text if len(text.splitlines()) < 2 else bytes(outcome.result).decode())
+        if error is not None:
+            from wfctl.cli.render.problem import error_lines, traceback_text
+
+            shell.out.flush()
+            shell.err.prose(error_lines(error))
+            if shell.settings.traceback:
+                shell.err.stream.write(traceback_text(error))
+    shell.out.flush()
+    return code
+
+
+def exit_of(outcome: Outcome, *, fail_if_stuck: bool) -> int:
+    if outcome.status is Status.STUCK and not fail_if_stuck:
+        return exit.NOT_FINISHED
+    return exit.LOOKS[outcome.status].exit
+
+
+def _error(outcome: Outcome, code: int) -> WfctlError | None:
     error = outcome_error(outcome)
-    if error is None:
-        shell.out.write(result_text(outcome.result, pretty=shell.out.tty))
-        return code
-    if code == exit.NOT_FINISHED and outcome.status is Status.STUCK:
-        raise NotFinishedError(error.message, hint=error.hint, **error.detail)
-    raise error
+    if error is not None and code == exit.NOT_FINISHED and outcome.status is Status.STUCK:
+        return NotFinishedError(error.message, hint=error.hint, **error.detail)
+    return error

@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from wfctl.cli.live import Region, Resizes, closed
 from wfctl.cli.options import Output
 from wfctl.cli.render.document import text_of
-from wfctl.cli.render.status import problem_lines, problem_notes
 from wfctl.cli.render.text import Line, cut
-from wfctl.cli.render.tree import STATIC_BUDGET, Style, tree_lines
 from wfctl.cli.render.treedata import (
     Merger,
     change_line,
@@ -23,7 +20,7 @@ from wfctl.cli.render.treedata import (
     standing_text,
     tree_document,
 )  # fmt: skip
-from wfctl.cli.render.treeitems import Fold
+from wfctl.cli.render.treeline import Fold
 from wfctl.cli.screen import DEFAULT_COLUMNS
 from wfctl.cli.shell import Shell
 from wfctl.cli.words import quoted
@@ -31,7 +28,10 @@ from wfctl.protocol.calls import GetTree, Watch, WatchItem
 from wfctl.protocol.views import Outcome, ProblemView, Tree, TreeNode
 from wfctl.values.status import Status
 
+# What draws and what follows is imported where it begins: data for programs needs neither.
 if TYPE_CHECKING:
+    from wfctl.cli.live import Region, Resizes
+    from wfctl.cli.render.tree import Style
     from wfctl.client.blocking import Connection
 
 EVERY_MS = 250
@@ -50,26 +50,33 @@ class Look(NamedTuple):
 
 
 class Viewer:
-    """`call` is what to ask for; once answered, it stays with the very run that was shown. `since_rev` begins the changes there."""
+    """`call` is what to ask for; once answered, it stays with the very run that was shown. `since_rev` begins the changes there;
+    `several`: a tree is one of several, also where it is the only one that there is."""
 
-    def __init__(self, shell: Shell, call: GetTree, look: Look, since_rev: int | None = None) -> None:
+    def __init__(
+        self, shell: Shell, call: GetTree, look: Look, since_rev: int | None = None, *, several: bool = False
+    ) -> None:
         self._shell = shell
         self._call = call
-        self._one = call.id is not None
+        self._named = call.id is not None
+        self._one = self._named and not several
         self._look = look
         self._rev = since_rev
+        # The last revision that was shown, for whoever goes on after a restart of the daemon.
+        self._seen = since_rev
         self._problems: list[ProblemView] = []
         self._shown_since: dict[str, float] = {}
         self._merger = Merger()
 
     def fetch(self, connection: Connection) -> Tree:
         tree: Tree = connection.call(replace(self._call, keep=self._steady()))
+        self._seen = max(self._seen or 0, tree.rev)
         if self._one and tree.roots:
             # A workflow ID may be taken by a newer run while one watches: stay with this one.
             self._call = replace(self._call, id=tree.roots[0].run.run_id)
         now = time.monotonic()
         self._shown_since = {id: self._shown_since.get(id, now) for root in tree.roots for id in _sampled(root)}
-        if self._look.fold.only_failed and not self._one:
+        if self._look.fold.only_failed and not self._named:
             tree = replace(tree, roots=[root for root in tree.roots if _went_wrong(root)])
         return tree
 
@@ -83,13 +90,15 @@ class Viewer:
     def still(self, tree: Tree) -> None:
         shell = self._shell
         if shell.output is Output.JSON:
-            shell.out.write(text_of(tree_document(tree, one=self._one), pretty=shell.out.tty))
+            shell.out.write(text_of(tree_document(tree, one=self._one, named=self._named), pretty=shell.out.tty))
         elif shell.output is Output.JSONL:
             self._nodes(tree)
             shell.out.write(text_of(end_line(tree)))
         elif shell.output is Output.ID:
             shell.print_ids(run_ids(tree))
         else:
+            from wfctl.cli.render.tree import STATIC_BUDGET
+
             budget = STATIC_BUDGET if shell.out.tty and not self._look.fold.whole else None
             shell.out.lines(self._lines(tree, self._style(budget), tree.now))
             self._say_what_is_missing(tree)
@@ -97,9 +106,10 @@ class Viewer:
     def _say_what_is_missing(self, tree: Tree) -> None:
         if self._look.fold.only_failed and not any(map(_went_wrong, tree.roots)):
             self._shell.note("nothing has failed")
-        elif not tree.roots:
+            return
+        if not tree.roots:
             self._shell.note("no open runs")
-        if (more := _more_roots(tree)) and not self._look.fold.only_failed:
+        if more := _more_roots(tree):
             self._shell.note(more)
 
     def _nodes(self, tree: Tree) -> None:
@@ -107,11 +117,16 @@ class Viewer:
             self._shell.out.write(text_of(line))
 
     def _style(self, budget: int | None) -> Style:
+        from wfctl.cli.render.tree import Style
+
         width = self._shell.out.columns if self._shell.out.tty else None
         return Style(width, self._look.ascii, self._look.words, budget)
 
     def _lines(self, tree: Tree, style: Style, now_ms: int) -> list[Line]:
-        whole = f"wfctl tree {quoted(self._call.id)} --all" if self._call.id else "wfctl tree --all"
+        from wfctl.cli.render.tree import tree_lines
+
+        named = [self._call.id, *self._call.ids] if self._call.id else []
+        whole = f"wfctl tree {' '.join([*map(quoted, named), '--all'])}"
         return tree_lines(tree, style, now_ms=now_ms, fold=self._look.fold, more=whole)
 
     # -- following --------------------------------------------------------------------------
@@ -120,11 +135,16 @@ class Viewer:
         """Until the run has closed: live on a terminal, a line a change elsewhere, one document at the end with `-o json`."""
         shell = self._shell
         if shell.output is Output.TABLE and shell.out.tty:
+            from wfctl.cli.live import Region, Resizes
+
             with Region(shell.out) as region, Resizes() as resizes:
-                return shell.persist(lambda: self._live(region, resizes))
-        return shell.persist(self._changes)
+                return shell.persist(lambda: self._live(region, resizes), rev=lambda: self._seen)
+        return shell.persist(self._changes, rev=lambda: self._rev)
 
     def _live(self, region: Region, resizes: Resizes) -> Outcome:
+        from wfctl.cli.live import closed
+        from wfctl.cli.render.tree import STATIC_BUDGET
+
         region.settle()
         # The tree is asked for first: it says which run it is.
         tree = self.fetch(self._shell.connect())
@@ -152,6 +172,8 @@ class Viewer:
                 time.sleep(max(drawn + EVERY_MS / 1_000 - time.monotonic(), 0.0))
 
     def _draw(self, region: Region, tree: Tree, style: Style, now_ms: int) -> None:
+        from wfctl.cli.render.status import problem_notes
+
         # The width the lines were laid out for: the terminal may have another by now, and will be drawn for next time.
         width = style.width or DEFAULT_COLUMNS
         notes = problem_notes(self._problems, width)
@@ -162,6 +184,8 @@ class Viewer:
         region.draw([*self._lines(tree, style, now_ms), *notes], width)
 
     def _changes(self) -> Outcome:
+        from wfctl.cli.live import closed
+
         shell = self._shell
         tree = self.fetch(shell.connect())
         if self._rev is None:
@@ -210,6 +234,8 @@ class Viewer:
             shell.json_line({"kind": "code", "problems": problems})
             shell.out.flush()
         elif not shell.quiet and not shell.json:
+            from wfctl.cli.render.status import problem_lines
+
             shell.err.prose([line for problem in problems for line in problem_lines(problem)])
             if not problems:
                 shell.err.write("the code is right again")
@@ -217,7 +243,10 @@ class Viewer:
 
 
 def _more_roots(tree: Tree) -> str:
-    """That there are more open roots than are shown; empty where there are not."""
+    """That there are more open roots, or such with failures, than are shown; empty where there are not."""
+    if tree.failed_roots > len(tree.roots):
+        what = "runs without a parent failed, or have failures below them"
+        return f"{len(tree.roots):,} of {tree.failed_roots:,} {what}; more: wfctl tree --only failed --all"
     if tree.open_roots <= len(tree.roots):
         return ""
     return f"{len(tree.roots):,} of {tree.open_roots:,} open runs without a parent; more: wfctl tree --all"

@@ -15,6 +15,7 @@ import msgspec
 
 from wfctl.client.connection import Link
 from wfctl.client.handle import WorkflowHandle, exact_run_id
+from wfctl.client.schedules import Schedules
 from wfctl.errors import InvalidArgumentError
 from wfctl.protocol import calls, views
 from wfctl.values import codec
@@ -39,11 +40,12 @@ class Client:
             print(await handle.result())
 
     Any number of tasks of one event loop may use it at a time. When the daemon goes away, the calls under way raise
-    DaemonDownError, and the next call connects again.
+    DaemonDownError, and the next call connects again. `schedules` are the workflows that the clock starts.
     """
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self.schedules = Schedules(link)
 
     @classmethod
     def connect(cls, socket: PathLike | None = None, project: PathLike | None = None) -> Connecting:

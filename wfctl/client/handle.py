@@ -11,6 +11,7 @@ import msgspec
 from wfctl.client.connection import Link
 from wfctl.errors import (
     AmbiguousIdError,
+    InvalidArgumentError,
     NotFinishedError,
     RunCancelledError,
     RunFailedError,
@@ -74,20 +75,59 @@ class WorkflowHandle:
         run = f", run {self.run_info.id}" if self.run_info is not None else ""
         return f"<WorkflowHandle {self.workflow_id!r}{run}>"
 
-    async def send(self, event: str, payload: Any = None, *, event_id: str | None = None) -> calls.Sent:
+    async def send(
+        self,
+        event: str,
+        payload: Any = None,
+        *,
+        event_id: str | None = None,
+        start: str | None = None,
+        start_input: Any = None,
+        allow_unknown: bool = False,
+    ) -> calls.Sent:
         """Hand the run an event; returns when it is on disk. A dict is keyword arguments, any other value the one argument.
 
         Of several with the same `event_id` the run accepts one; the answer to the others says `duplicate`, also once it has closed.
         So a sender that got no answer may send again.
 
-        Raises RunClosedError, UnknownEventError, or InvalidPayloadError where the handler's signature cannot take it.
+        With `start`, a workflow type, a run of it with the input `start_input` is begun where the workflow ID has no open one, in
+        one commit with the event that goes into its inbox; the answer says `started`. That is for handles of `Client.handle`: one
+        of `Client.start` is of its own run alone, and raises InvalidArgumentError.
+
+        `allow_unknown` keeps an event that the type has no handler for, with its payload as it is, in the inbox until there is one.
+        A run that waits for any event takes it, and is stuck until then.
+
+        Raises RunClosedError, UnknownEventError, or InvalidPayloadError where the handler's signature cannot take it; with `start`
+        UnknownWorkflowTypeError too. Nothing is started or sent then.
         """
         check_name(event, "event name")
         data = codec.encode(payload, f"payload of event {event!r}")
+        first = None if start is None else self._first(start, start_input)
+        if first is None and start_input is not None:
+            raise InvalidArgumentError(
+                "start_input is for the run that start begins", hint="give start, a workflow type"
+            )
         sent: calls.Sent = await self._link.call(
-            calls.Send(id=await self._id(), event=event, payload=msgspec.Raw(data), event_id=event_id)
+            calls.Send(
+                id=await self._id() if first is None else self.workflow_id,
+                event=event,
+                payload=msgspec.Raw(data),
+                event_id=event_id,
+                start=first,
+                any_event=allow_unknown,
+            )
         )
         return sent
+
+    def _first(self, workflow_type: str, workflow_input: Any) -> calls.StartFirst:
+        check_name(workflow_type, "workflow type")
+        if self._pinned is not None:
+            raise InvalidArgumentError(
+                f"this handle is of run {self._pinned} alone, and cannot begin another",
+                hint=f"client.handle({self.workflow_id!r}).send(..., start={workflow_type!r})",
+            )
+        data = codec.encode(workflow_input, f"input of workflow {workflow_type!r}")
+        return calls.StartFirst(workflow_type=workflow_type, input=msgspec.Raw(data))
 
     @overload
     async def result(self, timeout: timedelta | None = None) -> Any: ...
@@ -193,8 +233,9 @@ class WorkflowHandle:
         detail: views.RunDetail = await self._link.call(calls.Get(id=await self._id()))
         run = detail.run
         self.run_info = RunInfo(
-            run.run_id, run.workflow_id, run.workflow_type, run.parent, run.root_id, started_at_ms=run.started_at
-        )
+            run.run_id, run.workflow_id, run.workflow_type, run.parent, run.root_id,
+            started_at_ms=run.started_at, schedule=detail.schedule,
+        )  # fmt: skip
         return RunDescription(
             run=run,
             input=codec.decode(detail.input),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from wfctl.protocol import views
+from wfctl.protocol import schedules as schedules, views
+from wfctl.protocol.backup import BackedUp as BackedUp, Backup as Backup, Copied as Copied
 from wfctl.protocol.call import CALLS as CALLS, Call as Call
 from wfctl.protocol.code import (
     CheckCode as CheckCode,
@@ -142,13 +143,18 @@ class Get(Call, frozen=True):
 
 
 class HistoryPage(msgspec.Struct, frozen=True, kw_only=True):
+    """`items` are oldest first whatever was asked for. `next` is the number of the last record that was reached, where there are
+    further ones in that direction; `total` counts the run's records."""
+
     run: views.RunView
     items: list[views.HistoryEntry]
     next: int | None = None
+    total: int = 0
 
 
 class History(Call, frozen=True):
-    """Records of one run with seq > `after_seq`, oldest first; `logs` adds its log lines in their place."""
+    """Records of one run with seq > `after_seq` and < `before_seq`: the first `limit` of them, or the last with `newest`. `logs`
+    adds its log lines in their place."""
 
     method = "history"
     answer = HistoryPage
@@ -156,6 +162,8 @@ class History(Call, frozen=True):
     after_seq: int = 0
     limit: int = 1000
     logs: bool = False
+    before_seq: int | None = None
+    newest: bool = False
 
 
 class Result(Call, frozen=True):
@@ -277,10 +285,12 @@ class Query(Call, frozen=True):
 
 
 class GetTree(Call, frozen=True):
-    """The tree of one run (the whole subtree below it), or without `id` the forest of the newest open roots.
+    """The tree of one run (the whole subtree below it), those of several (`ids`), or without any the forest of the newest open
+    roots.
 
     Siblings of one type beyond `group_at` become a group with at most `sample` members; `depth` cuts. `only_failed` leaves only
-    the paths to runs that failed, timed out or are stuck. What `expand` names (a workflow type, a status, an ID) is neither grouped
+    the paths to runs that failed, timed out or are stuck; the forest is then that of the newest roots, open or closed, which have
+    such. What `expand` names (a workflow type, a status, an ID) is neither grouped
     nor left out of a sample. `keep` are run IDs that stay in the samples of their groups whatever has become of them, so that
     a live picture is quiet.
     """
@@ -295,6 +305,7 @@ class GetTree(Call, frozen=True):
     only_failed: bool = False
     expand: list[str] = []
     keep: list[str] = []
+    ids: list[str] = []
 
 
 class Tail(Call, frozen=True):
@@ -354,37 +365,6 @@ class Watch(Call, frozen=True):
     changes: bool = False
     since_rev: int | None = None
     progress: bool = False
-
-
-class Copied(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a copy of the database is, in bytes."""
-
-    copied: int
-    total: int
-
-
-class BackedUp(msgspec.Struct, frozen=True, kw_only=True):
-    """A backup that was written and checked: `runs` are in it, up to revision `rev`."""
-
-    path: str
-    bytes: int
-    runs: int
-    rev: int
-    database_schema: int
-    replaced: bool = False
-
-
-class Backup(Call, frozen=True):
-    """Copy the database as of now into the file `path` (absolute, on the daemon's machine), check the copy, and give it its name.
-
-    A file that is there is replaced only with `force`. Given up in the middle, it leaves nothing.
-    """
-
-    method = "backup"
-    answer = BackedUp
-    item = Copied
-    path: str
-    force: bool = False
 
 
 class Down(Call, frozen=True):

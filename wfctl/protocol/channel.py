@@ -204,8 +204,8 @@ class Op(msgspec.Struct, tag="op", array_like=True):
     child and parent_event, where the worker does not have the receiver: input or payload raw, unbound (true), positional
     random, uuid: value                     sleep: duration_ms (answered when it is over)
     task: arguments, attempt (begun; the answer need not be awaited before the task's function is called)
-    task_attempt_failed: attempt, failure, delay_ms (answered when the delay is over)
-    task_completed: result, attempts        task_failed: failure, attempts
+    task_attempt_failed: attempt, max_attempts, failure, delay_ms (answered when the delay is over)
+    task_completed: result, attempts        task_failed: failure, attempts, max_attempts
     task_left: none (its function was cut short and has no outcome; not answered, not recorded)
     task_at_once: the fields of task and task_completed, where the one comes before the other could be sent
     resume: none (`key` of an open record; answered when the sleep or retry delay it stands in is over)

@@ -17,8 +17,11 @@ class WorkflowList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Workflows(Call, frozen=True):
+    """With `shapes` each handler has what `wfctl.values.schema` needs for types of the user's own."""
+
     method = "workflows"
     answer = WorkflowList
+    shapes: bool = False
 
 
 class ReloadedType(msgspec.Struct, frozen=True, kw_only=True):

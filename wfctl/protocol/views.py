@@ -7,18 +7,31 @@ from typing import Any
 import msgspec
 
 from wfctl.values.failure import Failure
-from wfctl.values.runinfo import ParentInfo
+from wfctl.values.runinfo import ParentInfo, ScheduleInfo
 from wfctl.values.signature import TypeSpec
 from wfctl.values.status import Status
 
 
 class RetryView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A task that waits for its next attempt at `retry_at`, after `attempt` failed with `error`."""
+    """A task that waits for its next attempt at `retry_at`, after `attempt` of at most `max_attempts` failed with `error` (None:
+    recorded before that was kept)."""
 
     task: str
     attempt: int
     retry_at: int
     error: Failure | None = None
+    max_attempts: int | None = None
+
+
+class TriesView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How often a task was tried: `attempt` is the newest that began. The next one begins at `retry_at`, where it waits for that;
+    `failed`: no other follows, and its step failed of it. `max_attempts` as in RetryView."""
+
+    task: str
+    attempt: int
+    max_attempts: int | None = None
+    retry_at: int | None = None
+    failed: bool = False
 
 
 class ProgressView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -67,7 +80,7 @@ class RunView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class RunDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """`wfctl show`: the run, its input and result, its store and its inbox."""
+    """`wfctl show`: the run, its input and result, its store and its inbox; the schedule that started it, where one did."""
 
     run: RunView
     input: msgspec.Raw = msgspec.Raw(b"null")
@@ -75,6 +88,7 @@ class RunDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     store: dict[str, msgspec.Raw] = {}
     inbox: list[InboxView] = []
     history_entries: int = 0
+    schedule: ScheduleInfo | None = None
 
 
 class InboxView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -125,7 +139,8 @@ class TreeGroup(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class TreeStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One step, wait or sleep of a run, as a line of its tree. `status` is a status word."""
+    """One step, wait or sleep of a run, as a line of its tree. `status` is a status word. `attempts` counts executions of the step;
+    `tries` is of the one task in it that matters most: waits to be tried again, is tried again, failed it, or was tried most."""
 
     name: str
     kind: str  # start, step, event, wait, sleep
@@ -137,12 +152,13 @@ class TreeStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     wake_at: int | None = None
     waiting_for: list[str] | None = None
     seq: int = 0
+    tries: TriesView | None = None
 
 
 class TreeNode(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A run with what happened in it. `seq` is where in its parent's history it was started. Of all the runs below it,
     `failed_below` failed or timed out, and `stuck_below` are stuck. `cut` is set where the depth that was asked for ends above its
-    children."""
+    children. `tries` is that of the newest step, of a run that is running or failed, also where its steps are not shown."""
 
     run: RunView
     steps: list[TreeStep] = []
@@ -154,6 +170,7 @@ class TreeNode(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     failed_below: int = 0
     stuck_below: int = 0
     cut: bool = False
+    tries: TriesView | None = None
 
 
 class RunChange(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -174,13 +191,15 @@ class RunChange(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class Tree(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A snapshot taken in one read transaction; `rev` is exact. `complete` is false whenever something was elided. Of a forest,
-    `open_roots` says how many open roots there are in all."""
+    `open_roots` says how many open roots there are in all; where only failures are shown, `failed_roots` how many roots have such,
+    counted up to a thousand."""
 
     rev: int
     now: int
     roots: list[TreeNode]
     complete: bool = True
     open_roots: int = 0
+    failed_roots: int = 0
 
 
 class ProblemView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -215,9 +234,20 @@ class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     handlers: list[str] = []
 
 
+class SchedulesView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How many schedules there are; of those, the paused and the `blocked`, by ID with the reason. `next_at` is when the clock next
+    starts a run."""
+
+    total: int = 0
+    paused: int = 0
+    blocked: dict[str, str] = {}
+    next_at: int | None = None
+
+
 class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """`database_bytes` counts the write-ahead log, `wal_bytes` alone is that. `loading_ms` is how long new code has been importing;
-    0 when none is. `full` says what makes others wait just now."""
+    0 when none is. `full` says what makes others wait just now; `unreadable` which runs are set aside, as nobody understands
+    their rows, and why."""
 
     pid: int
     version: str
@@ -243,6 +273,8 @@ class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     rev: int = 0
     full: list[str] = []
     wal_bytes: int = 0
+    unreadable: list[str] = []
+    schedules: SchedulesView = SchedulesView()
 
 
 class MissingView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

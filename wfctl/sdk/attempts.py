@@ -52,7 +52,8 @@ async def run(step: CurrentStep, task: Definition, call: Call, function: Callabl
             continue
         if error is not None:
             failure = describe_task_failure(error, ops.sources)
-            await ops.tell("task_failed", task.name, key, _json({"failure": failure, "attempts": attempt}))
+            ended = {"failure": failure, "attempts": attempt, "max_attempts": task.policy.attempts}
+            await ops.tell("task_failed", task.name, key, _json(ended))
             raise _to_raise(task, failure) from error
         await ops.tell("task_completed", task.name, key, _json({"result": msgspec.Raw(data), "attempts": attempt}))
         return value
@@ -164,8 +165,10 @@ async def _failed_once(ops: Ops, task: Definition, key: str, attempt: int, error
         "warning",
         f"task {task.name} failed (attempt {attempt} of {task.policy.attempts}): {failure}; next in {format_duration(delay_ms)}",
     )
-    arguments = _json({"attempt": attempt, "failure": failure, "delay_ms": delay_ms})
-    await ops.tell("task_attempt_failed", task.name, key, arguments)
+    told = {
+        "attempt": attempt, "max_attempts": task.policy.attempts, "failure": failure, "delay_ms": delay_ms
+    }  # fmt: skip
+    await ops.tell("task_attempt_failed", task.name, key, _json(told))
 
 
 def _to_raise(task: Definition, failure: Failure) -> Exception:

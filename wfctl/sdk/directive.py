@@ -83,7 +83,8 @@ class Next:
                 "wait_for_event: on_timeout without a timeout would never run",
                 hint="wait_for_event(timeout=timedelta(...), on_timeout=...)",
             )
-        if not names and timeout is None and not self._workflow.names("event"):
+        hears = self._workflow.names("event") or any(one.outcome for one in self._workflow.handlers)
+        if not names and timeout is None and not hears:
             raise InvalidDirectiveError(
                 f"workflow {self._workflow.workflow_type!r} has no event handlers, so it would wait for ever",
                 hint="declare one with @....event(), or give a timeout",

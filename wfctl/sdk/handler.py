@@ -29,6 +29,7 @@ class Handler:
     """
 
     __slots__ = (
+        "_returns",
         "_spec",
         "_types",
         "extra",
@@ -61,9 +62,13 @@ class Handler:
         # A plain decorator around an `async def` still hands out its coroutine.
         self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(inner)
         self._types: dict[str, Any] | None = None
+        self._returns: Any = inspect.Signature.empty
         self._spec: HandlerSpec | None = None
         self._check_name()
-        self._check_parameters(list(inspect.signature(function).parameters.values()))
+        signature = inspect.signature(function)
+        self._check_parameters(list(signature.parameters.values()))
+        if kind == "query":
+            self._returns = signature.return_annotation
 
     @property
     def label(self) -> str:
@@ -131,6 +136,20 @@ class Handler:
             self._types = self._resolved(local_names)
         except RegistrationError:
             pass
+        self._resolve_returns(local_names)
+
+    @property
+    def returns(self) -> Any:
+        """The type of a query's answer; `inspect.Signature.empty` where its author says none, or none that can be resolved."""
+        self._resolve_returns(None)
+        return inspect.Signature.empty if isinstance(self._returns, str) else self._returns
+
+    def _resolve_returns(self, local_names: dict[str, Any] | None) -> None:
+        if isinstance(self._returns, str):
+            try:
+                self._returns = resolve(self._returns, inspect.unwrap(self.function).__globals__, local_names)
+            except Exception:  # text can be anything, and nothing is done with it but to show it
+                pass
 
     def _resolved(self, local_names: dict[str, Any] | None) -> dict[str, Any]:
         global_names = inspect.unwrap(self.function).__globals__
@@ -187,6 +206,7 @@ class Handler:
                 file=self.file,
                 line=self.line,
                 doc=doc.partition("\n")[0],
+                returns=None if self.returns is inspect.Signature.empty else spell(self.returns)[0],
             )
         return self._spec
 

@@ -26,6 +26,7 @@ from wfctl.sdk.sources import Sources
 from wfctl.sdk.task import tasks_of
 from wfctl.sdk.transitions import Functions, transitions
 from wfctl.sdk.workflow import Workflow
+from wfctl.values.schema import shape_of
 from wfctl.values.signature import TypeSpec
 
 _SKIPPED_FOLDERS = ("__pycache__", "node_modules", "site-packages", "dist-packages")
@@ -315,7 +316,10 @@ class _Loader:
         spec, show = workflow.describe(), self._sources.show
         handlers = tuple(
             msgspec.structs.replace(
-                told, file=show(told.file), transitions=transitions(workflow, handler, self._functions)
+                told,
+                file=show(told.file),
+                transitions=transitions(workflow, handler, self._functions),
+                shape=shape_of(told, handler.types, handler.returns),
             )
             for told, handler in zip(spec.handlers, workflow.handlers, strict=True)
         )

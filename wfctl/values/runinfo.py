@@ -11,11 +11,20 @@ class ParentInfo(msgspec.Struct, frozen=True):
     workflow_type: str
 
 
+class ScheduleInfo(msgspec.Struct, frozen=True):
+    """The schedule that started a run, and for which time: `at_ms` is that time in UTC epoch milliseconds. A time that was made
+    good lies before the run's start."""
+
+    id: str
+    at_ms: int
+
+
 class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """`ctx.run` and `handle.run_info`.
 
     `id` is the run ID (a ULID), `workflow_id` the caller's stable name. `attempt` counts the executions
-    of the current step, from 1; outside a handler it is 1. `started_at_ms` is UTC epoch milliseconds.
+    of the current step, from 1; outside a handler it is 1. `started_at_ms` is UTC epoch milliseconds. `schedule` is set where
+    a schedule started it.
     """
 
     id: str
@@ -25,3 +34,4 @@ class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     root_id: str = ""
     attempt: int = 1
     started_at_ms: int = 0
+    schedule: ScheduleInfo | None = None

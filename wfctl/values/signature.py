@@ -64,7 +64,7 @@ class HandlerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `kind` is start, step, event or query; `name` what directives and senders call it (for an event its event
     name); `function` the Python name. `extra` is true for `**kwargs`. Times are milliseconds. `transitions` are in the order of the
-    source's lines.
+    source's lines. `returns` is the type of a query's answer, where its author says it; `shape` is for `wfctl.values.schema`.
     """
 
     kind: str
@@ -77,6 +77,8 @@ class HandlerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     line: int = 0
     doc: str = ""
     transitions: tuple[Transition, ...] = ()
+    returns: str | None = None
+    shape: str = ""
 
     @property
     def plain(self) -> bool:
@@ -85,6 +87,10 @@ class HandlerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     def signature(self) -> str:
         parts = [f"{p.name}: {p.type}" + (f" = {p.default}" if p.default is not None else "") for p in self.params]
         return f"({', '.join([*parts, '**'] if self.extra else parts)})"
+
+    def told(self) -> str:
+        """The signature with what a query answers."""
+        return f"{self.signature()} -> {self.returns}" if self.returns else self.signature()
 
 
 class TypeSpec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -106,6 +112,13 @@ class TypeSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def start(self) -> HandlerSpec:
         return next(spec for spec in self.handlers if spec.kind == "start")
+
+    def plainly(self) -> TypeSpec:
+        """Without the shapes, which few want to see."""
+        if not any(spec.shape for spec in self.handlers):
+            return self
+        handlers = tuple(msgspec.structs.replace(spec, shape="") for spec in self.handlers)
+        return msgspec.structs.replace(self, handlers=handlers)
 
     def names(self, kind: str) -> list[str]:
         return [spec.name for spec in self.handlers if spec.kind == kind]

@@ -57,7 +57,14 @@ def database(config: Config, now_ms: int) -> list[Check]:
                 "wfctl down && wfctl restore FILE, of a backup",
             )
         ]
-    return [ok("database", _described(config, facts)), _clock(facts, now_ms)]
+    return [ok("database", _described(config, facts)), *_rows(facts), _clock(facts, now_ms)]
+
+
+def _rows(facts: Facts) -> list[Check]:
+    if not facts.unreadable:
+        return []
+    more = "; there are more of them" if len(facts.unreadable) > 1 else ""
+    return [fail("rows", f"{facts.unreadable[0]}; it is set aside{more}", "wfctl explain unreadable_run")]
 
 
 def _described(config: Config, facts: Facts) -> str:

@@ -52,7 +52,7 @@ def born(
         input=record.input, started_at=at, parent=parent, root=root, root_id=root_id, depth=depth,
         phase=Sleeping(0, record.handler or "", at if record.begins_at is None else record.begins_at, "start"),
         deadline=record.deadline, seq=1, on_completed_step=record.on_completed_step,
-        on_parent_close=record.on_parent_close, begins_at=record.begins_at,
+        on_parent_close=record.on_parent_close, begins_at=record.begins_at, schedule=record.schedule,
     )  # fmt: skip
 
 
@@ -226,5 +226,5 @@ def rebuilt(
         deadline=deadline, seq=seq, steps=saved.steps, handler=saved.handler, inbox=tuple(inbox),
         cancel=saved.cancel, children=saved.children, open_children=saved.open_children,
         on_completed_step=saved.on_completed_step, on_parent_close=saved.on_parent_close,
-        reopened_at=saved.reopened_at, begins_at=saved.begins_at,
+        reopened_at=saved.reopened_at, begins_at=saved.begins_at, schedule=saved.schedule,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from wfctl.values.failure import Failure
-from wfctl.values.runinfo import ParentInfo
+from wfctl.values.runinfo import ParentInfo, ScheduleInfo
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 from wfd.core import records as r, stimuli as s
@@ -34,9 +34,10 @@ def open_run(
     on_completed_step: str | None = None,
     on_parent_close: str = "abandon",
     begins_at: int | None = None,
+    schedule: ScheduleInfo | None = None,
 ) -> Decision:
     """A new run, its start handler begun, or to begin at `begins_at`; its timeout counts from there. `parent` is the run that
-    starts it, `handler` the name of the start handler."""
+    starts it, `schedule` the one that does, `handler` the name of the start handler."""
     later = begins_at if begins_at is not None and begins_at > now else None
     started = r.RunStarted(
         workflow_type,
@@ -48,6 +49,7 @@ def open_run(
         on_parent_close,
         later,
         None if later is None else handler,
+        schedule,
     )
     if parent is None:
         run = born(started, key=key, run_id=run_id, parent=None, root=key, root_id=run_id, depth=0, at=now)
@@ -296,7 +298,7 @@ def _event_for_waiting(draft: Draft, phase: Waiting, arrived: s.EventArrived) ->
 
 
 def _resume(draft: Draft, phase: Stuck, changed: s.CodeChanged) -> None:
-    draft.record(r.RunResumed(phase.resume.attempt + 1))
+    draft.record(r.RunResumed(phase.resume.attempt + 1, cancelling=draft.run.cancel is not None))
     draft.do(Action.DISPATCH)
 
 
@@ -304,7 +306,9 @@ def _retry_stuck(draft: Draft, phase: Stuck, asked: s.RetryAsked) -> None:
     if asked.point is not None:
         _reopen(draft, asked.point, asked.reason)
         return
-    draft.record(r.RunResumed(phase.resume.attempt + 1, str(Status.STUCK), asked.reason))
+    draft.record(
+        r.RunResumed(phase.resume.attempt + 1, str(Status.STUCK), asked.reason, cancelling=draft.run.cancel is not None)
+    )
     draft.do(Action.DISPATCH)
 
 

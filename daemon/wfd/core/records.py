@@ -11,7 +11,7 @@ import msgspec
 
 from wfctl.errors import ErrorData
 from wfctl.values.failure import Failure
-from wfctl.values.runinfo import ParentInfo
+from wfctl.values.runinfo import ParentInfo, ScheduleInfo
 from wfd.core.state import NULL, Event, Raw, Sleeping, Stepping, Waiting
 
 KINDS: dict[str, type[Record]] = {}
@@ -33,7 +33,7 @@ class Operation(Record, frozen=True, kw_only=True):
 
 
 class RunStarted(Record, frozen=True):
-    """`begins_at` and `handler` are set where the start handler begins later."""
+    """`begins_at` and `handler` are set where the start handler begins later, `schedule` where one started the run."""
 
     KIND = "run.started"
     workflow_type: str
@@ -45,6 +45,7 @@ class RunStarted(Record, frozen=True):
     on_parent_close: str = "abandon"
     begins_at: int | None = None
     handler: str | None = None
+    schedule: ScheduleInfo | None = None
 
 
 class RunCompleted(Record, frozen=True):
@@ -91,6 +92,7 @@ class RunResumed(Record, frozen=True):
     `was` is the status in which somebody asked for it (`reason`). `phase` is what a re-opened run goes on with, without
     its operations; `from_step` the step it went back to, where that is not the one that failed. `put` and `deleted` make the
     store what it was when that step began; `requeued` are the events that are in the inbox again; `deadline` is the run's new one.
+    `cancelling`: it had been asked to end before it was stuck, and still is.
     """
 
     KIND = "run.resumed"
@@ -103,6 +105,7 @@ class RunResumed(Record, frozen=True):
     deleted: list[str] = []
     requeued: list[Event] = []
     deadline: int | None = None
+    cancelling: bool = False
 
 
 class StepStarted(Record, frozen=True):
@@ -257,7 +260,7 @@ class TaskStarted(Operation, frozen=True):
 
 
 class TaskAttemptFailed(Operation, frozen=True):
-    """Another attempt follows at `retry_at`."""
+    """Another attempt follows at `retry_at`. `max_attempts` is how many there are at most; None in what older versions recorded."""
 
     KIND = "task.attempt_failed"
     key: str
@@ -265,6 +268,7 @@ class TaskAttemptFailed(Operation, frozen=True):
     attempt: int
     error: Failure
     retry_at: int
+    max_attempts: int | None = None
 
 
 class TaskCompleted(Operation, frozen=True):
@@ -276,13 +280,15 @@ class TaskCompleted(Operation, frozen=True):
 
 
 class TaskFailed(Operation, frozen=True):
-    """The last attempt failed; the handler gets the error."""
+    """The last attempt failed; the handler gets the error. `max_attempts` as in `TaskAttemptFailed`: an error that is not to be
+    tried again comes before it."""
 
     KIND = "task.failed"
     key: str
     name: str
     attempt: int
     error: Failure
+    max_attempts: int | None = None
 
 
 class OperationRefused(Operation, frozen=True):

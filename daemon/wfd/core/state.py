@@ -11,6 +11,7 @@ import msgspec
 
 from wfctl.errors import ErrorData
 from wfctl.values.failure import Failure
+from wfctl.values.runinfo import ScheduleInfo
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 
@@ -173,7 +174,7 @@ class Run(msgspec.Struct, frozen=True):
     recognised as stale. `cancel` is the reason of a requested cancellation ("" when none was given). `on_completed_step`
     names the parent's step that hears how this run ends; `on_parent_close` is abandon, cancel or terminate. `reopened_at` is
     when it was last re-opened by a person: its `deadline` counts from there, or else from `begins_at`, where it was to begin later
-    than it was started.
+    than it was started. `schedule` is the one that started it, and for which time.
     """
 
     key: int
@@ -199,6 +200,7 @@ class Run(msgspec.Struct, frozen=True):
     on_parent_close: str = "abandon"
     reopened_at: int | None = None
     begins_at: int | None = None
+    schedule: ScheduleInfo | None = None
 
     @property
     def timeout_ms(self) -> int | None:
@@ -248,6 +250,7 @@ class Saved(msgspec.Struct, frozen=True, omit_defaults=True):
     on_parent_close: str = "abandon"
     reopened_at: int | None = None
     begins_at: int | None = None
+    schedule: ScheduleInfo | None = None
 
 
 _saved_encoder = msgspec.json.Encoder()
@@ -264,7 +267,7 @@ def dump(run: Run) -> str:
     return _saved_encoder.encode(
         Saved(
             phase, run.steps, run.handler, run.cancel, run.children, run.open_children, run.on_completed_step,
-            run.on_parent_close, run.reopened_at, run.begins_at,
+            run.on_parent_close, run.reopened_at, run.begins_at, run.schedule,
         )
     ).decode()  # fmt: skip
 

@@ -53,15 +53,17 @@ class TaskArgs(msgspec.Struct, frozen=True):
     result: Raw = Raw(b"null")
     failure: Failure | None = None
     delay_ms: int = 0
+    max_attempts: int | None = None
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """One operation of one execution, on its way to being recorded."""
+    """One operation of one execution, on its way to being recorded. `waited`: it has been kept back, and is no more."""
 
     live: Live
     step: int
     attempt: int
     op: channel.Op
+    waited: bool = False
 
     @property
     def stale(self) -> bool:

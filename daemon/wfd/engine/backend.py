@@ -20,15 +20,15 @@ from wfd.engine.code import problem_views
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
 from wfd.engine.retries import Retries
+from wfd.engine.scheduling import Scheduling
 from wfd.engine.sending import Sending
 from wfd.engine.streams import Tail, Watch
-from wfd.runtime.pressure import Pressure
 from wfd.supervisor import Takeover
 
 
 class Backend:
     """`on_down(drain_ms)` is called when a client asks the daemon to stop; it must only begin that. `reload` loads the code again,
-    where there are files to load. `config` is what counts now, `pressure` what is full."""
+    where there are files to load. `config` is what counts now."""
 
     def __init__(
         self,
@@ -36,17 +36,15 @@ class Backend:
         config: Config,
         on_down: Callable[[int], None],
         reload: Callable[[], Awaitable[Takeover]] | None = None,
-        pressure: Pressure | None = None,
     ) -> None:
         self._engine = engine
-        self.pressure = pressure or Pressure()
         self.config = config
         self._on_down = on_down
         self._reload = reload
         self._started_at = engine.clock.now_ms()
         commands = Commands(engine)
         self.start = commands.start
-        self.send = Sending(engine, commands, self.pressure).send
+        self.send = Sending(engine, commands).send
         self.cancel = commands.cancel
         self.terminate = commands.terminate
         self.retry = Retries(engine, commands).retry
@@ -59,6 +57,14 @@ class Backend:
         self.history = engine.reads.history
         self.tree = engine.reads.tree
         self.purge = engine.purges.purge
+        schedules = Scheduling(engine, commands)
+        self.schedule_add = schedules.add
+        self.schedule_list = schedules.list
+        self.schedule_show = schedules.show
+        self.schedule_next = schedules.next
+        self.schedule_pause = schedules.pause
+        self.schedule_run = schedules.run
+        self.schedule_remove = schedules.remove
 
     async def status(self, call: calls.GetStatus) -> views.StatusView:
         engine, config = self._engine, self.config
@@ -96,8 +102,10 @@ class Backend:
             draining=engine.draining,
             storage_error=None if engine.failure is None else engine.failure.message,
             rev=engine.hub.rev,
-            full=self.pressure.lines(),
+            full=engine.pressure.lines(),
             wal_bytes=engine.store.log_bytes(),
+            unreadable=list(engine.memory.aside.values()),
+            schedules=engine.schedules.summary(),
         )
 
     async def get(self, call: calls.Get) -> views.RunDetail:
@@ -124,7 +132,7 @@ class Backend:
         return calls.WorkflowList(
             items=[
                 views.WorkflowView(
-                    spec=spec,
+                    spec=spec if call.shapes else spec.plainly(),
                     generation=(owner := catalog.owner_of(name)).number,
                     source_hash=owner.source_hash,
                     loaded_at=owner.loaded_at,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from wfctl.values.failure import Failure
+from wfctl.values.runinfo import ScheduleInfo
 from wfctl.values.signature import unbound
 from wfctl.values.status import Status
 from wfd.core import records as r, state, stimuli as s
@@ -20,7 +21,7 @@ from wfd.core.draft import Decision
 from wfd.core.state import Raw, Run
 from wfd.engine.memory import Live
 from wfd.engine.outcomes import child_outcome
-from wfd.store.rows import HistoryRow, InboxRow, RunRow, Unit
+from wfd.store.rows import HistoryRow, InboxRow, RunRow, ScheduleRow, Unit
 from wfd.supervisor import Catalog
 
 _encode = msgspec.json.Encoder().encode
@@ -52,6 +53,8 @@ class Batch:
         self._catalog = catalog
         self.changes: list[Change] = []
         self.touched: dict[int, Live] = {}
+        # By ID: a schedule's row (None: it is removed), and the version it had before.
+        self.schedules: dict[str, tuple[ScheduleRow | None, int]] = {}
 
     def open(
         self,
@@ -67,12 +70,13 @@ class Batch:
         on_completed_step: str | None = None,
         on_parent_close: str = "abandon",
         begins_at: int | None = None,
+        schedule: ScheduleInfo | None = None,
     ) -> Live:
         """A new run, its start handler begun, or to begin at `begins_at`."""
         decision = open_run(
             key=key, run_id=run_id, workflow_id=workflow_id, workflow_type=workflow_type, handler=handler,
             input=Raw(input), timeout_ms=timeout_ms, parent=None if parent is None else parent.run, now=self.now,
-            on_completed_step=on_completed_step, on_parent_close=on_parent_close, begins_at=begins_at,
+            on_completed_step=on_completed_step, on_parent_close=on_parent_close, begins_at=begins_at, schedule=schedule,
         )  # fmt: skip
         live = Live(decision.run, {}, parent)
         live.children = {}
@@ -133,7 +137,7 @@ class Batch:
 
     def unit(self, next_rev: Callable[[], int]) -> Unit:
         """The rows of all decisions."""
-        unit = Unit()
+        unit = Unit(schedules=self.schedules)
         bases: dict[int, tuple[int, Status | None]] = {}
         reopened: set[int] = set()
         more: set[int] = set()

@@ -41,6 +41,7 @@ class _Data(msgspec.Struct):
     error: Failure | None = None
     reason: str = ""
     phase: _Phase | None = None
+    cancelling: bool = False
 
 
 _decode = msgspec.json.Decoder(_Data).decode
@@ -54,8 +55,10 @@ def status_after(kind: str, data: str) -> Status | None:
     if kind == "run.started":
         return Status.RUNNING if _decode(data).begins_at is None else Status.SLEEPING
     if kind == "run.resumed":
-        phase = _decode(data).phase
-        return Status.RUNNING if phase is None else _RESUMED.get(phase.phase, Status.RUNNING)
+        resumed = _decode(data)
+        if resumed.cancelling:
+            return Status.CANCELLING
+        return Status.RUNNING if resumed.phase is None else _RESUMED.get(resumed.phase.phase, Status.RUNNING)
     return _AFTER[kind]
 
 

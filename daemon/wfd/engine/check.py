@@ -217,7 +217,10 @@ class _Check:
                     await self._check_step(key)
 
     async def _check_step(self, key: int) -> None:
-        live = await self._load(key)
+        try:
+            live = await self._load(key)
+        except (msgspec.MsgspecError, KeyError, ValueError):
+            return  # the engine has set it aside, and says so
         if live is None:
             return
         run = live.run

@@ -81,7 +81,7 @@ class Code:
         machine = self._m
         await machine.committed(machine.batch())  # what gets stuck just now is found on disk then
         for key, workflow_type in await machine.store.reader.stuck_runs():
-            live = await machine.memory.load(key)
+            live = await machine.memory.reach(key)
             if live is None or not isinstance(live.run.phase, Stuck):
                 continue
             if types is not None and types.isdisjoint((workflow_type, live.run.phase.needs)):

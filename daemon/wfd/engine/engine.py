@@ -26,23 +26,26 @@ from wfd.core.state import Closed, Stepping
 from wfd.engine.batch import Batch, Change
 from wfd.engine.code import Code
 from wfd.engine.executions import CRASH_LIMIT, Executions
+from wfd.engine.inboxes import Inboxes
 from wfd.engine.memory import Live, Memory
 from wfd.engine.operations import Operations
 from wfd.engine.outcomes import outcome_of
 from wfd.engine.purges import Purges
 from wfd.engine.reads import Reads
+from wfd.engine.recovery import begin_again
+from wfd.engine.schedules import Schedules
 from wfd.engine.timers import Timers
+from wfd.engine.unwritten import Unwritten
 from wfd.engine.watch import Hub
 from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
+from wfd.runtime.pressure import Pressure
 from wfd.store.rows import LogRow, Unit
 from wfd.store.store import Store
 from wfd.supervisor import Catalog, Workers
 
 log = logging.getLogger("wfd.engine")
 
-# Units on their way to the disk at which whatever needs no answer waits.
-MOST_UNWRITTEN = 2_000
 RETRY_STORAGE_MS = (200, 500, 1_000, 2_000, 5_000)
 
 
@@ -59,23 +62,26 @@ class Engine:
         self.memory = Memory(store.reader)
         self.code = Code(self)
         self.hub = Hub()
+        self.pressure = Pressure()
         self.reads = Reads(store.reader, clock, self.hub.reports)
         self.purges = Purges(self)
+        self.inboxes = Inboxes(self)
         self.executions = Executions(self, Operations(self).asked, crash_limit)
         # The supervisor's listener: what workers say of steps goes straight to where they are.
         self.heard = self.executions.heard
         self.timed_out = self.executions.timed_out
         self.lost = self.executions.lost
-        self.timers = Timers(store.reader, clock, self._time_reached)
+        self.timers = Timers(store.reader, clock, self._time_reached, self.memory.aside)
+        self.schedules = Schedules(self)
         self.open_ids: dict[str, int] = {}
         self.failure: StorageError | None = None
         self.draining = False
         self._next_key = 1
-        self._rev = 0
+        self.rev = 0
         self._waiters: dict[int, list[asyncio.Future[Outcome]]] = {}
         # Counts the lives of the memory: what an earlier one still had on its way means nothing now.
         self._epoch = 0
-        self._unwritten = 0
+        self._unwritten = Unwritten(workers.hear, self.pressure)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- life --------------------------------------------------------------------------------
@@ -89,20 +95,22 @@ class Engine:
     async def stop(self) -> None:
         self.draining = True
         self.timers.stop()
+        self.schedules.forget()
         self.hub.close()
-        while self._tasks:  # one that ends may leave the rest of its work to another
-            for task in list(self._tasks):
+        while tasks := list(self._tasks):  # one that ends may leave the rest of its work to another
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-        down = DaemonDownError("the daemon is stopping; the run goes on when it is up again", hint="wfctl up")
-        self._disappoint(down)
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._disappoint(
+            DaemonDownError("the daemon is stopping; the run goes on when it is up again", hint="wfctl up")
+        )
 
     async def _look_up(self) -> list[int]:
         """Where the disk stands, before anything is decided: open IDs, where keys and revisions go on. Returns the open steps."""
         reader = self.store.reader
         self.open_ids = await reader.open_workflow_ids()
         self._next_key = await reader.max_key() + 1
-        self._rev = await reader.max_rev()
+        self.rev = await reader.max_rev()
         if (newest := await reader.max_run_id()) is not None:
             self.ids.after(newest)
         return await reader.recoverable()
@@ -111,26 +119,18 @@ class Engine:
         """What is to be done is derived from the rows: open steps are begun again, and what is due is done."""
         epoch = self._epoch
         await self.purges.resume()
-        # The open steps were listed before deadlines are looked at, which begin steps of their own; but deadlines go
-        # first: a run whose time came while nobody was there must not begin its step once more.
-        await self.timers.run_due()
-        for key in interrupted:
-            await self._room()
-            live = await self.memory.load(key)
-            if epoch != self._epoch:
-                return  # the disk has failed again, and somebody else goes on from there
-            if live is not None and isinstance(live.run.phase, Stepping) and live.token is None:
-                phase = live.run.phase
-                self.stimulate(live, s.StepLost(phase.step, phase.attempt, "the daemon ended"))
+        if not await begin_again(self, interrupted, lambda: epoch == self._epoch):
+            return
         # A crash between a parent's end and that of its children is made good here.
-        await self._end_each(await self.store.reader.orphans(), "its parent is closed")
+        await self.end_each(await self.store.reader.orphans(), "its parent is closed")
         await self.code.resume_stuck()
         self.timers.arm_soon()
+        await self.schedules.load()
 
     @property
     def busy(self) -> bool:
         """Whether something is on its way that needs no time to pass: units, reads, deadlines being looked at."""
-        return bool(self._tasks) or self.timers.busy or self._unwritten > 0
+        return bool(self._tasks) or self.timers.busy or self._unwritten.count > 0
 
     def spawn(self, work: Any) -> None:
         """Run a coroutine as long as the engine does; what it raises is logged."""
@@ -173,12 +173,8 @@ class Engine:
         return key
 
     def next_rev(self) -> int:
-        self._rev += 1
-        return self._rev
-
-    @property
-    def rev(self) -> int:
-        return self._rev
+        self.rev += 1
+        return self.rev
 
     def commit(
         self,
@@ -192,7 +188,7 @@ class Engine:
         A batch that decided nothing still waits its turn: an answer may rest on what is on its way.
         """
         unit = batch.unit(self.next_rev)
-        rev, epoch = self._rev, self._epoch
+        rev, epoch = self.rev, self._epoch
         touched, changes = batch.touched.values(), batch.changes
         for live in touched:
             live.pending += 1
@@ -207,7 +203,7 @@ class Engine:
                 del self.open_ids[run.workflow_id]
 
         def done(error: BaseException | None) -> None:
-            self._unwritten -= 1
+            self._unwritten.ends()
             if settled is not None:
                 settled(error)
             if epoch != self._epoch:
@@ -225,12 +221,12 @@ class Engine:
             for live in touched:
                 self.memory.settle(live)
 
-        self._unwritten += 1
+        self._unwritten.begins()
         self.store.writer.submit(unit, done)
 
-    async def _room(self) -> None:
+    async def room(self) -> None:
         """Wait while too much is on its way to the disk: what the engine does by itself goes no faster than that."""
-        if self._unwritten >= MOST_UNWRITTEN:
+        if self._unwritten.too_many:
             await self.committed(self.batch())
 
     async def committed(self, batch: Batch) -> None:
@@ -238,12 +234,10 @@ class Engine:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def settled(error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(None)
-            else:
+            if error is not None and not future.done():
                 future.set_exception(error)
+            elif not future.done():
+                future.set_result(None)
 
         self.commit(batch, settled=settled)
         await future
@@ -289,10 +283,10 @@ class Engine:
         """Keep what a handler logged, in the order of everything else."""
         run = live.run
         unit = Unit(logs=[LogRow(self.next_rev(), run.key, x.at_ms, x.level, x.message, run.handler) for x in lines])
-        rev, epoch = self._rev, self._epoch
+        rev, epoch = self.rev, self._epoch
 
         def done(error: BaseException | None) -> None:
-            self._unwritten -= 1
+            self._unwritten.ends()
             if epoch != self._epoch:
                 return
             if error is not None:
@@ -300,35 +294,35 @@ class Engine:
             else:
                 self.hub.touched({run.root}, rev)
 
-        self._unwritten += 1
+        self._unwritten.begins()
         self.store.writer.submit(unit, done)
 
-    # -- code --------------------------------------------------------------------------------
+    # -- code and time -----------------------------------------------------------------------
 
     def catalog_changed(self, catalog: Catalog) -> None:
         """The supervisor has other code, or has found out more about it."""
         self.code.changed(catalog)
-
-    # -- time --------------------------------------------------------------------------------
+        self.schedules.look_soon()
 
     async def _time_reached(self, keys: list[int]) -> None:
         for key in keys:
-            await self._room()
-            live = await self.memory.load(key)
+            await self.room()
+            live = await self.memory.reach(key)
             if live is not None:
                 self.stimulate(live, s.TimeReached())
+        if self.failure is None:
+            await self.committed(self.batch())
 
     # -- children that do not outlive their parent --------------------------------------------
 
     async def _end_bound_children(self, parent: state.Run) -> None:
-        await self._end_each(
-            await self.store.reader.bound_children(parent.key), f"its parent {parent.workflow_id} is {parent.status}"
-        )
+        why = f"its parent {parent.workflow_id} is {parent.status}"
+        await self.end_each(await self.store.reader.bound_children(parent.key), why)
 
-    async def _end_each(self, children: list[tuple[int, str]], why: str) -> None:
+    async def end_each(self, children: list[tuple[int, str]], why: str) -> None:
         for key, how in children:
-            await self._room()
-            live = await self.memory.load(key)
+            await self.room()
+            live = await self.memory.reach(key)
             if live is not None:
                 self.stimulate(live, s.CancelAsked(why) if how == "cancel" else s.TerminateAsked(why))
 
@@ -364,6 +358,7 @@ class Engine:
         log.error("%s; no command is taken until it can be written again", self.failure.message)
         self._epoch += 1
         self.timers.pause()
+        self.schedules.forget()
         self.executions.abandon_all()
         self.memory.forget()
         self._disappoint(self.failure)

@@ -144,7 +144,7 @@ class Executions:
                 if first is None:
                     return
                 run_id, key = first
-                live = await memory.load(key)
+                live = await memory.reach(key)
                 # While it was read it may have begun by its cancellation, or all may have been thrown away.
                 if memory.parked.remove(run_id) and live is not None:
                     self._begin_parked(live)

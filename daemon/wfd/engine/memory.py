@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from wfctl.errors import StorageError
 from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.core import apply, records, state
 from wfd.core.state import Raw, Run, Stepping
 from wfd.engine.parked import Parked
 from wfd.store.reader import Reader
-from wfd.store.rows import Loaded
+from wfd.store.rows import HistoryRow, Loaded
+
+log = logging.getLogger("wfd.engine")
 
 IDLE_RUNS = 2_048
 
@@ -68,17 +72,26 @@ class Live:
             if run.parent is not None:
                 parent = ParentInfo(run.parent.run_id, run.parent.workflow_id, run.parent.workflow_type)
             info = self._info = RunInfo(
-                run.run_id, run.workflow_id, run.workflow_type, parent, run.root_id, attempt, run.started_at
+                run.run_id,
+                run.workflow_id,
+                run.workflow_type,
+                parent,
+                run.root_id,
+                attempt,
+                run.started_at,
+                run.schedule,
             )
         return info
 
 
 class Memory:
-    """`parked` are runs that wait for a worker, but not here."""
+    """`parked` are runs that wait for a worker, but not here. `aside` are those whose rows nobody understands, by key, with
+    why: nothing is done with them, and they keep nobody else from going on."""
 
     def __init__(self, reader: Reader, idle_limit: int = IDLE_RUNS) -> None:
         self._reader = reader
         self.parked = Parked()
+        self.aside: dict[int, str] = {}
         self._idle_limit = idle_limit
         self._runs: dict[int, Live] = {}
         self._keys: dict[str, int] = {}
@@ -145,9 +158,23 @@ class Memory:
             parent.pins -= 1
             self.settle(parent)
 
+    async def reach(self, key: int) -> Live | None:
+        """`load` for those who go through many runs by themselves: None also for a run that is set aside."""
+        try:
+            return await self.load(key)
+        except StorageError:
+            if key not in self.aside:
+                raise
+            return None
+
     async def load(self, key: int) -> Live | None:
-        """The run, read from disk if need be; None where there is no such run. Its ancestors come with it."""
+        """The run, read from disk if need be; None where there is no such run. Its ancestors come with it.
+
+        StorageError where the disk cannot be read, and for a run that is set aside.
+        """
         while True:
+            if key in self.aside:
+                raise StorageError(self.aside[key], hint="wfctl doctor")
             live = self._runs.get(key)
             if live is not None:
                 return live
@@ -174,7 +201,12 @@ class Memory:
         if (bar := self._barred.get(root)) is not None:
             await bar.wait()
             return root not in self._barred
-        parent = None if loaded.run.parent is None else await self.load(loaded.run.parent)
+        parent = None
+        if loaded.run.parent is not None:
+            parent = await self.reach(loaded.run.parent)
+            if loaded.run.parent in self.aside:
+                self._set_aside(loaded, f"its parent is set aside: {self.aside[loaded.run.parent]}")
+                return True
         if parent is not None:
             self._pin(parent)  # before the next await, at which it could leave
         try:
@@ -185,6 +217,9 @@ class Memory:
             live = Live(run, {name: value.encode() for name, value in loaded.store.items()}, parent)
             live.logged = logged
             self.add(live)
+        except _Unreadable as error:
+            self._set_aside(loaded, str(error))
+            return True
         finally:
             if parent is not None:
                 parent.pins -= 1
@@ -194,15 +229,25 @@ class Memory:
             self._rest(live)
         return True
 
+    def _set_aside(self, loaded: Loaded, why: str) -> None:
+        row = loaded.run
+        message = f"run {row.workflow_id!r} ({row.run_id}) cannot be read: {why}"
+        log.error("%s; it is set aside as it is, and the other runs go on", message)
+        self.aside[row.key] = message
+
     async def _rebuild(self, loaded: Loaded) -> tuple[Run, int]:
-        row, run = loaded.run, run_of(loaded)
+        row = loaded.run
+        try:
+            run = run_of(loaded)
+        except Exception as error:
+            raise _Unreadable(f"column state of its row in table runs: {error}") from error
         phase = run.phase.resume if isinstance(run.phase, state.Stuck) else run.phase
         if not isinstance(phase, Stepping):
             return run, 0
         rows = await self._reader.history_after(row.key, phase.since)
         # A step that was re-opened tells everything once more.
         logged = await self._reader.logged_since(row.key, phase.reopened or phase.since)
-        return apply.refold(run, (records.decode(r.kind, r.data) for r in rows)), logged
+        return apply.refold(run, _records(rows)), logged
 
     # -- trees that are purged -------------------------------------------------------------------
 
@@ -245,7 +290,21 @@ class Memory:
         self._keys.clear()
         self._idle.clear()
         self.parked.clear()
+        self.aside.clear()
         self._loading.clear()
+
+
+class _Unreadable(Exception):
+    """What a row holds is nothing that the core has written. Its text names the column."""
+
+
+def _records(rows: Iterable[HistoryRow]) -> Iterator[records.Record]:
+    for row in rows:
+        try:
+            yield records.decode(row.kind, row.data)
+        except (msgspec.MsgspecError, KeyError, ValueError) as error:
+            why = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
+            raise _Unreadable(f"column data of its record {row.seq} ({row.kind}) in table history: {why}") from error
 
 
 def run_of(loaded: Loaded) -> Run:

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import msgspec
 
 from wfctl.errors import (
-    RunClosedError,
     RunNotFoundError,
     StorageError,
     UnknownEventError,
@@ -37,6 +36,7 @@ from wfd.engine.arguments import bind_any, rebound
 from wfd.engine.asked import Asked, ChildArgs, EventArgs, ParentEventArgs, SleepArgs, TaskArgs, ValueArgs, marked
 from wfd.engine.batch import Batch
 from wfd.engine.code import Code
+from wfd.engine.inboxes import Inboxes, no_inbox
 from wfd.engine.memory import Live, Memory, child_value
 from wfd.engine.outcomes import as_child, outcome_of
 from wfd.engine.reads import Reads
@@ -69,6 +69,7 @@ class Machine(Protocol):
     reads: Reads
     clock: Clock
     code: Code
+    inboxes: Inboxes
     open_ids: dict[str, int]
 
     @property
@@ -87,9 +88,10 @@ class Operations:
     def __init__(self, machine: Machine) -> None:
         self._m = machine
 
-    def asked(self, live: Live, step: int, attempt: int, op: channel.Op) -> None:
-        """Take one operation. What needs nothing from disk is decided before this returns."""
-        asked = Asked(live, step, attempt, op)
+    def asked(self, live: Live, step: int, attempt: int, op: channel.Op, waited: bool = False) -> None:
+        """Take one operation, or take it up again once it has `waited` for room. What needs nothing from disk is decided before
+        this returns."""
+        asked = Asked(live, step, attempt, op, waited)
         if asked.stale:
             return
         match op.kind:
@@ -146,10 +148,10 @@ class Operations:
                 if op.kind in ("task_completed", "task_at_once"):
                     record = r.TaskCompleted(op.key, op.name, args.attempts, args.result)
                 elif op.kind == "task_failed":
-                    record = r.TaskFailed(op.key, op.name, args.attempts, failure)
+                    record = r.TaskFailed(op.key, op.name, args.attempts, failure, args.max_attempts)
                 else:
                     due_at = batch.now + args.delay_ms
-                    record = r.TaskAttemptFailed(op.key, op.name, args.attempt, failure, due_at)
+                    record = r.TaskAttemptFailed(op.key, op.name, args.attempt, failure, due_at, args.max_attempts)
             case other:
                 log.error("a worker asked for the unknown operation %r", other)
                 return
@@ -349,6 +351,8 @@ class Operations:
     def _parent_event(self, asked: Asked, payload: Raw) -> None:
         child = asked.live
         assert child.parent is not None
+        if self._m.inboxes.waits(asked, child.parent, self.asked):
+            return
         batch = self._m.batch()
         arrived = batch.decide(child.parent, s.EventArrived(asked.op.name, payload, child.run.workflow_id, report=True))
         if arrived.refused:
@@ -374,27 +378,21 @@ class Operations:
             key = match.key
         target = await machine.memory.load(key)
         if target is None or target.run.closed:
-            raise _closed(args.workflow_id, event)
+            raise no_inbox(args.workflow_id, event)
         kwargs = await self._event_kwargs(target.run.workflow_type, event, args.payload)
         target = await machine.memory.load(key)
         if asked.stale:
             return
         if target is None or target.run.closed:
-            raise _closed(args.workflow_id, event)
+            raise no_inbox(args.workflow_id, event)
+        if machine.inboxes.waits(asked, target, self.asked):
+            return
         batch = machine.batch()
         arrived = batch.decide(target, s.EventArrived(event, kwargs, asked.live.run.workflow_id))
         if arrived.refused:
             # In one unit with what the refusal recorded: the event may have met a wait whose time was up.
-            self._refuse(asked, _closed(args.workflow_id, event), batch)
+            self._refuse(asked, no_inbox(args.workflow_id, event), batch)
             return
         outcome = "dispatched" if DISPATCH in arrived.actions else "queued"
         run = target.run
         self._record(asked, batch, r.EventSent(asked.op.key, event, run.workflow_id, run.run_id, outcome))
-
-
-def _closed(workflow_id: str, event: str) -> RunClosedError:
-    return RunClosedError(
-        f"run {workflow_id!r} is closed; event {event!r} was not delivered",
-        hint=f"wfctl show {workflow_id}",
-        workflow_id=workflow_id,
-    )

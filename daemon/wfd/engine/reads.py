@@ -25,6 +25,7 @@ from wfctl.protocol.views import (
     Tree,
 )
 from wfctl.values.failure import Failure
+from wfctl.values.runinfo import ScheduleInfo
 from wfctl.values.status import Status
 from wfd.engine.changes import Changes
 from wfd.engine.trees import Expanded, Forest, run_view
@@ -38,8 +39,19 @@ from wfd.supervisor import Catalog
 MAX_CANDIDATES = 5
 _STATUSES = frozenset(map(str, Status))
 _NEAR_AMONG = 2_000
+# Of the trees with failures so many are counted at least.
+MAX_COUNTED_ROOTS = 1_000
 _decode = msgspec.json.Decoder().decode
 _failure = msgspec.json.Decoder(Failure).decode
+
+
+class _StartedBy(msgspec.Struct):
+    """What the saved state says of who started a run."""
+
+    schedule: ScheduleInfo | None = None
+
+
+_started_by = msgspec.json.Decoder(_StartedBy).decode
 
 
 class Reads:
@@ -68,6 +80,7 @@ class Reads:
             input=_raw(row.input),
             result=_raw(row.result),
             store={key: _raw(value) for key, value in sorted(loaded.store.items())},
+            schedule=_started_by(row.state).schedule,
             inbox=[InboxView(event.seq, event.name, _raw(event.payload), event.at) for event in loaded.inbox],
             history_entries=row.seq,
         )
@@ -112,27 +125,46 @@ class Reads:
             raise InvalidArgumentError(f"limit must be at least 1, not {call.limit}", limit=call.limit)
         match = await self.resolve(call.id)
         async with self._reader.snapshot() as snapshot:
-            view = await self._view(snapshot, match.key)
-            entries, following = await browse.history_page(snapshot, match.key, call.after_seq, call.limit, call.logs)
-        return calls.HistoryPage(run=view, items=_entries(entries), next=following)
+            runs = await browse.summaries(snapshot, (match.key,))
+            if match.key not in runs:
+                raise _purged()
+            entries, following = await browse.history_page(
+                snapshot, match.key, call.after_seq, call.before_seq, call.limit, newest=call.newest, logs=call.logs
+            )
+        view = run_view(runs[match.key], self._progress(match.key))
+        return calls.HistoryPage(run=view, items=_entries(entries), next=following, total=runs[match.key].seq)
 
     async def tree(self, call: calls.GetTree) -> Tree:
-        """One run with all below it, or the newest open roots; grouped, sampled and cut as the call says."""
+        """Runs with all below them; or without an ID the newest open roots, or those with failures. Grouped, sampled and cut as the
+        call says."""
         for name in ("group_at", "sample", "depth", "limit"):
             if getattr(call, name) < 0:
                 raise InvalidArgumentError(f"{name} must not be negative, not {getattr(call, name)}")
-        key = None if call.id is None else (await self.resolve(call.id)).key
+        ids = call.ids if call.id is None else [call.id, *call.ids]
+        named = list(dict.fromkeys([(await self.resolve(id)).key for id in ids]))
         expanded = await self._expanded(call.expand)
+        now, total = self._clock.now_ms(), 0
         async with self._reader.snapshot() as snapshot:
             rev = await browse.newest_rev(snapshot)
-            roots = [key] if key is not None else await browse.open_roots(snapshot, call.limit)
-            total = 0 if key is not None else await browse.count_open_roots(snapshot)
-            forest = Forest(snapshot, call, expanded, self._reports)
-            nodes = await forest.grow(roots)
-            if key is not None and not nodes:
+            if named:
+                roots = named
+            elif call.only_failed:
+                roots = await browse.bad_roots(snapshot, max(call.limit, MAX_COUNTED_ROOTS))
+                total, roots = len(roots), roots[: call.limit]
+            else:
+                roots, total = await browse.open_roots(snapshot, call.limit), await browse.count_open_roots(snapshot)
+            # Of runs that are named one may be below another, and is shown in both places.
+            trees = [[key] for key in roots] if len(named) > 1 else [roots]
+            forests = [Forest(snapshot, call, expanded, now, self._reports) for _ in trees]
+            nodes = [node for forest, tree in zip(forests, trees, strict=True) for node in await forest.grow(tree)]
+            if len(nodes) < len(named):
                 raise _purged()
-        complete = forest.complete and total <= len(nodes)
-        return Tree(rev=rev, now=self._clock.now_ms(), roots=nodes, complete=complete, open_roots=total)
+        complete = all(forest.complete for forest in forests) and total <= len(nodes)
+        failed = not named and call.only_failed
+        return Tree(
+            rev=rev, now=now, roots=nodes, complete=complete, open_roots=0 if failed else total,
+            failed_roots=total if failed else 0,
+        )  # fmt: skip
 
     async def _expanded(self, words: Iterable[str]) -> Expanded:
         """What the words of `expand` mean: statuses, workflow types, else runs. RunNotFoundError for what is none of them."""
@@ -292,7 +324,10 @@ def _purged() -> RunNotFoundError:
 def _with_retry(view: RunView, found: Retry | None) -> RunView:
     if found is None:
         return view
-    retry = RetryView(task=found.task, attempt=found.attempt, retry_at=found.retry_at, error=_failure(found.error))
+    retry = RetryView(
+        task=found.task, attempt=found.attempt, retry_at=found.retry_at, error=_failure(found.error),
+        max_attempts=found.max_attempts,
+    )  # fmt: skip
     return msgspec.structs.replace(view, retry=retry)
 
 

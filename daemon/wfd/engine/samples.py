@@ -21,12 +21,15 @@ BAD = (Status.FAILED, Status.TIMED_OUT, Status.STUCK)
 # ones for their durations (the newest).
 MAX_CAUSES = 1_000
 MAX_TIMED = 1_000
-# Of members that are well: one that is being cancelled or was begun again, the one that runs longest, the one that waits
-# longest. (status, only where its step was begun more than once)
-_SLOTS = (
-    ((Status.CANCELLING, False), (Status.RUNNING, True)),
-    ((Status.RUNNING, False),),
-    ((Status.WAITING, False), (Status.SLEEPING, False)),
+# Among how many of those that run (the oldest) one is looked for that has a task to be tried again.
+MAX_RETRYING = 200
+# Of members that are well: one whose task is tried again soonest, or that is being cancelled, or was begun again; the one that
+# runs longest; the one that waits longest.
+_RETRYING, _BEGUN_AGAIN = "retrying", "begun again"
+_SLOTS: tuple[tuple[str, ...], ...] = (
+    (_RETRYING, Status.CANCELLING, _BEGUN_AGAIN),
+    (Status.RUNNING,),
+    (Status.WAITING, Status.SLEEPING),
 )
 _CHANGING = re.compile(
     r"0x[0-9a-fA-F]+|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9A-HJKMNP-TV-Z]{26}\b|\d+"
@@ -73,7 +76,13 @@ async def causes(snapshot: Snapshot, members: Members) -> Causes:
 
 
 async def sample(
-    snapshot: Snapshot, members: Members, size: int, causes: Causes, first: Sequence[int], troubled: Sequence[int]
+    snapshot: Snapshot,
+    members: Members,
+    size: int,
+    causes: Causes,
+    first: Sequence[int],
+    troubled: Sequence[int],
+    now_ms: int,
 ) -> list[int]:
     """At most `size` members: `first` whatever they are, then two that went wrong (oldest first, one of each cause), or `troubled`
     with something below them that did, then what `_SLOTS` names. Slots that are left go to further causes, then to further
@@ -82,7 +91,7 @@ async def sample(
     found = list(first[:size])
     wrongs = [key for key in (*causes.firsts, *troubled) if key not in found]
     room = size - len(found)
-    others = await _others(snapshot, members, room - min(2, len(wrongs), room), found)
+    others = await _others(snapshot, members, room - min(2, len(wrongs), room), found, now_ms)
     wrong = wrongs[: room - len(others)]
     if len(wrong) + len(others) < room:
         bad = [status for status in BAD if members.by_status.get(status)]
@@ -94,23 +103,31 @@ async def sample(
     return found + sorted(wrong) + others
 
 
-async def _others(snapshot: Snapshot, members: Members, room: int, taken: Sequence[int]) -> list[int]:
+async def _others(snapshot: Snapshot, members: Members, room: int, taken: Sequence[int], now_ms: int) -> list[int]:
     found: list[int] = []
     for slot in _SLOTS:
-        for status, retried in slot:
+        for what in slot:
             if len(found) >= room:
                 return found
-            if not members.by_status.get(status):
-                continue
-            if retried:
-                keys = await browse.oldest_retried(snapshot, members.parent, members.kind)
-            else:
-                keys = await browse.oldest(snapshot, members.parent, members.kind, status, len(found) + len(taken) + 1)
+            keys = await _candidates(snapshot, members, what, len(found) + len(taken) + 1, now_ms)
             free = [key for key in keys if key not in found and key not in taken]
             if free:
                 found.append(free[0])
                 break
     return found
+
+
+async def _candidates(snapshot: Snapshot, members: Members, what: str, number: int, now_ms: int) -> list[int]:
+    """Members for a slot, the best first."""
+    parent, kind = members.parent, members.kind
+    status = Status.RUNNING if what in (_RETRYING, _BEGUN_AGAIN) else what
+    if not members.by_status.get(status):
+        return []
+    if what == _BEGUN_AGAIN:
+        return await browse.oldest_retried(snapshot, parent, kind)
+    if what == _RETRYING:
+        return await browse.retrying(snapshot, parent, kind, MAX_RETRYING, now_ms)
+    return await browse.oldest(snapshot, parent, kind, status, number)
 
 
 async def durations(snapshot: Snapshot, members: Members) -> tuple[int | None, int | None, int]:

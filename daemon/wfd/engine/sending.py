@@ -9,35 +9,36 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from wfctl.errors import ConflictError, InvalidArgumentError, RunClosedError, RunNotFoundError, WorkflowAlreadyRunning
+from wfctl.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    RunClosedError,
+    RunNotFoundError,
+    UnknownEventError,
+    WorkflowAlreadyRunning,
+)
 from wfctl.protocol import calls
 from wfctl.values.ids import check_name, check_workflow_id
 from wfd.core import stimuli as s
 from wfd.core.actions import Action
-from wfd.core.state import Raw
+from wfd.core.state import Raw, Waiting
 from wfd.engine.arguments import bind_any, bind_later, bind_plain
 from wfd.engine.batch import Batch
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
+from wfd.engine.inboxes import FULL, LOOK_MS
 from wfd.engine.memory import Live
-from wfd.runtime.pressure import Pressure
+from wfd.supervisor import Catalog
 
-# Events that clients can put into the inbox of a run that does not take them, in number and in bytes: an inbox is in memory while
-# its run is. How long a sender waits for room, and how often it looks.
-MOST_EVENTS = 10_000
-MOST_EVENT_BYTES = 64 << 20
+# How long a client waits for room in the inbox of a run that does not take its events.
 ROOM_MS = 10_000
-LOOK_MS = 100
-_INBOX = "the inbox of a run that does not take its events"
 
 
 class Sending:
-    """`pressure` is told of senders that have to wait."""
-
-    def __init__(self, engine: Engine, commands: Commands, pressure: Pressure | None = None) -> None:
+    def __init__(self, engine: Engine, commands: Commands) -> None:
         self._e = engine
         self._c = commands
-        self._pressure = pressure or Pressure()
+        self._full = engine.inboxes.full
         # Events with an ID that are on their way: (workflow ID, event ID). What is not on disk yet cannot be found there.
         self._claims: dict[tuple[str, str], asyncio.Future[None]] = {}
 
@@ -104,11 +105,14 @@ class Sending:
         if live.run.closed:
             await self._c.on_disk(live)
             raise _closed(live, call.event)
-        payload, waited = await self._payload(call, live.run.workflow_type)
+        try:
+            payload, waited = await self._payload(call, live.run.workflow_type)
+        except UnknownEventError as error:
+            raise _taken_out(live, call.event, self._e.workers.catalog) or error from None
         now: Live | None = live
         if waited:
             now = await self._c.load(live.run.key)
-        if now is not None and _full(now):
+        if now is not None and self._full(now):
             now = await self._room(now, call.event)
         if call.start is not None and (now is None or now.run.closed):
             return await self._begin(call, call.start)
@@ -121,9 +125,9 @@ class Sending:
         now: Live | None = live
         run, clock = live.run, self._e.clock
         end = clock.now_ms() + ROOM_MS
-        self._pressure.begin(_INBOX)
+        self._e.pressure.begin(FULL)
         try:
-            while now is not None and not now.run.closed and _full(now):
+            while now is not None and not now.run.closed and self._full(now):
                 if clock.now_ms() >= end:
                     raise ConflictError(
                         f"run {run.workflow_id!r} has {len(now.run.inbox):,} events in its inbox that it does not take; "
@@ -136,7 +140,7 @@ class Sending:
                 self._c.check_taking()
                 now = await self._c.load(run.key)
         finally:
-            self._pressure.end(_INBOX)
+            self._e.pressure.end(FULL)
         return now
 
     async def _begin(self, call: calls.Send, start: calls.StartFirst) -> calls.Sent:
@@ -189,12 +193,17 @@ class Sending:
         return kwargs, True
 
 
-def _full(live: Live) -> bool:
-    inbox = live.run.inbox
-    if len(inbox) >= MOST_EVENTS:
-        return True
-    # Each sixteenth is weighed for all, as that takes long where they are many.
-    return bool(inbox) and not len(inbox) % 16 and sum(len(event.payload) for event in inbox) >= MOST_EVENT_BYTES
+def _taken_out(live: Live, event: str, catalog: Catalog) -> UnknownEventError | None:
+    """The error for an event that the run waits for by its name, and that its code has no handler for any more."""
+    run, spec = live.run, catalog.types.get(live.run.workflow_type)
+    if spec is None or not isinstance(run.phase, Waiting) or event not in (run.phase.names or ()):
+        return None
+    return UnknownEventError(
+        f"run {run.workflow_id!r} waits for event {event!r}, but its handler is not in {spec.file} any more",
+        hint=f"put the handler back and save {spec.file}, or have the event kept until then: --allow-unknown",
+        event=event,
+        known=spec.names("event"),
+    )
 
 
 def _closed(live: Live, event: str) -> RunClosedError:

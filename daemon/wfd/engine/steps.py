@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
-from wfctl.protocol.views import TreeStep
+from wfctl.protocol.views import TreeStep, TriesView
 from wfctl.values.failure import Failure
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
@@ -49,6 +50,23 @@ class _Data(msgspec.Struct):
     timeout_ms: int = 0
     phase: _Phase | None = None
     from_step: int | None = None
+    cancelling: bool = False
+    # Of a task's records.
+    key: str = ""
+    name: str = ""
+    max_attempts: int | None = None
+    retry_at: int | None = None
+
+
+class _Task(msgspec.Struct):
+    """What is known of a task that was tried more than once, or failed."""
+
+    name: str
+    attempt: int = 1
+    max_attempts: int | None = None
+    retry_at: int | None = None
+    open: bool = True
+    error: str | None = None
 
 
 class _Line(msgspec.Struct):
@@ -64,24 +82,48 @@ class _Line(msgspec.Struct):
     error: str | None = None
     wake_at: int | None = None
     names: list[str] | None = None
+    tasks: dict[str, _Task] = {}
 
     def end(self, status: Status, at: int, error: str | None = None) -> None:
         self.status, self.ended_at = status, at
         self.error = error or self.error
+
+    def tries(self) -> TriesView | None:
+        """Of the task that matters most, if one does."""
+        open_ = [] if self.ended_at is not None else [task for task in self.tasks.values() if task.open]
+        waiting = [task for task in open_ if task.retry_at is not None]
+        # The error of the step is that of the task it failed of; one that it had caught is told by its number alone.
+        ended_it = [task for task in self.tasks.values() if task.error is not None and task.error == self.error]
+        again = [task for task in self.tasks.values() if task.attempt > 1]
+        if waiting:
+            task = min(waiting, key=lambda task: task.retry_at or 0)
+        elif ended_it:
+            task = ended_it[-1]
+        elif open_:
+            task = open_[-1]
+        elif again:
+            task = max(again, key=lambda task: task.attempt)
+        else:
+            return None
+        return TriesView(
+            task=task.name, attempt=task.attempt, max_attempts=task.max_attempts,
+            retry_at=task.retry_at if waiting else None, failed=task in ended_it,
+        )  # fmt: skip
 
 
 _decode = msgspec.json.Decoder(_Data).decode
 
 
 def tree_steps(records: Iterable[StepRecord]) -> list[TreeStep]:
-    """The lines that `records` (of one run, oldest first) tell of. Records whose step began before the first are passed over."""
+    """The lines that `records` (of one run) tell of. Records whose step began before the first are passed over."""
     reading = _Reading()
-    for record in records:
+    for record in sorted(records, key=operator.attrgetter("seq")):
         reading.take(record)
     return [
         TreeStep(
             name=line.name, kind=line.kind, status=line.status, started_at=line.started_at, ended_at=line.ended_at,
             attempts=line.attempts, error=line.error, wake_at=line.wake_at, waiting_for=line.names, seq=line.seq,
+            tries=line.tries() if line.tasks else None,
         )
         for line in reading.lines
     ]  # fmt: skip
@@ -93,9 +135,15 @@ class _Reading:
     def __init__(self) -> None:
         self.lines: list[_Line] = []
         self._interrupted = False
+        # Asked to end: what goes on after being stuck still is.
+        self._cancelling = False
 
     def take(self, record: StepRecord) -> None:
         data = _decode(record.data)
+        if record.kind.startswith("task."):
+            self._task(record, data)
+            self._interrupted = False
+            return
         if record.kind in _CLOSINGS:
             self._closed(record, data)
         else:
@@ -158,6 +206,8 @@ class _Reading:
 
     def resumed(self, record: StepRecord, data: _Data) -> None:
         line, phase = self._open(), data.phase
+        if phase is not None:
+            self._cancelling = False
         if phase is not None and data.from_step is not None:
             if line is not None:
                 line.end(line.status, record.at)
@@ -165,18 +215,33 @@ class _Reading:
             return
         if phase is not None and self.lines:
             line = self.lines[-1]
+            # What had failed is done anew.
+            line.tasks = {}
             line.ended_at, line.wake_at = None, phase.deadline or phase.wake_at
             if phase.phase != "stepping":
                 line.status = Status.WAITING if phase.phase == "waiting" else Status.SLEEPING
                 return
         if line is not None:
-            line.status, line.error = Status.RUNNING, None
+            line.status, line.error = Status.CANCELLING if self._cancelling else Status.RUNNING, None
             line.attempts = max(line.attempts, data.attempt)
 
     def cancel_requested(self, record: StepRecord, data: _Data) -> None:
+        self._cancelling = True
         line = self._open()
         if line is not None and line.status is Status.RUNNING:
             line.status = Status.CANCELLING
+
+    def _task(self, record: StepRecord, data: _Data) -> None:
+        line = self._open()
+        if line is None or line.kind in ("wait", "sleep"):
+            return
+        task = line.tasks.setdefault(data.key, _Task(data.name))
+        task.attempt, task.retry_at = data.attempt, data.retry_at
+        task.max_attempts = data.max_attempts or task.max_attempts
+        if record.kind in ("task.completed", "task.failed"):
+            task.open = False
+        if record.kind == "task.failed":
+            task.error = str(data.error)
 
     def _closed(self, record: StepRecord, data: _Data) -> None:
         line = self._open()

@@ -215,7 +215,8 @@ class Watch:
             code = self._hub.code
             problems = [] if code is None else code.problems
             if changes is None:
-                yield calls.WatchItem(rev=self._hub.rev, problems=problems)
+                # Nothing has been committed yet where the daemon has just begun.
+                yield calls.WatchItem(rev=self._hub.rev or await self._reads.newest_rev(), problems=problems)
             else:
                 async for found in self._reads.changes(changes):
                     yield calls.WatchItem(rev=changes.rev, problems=problems, changes=found)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
+from wfctl.errors import StorageError
 from wfd.runtime.clock import Clock, TimerHandle
 from wfd.store.reader import Reader
 
 log = logging.getLogger("wfd.engine")
 
-BATCH = 500
+# Runs that are woken at a time, and are on disk before the next are: those who ask for something meanwhile come between.
+BATCH = 100
 # A run that is due on disk but whose unit is on its way is looked at again after this.
 AGAIN_MS = 20
 # A disk that could not be read is tried again after this.
@@ -23,12 +25,22 @@ RETRY_MS = 1_000
 
 
 class Timers:
-    """Calls `fire(keys)` with runs that are due. Nothing before the first `arm_soon`, nothing after `stop`."""
+    """Calls `fire(keys)` with runs that are due. Nothing before the first `arm_soon`, nothing after `stop`.
 
-    def __init__(self, reader: Reader, clock: Clock, fire: Callable[[list[int]], Awaitable[None]]) -> None:
+    Those that are `aside` stay due for ever, and are passed over.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        clock: Clock,
+        fire: Callable[[list[int]], Awaitable[None]],
+        aside: Collection[int] = (),
+    ) -> None:
         self._reader = reader
         self._clock = clock
         self._fire = fire
+        self._aside = aside
         self._timer: TimerHandle | None = None
         self._at: int | None = None
         self._armed = False
@@ -79,6 +91,9 @@ class Timers:
     async def _run(self) -> None:
         try:
             nearest = await self._look()
+        except StorageError as error:
+            log.warning("the deadlines could not be looked at: %s; this is tried again", error.message)
+            nearest = self._clock.now_ms() + RETRY_MS
         except Exception:
             log.exception("the deadlines could not be looked at; this is tried again")
             nearest = self._clock.now_ms() + RETRY_MS
@@ -89,17 +104,19 @@ class Timers:
         """Fire for what is due, and return when the next is."""
         while True:
             self._again = False
-            await self.run_due()
+            await self._run_due()
+            now = self._clock.now_ms()
             nearest = await self._reader.next_wake()
+            if nearest is not None and nearest <= now and self._aside:
+                due = await self._reader.due(now, len(self._aside) + 1)
+                if all(key in self._aside for _, key in due):
+                    nearest = await self._reader.next_wake(now)
             if not self._again:
                 return nearest
 
-    async def run_due(self) -> None:
+    async def _run_due(self) -> None:
         """Fire for everything that is due now, oldest deadline first."""
-        seen: set[int] = set()
-        while True:
-            keys = [key for key in await self._reader.due(self._clock.now_ms(), BATCH + len(seen)) if key not in seen]
-            if not keys:
-                return
-            seen.update(keys)
-            await self._fire(keys)
+        after = (0, 0)
+        while page := await self._reader.due(self._clock.now_ms(), BATCH, after):
+            after = page[-1]
+            await self._fire([key for _, key in page if key not in self._aside])

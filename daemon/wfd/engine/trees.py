@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 
 from wfctl.protocol.calls import GetTree
-from wfctl.protocol.views import ProgressView, RunView, TreeGroup, TreeNode, TreeStep
+from wfctl.protocol.views import ProgressView, RunView, TreeGroup, TreeNode, TreeStep, TriesView
 from wfctl.values.failure import Failure
 from wfctl.values.runinfo import ParentInfo
 from wfctl.values.status import Status
@@ -31,6 +31,8 @@ MAX_WAYS = 500
 # A run with more records than this has its newest steps read, not all.
 _LONG_HISTORY = 2_000
 _NEWEST_RECORDS = 4 * MAX_STEPS
+# Runs of which it is told how often the task of their newest step was tried.
+_TRIED = (Status.RUNNING, Status.FAILED)
 _names = msgspec.json.Decoder(list[str]).decode
 _failure = msgspec.json.Decoder(Failure).decode
 
@@ -92,6 +94,7 @@ class _Branch(msgspec.Struct):
     groups: list[_Group] = []
     seq: int = 0
     cut: bool = False
+    tries: TriesView | None = None
 
 
 class _Ways:
@@ -132,12 +135,13 @@ class Forest:
     """Builds the trees of some roots inside one snapshot; `complete` then says whether anything was left out."""
 
     def __init__(
-        self, snapshot: Snapshot, call: GetTree, expanded: Expanded, reports: Mapping[int, Report] | None = None
+        self, snapshot: Snapshot, call: GetTree, expanded: Expanded, now_ms: int, reports: Mapping[int, Report]
     ) -> None:
         self._snapshot = snapshot
+        self._now_ms = now_ms
         self._call = call
         self._expanded = expanded
-        self._reports = reports or {}
+        self._reports = reports
         self._branches: dict[int, _Branch] = {}
         # A caller who wants no groups wants everything, within reason.
         self._room = max(MAX_NODES, min(call.group_at, MAX_NODES_UNGROUPED))
@@ -184,7 +188,7 @@ class Forest:
 
     def _elide(self, parent: int, number: int) -> None:
         self._branches[parent].children_elided += number
-        self.complete = False
+        self.complete = self.complete and not number
 
     # -- children ------------------------------------------------------------------------------
 
@@ -222,7 +226,7 @@ class Forest:
         else:
             shown = members
         kept = self._kept.get((parent, kind), [])
-        sample = await samples.sample(snapshot, shown, self._call.sample, causes, kept, troubled)
+        sample = await samples.sample(snapshot, shown, self._call.sample, causes, kept, troubled, self._now_ms)
         wanted = list(self._wanted.children(parent, kind))
         for status in self._expanded.statuses:
             if members.by_status.get(status):
@@ -250,13 +254,19 @@ class Forest:
         """The steps of all runs that are shown with what is in them, and where each run was started."""
         short: list[int] = []
         for key, branch in self._branches.items():
-            if branch.inside:
+            if branch.inside or branch.run.status in _TRIED:
                 if branch.run.seq > _LONG_HISTORY:
                     await self._fill_long(key, branch)
                 else:
                     short.append(key)
         by_run: dict[int, list[StepRecord]] = {}
+        failed_since: dict[int, int] = {}
         for record in await browse.step_records(self._snapshot, short):
+            if record.kind.startswith("task."):
+                failed_since.setdefault(record.run, record.seq)
+            else:
+                by_run.setdefault(record.run, []).append(record)
+        for record in await browse.tried(self._snapshot, failed_since) if failed_since else ():
             by_run.setdefault(record.run, []).append(record)
         for key, records in by_run.items():
             self._keep_newest(self._branches[key], tree_steps(records), 0)
@@ -270,11 +280,18 @@ class Forest:
 
     async def _fill_long(self, key: int, branch: _Branch) -> None:
         records = await browse.newest_step_records(self._snapshot, key, _NEWEST_RECORDS)
-        steps = tree_steps(records)
-        before = await browse.lines_before(self._snapshot, key, steps[0].seq if steps else 0)
+        first = records[0].seq if records else 0
+        steps = tree_steps([*records, *await browse.tried(self._snapshot, {key: first})])
+        before = 0
+        if branch.inside:
+            before = await browse.lines_before(self._snapshot, key, steps[0].seq if steps else 0)
         self._keep_newest(branch, steps, before)
 
     def _keep_newest(self, branch: _Branch, steps: list[TreeStep], before: int) -> None:
+        if steps and branch.run.status in _TRIED:
+            branch.tries = steps[-1].tries
+        if not branch.inside:
+            return
         branch.steps = steps[-MAX_STEPS:]
         branch.steps_elided = before + len(steps) - len(branch.steps)
         if branch.steps_elided:
@@ -289,7 +306,7 @@ class Forest:
             children=[self._node(child) for child in branch.children], children_elided=branch.children_elided,
             groups=[self._group_view(group) for group in branch.groups],
             seq=branch.seq, failed_below=self._ways.failed.get(key, 0),
-            stuck_below=self._ways.stuck.get(key, 0), cut=branch.cut,
+            stuck_below=self._ways.stuck.get(key, 0), cut=branch.cut, tries=branch.tries,
         )  # fmt: skip
 
     def _group_view(self, group: _Group) -> TreeGroup:

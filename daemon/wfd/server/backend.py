@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol, TypeVar
 
-from wfctl.protocol import calls, views
+from wfctl.protocol import calls, schedules, views
 
 Item_co = TypeVar("Item_co", covariant=True)
 Answer_co = TypeVar("Answer_co", covariant=True)
@@ -30,8 +30,8 @@ class Stream(Protocol[Item_co, Answer_co]):
 
 
 class Backend(Protocol):
-    """`start`, `send`, `cancel`, `terminate`, `retry` and `down` are commands: once called they are never cancelled from here, even
-    when their caller has gone. The others may be cancelled at any await."""
+    """`start`, `send`, `cancel`, `terminate`, `retry`, `down` and what changes schedules are commands: once called they are never
+    cancelled from here, even when their caller has gone. The others may be cancelled at any await."""
 
     async def status(self, call: calls.GetStatus, /) -> views.StatusView: ...
 
@@ -64,6 +64,20 @@ class Backend(Protocol):
     async def reload(self, call: calls.Reload, /) -> calls.Reloaded: ...
 
     async def check(self, call: calls.CheckCode, /) -> calls.CodeCheck: ...
+
+    async def schedule_add(self, call: schedules.ScheduleAdd, /) -> schedules.ScheduleAdded: ...
+
+    async def schedule_list(self, call: schedules.ListSchedules, /) -> schedules.ScheduleList: ...
+
+    async def schedule_show(self, call: schedules.ShowSchedule, /) -> schedules.ScheduleDetail: ...
+
+    async def schedule_next(self, call: schedules.ScheduleNext, /) -> schedules.NextTimes: ...
+
+    async def schedule_pause(self, call: schedules.PauseSchedule, /) -> schedules.ScheduleChanged: ...
+
+    async def schedule_run(self, call: schedules.RunSchedule, /) -> schedules.ScheduleRan: ...
+
+    async def schedule_remove(self, call: schedules.RemoveSchedule, /) -> schedules.ScheduleChanged: ...
 
     async def down(self, call: calls.Down, /) -> calls.Ok: ...
 

@@ -13,7 +13,7 @@ from wfd.runtime.lifecycle import Service
 from wfd.runtime.lock import StateLock
 from wfd.runtime.pressure import Pressure
 from wfd.server.backend import Backend
-from wfd.server.endpoint import listen
+from wfd.server.endpoint import BACKLOG, listen
 from wfd.server.router import routes
 from wfd.server.session import Host, Session
 
@@ -28,7 +28,7 @@ class Server(Service):
     """`lock` is the one on the state directory; the server starts only while it is held.
 
     `version`, `schema` and `project` are what the handshake tells. The limits are arguments for tests. `pressure` is told of
-    connections that have to wait.
+    connections that have to wait; `files` is how many the daemon may have open.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Server(Service):
         limit_bytes: int = MAX_LINE_BYTES,
         uid: int | None = None,
         pressure: Pressure | None = None,
+        files: int | None = None,
     ) -> None:
         super().__init__()
         self._path = path
@@ -60,6 +61,8 @@ class Server(Service):
         )
         uid = os.getuid() if uid is None else uid
         self._host = Host(backend, routes(), welcome, pressure or Pressure(), uid=uid, handshake_s=handshake_s)
+        if files is not None:
+            self._host.connections.limit(files)
         self._listener: asyncio.Server | None = None
         self._identity = (0, 0)
 
@@ -77,7 +80,9 @@ class Server(Service):
         sock = listen(self._path)
         facts = self._path.stat()
         self._identity = (facts.st_dev, facts.st_ino)
-        self._listener = await asyncio.get_running_loop().create_unix_server(lambda: Session(self._host), sock=sock)
+        self._listener = await asyncio.get_running_loop().create_unix_server(
+            lambda: Session(self._host), sock=sock, backlog=BACKLOG
+        )
         log.info("listening on %s", self._path)
 
     async def _stop(self) -> None:

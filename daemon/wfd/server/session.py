@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections import deque
 from typing import Any, cast
 
 import msgspec
@@ -16,6 +15,8 @@ from wfctl.protocol.calls import Call, Hello, Result, Welcome
 from wfctl.values.codec import too_large
 from wfd.runtime.pressure import Pressure
 from wfd.server.backend import Backend
+from wfd.server.backlog import UNDECODABLE, Backlog, Misread, understood
+from wfd.server.connections import Connections
 from wfd.server.endpoint import peer
 from wfd.server.handlers.hello import greet
 from wfd.server.route import Kind, Route
@@ -36,7 +37,6 @@ _GIVE_UP_FACTOR = 16
 _LINGER_S = 5.0
 
 _decode_hello = msgspec.json.Decoder(Hello).decode
-_UNDECODABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 class _CancelNote(msgspec.Struct):
@@ -67,6 +67,7 @@ class Host:
         self.pressure = pressure
         self.sessions: set[Session] = set()
         self.finishing: set[asyncio.Task[None]] = set()
+        self.connections = Connections()
 
 
 class Session(asyncio.Protocol):
@@ -78,10 +79,13 @@ class Session(asyncio.Protocol):
         self._closing = False
         self._oversize = 0
         self._open: dict[int | str, tuple[asyncio.Task[None], Kind]] = {}
-        # Lines of the last read that have to wait for calls before them.
-        self._unheard: deque[bytes] = deque()
-        self._calls = self._waits = 0
-        self._reading = True
+        # What has been read and has to wait for calls before it. Afterwards, where nothing more will come, that is the end.
+        self._unheard = Backlog()
+        self._said_all = False
+        self._calls = 0
+        self._waits: set[int | str] = set()
+        self._reading, self._busy = True, False
+        self._pid = 0
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._flushing = False
@@ -95,15 +99,18 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
         self._transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
+        self._pid, uid = peer(transport.get_extra_info("socket"))
         self._host.sessions.add(self)
-        _, uid = peer(transport.get_extra_info("socket"))
+        refused = self._host.connections.enter(self._pid)
         if uid != self._host.uid:
             log.warning("refused a connection from uid %d", uid)
             self._refuse(
                 DeniedError(f"this daemon is of uid {self._host.uid}; you are uid {uid}", hint="use your own daemon")
             )
-            return
-        self._deadline = self._loop.call_later(self._host.handshake_s, self._silent)
+        elif refused is not None:
+            self._refuse(refused)
+        else:
+            self._deadline = self._loop.call_later(self._host.handshake_s, self._silent)
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
@@ -116,23 +123,37 @@ class Session(asyncio.Protocol):
         except WfctlError as error:
             self._begin_oversize(int(error.detail["size_bytes"]), ended=b"\n" in data)
             return
-        self._unheard += lines
+        for line in lines:
+            message = understood(line)
+            if (
+                self._greeted
+                and isinstance(message, rpc.Envelope)
+                and message.method == "cancel"
+                and message.id is None
+            ):
+                self._give_up(message.params)  # at once: there may be no room for other calls until this one has ended
+            else:
+                self._unheard.add(message, len(line))
         self._hear()
 
     def eof_received(self) -> bool:
-        # A peer that died looks the same as one that only has no more to say: nobody waits for a result on its behalf.
+        # A peer that died looks the same as one that only has no more to say: nobody waits for a result on its behalf. What it
+        # has asked for before that is heard.
         self._flush()
-        return False
+        self._said_all = True
+        return bool(self._unheard)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._closing = True
         self._host.sessions.discard(self)
+        self._host.connections.leave(self._pid)
         if self._deadline is not None:
             self._deadline.cancel()
         for task, kind in self._open.values():
             if kind is not Kind.COMMAND:
                 task.cancel()
         self._open.clear()
+        self._waits.clear()
         self._unheard.clear()
         self._unsent.clear()
         self._writable.set()
@@ -150,48 +171,41 @@ class Session(asyncio.Protocol):
 
     def _read_on(self) -> None:
         """Read, unless there is enough to do already."""
-        wanted = self._closing or (self._writable.is_set() and not self._unheard)
-        if wanted == self._reading:
-            return
-        self._reading = wanted
-        if wanted:
-            self._host.pressure.end(_BUSY)
-        else:
-            self._host.pressure.begin(_BUSY)
-        if not self._transport.is_closing():
-            if wanted:
-                self._transport.resume_reading()
-            else:
-                self._transport.pause_reading()
+        ready = self._closing or self._writable.is_set()
+        busy = not self._closing and not (ready and not self._unheard)
+        if busy != self._busy:
+            self._busy = busy
+            (self._host.pressure.begin if busy else self._host.pressure.end)(_BUSY)
+        wanted = ready and not self._unheard.full
+        if wanted != self._reading:
+            self._reading = wanted
+            if not self._transport.is_closing():
+                (self._transport.resume_reading if wanted else self._transport.pause_reading)()
 
     # -- lines in -------------------------------------------------------------------------------
 
     def _hear(self) -> None:
-        """Take the lines that have been read, as far as there is room for their calls and answers."""
+        """Take what has been read, as far as there is room for its calls and answers."""
         while self._unheard and self._calls < MAX_CALLS and self._writable.is_set():
-            self._line(self._unheard.popleft())
+            self._message(self._unheard.take())
         self._read_on()
+        if self._said_all and not self._unheard and not self._closing:
+            self._flush()
+            self._transport.close()
 
-    def _line(self, line: bytes) -> None:
-        if self._closing:  # by a line before this one
+    def _message(self, message: rpc.Envelope | Misread) -> None:
+        if self._closing:  # by one before this
             return
-        try:
-            if not line.isascii():
-                line.decode()  # a payload is kept as it came, so nobody after us would notice
-            envelope = rpc.parse(line)
-        except _UNDECODABLE as error:
-            invalid = isinstance(error, msgspec.ValidationError)
-            what = "not a JSON-RPC 2.0 message" if invalid else "not JSON"
-            self._refuse(UsageError(f"{what}: {error}"), rpc.INVALID_REQUEST if invalid else rpc.PARSE_ERROR)
-            return
-        if not self._greeted:
-            self._greet(envelope)
-        elif envelope.method is None:
+        if isinstance(message, Misread):
+            self._refuse(message.error, message.code)
+        elif not self._greeted:
+            self._greet(message)
+        elif message.method is None:
             self._refuse(UsageError("a message without a method"), rpc.INVALID_REQUEST)
-        elif envelope.id is not None:
-            self._request(envelope.id, envelope.method, envelope.params)
-        elif envelope.method == "cancel":
-            self._give_up(envelope.params)
+        elif message.id is not None:
+            self._request(message.id, message.method, message.params)
+        elif message.method == "cancel":
+            self._give_up(message.params)
         # Any other notification is one of a newer client: by JSON-RPC it gets no answer.
 
     def _greet(self, envelope: rpc.Envelope) -> None:
@@ -202,7 +216,7 @@ class Session(asyncio.Protocol):
             welcome = greet(self._host.welcome, _decode_hello(envelope.params))
         except WfctlError as error:
             self._refuse(error, id=envelope.id)
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             self._refuse(_invalid_params(HANDSHAKE, error), rpc.INVALID_PARAMS, envelope.id)
         else:
             self._greeted = True
@@ -215,23 +229,24 @@ class Session(asyncio.Protocol):
         if route is None:
             self._write(rpc.failure(id, unknown_method(method), rpc.METHOD_NOT_FOUND))
             return
+        if self._unheard.withdrawn(id) and route.kind is not Kind.COMMAND:
+            return
         if id in self._open:
             self._write(rpc.failure(id, UsageError(f"the id {id} is in use by an open call"), rpc.INVALID_REQUEST))
             return
         try:
             call = route.decode(params)
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             self._write(rpc.failure(id, _invalid_params(method, error), rpc.INVALID_PARAMS))
             return
         waits = route.kind is Kind.STREAM or (type(call) is Result and call.wait)
-        if waits and self._waits >= MAX_WAITS:
+        if waits and len(self._waits) >= MAX_WAITS:
             self._write(rpc.failure(id, _too_many_waits()))
             return
         task = self._loop.create_task(self._serve(id, route, call))
         self._open[id] = (task, route.kind)
         if waits:
-            self._waits += 1
-            task.add_done_callback(self._waited)
+            self._waits.add(id)
         else:
             self._calls += 1
             task.add_done_callback(self._served)
@@ -244,17 +259,17 @@ class Session(asyncio.Protocol):
         if self._unheard:
             self._hear()
 
-    def _waited(self, task: asyncio.Task[None]) -> None:
-        self._waits -= 1
-
     def _give_up(self, params: msgspec.Raw) -> None:
         try:
             id = _decode_cancel(params).id
-        except _UNDECODABLE:
+        except UNDECODABLE:
             return
         found = self._open.get(id)
-        if found is not None and found[1] is not Kind.COMMAND:
+        if found is None:
+            self._unheard.withdraw(id)
+        elif found[1] is not Kind.COMMAND:
             del self._open[id]
+            self._waits.discard(id)
             found[0].cancel()
 
     def _begin_oversize(self, size: int, *, ended: bool) -> None:
@@ -296,7 +311,9 @@ class Session(asyncio.Protocol):
             log.exception("%s failed", call.method)
             line = rpc.failure(id, WfctlError(f"{call.method}: {type(error).__name__}: {error}", hint="wfctl logs"))
         # Who gave the call up, or left, has taken it out: then nobody waits for the line.
-        if self._open.pop(id, None) is not None:
+        if self._open.get(id, (None,))[0] is asyncio.current_task():
+            del self._open[id]
+            self._waits.discard(id)
             self._write(line)
 
     async def _stream(self, id: int | str, stream: Any) -> Any:
@@ -346,6 +363,7 @@ class Session(asyncio.Protocol):
         for id, (task, kind) in list(self._open.items()):
             if kind is not Kind.COMMAND:
                 del self._open[id]
+                self._waits.discard(id)
                 task.cancel()
                 self._write(rpc.failure(id, stopping()))
 

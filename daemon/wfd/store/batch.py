@@ -16,7 +16,7 @@ import msgspec
 
 from wfctl.errors import StorageError
 from wfd.store import queries
-from wfd.store.rows import HistoryRow, InboxRow, LogRow, RunRow, Unit
+from wfd.store.rows import HistoryRow, InboxRow, LogRow, RunRow, ScheduleRow, Unit
 
 WRITE = queries.load("write")
 # What is indexed of a run and may change, with its deadline: by key, as last written.
@@ -30,7 +30,8 @@ _Change = tuple[RunRow, int]
 class Batch:
     """Collects units with `add`, then `write`s them inside the caller's transaction."""
 
-    __slots__ = ("changed", "events", "fresh", "gone", "history", "logs", "passed", "reopened", "store", "totals")
+    __slots__ = ("changed", "events", "fresh", "gone", "history", "logs", "passed", "reopened", "schedules", "store",
+                 "totals")  # fmt: skip
 
     def __init__(self) -> None:
         self.fresh: dict[int, RunRow] = {}
@@ -43,11 +44,13 @@ class Batch:
         self.gone: dict[tuple[int, int], None] = {}
         self.reopened: dict[int, None] = {}
         self.totals: dict[tuple[str, str], int] = {}
+        self.schedules: dict[str, tuple[ScheduleRow | None, int]] = {}
 
     @property
     def empty(self) -> bool:
         return not (
             self.history or self.changed or self.passed or self.fresh or self.store or self.events or self.gone or self.logs
+            or self.schedules
         )  # fmt: skip
 
     def add(self, unit: Unit) -> None:
@@ -80,6 +83,16 @@ class Batch:
                 self.gone[where] = None
         for name, change in unit.totals.items():
             self.totals[name] = self.totals.get(name, 0) + change
+        for id, (schedule, expected) in unit.schedules.items():
+            self._schedule(id, schedule, expected)
+
+    def _schedule(self, id: str, row: ScheduleRow | None, expected: int) -> None:
+        if id in self.schedules:
+            before, first = self.schedules[id]
+            if (0 if before is None else before.version) != expected:
+                raise _bug(f"schedule {id!r} is not at the version {expected} its change was decided at")
+            expected = first
+        self.schedules[id] = row, expected
 
     def _change(self, row: RunRow, expected: int) -> None:
         key = row.key
@@ -131,6 +144,8 @@ class Batch:
             _each(db, "event_new", map(_tuple, self.events.values()))
         if self.gone and _each(db, "event_gone", self.gone) != len(self.gone):
             raise _bug("an event that is handed over is not in the inbox")
+        for id, (schedule, expected) in self.schedules.items():
+            _write_schedule(db, id, schedule, expected)
         if self.totals:
             _each(db, "total_changed", ((*name, change) for name, change in self.totals.items() if change))
         return newest
@@ -182,6 +197,19 @@ class Batch:
                 raise _bug(f"revision {rows[0].rev} comes after {after} was committed")
             newest = max(newest, rows[-1].rev)
         return newest
+
+
+def _write_schedule(db: sqlite3.Connection, id: str, row: ScheduleRow | None, expected: int) -> None:
+    """Compare and set: that a time is dealt with once rests on it."""
+    if row is None:
+        done = db.execute(WRITE["schedule_gone"], (id, expected)).rowcount if expected else 1
+    elif expected:
+        values = (row.version, row.type, row.paused, row.next_at, row.state, id, expected)
+        done = db.execute(WRITE["schedule_changed"], values).rowcount
+    else:
+        done = db.execute(WRITE["schedule_new"], _tuple(row)).rowcount
+    if done != 1:
+        raise _bug(f"schedule {id!r} is not at the version {expected} its change was decided at")
 
 
 def _each(db: sqlite3.Connection, name: str, rows: Iterable[Any]) -> int:

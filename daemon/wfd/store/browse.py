@@ -137,6 +137,13 @@ async def retries(snapshot: Snapshot, keys: Iterable[int], now_ms: int) -> dict[
     return found
 
 
+async def retrying(snapshot: Snapshot, parent: int, kind: str, among: int, now_ms: int) -> list[int]:
+    """Of the oldest `among` running children of one type those with such a task, the soonest first."""
+    row = await snapshot.one(BROWSE["oldest_running"], (parent, kind, among))
+    found = await retries(snapshot, msgspec.json.decode(row[0]) if row is not None else (), now_ms)
+    return sorted(found, key=lambda key: found[key].retry_at)
+
+
 async def counts(snapshot: Snapshot) -> dict[str, int]:
     """How many runs there are in each status; a status without runs is missing."""
     return dict(await snapshot.all(BROWSE["counts"]))
@@ -153,6 +160,11 @@ async def open_by_type(snapshot: Snapshot) -> dict[str, int]:
 async def open_roots(snapshot: Snapshot, limit: int) -> list[int]:
     """Keys of the newest open runs without a parent."""
     return [key for (key,) in await snapshot.all(BROWSE["open_roots"], (limit,))]
+
+
+async def bad_roots(snapshot: Snapshot, limit: int) -> list[int]:
+    """Keys of the newest roots that went wrong, or below which something did."""
+    return [key for (key,) in await snapshot.all(BROWSE["bad_roots"], (limit,))]
 
 
 async def root_of(snapshot: Snapshot, key: int) -> int | None:
@@ -252,8 +264,13 @@ async def oldest_retried(snapshot: Snapshot, parent: int, kind: str) -> list[int
 
 
 async def step_records(snapshot: Snapshot, keys: Iterable[int]) -> list[StepRecord]:
-    """All records of the runs that tell of steps and waits, by run, oldest first."""
+    """All records of the runs that tell of steps and waits, and of tasks that did not succeed at once; by run, oldest first."""
     return [StepRecord(*row) for row in await snapshot.all(BROWSE["step_records"], (_list(keys),))]
+
+
+async def tried(snapshot: Snapshot, since: Mapping[int, int]) -> list[StepRecord]:
+    """By run, oldest first: records of attempts beyond a task's first, and of failures; `since` says from which on of each run."""
+    return [StepRecord(*row) for row in await snapshot.all(BROWSE["tried"], (_list(since.items()),))]
 
 
 async def newest_step_records(snapshot: Snapshot, key: int, limit: int) -> list[StepRecord]:
@@ -279,20 +296,20 @@ async def newest_rev(snapshot: Snapshot) -> int:
 
 
 async def history_page(
-    snapshot: Snapshot, key: int, after_seq: int, limit: int, logs: bool
+    snapshot: Snapshot, key: int, after_seq: int, before_seq: int | None, limit: int, *, newest: bool, logs: bool
 ) -> tuple[list[Entry], int | None]:
-    """Records of one run after number `after_seq`, with `logs` also the lines it logged after each of them; and the number to
-    go on after, None at the end."""
-    rows = await snapshot.all(BROWSE["history_page"], (key, after_seq, limit + 1))
-    entries = [Entry(*row) for row in rows]
-    shown, following = entries[:limit], entries[limit:]
-    after = shown[-1].seq if following else None
+    """The first `limit` records of one run between two numbers, or the last with `newest`, oldest first; with `logs` also the lines
+    it logged after each of them. And the number to go on from, None at the end."""
+    name = "history_page_back" if newest else "history_page"
+    rows = await snapshot.all(BROWSE[name], (key, min(after_seq, _END), min(before_seq or _END, _END), limit + 1))
+    kept, beyond = rows[:limit], rows[limit - 1][3] if len(rows) > limit else None
+    shown = _merged(kept, ())
     if logs and shown:
         # A line belongs to the page of the record before it.
-        bounds = (key, shown[0].rev, following[0].rev if following else _END)
-        lines = await snapshot.all(BROWSE["logs_between"], bounds)
-        shown = sorted([*shown, *(Entry(*row) for row in lines)], key=_rev)
-    return shown, after
+        following = await snapshot.one(BROWSE["next_rev"], (key, shown[-1].seq))
+        bounds = (key, shown[0].rev, following[0] if following else _END)
+        shown = _merged(kept, await snapshot.all(BROWSE["logs_between"], bounds))
+    return shown, beyond
 
 
 async def entries_since(

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from wfctl.errors import IncompatibleError, NotFoundError, StorageError, WfctlError
+from wfd.core import state
 from wfd.store import queries
 from wfd.store.connect import BUSY_MS, SCHEMA_VERSION, check_regular, explain, identify, still_uri, wal_of
 
@@ -27,13 +28,17 @@ WAL_RESET_MENDED = (3, 51, 3)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in a database. `problems` are what SQLite finds wrong with it; the rest counts only where there are none."""
+    """What is in a database. `problems` are what SQLite finds wrong with it; the rest counts only where there are none.
+
+    `unreadable` names the open runs whose state nobody understands, MAX_PROBLEMS at most, each with why.
+    """
 
     schema: int
     runs: int = 0
     rev: int = 0
     newest_at: int | None = None
     problems: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
@@ -132,8 +137,21 @@ def _inspect(path: Path, thorough: bool, unwanted: Callable[[], bool]) -> Facts:
             runs=db.execute(READ["count_runs"]).fetchone()[0],
             rev=db.execute(READ["max_rev"]).fetchone()[0],
             newest_at=None if newest is None else newest[0],
+            unreadable=_unreadable(db),
         )
     except (sqlite3.Error, OSError) as error:
         raise explain(error, path, "read") from error
     finally:
         db.close()
+
+
+def _unreadable(db: sqlite3.Connection) -> tuple[str, ...]:
+    found: list[str] = []
+    for run_id, workflow_id, saved in db.execute(READ["open_states"]):
+        try:
+            state.parse(saved)
+        except (msgspec.MsgspecError, ValueError, TypeError) as error:
+            found.append(f"run {workflow_id!r} ({run_id}): column state of its row in table runs: {error}")
+            if len(found) == MAX_PROBLEMS:
+                break
+    return tuple(found)

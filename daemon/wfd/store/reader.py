@@ -19,7 +19,7 @@ from wfctl.errors import StorageError
 from wfd.runtime.lifecycle import Service
 from wfd.store import queries
 from wfd.store.connect import BUSY_MS, explain, read_only_uri
-from wfd.store.rows import HistoryRow, InboxRow, Loaded, Match, RunRef, RunRow
+from wfd.store.rows import HistoryRow, InboxRow, Loaded, Match, RunRef, RunRow, ScheduleRow
 
 READ = queries.load("read")
 _VIEW = queries.load("needs")["view"]
@@ -218,14 +218,28 @@ class Reader(Service):
         """(key, workflow type) of the stuck runs, oldest first."""
         return [(key, kind) for key, kind in await self.all(READ["runs_of_status"], ("stuck",))]
 
-    async def due(self, now_ms: int, limit: int) -> list[int]:
-        """Keys of the runs whose `wake_at` has come, the longest due first."""
-        return [key for (key,) in await self.all(READ["due"], (now_ms, limit))]
+    async def due(self, now_ms: int, limit: int, after: tuple[int, int] = (0, 0)) -> list[tuple[int, int]]:
+        """(wake_at, key) of the next runs whose `wake_at` has come, the longest due first."""
+        words = {"now": now_ms, "at": after[0], "key": after[1], "limit": limit}
+        return [(at, key) for at, key in await self.all(READ["due"], words)]
 
-    async def next_wake(self) -> int | None:
-        """The earliest `wake_at` of all runs."""
-        value = (await self.all(READ["next_wake"]))[0][0]
+    async def next_wake(self, after_ms: int = -1) -> int | None:
+        """The earliest `wake_at` of all runs that is later than `after_ms`."""
+        value = (await self.all(READ["next_wake"], (after_ms,)))[0][0]
         return None if value is None else int(value)
+
+    # -- schedules -----------------------------------------------------------------------------
+
+    async def schedules(self) -> list[ScheduleRow]:
+        """All schedules, by ID."""
+        rows = await self.all(READ["schedules"])
+        return [
+            ScheduleRow(id, version, type, bool(paused), at, state) for id, version, type, paused, at, state in rows
+        ]
+
+    async def statuses_of(self, run_ids: Iterable[str]) -> dict[str, str]:
+        """The status of each of these runs that is there, by run ID."""
+        return dict(await self.all(READ["statuses_of"], (msgspec.json.encode(list(run_ids)).decode(),)))
 
     # -- ids -----------------------------------------------------------------------------------
 

@@ -83,13 +83,26 @@ class InboxRow(msgspec.Struct, gc=False, array_like=True):
     step: str | None = None
 
 
+class ScheduleRow(msgspec.Struct, gc=False, array_like=True):
+    """A schedule. `version` counts its changes, for compare-and-set; `state` is the core's own encoding. `type`, `paused` and
+    `next_at` (when the clock has to look at it again) repeat parts of it."""
+
+    id: str
+    version: int
+    type: str
+    paused: bool
+    next_at: int | None
+    state: str
+
+
 class Unit(msgspec.Struct, gc=False, array_like=True):
     """What commits together, or not at all.
 
     `runs_changed` pairs a row with the `seq` the run had before this unit, as does `runs_reopened` for runs that were closed and
     are open now: those that give up a workflow ID are written before those that take one. `runs_passed` is (key, seq, seq before)
     of runs of which nothing but their history has grown. `store` maps (run, key) to JSON, None deletes. `inbox_del` names
-    (run, seq). `totals` is by how much the numbers of runs change, by (type, status).
+    (run, seq). `totals` is by how much the numbers of runs change, by (type, status). `schedules` pairs a schedule's row, None
+    where it is removed, with the version it had before this unit, 0 for none.
     """
 
     runs_new: list[RunRow] = []
@@ -102,6 +115,7 @@ class Unit(msgspec.Struct, gc=False, array_like=True):
     inbox_add: list[InboxRow] = []
     inbox_del: list[tuple[int, int]] = []
     totals: dict[tuple[str, str], int] = {}
+    schedules: dict[str, tuple[ScheduleRow | None, int]] = {}
 
     def count(self, workflow_type: str, before: str | None, now: str) -> None:
         """A run of that type is in status `now`; it was in `before`, None if it is new."""
@@ -114,7 +128,7 @@ class Unit(msgspec.Struct, gc=False, array_like=True):
     def empty(self) -> bool:
         """Whether there is nothing to write: it only waits its turn."""
         return not (self.history or self.logs or self.runs_new or self.runs_changed or self.runs_reopened
-                    or self.runs_passed or self.store or self.inbox_add or self.inbox_del)  # fmt: skip
+                    or self.runs_passed or self.store or self.inbox_add or self.inbox_del or self.schedules)  # fmt: skip
 
 
 class RunRef(msgspec.Struct, frozen=True):
@@ -207,6 +221,7 @@ class Retry(msgspec.Struct, frozen=True, gc=False):
     attempt: int
     retry_at: int
     error: str
+    max_attempts: int | None
 
 
 class Scope(msgspec.Struct, frozen=True):

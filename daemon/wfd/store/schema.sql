@@ -54,6 +54,8 @@ create index runs_by_root on runs (root) where parent is not null;
 create index open_roots on runs (root) where parent is null and closed_at is null;
 -- Children that do not simply go on when their parent closes.
 create index runs_bound on runs (parent) where closed_at is null and on_parent_close <> 'abandon';
+-- What went wrong, by the tree it is in.
+create index runs_gone_wrong on runs (root, status) where status in ('failed', 'timed_out', 'stuck');
 create index runs_due on runs (wake_at) where wake_at is not null;
 
 -- Append-only. `rev` numbers the records and log lines of the whole database, `seq` the records of one run.
@@ -117,3 +119,14 @@ create table totals (
 create trigger count_gone_run after delete on runs begin
     update totals set runs = runs - 1 where type = old.type and status = old.status;
 end;
+
+-- Workflows that the clock starts. `version` counts the changes of one, for compare-and-set; `next_at` is when the clock has to look at
+-- it again. The engine holds them all in memory, so they have no index.
+create table schedules (
+    id       text     not null primary key,
+    version  integer  not null check (version > 0),
+    type     text     not null,
+    paused   integer  not null check (paused in (0, 1)),
+    next_at  integer  check (next_at is null or not paused),
+    state    text     not null
+) strict, without rowid;

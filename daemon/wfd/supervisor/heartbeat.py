@@ -30,7 +30,7 @@ class Heartbeat:
         """Ask now, and from now on."""
         now = self._clock.now_ms()
         for worker in self._workers:
-            if not worker.ready:
+            if not worker.ready or not worker.heard:
                 continue
             if worker.pinged_at is None:
                 worker.pinged_at = now

@@ -18,6 +18,7 @@ class Link(asyncio.Protocol):
         self._frames = to_daemon_frames()
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
+        self._hears = True
         self._loop = asyncio.get_running_loop()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -46,6 +47,12 @@ class Link(asyncio.Protocol):
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(encode(message))
+
+    def hear(self, on: bool) -> None:
+        """Read what the other end says, or leave it there for now."""
+        if on != self._hears and self._transport is not None and not self._transport.is_closing():
+            self._hears = on
+            (self._transport.resume_reading if on else self._transport.pause_reading)()
 
     @property
     def unsent_bytes(self) -> int:

@@ -206,6 +206,11 @@ class Steps:
         if execution is not None:
             self._turns.answer(execution, message)
 
+    def op_waits(self, token: int, op: int) -> None:
+        execution = self._running.get(token)
+        if execution is not None:
+            self._turns.op_waits(execution, op)
+
     def cancel(self, token: int) -> None:
         """Raise CancelledError in the handler; it still answers. Neither that nor its cleaning up waits for a turn."""
         execution = self._running.get(token)

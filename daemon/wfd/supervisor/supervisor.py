@@ -63,6 +63,7 @@ class Supervisor:
         # What the engine says goes straight to who does it.
         self.run = self._steps.run
         self.answer = self._steps.answer
+        self.op_waits = self._steps.op_waits
         self.cancel = self._steps.cancel
         self.abandon = self._steps.abandon
         self.drain = self._steps.drain
@@ -88,6 +89,10 @@ class Supervisor:
     def listen(self, listener: Listener) -> None:
         self._listener = listener
         self._steps.listen(listener)
+
+    def hear(self, on: bool) -> None:
+        for worker in self._workers:
+            worker.hear(on)
 
     async def start(self, wait_ms: int = START_MS) -> None:
         """Load the first generation and wait for its catalog; after `wait_ms` go on without, and say so as a problem."""

@@ -1,8 +1,9 @@
 """How many steps execute at once: of each type, where wfctl.toml limits that, and at each worker.
 
 A step has its turn from when a worker gets it until it ends. While all that its handler does is wait (for a sleep, for the
-delay before a task is tried again, for how a child ends) it lends the turn to others, or a parent could keep the child that it
-waits for from ever beginning. What it waited for is then answered when it has a turn again, before any step that has not begun.
+delay before a task is tried again, for how a child ends, for room in an inbox) it lends the turn to others, or a parent could
+keep the child that it waits for from ever beginning. What it waited for is then answered when it has a turn again, before any
+step that has not begun.
 """
 
 from __future__ import annotations
@@ -76,6 +77,11 @@ class Execution:
             self._bodies.discard(op.key)
         if op.kind != "task_left":  # nor is that
             (self._patient if op.kind in _PATIENT else self._open).add(op.op)
+
+    def is_patient(self, op: int) -> None:
+        if op in self._open:
+            self._open.discard(op)
+            self._patient.add(op)
 
     def is_told(self, op: int) -> None:
         self._open.discard(op)
@@ -170,6 +176,11 @@ class Turns:
         """The handler has asked for an operation: whatever it waited for, it goes on."""
         execution.asks(op)
         self.go_on(execution)
+        self._look(execution)
+
+    def op_waits(self, execution: Execution, op: int) -> None:
+        """What it has asked for takes its time after all."""
+        execution.is_patient(op)
         self._look(execution)
 
     def _look(self, execution: Execution) -> None:

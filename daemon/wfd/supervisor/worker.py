@@ -56,6 +56,7 @@ class Worker:
         self._reaper: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
         self.killed_for = ""
+        self.heard = True
         # When the ping was sent that it has not answered, and since when it is known to be blocked (epoch ms).
         self.pinged_at: int | None = None
         self.blocked_at: int | None = None
@@ -95,6 +96,12 @@ class Worker:
     def send(self, message: ToWorker) -> None:
         if self._link is not None:
             self._link.send(message)
+
+    def hear(self, on: bool) -> None:
+        """Read what it says, or leave it there for now; then nobody can tell whether it is blocked."""
+        self.heard, self.pinged_at = on, None
+        if self._link is not None:
+            self._link.hear(on)
 
     @property
     def full(self) -> bool:

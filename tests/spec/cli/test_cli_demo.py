@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pexpect
 import pytest
 
-import wfctl.cli
-from support.project import SAMPLES, WFCTL
+from support.project import WFCTL
+from wfctl.cli.commands import demo
 
 
 @pytest.fixture
@@ -22,39 +26,59 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     assert str(tmp_path) not in listing, "the demo left a process behind"
 
 
-def test_the_demo_tells_its_commands_shows_the_payment_and_leaves_nothing(surroundings: Path) -> None:
-    done = subprocess.run([*WFCTL, "demo"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
-    for command in ("up", "start Order --id order-1", "tree -f order-1", "history order-1", "result order-1"):
-        assert f"$ wfctl {command}" in done.stdout
-    assert "wfctl send order-1 start_payment" in done.stdout
-    assert "order-1/payment-1" in done.stdout
-    assert "txn-" in done.stdout
+def test_the_demo_shows_a_live_tree_a_failure_and_a_retry_and_leaves_nothing(surroundings: Path) -> None:
+    child = pexpect.spawn(
+        WFCTL[0], [*WFCTL[1:], "demo"], encoding="utf-8", timeout=60, dimensions=(40, 100),
+        env={**os.environ, "TERM": "xterm-256color"},
+    )  # fmt: skip
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", child.before).replace("\r\n", "\n")
+    assert shown.strip().startswith("A throw-away project: its files and its data are deleted at the end.")
+    told = re.findall(r"^\$ wfctl (\w+)", shown, re.MULTILINE)
+    assert told == ["up", "start", "tree", "tail", "show", "retry", "tree", "result"]
+    # The tree is live: what it said first is in it before what it says last.
+    first, last = shown.split("$ wfctl tree -f order-1")[1:]
+    assert first.index("◌ wait event pay ") < first.index("✓ wait event pay ") < first.index("✗ ship")
+    assert "task.attempt_failed" in first
+    assert "ConnectionError" in first
+    assert re.search(r"^error +ValueError", first, re.MULTILINE)
+    assert re.search(r"✓ ship .*2 attempts", last)
+    assert last.split("$ wfctl result order-1")[1].strip().startswith("txn-42, shipped to Lee, Ann")
 
 
 def test_the_demo_in_json_is_one_document(surroundings: Path) -> None:
     done = subprocess.run([*WFCTL, "demo", "-o", "json"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
     document = json.loads(done.stdout)
     assert document["schema"] == "wfctl.demo/1"
-    assert document["result"].startswith("txn-")
+    assert document["result"] == "txn-42, shipped to Lee, Ann"
+    assert "wfctl send order-1 pay" in document["commands"]
 
 
-def test_a_demo_that_is_interrupted_cleans_up_too(surroundings: Path) -> None:
+@pytest.mark.parametrize(
+    ("at", "number", "status"), [("$ wfctl tree", signal.SIGINT, 130), ("$ wfctl up", signal.SIGHUP, 143)]
+)
+def test_a_demo_that_is_ended_early_cleans_up_too(
+    surroundings: Path, at: str, number: signal.Signals, status: int
+) -> None:
+    """By Ctrl-C and by a terminal that is closed: both reach the command that runs as well."""
     child = subprocess.Popen(
         [*WFCTL, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert child.stdout is not None
     for line in child.stdout:
-        if line.startswith("$ wfctl tree"):
+        if line.startswith(at):
             break
-    import os
-
-    os.killpg(child.pid, signal.SIGINT)
+    os.killpg(child.pid, number)
     child.communicate(timeout=30)
-    assert child.returncode == 130
+    assert child.returncode == status
 
 
-def test_the_demo_plays_the_sample() -> None:
-    folder = Path(wfctl.cli.__file__).parent / "demo"
-    for name in ("orders.py", "wfctl.toml"):
-        assert (folder / name).read_bytes() == (SAMPLES / "orders" / name).read_bytes()
+def test_it_says_how_a_shell_that_does_not_find_this_wfctl_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert demo._own() == f'export PATH="{scripts}:$PATH" && wfctl init shop && cd shop && wfctl up'
+    monkeypatch.setenv("PATH", str(scripts))
+    assert demo._own() == "wfctl init shop && cd shop && wfctl up"

@@ -136,11 +136,11 @@ def test_a_task_that_waits_for_its_next_attempt_is_shown(troubled: Project) -> N
     wait_until(lambda: any(one["retry_at"] for one in troubled.json("show", "pay")["pending"]))
     [pending] = troubled.json("show", "pay")["pending"]
     assert (pending["kind"], pending["name"], pending["attempt"]) == ("task", "charge", 1)
-    assert "task         charge: attempt 1 failed, next at 20" in troubled.ok("show", "pay")
+    assert "task         charge: attempt 1 of 5 failed, next at 20" in troubled.ok("show", "pay")
     lines = [line.split("\t")[1:] for line in troubled.ok("history", "pay").splitlines()]
     assert ["task.started", 'charge  {"amount":9.5}'] in lines
     [failed] = [detail for kind, detail in lines if kind == "task.attempt_failed"]
-    assert failed.startswith("charge  attempt 1  ValueError: limit exceeded (flows.py:")
+    assert failed.startswith("charge  attempt 1 of 5  ValueError: limit exceeded (flows.py:")
     assert failed.endswith(")  next after 1h")
     troubled.ok("cancel", "pay")
     assert troubled.run("result", "pay").returncode == 11

@@ -15,7 +15,7 @@ from support.cli import Cli
 from support.fake_daemon import FakeDaemon, welcome
 from support.source import leading_text, modules, report
 from support.verbs import options
-from wfctl.cli.app import VERBS, load
+from wfctl.cli.app import VERBS, ActionGroup, load
 from wfctl.cli.explanations import ERRORS, WARNINGS
 from wfctl.cli.options import Settings
 from wfctl.errors import BY_CODE
@@ -160,7 +160,10 @@ def test_every_command_that_an_error_advises_can_be_typed() -> None:
             if words[1] not in VERBS:
                 problems.append(f"{where}: {text}: no such command")
                 continue
-            known = {*options(words[1]), "--help"}
+            command = load(words[1])
+            action = command.find(words[2]) if isinstance(command, ActionGroup) and words[2:3] else None
+            of_action = () if action is None else [name for one in action.params for name in one.opts]
+            known = {*options(words[1]), *of_action, "--help"}
             wrong = [word for word in words[2:] if word.startswith("-") and word not in known]
             problems += [f"{where}: {text}: {words[1]} has no {word}" for word in wrong]
     assert not problems, report(problems, "advise what can be typed")

@@ -169,7 +169,9 @@ def test_ids_go_from_one_command_to_the_next(cli: Cli) -> None:
         assert (found.code, "'no-such-run'" in found.err) == (4, True), verb
     for verb in ("show", "history", "tree"):
         assert cli(verb, "-", stdin=one).code == 0, verb
-        assert cli(verb, "-", stdin=f"{one}hold-1\n").code == 2, verb
+        assert cli(verb, "-", stdin=f"{one}hold-1\n").code == 0, verb
+        assert cli(verb, "-", stdin=f"{one}no-such-run\n").code == 9, verb
+    assert cli("timeline", "-", stdin=f"{one}hold-1\n").code == 2
     for verb in ("cancel", "terminate", "wait", "tail"):
         assert cli(verb, "-", stdin=failed).code in (0, 10), verb
 

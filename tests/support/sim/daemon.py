@@ -75,6 +75,7 @@ class Daemon:
         self.engine.memory._idle_limit = world.chance.choice((1, 1, 3, 2_048))
         # Drawn apart, as the limits are.
         self.engine.memory.parked.most_queued = random.Random(f"queues of {world.seed}/{number}").choice((1, 2, 1_000))
+        self.engine.inboxes.most_events = random.Random(f"inboxes of {world.seed}/{number}").choice((1, 3, 10_000))
         self.engine.reads = SimReads(store.reader, world.clock)
         self._commands = Commands(self.engine)
         self._retries = Retries(self.engine, self._commands)

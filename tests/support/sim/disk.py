@@ -12,7 +12,7 @@ import msgspec
 from wfd.core import state
 from wfd.core.records import KINDS, Record, decode
 from wfd.store.batch import Batch
-from wfd.store.rows import HistoryRow, InboxRow, LogRow, RunRow
+from wfd.store.rows import HistoryRow, InboxRow, LogRow, RunRow, ScheduleRow
 
 CLOSED = ("completed", "failed", "cancelled", "terminated", "timed_out")
 
@@ -30,6 +30,7 @@ class Disk:
         self.logs: dict[int, list[LogRow]] = {}
         self.store: dict[int, dict[str, str]] = {}
         self.meta: dict[str, str] = {}
+        self.schedules: dict[str, ScheduleRow] = {}
         self.inbox: dict[int, dict[int, InboxRow]] = {}
         self.children: dict[int, list[int]] = {}
         self.open_ids: dict[str, int] = {}
@@ -73,9 +74,18 @@ class Disk:
         for run, seq in batch.gone:
             gone = self.inbox.get(run, {}).pop(seq, None)
             _holds(gone is not None, f"event {seq} of run {run} is handed over and not in the inbox")
+        for id, (schedule, expected) in batch.schedules.items():
+            self._change_schedule(id, schedule, expected)
         self._check_touched(batch)
         self.rev = newest
         self.commits += 1
+
+    def _change_schedule(self, id: str, row: ScheduleRow | None, expected: int) -> None:
+        before = self.schedules.pop(id, None)
+        at = 0 if before is None else before.version
+        _holds(at == expected, f"schedule {id} is at {at}, its change was decided at {expected}")
+        if row is not None:
+            self.schedules[id] = row
 
     def _check_revs(self, batch: Batch) -> int:
         rows: list[Any] = sorted([*batch.history, *batch.logs], key=lambda row: row.rev)

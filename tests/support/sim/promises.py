@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from support.sim import timetables
 from support.sim.daemon import Daemon
 from support.sim.disk import CLOSED, Disk
 from support.sim.ledger import Ledger
@@ -39,6 +40,7 @@ def kept(disk: Disk, ledger: Ledger) -> Iterator[str]:
         yield from _executions(row, histories[key], ledger)
         yield from _events(disk, row, histories[key])
         yield from _family(disk, row, histories[key])
+    yield from timetables.kept(disk)
     yield from _deliveries(disk, histories)
     yield from _commands(disk, histories, ledger)
 
@@ -332,6 +334,7 @@ def at_rest(world: World) -> Iterator[str]:
         yield f"the engine knows the open IDs {engine.open_ids}, on disk are {disk.open_ids}"
     if engine.rev != disk.rev:
         yield f"the engine is at revision {engine.rev}, the disk at {disk.rev}"
+    yield from timetables.at_rest(disk, engine.schedules)
 
 
 def _payload(record: r.EventReceived) -> dict[str, str]:

@@ -15,7 +15,7 @@ from support.sim.loop import Loop
 from wfctl.errors import StorageError
 from wfd.core import records as r, state
 from wfd.store.batch import Batch
-from wfd.store.rows import HistoryRow, Loaded, Match, RunRef, Unit
+from wfd.store.rows import HistoryRow, Loaded, Match, RunRef, ScheduleRow, Unit
 
 Done = Callable[[BaseException | None], None]
 T = TypeVar("T")
@@ -301,14 +301,21 @@ class Reader:
     def _of_status(self, *statuses: str) -> list[int]:
         return sorted(key for key, row in self._disk.runs.items() if row.status in statuses)
 
-    async def due(self, now_ms: int, limit: int) -> list[int]:
-        return await self._see(lambda: [key for at, key in self._wakes() if at <= now_ms][:limit])
+    async def due(self, now_ms: int, limit: int, after: tuple[int, int] = (0, 0)) -> list[tuple[int, int]]:
+        return await self._see(lambda: [one for one in self._wakes() if one > after and one[0] <= now_ms][:limit])
 
     async def next_wake(self) -> int | None:
         return await self._see(lambda: min((at for at, _ in self._wakes()), default=None))
 
     def _wakes(self) -> list[tuple[int, int]]:
         return sorted((row.wake_at, key) for key, row in self._disk.runs.items() if row.wake_at is not None)
+
+    async def schedules(self) -> list[ScheduleRow]:
+        return await self._see(lambda: [row for _, row in sorted(self._disk.schedules.items())])
+
+    async def statuses_of(self, run_ids: Iterable[str]) -> dict[str, str]:
+        rows = [self._disk.runs[self._disk.run_ids[id]] for id in run_ids]
+        return await self._see(lambda: {row.run_id: row.status for row in rows})
 
     # -- ids -----------------------------------------------------------------------------------
 

@@ -190,6 +190,7 @@ class SimWorkers:
         self.demand = self._steps.demand
         self.lined_up = self._steps.lined_up
         self.waits_for_turn = self._steps.waits_for_turn
+        self.op_waits = self._steps.op_waits
         self.cancel = self._steps.cancel
         self.abandon = self._steps.abandon
         self._listener: Listener | None = None
@@ -213,6 +214,9 @@ class SimWorkers:
     def listen(self, listener: Listener) -> None:
         self._listener = listener
         self._steps.listen(listener)
+
+    def hear(self, on: bool) -> None:
+        """What workers say is on its way for as long as it likes here anyway."""
 
     def run(self, order: StepOrder) -> None:
         self.numbers[order.token] = self.machine.watcher.dispatched(order.message)

@@ -18,6 +18,7 @@ from support.sim.ledger import Ledger
 from support.sim.loop import Loop
 from support.sim.plans import TYPES, Planner
 from support.sim.promises import at_rest, kept
+from support.sim.timetables import lay_out
 from wfctl.errors import StorageError
 from wfd.supervisor.catalog import Catalog
 
@@ -44,6 +45,7 @@ class World:
         # Drawn apart, so that a seed's story is the same without them.
         limits = random.Random(f"limits of {seed}")
         self.limits = {name: limits.randint(1, 2) for name in TYPES if limits.random() < 0.3}
+        lay_out(self.disk, random.Random(f"schedules of {seed}"))
         self.daemon: Daemon | None = None
         self.calm = False
         # What went wrong, and how often.

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from support.old_databases import file_of
-from support.rows import Ledger, commit
+from support.rows import STATE, Ledger, commit
 from wfctl.protocol.care import Check
 from wfd.care import code, database as database_checks, places
 from wfd.care.doctor import examine
@@ -43,7 +43,7 @@ async def fill(config: Config, runs: int = 3) -> Ledger:
     config.state.mkdir(mode=0o700, exist_ok=True)
     store, ledger = await open_store(config.database), Ledger()
     for number in range(runs):
-        await commit(store.writer, ledger.start(f"o-{number}"))
+        await commit(store.writer, ledger.start(f"o-{number}", state=STATE))
     await store.stop()
     return ledger
 
@@ -162,7 +162,7 @@ async def test_a_whole_database_is_read_without_a_trace(config: Config) -> None:
 async def test_a_database_in_use_is_read_as_well(config: Config) -> None:
     config.state.mkdir()
     store, ledger = await open_store(config.database), Ledger()
-    await commit(store.writer, ledger.start("o-1"))
+    await commit(store.writer, ledger.start("o-1", state=STATE))
     assert "is whole: 1 run, " in database_checks.database(config, ledger.now)[0].message
     await store.stop()
 
@@ -206,7 +206,12 @@ def test_a_database_of_an_older_schema_is_told_to_be_brought_up(
     config.state.mkdir()
     config.database.write_bytes(file_of(1).read_bytes())
     monkeypatch.setattr(database_checks, "SCHEMA_VERSION", 2)
-    assert "schema 1, which the next wfctl up brings to 2" in database_checks.database(config, 1 << 44)[0].message
+    whole, rows, _ = database_checks.database(config, 1 << 44)
+    assert "schema 1, which the next wfctl up brings to 2" in whole.message
+    # Its states were made up.
+    assert told(rows) == ("rows", "fail")
+    assert "column state of its row in table runs: Object missing required field `phase`" in rows.message
+    assert rows.remedy == "wfctl explain unreadable_run"
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,8 @@ def test_runs_are_offered_by_what_the_command_can_do_with_them(offered: Offered,
     assert offered("cancel", "order-1", "") == ["shop:eu/7", "@last"]
     assert offered("show", "01B") == ["01B"]
     assert offered("list", "--parent", "order") == ["order-1", "order-2"]
-    assert offered("show", "order-1", "") == []
+    assert offered("show", "order-1", "") == ["shop:eu/7", "order-2", "@last"]
+    assert offered("timeline", "order-1", "") == []
 
 
 def test_types_events_queries_and_parameters_are_offered(offered: Offered, shop: FakeDaemon) -> None:
@@ -175,7 +176,8 @@ def test_no_argument_is_forgotten(offered: Offered) -> None:
     """Every metavar of an argument is one that completion knows, or one that only its user can know."""
     from wfctl.cli.complete import Source
 
-    known = {"ID", "TYPE", "STATUS", "EVENT", "NAME", "KEY", "CODE", "FILE", "PATH", "DIR", "SHELL", "ACTION"}
+    known = {"ID", "TYPE", "STATUS", "EVENT", "NAME", "KEY", "CODE", "FILE", "PATH", "DIR", "SHELL", "ACTION", "SCHEDULE",
+             "ZONE"}  # fmt: skip
     assert set(Source("", None, [])._named) == known  # type: ignore[arg-type]
     for verb in VERBS:
         for parameter in load(verb).params:

@@ -199,7 +199,7 @@ def test_following_the_log_outlives_its_rotation(project: Path) -> None:
 
     log = project / "wfd.log"
     log.write_bytes(b"old\n")
-    lines = _appended(log, 4)
+    lines = _appended(log, 4, lambda: None)
     log.write_bytes(b"old\nnew \xc3")
     with log.open("ab") as file:
         file.write(b"\xa9\n")

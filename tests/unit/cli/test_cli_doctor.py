@@ -90,6 +90,7 @@ def test_fix_mends_what_is_safe_and_says_so(cli: Cli, project: Path) -> None:
         ({"version": "9.9"}, "daemon", "warn", "this wfctl is"),
         ({"draining": True}, "daemon", "warn", "is stopping"),
         ({"counts": {"stuck": 1}}, "runs", "warn", "1 run needs code or a person"),
+        ({"unreadable": ["run 'a': column state", "b"]}, "runs", "fail", "run 'a': column state, and 1 more"),
         ({"storage_error": "disk full\nreally"}, "storage", "fail", "disk full; really"),
         ({"workers": []}, "workers", "fail", "no worker process runs"),
         (

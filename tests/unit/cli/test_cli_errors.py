@@ -42,7 +42,7 @@ def wfctl(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         (("start", "Order", "--timout", "5m"), "wfctl start has no option '--timout'; did you mean '--timeout'?", None),
         (("list", "-z"), "wfctl list has no option '-z'", "  try: wfctl list --help"),
         (("send", "order-1"), "wfctl send: missing argument 'EVENT'", "  try: wfctl send --help"),
-        (("show", "a", "b"), "wfctl show: got unexpected extra argument", None),
+        (("timeline", "a", "b"), "wfctl timeline: got unexpected extra argument", None),
         (("list", "--limit", "x"), "wfctl list: invalid value for '--limit': 'x' is no whole number", None),
         (("list", "-o"), "wfctl list: option '-o' requires an argument", None),
     ],

@@ -199,6 +199,7 @@ def test_changes_go_on_after_a_revision_and_after_a_restart_without_a_gap(cli: C
     assert [(line["kind"], line["rev"]) for line in lines[:-1]] == [("change", 8), ("change", 9)]
     assert lines[-1]["kind"] == "end"
     assert [call.since_rev for call in fake.asked("watch")] == [7, 8]
+    assert said.err.endswith("the daemon is back; going on after revision 8\n")
 
 
 def test_what_a_tree_is_to_leave_out_is_asked_of_the_daemon(cli: Cli, daemon: Start) -> None:
@@ -348,9 +349,14 @@ def test_a_watched_list_is_the_table_that_was_asked_for_and_no_longer_than_the_s
 def test_a_watched_list_of_children_goes_on_when_the_daemon_stops_before_their_parent_closes(
     cli: Cli, daemon: Start
 ) -> None:
-    watch = watching_a_parent("waiting", "completed")
+    outcomes = ["waiting", "completed"]
+
+    def watch(call: Any) -> Iterator[Any]:
+        yield WatchItem(rev=42)
+        return outcome(outcomes.pop(0), b"null")
+
     fake = daemon(list=RunPage(items=[run("k")], total=1), watch=watch, status=STATUS)
     said = cli("list", "-w", "--parent", "p", tty=True)
     assert said.code == 0
-    assert "the daemon is back" in said.err
+    assert "the daemon is back; going on after revision 42\n" in said.err
     assert len(fake.asked("watch")) == 2

@@ -145,6 +145,7 @@ def test_show_tells_what_the_running_step_is_at(cli: Cli, daemon: Start, monkeyp
     assert document["pending"] == [
         {
             "kind": "task", "name": "charge", "begun_at": "2026-11-23T03:00:00.000Z", "attempt": 2,
+            "max_attempts": None,
             "retry_at": "2026-11-23T03:00:04.000Z", "wake_at": None, "error": DECLINED,
         }
     ]  # fmt: skip

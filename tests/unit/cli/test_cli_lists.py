@@ -20,7 +20,6 @@ from wfctl.cli.render.runs import runs_table
 from wfctl.cli.render.show import advice, waiting_advice
 from wfctl.cli.render.text import line_cells, plain
 from wfctl.cli.render.times import Times, show_as
-from wfctl.cli.render.workflows import schema_of
 from wfctl.protocol.calls import Counted, HistoryPage, QueryAnswer, RunPage, WorkflowList
 from wfctl.protocol.views import HistoryEntry, RetryView, RunDetail, WorkflowView
 from wfctl.values.signature import HandlerSpec, ParamSpec, Transition, TypeSpec
@@ -36,11 +35,15 @@ def table(*runs: Any, width: int | None = 160) -> str:
 
 
 def test_a_row_tells_the_next_attempt_and_why_the_last_one_failed() -> None:
-    waits = RetryView(task="charge", attempt=2, retry_at=NOW + 4_000, error=failure("CardDeclined", "limit"))
-    assert "charge: attempt 3 in 4s  CardDeclined: limit" in table(run(retry=waits))
-    due = msgspec.structs.replace(waits, retry_at=NOW - 1, error=None)
-    assert "charge: attempt 3 now" in table(run(retry=due))
-    assert "charge: attempt 3 at 2026-11-23T03:00:04.000Z" in table(run(retry=waits), width=None)
+    waits = RetryView(
+        task="charge", attempt=2, max_attempts=5, retry_at=NOW + 4_000, error=failure("CardDeclined", "limit")
+    )
+    drawn = table(run(retry=waits, deadline=NOW + 90_000))
+    assert "in 4s  retry 3/5 of charge: CardDeclined: limit" in drawn
+    assert re.search(r"in 4s +retry 3/5 of charge: Card", table(run(retry=waits), width=80))
+    due = msgspec.structs.replace(waits, retry_at=NOW - 1, error=None, max_attempts=None)
+    assert "  now  retry 3 of charge" in table(run(retry=due))
+    assert "2026-11-23T03:00:04.000Z\tretry 3/5 of charge: CardDeclined: limit" in table(run(retry=waits), width=None)
 
 
 def test_a_row_tells_until_when_a_run_waits_or_may_take() -> None:
@@ -292,17 +295,3 @@ def test_the_graph_as_svg_is_whole_and_holds_nothing_in_force(cli: Cli, daemon: 
     aimed = [edge for edge in graph_of(SPEC).edges if edge.target.startswith(("step", "event"))]
     assert text.count("marker-end") == len(aimed)
     assert cli("graph", "Order", "--svg", "g.svg").code == 5
-
-
-def test_what_a_handler_takes_is_a_json_schema() -> None:
-    params = (ParamSpec("n", "int"), ParamSpec("tags", "list[str]", False, "[]"), ParamSpec("at", "Money", plain=False))
-    assert schema_of(HandlerSpec("start", "s", "s", params)) == {
-        "type": "object",
-        "properties": {
-            "n": {"type": "integer"},
-            "tags": {"type": "array", "items": {"type": "string"}},
-            "at": {"title": "Money"},
-        },
-        "required": ["n", "at"],
-        "additionalProperties": False,
-    }

@@ -14,8 +14,8 @@ from wfctl.cli.render.text import line_cells, plain
 from wfctl.cli.render.times import Times, show_as
 from wfctl.cli.render.tree import Style, tree_lines
 from wfctl.cli.render.treedata import Merger, change_line, end_line, node_lines, tree_document
-from wfctl.cli.render.treeitems import Fold
-from wfctl.protocol.views import ProgressView, RunChange, Tree, TreeGroup, TreeStep
+from wfctl.cli.render.treeline import Fold
+from wfctl.protocol.views import ProgressView, RunChange, Tree, TreeGroup, TreeNode, TreeStep, TriesView
 from wfctl.values.status import Status
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -429,3 +429,69 @@ def test_over_the_budget_failures_and_what_is_open_are_the_last_to_go() -> None:
 def test_every_status_can_be_drawn() -> None:
     for status in Status:
         assert drawn(tree(node(run(status=status))))[0].startswith(f"order-1  Order  {status}")
+
+
+# -- tries -------------------------------------------------------------------------------------------
+
+
+def tries(attempt: int, most: int | None = 5, **more: object) -> TriesView:
+    return TriesView(task="book_carrier", attempt=attempt, max_attempts=most, **more)  # type: ignore[arg-type]
+
+
+def test_a_task_that_is_tried_again_counts_down_where_its_run_is_shown() -> None:
+    waits = tries(1, retry_at=NOW + 8_000)
+    inside = step("book", "running", took=None, tries=waits)
+    member = node(run("ShipItem#5002", type="ShipItem", step="book"), tries=waits)
+    group = TreeGroup(workflow_type="ShipItem", total=9, by_status={"running": 9}, sample=[member])
+    snapshot = tree(node(run("order-1"), inside, group))
+    lines = drawn(snapshot)
+    assert lines[1] == "├ ↻ book  book_carrier                                retry 2/5 in 8s     3m20s"
+    assert lines[3] == "  ├ ↻ ShipItem#5002  book_carrier                     retry 2/5 in 8s     4m12s"
+    later = [plain(line) for line in tree_lines(snapshot, Style(80), now_ms=NOW + 5_000)]
+    assert "retry 2/5 in 3s" in later[1]
+    # Its time has come: it runs, whatever the daemon has said since.
+    due = [plain(line) for line in tree_lines(snapshot, Style(80), now_ms=NOW + 8_000)]
+    assert due[1].startswith("├ ► book  ")
+    assert "attempt 2/5" in due[1]
+    assert "r book  book_carrier" in drawn(snapshot, ascii=True)[1]
+    assert "├ retrying book" in drawn(snapshot, words=True)[1]
+    assert "retry 2/5 at 2026-11-23T03:00:08.000Z" in drawn(snapshot, None)[1]
+    assert "retry 2/5  " in drawn(snapshot, 40)[1]
+
+
+def test_a_run_that_failed_tells_after_how_many_tries_and_one_step_that_it_took_several() -> None:
+    error = {"error": failure("CardDeclined", "limit exceeded")}
+
+    def failed(id: str, tried: TriesView) -> TreeNode:
+        return node(run(id, type="ShipItem", status="failed", **error), tries=tried)
+
+    sample = [
+        failed("ship-1", tries(3, 3, failed=True)), failed("ship-2", tries(1, 1, failed=True)),
+        failed("ship-3", tries(1, 5, failed=True)), failed("ship-4", tries(2, None, failed=True)),
+        failed("ship-5", tries(1, None, failed=True)),
+    ]  # fmt: skip
+    group = TreeGroup(workflow_type="ShipItem", total=9, by_status={"failed": 9}, sample=sample)
+    lines = drawn(tree(node(run("order-1"), step("charge", tries=tries(2)), group)))
+    assert lines[1].endswith("2 attempts     120ms")
+    notes = [line.split("exceeded")[1].strip().removesuffix("12.1s").strip() for line in lines[3:8]]
+    assert notes == ["3/3 tries", "1/1 tries", "1/5 tries", "2 tries", ""]
+
+
+def test_tries_are_in_json_with_the_next_attempt_as_a_time() -> None:
+    snapshot = tree(node(run(), step("book", "running", took=None, tries=tries(1, retry_at=NOW)), tries=tries(1)))
+    document = tree_document(snapshot, one=True)["root"]
+    assert document["steps"][0]["tries"] == {
+        "task": "book_carrier", "attempt": 1, "max_attempts": 5, "retry_at": "2026-11-23T03:00:00.000Z", "failed": False,
+    }  # fmt: skip
+    assert document["tries"]["retry_at"] is None
+    assert next(node_lines(snapshot))["tries"]["attempt"] == 1
+
+
+def test_a_run_that_waits_tells_when_that_times_out_unless_the_row_of_its_wait_does() -> None:
+    waits = run("ship-1", type="ShipItem", status="waiting", wake_at=NOW + 60_000)
+    group = TreeGroup(workflow_type="ShipItem", total=9, by_status={"waiting": 9}, sample=[node(waits)])
+    assert "any event" in drawn(tree(node(run(), group)))[2]
+    assert "times out in 1m  " in drawn(tree(node(run(), group)))[2]
+    wait = step("wait", "waiting", kind="wait", took=None, wake_at=NOW + 60_000)
+    lines = drawn(tree(node(run(), node(waits, wait))))
+    assert ["times out" in line for line in lines] == [False, False, True]

@@ -465,6 +465,16 @@ def test_status_warns_of_a_blocked_worker_with_what_it_runs(cli: Cli, daemon: St
     assert [(one["blocked_ms"], len(one["handlers"])) for one in workers] == [(0, 0), (12_300, 2)]
 
 
+def test_status_warns_of_runs_that_are_set_aside(cli: Cli, daemon: Start) -> None:
+    aside = ["run 'a' (01J) cannot be read: column state", "run 'b' (01K) cannot be read: column state"]
+    daemon(status=msgspec.structs.replace(STATUS, unreadable=aside))
+    assert cli("status").out.endswith(
+        "warning[unreadable_run]: run 'a' (01J) cannot be read: column state\n"
+        "  it is set aside as it is, as is 1 more; the other runs go on\n"
+        "  try: wfctl explain unreadable_run\n"
+    )
+
+
 def test_status_without_a_daemon_exits_with_three_and_is_a_document_in_json(cli: Cli, project: Path) -> None:
     said = cli("status")
     assert said.code == 3

@@ -8,8 +8,9 @@ from wfd.core import stimuli as s
 from wfd.core.actions import Action
 from wfd.core.decide import decide, open_run
 from wfd.core.invariants import violations
-from wfd.core.records import ChildStarted
+from wfd.core.records import ChildStarted, RunResumed, encode
 from wfd.core.state import Closed, Raw, Run, Stepping, Waiting
+from wfd.engine.changes import status_after
 
 
 def waiting_run(timeout_ms: int | None, on_timeout: str) -> Run:
@@ -48,3 +49,19 @@ def test_what_comes_after_the_time_was_up_finds_the_run_closed(late: s.Stimulus)
     assert decision.run.inbox == ()
     assert decision.actions == [Action.CLOSE]
     assert violations(decision.run) == []
+
+
+def test_a_run_that_was_asked_to_end_is_still_ending_once_it_has_been_stuck() -> None:
+    run = open_run(
+        key=1, run_id="R1", workflow_id="w", workflow_type="W", handler="begin", input=Raw(b"{}"), timeout_ms=None,
+        parent=None, now=1_000,
+    ).run  # fmt: skip
+    asked = decide(run, s.CancelAsked("enough"), 1_000).run
+    for resumes in (s.CodeChanged(), s.RetryAsked(reason="by me")):
+        for before, cancelling in ((asked, True), (run, False)):
+            stuck = decide(before, s.StepUnfit(1, 1, "no code"), 1_000).run
+            decision = decide(stuck, resumes, 1_000)
+            (record,) = decision.records
+            assert isinstance(record, RunResumed)
+            status = status_after("run.resumed", encode(record))
+            assert (record.cancelling, status) == (cancelling, decision.run.status)

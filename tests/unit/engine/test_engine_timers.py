@@ -20,8 +20,8 @@ class SlowReader:
         self.rows: dict[int, int] = {}
         self.before_answer: Callable[[str], None] = lambda _: None
 
-    async def due(self, now_ms: int, limit: int) -> list[int]:
-        found = sorted(key for key, at in self.rows.items() if at <= now_ms)[:limit]
+    async def due(self, now_ms: int, limit: int, after: tuple[int, int] = (0, 0)) -> list[tuple[int, int]]:
+        found = sorted((at, key) for key, at in self.rows.items() if at <= now_ms and (at, key) > after)[:limit]
         return await self._answer("due", found)
 
     async def next_wake(self) -> int | None:

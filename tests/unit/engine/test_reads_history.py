@@ -70,6 +70,34 @@ async def test_pages_together_are_the_whole_history(
     assert _shown(found) == (OF_FIRST if logs else [entry for entry in OF_FIRST if "#" in entry])
 
 
+@pytest.mark.parametrize("logs", [True, False])
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
+async def test_pages_from_the_newest_back_together_are_the_whole_history(
+    store: Store, ledger: Ledger, reads: Reads, limit: int, logs: bool
+) -> None:
+    await _told(store, ledger)
+    found: list[HistoryEntry] = []
+    before: int | None = None
+    while True:
+        page = await reads.history(calls.History(id="o-1", before_seq=before, limit=limit, logs=logs, newest=True))
+        assert (page.total, sum(entry.seq > 0 for entry in page.items) <= limit) == (4, True)
+        found = [*page.items, *found]
+        before = page.next
+        if before is None:
+            break
+    assert _shown(found) == (OF_FIRST if logs else [entry for entry in OF_FIRST if "#" in entry])
+
+
+async def test_a_part_of_a_history_has_the_log_lines_of_its_records(store: Store, ledger: Ledger, reads: Reads) -> None:
+    await _told(store, ledger)
+    for newest in (False, True):
+        part = calls.History(id="o-1", after_seq=1, before_seq=4, logs=True, newest=newest)
+        page = await reads.history(part)
+        assert (_shown(page.items), page.next) == (["o-1#2", "one", "o-1#3", "two", "three"], None)
+    beyond = await reads.history(calls.History(id="o-1", after_seq=1 << 63, before_seq=1 << 64))
+    assert (beyond.items, beyond.total) == ([], 4)
+
+
 async def test_a_page_without_room_is_refused(reads: Reads) -> None:
     with pytest.raises(InvalidArgumentError, match="at least 1"):
         await reads.history(calls.History(id="x", limit=0))

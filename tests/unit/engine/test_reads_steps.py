@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from wfctl.protocol.views import TreeStep
+from wfctl.protocol.views import TreeStep, TriesView
 from wfctl.values.status import Status
 from wfd.engine.steps import tree_steps
 from wfd.store.rows import StepRecord
@@ -185,3 +185,72 @@ def test_a_record_whose_step_began_before_the_first_is_passed_over() -> None:
 
 def test_records_that_are_no_steps_are_passed_over() -> None:
     assert _lines(("event.received", {"name": "x"}), ("task.completed", {"key": "k"})) == []
+
+
+# -- how often tasks were tried ----------------------------------------------------------------------
+
+DECLINED = {"type": "CardDeclined", "message": "limit exceeded"}
+
+
+def tried(kind: str, attempt: int, key: str = "k", **more: Any) -> Told:
+    return (f"task.{kind}", {"key": key, "name": f"task-{key}", "attempt": attempt, **more})
+
+
+def failed_once(attempt: int, retry_at: int, key: str = "k", **more: Any) -> Told:
+    return tried("attempt_failed", attempt, key, retry_at=retry_at, error=DECLINED, **{"max_attempts": 5, **more})
+
+
+def test_a_step_tells_which_of_its_tasks_is_tried_again_soonest() -> None:
+    (line,) = _lines(started(1, "pay"), failed_once(1, 900), failed_once(2, 500, "other"))
+    assert line.tries == TriesView(task="task-other", attempt=2, max_attempts=5, retry_at=500)
+    assert line.status == Status.RUNNING
+
+
+def test_a_task_that_is_tried_again_waits_no_more_and_knows_how_often_it_may_be() -> None:
+    (line,) = _lines(started(1, "pay"), failed_once(1, 20), tried("started", 2))
+    assert line.tries == TriesView(task="task-k", attempt=2, max_attempts=5)
+
+
+def test_a_step_tells_after_how_many_tries_the_task_failed_that_it_failed_of() -> None:
+    given_up = tried("failed", 5, error=DECLINED, max_attempts=5)
+    failed = ("step.failed", {"step": 1, "error": DECLINED})
+    (line,) = _lines(started(1, "pay"), failed_once(4, 20), given_up, failed)
+    assert line.tries == TriesView(task="task-k", attempt=5, max_attempts=5, failed=True)
+    # Its handler had caught that, and failed of something else.
+    other = ("step.failed", {"step": 1, "error": {"type": "KeyError", "message": "'x'"}})
+    (line,) = _lines(started(1, "pay"), given_up, other)
+    assert line.tries == TriesView(task="task-k", attempt=5, max_attempts=5)
+
+
+def test_a_step_that_is_over_tells_which_task_was_tried_most() -> None:
+    (line,) = _lines(
+        started(1, "pay"), failed_once(1, 20), tried("completed", 2), failed_once(2, 30, "o"), tried("completed", 3, "o"),
+        completed(1, "complete"),
+    )  # fmt: skip
+    assert line.tries == TriesView(task="task-o", attempt=3, max_attempts=5)
+    (line,) = _lines(started(1, "pay"), completed(1, "complete"))
+    assert line.tries is None
+
+
+def test_what_was_recorded_before_the_number_of_attempts_was_is_told_without_it() -> None:
+    (line,) = _lines(
+        started(1, "pay"), ("task.attempt_failed", {"key": "k", "name": "charge", "attempt": 1, "retry_at": 90})
+    )
+    assert line.tries == TriesView(task="charge", attempt=1, retry_at=90)
+
+
+def test_a_step_that_is_begun_anew_forgets_the_tries_before() -> None:
+    reopened = ("run.resumed", {"was": "failed", "phase": {"phase": "stepping", "handler": "pay"}})
+    failed = ("step.failed", {"step": 1, "error": DECLINED})
+    (line,) = _lines(started(1, "pay"), tried("failed", 5, error=DECLINED), failed, ("run.failed", {}), reopened)
+    assert line.tries is None
+
+
+def test_a_step_that_is_being_cancelled_still_is_once_it_has_been_stuck() -> None:
+    (line,) = _lines(
+        started(1, "pay"),
+        ("run.cancel_requested", {}),
+        ("run.stuck", {"reason": "no code"}),
+        ("run.resumed", {"attempt": 2}),
+    )
+    assert line.status == Status.CANCELLING

@@ -10,7 +10,7 @@ import pytest
 from support.rows import T0, Ledger, commit, run_id
 from wfctl.errors import InvalidArgumentError, RunNotFoundError
 from wfctl.protocol import calls
-from wfctl.protocol.views import Tree, TreeGroup, TreeNode
+from wfctl.protocol.views import Tree, TreeGroup, TreeNode, TriesView
 from wfctl.values.failure import Failure
 from wfctl.values.status import Status
 from wfd.engine import samples, trees
@@ -552,3 +552,99 @@ async def test_a_snapshot_is_of_one_commit(store: Store, family: Family, reads: 
     later = await _tree(reads)
     assert (tree.rev, tree.roots[0].run.children) == (2, 0)
     assert (later.rev, later.roots[0].run.children, len(later.roots[0].children)) == (5, 1, 1)
+
+
+# -- tries -------------------------------------------------------------------------------------------
+
+
+def _waits(ledger: Ledger, key: int, attempt: int, retry_at: int) -> Unit:
+    told = {"key": "k", "name": "book", "attempt": attempt, "max_attempts": 5, "retry_at": retry_at, "error": {"type": "E",
+            "message": "busy", "traceback": "long"}}  # fmt: skip
+    return ledger.change(key, ("task.attempt_failed", told))
+
+
+NOW = T0 + 60_000
+
+
+async def test_a_sample_has_the_one_whose_task_is_tried_again_soonest(
+    store: Store, family: Family, reads: Reads
+) -> None:
+    keys = [family.child() for _ in range(12)]
+    family.child("cancelling")
+    family.units += [
+        _waits(family.ledger, keys[3], 1, NOW + 9_000), _waits(family.ledger, keys[5], 2, NOW + 4_000),
+        _waits(family.ledger, keys[7], 1, NOW - 1),
+    ]  # fmt: skip
+    await commit(store.writer, *family.units)
+    group = await _group(reads)
+    assert _ids(group.sample) == [f"ShipItem#{keys[5]}", f"ShipItem#{keys[0]}"]
+    assert group.sample[0].tries == TriesView(task="book", attempt=2, max_attempts=5, retry_at=NOW + 4_000)
+    assert group.sample[0].steps == []
+    page = await reads.list(calls.List(types=["ShipItem"]))
+    assert {run.workflow_id: run.retry.max_attempts for run in page.items if run.retry} == {
+        f"ShipItem#{keys[3]}": 5, f"ShipItem#{keys[5]}": 5,
+    }  # fmt: skip
+
+
+async def test_a_member_that_failed_tells_after_how_many_tries(store: Store, family: Family, reads: Reads) -> None:
+    for _ in range(9):
+        key = family.child()
+        gave_up = {
+            "key": "k",
+            "name": "book",
+            "attempt": 3,
+            "max_attempts": 3,
+            "error": {"type": "E", "message": "busy"},
+        }
+        family.units += [
+            _waits(family.ledger, key, 2, T0),
+            family.ledger.change(key, ("task.failed", gave_up)),
+            family.ledger.close(key, "failed", ("E", "busy")),
+        ]
+    await commit(store.writer, *family.units)
+    group = await _group(reads)
+    assert [member.tries for member in group.sample] == [
+        TriesView(task="book", attempt=3, max_attempts=3, failed=True)
+    ] * 5
+
+
+async def test_tries_are_found_in_a_history_of_any_length(store: Store, ledger: Ledger, reads: Reads) -> None:
+    units = [ledger.start("root")]
+    units.append(ledger.change(1, *[("timestamp.recorded", {"key": f"now#{n}"}) for n in range(trees._LONG_HISTORY)]))
+    units += [_waits(ledger, 1, 1, T0), ledger.change(1, ("task.started", {"key": "k", "name": "book", "attempt": 2}))]
+    await commit(store.writer, *units)
+    (root,) = (await _tree(reads)).roots
+    assert root.steps[-1].tries == TriesView(task="book", attempt=2, max_attempts=5)
+    assert root.tries == root.steps[-1].tries
+
+
+# -- several roots -----------------------------------------------------------------------------------
+
+
+async def test_several_runs_are_shown_whole_though_one_is_below_another(
+    store: Store, family: Family, reads: Reads
+) -> None:
+    below = family.child(kind="Batch")
+    family.child(parent=below)
+    family.units.append(family.ledger.start("other"))
+    await commit(store.writer, *family.units)
+    tree = await _tree(reads, "root", ids=["other", f"Batch#{below}", "root"])
+    assert _ids(tree.roots) == ["root", "other", f"Batch#{below}"]
+    assert _ids(tree.roots[0].children[0].children) == _ids(tree.roots[2].children) == [f"ShipItem#{below + 1}"]
+    assert (tree.open_roots, tree.complete) == (0, True)
+    with pytest.raises(RunNotFoundError):
+        await _tree(reads, "root", ids=["nobody"])
+
+
+async def test_trees_with_failures_are_found_whatever_their_age(store: Store, ledger: Ledger, reads: Reads) -> None:
+    units = [ledger.start("old"), ledger.start("old-kid", parent=1), ledger.close(2, "failed", ("E", "x"))]
+    units += [ledger.start("failed"), ledger.close(3, "timed_out", ("E", "x"))]
+    units += [ledger.start("stuck", status="stuck", reason="no code")]
+    units += [ledger.start(f"fine-{number}") for number in range(30)]
+    await commit(store.writer, *units)
+    tree = await _tree(reads, None, only_failed=True)
+    assert _ids(tree.roots) == ["stuck", "failed", "old"]
+    assert (tree.failed_roots, tree.open_roots, tree.complete) == (3, 0, True)
+    assert _ids(tree.roots[2].children) == ["old-kid"]
+    one = await _tree(reads, None, only_failed=True, limit=1)
+    assert (_ids(one.roots), one.failed_roots, one.complete) == (["stuck"], 3, False)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.memory_port import MemoryOps
-from wfctl import Context, Directive, InvalidDirectiveError, Workflow
+from wfctl import ChildOutcome, Context, Directive, InvalidDirectiveError, Workflow
 from wfctl.errors import InvalidArgumentError, InvalidPayloadError
 from wfctl.sdk.directive import CompleteDirective, FailDirective, Next, StepDirective, WaitDirective
 
@@ -84,6 +84,13 @@ def test_waiting_for_ever_without_any_event_handler_is_refused() -> None:
     with pytest.raises(InvalidDirectiveError, match=r"no event handlers, so it would wait for ever"):
         Context(MemoryOps(bare)).next.wait_for_event()
     assert Context(MemoryOps(bare)).next.wait_for_event(timeout=timedelta(seconds=1)).timeout_ms == 1_000  # type: ignore[attr-defined]
+
+    @bare.step()
+    async def paid(ctx: Context, outcome: ChildOutcome[str]) -> Directive:
+        return ctx.next.complete()
+
+    # A child that closes ends the wait as well.
+    assert Context(MemoryOps(bare)).next.wait_for_event() == WaitDirective(None)
 
 
 def test_complete_writes_the_result_at_once_and_refuses_nan_by_name(next_: Next) -> None:

@@ -10,8 +10,9 @@ from support.fake_backend import FakeBackend, entry
 from support.raw_peer import Peer
 from support.waiting import until
 from wfctl.protocol import rpc
-from wfctl.protocol.calls import GetTree, Result, Start, Tail
-from wfd.server import Server, session
+from wfctl.protocol.calls import GetTree, List, Result, Start, Tail
+from wfd.server import Server, backlog, session
+from wfd.server.connections import Connections
 
 
 async def test_a_flood_on_one_connection_is_taken_a_part_at_a_time_and_all_of_it(
@@ -90,3 +91,108 @@ async def test_a_follower_that_does_not_read_costs_a_bounded_buffer(
     assert "result" in await other.ask(GetTree())
     assert stream.taken == taken < 40_000
     await other.close()
+
+
+async def test_who_gives_a_call_up_is_heard_while_there_is_room_for_no_other(peer: Peer, backend: FakeBackend) -> None:
+    await peer.ask(Start(workflow_type="Order", workflow_id="a"))
+    waiting = peer.send(Result(id="a"))
+    await peer.ask(List())
+    backend.gate = asyncio.Event()
+    busy = [peer.send(Start(workflow_type="Order")) for _ in range(session.MAX_CALLS + 10)]
+    later = peer.send(List())
+    peer.write(rpc.notify("cancel", {"id": waiting}))
+    await until(lambda: backend.cancelled == ["a"])
+    # A question that waits behind them is never asked; a command that does is carried out all the same.
+    for id in (later, busy[-1]):
+        peer.write(rpc.notify("cancel", {"id": id}))
+    last = peer.send(List())
+    backend.gate.set()
+    assert [(await peer.read())["id"] for _ in range(len(busy) + 1)] == [*busy, last]
+    assert sum(isinstance(call, List) for call in backend.calls) == 2
+
+
+async def test_so_much_is_read_ahead_of_a_full_connection_and_no_more(
+    server: Server, peer: Peer, backend: FakeBackend
+) -> None:
+    backend.gate = asyncio.Event()
+    ids = [peer.send(Start(workflow_type="Order", workflow_id="x" * 1_000)) for _ in range(2_000)]
+    (here,) = (one for one in server._host.sessions if one._greeted)
+    await until(lambda: not here._reading)
+    assert here._unheard._bytes < 2 * backlog.MAX_UNHEARD_BYTES
+    backend.gate.set()
+    assert [(await peer.read())["id"] for _ in ids] == ids
+
+
+async def test_what_a_client_asked_before_it_left_is_carried_out(peer: Peer, backend: FakeBackend) -> None:
+    backend.gate = asyncio.Event()
+    for _ in range(3 * session.MAX_CALLS):
+        peer.send(Start(workflow_type="Order"))
+    peer.writer.write_eof()
+    await until(lambda: len(backend.calls) == session.MAX_CALLS)
+    backend.gate.set()
+    await until(lambda: len(backend.calls) == 3 * session.MAX_CALLS)
+    while await peer.read():
+        pass  # and then the connection is closed
+
+
+async def test_an_id_that_was_given_up_and_is_used_again_is_answered_for_its_new_call(
+    peer: Peer, backend: FakeBackend
+) -> None:
+    await peer.ask(Start(workflow_type="Order", workflow_id="a"))
+    id = peer.send(Result(id="a"))
+    await peer.ask(List())
+    again = rpc.request(id, List())
+    peer.write(rpc.notify("cancel", {"id": id}) + again)
+    answer = await peer.read()
+    assert (answer["id"], "result" in answer) == (id, True)
+
+
+async def test_waits_that_were_given_up_count_no_more_at_once(
+    peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "MAX_WAITS", 3)
+    await peer.ask(Start(workflow_type="Order", workflow_id="a"))
+    waiting = [peer.send(Result(id="a")) for _ in range(3)]
+    await peer.ask(List())
+    # In one breath: nothing of those given up has ended before the others are looked at.
+    notes = b"".join(rpc.notify("cancel", {"id": id}) for id in waiting)
+    peer.write(notes + b"".join(rpc.request(id, Result(id="a")) for id in (901, 902, 903)))
+    await peer.ask(List())
+    backend.close("a")
+    answers = [await peer.read() for _ in range(3)]
+    assert sorted((answer["id"], "result" in answer) for answer in answers) == [(901, True), (902, True), (903, True)]
+
+
+async def test_a_connection_too_many_is_told_why_and_what_to_do(server: Server, peer: Peer) -> None:
+    server._host.connections = Connections(most=8, kept_free=2)
+    server._host.connections.enter(-1)  # that of `peer`; this is one of another program
+    others = [await Peer.greeted(server.path) for _ in range(5)]
+    refused = await Peer.connect(server.path)
+    told = (await refused.read())["error"]
+    assert "6 connections to the daemon are open already, 5 of them to this program" in told["message"]
+    assert "one Client" in told["data"]["hint"]
+    assert await refused.hung_up()
+    await refused.close()
+    await others[0].close()
+    await until(lambda: server.connections == 5)
+    others[0] = await Peer.greeted(server.path)
+    for other in others:
+        await other.close()
+
+
+def test_the_last_connections_are_for_programs_that_have_none() -> None:
+    connections = Connections(most=10, kept_free=2)
+    assert [connections.enter(1) is None for _ in range(9)] == [True] * 8 + [False]
+    connections.leave(1)
+    assert [connections.enter(pid) is None for pid in (2, 3, 4)] == [True, True, False]
+    connections.leave(4)
+    connections.leave(2)
+    assert connections.enter(5) is None
+
+
+def test_few_files_make_few_connections() -> None:
+    connections = Connections()
+    connections.limit(256)
+    assert connections.most == 64
+    connections.limit(1 << 20)
+    assert connections.most == 64

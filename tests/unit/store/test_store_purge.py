@@ -69,7 +69,7 @@ async def test_a_part_of_a_run_leaves_the_run_and_the_mark_of_its_tree(store: St
     assert await store.reader.meta("purging") == "1"
     await store.writer.remove(Removal([1]))
     assert await store.reader.meta("purging") is None
-    assert contents(store.path) == {"runs": [], "history": [], "logs": [], "store": [], "inbox": []}
+    assert contents(store.path) == {"runs": [], "history": [], "logs": [], "store": [], "inbox": [], "schedules": []}
 
 
 async def test_the_last_run_that_was_started_by_a_time_is_found_among_those_that_are_left(

@@ -129,8 +129,10 @@ async def test_what_is_due_comes_longest_due_first(store: Store, ledger: Ledger)
     await commit(store.writer, *units)
     reader = store.reader
     assert await reader.next_wake() == 10
-    assert await reader.due(30, 10) == [2, 3, 1]
-    assert await reader.due(30, 2) == [2, 3]
+    due = await reader.due(30, 10)
+    assert [key for _, key in due] == [2, 3, 1]
+    assert await reader.due(30, 2) == due[:2]
+    assert await reader.due(30, 2, due[1]) == due[2:]
     assert await reader.due(9, 10) == []
     await commit(store.writer, ledger.close(2))
     assert await reader.next_wake() == 20

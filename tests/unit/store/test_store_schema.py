@@ -152,7 +152,7 @@ def test_every_table_is_strict(path: Path) -> None:
         "select name, strict from pragma_table_list where schema = 'main' and name not like 'sqlite_%'"
     ).fetchall()
     db.close()
-    assert {name for name, _ in tables} == {"runs", "history", "logs", "store", "inbox", "meta", "totals"}
+    assert {name for name, _ in tables} == {"runs", "history", "logs", "store", "inbox", "meta", "totals", "schedules"}
     assert all(strict for _, strict in tables)
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import typer
@@ -21,32 +25,39 @@ from wfctl.cli.options import Output
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import WfctlError
 from wfctl.values.project import MAX_SOCKET_PATH_BYTES
+from wfctl.values.status import Status
 
 EXAMPLES = """
   wfctl demo
 """
-FILES = ("wfctl.toml", "orders.py")
+FILES = ("wfctl.toml", "shop.py")
 ORDER = "order-1"
+BUG, CURE = 'customer.split(",")', "customer.split()"
 SEND_AFTER_S = 0.8
-COMMAND_TIMEOUT_S = 30.0
+COMMAND_TIMEOUT_S = 60.0
+# A terminal sends its Ctrl-C to the command that runs as well; that gets so long to end by itself, and as long when asked to.
+LAST_WORDS_S = 1.0
+GONE_S = 3.0
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(ctx: typer.Context) -> int:
-    """Play a sample order, start to result.
+    """Play a sample order: its payment, a failure, its cure.
 
-    In a temporary project with a daemon of its own. Nothing of it is left behind.
+    In a throw-away project with a daemon of its own: nothing of it is left behind, however it ends.
     """
     shell = shell_of(ctx)
     began = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="wfctl-demo-"))
-    demo = Demo(shell, folder)
-    try:
-        for name in FILES:
-            source = files("wfctl.cli").joinpath("demo", name)
-            (folder / name).write_bytes(source.read_bytes())
-        demo.play()
-    finally:
-        demo.clean_up()
+    demo = Demo(shell)
+    with _one_end():
+        try:
+            try:
+                demo.set_up()
+                demo.play()
+            finally:
+                _ignore_ends()
+        finally:
+            demo.clean_up()
     if shell.json:
         facts = {"seconds": round(time.monotonic() - began, 1), "commands": demo.typed, "result": demo.result}
         shell.document("demo", facts)
@@ -54,33 +65,81 @@ def run(ctx: typer.Context) -> int:
         shell.out.write(ORDER)
     else:
         demo.say("That was all of it: the daemon is stopped, its folder is gone.")
-        demo.say("Your own: 'wfctl init' in a folder of yours, then 'wfctl up'.")
+        demo.say(f"Your own: {_own()}")
     return exit.OK
+
+
+def _own() -> str:
+    """What begins a project in the user's shell, which need not find this wfctl."""
+    here, found = Path(sys.executable).with_name("wfctl"), shutil.which("wfctl")
+    begin = "wfctl init shop && cd shop && wfctl up"
+    if found is None and here.exists():
+        begin = f'export PATH="{here.parent}:$PATH" && {begin}'
+    return begin
+
+
+@contextmanager
+def _one_end() -> Iterator[None]:
+    """The first Ctrl-C, SIGTERM or hang-up ends the play as everywhere; those after it find a demo that cleans up already."""
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in _ENDS}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        _ignore_ends()
+        if not callable(before[number]):
+            raise KeyboardInterrupt
+        before[number](number, frame)
+
+    for number, was in before.items():
+        if was != signal.SIG_IGN:
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, was in before.items():
+            signal.signal(number, was)
+
+
+def _ignore_ends() -> None:
+    for number in _ENDS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Demo:
     """The play: what is typed, in which order, and what is cleared away however it ends."""
 
-    def __init__(self, shell: Shell, folder: Path) -> None:
+    def __init__(self, shell: Shell) -> None:
         self._shell = shell
-        self._folder = folder
         self._told = shell.output is Output.TABLE
+        self._place = Path(tempfile.gettempdir()) / f"wfctl-demo-{os.urandom(4).hex()}"
         self.typed: list[str] = []
         self.result: str | None = None
         # A project and socket of its own, whatever the surroundings say.
         foreign = ("WFCTL_PROJECT", "WFCTL_OUTPUT", "WFCTL_SOCKET")
         self._environment = {key: value for key, value in os.environ.items() if key not in foreign}
-        socket = folder / "wfd.sock"
+        socket = self._place / "wfd.sock"
         if len(os.fsencode(socket)) <= MAX_SOCKET_PATH_BYTES:
             self._environment["WFCTL_SOCKET"] = str(socket)
 
+    def set_up(self) -> None:
+        self._place.mkdir(mode=0o700)
+        for name in FILES:
+            source = files("wfctl.cli").joinpath("demo", name)
+            (self._place / name).write_bytes(source.read_bytes())
+
     def play(self) -> None:
-        self.say(f"A temporary project in {self._folder}: {' and '.join(FILES)}.")
+        self.say("A throw-away project: its files and its data are deleted at the end.", "bold")
+        self.say(f"It is in {self._place}: {' and '.join(FILES)}.")
         self.type("up")
-        self.type("start", "Order", "--id", ORDER, "order_id=1", "amount=9.99")
-        self.say(f"The order waits. In another terminal somebody types: wfctl send {ORDER} start_payment")
+        self.type("start", "Order", "--id", ORDER, "customer=Ann Lee", "amount=42")
+        self.say(f"The order waits to be paid. In another terminal somebody types: wfctl send {ORDER} pay")
         self._watch()
-        self.type("history", ORDER)
+        self.say("The order failed. The bank, though, was asked again until it answered:")
+        self.type("tail", f"payment-{ORDER}", "--kinds", "task")
+        self.say("And what now?")
+        self.type("show", ORDER)
+        self._correct()
+        self.type("retry", ORDER)
+        self.type("tree", "-f", ORDER)
         self.result = self.type("result", ORDER, keep=True).strip()
 
     def _watch(self) -> None:
@@ -89,17 +148,30 @@ class Demo:
         sender.daemon = True
         sender.start()
         try:
-            self.type("tree", "-f", ORDER)
+            self.type("tree", "-f", ORDER, expected=exit.LOOKS[Status.FAILED].exit)
         finally:
             sender.cancel()
             sender.join(COMMAND_TIMEOUT_S)
 
     def _send(self) -> None:
-        self.typed.append(f"wfctl send {ORDER} start_payment")
+        self.typed.append(f"wfctl send {ORDER} pay")
         # Its words would be written into the middle of the tree.
-        self._call(["send", ORDER, "start_payment"], capture=True)
+        self._call(["send", ORDER, "pay"], capture=True)
 
-    def type(self, *arguments: str, keep: bool = False) -> str:
+    def _correct(self) -> None:
+        """Save the cure. The daemon finds it by itself; that it has done so is waited for, as a person is not that fast."""
+        path = self._place / "shop.py"
+        text = path.read_text(encoding="utf-8")
+        number = next(at for at, line in enumerate(text.splitlines(), 1) if BUG in line)
+        self.say(f"Somebody corrects line {number} of shop.py and saves it, while everything runs:")
+        if self._told:
+            self._shell.out.line([(f"- first, last = {BUG}", "red")])
+            self._shell.out.line([(f"+ first, last = {CURE}", "green")])
+            self._shell.out.flush()
+        path.write_text(text.replace(BUG, CURE), encoding="utf-8")
+        self._call(["reload"], capture=True)
+
+    def type(self, *arguments: str, keep: bool = False, expected: int = exit.OK) -> str:
         """Show and run one command; what it prints is seen, and with `keep` returned too."""
         text = f"wfctl {shlex.join(arguments)}"
         self.typed.append(text)
@@ -107,42 +179,61 @@ class Demo:
             self._shell.out.line([("", "")])
             self._shell.out.line([("$ ", "dim"), (text, "bold")])
             self._shell.out.flush()
-        done = self._call(list(arguments), capture=keep or not self._told)
-        if done.returncode != exit.OK:
-            said = (done.stderr or "").strip().splitlines()
-            raise WfctlError(
-                f"'{text}' exited with {done.returncode}" + (f"\n{said[0]}" if said else ""), hint="wfctl demo"
-            )
+        try:
+            status, printed, said = self._call(list(arguments), capture=keep or not self._told)
+        except subprocess.TimeoutExpired as late:
+            raise WfctlError(f"'{text}' did not end within {late.timeout:g} s", hint="wfctl demo") from None
+        if status != expected:
+            why = f"\n{said.strip().splitlines()[0]}" if said.strip() else ""
+            raise WfctlError(f"'{text}' exited with {status}{why}", hint="wfctl demo")
         if keep and self._told:
-            self._shell.out.stream.write(done.stdout)
+            self._shell.out.stream.write(printed)
             self._shell.out.flush()
-        return done.stdout or ""
+        return printed
 
-    def _call(self, arguments: list[str], *, capture: bool) -> subprocess.CompletedProcess[str]:
+    def _call(self, arguments: list[str], *, capture: bool, apart: bool = False) -> tuple[int, str, str]:
+        """Exit status and, with `capture`, stdout and stderr. Ended early, it has seen the command end as well."""
         color = ["--color", self._shell.settings.color] if self._shell.settings.color else []
-        return subprocess.run(
-            [sys.executable, "-P", "-m", "wfctl.cli.main", *color, "--project", str(self._folder), *arguments],
-            env=self._environment,
-            text=True,
-            capture_output=capture,
-            timeout=COMMAND_TIMEOUT_S,
-        )
+        quiet = ["--quiet"] if self._shell.quiet else []
+        pipe = subprocess.PIPE if capture else None
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "wfctl.cli.main", *color, *quiet, "--project", str(self._place), *arguments],
+            env=self._environment, text=True, stdout=pipe, stderr=pipe, start_new_session=apart,
+        )  # fmt: skip
+        try:
+            printed, said = child.communicate(timeout=COMMAND_TIMEOUT_S)
+        except BaseException:
+            # Killed at once, `up` would leave the daemon that it has begun.
+            _see_off(child)
+            raise
+        return child.returncode, printed or "", said or ""
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, style: str = "italic") -> None:
         if self._told and not self._shell.quiet:
             self._shell.out.line([("", "")])
-            self._shell.out.line([(text, "italic")])
+            self._shell.out.line([(text, style)])
             self._shell.out.flush()
 
     def clean_up(self) -> None:
-        """Stop the daemon and remove the folder; a second Ctrl-C does not hinder it."""
-        import signal
-
-        before: Any = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        """Stop the daemon and remove the folder."""
         try:
-            self._call(["down", "--timeout", "2s"], capture=True)
+            if self._place.exists():
+                self._call(["down", "--timeout", "2s"], capture=True, apart=True)
         except subprocess.TimeoutExpired:
             pass
         finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            signal.signal(signal.SIGINT, before)
+            deadline = time.monotonic() + GONE_S
+            while self._place.exists() and time.monotonic() < deadline:
+                shutil.rmtree(self._place, ignore_errors=True)
+                time.sleep(0.02)
+
+
+def _see_off(child: subprocess.Popen[str]) -> None:
+    for number in (None, signal.SIGTERM, signal.SIGKILL):
+        if number is not None:
+            child.send_signal(number)
+        try:
+            child.communicate(timeout=LAST_WORDS_S)
+            return
+        except subprocess.TimeoutExpired:
+            continue

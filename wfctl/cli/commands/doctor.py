@@ -95,7 +95,7 @@ def _daemon(shell: Shell) -> tuple[StatusView | None, Check]:
 
 def _running(view: StatusView) -> list[Check]:
     """What only a daemon knows: its modules, its workers, its storage, its runs."""
-    return [_modules(view), _workers(view), _storage(view), _stuck(view)]
+    return [_modules(view), _workers(view), _storage(view), _stuck(view), _schedules(view)]
 
 
 def _modules(view: StatusView) -> Check:
@@ -128,8 +128,22 @@ def _storage(view: StatusView) -> Check:
 
 
 def _stuck(view: StatusView) -> Check:
+    if view.unreadable:
+        more = f", and {len(view.unreadable) - 1} more" if len(view.unreadable) > 1 else ""
+        remedy = "wfctl explain unreadable_run"
+        return Check(code="runs", status="fail", message=f"{view.unreadable[0]}{more}", remedy=remedy)
     stuck = view.counts.get(Status.STUCK, 0)
     if not stuck:
         return Check(code="runs", status="ok", message="none is stuck")
     message = f"{counted(stuck, 'run')} {'needs' if stuck == 1 else 'need'} code or a person"
     return Check(code="runs", status="warn", message=message, remedy="wfctl list --status stuck")
+
+
+def _schedules(view: StatusView) -> Check:
+    blocked = view.schedules.blocked
+    if not blocked:
+        return Check(code="schedules", status="ok", message=f"{view.schedules.total} there, none is blocked")
+    id, problem = next(iter(blocked.items()))
+    more = f", and {len(blocked) - 1} more" if len(blocked) > 1 else ""
+    message = f"schedule {id} starts nothing: {one_line(problem)}{more}"
+    return Check(code="schedules", status="warn", message=message, remedy="wfctl schedule list --status blocked")

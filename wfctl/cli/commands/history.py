@@ -1,38 +1,37 @@
-"""`wfctl history`: everything that was recorded of one run."""
+"""`wfctl history`: everything that was recorded of runs."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
-from itertools import chain
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wfctl.cli import exit
+from wfctl.cli.chapters import Asked, Chapter
 from wfctl.cli.options import Output
-from wfctl.cli.pages import history_pages
-from wfctl.cli.render.history import Describer
-from wfctl.cli.render.text import Line
+from wfctl.cli.render.text import Line, clean, count
+from wfctl.cli.several import Ids, Several
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import quoted
-from wfctl.errors import NotFoundError
-from wfctl.protocol.views import HistoryEntry, RunView
+from wfctl.errors import UsageError
+from wfctl.protocol.views import HistoryEntry
 from wfctl.values.times import parse_instant
+
+if TYPE_CHECKING:
+    from wfctl.cli.render.history import Describer
 
 EXAMPLES = """
   wfctl history order-1
   wfctl history order-1 --logs --step charge
-  wfctl history order-1 --reverse --since 15m
+  wfctl history order-1 --reverse --limit 50
   wfctl history @last -o jsonl
 """
 TAKES = ("ids", "times", "table", "pager")
-_STEP_ENDS = ("step.completed", "step.failed", "step.timed_out")
 
 
 def run(
     ctx: typer.Context,
-    id: Annotated[str, typer.Argument(metavar="ID", help="Workflow ID, run ID, a unique prefix, or @last.")],
+    ids: Ids,
     logs: Annotated[bool, typer.Option("--logs", help="With the lines its handlers logged, in their place.")] = False,
     step: Annotated[
         str | None,
@@ -42,81 +41,101 @@ def run(
         str | None, typer.Option("--since", metavar="15m|TIME", help="Only what was recorded since then.")
     ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Newest first.")] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many records (all).")
+    ] = None,
+    after: Annotated[
+        int | None, typer.Option("--after", metavar="SEQ", min=0, help="Only records after this one.")
+    ] = None,
+    before: Annotated[
+        int | None, typer.Option("--before", metavar="SEQ", min=1, help="Only records before this one.")
+    ] = None,
 ) -> int:
-    """Show the history of a run, and where its code changed.
+    """Show the history of runs, and where their code changed.
 
-    It ends with what is recorded now; wfctl tail -f goes on with what comes.
+    It ends with what is recorded now; wfctl tail -f goes on with what comes. What --limit leaves out is told on stderr, with the
+    number to go on from. Of several runs, one that cannot be shown is told there too, and the exit code is 9.
     """
     shell = shell_of(ctx)
     shell.choose_fields(HistoryEntry)
     shell.read_alone()
+    several = Several(shell, ids)
+    if not several.one and (after is not None or before is not None):
+        raise UsageError(
+            "--after and --before are numbers in the history of one run, and several are named",
+            hint="wfctl history ID --after N",
+        )
     since_ms = None if since is None else parse_instant(since, now_ms())
-    pages = history_pages(shell, shell.run_id(id), logs=logs)
-    first = next(pages)
-    entries: Iterator[HistoryEntry] = (entry for page in chain((first,), pages) for entry in page.items)
-    if step is not None:
-        entries = _of_step(entries, step, first.run)
-    if since_ms is not None:
-        entries = (entry for entry in entries if entry.at >= since_ms)
+    asked = Asked(logs, step, since_ms, reverse, limit, after or 0, before)
+    _show(shell, several, asked)
+    return several.code
+
+
+def _show(shell: Shell, several: Several, asked: Asked) -> None:
+    chapters = several.each(lambda id: Chapter(shell, id, asked))
     if shell.output is Output.ID:
-        shell.out.write(first.run.run_id)
-    elif shell.json:
-        _json(shell, entries, first.run, reverse)
+        shell.print_ids(chapter.run.run_id for chapter in chapters)
+    elif shell.output is Output.JSON:
+        _document(shell, chapters, one=several.one)
+    elif shell.output is Output.JSONL:
+        for chapter in chapters:
+            for entry in chapter.entries():
+                shell.json_line(entry)
+            _say_what_is_left(shell, chapter, one=several.one)
     elif shell.fields is not None:
-        items = list(entries)
-        shell.table(items[::-1] if reverse else items, lambda _: [])
+        told = list(chapters)
+        shell.table([entry for chapter in told for entry in chapter.entries()], lambda _: [])
+        for chapter in told:
+            _say_what_is_left(shell, chapter, one=several.one)
     else:
         with shell.paged():
-            _print(shell, entries, reverse)
-    return exit.OK
+            told = []
+            for chapter in chapters:
+                several.head(chapter.run.workflow_id)
+                _print(shell, chapter)
+                told.append(chapter)
+        for chapter in told:
+            _say_what_is_left(shell, chapter, one=several.one)
 
 
-def _of_step(entries: Iterable[HistoryEntry], wanted: str, run: RunView) -> Iterator[HistoryEntry]:
-    """What was recorded between the begin and the end of the steps that are meant, both included; NotFoundError for none."""
-    names: dict[str, None] = {}
-    inside = found = False
-    for entry in entries:
-        begun = entry.data if entry.kind == "step.started" else (entry.data.get("phase") or {})
-        if entry.kind in ("step.started", "run.resumed") and "step" in begun:
-            name = str(begun.get("handler", ""))
-            names[name] = None
-            inside = wanted in (name, str(begun["step"]))
-            found = found or inside
-        if inside:
-            yield entry
-        if entry.kind in _STEP_ENDS:
-            inside = False
-    if not found:
-        near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
-        raise NotFoundError(
-            f"run {run.workflow_id!r} has no step {wanted!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
-            hint=f"wfctl history {quoted(run.workflow_id)}" + (f" --step {quoted(near[0])}" if near else ""),
-            step=wanted,
-            known=list(names),
-        )
+def _document(shell: Shell, chapters: Iterable[Chapter], *, one: bool) -> None:
+    def item(chapter: Chapter) -> dict[str, Any]:
+        items = shell.pick(list(chapter.entries()))
+        return {"items": items, "next": chapter.next, "total": chapter.total, "run": chapter.run}
 
-
-def _json(shell: Shell, entries: Iterable[HistoryEntry], run: RunView, reverse: bool) -> None:
-    if reverse:
-        entries = reversed([*entries])
-    if shell.output is Output.JSON:
-        items = list(entries)
-        shell.listing("history", items, total=len(items), run=run)
+    found = [item(chapter) for chapter in chapters]
+    if one:
+        shell.document("history", found[0])
     else:
-        for entry in entries:
-            shell.json_line(entry)
+        shell.document("histories", {"items": found, "next": None, "total": len(found)})
 
 
-def _print(shell: Shell, entries: Iterable[HistoryEntry], reverse: bool) -> None:
+def _say_what_is_left(shell: Shell, chapter: Chapter, *, one: bool) -> None:
+    if chapter.next is not None:
+        grouped = shell.err.tty
+        total = "" if chapter.total is None else f" of {count(chapter.total, grouped=grouped)}"
+        where = f"--{'before' if chapter.asked.reverse else 'after'} {chapter.next}"
+        name = "" if one else f" of {clean(chapter.run.workflow_id)}"
+        where = where if one else f"wfctl history {quoted(chapter.run.workflow_id)} {where}"
+        shell.total(f"{count(chapter.shown, grouped=grouped)}{total}{name}, more: {where}, or a higher --limit")
+
+
+def _print(shell: Shell, chapter: Chapter) -> None:
+    from wfctl.cli.render.history import Describer
+
     now = now_ms()
     width = shell.out.columns if shell.out.tty else None
-    describer = Describer()
-    # What a line says may depend on the entries before it, so they are told in order and turned around last.
-    shown = (list(_lines(describer, entry, now, width)) for entry in entries)
-    if reverse:
-        shown = (lines[::-1] for lines in reversed(list(shown)))
-    for lines in shown:
-        shell.out.lines(lines)
+    describer: Describer | None = None
+    for page in chapter.pages():
+        # What a line says may depend on the entries before it, so they are told in order and turned around last.
+        if describer is None or chapter.asked.reverse:
+            describer = Describer()
+            for entry in chapter.before(page):
+                describer.code_change(entry, width=width)
+                describer.detail(entry)
+        shown = [list(_lines(describer, entry, now, width)) for entry in page]
+        for lines in [told[::-1] for told in reversed(shown)] if chapter.asked.reverse else shown:
+            shell.out.lines(lines)
 
 
 def _lines(describer: Describer, entry: HistoryEntry, now_at: int, width: int | None) -> Iterator[Line]:

@@ -35,7 +35,7 @@ class Template(NamedTuple):
 TEMPLATES = {
     "hello": Template("templates", "hello.py", "one task, one result", ("wfctl start Hello name=you --wait",)),
     "orders": Template(
-        "demo",
+        "templates",
         "orders.py",
         "an order that starts its payment and waits for its answer",
         (

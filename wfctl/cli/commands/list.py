@@ -157,32 +157,46 @@ def _watch(shell: Shell, call: List, limit: int | None) -> int:
     from wfctl.cli.live import Region
 
     with Region(shell.out) as region:
-        return shell.persist(lambda: _live(shell, region, call, limit))
+        watcher = Watcher(shell, region, call, limit)
+        return shell.persist(watcher.attempt, rev=lambda: watcher.rev)
 
 
-def _live(shell: Shell, region: Region, call: List, limit: int | None) -> int:
-    from wfctl.cli.live import closed
+class Watcher:
+    """A list that is redrawn. It outlives connections; `rev` is the last revision that was shown."""
 
-    region.settle()
-    connection, beside = shell.connect(), shell.dial()
-    with beside:
-        stream = beside.stream(Watch(id=call.parent, every_ms=EVERY_MS))
-        fresh = over = False
-        while True:
-            if not fresh:
-                room = max(shell.out.rows - 3, 1)
-                wanted = room if limit is None else min(limit, room)
-                page: RunPage = connection.call(msgspec.structs.replace(call, limit=wanted))
-                fetched, now = time.monotonic(), now_ms()
-            _draw(shell, region, page, now + int((time.monotonic() - fetched) * 1_000))
-            if over:
-                return exit.OK
-            notice = stream.poll(TICK_S if any(item.status.open for item in page.items) else None)
-            over = stream.ended
-            fresh = notice is None and not over
-            if over:
-                # The parent whose children are listed has closed: how they stand then is shown. Else the daemon stops.
-                closed(stream)
+    def __init__(self, shell: Shell, region: Region, call: List, limit: int | None) -> None:
+        self._shell = shell
+        self._region = region
+        self._call = call
+        self._limit = limit
+        self.rev: int | None = None
+
+    def attempt(self) -> int:
+        from wfctl.cli.live import closed
+
+        shell, call = self._shell, self._call
+        self._region.settle()
+        connection, beside = shell.connect(), shell.dial()
+        with beside:
+            stream = beside.stream(Watch(id=call.parent, every_ms=EVERY_MS))
+            fresh = over = False
+            while True:
+                if not fresh:
+                    room = max(shell.out.rows - 3, 1)
+                    wanted = room if self._limit is None else min(self._limit, room)
+                    page: RunPage = connection.call(msgspec.structs.replace(call, limit=wanted))
+                    fetched, now = time.monotonic(), now_ms()
+                _draw(shell, self._region, page, now + int((time.monotonic() - fetched) * 1_000))
+                if over:
+                    return exit.OK
+                notice = stream.poll(TICK_S if any(item.status.open for item in page.items) else None)
+                if notice is not None:
+                    self.rev = notice.rev
+                over = stream.ended
+                fresh = notice is None and not over
+                if over:
+                    # The parent whose children are listed has closed: how they stand then is shown. Else the daemon stops.
+                    closed(stream)
 
 
 def _draw(shell: Shell, region: Region, page: RunPage, at_ms: int) -> None:

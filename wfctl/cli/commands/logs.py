@@ -6,11 +6,12 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from itertools import dropwhile
 from pathlib import Path
-from typing import Annotated
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -20,8 +21,13 @@ from wfctl.cli.options import Output
 from wfctl.cli.project import log_file
 from wfctl.cli.render.text import clean
 from wfctl.cli.shell import Shell, now_ms, shell_of
-from wfctl.errors import DeniedError, NotFoundError
+from wfctl.errors import DeniedError, NotFoundError, WfctlError
+from wfctl.protocol.calls import GetStatus
+from wfctl.protocol.views import StatusView
 from wfctl.values.times import parse_instant, rfc3339
+
+if TYPE_CHECKING:
+    from wfctl.client.blocking import Connection
 
 EXAMPLES = """
   wfctl logs --since 15m
@@ -30,6 +36,8 @@ EXAMPLES = """
 """
 LAST_LINES = 100
 POLL_S = 0.2
+# So often it is looked whether a daemon is there that was not.
+LOOK_S = 0.5
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _CHUNK_BYTES = 1 << 16
 
@@ -78,9 +86,10 @@ def _show(shell: Shell, path: Path, lines: int | None, begin: int | None, follow
         _print(shell, line)
     shell.out.flush()
     if follow:
-        for line in _appended(path, position):
-            _print(shell, line)
-            shell.out.flush()
+        with Presence(shell) as presence:
+            for line in _appended(path, position, presence.pause):
+                _print(shell, line)
+                shell.out.flush()
 
 
 def _older(path: Path, begin_ms: int) -> list[Path]:
@@ -119,8 +128,9 @@ def _data(line: str) -> object:
     return {"line": line}
 
 
-def _appended(path: Path, position: int) -> Iterator[str]:
-    """Lines as they are written, for ever; a file that was rotated or cut is read from its start."""
+def _appended(path: Path, position: int, pause: Callable[[], None]) -> Iterator[str]:
+    """Lines as they are written, for ever; a file that was rotated or cut is read from its start. `pause` waits before it is looked
+    at again."""
     rest = b""
     inode = os.stat(path).st_ino
     while True:
@@ -138,4 +148,53 @@ def _appended(path: Path, position: int) -> Iterator[str]:
                             yield line.decode("utf-8", "replace")
         except FileNotFoundError:
             pass  # between a rotation's two steps, or deleted: it may come back
+        pause()
+
+
+class Presence:
+    """Tells on stderr when the daemon whose log is followed goes away, and when it is back. The log is read from its file all the
+    same, so nobody gives up."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._connection = self._dialed()
+        self._gone = False
+        self._looks_at = 0.0
+
+    def __enter__(self) -> Presence:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def pause(self) -> None:
+        """Wait a moment, and look."""
+        if self._connection is not None:
+            if self._connection.wait_closed(POLL_S):
+                self._connection.close()
+                self._connection, self._gone = None, True
+                self._note("the daemon went away; its log goes on when it is back")
+            return
         time.sleep(POLL_S)
+        if time.monotonic() < self._looks_at:
+            return
+        self._looks_at = time.monotonic() + LOOK_S
+        self._connection = self._dialed()
+        if self._connection is not None and self._gone:
+            with suppress(WfctlError):
+                status: StatusView = self._connection.call(GetStatus())
+                self._gone = False
+                self._note(f"the daemon is back; going on after revision {status.rev}")
+
+    def _note(self, text: str) -> None:
+        self._shell.out.flush()
+        self._shell.note(text, always=True)
+
+    def _dialed(self) -> Connection | None:
+        try:
+            return self._shell.dial()
+        except WfctlError:
+            return None

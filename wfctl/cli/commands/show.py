@@ -1,18 +1,15 @@
-"""`wfctl show`: one run as one screen."""
+"""`wfctl show`: runs, each as one screen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.document import as_data
-from wfctl.cli.render.pending import Pending, pending
-from wfctl.cli.render.problem import indented
-from wfctl.cli.render.show import advice, retry_advice, show_lines, stuck_advice, waiting_advice
+from wfctl.cli.several import Ids, Several
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.protocol.calls import Count, Counted, Get, GetStatus, History, HistoryPage, WorkflowList, Workflows
 from wfctl.protocol.views import RunDetail, RunView, StatusView
@@ -20,52 +17,90 @@ from wfctl.values.signature import HandlerSpec
 from wfctl.values.status import Status
 from wfctl.values.times import rfc3339
 
+# What draws is imported where it begins: data for programs needs none of it.
+if TYPE_CHECKING:
+    from wfctl.cli.render.pending import Pending
+
 EXAMPLES = """
   wfctl show order-1
   wfctl show @last -o json
+  wfctl list --status stuck -o id | wfctl show -
 """
 TAKES = ("ids", "times", "table", "pager", "failure")
 NEWEST_RECORDS = 100
 
 
-def run(
-    ctx: typer.Context,
-    id: Annotated[str, typer.Argument(metavar="ID", help="Workflow ID, run ID, a unique prefix, or @last.")],
-) -> int:
-    """Show one run.
+class Seen(NamedTuple):
+    """A run, what its step is at, and how its children stand."""
 
-    Where it stands, its input and result, its store and its inbox; and what to type next.
+    detail: RunDetail
+    doing: list[Pending]
+    below: dict[str, int]
+
+
+def run(ctx: typer.Context, ids: Ids) -> int:
+    """Show runs.
+
+    Where each stands, its input and result, its store and its inbox; and what to type next. Of several, one that cannot be shown is
+    told on stderr, and the exit code is 9.
     """
     shell = shell_of(ctx)
     shell.choose_fields(RunView, RunDetail, ("pending",))
     shell.read_alone()
-    detail: RunDetail = shell.call(Get(id=shell.run_id(id)))
+    several = Several(shell, ids)
     now = now_ms()
-    doing = [] if shell.output is Output.ID else _doing(shell, detail, now)
+    seen = several.each(lambda id: _look(shell, id, now))
     if shell.output is Output.ID:
-        shell.out.write(detail.run.run_id)
-    elif shell.json:
-        shell.one("run", _facts(detail, doing, rfc3339))
+        shell.print_ids(one.detail.run.run_id for one in seen)
+    elif shell.output is Output.JSONL:
+        for one in seen:
+            shell.one("run", _facts(one, rfc3339))
+            shell.out.flush()
+    elif shell.output is Output.JSON:
+        facts = [_facts(one, rfc3339) for one in seen]
+        if several.one:
+            shell.one("run", facts[0])
+        else:
+            shell.listing("runs", facts, total=len(facts))
     elif shell.fields is not None:
-        shell.table([_facts(detail, doing, shell.instant)], lambda _: [])
+        shell.table([_facts(one, shell.instant) for one in seen], lambda _: [])
     else:
-        width = shell.out.columns if shell.out.tty else None
-        below = _below(shell, detail.run)
-        with shell.paged():
+        _print(shell, several, seen, now)
+    return several.code
+
+
+def _look(shell: Shell, id: str, now: int) -> Seen:
+    detail: RunDetail = shell.call(Get(id=id))
+    if shell.output is Output.ID:
+        return Seen(detail, [], {})
+    below = _below(shell, detail.run) if shell.output is Output.TABLE and shell.fields is None else {}
+    return Seen(detail, _doing(shell, detail, now), below)
+
+
+def _print(shell: Shell, several: Several, seen: Iterator[Seen], now: int) -> None:
+    from wfctl.cli.render.problem import indented
+    from wfctl.cli.render.show import show_lines
+
+    width = shell.out.columns if shell.out.tty else None
+    shown: list[RunView] = []
+    with shell.paged():
+        for detail, doing, below in seen:
+            several.head(detail.run.workflow_id)
             shell.out.lines(
                 show_lines(detail, doing, now, below=below, person=shell.out.tty, ascii=shell.out.ascii, width=width)
             )
             if shell.settings.traceback and detail.run.error is not None:
                 shell.out.stream.write(indented(detail.run.error.traceback))
-        shell.out.flush()
-        if not shell.quiet:
-            for line in _advice(shell, detail.run):
-                shell.note(line)
-    return exit.OK
+            shown.append(detail.run)
+    shell.out.flush()
+    if several.one and not shell.quiet:
+        for line in _advice(shell, shown[0]):
+            shell.note(line)
 
 
-def _facts(detail: RunDetail, doing: list[Pending], instant: Callable[[int], str]) -> dict[str, Any]:
+def _facts(seen: Seen, instant: Callable[[int], str]) -> dict[str, Any]:
     """All of it in one object, the run's own fields first."""
+    detail, doing = seen.detail, seen.doing
     rest = {key: value for key, value in as_data(detail, instant).items() if key != "run"}
     return {**as_data(detail.run, instant), "pending": as_data(doing, instant), **rest}
 
@@ -82,6 +117,8 @@ def _doing(shell: Shell, detail: RunDetail, now: int) -> list[Pending]:
     """What the step of a running run is at, as far as its newest records tell."""
     if detail.run.status not in (Status.RUNNING, Status.CANCELLING):
         return []
+    from wfctl.cli.render.pending import pending
+
     begin = max(detail.history_entries - NEWEST_RECORDS, 0)
     page: HistoryPage = shell.call(History(id=detail.run.run_id, after_seq=begin, limit=NEWEST_RECORDS))
     return pending(page.items, now)
@@ -89,6 +126,8 @@ def _doing(shell: Shell, detail: RunDetail, now: int) -> list[Pending]:
 
 def _advice(shell: Shell, run: RunView) -> list[str]:
     """What to type next."""
+    from wfctl.cli.render.show import advice, retry_advice, stuck_advice, waiting_advice
+
     id = run.workflow_id
     match run.status:
         case Status.STUCK:

@@ -9,7 +9,6 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.inputs import parse_inputs
 from wfctl.cli.options import choose
-from wfctl.cli.outcome import await_outcome, tell
 from wfctl.cli.project import remember_last
 from wfctl.cli.render.times import ago
 from wfctl.cli.shell import Shell, now_ms, shell_of
@@ -80,6 +79,8 @@ def run(
     if not dry_run:
         _remember(shell, started)
     if wait and not dry_run:
+        from wfctl.cli.outcome import await_outcome, tell
+
         shell.note(_sentence(started))
         outcome = await_outcome(shell, started.run.id, timeout_ms=None, stuck=fail_if_stuck)
         return tell(shell, outcome, fail_if_stuck=fail_if_stuck)

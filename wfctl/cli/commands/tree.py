@@ -9,12 +9,13 @@ import typer
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output, choose
-from wfctl.cli.render.treeitems import Fold
+from wfctl.cli.render.treeline import Fold
+from wfctl.cli.several import Several
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.cli.treeview import Look, Viewer
-from wfctl.cli.words import parse_statuses
+from wfctl.cli.words import parse_statuses, quoted
 from wfctl.errors import UsageError
-from wfctl.protocol.calls import GetTree
+from wfctl.protocol.calls import GetTree, Result
 from wfctl.values.status import Status
 
 EXAMPLES = """
@@ -56,8 +57,9 @@ SinceRev = Annotated[
 
 def run(
     ctx: typer.Context,
-    id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Root of the tree; without it the newest open runs.")
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ID]...", help="Roots of the trees; - reads stdin. Without any the newest open runs."),
     ] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Redraw until the run has closed.")] = False,
     depth: Depth = None,
@@ -71,10 +73,12 @@ def run(
     words: Annotated[bool, typer.Option("--words", help="Status words instead of glyphs.")] = False,
     ascii: Annotated[bool, typer.Option("--ascii", help="ASCII characters only.")] = False,
 ) -> int:
-    """Show a run with its steps, waits and children.
+    """Show runs with their steps, waits and children.
 
     Many children of one type are one line with their numbers and a few of them, those that failed first. With -f on a terminal
     the tree is redrawn in place as things happen, elsewhere each change is one line; the exit code then tells how the run closed.
+
+    Without an ID, --only failed shows the newest trees in which something went wrong, open or closed.
     """
     shell = shell_of(ctx)
     if not follow:
@@ -86,8 +90,12 @@ def run(
         )
     only_failed = only is not None and choose(only, ("failed",), "choice for --only") == "failed"
     expanded = [_meant(shell, word) for word in expand or []]
+    several = Several(shell, ids) if ids else None
+    named = [] if several is None else _named(shell, several, follow=follow)
+    if several is not None and not named:
+        return several.code
     call = GetTree(
-        id=None if id is None else shell.run_id(id),
+        id=named[0] if named else None, ids=named[1:],
         group_at=_given(group_at, ALL if all_ else GROUP_AT), sample=_given(sample, ALL if all_ else SAMPLE),
         depth=_given(depth, ALL if all_ else DEPTH), limit=ALL if all_ else ROOTS, only_failed=only_failed, expand=expanded,
     )  # fmt: skip
@@ -95,17 +103,30 @@ def run(
         group_at=call.group_at, folded=frozenset(map(str, parse_statuses(fold or []))), expanded=frozenset(expanded),
         whole=all_ and not fold, only_failed=only_failed,
     )  # fmt: skip
-    viewer = Viewer(shell, call, Look(folding, words, ascii or shell.out.ascii), since_rev)
+    look = Look(folding, words, ascii or shell.out.ascii)
+    viewer = Viewer(shell, call, look, since_rev, several=several is not None and not several.one)
     if not follow:
         with shell.paged() if all_ else nullcontext():
             viewer.still(viewer.fetch(shell.connect()))
-        return exit.OK
+        return exit.OK if several is None else several.code
     try:
         outcome = viewer.follow()
     except KeyboardInterrupt:
-        shell.note("stopped watching; the run goes on" if id else "stopped watching; the runs go on")
+        shell.note("stopped watching; the run goes on" if named else "stopped watching; the runs go on")
         raise
     return exit.LOOKS[outcome.status].exit
+
+
+def _named(shell: Shell, several: Several, *, follow: bool) -> list[str]:
+    """The roots that a command line names. Of several, those that there are."""
+    if several.one:
+        return list(several.each(str))
+    if follow:
+        raise UsageError(
+            "one tree can be followed at a time, and several runs are named",
+            hint=f"wfctl tail -f --children {' '.join(map(quoted, several.ids))}",
+        )
+    return [found.run_id for found in several.each(lambda id: shell.call(Result(id=id, wait=False)))]
 
 
 def _in_lines(shell: Shell) -> bool:

@@ -25,7 +25,7 @@ def run(ctx: typer.Context) -> int:
     With the code that serves them, their handlers, what those take, where they are written, and what open runs miss."""
     shell = shell_of(ctx)
     shell.choose_fields(WorkflowView)
-    answer: WorkflowList = shell.call(Workflows())
+    answer: WorkflowList = shell.call(Workflows(shapes=shell.json))
     if shell.output is Output.JSON:
         shell.listing(
             "workflows",

@@ -30,9 +30,16 @@ INSTANTS = frozenset(
         "started_at_ms",
         "newest_at",
         "begins_at",
+        "at_ms",
+        "next_at",
+        "until_at",
+        "skipped_at",
+        "missed_at",
+        "created_at",
+        "changed_at",
     }
 )
-_RENAMED = {"started_at_ms": "started_at"}
+_RENAMED = {"started_at_ms": "started_at", "at_ms": "at"}
 # Fields of history records (`HistoryEntry.data`) that are instants.
 _RECORD_INSTANTS = frozenset({"begins_at", "deadline", "wake_at", "retry_at"})
 

@@ -188,7 +188,8 @@ def _unless_empty(value: Any) -> str:
 
 
 def _attempt_failed(data: dict[str, Any], at_ms: int) -> str:
-    words = f"{data.get('name', '')}  attempt {data.get('attempt', 1)}  {_error(data)}"
+    of = f" of {data['max_attempts']}" if data.get("max_attempts") else ""
+    words = f"{data.get('name', '')}  attempt {data.get('attempt', 1)}{of}  {_error(data)}"
     return words + (f"  next after {format_duration(max(data['retry_at'] - at_ms, 0))}" if "retry_at" in data else "")
 
 

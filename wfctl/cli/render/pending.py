@@ -23,6 +23,7 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     begun_at: int
     attempt: int = 1
+    max_attempts: int | None = None
     retry_at: int | None = None
     wake_at: int | None = None
     error: dict[str, Any] | None = None
@@ -44,6 +45,8 @@ def pending(entries: Iterable[HistoryEntry], now_ms: int) -> list[Pending]:
                 name=str(data.get("name", "")),
                 begun_at=entry.at,
                 attempt=data.get("attempt", 1),
+                # What begins does not say how many there are at most; what has failed before did.
+                max_attempts=data.get("max_attempts") or (found[key].max_attempts if key in found else None),
                 retry_at=data.get("retry_at"),
                 error=data.get("error"),
             )
@@ -56,13 +59,14 @@ def pending(entries: Iterable[HistoryEntry], now_ms: int) -> list[Pending]:
 
 
 def pending_line(one: Pending, now_ms: int, *, person: bool) -> Line:
-    """`charge: attempt 2 failed, next in 4.0s  CardDeclined: limit exceeded`"""
+    """`charge: attempt 2 of 5 failed, next in 4.0s  CardDeclined: limit exceeded`"""
     if one.wake_at is not None:
         return [(f"wakes {_instant(one.wake_at, now_ms, person)}", "")]
-    name = clean(one.name)
+    attempt = f"attempt {one.attempt}" if one.max_attempts is None else f"attempt {one.attempt} of {one.max_attempts}"
+    text = f"{clean(one.name)}: {attempt}"
     if one.retry_at is None:
-        return [(f"{name}: attempt {one.attempt} runs {_since(one.begun_at, now_ms, person)}", "")]
-    text = f"{name}: attempt {one.attempt} failed, next {_instant(one.retry_at, now_ms, person)}"
+        return [(f"{text} runs {_since(one.begun_at, now_ms, person)}", "")]
+    text = f"{text} failed, next {_instant(one.retry_at, now_ms, person)}"
     return [(f"{text}  {clean(failure_text(one.error))}" if one.error else text, "yellow")]
 
 

@@ -9,7 +9,7 @@ import msgspec
 from wfctl.cli.exit import look
 from wfctl.cli.render.table import Cell, Column, Row, table
 from wfctl.cli.render.text import Line, Span, clean, count
-from wfctl.cli.render.times import absolute, short, when
+from wfctl.cli.render.times import is_relative, when
 from wfctl.cli.words import quoted
 from wfctl.errors import (
     NotFinishedError,
@@ -57,8 +57,8 @@ def _row(run: RunView, now_ms: int, *, person: bool, ascii: bool) -> Row:
         Cell(position(run)),
         Cell(children),
         Cell(str(run.queued_events) if run.queued_events else ""),
-        Cell("" if (due := due_at(run)) is None else when(due, now_ms, relative=person)),
-        Cell(*_problem_span(run, now_ms, person=person)),
+        Cell(_until(run, now_ms, person=person)),
+        Cell(*_problem_span(run)),
         Cell(run.run_id, "dim"),
     ]
 
@@ -120,19 +120,30 @@ def position(run: RunView) -> str:
 
 
 def due_at(run: RunView) -> int | None:
-    """When time alone takes an open run further: the end of its wait or delay, or else its own timeout."""
+    """When time alone takes an open run further: the next attempt of its task, the end of its wait or delay, or else its own
+    timeout."""
     if run.status.closed:
         return None
+    if run.retry is not None:
+        return run.retry.retry_at
     return run.deadline if run.wake_at is None else run.wake_at
 
 
-def _problem_span(run: RunView, now_ms: int, *, person: bool) -> Span:
+def _until(run: RunView, now_ms: int, *, person: bool) -> str:
+    due = due_at(run)
+    if due is None:
+        return ""
+    if run.retry is not None and due <= now_ms and is_relative(default=person):
+        return "now"
+    return when(due, now_ms, relative=person)
+
+
+def _problem_span(run: RunView) -> Span:
     if run.retry is None:
         return problem(run), "red" if run.status.closed else "magenta"
-    left = run.retry.retry_at - now_ms
-    due = (f"in {short(left)}" if left > 0 else "now") if person else f"at {absolute(run.retry.retry_at)}"
-    text = f"{run.retry.task}: attempt {run.retry.attempt + 1} {due}"
-    return (f"{text}  {run.retry.error}" if run.retry.error else text), "yellow"
+    attempt, of = run.retry.attempt + 1, run.retry.max_attempts
+    text = f"retry {attempt}{'' if of is None else f'/{of}'} of {run.retry.task}"
+    return (f"{text}: {run.retry.error}" if run.retry.error else text), "yellow"
 
 
 def problem(run: RunView) -> str:

@@ -49,6 +49,9 @@ def show_lines(
     pairs.append(
         ("took" if run.closed_at else "for", [(format_duration((run.closed_at or now_ms) - run.started_at), "")])
     )
+    if detail.schedule is not None:
+        due = detail.schedule
+        pairs.append(("started by", [(f"schedule {clean(due.id)}, for ", ""), *moment(due.at_ms)]))
     if run.parent is not None:
         pairs.append(("parent", [(clean(f"{run.parent.workflow_type}({run.parent.workflow_id})"), "")]))
     if position(run):

@@ -35,17 +35,28 @@ def status_lines(view: StatusView, backup: LastBackup | None, *, person: bool, a
         ("runs", _counts(view.counts, person=person, ascii=ascii)),
         ("workers", [(_workers(view, person), "")]),
     ]
+    if view.schedules.total:
+        pairs.append(("schedules", _schedules(view, person=person)))
     pairs += [(name, [(clean(value), "")]) for name, value in view.settings.items()]
     pairs += [("full" if index == 0 else "", [(clean(text), "yellow")]) for index, text in enumerate(view.full)]
     lines = facts(pairs)
     if view.storage_error:
         lines += [[(f"storage error: {clean(view.storage_error)}", "bold red")]]
+    if view.unreadable:
+        lines += _unreadable(view.unreadable)
     for worker in view.workers:
         if worker.blocked_ms:
             lines += blocked_lines(worker)
     for problem in view.problems:
         lines += problem_lines(problem)
     return lines
+
+
+def _unreadable(runs: list[str]) -> list[Line]:
+    others = len(runs) - 1
+    more = f", as {'is' if others == 1 else 'are'} {others} more" if others else ""
+    message = f"{runs[0]}\nit is set aside as it is{more}; the other runs go on"
+    return warning_lines("unreadable_run", message, "wfctl explain unreadable_run")
 
 
 def _database(view: StatusView) -> str:
@@ -78,6 +89,19 @@ def _workers(view: StatusView, person: bool) -> str:
         f"{counted(len(view.workers), 'process', plural='processes')}, {counted(busy, 'step')} running{queued}"
         f"{f', {blocked} blocked' if blocked else ''}{since}"
     )
+
+
+def _schedules(view: StatusView, *, person: bool) -> Line:
+    """How many there are, which are blocked, and when the next of them comes."""
+    found = view.schedules
+    line: Line = [(count(found.total, grouped=person), "")]
+    if found.paused:
+        line.append((f", {count(found.paused, grouped=person)} paused", "yellow"))
+    if found.blocked:
+        line.append((f", {len(found.blocked)} blocked: wfctl schedule list --status blocked", "magenta"))
+    if found.next_at is not None:
+        line.append((f", next {when(found.next_at, view.now, relative=person)}", ""))
+    return line
 
 
 def blocked_lines(worker: WorkerView) -> list[Line]:

@@ -12,7 +12,8 @@ from wfctl.cli.exit import look
 from wfctl.cli.render.progress import bar
 from wfctl.cli.render.text import Line, Span, cells, clean, count, counted, cut, cut_middle, line_cells, pad_left
 from wfctl.cli.render.times import began_at, began_cells, short, when
-from wfctl.cli.render.treeitems import Fold, Item, root_items
+from wfctl.cli.render.treeitems import root_items
+from wfctl.cli.render.treeline import RETRYING, Fold, Item
 from wfctl.protocol.views import Tree, TreeGroup, TreeNode
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
@@ -213,16 +214,19 @@ def _columns(item: Item, room: int, emphasis: str, ellipsis: str) -> Line:
     def left_room() -> int:
         return room - tail - (cells(note) + 2 if note else 0) - (2 if tail else 0)
 
-    least = cells(name) + (2 + min(cells(item.text), 12) if item.text else 0)
+    text = item.text
+    least = cells(name) + (2 + min(cells(text), 12) if text else 0)
     if note and left_room() < least:
         note = item.short_note
+    if item.status == RETRYING and left_room() < least:
+        # Which attempt comes tells more than of what.
+        text, least = "", cells(name)
     if note and left_room() < least:
         note = ""
     if cells(name) > left_room():
         name = cut_middle(item.short_name or name, max(left_room(), 1), ellipsis)
-    text = ""
-    if item.text:
-        text = cut_middle(item.text, left_room() - cells(name) - 2, ellipsis)
+    if text:
+        text = cut_middle(text, left_room() - cells(name) - 2, ellipsis)
         if cells(text) < min(cells(item.text), 6):
             text = ""
     line: Line = [(name, item.style)]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from wfctl.cli.render.document import as_data
-from wfctl.cli.render.runs import problem
 from wfctl.cli.render.text import clean
 from wfctl.cli.render.times import absolute
 from wfctl.protocol.views import RunChange, RunView, Tree, TreeGroup, TreeNode
@@ -17,13 +16,13 @@ from wfctl.values.times import rfc3339
 _BAD = (Status.FAILED, Status.TIMED_OUT, Status.STUCK)
 
 
-def tree_document(tree: Tree, *, one: bool) -> dict[str, Any]:
-    """`root` when one run was asked for, `roots` for the forest."""
+def tree_document(tree: Tree, *, one: bool, named: bool = False) -> dict[str, Any]:
+    """`root` when one run was asked for, `roots` for several, which were `named`, and for the forest."""
     roots = [_node(node) for node in tree.roots]
     head: dict[str, Any] = {"schema": "wfctl.tree/1", "rev": tree.rev, "now": rfc3339(tree.now)}
     head |= {"root": roots[0]} if one and roots else {"roots": roots}
-    if not one:
-        head["open_roots"] = tree.open_roots
+    if not one and not named:
+        head |= {"open_roots": tree.open_roots, "failed_roots": tree.failed_roots}
     return {**head, "complete": tree.complete}
 
 
@@ -36,6 +35,7 @@ def _node(node: TreeNode) -> dict[str, Any]:
         "steps_elided": node.steps_elided,
         "children_elided": node.children_elided,
         "seq": node.seq,
+        "tries": as_data(node.tries),
     }
 
 
@@ -86,6 +86,7 @@ def _pre_order(node: TreeNode, parent: str | None, depth: int) -> Iterator[dict[
         "steps": as_data(node.steps),
         "steps_elided": node.steps_elided,
         "children_elided": node.children_elided,
+        "tries": as_data(node.tries),
     }
     for child in node.children:
         yield from _pre_order(child, node.run.run_id, depth + 1)
@@ -137,6 +138,8 @@ def change_text(change: RunChange) -> str:
 
 def standing_text(run: RunView, at_ms: int) -> str:
     """How a run stands when one begins to follow it."""
+    from wfctl.cli.render.runs import problem
+
     return _told(at_ms, run.workflow_id, None, run.status, problem(run))
 
 

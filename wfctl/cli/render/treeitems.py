@@ -5,73 +5,28 @@ Knows rules (what is expanded, sampled, merged), not columns; `render.tree` lays
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import msgspec
-
-from wfctl.cli.render.progress import amount, percentage, progress_note
 from wfctl.cli.render.runs import position, problem
 from wfctl.cli.render.text import SHORT_ID, clean, counted, cut_middle
-from wfctl.cli.render.times import clock_seconds, is_relative, short, was_chosen, when
-from wfctl.protocol.views import RunView, TreeGroup, TreeNode, TreeStep
+from wfctl.cli.render.times import short
+from wfctl.cli.render.treeline import (
+    BAD,
+    BAD_STYLE,
+    RETRYING,
+    Fold,
+    Item,
+    Moment,
+    due,
+    percentiles,
+    show_progress,
+    show_tries,
+    sleep_note,
+    wait_notes,
+)
+from wfctl.protocol.views import TreeGroup, TreeNode, TreeStep
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 
-_BAD = (Status.FAILED, Status.TIMED_OUT, Status.STUCK)
 _HEAD = "+ "
-
-
-class Fold(NamedTuple):
-    """How much is left out.
-
-    What a person asks for: `group_at` (steps of one name beyond so many are one line), runs in a status of `folded` as one row,
-    those that a word of `expanded` means (type, status, ID) opened, `whole` nothing left out, `only_failed`
-    nothing but the ways to failures. What a screen asks for: finished steps merged (`merge`), samples shortened, subtrees closed
-    below `depth`.
-    """
-
-    group_at: int = 8
-    folded: frozenset[str] = frozenset()
-    expanded: frozenset[str] = frozenset()
-    whole: bool = False
-    only_failed: bool = False
-    merge: bool = False
-    sample: int | None = None
-    depth: int = 1_000
-
-
-class Item(msgspec.Struct):
-    """One line and what hangs below it. Without `status` it is a remainder line; with `group`, a group's line.
-
-    `text` follows the name (`loud`: in the status' colour), `note` (or `short_note`) stands right of it, `took` at the edge.
-    """
-
-    name: str
-    status: str | None = None
-    text: str = ""
-    note: str = ""
-    short_note: str = ""
-    took: str = ""
-    short_name: str = ""
-    style: str = ""
-    loud: bool = False
-    started_at: int = 0
-    run_id: str = ""
-    group: TreeGroup | None = None
-    children: list[Item] = []
-
-    @property
-    def bad(self) -> bool:
-        """Whether it tells of something that went wrong, itself."""
-        return self.loud or self.status in _BAD or self.style == BAD_STYLE
-
-
-class Moment(NamedTuple):
-    now_ms: int
-    relative: bool  # on a terminal; elsewhere times are absolute
-
-
-BAD_STYLE = "bold red"
 
 
 def root_items(root: TreeNode, fold: Fold, now_ms: int, *, relative: bool) -> list[Item]:
@@ -105,7 +60,7 @@ def _first_seq(group: TreeGroup) -> int:
 def _steps(node: TreeNode, fold: Fold, moment: Moment) -> list[tuple[int, Item]]:
     """The steps of a run; those of one name as one line where they are too many."""
     if fold.only_failed:
-        return [(step.seq, _step(step, node, moment)) for step in node.steps if step.status in _BAD]
+        return [(step.seq, _step(step, node, moment)) for step in node.steps if step.status in BAD]
     alike: dict[tuple[str, str], list[TreeStep]] = {}
     for step in node.steps:
         alike.setdefault((step.kind, step.name), []).append(step)
@@ -120,7 +75,7 @@ def _steps(node: TreeNode, fold: Fold, moment: Moment) -> list[tuple[int, Item]]
 
 def _many(steps: list[TreeStep], node: TreeNode, fold: Fold, moment: Moment) -> Item:
     """`poll ×120   110 completed, 10 failed`, and below it those that went wrong, one that is not ended, and what is left."""
-    wrong = [step for step in steps if step.status in _BAD]
+    wrong = [step for step in steps if step.status in BAD]
     going = [step for step in steps if step.ended_at is None and step not in wrong]
     room = (5 if fold.sample is None else fold.sample) - len(going)
     shown = [*wrong[: max(room, 0)], *going]
@@ -136,19 +91,15 @@ def _many(steps: list[TreeStep], node: TreeNode, fold: Fold, moment: Moment) -> 
     took = sorted(
         step.ended_at - step.started_at for step in steps if step.ended_at and step.status == Status.COMPLETED
     )
-    times = _percentiles(took[(len(took) - 1) // 2], took[-(len(took) // 100) - 1]) if took else ""
+    times = percentiles(took[(len(took) - 1) // 2], took[-(len(took) // 100) - 1]) if took else ""
     if not shown:
         item.note = times
         return item
     for bad in (True, False):
-        part = [(word, number) for word, number in left.items() if (word in _BAD) is bad]
+        part = [(word, number) for word, number in left.items() if (word in BAD) is bad]
         if part:
             item.children.append(Item(_remainder(part, times), style=BAD_STYLE if bad else "dim"))
     return item
-
-
-def _percentiles(p50_ms: int, p99_ms: int) -> str:
-    return f"p50 {format_duration(p50_ms)}, p99 {format_duration(p99_ms)}"
 
 
 def _step(step: TreeStep, node: TreeNode, moment: Moment) -> Item:
@@ -159,7 +110,7 @@ def _step(step: TreeStep, node: TreeNode, moment: Moment) -> Item:
     if step.kind == "wait":
         item.name = clean(f"wait event {', '.join(step.waiting_for)}") if step.waiting_for else "wait any event"
         if step.ended_at is None:
-            since, until = _wait_notes(step, moment)
+            since, until = wait_notes(step, moment)
             item.note = ", ".join(part for part in (since, until) if part)
             item.short_note = until
     elif step.kind == "sleep":
@@ -168,40 +119,16 @@ def _step(step: TreeStep, node: TreeNode, moment: Moment) -> Item:
         if step.name and step.name != "sleep":
             item.text = f"then {clean(step.name)}"
         if step.ended_at is None and step.wake_at is not None:
-            item.note = _sleep_note(step.wake_at, moment)
+            item.note = sleep_note(step.wake_at, moment)
     elif step.ended_at is None:
-        _show_progress(item, node.run, moment)
+        show_progress(item, node.run, moment)
     if step.attempts > 1:
         item.note = item.short_note = counted(step.attempts, "attempt")
+    if step.tries is not None and not (item.note and step.status == Status.COMPLETED):
+        show_tries(item, step.tries, moment)
     if step.error:
         item.text, item.loud = clean(step.error), True
     return item
-
-
-def _show_progress(item: Item, run: RunView, moment: Moment) -> None:
-    if run.progress is not None:
-        item.note = progress_note(run.progress, drawn=moment.relative)
-        item.short_note = percentage(run.progress) or amount(run.progress)
-
-
-def _wait_notes(step: TreeStep, moment: Moment) -> tuple[str, str]:
-    """Since when an open wait waits, and when it times out."""
-    if is_relative(default=moment.relative):
-        until = f"in {short(step.wake_at - moment.now_ms)}" if step.wake_at else ""
-        since = short(moment.now_ms - step.started_at)
-    else:
-        since, until = (_instant(at, moment) if at else "" for at in (step.started_at, step.wake_at))
-    return f"since {since}", f"times out {until}" if until else ""
-
-
-def _sleep_note(wake_at: int, moment: Moment) -> str:
-    wakes = f"wakes {_instant(wake_at, moment)}"
-    # Where one way was chosen, it is that alone.
-    return f"{wakes} (in {short(wake_at - moment.now_ms)})" if moment.relative and not was_chosen() else wakes
-
-
-def _instant(at_ms: int, moment: Moment) -> str:
-    return clock_seconds(at_ms, moment.now_ms) if moment.relative else when(at_ms, moment.now_ms, relative=False)
 
 
 def _child(node: TreeNode, fold: Fold, moment: Moment, depth: int) -> Item:
@@ -215,6 +142,8 @@ def _child(node: TreeNode, fold: Fold, moment: Moment, depth: int) -> Item:
         if item.children:
             # The rows below say where it is; the row itself says only what went wrong.
             item.text = clean(problem(node.run))
+            if item.status in (RETRYING, Status.WAITING):
+                item.status, item.note, item.short_note = node.run.status, "", ""
             return item
     if not item.text or node.run.status.closed or node.cut:
         item.text = "  ".join(part for part in (item.text, _in_brackets(node)) if part)
@@ -249,9 +178,13 @@ def _run_item(node: TreeNode, moment: Moment) -> Item:
         run_id=run.run_id,
     )
     if run.status is Status.SLEEPING and run.wake_at is not None:
-        item.note = _sleep_note(run.wake_at, moment)
+        item.note = sleep_note(run.wake_at, moment)
+    elif run.status is Status.WAITING and run.wake_at is not None:
+        item.note = item.short_note = f"times out {due(run.wake_at, moment)}"
     elif run.status is Status.RUNNING:
-        _show_progress(item, run, moment)
+        show_progress(item, run, moment)
+    if node.tries is not None and (run.status is Status.RUNNING or not item.note):
+        show_tries(item, node.tries, moment)
     return item
 
 
@@ -283,7 +216,7 @@ def _worth_opening(node: TreeNode) -> bool:
 
 
 def _gone_wrong(node: TreeNode) -> bool:
-    return node.run.status in _BAD or _wrong_below(node)
+    return node.run.status in BAD or _wrong_below(node)
 
 
 def _wrong_below(node: TreeNode) -> bool:
@@ -303,7 +236,7 @@ def _group(group: TreeGroup, fold: Fold, moment: Moment, depth: int) -> Item:
         if member is oldest and group.by_status.get(Status.RUNNING, 0) > 1 and not item.children[-1].note:
             item.children[-1].note = "oldest"
     _add_left(item, group, {word: number for word, number in left.items() if number > 0}, errors, fold)
-    below = group.troubled - sum(_wrong_below(member) and member.run.status not in _BAD for member in sample)
+    below = group.troubled - sum(_wrong_below(member) and member.run.status not in BAD for member in sample)
     if below > 0:
         item.children.append(Item(f"{_HEAD}{below:,} more with failures below", style=BAD_STYLE))
     return item
@@ -311,18 +244,18 @@ def _group(group: TreeGroup, fold: Fold, moment: Moment, depth: int) -> Item:
 
 def _add_left(item: Item, group: TreeGroup, left: dict[str, int], errors: dict[str, int], fold: Fold) -> None:
     """What is not shown of a group: how many there are of each status, why they failed, how long they took."""
-    wrong = [(str(word), left[word]) for word in _BAD if word in left]
+    wrong = [(str(word), left[word]) for word in BAD if word in left]
     if wrong:
         of = f" of the oldest {group.errors_of:,}" if group.errors_of else ""
         item.children.append(Item(_remainder(wrong) + _histogram(errors) + of, style=BAD_STYLE))
-    others = [(word, number) for word, number in left.items() if word not in _BAD]
+    others = [(word, number) for word, number in left.items() if word not in BAD]
     # What goes on before what has ended, as in the sample above.
     others.sort(key=lambda entry: (entry[0] == Status.COMPLETED, entry[0]))
     if others and not fold.only_failed:
         times = ""
         if group.p50_ms is not None and group.p99_ms is not None:
             of = f" of the newest {group.timed:,}" if group.timed < group.by_status.get(Status.COMPLETED, 0) else ""
-            times = _percentiles(group.p50_ms, group.p99_ms) + of
+            times = percentiles(group.p50_ms, group.p99_ms) + of
         item.children.append(Item(_remainder(others, times, more=bool(group.sample)), style="dim"))
 
 

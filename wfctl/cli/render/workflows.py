@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from wfctl.cli.render.document import as_data
 from wfctl.cli.render.table import Cell, Column, Row, table
 from wfctl.cli.render.text import Line, cells, clean, counted, cut, pad
 from wfctl.cli.render.times import absolute, when
 from wfctl.protocol.calls import WorkflowList
 from wfctl.protocol.views import MissingView, WorkflowView
-from wfctl.values.signature import HandlerSpec, TypeSpec, plain_type
+from wfctl.values import schema
+from wfctl.values.signature import HandlerSpec, TypeSpec
 
 _QUERIES = [Column(title) for title in ("NAME", "FUNCTION", "PARAMETERS", "FILE", "LINE")]
 _COLUMNS = [
@@ -25,27 +24,15 @@ _COLUMNS = [
 
 
 def described(view: WorkflowView) -> dict[str, Any]:
-    """A type as `-o json` has it: each handler with the JSON schema of what it takes."""
+    """A type as `-o json` has it: each handler with the JSON schema of what it takes, queries with that of what they answer."""
     data: dict[str, Any] = as_data(view)
     for told, handler in zip(data["spec"]["handlers"], view.spec.handlers, strict=True):
-        told["schema"] = schema_of(handler)
+        told.pop("shape", None)
+        told["schema"] = schema.takes(handler)
+        answer = schema.answers(handler)
+        if answer is not None:
+            told["answer_schema"] = answer
     return data
-
-
-def schema_of(handler: HandlerSpec) -> dict[str, Any]:
-    """The JSON schema of a handler's arguments. Of a type of the user's own, which only the workers know, it has the name alone."""
-    properties: dict[str, Any] = {}
-    for one in handler.params:
-        try:
-            properties[one.name] = msgspec.json.schema(plain_type(one.type)) if one.plain else {"title": one.type}
-        except (ValueError, TypeError):
-            properties[one.name] = {"title": one.type}
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [one.name for one in handler.params if one.required],
-        "additionalProperties": handler.extra,
-    }
 
 
 def workflow_table(answer: WorkflowList) -> list[Line]:
@@ -115,7 +102,7 @@ def query_table(spec: TypeSpec, queries: list[HandlerSpec]) -> list[Line]:
 
 def query_lines(queries: list[HandlerSpec], width: int) -> list[Line]:
     """What each takes, and the first line of what its author says about it."""
-    shown = [clean(f"{one.name}{one.signature()}") for one in queries]
+    shown = [clean(f"{one.name}{one.told()}") for one in queries]
     column = max(cells(text) for text in shown)
     lines: list[Line] = []
     for text, one in zip(shown, queries, strict=True):
@@ -131,7 +118,7 @@ def query_lines(queries: list[HandlerSpec], width: int) -> list[Line]:
 
 def _handler(spec: HandlerSpec, width: int) -> Line:
     name = spec.name if spec.name == spec.function else f"{spec.name} = {spec.function}"
-    text = clean(f"{name}{spec.signature()}")
+    text = clean(f"{name}{spec.told()}")
     place = f":{spec.line}" if spec.line else ""
     room = max(width - 9 - cells(place) - 3, 10)
     return [(f"  {spec.kind:<5}  ", "cyan"), (pad(cut(text, room), room), ""), (f"  {place}", "dim")]

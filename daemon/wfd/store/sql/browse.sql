@@ -60,7 +60,7 @@ where parent = :parent and type = :type and status = :status and key >= :low and
 -- name: retries
 -- Of each run's newest records, failed attempts that are followed by another: none of the same task comes after, nor a step.
 select h.run, json_extract(h.data, '$.name'), json_extract(h.data, '$.attempt'), json_extract(h.data, '$.retry_at'),
-    json_remove(json_extract(h.data, '$.error'), '$.traceback', '$.detail')
+    json_remove(json_extract(h.data, '$.error'), '$.traceback', '$.detail'), json_extract(h.data, '$.max_attempts')
 from json_each(:keys) as k
 cross join runs as r on r.key = k.value
 cross join history as h indexed by history_by_run on h.run = r.key and h.seq > r.seq - 50
@@ -153,22 +153,25 @@ order by key desc
 limit ?;
 
 -- name: bad_below
--- Between a root and the newest run of its tree there are those of other trees as well, but none of this one is outside.
-select r.key, r.status
-from json_each('["failed", "timed_out", "stuck"]') as s
-cross join runs as r indexed by runs_by_status on r.status = s.value
-    and r.key > :root and r.key <= (select max(key) from runs where root = :root and parent is not null)
-where r.root = :root
-order by r.key
+select key, status from runs
+where root = :root and status in ('failed', 'timed_out', 'stuck') and key <> :root
+order by key
 limit :limit;
 
 -- name: count_bad_below
-select r.status, count(*)
-from json_each('["failed", "timed_out", "stuck"]') as s
-cross join runs as r indexed by runs_by_status on r.status = s.value
-    and r.key > :root and r.key <= (select max(key) from runs where root = :root and parent is not null)
-where r.root = :root
-group by r.status;
+select status, count(*) from runs
+where root = :root and status in ('failed', 'timed_out', 'stuck') and key <> :root
+group by status;
+
+-- name: bad_roots
+-- Roots of trees in which something went wrong, or that went wrong themselves, the newest first: a jump from tree to tree.
+with recursive found (root) as (
+    select max(root) from runs where status in ('failed', 'timed_out', 'stuck')
+    union all
+    select (select max(root) from runs where status in ('failed', 'timed_out', 'stuck') and root < found.root)
+    from found where found.root is not null
+)
+select root from found where root is not null limit ?;
 
 -- name: placed
 select r.key, r.parent, r.type
@@ -195,6 +198,10 @@ select count(*) from runs where parent is null and closed_at is null;
 -- name: oldest_in_status
 select key from runs where parent = ? and type = ? and status = ? order by key limit ?;
 
+-- name: oldest_running
+select json_group_array(key) from (
+    select key from runs where parent = ? and type = ? and status = 'running' order by key limit ?);
+
 -- name: oldest_retried
 -- Among the oldest that run: one that was begun again is seldom among those that began last.
 select key from (
@@ -212,9 +219,25 @@ cross join history as h indexed by history_by_run on h.run = k.value
 where (h.kind in (
     'step.started', 'step.completed', 'step.failed', 'step.timed_out', 'step.interrupted', 'wait.started', 'wait.timed_out',
     'run.completed', 'run.failed', 'run.cancel_requested', 'run.cancelled', 'run.terminated', 'run.timed_out', 'run.stuck',
-    'run.resumed')
+    'run.resumed', 'task.attempt_failed', 'task.failed')
     -- Most runs begin at once, and what they were given may be long.
     or (h.kind = 'run.started' and instr(h.data, '"begins_at":') > 0))
+order by h.run, h.seq;
+
+-- name: tried
+-- Of (run, seq) pairs: the records after that one which tell that a task was tried again, or failed; of each run's newest 2,000.
+select
+    h.run, h.seq, h.at, h.kind,
+    json_object('key', json_extract(h.data, '$.key'), 'name', json_extract(h.data, '$.name'),
+        'attempt', json_extract(h.data, '$.attempt'), 'max_attempts', json_extract(h.data, '$.max_attempts'),
+        'retry_at', json_extract(h.data, '$.retry_at'),
+        'error', json_remove(json_extract(h.data, '$.error'), '$.traceback', '$.detail'))
+from json_each(?) as k
+cross join runs as r on r.key = json_extract(k.value, '$[0]')
+cross join history as h indexed by history_by_run
+    on h.run = r.key and h.seq >= max(json_extract(k.value, '$[1]'), r.seq - 2000)
+where h.kind in ('task.attempt_failed', 'task.failed')
+    or (h.kind in ('task.started', 'task.completed') and json_extract(h.data, '$.attempt') > 1)
 order by h.run, h.seq;
 
 -- name: newest_step_records
@@ -243,9 +266,20 @@ where run = ?1 and seq < ?2
 select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source
 from history as h
 join runs as r on r.key = h.run
-where h.run = ? and h.seq > ?
+where h.run = ? and h.seq > ? and h.seq < ?
 order by h.seq
 limit ?;
+
+-- name: history_page_back
+select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source
+from history as h
+join runs as r on r.key = h.run
+where h.run = ? and h.seq > ? and h.seq < ?
+order by h.seq desc
+limit ?;
+
+-- name: next_rev
+select rev from history where run = ? and seq > ? order by seq limit 1;
 
 -- name: logs_between
 select l.rev, r.run_id, r.workflow_id, 0, l.at, 'log', json_object('level', l.level, 'message', l.message, 'step', l.step),

@@ -2,23 +2,23 @@
 
 -- name: view
 -- What open runs run, sleep for, wait for or have events for, and what their open children will call in them: a row each, so a run
--- that needs a handler for several reasons is there several times.
+-- that needs a handler for several reasons is there several times. A run whose state is no JSON has been set aside, and needs nothing.
 create temp view if not exists needs (type, kind, name, key, status) as
 select type, json_extract(state, '$.phase.kind'), json_extract(state, '$.phase.handler'), key, status
-from runs where status in ('running', 'cancelling')
+from runs where status in ('running', 'cancelling') and json_valid(state)
 union all
 select type, json_extract(state, '$.phase.resume.kind'), json_extract(state, '$.phase.resume.handler'), key, status
-from runs where status = 'stuck'
+from runs where status = 'stuck' and json_valid(state)
 union all
 select type, coalesce(json_extract(state, '$.phase.kind'), 'step'), json_extract(state, '$.phase.handler'), key, status
-from runs where status = 'sleeping'
+from runs where status = 'sleeping' and json_valid(state)
 union all
 select r.type, 'event', w.value, r.key, r.status
 from runs as r cross join json_each(r.waiting_for) as w
 where r.status = 'waiting' and r.waiting_for is not null
 union all
 select type, 'step', json_extract(state, '$.phase.on_timeout'), key, status
-from runs where status = 'waiting' and json_extract(state, '$.phase.on_timeout') is not null
+from runs where status = 'waiting' and case when json_valid(state) then json_extract(state, '$.phase.on_timeout') end is not null
 union all
 select r.type, case when i.step is null then 'event' else 'step' end, coalesce(i.step, i.name), r.key, r.status
 from runs as r cross join inbox as i on i.run = r.key
@@ -28,11 +28,12 @@ union all
 select p.type, 'step', json_extract(c.state, '$.on_completed_step'), p.key, p.status
 from runs as c cross join runs as p on p.key = c.parent
 where c.status in ('running', 'waiting', 'sleeping', 'cancelling', 'stuck') and p.closed_at is null
-    and json_extract(c.state, '$.on_completed_step') is not null;
+    and case when json_valid(c.state) then json_extract(c.state, '$.on_completed_step') end is not null;
 
 -- name: needs
 select type, kind, name, count(distinct key), count(distinct case status when 'stuck' then key end)
 from needs
+where name is not null
 group by 1, 2, 3;
 
 -- name: who_needs

@@ -67,11 +67,18 @@ select nullif(max(
 -- name: runs_of_status
 select key, type from runs where status = ? order by key;
 
+-- name: open_states
+select run_id, workflow_id, state from runs where status in ('running', 'waiting', 'sleeping', 'cancelling', 'stuck');
+
 -- name: due
-select key from runs where wake_at <= ? order by wake_at limit ?;
+-- The longest due first, a page at a time.
+select wake_at, key from runs
+where wake_at <= :now and wake_at >= :at and (wake_at > :at or key > :key)
+order by wake_at, key
+limit :limit;
 
 -- name: next_wake
-select min(wake_at) from runs where wake_at is not null;
+select min(wake_at) from runs where wake_at > ?;
 
 -- name: children_ids
 select workflow_id, key, run_id from runs where parent = ? order by key;
@@ -132,3 +139,11 @@ where c.closed_at is null and c.on_parent_close <> 'abandon'
         select 1 from runs as p
         where p.key = c.parent and p.closed_at > coalesce(json_extract(c.state, '$.reopened_at'), -1))
 order by c.key;
+
+-- name: schedules
+-- All of them, of which there are few.
+select id, version, type, paused, next_at, state from schedules order by id;
+
+-- name: statuses_of
+-- How these runs stand; one that was purged is missing.
+select run_id, status from runs where run_id in (select value from json_each(?));

@@ -58,3 +58,13 @@ on conflict (key) do update set value = excluded.value;
 -- name: note
 insert into meta (key, value) values (?, ?)
 on conflict (key) do update set value = excluded.value;
+
+-- name: schedule_new
+insert into schedules (id, version, type, paused, next_at, state) values (?, ?, ?, ?, ?, ?);
+
+-- name: schedule_changed
+-- Compare and set, as with runs.
+update schedules set version = ?, type = ?, paused = ?, next_at = ?, state = ? where id = ? and version = ?;
+
+-- name: schedule_gone
+delete from schedules where id = ? and version = ?;

@@ -1,0 +1,40 @@
+"""Units on their way to the disk: so many that whoever can wait does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wfd.runtime.pressure import Pressure
+
+# At so many whatever needs no answer waits, and workers are not heard; at half of it they are again.
+MOST_UNWRITTEN = 2_000
+_BEHIND = f"{MOST_UNWRITTEN:,} units on their way to the disk: workers are not heard until it has caught up"
+
+
+class Unwritten:
+    """`hear(on)` is called when workers are to be heard no more for now, and when they are again."""
+
+    def __init__(self, hear: Callable[[bool], None], pressure: Pressure) -> None:
+        self.count = 0
+        self._hear = hear
+        self._pressure = pressure
+        self._heard = True
+
+    @property
+    def too_many(self) -> bool:
+        return self.count >= MOST_UNWRITTEN
+
+    def begins(self) -> None:
+        self.count += 1
+        if self.count >= MOST_UNWRITTEN and self._heard:
+            self._heard = False
+            self._pressure.begin(_BEHIND)
+            self._hear(False)
+
+    def ends(self) -> None:
+        """It is on disk, or never will be."""
+        self.count -= 1
+        if not self._heard and self.count <= MOST_UNWRITTEN // 2:
+            self._heard = True
+            self._pressure.end(_BEHIND)
+            self._hear(True)

@@ -1,0 +1,53 @@
+"""How many connections there are, and whether one more is let in."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+from wfctl.errors import ConflictError
+
+log = logging.getLogger("wfd.server")
+
+# Connections of all programs together, of which the last are for programs that have none yet: however many one of them leaves
+# open, `wfctl` gets through.
+MAX_CONNECTIONS = 1_000
+KEPT_FREE = 50
+# Of the files that the daemon may open so many are for connections, with those that are being refused; the rest is for workers
+# and the database.
+SHARE_OF_FILES = 4
+
+
+class Connections:
+    def __init__(self, most: int = MAX_CONNECTIONS, kept_free: int = KEPT_FREE) -> None:
+        self.most = most
+        self._kept_free = kept_free
+        self._of: Counter[int] = Counter()
+        self._told = False
+
+    def limit(self, files: int) -> None:
+        """The daemon may open so many files."""
+        self.most = min(self.most, files // SHARE_OF_FILES)
+
+    def enter(self, pid: int) -> ConflictError | None:
+        """One more, of this program; why it is not to stay, if it is not. `leave` in any case."""
+        self._of[pid] += 1
+        taken = self._of.total() - 1
+        of_it = self._of[pid] - 1
+        if taken < self.most and (not of_it or taken < self.most - min(self._kept_free, self.most // 4)):
+            self._told = False
+            return None
+        if not self._told:
+            self._told = True
+            log.warning(
+                "connections are refused: %d are open, %d of them to pid %d, which asks for one more", taken, of_it, pid
+            )
+        return ConflictError(
+            f"{taken:,} connections to the daemon are open already, {of_it:,} of them to this program",
+            hint="close some, or let each program use one Client for all its calls",
+        )
+
+    def leave(self, pid: int) -> None:
+        self._of[pid] -= 1
+        if self._of[pid] <= 0:
+            del self._of[pid]

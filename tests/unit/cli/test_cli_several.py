@@ -1,0 +1,218 @@
+"""Several runs named on one command line: `show`, `history`, `tree` and `result`; and a history in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from support.cli import Cli
+from support.fake_daemon import FakeDaemon
+from support.runs import entry, failure, node, run, step, tree
+from wfctl.cli.commands.logs import Presence
+from wfctl.cli.options import Settings
+from wfctl.cli.shell import Shell
+from wfctl.errors import RunNotFoundError
+from wfctl.protocol.calls import HistoryPage
+from wfctl.protocol.views import HistoryEntry, Outcome, RunDetail, StatusView
+from wfctl.values.status import Status
+
+Start = Callable[..., FakeDaemon]
+KINDS = ("run.started", "step.started", "step.completed", "wait.started", "event.received")
+
+
+def unknown(id: str) -> RunNotFoundError:
+    return RunNotFoundError(f"no run {id!r}", hint="wfctl list", id=id)
+
+
+def found(answer: Callable[[str], Any]) -> Callable[[Any], Any]:
+    """Answers for the runs a, b and c alone; their run IDs are A, B and C."""
+
+    def answered(call: Any) -> Any:
+        if call.id.lower() not in ("a", "b", "c"):
+            raise unknown(call.id)
+        return answer(call.id.lower())
+
+    return answered
+
+
+def view(id: str) -> Any:
+    return run(id, run_id=id.upper(), status="completed")
+
+
+def ended(id: str) -> Outcome:
+    status, result, error = {
+        "a": (Status.COMPLETED, b'"one"', None),
+        "b": (Status.FAILED, b"null", failure("CardDeclined", "limit")),
+        "c": (Status.COMPLETED, b'"two\\nlines"', None),
+    }[id]
+    return Outcome(
+        run_id=id.upper(), workflow_id=id, workflow_type="T", status=status, result=msgspec.Raw(result), error=error
+    )
+
+
+@pytest.fixture
+def shop(daemon: Start) -> FakeDaemon:
+    def history(call: Any) -> HistoryPage:
+        """Five records and a log line after the second, in pages of at most two."""
+        entries = [entry(kind, seq=seq, rev=seq * 10, step=1, handler="pay") for seq, kind in enumerate(KINDS, 1)]
+        inside = [one for one in entries if call.after_seq < one.seq < (call.before_seq or 99)]
+        size = min(call.limit, 2)
+        part = inside[-size:] if call.newest else inside[:size]
+        beyond = part and (part[0].seq > inside[0].seq if call.newest else part[-1].seq < inside[-1].seq)
+        following = part[0 if call.newest else -1].seq if beyond else None
+        shown: list[HistoryEntry] = []
+        for one in part:
+            shown.append(one)
+            if call.logs and one.seq == 2:
+                shown.append(entry("log", seq=0, rev=21, message="hello", level="INFO"))
+        return HistoryPage(run=view(call.id.lower()), items=shown, next=following, total=5)
+
+    return daemon(
+        get=found(lambda id: RunDetail(run=view(id), input=msgspec.Raw(b"{}"), history_entries=5)),
+        result=found(ended),
+        history=lambda call: history(call) if call.id.lower() in "abc" else unknown(call.id),
+        tree=lambda call: tree(*(node(run(id.lower()), step("pay")) for id in (call.id, *call.ids))),
+    )
+
+
+# -- several -----------------------------------------------------------------------------------------
+
+
+def test_each_of_several_runs_stands_below_its_name_and_an_unknown_one_is_told_beside_them(
+    cli: Cli, shop: FakeDaemon
+) -> None:
+    said = cli("show", "a", "nobody", "c")
+    assert said.code == 9
+    heads = [line for line in said.out.splitlines() if line.startswith("==>")]
+    assert heads == ["==> a <==", "==> c <=="]
+    assert "\n\n==> c <==\nworkflow ID  c\n" in said.out
+    assert said.err == "error[run_not_found]: no run 'nobody'\n  try: wfctl list\n"
+    assert "==>" not in cli("show", "a").out
+    assert (cli("show", "nobody").code, cli("show", "nobody", "noone").code) == (4, 9)
+
+
+def test_several_runs_are_one_document_one_line_each_or_one_table(cli: Cli, shop: FakeDaemon) -> None:
+    document: Any = cli("show", "a", "c", "-o", "json").json
+    assert (document["schema"], document["total"]) == ("wfctl.runs/1", 2)
+    assert [item["workflow_id"] for item in document["items"]] == ["a", "c"]
+    assert cli("show", "a", "-o", "json").json["schema"] == "wfctl.run/1"  # type: ignore[index]
+    said = cli("show", "a", "nobody", "c", "-o", "jsonl")
+    assert [line["workflow_id"] for line in said.lines] == ["a", "c"]  # type: ignore[index]
+    assert msgspec.json.decode(said.err)["error"]["code"] == "run_not_found"
+    assert cli("show", "-", "a", "-o", "id", stdin="c\nb\n").out == "C\nB\nA\n"
+    assert cli("show", "a", "c", "--fields", "workflow_id,status").out == (
+        "workflow_id\tstatus\na\tcompleted\nc\tcompleted\n"
+    )
+
+
+def test_results_of_several_are_a_line_each_in_the_order_they_are_named(cli: Cli, shop: FakeDaemon) -> None:
+    said = cli("result", "c", "b", "a", "A")
+    assert (said.code, said.out) == (10, '"two\\nlines"\n\none\n')
+    assert said.err.startswith("error[failed]: T b failed: CardDeclined: limit")
+    assert cli("result", "a", "c").code == 0
+    assert cli("result", "b", "a", "--exit-zero").code == 0
+    lines: Any = cli("result", "a", "b", "-o", "jsonl").lines
+    assert [(line["workflow_id"], line["exit"]) for line in lines] == [("a", 0), ("b", 10)]
+    document: Any = cli("result", "a", "b", "-o", "json").json
+    assert (document["schema"], document["exit"], len(document["items"])) == ("wfctl.outcomes/1", 10, 2)
+    # Not all that was asked for is known: that counts before how the others ended.
+    beside = cli("result", "a", "nobody", "b", "--exit-zero")
+    assert (beside.code, beside.out) == (9, "one\n\n")
+
+
+def test_several_trees_are_drawn_one_below_the_other_and_one_alone_is_followed(cli: Cli, shop: FakeDaemon) -> None:
+    said = cli("tree", "a", "nobody", "c")
+    assert (said.code, said.out.count("└ ✓ pay")) == (9, 2)
+    assert (shop.asked("tree")[0].id, shop.asked("tree")[0].ids) == ("A", ["C"])
+    document: Any = cli("tree", "a", "nobody", "-o", "json").json
+    assert [root["workflow_id"] for root in document["roots"]] == ["a"]
+    assert "open_roots" not in document
+    assert cli("tree", "nobody", "noone").code == 9
+    refused = cli("tree", "-f", "a", "two words")
+    assert refused.code == 2
+    assert "try: wfctl tail -f --children a 'two words'" in refused.err
+
+
+# -- a history in parts ------------------------------------------------------------------------------
+
+
+def seqs(cli: Cli, *words: str) -> tuple[list[int], Any, str]:
+    said = cli("history", "a", "-o", "json", *words)
+    assert said.code == 0, said.err
+    document: Any = said.json
+    return [item["seq"] for item in document["items"]], document["next"], said.err
+
+
+def test_a_history_is_paged_from_either_end(cli: Cli, shop: FakeDaemon) -> None:
+    assert seqs(cli) == ([1, 2, 3, 4, 5], None, "")
+    assert seqs(cli, "--reverse") == ([5, 4, 3, 2, 1], None, "")
+    assert seqs(cli, "--limit", "3")[:2] == ([1, 2, 3], 3)
+    assert seqs(cli, "--limit", "3", "--after", "3")[:2] == ([4, 5], None)
+    assert seqs(cli, "--limit", "3", "--reverse")[:2] == ([5, 4, 3], 3)
+    assert seqs(cli, "--limit", "3", "--reverse", "--before", "3")[:2] == ([2, 1], None)
+    assert seqs(cli, "--after", "1", "--before", "4")[:2] == ([2, 3], None)
+    assert seqs(cli, "--limit", "5")[:2] == ([1, 2, 3, 4, 5], None)
+    # Log lines belong to the record before them, and count for nothing.
+    assert seqs(cli, "--logs", "--limit", "2")[:2] == ([1, 2, 0], 2)
+    assert seqs(cli, "--logs", "--limit", "1", "--reverse", "--before", "3")[:2] == ([0, 2], 2)
+    assert seqs(cli, "--step", "pay", "--limit", "1", "--reverse")[:2] == ([3], 3)
+    assert seqs(cli, "--step", "pay", "--after", "2")[:2] == ([3], None)
+
+
+def test_what_is_left_of_a_history_is_told_with_what_to_type(cli: Cli, shop: FakeDaemon) -> None:
+    assert cli("history", "a", "--limit", "2").err == "2 of 5, more: --after 2, or a higher --limit\n"
+    assert cli("history", "a", "--limit", "2", "--reverse").err == "2 of 5, more: --before 4, or a higher --limit\n"
+    assert cli("history", "a", "--limit", "1", "--step", "pay").err == "1, more: --after 2, or a higher --limit\n"
+    assert cli("history", "a", "--limit", "5").err == ""
+    both = cli("history", "a", "c", "--limit", "4")
+    assert both.err.splitlines()[1] == "4 of 5 of c, more: wfctl history c --after 4, or a higher --limit"
+    refused = cli("history", "a", "c", "--after", "2")
+    assert (refused.code, refused.out) == (2, "")
+
+
+def test_a_part_of_a_history_names_the_handlers_of_steps_that_began_before_it(cli: Cli, shop: FakeDaemon) -> None:
+    for words in (("--after", "2", "--limit", "1"), ("--reverse", "--before", "4", "--limit", "1")):
+        (line,) = cli("history", "a", *words).out.splitlines()
+        assert line.split("\t")[1:] == ["step.completed", "pay  then ? pay"]
+
+
+def test_histories_of_several_are_one_document_or_stand_below_their_names(cli: Cli, shop: FakeDaemon) -> None:
+    document: Any = cli("history", "a", "nobody", "c", "-o", "json", "--limit", "1").json
+    assert document["schema"] == "wfctl.histories/1"
+    assert [(item["run"]["workflow_id"], item["next"], item["total"]) for item in document["items"]] == [
+        ("a", 1, 5), ("c", 1, 5),
+    ]  # fmt: skip
+    said = cli("history", "a", "nobody", "c")
+    assert (said.code, said.out.count("==> ")) == (9, 2)
+    assert cli("history", "a", "c", "--step", "pya").code == 9
+
+
+# -- the daemon's log --------------------------------------------------------------------------------
+
+
+def test_who_follows_the_log_is_told_when_the_daemon_goes_away_and_is_back(
+    daemon: Start, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("wfctl.cli.commands.logs.POLL_S", 0.01)
+    monkeypatch.setattr("wfctl.cli.commands.logs.LOOK_S", 0.0)
+    status = StatusView(
+        pid=1, version="0", project="/", config="/c", socket="/s", database="/d", database_bytes=1, log="/l", started_at=1,
+        now=1, generation=1, source_hash="x", python="/p", counts={}, workers=[], queued_steps=0, rev=8841,
+    )  # fmt: skip
+    first = daemon()
+    with Presence(Shell(Settings())) as presence:
+        presence.pause()
+        assert capsys.readouterr().err == ""
+        first.stop()
+        first.remove()
+        presence.pause()
+        presence.pause()
+        assert capsys.readouterr().err == "the daemon went away; its log goes on when it is back\n"
+        daemon(status=status)
+        presence.pause()
+        presence.pause()
+        assert capsys.readouterr().err == "the daemon is back; going on after revision 8841\n"

@@ -1,0 +1,28 @@
+"""A disk that falls behind makes workers wait to be heard, until it has caught up."""
+
+from __future__ import annotations
+
+import pytest
+
+from wfd.engine import unwritten
+from wfd.engine.unwritten import Unwritten
+from wfd.runtime.pressure import Pressure
+
+
+def test_workers_are_not_heard_while_too_much_is_on_its_way_to_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unwritten, "MOST_UNWRITTEN", 4)
+    heard: list[bool] = []
+    pressure = Pressure()
+    units = Unwritten(heard.append, pressure)
+    for _ in range(3):
+        units.begins()
+    assert (heard, units.too_many, pressure.lines()) == ([], False, [])
+    units.begins()
+    units.begins()
+    assert (heard, units.too_many) == ([False], True)
+    assert "workers are not heard until it has caught up (1 waiting)" in pressure.lines()[0]
+    units.ends()
+    units.ends()
+    assert heard == [False]
+    units.ends()
+    assert (heard, units.count, pressure.lines()) == ([False, True], 2, [])

@@ -1,0 +1,144 @@
+"""Timetables by the clocks of their zone, the days on which those are changed included; and what is no timetable."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from wfctl.errors import InvalidArgumentError
+from wfctl.values.schedule import Timetable
+from wfd.runtime.calendar import MOST_COUNTED, Cron, calendar_of, moments, zone_of
+
+
+def ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1_000)
+
+
+def shown(cron: str, after: str, number: int = 3, tz: str = "Europe/Paris") -> list[tuple[str, str]]:
+    return [(one.local[5:], one.dst) for one in moments(Timetable(cron=cron, tz=tz), ms(after), number)]
+
+
+def test_a_time_of_day_that_clocks_jump_over_comes_right_after() -> None:
+    assert shown("30 2 * * *", "2026-03-28T12:00:00Z", 2) == [
+        ("03-29T03:00:00+02:00", "gap"), ("03-30T02:30:00+02:00", ""),
+    ]  # fmt: skip
+
+
+def test_a_time_of_day_that_clocks_show_twice_comes_the_first_time() -> None:
+    wanted = [("10-25T02:30:00+02:00", "first"), ("10-26T02:30:00+01:00", "")]
+    assert shown("30 2 * * *", "2026-10-24T12:00:00Z", 2) == wanted
+    # Also for who asks between the two, or in the second of the two hours.
+    assert shown("30 2 * * *", "2026-10-25T00:30:00Z", 1) == wanted[1:]
+    assert shown("30 2 * * *", "2026-10-25T01:10:00Z", 1) == wanted[1:]
+
+
+def test_what_comes_often_goes_by_elapsed_time() -> None:
+    assert shown("*/30 * * * *", "2026-10-24T23:45:00Z", 5) == [
+        ("10-25T02:00:00+02:00", "both"), ("10-25T02:30:00+02:00", "both"),
+        ("10-25T02:00:00+01:00", "both"), ("10-25T02:30:00+01:00", "both"), ("10-25T03:00:00+01:00", ""),
+    ]  # fmt: skip
+    assert shown("*/30 * * * *", "2026-03-29T00:15:00Z", 2) == [
+        ("03-29T01:30:00+01:00", ""), ("03-29T03:00:00+02:00", ""),
+    ]  # fmt: skip
+
+
+def test_names_and_nicknames_are_understood() -> None:
+    assert shown("0 9 * * MON-fri", "2026-11-27T08:00:00Z", 2, "UTC") == [
+        ("11-27T09:00:00+00:00", ""), ("11-30T09:00:00+00:00", ""),
+    ]  # fmt: skip
+    assert shown("@Monthly", "2026-11-27T08:00:00Z", 1, "UTC") == [("12-01T00:00:00+00:00", "")]
+    assert shown("0 0 L feb *", "2027-11-27T08:00:00Z", 1, "UTC") == [("02-29T00:00:00+00:00", "")]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(("30 2 * * *", "0 2,3 * * *", "*/20 * * * *", "15 */3 * * *", "59 23 * * sun", "0 0 1 * *")),
+    st.sampled_from(("Europe/Paris", "America/New_York", "Australia/Lord_Howe", "UTC", "America/Santiago")),
+    st.integers(ms("2026-01-01T00:00:00Z"), ms("2027-12-31T00:00:00Z")),
+)
+def test_times_only_ever_grow_and_are_the_same_whoever_asks_between(cron: str, tz: str, after: int) -> None:
+    calendar = calendar_of(Timetable(cron=cron, tz=tz))
+    first = calendar.next_after(after)
+    assert first is not None
+    assert first > after
+    assert first % 1_000 == 0
+    assert calendar.next_after(first - 1) == first
+    assert calendar.passed(after, first) == 1
+    assert calendar.passed(after, first - 1) == 0
+    second = calendar.next_after(first)
+    assert second is not None
+    assert second > first
+    between = (first + second) // 2
+    assert calendar.next_after(between) == second
+
+
+def test_a_year_of_minutes_is_not_counted_to_its_end() -> None:
+    calendar = Cron("* * * * *", UTC)
+    assert calendar.passed(ms("2026-01-01T00:00:00Z"), ms("2027-01-01T00:00:00Z")) == MOST_COUNTED
+
+
+@pytest.mark.parametrize(
+    ("cron", "message", "hint"),
+    [
+        ("0 9 * * sat-sun", "'sat-sun' is no day-of-week", "sat,sun"),
+        ("61 * * * *", "'61' is no minute", "0 to 59"),
+        ("0 0 30 2 *", "'30' is no day-of-month", "1 to 31"),
+        ("0 0 */20 * 1L", "never comes", "correct"),
+        ("* * * *", "has 4 fields, not 5", "'0 9 * * mon-fri'"),
+        ("* * * * * *", "within a minute use --every", "minute"),
+        ("", "has 0 fields", "minute"),
+        ("@dayly", "did you mean '@daily'", "@hourly"),
+        ("@reboot", "is none", "@hourly"),
+        ("é * * * *", "is no minute", "0 to 59"),
+        ("0 9 * * ²", "is no day-of-week", "mon-fri"),
+        ("0 9 * * 5L/2", "is no day-of-week", "mon-fri"),
+    ],
+)
+def test_what_is_no_cron_expression_is_told_by_its_field(cron: str, message: str, hint: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message) as caught:
+        calendar_of(Timetable(cron=cron))
+    assert caught.value.hint is not None
+    assert hint in caught.value.hint
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("0123456789*/-,LW#? amonfri@", max_size=16))
+def test_whatever_is_typed_is_taken_or_refused_in_words(text: str) -> None:
+    try:
+        calendar = calendar_of(Timetable(cron=text))
+    except InvalidArgumentError:
+        return
+    assert calendar.next_after(0) is not None
+
+
+@pytest.mark.parametrize(
+    ("timetable", "message"),
+    [
+        (Timetable(), "one of them"),
+        (Timetable(cron="@daily", every_ms=60_000), "one of them"),
+        (Timetable(cron="@daily", offset_ms=1_000), "moves an interval"),
+        (Timetable(every_ms=500), "whole seconds"),
+        (Timetable(every_ms=1_500), "whole seconds"),
+        (Timetable(every_ms=60_000, offset_ms=60_000), "shorter than its interval"),
+    ],
+)
+def test_a_timetable_that_contradicts_itself_is_refused(timetable: Timetable, message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        calendar_of(timetable)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("Europe/Pari", "Europe/Paris"),
+        ("paris", "Europe/Paris"),
+        ("europe/paris", "Europe/Paris"),
+        ("../etc/passwd", ""),
+    ],
+)
+def test_a_time_zone_that_is_none_gets_the_nearest(name: str, near: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"no time zone '{name}'") as caught:
+        zone_of(name)
+    assert near in str(caught.value)
