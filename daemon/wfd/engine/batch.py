@@ -46,7 +46,7 @@ class Change(msgspec.Struct):
 class Batch:
     """`now` is the instant of all its decisions, `catalog` the code as of then."""
 
-    __slots__ = ("_catalog", "changes", "now", "touched")
+    __slots__ = ("_catalog", "changes", "now", "schedules", "touched")
 
     def __init__(self, now: int, catalog: Catalog) -> None:
         self.now = now
