@@ -394,3 +394,6 @@ class LiveOps:
         self._say_begun()
         self._reporter.close(tell=not self.abandoned)
         self.closed = True
+        # The tasks' contexts lead back here: as a circle, each step would be left to the garbage collector.
+        self.task = None
+        self.branch.tasks[:] = [task for task in self.branch.tasks if not task.done()]
