@@ -30,9 +30,11 @@ class Branch:
         # The path in short; nothing for the handler's own task.
         self.mark = hashlib.sha256(path.encode()).hexdigest()[:8] if path else ""
         self.tasks: list[asyncio.Task[Any]] = [] if tasks is None else tasks
-        self._children: dict[str, int] = {}
+        self._children: dict[str, int] | None = None
 
     def child(self, name: str) -> Branch:
+        if self._children is None:
+            self._children = {}
         number = self._children.get(name, 0)
         self._children[name] = number + 1
         return Branch(f"{self.path}/{name}#{number}", self.tasks)

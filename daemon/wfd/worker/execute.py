@@ -16,7 +16,7 @@ from typing import Any
 
 from wfctl.errors import InvalidDirectiveError, WfctlError
 from wfctl.protocol import channel
-from wfctl.protocol.channel import RunStep, StepDone, StepGone, StepRaised, StepStuck, ToDaemon, ToWorker
+from wfctl.protocol.channel import OpDone, RunStep, StepDone, StepGone, StepRaised, StepStuck, ToDaemon, ToWorker
 from wfctl.sdk import current
 from wfctl.sdk.blocking import BlockingContext
 from wfctl.sdk.checks import bound, event_of, query_of, start_of, workflow_of
@@ -66,16 +66,18 @@ class Executor:
 
     @property
     def idle(self) -> bool:
-        return not self._tasks
+        return not self._tasks and all(map(_never_begins, self._steps.values()))
 
     def receive(self, message: ToWorker) -> None:
         """Take one message; `Load` and `Stop` are the process's own and not for here. Never raises."""
+        if isinstance(message, RunStep):
+            self._run(message)
+            return
+        if isinstance(message, OpDone):
+            if (step := self._steps.get(message.token)) is not None:
+                step.answer(message)
+            return
         match message:
-            case RunStep():
-                self._run(message)
-            case channel.OpDone():
-                if (step := self._steps.get(message.token)) is not None:
-                    step.answer(message)
             case channel.CancelStep():
                 if (step := self._steps.get(message.token)) is not None:
                     step.request_cancel()
@@ -112,9 +114,8 @@ class Executor:
         step = self._ops(message, handler, workflow)
         self._steps[message.token] = step
         drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
-        task = self._loop.create_task(drive)
-        step.task = task
-        self._keep(task)
+        # Not by the loop's factory: it numbers the tasks that a handler makes, and this is the handler.
+        step.task = asyncio.Task(drive, loop=self._loop)
 
     def _ops(self, message: RunStep, handler: Handler, workflow: Workflow) -> LiveOps:
         return LiveOps(message, handler, workflow, self._workflows, self._sources, self._send, self._loop)
@@ -126,7 +127,7 @@ class Executor:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._queries.discard(task)
-        if not self._tasks and self.on_idle is not None:
+        if self.on_idle is not None:
             self.on_idle()
 
     def _find(self, message: RunStep) -> tuple[Workflow, Handler]:
@@ -167,6 +168,7 @@ class Executor:
         if step.replaying:
             await self._settle(step)
         self._finish(step, context, outcome, raised)
+        raised = None  # its traceback holds this frame
 
     async def _settle(self, step: LiveOps) -> None:
         """Tasks that the handler left behind may be about to ask for the records that look unused."""
@@ -204,6 +206,10 @@ class Executor:
             # Its answer crossed this message; the daemon waits for the handler to let go, which it has.
             self._send(StepGone(token))
             return
+        if _never_begins(step):
+            step.abandoned = True
+            self._finish(step, None, None, None)
+            return
         step.abandon()
         running = self._in_threads.get(token)
         if running is not None:
@@ -214,6 +220,11 @@ class Executor:
     def _finish(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> None:
         step.close([] if context is None else discard_unawaited(context))
         self._steps.pop(step.token, None)
+        self._say_end(step, context, outcome, raised)
+        if self.on_idle is not None:
+            self.on_idle()
+
+    def _say_end(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> None:
         if step.abandoned:
             self._send(StepGone(step.token))
             return
@@ -271,6 +282,11 @@ class Executor:
         self._send(await query.answer(message, self._workflows, self._sources, self._threads))
 
 
+def _never_begins(step: LiveOps) -> bool:
+    """Whether its task was cancelled before its first turn, by somebody else's code: nothing runs for it."""
+    return not step.begun and step.task is not None and step.task.done()
+
+
 def _in_thread(step: LiveOps, context: Context, kwargs: dict[str, Any]) -> tuple[Any, BaseException | None]:
     if step.abandoned:
         return None, asyncio.CancelledError()
@@ -284,24 +300,31 @@ def _in_thread(step: LiveOps, context: Context, kwargs: dict[str, Any]) -> tuple
 
 def _refused(step: LiveOps, outcome: Any) -> InvalidDirectiveError | None:
     """Why what the handler returned is not a directive for its run, or None."""
+    if isinstance(outcome, Directive):
+        return _foreign(step, outcome)
     label = step.handler.label
     hint = "return ctx.next.step(...), ctx.next.wait_for_event(), ctx.next.complete(...) or ctx.next.fail(...)"
     if outcome is None:
         return InvalidDirectiveError(f"{label} returned None: did you forget `return ctx.next...`?", hint=hint)
-    if not isinstance(outcome, Directive):
-        if inspect.iscoroutine(outcome):
-            outcome.close()  # it would complain later that nobody awaited it
-        return InvalidDirectiveError(
-            f"{label} returned {type(outcome).__name__} {repr(outcome)[:80]}, which is no directive", hint=hint
-        )
-    match outcome:  # another run's context may have made it, of another type even
-        case StepDirective(name) | WaitDirective(on_timeout=str(name)):
-            if step.workflow.handler("step", name) is None:
-                return InvalidDirectiveError(
-                    f"{label} returned a directive of another workflow: {step.workflow.workflow_type!r} has no step {name!r}",
-                    hint=f"its steps: {listing(step.workflow.names('step'))}",
-                )
-    return None
+    if inspect.iscoroutine(outcome):
+        outcome.close()  # it would complain later that nobody awaited it
+    return InvalidDirectiveError(
+        f"{label} returned {type(outcome).__name__} {repr(outcome)[:80]}, which is no directive", hint=hint
+    )
+
+
+def _foreign(step: LiveOps, outcome: Directive) -> InvalidDirectiveError | None:
+    """Another run's context may have made it, of another type even."""
+    if isinstance(outcome, StepDirective):
+        name: str | None = outcome.name
+    else:
+        name = outcome.on_timeout if isinstance(outcome, WaitDirective) else None
+    if name is None or step.workflow.handler("step", name) is not None:
+        return None
+    return InvalidDirectiveError(
+        f"{step.handler.label} returned a directive of another workflow: {step.workflow.workflow_type!r} has no step {name!r}",
+        hint=f"its steps: {listing(step.workflow.names('step'))}",
+    )
 
 
 def done(token: int, directive: Directive, put: dict[str, bytes], deleted: list[str]) -> StepDone:

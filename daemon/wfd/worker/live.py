@@ -320,7 +320,7 @@ class LiveOps:
     def _cancel_soon(self) -> None:
         # Not at once: before its first await the handler has not entered the `try` it would clean up in, and an answered
         # operation must return its value, or the replay would see a value where this execution saw none.
-        if self._cancel_due:
+        if self.cancel_requested and self._cancel_due:
             self._loop.call_soon(self._cancel_now)
 
     def _cancel_now(self) -> None:
@@ -384,12 +384,13 @@ class LiveOps:
 
     def close(self, unawaited: list[str]) -> None:
         """The handler has ended. What it did not await is cancelled, and said in its log; `unawaited` never even began."""
-        left = [waiting.key for waiting in self._pending.values() if not waiting.answer.done()]
-        left += [key for key, _ in self._bodies.values()]
-        self._end_waits()
-        if (left or unawaited) and not self.abandoned:
-            names = [*unawaited, *(in_words(key) for key in left)]
-            self.log("warning", f"{self.handler.label} returned without awaiting {', '.join(names)}: write `await`")
+        if self._pending or self._bodies or unawaited:
+            left = [waiting.key for waiting in self._pending.values() if not waiting.answer.done()]
+            left += [key for key, _ in self._bodies.values()]
+            self._end_waits()
+            if (left or unawaited) and not self.abandoned:
+                names = [*unawaited, *(in_words(key) for key in left)]
+                self.log("warning", f"{self.handler.label} returned without awaiting {', '.join(names)}: write `await`")
         self.flush_logs()
         self._say_begun()
         self._reporter.close(tell=not self.abandoned)
