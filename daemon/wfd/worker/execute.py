@@ -329,16 +329,14 @@ def _foreign(step: LiveOps, outcome: Directive) -> InvalidDirectiveError | None:
 
 def done(token: int, directive: Directive, put: dict[str, bytes], deleted: list[str]) -> StepDone:
     """The message of a returned directive."""
-    match directive:
-        case StepDirective(name, after_ms):
-            return StepDone(token, "step", name=name, after_ms=after_ms, put=put, deleted=deleted)
-        case WaitDirective(names, timeout_ms, on_timeout):
-            listed = None if names is None else list(names)
-            return StepDone(
-                token, "wait", name=on_timeout or "", names=listed, after_ms=timeout_ms, put=put, deleted=deleted
-            )
-        case CompleteDirective(value):
-            return StepDone(token, "complete", value=value, put=put, deleted=deleted)
-        case FailDirective(failure):
-            return StepDone(token, "fail", failure=failure, put=put, deleted=deleted)
+    if isinstance(directive, StepDirective):
+        return StepDone(token, "step", directive.name, None, directive.after_ms, put=put, deleted=deleted)
+    if isinstance(directive, WaitDirective):
+        listed = None if directive.names is None else list(directive.names)
+        name, timeout_ms = directive.on_timeout or "", directive.timeout_ms
+        return StepDone(token, "wait", name, listed, timeout_ms, put=put, deleted=deleted)
+    if isinstance(directive, CompleteDirective):
+        return StepDone(token, "complete", value=directive.value, put=put, deleted=deleted)
+    if isinstance(directive, FailDirective):
+        return StepDone(token, "fail", failure=directive.failure, put=put, deleted=deleted)
     raise AssertionError(f"a directive of a new kind: {directive!r}")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import cast
 
 from wfctl.errors import IncompatibleError
-from wfctl.protocol.channel import FrameBuffer, ToDaemon, ToWorker, pack
+from wfctl.protocol.channel import FrameBuffer, ToDaemon, ToWorker, encode, frames
 
 _DRAIN_S = 0.005
 _log = logging.getLogger("wfd.worker")
@@ -54,11 +54,11 @@ class Link(asyncio.Protocol):
         """Queue one message; everything of this turn of the loop leaves in one write, in order."""
         if not self._out:
             self._loop.call_soon(self.flush)
-        self._out.append(pack(message))
+        self._out.append(encode(message))
 
     def flush(self) -> None:
         if self._out and self._transport is not None:
-            data = b"".join(self._out)
+            data = frames(self._out)
             self._out.clear()
             self._transport.write(data)
 
