@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -42,7 +43,6 @@ def _dec_hook(wanted: type[Any], value: Any) -> Any:
 
 _encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
 _sorting_encoder = msgspec.json.Encoder(enc_hook=_enc_hook, order="sorted")
-_decoder = msgspec.json.Decoder()
 _SCALARS = (str, int, bool, type(None))
 # What JSON holds as it is, and what it holds so that reading gives the very same type back.
 _PLAIN = frozenset(_SCALARS)
@@ -119,7 +119,7 @@ def canonical(value: Any) -> bytes:
     try:
         return _sorting_encoder.encode(value)
     except TypeError:  # a set of things that have no order among themselves
-        return _sorting_encoder.encode(_decoder.decode(_encoder.encode(value)))
+        return _sorting_encoder.encode(decode(_encoder.encode(value)))
 
 
 def too_large(what: str, size: int, limit: int) -> PayloadTooLargeError:
@@ -131,9 +131,8 @@ def too_large(what: str, size: int, limit: int) -> PayloadTooLargeError:
     )
 
 
-def decode(data: bytes | msgspec.Raw) -> Any:
-    """Plain Python data (dict, list, str, int, float, bool, None) of JSON text."""
-    return _decoder.decode(data)
+# Plain Python data (dict, list, str, int, float, bool, None) of JSON text.
+decode: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder().decode
 
 
 def convert(value: Any, wanted: Any, what: str, *, strict: bool = True) -> Any:

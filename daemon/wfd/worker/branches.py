@@ -84,6 +84,19 @@ def _create_task(
     return task
 
 
+def is_alone(
+    loop: asyncio.AbstractEventLoop, handler: asyncio.Task[Any] | None, branch: Branch, threaded: bool
+) -> bool:
+    """Whether the asker is certainly the only part of a handler that is still going on. `branch` is that of its own task."""
+    if handler is None or not followed(loop):
+        return False
+    me = asyncio.current_task()
+    if not threaded:
+        return me is handler and all(task.done() for task in branch.tasks)
+    # In a thread, each operation comes as a task of its own; other threads of the handler have no branch.
+    return current.get() is not None and all(task is me or task.done() for task in branch.tasks)
+
+
 def follow(loop: asyncio.AbstractEventLoop) -> None:
     """Number the tasks created on `loop` from here on."""
     loop.set_task_factory(_create_task)  # type: ignore[arg-type]

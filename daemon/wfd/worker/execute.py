@@ -62,14 +62,15 @@ class Executor:
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._threads = Threads()
         self._queries: set[asyncio.Task[None]] = set()
-        self.on_idle: Callable[[], None] | None = None
+        self._stopping = False
+        self.on_stopped: Callable[[], None] | None = None
 
     @property
     def idle(self) -> bool:
         return not self._tasks and all(map(_never_begins, self._steps.values()))
 
     def receive(self, message: ToWorker) -> None:
-        """Take one message; `Load` and `Stop` are the process's own and not for here. Never raises."""
+        """Take one message; after `Stop`, `on_stopped` is called as soon as nothing runs. Never raises."""
         if isinstance(message, RunStep):
             self._run(message)
             return
@@ -89,6 +90,13 @@ class Executor:
                 self._ask(message)
             case channel.Ping():
                 self._send(channel.Pong(message.number))
+            case channel.Stop():
+                self._stopping = True
+                self._maybe_stopped()
+
+    def _maybe_stopped(self) -> None:
+        if self._stopping and self.idle and self.on_stopped is not None:
+            self.on_stopped()
 
     def cancel_all(self) -> None:
         """The daemon is gone: end every handler, and send nothing more."""
@@ -127,8 +135,7 @@ class Executor:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._queries.discard(task)
-        if self.on_idle is not None:
-            self.on_idle()
+        self._maybe_stopped()
 
     def _find(self, message: RunStep) -> tuple[Workflow, Handler]:
         workflow_type = message.run.workflow_type
@@ -165,7 +172,7 @@ class Executor:
                 outcome = await outcome
         except BaseException as error:
             raised = error
-        if step.replaying:
+        if not step.replay.exhausted:
             await self._settle(step)
         self._finish(step, context, outcome, raised)
         raised = None  # its traceback holds this frame
@@ -221,8 +228,8 @@ class Executor:
         step.close([] if context is None else discard_unawaited(context))
         self._steps.pop(step.token, None)
         self._say_end(step, context, outcome, raised)
-        if self.on_idle is not None:
-            self.on_idle()
+        if self._stopping:
+            self._maybe_stopped()
 
     def _say_end(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> None:
         if step.abandoned:
@@ -237,7 +244,7 @@ class Executor:
         cancelled = step.cancel_delivered and isinstance(raised, asyncio.CancelledError)
         if step.stuck_reason is not None:
             return StepStuck(step.token, step.stuck_reason, step.both_sides())
-        if step.replaying and not cancelled:
+        if not step.replay.exhausted and not cancelled:
             # Also when it raised: before, it had got further than this, so the code or the world has changed, and failing
             # the run would throw away what was done.
             reason = step.disagreement()

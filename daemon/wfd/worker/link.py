@@ -17,13 +17,14 @@ _log = logging.getLogger("wfd.worker")
 class Link(asyncio.Protocol):
     """`receive` gets each message in order; `lost` is called once, when the daemon is gone."""
 
-    def __init__(self, receive: Callable[[ToWorker], None], lost: Callable[[], None], frames: FrameBuffer) -> None:
-        self._receive = receive
+    receive: Callable[[ToWorker], None]  # set before there is a connection
+
+    def __init__(self, lost: Callable[[], None], frames: FrameBuffer, loop: asyncio.AbstractEventLoop) -> None:
         self._lost: Callable[[], None] | None = lost
         self._frames = frames
         self._transport: asyncio.WriteTransport | None = None
         self._out: list[bytes] = []
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not by isinstance: uvloop's transports do not derive from asyncio's.
@@ -37,7 +38,7 @@ class Link(asyncio.Protocol):
             self._gone()
             return
         for message in messages:
-            self._receive(message)
+            self.receive(message)
 
     def eof_received(self) -> None:
         self._gone()
