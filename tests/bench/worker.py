@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from wfctl.protocol import channel
+from wfctl.protocol.frames import FrameBuffer, pack
 from wfctl.values.runinfo import ParentInfo, RunInfo
 
 TREE = Path(__file__).resolve().parents[2]
@@ -83,7 +84,7 @@ def measure(orders: int, at_a_time: int) -> float:
         )  # fmt: skip
         theirs.close()
         frames = channel.to_daemon_frames()
-        mine.sendall(channel.pack(channel.Load(project, ["flows.py"], ["."], 1)))
+        mine.sendall(pack(channel.Load(project, ["flows.py"], ["."], 1)))
         while not frames.feed(mine.recv(1 << 16)):
             pass
         _drive(mine, frames, range(orders // 10), at_a_time)
@@ -105,12 +106,12 @@ def measure_in(tree: Path, orders: int, at_a_time: int) -> float:
     return float(shown.stdout.split()[-1])
 
 
-def _drive(mine: socket.socket, frames: channel.FrameBuffer, numbers: range, at_a_time: int) -> None:
+def _drive(mine: socket.socket, frames: FrameBuffer, numbers: range, at_a_time: int) -> None:
     book = Orders()
     left = iter(numbers)
     out: list[Any] = [book.begin(number) for number in itertools.islice(left, at_a_time)]
     while book.closed < len(numbers):
-        mine.sendall(channel.pack(*out))
+        mine.sendall(pack(*out))
         out = []
         for message in frames.feed(mine.recv(1 << 20)):
             closed = book.closed

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-from wfctl.protocol.channel import ToWorker, encode, frames, to_daemon_frames
+from wfctl.protocol.channel import ToWorker, to_daemon_frames
+from wfctl.protocol.frames import encode, frames
 
 
 class Link(asyncio.Protocol):

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import cast
 
 from wfctl.errors import IncompatibleError
-from wfctl.protocol.channel import FrameBuffer, ToDaemon, ToWorker, encode, frames
+from wfctl.protocol.channel import ToDaemon, ToWorker
+from wfctl.protocol.frames import FrameBuffer, encode, frames
 
 _DRAIN_S = 0.005
 # Messages taken in one turn of the loop. What comes of them leaves at its end, so the daemon decides on that, and has it committed,

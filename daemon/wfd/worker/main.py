@@ -23,7 +23,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from wfctl.errors import IncompatibleError
-from wfctl.protocol.channel import FrameBuffer, Load, ToWorker, Trial, pack, to_worker_frames
+from wfctl.protocol.channel import Load, ToWorker, Trial, to_worker_frames
+from wfctl.protocol.frames import FrameBuffer, pack
 from wfd.worker import branches
 from wfd.worker.execute import HIDDEN, Executor
 from wfd.worker.link import Link
