@@ -15,7 +15,7 @@ from wfctl.protocol.frames import FrameBuffer, encode, frames
 _DRAIN_S = 0.005
 # Messages taken in one turn of the loop. What comes of them leaves at its end, so the daemon decides on that, and has it committed,
 # while the next are run: all in one turn, and one of the two always waits for the other.
-_AT_ONCE = 8
+_MOST_A_TURN = 8
 _log = logging.getLogger("wfd.worker")
 
 
@@ -49,7 +49,7 @@ class Link(asyncio.Protocol):
             self._take()
 
     def _take(self) -> None:
-        for _ in range(min(_AT_ONCE, len(self._in))):
+        for _ in range(min(_MOST_A_TURN, len(self._in))):
             self.receive(self._in.popleft())
         if self._in:
             self._loop.call_soon(self._take)
