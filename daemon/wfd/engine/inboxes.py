@@ -53,7 +53,7 @@ class Machine(Protocol):
 
 class _Waiting(msgspec.Struct, frozen=True):
     asked: Asked
-    until: int
+    until_at: int
     again: Again
 
 
@@ -102,7 +102,7 @@ class Inboxes:
         while line:
             first = line[0]
             room = receiver is None or receiver.run.closed or not self.full(receiver)
-            if not first.asked.stale and not room and now < first.until:
+            if not first.asked.stale and not room and now < first.until_at:
                 break
             line.popleft()
             self._m.pressure.end(FULL)
