@@ -331,17 +331,3 @@ async def test_a_preview_needs_no_schedule_and_tells_where_the_clocks_change(ser
     assert [(time.local, time.dst) for time in found.items] == [
         ("2030-03-31T03:00:00+02:00", "gap"), ("2030-04-01T02:30:00+02:00", ""),
     ]  # fmt: skip
-
-
-async def test_a_row_that_nobody_understands_keeps_no_other_schedule_from_going_on(tmp_path: Path) -> None:
-    async with WorkflowEnvironment([report()], path=tmp_path) as env:
-        await env.client.schedules.create("s", "Report", every=HOUR)
-        await env.client.schedules.create("t", "Report", every=HOUR)
-    db = sqlite3.connect(env.store.path)
-    db.execute("update schedules set state = 'null' where id = 't'")
-    db.commit()
-    db.close()
-    async with WorkflowEnvironment([report()], path=tmp_path, seed=1) as env:
-        assert [shown.schedule_id for shown in await env.client.schedules.list()] == ["s"]
-        await env.advance(HOUR)
-        assert await ids(env) == ["01T01:00:00Z"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Protocol
 
@@ -74,15 +74,6 @@ def held(schedule: Schedule, version: int) -> Held:
     return Held(schedule, version, calendar, wakes_at=core.wakes_at(schedule, calendar))
 
 
-def understood(rows: Iterable[ScheduleRow]) -> Iterator[Held]:
-    """Those of the rows that a daemon has written. Another is left as it is, and keeps no other schedule from going on."""
-    for row in rows:
-        try:
-            yield held(core.parse(row.state), row.version)
-        except msgspec.MsgspecError as error:
-            log.error("schedule %s is set aside, for nobody understands its state: %s", row.id, error)
-
-
 def blocked(one: Held, catalog: Catalog) -> str | None:
     """Why nothing of it can be started, though it is neither paused nor over."""
     if one.calendar is None:
@@ -115,7 +106,7 @@ class Schedules:
         life = self._life
         rows = await self._m.store.reader.schedules()
         if life == self._life:
-            self.held = {one.schedule.id: one for one in understood(rows)}
+            self.held = {row.id: held(core.parse(row.state), row.version) for row in rows}
             self._loaded.set()
             self.look_soon()
 

@@ -26,7 +26,7 @@ from wfd.engine.arguments import bind_any
 from wfd.engine.batch import Batch
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
-from wfd.engine.schedules import Held, blocked, held, understood
+from wfd.engine.schedules import Held, blocked, held
 from wfd.runtime.calendar import calendar_of, local_text, moments, zone_of
 from wfd.runtime.clock import Clock
 from wfd.store.reader import Reader
@@ -44,7 +44,7 @@ class ScheduleReads:
         self._catalog = catalog
 
     async def list(self, call: p.ListSchedules) -> p.ScheduleList:
-        found = list(understood(await self._reader.schedules()))
+        found = [held(core.parse(row.state), row.version) for row in await self._reader.schedules()]
         statuses = await self._statuses([one.schedule for one in found])
         return p.ScheduleList(items=[self._view(one, statuses) for one in found])
 
@@ -81,10 +81,11 @@ class ScheduleReads:
         return _times(schedule.spec.timetable, schedule.after, _few(schedule, _number(number)))
 
     async def _find(self, id: str) -> Held:
-        found = {one.schedule.id: one for one in understood(await self._reader.schedules())}
-        if id not in found:
-            raise unknown(id, list(found))
-        return found[id]
+        rows = await self._reader.schedules()
+        for row in rows:
+            if row.id == id:
+                return held(core.parse(row.state), row.version)
+        raise unknown(id, [row.id for row in rows])
 
     async def _statuses(self, schedules: Iterable[Schedule]) -> dict[str, str]:
         runs = {fired.run_id for one in schedules for fired in (*one.open, *one.runs)}
