@@ -280,9 +280,12 @@ def with_result(step: Stepping, result: OpResult) -> Stepping:
 
 def _lean(step: Stepping) -> Stepping:
     """Without what is kept elsewhere: operations in the history, a start handler's arguments in the run's input."""
-    if not step.ops and step.kind != "start":
+    kwargs = EMPTY if step.kind == "start" else step.kwargs
+    if not step.ops and kwargs is step.kwargs:
         return step
-    return msgspec.structs.replace(step, ops={}, kwargs=EMPTY if step.kind == "start" else step.kwargs)
+    return Stepping(
+        step.step, step.kind, step.handler, step.since, kwargs, step.event, step.attempt, step.crashes, step.reopened
+    )
 
 
 def parse(text: str) -> Saved:
