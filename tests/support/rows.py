@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from wfctl.values.status import Status
-from wfd.store.rows import HistoryRow, InboxRow, LogRow, RunRow, Unit
+from wfd.store.rows import InboxRow, LogRow, RunRow, Unit, changed
 from wfd.store.writer import Writer
 
 T0 = 1_700_000_000_000
@@ -71,7 +71,7 @@ class Ledger:
         before = self.runs[key]
         row = msgspec.structs.replace(before, seq=before.seq + len(records), **fields)
         self.runs[key] = row
-        unit = Unit(runs_changed=[(row, before.seq)])
+        unit = Unit(runs_changed=[changed(row, before.seq)])
         unit.count(row.type, before.status, row.status)
         self._records(unit, key, before.seq, *records)
         for name, value in (store or {}).items():
@@ -151,7 +151,7 @@ class Ledger:
     def _records(self, unit: Unit, key: int, seq: int, *records: Record) -> None:
         for number, (kind, data) in enumerate(records, seq + 1):
             self.rev += 1
-            unit.history.append(HistoryRow(self.rev, key, number, self.now, kind, text(data)))
+            unit.history.append((self.rev, key, number, self.now, kind, text(data), None))
 
 
 def join(unit: Unit, other: Unit) -> Unit:

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from wfctl.protocol.channel import Load, Loaded, OpRecord, RunStep, ToWorker, Trial, pack, to_daemon_frames
+from wfctl.protocol.channel import Load, Loaded, OpRecord, RunStep, ToWorker, Trial, to_daemon_frames
+from wfctl.protocol.frames import pack
 from wfctl.values.runinfo import RunInfo
 
 

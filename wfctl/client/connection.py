@@ -84,7 +84,8 @@ class Connection(asyncio.Protocol):
         return await self._ask(call)
 
     async def _ask(self, call: Call) -> Any:
-        await self._ready(call)
+        if self._error is not None or not self._writable.is_set():
+            await self._ready(call)
         id = self._send(call)
         future: asyncio.Future[Any] = self._loop.create_future()
         self._calls[id] = (call.method, future)
@@ -277,7 +278,9 @@ class Link:
             return self._connection
 
     async def call(self, call: Call) -> Any:
-        connection = await self.connect()
+        connection = self._connection
+        if connection is None or connection.lost or self._closed:
+            connection = await self.connect()
         return await connection.call(call)
 
     @asynccontextmanager

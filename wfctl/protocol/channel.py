@@ -1,4 +1,4 @@
-"""The daemon's talk with one worker: msgpack messages, each after its length in four bytes.
+"""The daemon's talk with one worker: messages in frames (`wfctl.protocol.frames`).
 
 Values inside are JSON text as `bytes`; the daemon passes them on and never opens them. A `token` names one execution of one
 step: what comes for a token that is no longer current is dropped, so a late or doubled message is harmless.
@@ -10,14 +10,11 @@ from typing import Any
 
 import msgspec
 
-from wfctl.errors import ErrorData, IncompatibleError
+from wfctl.errors import ErrorData
+from wfctl.protocol.frames import FrameBuffer
 from wfctl.values.failure import Failure
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.signature import TypeSpec
-
-HEADER_BYTES = 4
-MAX_FRAME_BYTES = 256 << 20
-
 
 # -- daemon to worker ---------------------------------------------------------------------------
 
@@ -341,40 +338,6 @@ ToDaemon = (
     | Answered
     | Pong
 )
-
-_encode = msgspec.msgpack.Encoder().encode
-
-
-def pack(message: ToWorker | ToDaemon) -> bytes:
-    body = _encode(message)
-    return len(body).to_bytes(HEADER_BYTES, "big") + body
-
-
-class FrameBuffer:
-    """Bytes in, messages of one side out; garbage or a frame over the limit raises IncompatibleError."""
-
-    def __init__(self, kind: Any) -> None:
-        self._decode = msgspec.msgpack.Decoder(kind).decode
-        self._held = b""
-
-    def feed(self, data: bytes) -> list[Any]:
-        held = self._held + data if self._held else data
-        out: list[Any] = []
-        start, end = 0, len(held)
-        while end - start >= HEADER_BYTES:
-            size = int.from_bytes(held[start : start + HEADER_BYTES], "big")
-            if size > MAX_FRAME_BYTES:
-                raise IncompatibleError(f"a frame of {size:,} bytes on the worker channel")
-            stop = start + HEADER_BYTES + size
-            if stop > end:
-                break
-            try:
-                out.append(self._decode(memoryview(held)[start + HEADER_BYTES : stop]))
-            except msgspec.MsgspecError as error:
-                raise IncompatibleError(f"a frame that is not understood on the worker channel: {error}") from None
-            start = stop
-        self._held = held[start:]
-        return out
 
 
 def to_worker_frames() -> FrameBuffer:

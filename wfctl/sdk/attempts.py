@@ -7,21 +7,21 @@ through JSON, and what is raised has always been data: so the first execution se
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import msgspec
 
 from wfctl.errors import TaskTimeoutError, from_data
-from wfctl.sdk.current import CurrentStep, TaskInfo, inside
+from wfctl.sdk.current import Attempt, CurrentStep
 from wfctl.sdk.definition import Call, Definition
 from wfctl.sdk.failure import describe_task_failure, rebuilt
 from wfctl.sdk.port import Ops
 from wfctl.sdk.replay import Record
+from wfctl.values.codec import unchanged
 from wfctl.values.failure import Failure
-from wfctl.values.opkeys import call_of
 from wfctl.values.times import format_duration
 
 _json = msgspec.json.Encoder().encode
@@ -43,7 +43,7 @@ async def run(step: CurrentStep, task: Definition, call: Call, function: Callabl
     while True:
         begun = _json({"arguments": msgspec.Raw(call.arguments), "attempt": attempt})
         with ops.attempt(task.name, key, begun):
-            value, error = await _tried(step, task, function, TaskInfo(task.name, attempt, _idempotency_key(ops, key)))
+            value, error = await _tried(step, task, function, Attempt(ops, key, task.name, attempt))
         if error is None:
             value, data, error = _through_json(task, value)
         elif task.policy.retries(error, attempt):
@@ -78,39 +78,72 @@ def _through_json(task: Definition, value: Any) -> tuple[Any, bytes, Exception |
     """The result as a replay would return it. One that cannot be recorded fails the task for good: it did its work."""
     try:
         data = task.encode_result(value)
+        if unchanged(value) and task.result_type in (type(value), Any):
+            return value, data, None
         return task.result(data), data, None
     except Exception as error:  # converting runs the user's own code
         return None, b"", error
 
 
 async def _tried(
-    step: CurrentStep, task: Definition, function: Callable[[], Any], info: TaskInfo
+    step: CurrentStep, task: Definition, function: Callable[[], Any], attempt: Attempt
 ) -> tuple[Any, Exception | None]:
     """One attempt: its result, or the exception that is its failure. A cancellation and the like pass."""
     if task.is_async:
-        return await _limited(task, function, info, None)
+        return await _limited(task, function, attempt, None)
     async with step.threads.turn():
-        return await _limited(task, function, info, step)
+        return await _limited(task, function, attempt, step)
 
 
 async def _limited(
-    task: Definition, function: Callable[[], Any], info: TaskInfo, threaded: CurrentStep | None
+    task: Definition, function: Callable[[], Any], attempt: Attempt, threaded: CurrentStep | None
 ) -> tuple[Any, Exception | None]:
-    limit_s = None if task.timeout_ms is None else task.timeout_ms / 1_000
-    limit = asyncio.timeout(limit_s)
+    limit: asyncio.Timeout | None = None
     try:
-        with inside(info):
-            async with limit:
-                if threaded is None:
-                    return await function(), None
+        with attempt:
+            ends_at = None if task.timeout_ms is None else asyncio.get_running_loop().time() + task.timeout_ms / 1_000
+            if threaded is None:
+                work = function()
+                if type(work) is types.CoroutineType:
+                    # A timer costs more than many a function: it is set where the function first waits.
+                    try:
+                        waiting = work.send(None)
+                    except StopIteration as end:
+                        return end.value, None
+                    work = _going_on(work, waiting)
+                async with asyncio.timeout_at(ends_at) as limit:
+                    return await work, None
+            async with asyncio.timeout_at(ends_at) as limit:
                 value, error = await threaded.threads.run(function, f"wfctl-task {task.name}")
     except TimeoutError as late:
-        return None, _timed_out(task, late) if limit.expired() else late
+        return None, _timed_out(task, late) if limit is not None and limit.expired() else late
     except Exception as raised:
         return None, raised
     if error is None or isinstance(error, Exception):
         return value, error
     raise error
+
+
+@types.coroutine
+def _going_on(work: Coroutine[Any, Any, Any], waiting: Any) -> Generator[Any, Any, Any]:
+    """The rest of `work`, which was begun by hand and now waits for `waiting`."""
+    thrown: BaseException | None = None
+    try:
+        yield waiting
+    except GeneratorExit:
+        work.close()
+        raise
+    except BaseException as error:
+        thrown = error
+    if thrown is None:
+        return (yield from work)
+    try:
+        waiting = work.throw(thrown)
+    except StopIteration as end:
+        return end.value
+    finally:
+        del thrown
+    return (yield from _going_on(work, waiting))
 
 
 def _timed_out(task: Definition, late: TimeoutError) -> TaskTimeoutError:
@@ -143,8 +176,3 @@ def _to_raise(task: Definition, failure: Failure) -> Exception:
     if failure.frame:
         error.add_note(f"(raised by task {task.name}, {failure.frame})")
     return error
-
-
-def _idempotency_key(ops: Ops, key: str) -> str:
-    """From what stays the same: the run, the number of the step, and which of its calls this is."""
-    return hashlib.sha256(f"{ops.run.id}\n{ops.step}\n{call_of(key)}".encode()).hexdigest()[:32]

@@ -30,6 +30,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 OnParentClose = Literal["abandon", "cancel", "terminate"]
+_ON_PARENT_CLOSE = get_args(OnParentClose)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _json = msgspec.json.Encoder().encode
@@ -174,7 +175,7 @@ class Context:
             raise InvalidArgumentError(
                 "workflow_timeout of zero would end the child at once", hint="give a positive timedelta, or None"
             )
-        if on_parent_close not in get_args(OnParentClose):
+        if on_parent_close not in _ON_PARENT_CLOSE:
             raise InvalidArgumentError(
                 f"on_parent_close is {on_parent_close!r}", hint='"abandon", "cancel" or "terminate"'
             )
@@ -331,7 +332,10 @@ class Context:
 
 
 def _bound(handler: Handler, given: bytes, what: str, original: Any) -> bytes:
-    return bound(handler, decode(given), what, positional=not isinstance(original, dict))
+    payload = decode(given)
+    if isinstance(original, dict) and handler.takes_as_it_is(payload):
+        return given
+    return bound(handler, payload, what, positional=not isinstance(original, dict))
 
 
 def _unbound(original: Any) -> dict[str, bool]:
@@ -341,6 +345,8 @@ def _unbound(original: Any) -> dict[str, bool]:
 
 def discard_unawaited(context: Context) -> list[str]:
     """For the host, when the handler has ended: the operations whose coroutine was never awaited; they are closed."""
+    if not context._made:
+        return []
     forgotten = [made for made in context._made if inspect.getcoroutinestate(made) == inspect.CORO_CREATED]
     for made in forgotten:
         made.close()

@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+import hashlib
+from collections.abc import Coroutine
+from types import TracebackType
 from typing import Any
 
 import msgspec
 
 from wfctl.sdk.port import Ops
 from wfctl.sdk.threads import Threads
+from wfctl.values.opkeys import call_of
 
 
 class TaskInfo(msgspec.Struct, frozen=True):
@@ -65,30 +67,48 @@ class CurrentStep:
 
 
 step: contextvars.ContextVar[CurrentStep | None] = contextvars.ContextVar("wfctl_step", default=None)
-_info: contextvars.ContextVar[TaskInfo | None] = contextvars.ContextVar("wfctl_task", default=None)
+
+
+class Attempt:
+    """One attempt of a task. Around its function, `with attempt:`: `current_task()` tells of it, and the tasks it calls are just
+    functions."""
+
+    __slots__ = ("_key", "_number", "_ops", "_was_info", "_was_step", "name")
+
+    def __init__(self, ops: Ops, key: str, name: str, number: int) -> None:
+        self.name = name
+        self._ops = ops
+        self._key = key
+        self._number = number
+
+    def info(self) -> TaskInfo:
+        # From what stays the same: the run, the number of the step, and which of its calls this is.
+        same = f"{self._ops.run.id}\n{self._ops.step}\n{call_of(self._key)}"
+        return TaskInfo(self.name, self._number, hashlib.sha256(same.encode()).hexdigest()[:32])
+
+    def __enter__(self) -> None:
+        self._was_info, self._was_step = _attempt.set(self), step.set(None)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        step.reset(self._was_step)
+        _attempt.reset(self._was_info)
+
+
+_attempt: contextvars.ContextVar[Attempt | None] = contextvars.ContextVar("wfctl_task", default=None)
 
 
 def current_task() -> TaskInfo:
     """Name, attempt and idempotency key of the task that calls this, also from a thread; RuntimeError outside of a task."""
-    info = _info.get()
-    if info is None:
+    attempt = _attempt.get()
+    if attempt is None:
         raise RuntimeError(
             "current_task() is for the inside of a function that is decorated with @task and called by a handler"
         )
-    return info
+    return attempt.info()
 
 
-def inside_task(context: contextvars.Context | None = None) -> TaskInfo | None:
+def inside_task(context: contextvars.Context | None = None) -> Attempt | None:
     """The task that the caller, or code in `context`, is part of."""
-    return _info.get() if context is None else context.get(_info)
-
-
-@contextmanager
-def inside(info: TaskInfo) -> Iterator[None]:
-    """For a task's function: `current_task()` tells, and the tasks it calls are just functions."""
-    was_info, was_step = _info.set(info), step.set(None)
-    try:
-        yield
-    finally:
-        step.reset(was_step)
-        _info.reset(was_info)
+    return _attempt.get() if context is None else context.get(_attempt)

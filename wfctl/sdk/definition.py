@@ -12,7 +12,7 @@ from wfctl.errors import RegistrationError
 from wfctl.sdk.annotations import resolve, unsupported
 from wfctl.sdk.handler import refuse
 from wfctl.sdk.retry import RetryPolicy
-from wfctl.values.codec import MAX_PAYLOAD_BYTES, canonical, convert, decode, encode, too_large
+from wfctl.values.codec import MAX_PAYLOAD_BYTES, canonical, convert, decode, encode, too_large, unchanged
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -25,7 +25,9 @@ class Call(msgspec.Struct, frozen=True):
 class Definition:
     """A function that is a task. `name` is for people, `key` (with its module) tells it from others in the records."""
 
-    __slots__ = ("_result", "_signature", "file", "function", "is_async", "key", "line", "name", "policy", "timeout_ms")
+    __slots__ = (
+        "_names", "_result", "_signature", "file", "function", "is_async", "key", "line", "name", "policy", "timeout_ms",
+    )  # fmt: skip
 
     def __init__(self, function: Callable[..., Any], policy: RetryPolicy, timeout_ms: int | None) -> None:
         """RegistrationError says where and what to write."""
@@ -40,6 +42,10 @@ class Definition:
         self.timeout_ms = timeout_ms
         self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(inner)
         self._signature = inspect.signature(function)
+        parameters = self._signature.parameters.values()
+        # Where all of them may be given by position and by name, a call that gives each needs no binding.
+        usual = all(one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for one in parameters)
+        self._names = tuple(self._signature.parameters) if usual else None
         self._result: tuple[Any] | None = None
         if self.name == "<lambda>":
             self._refuse("a lambda has no name to be recorded under", "write it as a def")
@@ -98,12 +104,14 @@ class Definition:
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """The call's arguments, defaults applied. TypeError as Python's own, InvalidPayloadError names what JSON cannot hold."""
         _ = self.result_type  # found out before anything happens
-        try:
-            bound = self._signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{self.name}() {error}") from None
-        bound.apply_defaults()
-        given = bound.arguments
+        given = self._given(args, kwargs)
+        if all(map(unchanged, given.values())):
+            try:
+                arguments, content = msgspec.json.encode(given), canonical(given)
+                if len(arguments) <= MAX_PAYLOAD_BYTES:
+                    return Call(arguments, content)
+            except (ValueError, OverflowError):  # text that is no Unicode
+                pass
         encoded = {
             name: msgspec.Raw(encode(value, f"argument {name!r} of task {self.name!r}"))
             for name, value in given.items()
@@ -111,4 +119,18 @@ class Definition:
         arguments = msgspec.json.encode(encoded)
         if len(arguments) > MAX_PAYLOAD_BYTES:
             raise too_large(f"the arguments of task {self.name!r}", len(arguments), MAX_PAYLOAD_BYTES)
-        return Call(arguments, canonical(dict(given)))
+        return Call(arguments, canonical(given))
+
+    def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """By name, in the order of the signature, with defaults."""
+        names = self._names
+        if names is not None and len(args) + len(kwargs) == len(names):
+            named = names[len(args) :]
+            if all(name in kwargs for name in named):
+                return dict(zip(names, args + tuple(kwargs[name] for name in named), strict=True))
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}() {error}") from None
+        bound.apply_defaults()
+        return dict(bound.arguments)

@@ -180,6 +180,18 @@ class Handler:
                 "import or define that name at module level (not only under TYPE_CHECKING)",
             )
 
+    def takes_as_it_is(self, given: dict[str, Any]) -> bool:
+        """Whether `given` (keyword arguments as plain data) is certainly right, each of the very type that is wanted.
+
+        Most are, and need neither the check nor the conversion that tell of all the others what is wrong or different.
+        """
+        types = self.types
+        for name, value in given.items():
+            wanted = types.get(name)
+            if wanted is not type(value) and wanted is not Any:
+                return False
+        return self.required <= given.keys()
+
     def describe(self) -> HandlerSpec:
         """The handler as data. Raises RegistrationError where an annotation cannot be resolved."""
         if self._spec is None:

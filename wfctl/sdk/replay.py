@@ -82,7 +82,7 @@ class Replay(Generic[R]):
         self._index = _Index(self._left) if self._left else _NONE
         self._cleaning = False
         # Records of the way to the cancellation still to be asked for.
-        self._ahead = sum(not key.startswith(CLEANUP_MARK) for key in self._left)
+        self._ahead = sum(not key.startswith(CLEANUP_MARK) for key in self._left) if self._left else 0
         self.new: list[tuple[str, str]] = []
 
     def base(self, kind: str, name: str, content: bytes) -> str:

@@ -84,5 +84,7 @@ class Store:
 
     def changes(self) -> tuple[dict[str, bytes], list[str]]:
         """What this step wrote and what it deleted; for the host, when the handler has returned."""
+        if None not in self._written.values():
+            return {**self._written}, []  # type: ignore[dict-item]
         put = {key: data for key, data in self._written.items() if data is not None}
         return put, [key for key, data in self._written.items() if data is None]

@@ -101,7 +101,8 @@ def _called(definition: Definition) -> Any:
         if step is None:
             return function(*args, **kwargs)
         bound = definition.bind(args, kwargs)
-        place = step.ops.sources.caller(sys._getframe(1))
+        # Only told where the records disagree, for which there must be some.
+        place = step.ops.sources.caller(sys._getframe(1)) if step.ops.replaying else ""
         work: Any = attempts.run(step, definition, bound, functools.partial(function, *args, **kwargs), place)
         work.__name__, work.__qualname__ = definition.name, f"task {definition.name}"
         return step.hand_out(work)

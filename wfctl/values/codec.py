@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -42,8 +43,10 @@ def _dec_hook(wanted: type[Any], value: Any) -> Any:
 
 _encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
 _sorting_encoder = msgspec.json.Encoder(enc_hook=_enc_hook, order="sorted")
-_decoder = msgspec.json.Decoder()
 _SCALARS = (str, int, bool, type(None))
+# What JSON holds as it is, and what it holds so that reading gives the very same type back.
+_PLAIN = frozenset(_SCALARS)
+_SAME = frozenset({str, int, float, bool})
 
 
 def _refuse(value: Any, path: str) -> None:
@@ -59,10 +62,12 @@ def _refuse(value: Any, path: str) -> None:
                     hint="use str keys",
                     path=path,
                 )
-            _refuse(item, f"{path}[{key!r}]")
+            if type(item) not in _PLAIN:
+                _refuse(item, f"{path}[{key!r}]")
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            _refuse(item, f"{path}[{index}]")
+            if type(item) not in _PLAIN:
+                _refuse(item, f"{path}[{index}]")
     elif isinstance(value, set | frozenset):
         for item in value:
             _refuse(item, f"{path}{{...}}")
@@ -101,6 +106,11 @@ def encode(value: Any, what: str, *, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
     return data
 
 
+def unchanged(value: Any) -> bool:
+    """Whether `value` is a text, number or boolean that JSON gives back as it is; an integer or a text may still be refused."""
+    return type(value) in _SAME and (type(value) is not float or math.isfinite(value))
+
+
 def canonical(value: Any) -> bytes:
     """JSON of `value` that is the same in every process: keys sorted, and sets, whose order Python shuffles per process.
 
@@ -109,7 +119,7 @@ def canonical(value: Any) -> bytes:
     try:
         return _sorting_encoder.encode(value)
     except TypeError:  # a set of things that have no order among themselves
-        return _sorting_encoder.encode(_decoder.decode(_encoder.encode(value)))
+        return _sorting_encoder.encode(decode(_encoder.encode(value)))
 
 
 def too_large(what: str, size: int, limit: int) -> PayloadTooLargeError:
@@ -121,9 +131,8 @@ def too_large(what: str, size: int, limit: int) -> PayloadTooLargeError:
     )
 
 
-def decode(data: bytes | msgspec.Raw) -> Any:
-    """Plain Python data (dict, list, str, int, float, bool, None) of JSON text."""
-    return _decoder.decode(data)
+# Plain Python data (dict, list, str, int, float, bool, None) of JSON text.
+decode: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder().decode
 
 
 def convert(value: Any, wanted: Any, what: str, *, strict: bool = True) -> Any:
@@ -131,7 +140,7 @@ def convert(value: Any, wanted: Any, what: str, *, strict: bool = True) -> Any:
 
     `strict=False` also reads numbers, booleans and null from text, as command lines give them.
     """
-    if wanted is Any or wanted is object:
+    if wanted is Any or wanted is object or (type(value) is wanted and wanted in _SAME):
         return value
     try:
         return msgspec.convert(value, wanted, strict=strict, dec_hook=_dec_hook)

@@ -14,7 +14,8 @@ from typing import Any
 import wfctl
 from wfctl.errors import IncompatibleError
 from wfctl.protocol.care import Check
-from wfctl.protocol.channel import FrameBuffer, Load, Loaded, pack, to_daemon_frames
+from wfctl.protocol.channel import Load, Loaded, to_daemon_frames
+from wfctl.protocol.frames import FrameBuffer, pack
 from wfd.care.finding import fail, ok, warn
 from wfd.config import Config
 

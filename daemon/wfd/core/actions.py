@@ -10,3 +10,10 @@ class Action(enum.Enum):
     CANCEL_HANDLER = "cancel_handler"  # raise CancelledError in the running handler, and hear it out
     ABANDON = "abandon"  # the running handler is no longer wanted: cancel it, ignore what it says
     CLOSE = "close"  # the run has ended: answer who waits, tell the parent
+
+
+# To get a member from its class costs more, in Python 3.11, than what is done with it: what happens at every step uses these.
+DISPATCH = Action.DISPATCH
+CANCEL_HANDLER = Action.CANCEL_HANDLER
+ABANDON = Action.ABANDON
+CLOSE = Action.CLOSE

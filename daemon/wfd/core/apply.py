@@ -27,12 +27,12 @@ from wfd.core.state import (
 
 replace = msgspec.structs.replace
 R = TypeVar("R", bound=r.Record)
-_FOLDS: dict[type[r.Record], Callable[[Run, Any, int, int], Run]] = {}
+FOLDS: dict[type[r.Record], Callable[[Run, Any, int, int], Run]] = {}
 
 
 def _folds(kind: type[R]) -> Callable[[Callable[[Run, R, int, int], Run]], Callable[[Run, R, int, int], Run]]:
     def register(fold: Callable[[Run, R, int, int], Run]) -> Callable[[Run, R, int, int], Run]:
-        _FOLDS[kind] = fold
+        FOLDS[kind] = fold
         return fold
 
     return register
@@ -40,7 +40,7 @@ def _folds(kind: type[R]) -> Callable[[Callable[[Run, R, int, int], Run]], Calla
 
 def apply(run: Run, record: r.Record, at: int) -> Run:
     """`run` after `record`, which becomes number `run.seq + 1` of its history."""
-    return _FOLDS[type(record)](run, record, run.seq + 1, at)
+    return FOLDS[type(record)](run, record, run.seq + 1, at)
 
 
 def born(
@@ -90,7 +90,7 @@ def _only_counts(run: Run, record: r.Record, seq: int, at: int) -> Run:
     return replace(run, seq=seq)
 
 
-_FOLDS[r.StepFailed] = _FOLDS[r.StepTimedOutRecord] = _FOLDS[r.WaitTimedOut] = _only_counts
+FOLDS[r.StepFailed] = FOLDS[r.StepTimedOutRecord] = FOLDS[r.WaitTimedOut] = _only_counts
 
 
 @_folds(r.WaitStarted)
@@ -111,6 +111,9 @@ def _cancel_requested(run: Run, record: r.RunCancelRequested, seq: int, at: int)
     return replace(run, seq=seq, cancel=record.reason)
 
 
+_COMPLETED = Status.COMPLETED
+
+
 def _closed(run: Run, seq: int, at: int, status: Status, **how: Any) -> Run:
     # The clock may have been set back meanwhile; no run ends before it began.
     return replace(run, seq=seq, phase=Closed(status, max(at, run.started_at), **how))
@@ -118,7 +121,7 @@ def _closed(run: Run, seq: int, at: int, status: Status, **how: Any) -> Run:
 
 @_folds(r.RunCompleted)
 def _completed(run: Run, record: r.RunCompleted, seq: int, at: int) -> Run:
-    return _closed(run, seq, at, Status.COMPLETED, result=record.result)
+    return replace(run, seq=seq, phase=Closed(_COMPLETED, max(at, run.started_at), record.result))
 
 
 @_folds(r.RunFailed)
@@ -193,7 +196,7 @@ def _operation(run: Run, record: r.Record, seq: int, at: int) -> Run:
 
 
 for _kind in r.OPERATIONS:
-    _FOLDS[_kind] = _operation
+    FOLDS[_kind] = _operation
 
 
 def refold(saved: Run, since: Iterable[r.Record]) -> Run:

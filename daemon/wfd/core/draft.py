@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from wfd.core import records as r
-from wfd.core.actions import Action
-from wfd.core.apply import apply
+from wfd.core.actions import CLOSE, DISPATCH, Action
+from wfd.core.apply import FOLDS
 from wfd.core.state import Run
 
 
@@ -46,7 +46,8 @@ class Draft:
         self.refused = False
 
     def record(self, record: r.Record) -> None:
-        self.run = apply(self.run, record, self.now)
+        run = self.run
+        self.run = FOLDS[type(record)](run, record, run.seq + 1, self.now)
         self.records.append(record)
 
     def do(self, action: Action) -> None:
@@ -54,11 +55,11 @@ class Draft:
 
     def begin(self, kind: str, handler: str, event: int | None = None) -> None:
         self.record(r.StepStarted(self.run.steps + 1, kind, handler, event))
-        self.do(Action.DISPATCH)
+        self.actions.append(DISPATCH)
 
     def close(self, record: r.Record) -> None:
         self.record(record)
-        self.do(Action.CLOSE)
+        self.actions.append(CLOSE)
 
 
 Cell = Callable[[Draft, Any, Any], None] | Ignored

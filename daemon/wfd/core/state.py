@@ -153,6 +153,7 @@ class Closed(msgspec.Struct, frozen=True, omit_defaults=True, tag="closed", tag_
 
 
 Phase = Stepping | Waiting | Sleeping | Stuck | Closed
+_RUNNING, _CANCELLING = Status.RUNNING, Status.CANCELLING
 _STATUSES: dict[type[Phase], Status] = {
     Waiting: Status.WAITING, Sleeping: Status.SLEEPING, Stuck: Status.STUCK
 }  # fmt: skip
@@ -213,7 +214,7 @@ class Run(msgspec.Struct, frozen=True):
     def status(self) -> Status:
         phase = self.phase
         if type(phase) is Stepping:
-            return Status.RUNNING if self.cancel is None else Status.CANCELLING
+            return _RUNNING if self.cancel is None else _CANCELLING
         return phase.status if type(phase) is Closed else _STATUSES[type(phase)]
 
     @property
@@ -273,15 +274,18 @@ def dump(run: Run) -> str:
 
 def with_result(step: Stepping, result: OpResult) -> Stepping:
     """The step after one of its operations was recorded."""
-    ops = step.ops if isinstance(step.ops, Ops) else Ops(step.ops, {})
+    ops = step.ops if type(step.ops) is Ops else Ops(step.ops, {})
     return msgspec.structs.replace(step, ops=ops.having(result))
 
 
 def _lean(step: Stepping) -> Stepping:
     """Without what is kept elsewhere: operations in the history, a start handler's arguments in the run's input."""
-    if not step.ops and step.kind != "start":
+    kwargs = EMPTY if step.kind == "start" else step.kwargs
+    if not step.ops and kwargs is step.kwargs:
         return step
-    return msgspec.structs.replace(step, ops={}, kwargs=EMPTY if step.kind == "start" else step.kwargs)
+    return Stepping(
+        step.step, step.kind, step.handler, step.since, kwargs, step.event, step.attempt, step.crashes, step.reopened
+    )
 
 
 def parse(text: str) -> Saved:

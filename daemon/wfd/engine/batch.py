@@ -15,13 +15,13 @@ from wfctl.values.runinfo import ScheduleInfo
 from wfctl.values.signature import unbound
 from wfctl.values.status import Status
 from wfd.core import records as r, state, stimuli as s
-from wfd.core.actions import Action
+from wfd.core.actions import CLOSE
 from wfd.core.decide import decide, open_run
 from wfd.core.draft import Decision
 from wfd.core.state import Raw, Run
 from wfd.engine.memory import Live
 from wfd.engine.outcomes import child_outcome
-from wfd.store.rows import HistoryRow, InboxRow, RunRow, ScheduleRow, Unit
+from wfd.store.rows import Changed, InboxRow, RunRow, ScheduleRow, Unit
 from wfd.supervisor import Catalog
 
 _encode = msgspec.json.Encoder().encode
@@ -29,6 +29,7 @@ _encode = msgspec.json.Encoder().encode
 _BEGUN = frozenset({r.StepStarted, r.RunResumed})
 # What changes more than the run and its history: the store, the inbox.
 _BESIDES = frozenset({r.StepStarted, r.StepCompleted, r.RunResumed, r.EventReceived, r.ChildClosedRecord})
+_OPERATIONS = frozenset(r.OPERATIONS)
 _ENDED = frozenset({r.StepCompleted, r.StepFailed, r.StepTimedOutRecord, r.StepInterrupted})
 
 
@@ -45,6 +46,8 @@ class Change(msgspec.Struct):
 
 class Batch:
     """`now` is the instant of all its decisions, `catalog` the code as of then."""
+
+    __slots__ = ("_catalog", "changes", "now", "schedules", "touched")
 
     def __init__(self, now: int, catalog: Catalog) -> None:
         self.now = now
@@ -101,7 +104,7 @@ class Batch:
                 live.logged = 0
             if reopens and live.parent is not None:
                 self.decide(live.parent, s.ChildReopened(before.run_id, before.workflow_id))
-        if live.parent is not None and Action.CLOSE in decision.actions:
+        if live.parent is not None and CLOSE in decision.actions:
             self.decide(live.parent, self._child_closed(decision.run, live.parent.run))
         return decision
 
@@ -127,73 +130,80 @@ class Batch:
         reopens: bool = False,
     ) -> None:
         self.touched[live.run.key] = live
-        self.changes.insert(0 if first else len(self.changes), Change(live, before, decision, was, reopens))
+        change = Change(live, before, decision, was, reopens)
+        if first:
+            self.changes.insert(0, change)
+        else:
+            self.changes.append(change)
 
     def unit(self, next_rev: Callable[[], int]) -> Unit:
         """The rows of all decisions."""
         unit = Unit(schedules=self.schedules)
-        bases: dict[int, tuple[int, Status | None]] = {}
+        first: dict[int, Change] = {}
         reopened: set[int] = set()
         more: set[int] = set()
         for change in self.changes:
             key = change.live.run.key
-            bases.setdefault(key, (change.before, change.was))
+            first.setdefault(key, change)
             if change.reopens:
                 reopened.add(key)
-            if not all(map(_only_in_history, change.decision.records)):
+            if self._records(unit, change, next_rev):
                 more.add(key)
-            self._records(unit, change, next_rev)
-        for key, (base, was) in bases.items():
+        for key, change in first.items():
+            run, before = self.touched[key].run, change.before
             if key not in more:
-                unit.runs_passed.append((key, self.touched[key].run.seq, base))
+                unit.runs_passed.append((key, run.seq, before))
                 continue
-            row = row_of(self.touched[key].run)
-            unit.count(row.type, was, row.status)
-            if base == 0:
-                unit.runs_new.append(row)
+            unit.count(run.workflow_type, change.was, run.status)
+            if before == 0:
+                unit.runs_new.append(row_of(run))
             elif key in reopened:
-                unit.runs_reopened.append((row, base))
+                unit.runs_reopened.append(changed_of(run, before))
             else:
-                unit.runs_changed.append((row, base))
+                unit.runs_changed.append(changed_of(run, before))
         return unit
 
-    def _records(self, unit: Unit, change: Change, next_rev: Callable[[], int]) -> None:
-        live, seq = change.live, change.before
-        key = live.run.key
+    def _records(self, unit: Unit, change: Change, next_rev: Callable[[], int]) -> bool:
+        """The rows of one decision's records; whether more of the run's row tells of them than its version. Its operations do not:
+        they are read back from its history."""
+        live, seq, more = change.live, change.before, False
+        key, now, history = live.run.key, self.now, unit.history
         for record in change.decision.records:
             seq += 1
             source = None
             kind = type(record)
-            if kind in _BEGUN:
-                source = self._catalog.owner_of(live.run.workflow_type).source_hash
-            elif kind in _ENDED:
-                source = live.source
-            row = HistoryRow(next_rev(), key, seq, self.now, record.KIND, r.encode(record), source or None)
-            unit.history.append(row)
-            if kind not in _BESIDES:
-                continue
-            if isinstance(record, r.StepStarted):
-                if record.event is not None:
-                    _take(unit, key, record.event)
-            elif isinstance(record, (r.StepCompleted, r.RunResumed)):
-                for name in record.deleted:
-                    unit.store[key, name] = None
-                for name, value in record.put.items():
-                    unit.store[key, name] = bytes(value).decode()
-                if isinstance(record, r.RunResumed):
-                    for event in record.requeued:
-                        payload = bytes(event.payload).decode()
-                        unit.inbox_add.append(InboxRow(key, event.seq, event.at, event.name, payload, event.step))
-            elif isinstance(record, r.EventReceived) and record.refused is None:
-                unit.inbox_add.append(InboxRow(key, seq, self.now, record.name, bytes(record.payload).decode()))
-            elif isinstance(record, r.ChildClosedRecord) and record.step is not None and record.refused is None:
-                outcome = bytes(record.outcome).decode()
-                unit.inbox_add.append(InboxRow(key, seq, self.now, "child.closed", outcome, record.step))
+            if kind not in _OPERATIONS:
+                more = True
+                if kind in _BEGUN:
+                    source = self._catalog.owner_of(live.run.workflow_type).source_hash or None
+                elif kind in _ENDED:
+                    source = live.source or None
+            elif isinstance(record, r.ChildStarted) and not record.existing:
+                more = True
+            history.append((next_rev(), key, seq, now, kind.KIND, r.encode(record), source))
+            if kind in _BESIDES:
+                self._besides(unit, key, seq, record)
+        return more
 
-
-def _only_in_history(record: r.Record) -> bool:
-    """Whether nothing of the run's row but its version tells of this: its operations are read back from its history."""
-    return isinstance(record, r.Operation) and (type(record) is not r.ChildStarted or record.existing)
+    def _besides(self, unit: Unit, key: int, seq: int, record: r.Record) -> None:
+        """What a record changes of the store and the inbox."""
+        if isinstance(record, r.StepStarted):
+            if record.event is not None:
+                _take(unit, key, record.event)
+        elif isinstance(record, (r.StepCompleted, r.RunResumed)):
+            for name in record.deleted:
+                unit.store[key, name] = None
+            for name, value in record.put.items():
+                unit.store[key, name] = bytes(value).decode()
+            if isinstance(record, r.RunResumed):
+                for event in record.requeued:
+                    payload = bytes(event.payload).decode()
+                    unit.inbox_add.append(InboxRow(key, event.seq, event.at, event.name, payload, event.step))
+        elif isinstance(record, r.EventReceived) and record.refused is None:
+            unit.inbox_add.append(InboxRow(key, seq, self.now, record.name, bytes(record.payload).decode()))
+        elif isinstance(record, r.ChildClosedRecord) and record.step is not None and record.refused is None:
+            outcome = bytes(record.outcome).decode()
+            unit.inbox_add.append(InboxRow(key, seq, self.now, "child.closed", outcome, record.step))
 
 
 def _take(unit: Unit, key: int, event: int) -> None:
@@ -206,30 +216,39 @@ def _take(unit: Unit, key: int, event: int) -> None:
 
 
 def row_of(run: Run) -> RunRow:
-    """The run's row: its saved state, and the columns that queries and listings need."""
-    phase = run.phase
-    row = RunRow(
-        run.key, run.run_id, run.workflow_id, run.workflow_type, None if run.parent is None else run.parent.key,
-        run.root, run.depth, bytes(run.input).decode(), run.started_at, run.deadline, str(run.status), run.wake_at,
-        None, run.seq, run.handler, 1, None, state.dump(run), None, None, None, run.children, run.open_children,
-        len(run.inbox), run.on_parent_close,
+    """The row of a run that is new: who it is, and what a change has."""
+    (
+        seq, step, attempt, waiting_for, saved, result, error, reason, children, open_children, queued, status, deadline,
+        wake_at, closed_at, key, _,
+    ) = changed_of(run, 0)  # fmt: skip
+    return RunRow(
+        key, run.run_id, run.workflow_id, run.workflow_type, None if run.parent is None else run.parent.key, run.root,
+        run.depth, bytes(run.input).decode(), run.started_at, deadline, status, wake_at, closed_at, seq, step, attempt,
+        waiting_for, saved, result, error, reason, children, open_children, queued, run.on_parent_close,
     )  # fmt: skip
-    match phase:
-        case state.Stepping():
-            row.attempt = phase.attempt
-            row.reason = run.cancel
-        case state.Waiting(names=names):
-            row.waiting_for = None if names is None else _encode(names).decode()
-        case state.Sleeping():
-            row.step = phase.handler
-        case state.Stuck():
-            row.reason, row.attempt = phase.reason, phase.resume.attempt
-        case state.Closed():
-            row.closed_at, row.reason = phase.at, phase.reason
-            row.error = None if phase.error is None else _failure(phase.error)
-            if phase.status == "completed":
-                row.result = bytes(phase.result).decode()
-    return row
+
+
+def changed_of(run: Run, before: int) -> Changed:
+    """What changes of a run that was at seq `before`: its saved state, and the columns that queries and listings need."""
+    phase, step, attempt, reason = run.phase, run.handler, 1, None
+    waiting_for = result = error = closed_at = None
+    if isinstance(phase, state.Stepping):
+        attempt, reason = phase.attempt, run.cancel
+    elif isinstance(phase, state.Waiting):
+        waiting_for = None if phase.names is None else _encode(phase.names).decode()
+    elif isinstance(phase, state.Closed):
+        closed_at, reason = phase.at, phase.reason
+        error = None if phase.error is None else _failure(phase.error)
+        if phase.status == "completed":
+            result = bytes(phase.result).decode()
+    elif isinstance(phase, state.Sleeping):
+        step = phase.handler
+    else:
+        reason, attempt = phase.reason, phase.resume.attempt
+    return (
+        run.seq, step, attempt, waiting_for, state.dump(run), result, error, reason, run.children, run.open_children,
+        len(run.inbox), run.status, run.deadline, run.wake_at, closed_at, run.key, before,
+    )  # fmt: skip
 
 
 def _failure(error: Failure) -> str:

@@ -21,8 +21,8 @@ from wfctl.errors import DaemonDownError, StorageError, WfctlError
 from wfctl.protocol import channel
 from wfctl.protocol.views import Outcome
 from wfd.core import state, stimuli as s
-from wfd.core.actions import Action
-from wfd.core.state import Stepping
+from wfd.core.actions import ABANDON, CANCEL_HANDLER, DISPATCH
+from wfd.core.state import Closed, Stepping
 from wfd.engine.batch import Batch, Change
 from wfd.engine.code import Code
 from wfd.engine.executions import CRASH_LIMIT, Executions
@@ -199,7 +199,7 @@ class Engine:
                 self.memory.add(change.live)
             if change.before == 0 or change.reopens:
                 self.open_ids[run.workflow_id] = run.key
-            if run.closed and self.open_ids.get(run.workflow_id) == run.key:
+            if type(run.phase) is Closed and self.open_ids.get(run.workflow_id) == run.key:
                 del self.open_ids[run.workflow_id]
 
         def done(error: BaseException | None) -> None:
@@ -245,16 +245,16 @@ class Engine:
     def _act(self, change: Change) -> None:
         live = change.live
         for action in change.decision.actions:
-            if action is Action.DISPATCH:
+            if action is DISPATCH:
                 decided, now = change.decision.run.phase, live.run.phase
                 assert isinstance(decided, Stepping)
                 # A later decision may have moved the run on before this one was on disk.
                 same = isinstance(now, Stepping) and (now.step, now.attempt) == (decided.step, decided.attempt)
                 if same and live.token is None:
                     self.executions.begin(live, change.decision.run.cancel is not None)
-            elif action is Action.CANCEL_HANDLER:
+            elif action is CANCEL_HANDLER:
                 self.executions.cancel(live)
-            elif action is Action.ABANDON:
+            elif action is ABANDON:
                 self.executions.abandon(live)
             else:
                 self._closed(live)

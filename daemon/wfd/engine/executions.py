@@ -16,7 +16,7 @@ from wfd.core.state import OpResult, Raw, Stepping
 from wfd.engine.memory import Live, Memory
 from wfd.engine.watch import Hub
 from wfd.runtime.clock import Clock
-from wfd.supervisor import Demand, Heard, StepOrder, Workers
+from wfd.supervisor import Catalog, Demand, Heard, StepOrder, Workers
 
 # Executions of one step that may take their worker with them before the run is stuck.
 CRASH_LIMIT = 5
@@ -63,18 +63,20 @@ class Executions:
         self._tokens: dict[int, _Token] = {}
         self._next = 1
         self._unparking: set[tuple[str, bool]] = set()
+        self._catalog: Catalog | None = None
+        self._specs: dict[tuple[str, str, str], HandlerSpec] = {}
 
     def begin(self, live: Live, cancel: bool) -> None:
         """Give the run's current step to a worker. Code that has no handler for it makes the run stuck.
 
         `cancel`: its cancellation is on disk. One that is still on its way there reaches the handler afterwards.
         """
-        run, catalog = live.run, self._m.workers.catalog
+        run = live.run
         phase = run.phase
         assert isinstance(phase, Stepping)
-        spec = catalog.step_handler(run.workflow_type, phase.kind, phase.handler)
+        spec = self._handler(run.workflow_type, phase.kind, phase.handler)
         if spec is None:
-            reason = catalog.missing(run.workflow_type, phase.kind, phase.handler)
+            reason = self._m.workers.catalog.missing(run.workflow_type, phase.kind, phase.handler)
             self._m.stimulate(live, s.StepUnfit(phase.step, phase.attempt, reason))
             return
         begins = phase.kind == "start" and phase.attempt == 1 and run.parent is None
@@ -82,6 +84,19 @@ class Executions:
             self._m.memory.parked.add(run.workflow_type, begins, run.run_id, run.key)
             return
         self._begin(live, phase, spec, cancel)
+
+    def _handler(self, workflow_type: str, kind: str, name: str) -> HandlerSpec | None:
+        """What the present code runs such a step with. Looked up once for each: a catalog never changes."""
+        catalog, wanted = self._m.workers.catalog, (workflow_type, kind, name)
+        if catalog is not self._catalog:
+            self._catalog = catalog
+            self._specs.clear()
+        spec = self._specs.get(wanted)
+        if spec is None:
+            spec = catalog.step_handler(workflow_type, kind, name)
+            if spec is not None:
+                self._specs[wanted] = spec
+        return spec
 
     def _begin(self, live: Live, phase: Stepping, spec: HandlerSpec, cancel: bool) -> None:
         if phase.attempt == 1:
@@ -91,7 +106,7 @@ class Executions:
         live.unheard.clear()
         message = channel.RunStep(
             token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
-            [recorded(op) for op in phase.ops.values()],
+            [recorded(op) for op in phase.ops.values()] if phase.ops else [],
             live.logged, cancel, phase.step,
         )  # fmt: skip
         order = StepOrder(token, message, spec.timeout_ms, alone=phase.crashes >= ALONE_AFTER)
@@ -102,12 +117,15 @@ class Executions:
 
     def _crowded(self, workflow_type: str, begins: bool) -> bool:
         parked = self._m.memory.parked
-        lined_up = self._m.workers.lined_up(workflow_type, begins)
-        return parked.any_in(workflow_type, begins) or lined_up >= parked.most_queued
+        if parked and parked.any_in(workflow_type, begins):
+            return True
+        return self._m.workers.lined_up(workflow_type, begins) >= parked.most_queued
 
     def _unpark(self, workflow_type: str) -> None:
         """Take in more of those that are parked, if there is room."""
         parked = self._m.memory.parked
+        if not parked:
+            return
         for begins in (False, True):
             line = workflow_type, begins
             if parked.any_in(*line) and line not in self._unparking and self._roomy(*line):
@@ -138,7 +156,7 @@ class Executions:
         if not isinstance(run.phase, Stepping) or live.token is not None:
             self._m.memory.settle(live)
             return
-        spec = self._m.workers.catalog.step_handler(run.workflow_type, run.phase.kind, run.phase.handler)
+        spec = self._handler(run.workflow_type, run.phase.kind, run.phase.handler)
         if spec is None:
             self.begin(live, False)  # which says what is missing
             return
@@ -219,14 +237,17 @@ class Executions:
             self._m.hub.progressed(live, message, self._m.clock.now_ms())
         else:
             self._over(message.token)
-            serving = self._m.workers.catalog.owner_of(live.run.workflow_type)
-            if isinstance(message, channel.StepStuck) and entry.order.generation != serving.number:
+            if isinstance(message, channel.StepStuck) and not self._serves(entry):
                 # Code that is gone already could not run it. What serves now gets to try.
                 reason = f"its code was replaced, on which it was stuck: {message.reason}"
                 self._m.stimulate(live, s.StepLost(entry.step, entry.attempt, reason))
             else:
                 self._m.stimulate(live, _spoken(entry, message))
             self._unpark(live.run.workflow_type)
+
+    def _serves(self, entry: _Token) -> bool:
+        """Whether the code that it ran on is what steps of its type begin on now."""
+        return entry.order.generation == self._m.workers.catalog.owner_of(entry.live.run.workflow_type).number
 
     def timed_out(self, token: int, timeout_ms: int) -> None:
         entry = self._tokens.get(token)
@@ -250,14 +271,12 @@ def recorded(op: OpResult) -> channel.OpRecord:
 
 
 def _spoken(entry: _Token, message: channel.StepDone | channel.StepRaised | channel.StepStuck) -> s.Stimulus:
-    match message:
-        case channel.StepDone():
-            return s.StepReturned(
-                entry.step, entry.attempt, message.directive, message.name,
-                None if message.names is None else tuple(message.names), message.after_ms, Raw(message.value),
-                message.failure, {name: Raw(value) for name, value in message.put.items()}, message.deleted,
-            )  # fmt: skip
-        case channel.StepRaised():
-            return s.StepRaised(entry.step, entry.attempt, message.failure, message.cancelled)
-        case channel.StepStuck():
-            return s.StepUnfit(entry.step, entry.attempt, message.reason)
+    if isinstance(message, channel.StepDone):
+        return s.StepReturned(
+            entry.step, entry.attempt, message.directive, message.name,
+            None if message.names is None else tuple(message.names), message.after_ms, Raw(message.value),
+            message.failure, {name: Raw(value) for name, value in message.put.items()}, message.deleted,
+        )  # fmt: skip
+    if isinstance(message, channel.StepRaised):
+        return s.StepRaised(entry.step, entry.attempt, message.failure, message.cancelled)
+    return s.StepUnfit(entry.step, entry.attempt, message.reason)

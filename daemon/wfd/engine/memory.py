@@ -38,7 +38,8 @@ class Live:
     """
 
     __slots__ = (
-        "children", "forgotten", "logged", "parent", "pending", "pins", "run", "source", "store", "token", "unheard",
+        "_info", "children", "forgotten", "logged", "parent", "pending", "pins", "run", "source", "store", "token",
+        "unheard",
     )  # fmt: skip
 
     def __init__(self, run: Run, store: dict[str, bytes], parent: Live | None) -> None:
@@ -53,23 +54,34 @@ class Live:
         self.forgotten = False
         self.unheard: set[str] = set()
         self.children: dict[str, int] | None = None
+        self._info: RunInfo | None = None
 
     def write(self, put: Mapping[str, Raw], deleted: Iterable[str]) -> None:
         """Change the store in memory, as the same unit does on disk."""
         for name in deleted:
             self.store.pop(name, None)
-        self.store.update((name, bytes(value)) for name, value in put.items())
+        for name, value in put.items():
+            self.store[name] = bytes(value)
 
     @property
     def info(self) -> RunInfo:
-        run = self.run
-        parent = None
-        if run.parent is not None:
-            parent = ParentInfo(run.parent.run_id, run.parent.workflow_id, run.parent.workflow_type)
-        attempt = run.phase.attempt if isinstance(run.phase, Stepping) else 1
-        return RunInfo(
-            run.run_id, run.workflow_id, run.workflow_type, parent, run.root_id, attempt, run.started_at, run.schedule
-        )  # fmt: skip
+        run, info = self.run, self._info
+        attempt = run.phase.attempt if type(run.phase) is Stepping else 1
+        if info is None or info.attempt != attempt:  # nothing else of it changes
+            parent = None
+            if run.parent is not None:
+                parent = ParentInfo(run.parent.run_id, run.parent.workflow_id, run.parent.workflow_type)
+            info = self._info = RunInfo(
+                run.run_id,
+                run.workflow_id,
+                run.workflow_type,
+                parent,
+                run.root_id,
+                attempt,
+                run.started_at,
+                run.schedule,
+            )
+        return info
 
 
 class Memory:
@@ -121,9 +133,10 @@ class Memory:
         run = live.run
         if live.pending or live.pins or self._runs.get(run.key) is not live:
             return
-        if run.closed:
+        phase = type(run.phase)
+        if phase is state.Closed:
             self._drop(live)
-        elif self._idles(run):
+        elif phase is not Stepping or (self.parked and self.parked.holds(run.run_id)):
             self._rest(live)
 
     def _idles(self, run: Run) -> bool:

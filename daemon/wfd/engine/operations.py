@@ -29,7 +29,7 @@ from wfctl.values.ids import check_workflow_id
 from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfctl.values.signature import unbound
 from wfd.core import records as r, stimuli as s
-from wfd.core.actions import Action
+from wfd.core.actions import DISPATCH
 from wfd.core.operations import op_result
 from wfd.core.state import Raw, Stepping
 from wfd.engine.arguments import bind_any, rebound
@@ -362,7 +362,7 @@ class Operations:
                 child.run.workflow_id, asked.op.name, child.parent.run.workflow_id,
             )  # fmt: skip
         else:
-            outcome = "dispatched" if Action.DISPATCH in arrived.actions else "queued"
+            outcome = "dispatched" if DISPATCH in arrived.actions else "queued"
         self._record(asked, batch, r.ParentEventSent(asked.op.key, asked.op.name, outcome))
 
     async def _event(self, asked: Asked, args: EventArgs) -> None:
@@ -393,6 +393,6 @@ class Operations:
             # In one unit with what the refusal recorded: the event may have met a wait whose time was up.
             self._refuse(asked, no_inbox(args.workflow_id, event), batch)
             return
-        outcome = "dispatched" if Action.DISPATCH in arrived.actions else "queued"
+        outcome = "dispatched" if DISPATCH in arrived.actions else "queued"
         run = target.run
         self._record(asked, batch, r.EventSent(asked.op.key, event, run.workflow_id, run.run_id, outcome))

@@ -10,12 +10,14 @@ from wfctl.values.status import Status
 from wfd.core import state
 from wfd.core.state import Raw
 
+_COMPLETED = Status.COMPLETED
+
 
 def outcome_of(run: state.Run) -> Outcome:
     """How a run in memory stands."""
     phase = run.phase
     if isinstance(phase, state.Closed):
-        result = phase.result if phase.status is Status.COMPLETED else state.NULL
+        result = phase.result if phase.status is _COMPLETED else state.NULL
         return Outcome(
             run_id=run.run_id, workflow_id=run.workflow_id, workflow_type=run.workflow_type, status=phase.status,
             result=result, error=phase.error, reason=phase.reason,

@@ -23,6 +23,9 @@ class Parked:
     def __len__(self) -> int:
         return sum(map(len, self._lines.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self._lines)  # none of them is empty
+
     def length(self, workflow_type: str) -> int:
         return sum(len(line) for (name, _), line in self._lines.items() if name == workflow_type)
 

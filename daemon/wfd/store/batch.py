@@ -16,15 +16,18 @@ import msgspec
 
 from wfctl.errors import StorageError
 from wfd.store import queries
-from wfd.store.rows import HistoryRow, InboxRow, LogRow, RunRow, ScheduleRow, Unit
+from wfd.store.rows import CHANGES, Changed, InboxRow, LogRow, Recorded, RunRow, ScheduleRow, Unit
 
 WRITE = queries.load("write")
-# What is indexed of a run and may change, with its deadline: by key, as last written.
+# Where a change has what: columns that are indexed stand together, from the status on; run and seq before come last.
+_INDEXED, _TIMES, _WHERE = CHANGES.index("status"), CHANGES.index("deadline"), len(CHANGES)
+_SEQ, _REASON, _CLOSED, _KEY, _BEFORE = 0, CHANGES.index("reason"), CHANGES.index("closed_at"), -2, -1
+# The indexed columns of open runs by key, as last written.
 Standing = dict[int, tuple[str, int | None, int | None, int | None]]
 MAX_STANDING = 20_000
-_rev: Callable[[HistoryRow | LogRow], int] = operator.attrgetter("rev")
+_rev: Callable[[LogRow], int] = operator.attrgetter("rev")
+_first: Callable[[Recorded], int] = operator.itemgetter(0)
 _tuple: Callable[[Any], tuple[Any, ...]] = msgspec.structs.astuple
-_Change = tuple[RunRow, int]
 
 
 class Batch:
@@ -35,9 +38,9 @@ class Batch:
 
     def __init__(self) -> None:
         self.fresh: dict[int, RunRow] = {}
-        self.changed: dict[int, _Change] = {}
+        self.changed: dict[int, Changed] = {}
         self.passed: dict[int, tuple[int, int]] = {}
-        self.history: list[HistoryRow] = []
+        self.history: list[Recorded] = []
         self.logs: list[LogRow] = []
         self.store: dict[tuple[int, str], str | None] = {}
         self.events: dict[tuple[int, int], InboxRow] = {}
@@ -59,12 +62,12 @@ class Batch:
             if row.key in self.fresh:
                 raise _bug(f"run {row.key} is new twice")
             self.fresh[row.key] = row
-        for row, expected in unit.runs_changed:
-            self._change(row, expected)
-        for row, expected in unit.runs_reopened:
-            self._change(row, expected)
-            if row.key in self.changed:
-                self.reopened[row.key] = None
+        for change in unit.runs_changed:
+            self._change(change)
+        for change in unit.runs_reopened:
+            self._change(change)
+            if change[_KEY] in self.changed:
+                self.reopened[change[_KEY]] = None
         for key, seq, expected in unit.runs_passed:
             self._pass(key, seq, expected)
         self.history += unit.history
@@ -81,8 +84,8 @@ class Batch:
         for where in unit.inbox_del:
             if self.events.pop(where, None) is None:
                 self.gone[where] = None
-        for name, change in unit.totals.items():
-            self.totals[name] = self.totals.get(name, 0) + change
+        for name, number in unit.totals.items():
+            self.totals[name] = self.totals.get(name, 0) + number
         for id, (schedule, expected) in unit.schedules.items():
             self._schedule(id, schedule, expected)
 
@@ -94,52 +97,47 @@ class Batch:
             expected = first
         self.schedules[id] = row, expected
 
-    def _change(self, row: RunRow, expected: int) -> None:
-        key = row.key
-        at = self._at(key)
-        if at is not None and at != expected:
-            raise _outdated(key, at, expected)
-        if key in self.fresh:
-            self.fresh[key] = row
-        elif key in self.changed:
-            self.changed[key] = row, self.changed[key][1]
-        elif key in self.passed:
-            self.changed[key] = row, self.passed.pop(key)[1]
+    def _change(self, change: Changed) -> None:
+        key, expected = change[_KEY], change[_BEFORE]
+        if (row := self.fresh.get(key)) is not None:
+            _follows(key, row.seq, expected)
+            # The rows are the unit's, and stay as they are.
+            self.fresh[key] = msgspec.structs.replace(row, **dict(zip(CHANGES, change, strict=False)))
+        elif (before := self.changed.get(key)) is not None:
+            _follows(key, before[_SEQ], expected)
+            self.changed[key] = *change[:_BEFORE], before[_BEFORE]
+        elif (passed := self.passed.pop(key, None)) is not None:
+            _follows(key, passed[0], expected)
+            self.changed[key] = *change[:_BEFORE], passed[1]
         else:
-            self.changed[key] = row, expected
+            self.changed[key] = change
 
     def _pass(self, key: int, seq: int, expected: int) -> None:
-        at = self._at(key)
-        if at is not None and at != expected:
-            raise _outdated(key, at, expected)
-        # The rows are the unit's, and stay as they are.
-        if key in self.fresh:
-            self.fresh[key] = msgspec.structs.replace(self.fresh[key], seq=seq)
-        elif key in self.changed:
-            row, first = self.changed[key]
-            self.changed[key] = msgspec.structs.replace(row, seq=seq), first
-        else:
-            self.passed[key] = seq, self.passed.get(key, (0, expected))[1]
-
-    def _at(self, key: int) -> int | None:
-        """The version that the batch so far leaves a run at; None where it does not touch it."""
         if (row := self.fresh.get(key)) is not None:
-            return row.seq
-        if (change := self.changed.get(key)) is not None:
-            return change[0].seq
-        return None if (passed := self.passed.get(key)) is None else passed[0]
+            _follows(key, row.seq, expected)
+            self.fresh[key] = msgspec.structs.replace(row, seq=seq)
+        elif (before := self.changed.get(key)) is not None:
+            _follows(key, before[_SEQ], expected)
+            self.changed[key] = seq, *before[1:]
+        elif (passed := self.passed.get(key)) is not None:
+            _follows(key, passed[0], expected)
+            self.passed[key] = seq, passed[1]
+        else:
+            self.passed[key] = seq, expected
 
     def write(self, db: sqlite3.Connection, after: int, standing: Standing) -> int:
         """Write everything, or raise. `after` is the newest revision on disk; returns the new one."""
         newest = self._check_revs(after)
         self._write_runs(db, standing)
-        _each(db, "history_new", map(_tuple, self.history))
+        _each(db, "history_new", self.history)
         if self.logs:
             # A NUL would end the text for whoever reads it with the sqlite3 program.
             _each(db, "log_new", (_tuple(_visible(line)) for line in self.logs))
         if self.store:
-            _each(db, "value_put", ((*where, value) for where, value in self.store.items() if value is not None))
-            _each(db, "value_deleted", (where for where, value in self.store.items() if value is None))
+            put = [(run, key, value) for (run, key), value in self.store.items() if value is not None]
+            _each(db, "value_put", put)
+            if len(put) != len(self.store):
+                _each(db, "value_deleted", (where for where, value in self.store.items() if value is None))
         if self.events:
             _each(db, "event_new", map(_tuple, self.events.values()))
         if self.gone and _each(db, "event_gone", self.gone) != len(self.gone):
@@ -151,52 +149,59 @@ class Batch:
         return newest
 
     def _write_runs(self, db: sqlite3.Connection, standing: Standing) -> None:
-        run_on: list[tuple[Any, ...]] = []
-        change: list[tuple[Any, ...]] = []
-        open_again: list[tuple[Any, ...]] = []
-        for key, (row, expected) in self.changed.items():
-            stands = row.status, row.wake_at, row.closed_at, row.deadline
-            values = (
-                row.seq, row.step, row.attempt, row.waiting_for, row.state, row.result, row.error, _seen(row.reason),
-                row.children, row.open_children, row.queued,
-            )  # fmt: skip
-            if standing.get(key) == stands:
-                run_on.append((*values, key, expected))
+        run_on: list[Changed] = []
+        turn: list[Changed] = []
+        change: list[Changed] = []
+        open_again: list[Changed] = []
+        for key, row in self.changed.items():
+            if row[_REASON] is not None:
+                row = (*row[:_REASON], _seen(row[_REASON]), *row[_REASON + 1 :])
+            stands, stood = row[_INDEXED:_WHERE], standing.get(key)
+            if stands == stood:
+                run_on.append(row[:_INDEXED] + row[_WHERE:])
                 continue
-            again = key in self.reopened and row.closed_at is None
-            (open_again if again else change).append(
-                (*values, row.deadline, row.status, row.wake_at, row.closed_at, key, expected)
-            )
-            if row.closed_at is None:
+            if stood is not None and stands[1:] == stood[1:]:
+                turn.append(row[:_TIMES] + row[_WHERE:])
+            elif key in self.reopened and row[_CLOSED] is None:
+                open_again.append(row)
+            else:
+                change.append(row)
+            if row[_CLOSED] is None:
                 standing[key] = stands
             else:
                 standing.pop(key, None)
         passed = [(seq, key, expected) for key, (seq, expected) in self.passed.items()]
         # Runs that are open again come last, new ones included: a workflow ID may have closed and been taken again in this batch.
         for name, rows in (
-            ("run_changed", change), ("run_runs_on", run_on), ("run_passed", passed), ("run_changed", open_again)
+            ("run_changed", change), ("run_turned", turn), ("run_runs_on", run_on), ("run_passed", passed),
+            ("run_changed", open_again),
         ):  # fmt: skip
             if rows and _each(db, name, rows) != len(rows):
                 raise _bug("a run is not at the version its change was decided on")
         if self.fresh:
             _each(db, "run_new", map(_tuple, self.fresh.values()))
-            for key, row in self.fresh.items():
-                if row.closed_at is None:
-                    standing[key] = row.status, row.wake_at, row.closed_at, row.deadline
+            for key, new in self.fresh.items():
+                if new.closed_at is None:
+                    standing[key] = new.status, new.deadline, new.wake_at, None
         if len(standing) > MAX_STANDING:
             standing.clear()
 
     def _check_revs(self, after: int) -> int:
         """Followers ask for what is newer than the last they saw, so a revision must never appear below one that is out."""
         newest = after
-        for rows in (self.history, self.logs):
-            if not rows:
-                continue
-            rows.sort(key=_rev)
-            if rows[0].rev <= after:
-                raise _bug(f"revision {rows[0].rev} comes after {after} was committed")
-            newest = max(newest, rows[-1].rev)
+        self.history.sort(key=_first)
+        self.logs.sort(key=_rev)
+        if self.history:
+            newest = max(newest, _check_rev(self.history[0][0], after, self.history[-1][0]))
+        if self.logs:
+            newest = max(newest, _check_rev(self.logs[0].rev, after, self.logs[-1].rev))
         return newest
+
+
+def _check_rev(first: int, after: int, last: int) -> int:
+    if first <= after:
+        raise _bug(f"revision {first} comes after {after} was committed")
+    return last
 
 
 def _write_schedule(db: sqlite3.Connection, id: str, row: ScheduleRow | None, expected: int) -> None:
@@ -226,8 +231,9 @@ def _seen(text: str | None) -> str | None:
     return text.replace("\0", "␀") if text and "\0" in text else text
 
 
-def _outdated(key: int, at: int, expected: int) -> StorageError:
-    return _bug(f"run {key} is at {at}, its change was decided at {expected}")
+def _follows(key: int, at: int, expected: int) -> None:
+    if at != expected:
+        raise _bug(f"run {key} is at {at}, its change was decided at {expected}")
 
 
 def _bug(what: str) -> StorageError:

@@ -3,10 +3,13 @@
 These are carriers, not behaviour: the core decides what they hold, the writer writes them as they are. Field
 order is the order of the columns in the named queries: a fetched tuple becomes a struct in one call, and a struct the tuple
 that a statement takes. `array_like`, because units go to the writer as msgpack.
-Rows are mutable because that is cheaper to make, yet a row handed over in a unit is never changed again.
+Structs are mutable because that is cheaper to make, yet a row handed over in a unit is never changed again.
 """
 
 from __future__ import annotations
+
+import operator
+from typing import Any
 
 import msgspec
 
@@ -60,6 +63,24 @@ class HistoryRow(msgspec.Struct, gc=False, array_like=True):
     source: str | None = None
 
 
+# What changes of a run, in the order in which `run_changed` takes it: these columns, then the run's key, and the `seq` that it had
+# before. Plain tuples, because a busy daemon makes, packs and binds thousands of them a second; so with new history records.
+CHANGES = (
+    "seq", "step", "attempt", "waiting_for", "state", "result", "error", "reason", "children", "open_children", "queued",
+    "status", "deadline", "wake_at", "closed_at",
+)  # fmt: skip
+Changed = tuple[Any, ...]
+# The fields of a `HistoryRow`.
+Recorded = tuple[int, int, int, int, str, str, str | None]
+
+_changes = operator.attrgetter(*CHANGES, "key")
+
+
+def changed(row: RunRow, before: int) -> Changed:
+    """The change to what `row` is, of a run that was at seq `before`."""
+    return *_changes(row), before
+
+
 class LogRow(msgspec.Struct, gc=False, array_like=True):
     """A line a handler logged. Its `rev` is drawn from the same numbers as history's."""
 
@@ -98,18 +119,18 @@ class ScheduleRow(msgspec.Struct, gc=False, array_like=True):
 class Unit(msgspec.Struct, gc=False, array_like=True):
     """What commits together, or not at all.
 
-    `runs_changed` pairs a row with the `seq` the run had before this unit, as does `runs_reopened` for runs that were closed and
-    are open now: those that give up a workflow ID are written before those that take one. `runs_passed` is (key, seq, seq before)
-    of runs of which nothing but their history has grown. `store` maps (run, key) to JSON, None deletes. `inbox_del` names
-    (run, seq). `totals` is by how much the numbers of runs change, by (type, status). `schedules` pairs a schedule's row, None
-    where it is removed, with the version it had before this unit, 0 for none.
+    `runs_reopened` are changes of runs that were closed and are open now: those that give up a workflow ID are written before
+    those that take one. `runs_passed` is (key, seq, seq before) of runs of which nothing but their history has grown. `store`
+    maps (run, key) to JSON, None deletes. `inbox_del` names (run, seq). `totals` is by how much the numbers of runs change, by
+    (type, status). `schedules` pairs a schedule's row, None where it is removed, with the version it had before this unit, 0 for
+    none.
     """
 
     runs_new: list[RunRow] = []
-    runs_changed: list[tuple[RunRow, int]] = []
-    runs_reopened: list[tuple[RunRow, int]] = []
+    runs_changed: list[Changed] = []
+    runs_reopened: list[Changed] = []
     runs_passed: list[tuple[int, int, int]] = []
-    history: list[HistoryRow] = []
+    history: list[Recorded] = []
     logs: list[LogRow] = []
     store: dict[tuple[int, str], str | None] = {}
     inbox_add: list[InboxRow] = []

@@ -1,6 +1,7 @@
 -- The whole schema as it is now: what the migrations add up to. Times are UTC epoch milliseconds; JSON is text, so
 -- that the sqlite3 tool shows it.
--- The checks repeat what the core promises: a bug there is a refused commit, never a wrong row.
+-- The checks repeat what the core promises: a bug there is a refused commit, never a wrong row. They have no lists: for one of
+-- more than two SQLite makes a table of its own for every row that is written.
 
 pragma application_id = 0x77666374;  -- "wfct"
 
@@ -14,9 +15,10 @@ create table runs (
     depth          integer not null,
     started_at     integer not null,
     deadline       integer,
-    status         text    not null check (status in (
-        'running', 'waiting', 'sleeping', 'cancelling', 'stuck',
-        'completed', 'failed', 'cancelled', 'terminated', 'timed_out')),
+    status         text    not null check (
+        status = 'running' or status = 'waiting' or status = 'sleeping' or status = 'cancelling' or status = 'stuck'
+        or status = 'completed' or status = 'failed' or status = 'cancelled' or status = 'terminated'
+        or status = 'timed_out'),
     wake_at        integer,
     closed_at      integer,
     seq            integer not null check (seq >= 0),
@@ -27,14 +29,17 @@ create table runs (
     children       integer not null check (children >= 0),
     open_children  integer not null check (open_children between 0 and children),
     queued         integer not null check (queued >= 0),
-    on_parent_close text   not null check (on_parent_close in ('abandon', 'cancel', 'terminate')),
+    on_parent_close text   not null check (
+        on_parent_close = 'abandon' or on_parent_close = 'cancel' or on_parent_close = 'terminate'),
     -- What can be long comes last: reading a column does not walk through those after it.
     error          text,
     state          text    not null,
     result         text,
     input          text    not null,
     check ((parent is null) = (root = key) and (parent is null) = (depth = 0) and root <= key),
-    check ((closed_at is not null) = (status in ('completed', 'failed', 'cancelled', 'terminated', 'timed_out'))),
+    check ((closed_at is not null) = (
+        status = 'completed' or status = 'failed' or status = 'cancelled' or status = 'terminated'
+        or status = 'timed_out')),
     check (wake_at is null or closed_at is null),
     check (status <> 'sleeping' or wake_at is not null),
     check (status <> 'stuck' or reason is not null),
@@ -55,7 +60,8 @@ create index open_roots on runs (root) where parent is null and closed_at is nul
 -- Children that do not simply go on when their parent closes.
 create index runs_bound on runs (parent) where closed_at is null and on_parent_close <> 'abandon';
 -- What went wrong, by the tree it is in.
-create index runs_gone_wrong on runs (root, status) where status in ('failed', 'timed_out', 'stuck');
+create index runs_gone_wrong on runs (root, status)
+    where (status = 'failed' or status = 'timed_out' or status = 'stuck');
 create index runs_due on runs (wake_at) where wake_at is not null;
 
 -- Append-only. `rev` numbers the records and log lines of the whole database, `seq` the records of one run.

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-from wfctl.protocol.channel import ToWorker, pack, to_daemon_frames
+from wfctl.protocol.channel import ToWorker, to_daemon_frames
+from wfctl.protocol.frames import encode, frames
 
 
 class Link(asyncio.Protocol):
@@ -46,7 +47,7 @@ class Link(asyncio.Protocol):
     def send(self, message: ToWorker) -> None:
         if not self._out:
             self._loop.call_soon(self._flush)
-        self._out.append(pack(message))
+        self._out.append(encode(message))
 
     def hear(self, on: bool) -> None:
         """Read what the other end says, or leave it there for now."""
@@ -60,7 +61,7 @@ class Link(asyncio.Protocol):
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def _flush(self) -> None:
-        data, self._out = b"".join(self._out), []
+        data, self._out = frames(self._out), []
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 

@@ -31,11 +31,16 @@ class Queues:
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self._queues)  # none of them is empty
+
     def length(self, workflow_type: str) -> int:
         """How many steps of a type there are."""
         return sum(len(queue) for (name, _), queue in self._queues.items() if name == workflow_type)
 
     def lined_up(self, workflow_type: str, begins: bool) -> int:
+        if not self._queues:
+            return 0
         return sum(
             len(self._queues.get((workflow_type, rank), ())) for rank in ((_NEW,) if begins else (_BEGUN, _CHILD))
         )

@@ -87,11 +87,24 @@ class Steps:
         if order.alone:
             self._suspects[order.token] = order
             self.share_out()
+        elif self._nobody_waits and not self._paused and self._may_begin(order):
+            worker = self._least_busy(order.workflow_type, order.begins)
+            if worker is not None:
+                self._give(order, worker)
+            else:
+                self._queues.add(order)
         elif self._queues.add(order):
             self.share_out()
 
+    @property
+    def _nobody_waits(self) -> bool:
+        """Neither for a worker nor for a turn: then who comes need not be lined up."""
+        return not (self._queues or self._suspects or self._turns.anyone_returning) and self._reserved is None
+
     def share_out(self) -> None:
         """Give queued steps to workers as far as there is room."""
+        if self._nobody_waits:
+            return
         self._turns.give_back()
         if self._paused:
             return
@@ -253,24 +266,22 @@ class Steps:
 
     def heard(self, worker: Runner, message: Spoken) -> None:
         """Pass on what a handler said, as long as it has its step and somebody wants to hear it."""
-        listener = self._listener
-        if listener is None or message.token not in worker.steps:
+        listener, execution = self._listener, self._running.get(message.token)
+        if listener is None or execution is None or execution.worker is not worker:
             return
-        if isinstance(message, channel.Op | channel.Logs | channel.Progress):
-            execution = self._running[message.token]
+        if isinstance(message, channel.Op):
             if not execution.abandoned:
-                if isinstance(message, channel.Op):
-                    self._turns.asks(execution, message)
+                self._turns.asks(execution, message)
                 listener.heard(message)
-            return
-        moved = self._running[message.token].moved
-        if not self._finish(message.token):
-            return
-        if moved and isinstance(message, channel.StepGone):
-            listener.lost([message.token], moved, False)
-        elif not isinstance(message, channel.StepGone):
-            # One that was to be moved may have ended before it heard of that.
-            listener.heard(message)
+        elif isinstance(message, channel.Logs | channel.Progress):
+            if not execution.abandoned:
+                listener.heard(message)
+        elif self._finish(execution):
+            if not isinstance(message, channel.StepGone):
+                # One that was to be moved may have ended before it heard of that.
+                listener.heard(message)
+            elif execution.moved:
+                listener.lost([message.token], execution.moved, False)
 
     def at_work(self, worker: Runner, most: int = 3) -> tuple[str, ...]:
         """What the worker has run longest, in words."""
@@ -282,11 +293,10 @@ class Steps:
             for one in running[:most]
         )
 
-    def _finish(self, token: int) -> bool:
+    def _finish(self, execution: Execution) -> bool:
         """The worker is done with the step. True where somebody still wants to hear what became of it."""
-        execution = self._running.pop(token, None)
-        if execution is None:
-            return False
+        token = execution.order.token
+        del self._running[token]
         self._turns.ends(execution)
         execution.worker.steps.discard(token)
         self.share_out()

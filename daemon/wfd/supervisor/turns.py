@@ -92,6 +92,11 @@ class Execution:
         return bool(self._patient) and not self._open and not self._bodies
 
     @property
+    def may_rest(self) -> bool:
+        """Whether it could only wait, or is about to be taken for one that does."""
+        return bool(self._patient) or self._rests is not None
+
+    @property
     def about_to_rest(self) -> bool:
         return self._rests is not None
 
@@ -101,10 +106,12 @@ class Execution:
         self._rests = timer
 
     def stop_timers(self) -> None:
-        self.rests_in(None)
-        for timer in (self.timer, self.kill_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._rests is not None:
+            self.rests_in(None)
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.kill_timer is not None:
+            self.kill_timer.cancel()
 
 
 class Turns:
@@ -119,6 +126,10 @@ class Turns:
         self._executing: dict[str, int] = {}
         self._lent: Counter[Runner] = Counter()
         self._returning: dict[str, OrderedDict[int, Execution]] = {}
+
+    @property
+    def anyone_returning(self) -> bool:
+        return bool(self._returning)
 
     def executing(self, workflow_type: str) -> int:
         return self._executing.get(workflow_type, 0)
@@ -149,19 +160,15 @@ class Turns:
 
     def ends(self, execution: Execution) -> None:
         execution.stop_timers()
-        self._forget_held(execution)
         if not execution.turn:
+            self._forget_held(execution)
             self._has_back(execution)
         execution.turn = False
         self._count(execution, -1)
 
     def _count(self, execution: Execution, by: int) -> None:
         workflow_type = execution.order.workflow_type
-        left = self._executing.get(workflow_type, 0) + by
-        if left:
-            self._executing[workflow_type] = left
-        else:
-            self._executing.pop(workflow_type, None)
+        self._executing[workflow_type] = self._executing.get(workflow_type, 0) + by
 
     # -- lending a turn, and having it back ---------------------------------------------------
 
@@ -177,7 +184,7 @@ class Turns:
         self._look(execution)
 
     def _look(self, execution: Execution) -> None:
-        if not execution.turn:
+        if not (execution.turn and execution.may_rest):
             return
         if execution.only_waits:
             if not execution.about_to_rest:  # or one that sleeps again and again, beside what it waits for, would never

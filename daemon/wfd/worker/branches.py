@@ -30,9 +30,11 @@ class Branch:
         # The path in short; nothing for the handler's own task.
         self.mark = hashlib.sha256(path.encode()).hexdigest()[:8] if path else ""
         self.tasks: list[asyncio.Task[Any]] = [] if tasks is None else tasks
-        self._children: dict[str, int] = {}
+        self._children: dict[str, int] | None = None
 
     def child(self, name: str) -> Branch:
+        if self._children is None:
+            self._children = {}
         number = self._children.get(name, 0)
         self._children[name] = number + 1
         return Branch(f"{self.path}/{name}#{number}", self.tasks)
@@ -80,6 +82,19 @@ def _create_task(
         branch.tasks.pop()
     branch.tasks.append(task)
     return task
+
+
+def is_alone(
+    loop: asyncio.AbstractEventLoop, handler: asyncio.Task[Any] | None, branch: Branch, threaded: bool
+) -> bool:
+    """Whether the asker is certainly the only part of a handler that is still going on. `branch` is that of its own task."""
+    if handler is None or not followed(loop):
+        return False
+    me = asyncio.current_task()
+    if not threaded:
+        return me is handler and all(task.done() for task in branch.tasks)
+    # In a thread, each operation comes as a task of its own; other threads of the handler have no branch.
+    return current.get() is not None and all(task is me or task.done() for task in branch.tasks)
 
 
 def follow(loop: asyncio.AbstractEventLoop) -> None:

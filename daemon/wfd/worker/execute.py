@@ -16,7 +16,7 @@ from typing import Any
 
 from wfctl.errors import InvalidDirectiveError, WfctlError
 from wfctl.protocol import channel
-from wfctl.protocol.channel import RunStep, StepDone, StepGone, StepRaised, StepStuck, ToDaemon, ToWorker
+from wfctl.protocol.channel import OpDone, RunStep, StepDone, StepGone, StepRaised, StepStuck, ToDaemon, ToWorker
 from wfctl.sdk import current
 from wfctl.sdk.blocking import BlockingContext
 from wfctl.sdk.checks import bound, event_of, query_of, start_of, workflow_of
@@ -62,20 +62,23 @@ class Executor:
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._threads = Threads()
         self._queries: set[asyncio.Task[None]] = set()
-        self.on_idle: Callable[[], None] | None = None
+        self._stopping = False
+        self.on_stopped: Callable[[], None] | None = None
 
     @property
     def idle(self) -> bool:
-        return not self._tasks
+        return not self._tasks and all(map(_never_begins, self._steps.values()))
 
     def receive(self, message: ToWorker) -> None:
-        """Take one message; `Load` and `Stop` are the process's own and not for here. Never raises."""
+        """Take one message; after `Stop`, `on_stopped` is called as soon as nothing runs. Never raises."""
+        if isinstance(message, RunStep):
+            self._run(message)
+            return
+        if isinstance(message, OpDone):
+            if (step := self._steps.get(message.token)) is not None:
+                step.answer(message)
+            return
         match message:
-            case RunStep():
-                self._run(message)
-            case channel.OpDone():
-                if (step := self._steps.get(message.token)) is not None:
-                    step.answer(message)
             case channel.CancelStep():
                 if (step := self._steps.get(message.token)) is not None:
                     step.request_cancel()
@@ -87,6 +90,13 @@ class Executor:
                 self._ask(message)
             case channel.Ping():
                 self._send(channel.Pong(message.number))
+            case channel.Stop():
+                self._stopping = True
+                self._maybe_stopped()
+
+    def _maybe_stopped(self) -> None:
+        if self._stopping and self.idle and self.on_stopped is not None:
+            self.on_stopped()
 
     def cancel_all(self) -> None:
         """The daemon is gone: end every handler, and send nothing more."""
@@ -112,9 +122,8 @@ class Executor:
         step = self._ops(message, handler, workflow)
         self._steps[message.token] = step
         drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
-        task = self._loop.create_task(drive)
-        step.task = task
-        self._keep(task)
+        # Not by the loop's factory: it numbers the tasks that a handler makes, and this is the handler.
+        step.task = asyncio.Task(drive, loop=self._loop)
 
     def _ops(self, message: RunStep, handler: Handler, workflow: Workflow) -> LiveOps:
         return LiveOps(message, handler, workflow, self._workflows, self._sources, self._send, self._loop)
@@ -126,8 +135,7 @@ class Executor:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._queries.discard(task)
-        if not self._tasks and self.on_idle is not None:
-            self.on_idle()
+        self._maybe_stopped()
 
     def _find(self, message: RunStep) -> tuple[Workflow, Handler]:
         workflow_type = message.run.workflow_type
@@ -164,9 +172,10 @@ class Executor:
                 outcome = await outcome
         except BaseException as error:
             raised = error
-        if step.replaying:
+        if not step.replay.exhausted:
             await self._settle(step)
         self._finish(step, context, outcome, raised)
+        raised = None  # its traceback holds this frame
 
     async def _settle(self, step: LiveOps) -> None:
         """Tasks that the handler left behind may be about to ask for the records that look unused."""
@@ -204,6 +213,10 @@ class Executor:
             # Its answer crossed this message; the daemon waits for the handler to let go, which it has.
             self._send(StepGone(token))
             return
+        if _never_begins(step):
+            step.abandoned = True
+            self._finish(step, None, None, None)
+            return
         step.abandon()
         running = self._in_threads.get(token)
         if running is not None:
@@ -214,6 +227,11 @@ class Executor:
     def _finish(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> None:
         step.close([] if context is None else discard_unawaited(context))
         self._steps.pop(step.token, None)
+        self._say_end(step, context, outcome, raised)
+        if self._stopping:
+            self._maybe_stopped()
+
+    def _say_end(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> None:
         if step.abandoned:
             self._send(StepGone(step.token))
             return
@@ -226,7 +244,7 @@ class Executor:
         cancelled = step.cancel_delivered and isinstance(raised, asyncio.CancelledError)
         if step.stuck_reason is not None:
             return StepStuck(step.token, step.stuck_reason, step.both_sides())
-        if step.replaying and not cancelled:
+        if not step.replay.exhausted and not cancelled:
             # Also when it raised: before, it had got further than this, so the code or the world has changed, and failing
             # the run would throw away what was done.
             reason = step.disagreement()
@@ -271,6 +289,11 @@ class Executor:
         self._send(await query.answer(message, self._workflows, self._sources, self._threads))
 
 
+def _never_begins(step: LiveOps) -> bool:
+    """Whether its task was cancelled before its first turn, by somebody else's code: nothing runs for it."""
+    return not step.begun and step.task is not None and step.task.done()
+
+
 def _in_thread(step: LiveOps, context: Context, kwargs: dict[str, Any]) -> tuple[Any, BaseException | None]:
     if step.abandoned:
         return None, asyncio.CancelledError()
@@ -284,38 +307,43 @@ def _in_thread(step: LiveOps, context: Context, kwargs: dict[str, Any]) -> tuple
 
 def _refused(step: LiveOps, outcome: Any) -> InvalidDirectiveError | None:
     """Why what the handler returned is not a directive for its run, or None."""
+    if isinstance(outcome, Directive):
+        return _foreign(step, outcome)
     label = step.handler.label
     hint = "return ctx.next.step(...), ctx.next.wait_for_event(), ctx.next.complete(...) or ctx.next.fail(...)"
     if outcome is None:
         return InvalidDirectiveError(f"{label} returned None: did you forget `return ctx.next...`?", hint=hint)
-    if not isinstance(outcome, Directive):
-        if inspect.iscoroutine(outcome):
-            outcome.close()  # it would complain later that nobody awaited it
-        return InvalidDirectiveError(
-            f"{label} returned {type(outcome).__name__} {repr(outcome)[:80]}, which is no directive", hint=hint
-        )
-    match outcome:  # another run's context may have made it, of another type even
-        case StepDirective(name) | WaitDirective(on_timeout=str(name)):
-            if step.workflow.handler("step", name) is None:
-                return InvalidDirectiveError(
-                    f"{label} returned a directive of another workflow: {step.workflow.workflow_type!r} has no step {name!r}",
-                    hint=f"its steps: {listing(step.workflow.names('step'))}",
-                )
-    return None
+    if inspect.iscoroutine(outcome):
+        outcome.close()  # it would complain later that nobody awaited it
+    return InvalidDirectiveError(
+        f"{label} returned {type(outcome).__name__} {repr(outcome)[:80]}, which is no directive", hint=hint
+    )
+
+
+def _foreign(step: LiveOps, outcome: Directive) -> InvalidDirectiveError | None:
+    """Another run's context may have made it, of another type even."""
+    if isinstance(outcome, StepDirective):
+        name: str | None = outcome.name
+    else:
+        name = outcome.on_timeout if isinstance(outcome, WaitDirective) else None
+    if name is None or step.workflow.handler("step", name) is not None:
+        return None
+    return InvalidDirectiveError(
+        f"{step.handler.label} returned a directive of another workflow: {step.workflow.workflow_type!r} has no step {name!r}",
+        hint=f"its steps: {listing(step.workflow.names('step'))}",
+    )
 
 
 def done(token: int, directive: Directive, put: dict[str, bytes], deleted: list[str]) -> StepDone:
     """The message of a returned directive."""
-    match directive:
-        case StepDirective(name, after_ms):
-            return StepDone(token, "step", name=name, after_ms=after_ms, put=put, deleted=deleted)
-        case WaitDirective(names, timeout_ms, on_timeout):
-            listed = None if names is None else list(names)
-            return StepDone(
-                token, "wait", name=on_timeout or "", names=listed, after_ms=timeout_ms, put=put, deleted=deleted
-            )
-        case CompleteDirective(value):
-            return StepDone(token, "complete", value=value, put=put, deleted=deleted)
-        case FailDirective(failure):
-            return StepDone(token, "fail", failure=failure, put=put, deleted=deleted)
+    if isinstance(directive, StepDirective):
+        return StepDone(token, "step", directive.name, None, directive.after_ms, put=put, deleted=deleted)
+    if isinstance(directive, WaitDirective):
+        listed = None if directive.names is None else list(directive.names)
+        name, timeout_ms = directive.on_timeout or "", directive.timeout_ms
+        return StepDone(token, "wait", name, listed, timeout_ms, put=put, deleted=deleted)
+    if isinstance(directive, CompleteDirective):
+        return StepDone(token, "complete", value=directive.value, put=put, deleted=deleted)
+    if isinstance(directive, FailDirective):
+        return StepDone(token, "fail", failure=directive.failure, put=put, deleted=deleted)
     raise AssertionError(f"a directive of a new kind: {directive!r}")

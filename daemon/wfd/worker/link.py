@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import cast
 
 from wfctl.errors import IncompatibleError
-from wfctl.protocol.channel import FrameBuffer, ToDaemon, ToWorker, pack
+from wfctl.protocol.channel import ToDaemon, ToWorker
+from wfctl.protocol.frames import FrameBuffer, encode, frames
 
 _DRAIN_S = 0.005
+# Messages taken in one turn of the loop. What comes of them leaves at its end, so the daemon decides on that, and has it committed,
+# while the next are run: all in one turn, and one of the two always waits for the other.
+_MOST_A_TURN = 8
 _log = logging.getLogger("wfd.worker")
 
 
 class Link(asyncio.Protocol):
     """`receive` gets each message in order; `lost` is called once, when the daemon is gone."""
 
-    def __init__(self, receive: Callable[[ToWorker], None], lost: Callable[[], None], frames: FrameBuffer) -> None:
-        self._receive = receive
+    receive: Callable[[ToWorker], None]  # set before there is a connection
+
+    def __init__(self, lost: Callable[[], None], frames: FrameBuffer, loop: asyncio.AbstractEventLoop) -> None:
         self._lost: Callable[[], None] | None = lost
         self._frames = frames
         self._transport: asyncio.WriteTransport | None = None
+        self._in: deque[ToWorker] = deque()
         self._out: list[bytes] = []
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not by isinstance: uvloop's transports do not derive from asyncio's.
@@ -36,8 +43,16 @@ class Link(asyncio.Protocol):
             _log.critical("the daemon's messages are not understood (%s); is it of another version?", error)
             self._gone()
             return
-        for message in messages:
-            self._receive(message)
+        waiting = bool(self._in)
+        self._in.extend(messages)
+        if not waiting:
+            self._take()
+
+    def _take(self) -> None:
+        for _ in range(min(_MOST_A_TURN, len(self._in))):
+            self.receive(self._in.popleft())
+        if self._in:
+            self._loop.call_soon(self._take)
 
     def eof_received(self) -> None:
         self._gone()
@@ -54,11 +69,11 @@ class Link(asyncio.Protocol):
         """Queue one message; everything of this turn of the loop leaves in one write, in order."""
         if not self._out:
             self._loop.call_soon(self.flush)
-        self._out.append(pack(message))
+        self._out.append(encode(message))
 
     def flush(self) -> None:
         if self._out and self._transport is not None:
-            data = b"".join(self._out)
+            data = frames(self._out)
             self._out.clear()
             self._transport.write(data)
 

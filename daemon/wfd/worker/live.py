@@ -38,6 +38,7 @@ _BY_BRANCH = frozenset({"task", "sleep"})
 _PATIENT = frozenset({"sleep", "resume", "task_attempt_failed", "child_result"})
 # Turns of the loop in which nobody asks for a record, after which a branch may take what another branch recorded.
 _QUIET_TURNS = 20
+_MAKING = threading.Lock()  # Two threads of a handler's may begin to report at a time.
 
 
 class _Pending(NamedTuple):
@@ -97,7 +98,7 @@ class LiveOps:
         self._recorded_before = bool(message.ops)
         self._logged_before = message.logged
         self._lines: list[LogLine] = []
-        self._reporter = Reporter(send, loop)
+        self._reporter: Reporter | None = None
 
     # -- the port -------------------------------------------------------------------------------
 
@@ -215,7 +216,7 @@ class LiveOps:
             self._begun = None
             # Two JSON objects with different fields.
             kind, arguments = "task_at_once", begun.args[:-1] + b"," + arguments[1:]
-        else:
+        elif begun is not None:
             self._say_begun()
         self._send(Op(self.token, number, key, kind, name, arguments))
 
@@ -244,8 +245,12 @@ class LiveOps:
 
     def progress(self, done: int | float, total: int | float | None, note: str) -> None:
         message = Progress(self.token, done, total, readable(note, MAX_NOTE_CHARS))
-        # What a replay passes by in an instant was shown once already.
-        self._reporter.report(message, later=self.replaying)
+        if self._reporter is None:
+            with _MAKING:
+                self._reporter = self._reporter or Reporter(self._send, self._loop, self._loop_thread)
+        if not self.closed:
+            # What a replay passes by in an instant was shown once already.
+            self._reporter.report(message, later=self.replaying)
 
     # -- logs -----------------------------------------------------------------------------------
 
@@ -281,14 +286,7 @@ class LiveOps:
         return {"recorded": recorded, "asked": [key for key, _ in self.replay.new]} if recorded else {}
 
     def _is_sequential(self) -> bool:
-        """Whether the asker is certainly the only part of the handler that is still going on."""
-        if self.task is None or not branches.followed(self._loop):
-            return False
-        me = asyncio.current_task()
-        if self.thread is None:
-            return me is self.task and all(task.done() for task in self.branch.tasks)
-        # In a thread, each operation comes as a task of its own; other threads of the handler have no branch.
-        return branches.current.get() is not None and all(task is me or task.done() for task in self.branch.tasks)
+        return branches.is_alone(self._loop, self.task, self.branch, threaded=self.thread is not None)
 
     # -- answers and cancellation ---------------------------------------------------------------
 
@@ -320,7 +318,7 @@ class LiveOps:
     def _cancel_soon(self) -> None:
         # Not at once: before its first await the handler has not entered the `try` it would clean up in, and an answered
         # operation must return its value, or the replay would see a value where this execution saw none.
-        if self._cancel_due:
+        if self.cancel_requested and self._cancel_due:
             self._loop.call_soon(self._cancel_now)
 
     def _cancel_now(self) -> None:
@@ -384,13 +382,19 @@ class LiveOps:
 
     def close(self, unawaited: list[str]) -> None:
         """The handler has ended. What it did not await is cancelled, and said in its log; `unawaited` never even began."""
-        left = [waiting.key for waiting in self._pending.values() if not waiting.answer.done()]
-        left += [key for key, _ in self._bodies.values()]
-        self._end_waits()
-        if (left or unawaited) and not self.abandoned:
-            names = [*unawaited, *(in_words(key) for key in left)]
-            self.log("warning", f"{self.handler.label} returned without awaiting {', '.join(names)}: write `await`")
+        if self._pending or self._bodies or unawaited:
+            left = [waiting.key for waiting in self._pending.values() if not waiting.answer.done()]
+            left += [key for key, _ in self._bodies.values()]
+            self._end_waits()
+            if (left or unawaited) and not self.abandoned:
+                names = [*unawaited, *(in_words(key) for key in left)]
+                self.log("warning", f"{self.handler.label} returned without awaiting {', '.join(names)}: write `await`")
         self.flush_logs()
         self._say_begun()
-        self._reporter.close(tell=not self.abandoned)
         self.closed = True
+        if self._reporter is not None:
+            self._reporter.close(tell=not self.abandoned)
+        # The tasks' contexts lead back here: as a circle, each step would be left to the garbage collector.
+        self.task = None
+        if self.branch.tasks:
+            self.branch.tasks[:] = [task for task in self.branch.tasks if not task.done()]

@@ -23,7 +23,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from wfctl.errors import IncompatibleError
-from wfctl.protocol.channel import FrameBuffer, Load, Stop, ToWorker, Trial, pack, to_worker_frames
+from wfctl.protocol.channel import Load, ToWorker, Trial, to_worker_frames
+from wfctl.protocol.frames import FrameBuffer, pack
 from wfd.worker import branches
 from wfd.worker.execute import HIDDEN, Executor
 from wfd.worker.link import Link
@@ -149,15 +150,10 @@ class _Worker:
     ) -> None:
         self._channel = channel
         self._early = early
-        self._frames = frames
         self._loop = loop
-        self._link: Link | None = None
+        self._link = Link(self._lost, frames, loop)
         self._executor: Executor | None = None
-        self._stopping = False
-
-    def send(self, message: Any) -> None:
-        assert self._link is not None
-        self._link.send(message)
+        self.send = self._link.send
 
     def run(self, executor: Executor) -> int:
         self._executor = executor
@@ -176,26 +172,18 @@ class _Worker:
     async def _serve(self) -> int:
         assert self._executor is not None
         self._ended: asyncio.Future[int] = self._loop.create_future()
-        self._executor.on_idle = self._maybe_stop
-        link = Link(self._receive, self._lost, self._frames)
-        self._link = link
+        self._executor.on_stopped = self._stopped
+        link = self._link
+        link.receive = self._executor.receive
         await self._loop.create_unix_connection(lambda: link, sock=self._channel)
         for message in self._early:
-            self._receive(message)
+            link.receive(message)
         status = await self._ended
         await link.finish()
         return status
 
-    def _receive(self, message: ToWorker) -> None:
-        assert self._executor is not None
-        if isinstance(message, Stop):
-            self._stopping = True
-            self._maybe_stop()
-        else:
-            self._executor.receive(message)
-
-    def _maybe_stop(self) -> None:
-        if self._stopping and self._executor is not None and self._executor.idle and not self._ended.done():
+    def _stopped(self) -> None:
+        if not self._ended.done():
             self._ended.set_result(0)
 
     def _lost(self) -> None:

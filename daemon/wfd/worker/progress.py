@@ -20,10 +20,11 @@ class Reporter:
 
     __slots__ = ("_closed", "_gate_shut", "_loop", "_newest", "_send", "_thread", "_timer")
 
-    def __init__(self, send: Callable[[Progress], None], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, send: Callable[[Progress], None], loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        """`thread` is the loop's."""
         self._send = send
         self._loop = loop
-        self._thread = threading.get_ident()
+        self._thread = thread
         self._newest: Progress | None = None
         self._gate_shut = False
         self._timer: asyncio.TimerHandle | None = None

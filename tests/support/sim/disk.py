@@ -5,14 +5,12 @@ Times and files are not known here: `writer` says when something commits, `reade
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from wfd.core import state
 from wfd.core.records import KINDS, Record, decode
 from wfd.store.batch import Batch
-from wfd.store.rows import HistoryRow, InboxRow, LogRow, RunRow, ScheduleRow
+from wfd.store.rows import CHANGES, Changed, HistoryRow, InboxRow, LogRow, RunRow, ScheduleRow
 
 CLOSED = ("completed", "failed", "cancelled", "terminated", "timed_out")
 
@@ -45,8 +43,8 @@ class Disk:
         """All of it, or BrokenRule and nothing that could still be used."""
         newest = self._check_revs(batch)
         # Changes first: an ID may have closed and been started again within the batch, or its run re-opened.
-        for key, (row, expected) in sorted(batch.changed.items(), key=lambda change: change[0] in batch.reopened):
-            self._change(row, expected, reopened=key in batch.reopened)
+        for key, change in sorted(batch.changed.items(), key=lambda change: change[0] in batch.reopened):
+            self._change(key, change, reopened=key in batch.reopened)
         for key, (seq, expected) in batch.passed.items():
             before = self.runs.get(key)
             at = None if before is None else before.seq
@@ -55,7 +53,7 @@ class Disk:
             self.runs[key] = msgspec.structs.replace(before, seq=seq)
         for row in batch.fresh.values():
             self._create(row)
-        for record in batch.history:
+        for record in (HistoryRow(*recorded) for recorded in batch.history):
             rows = self.history.setdefault(record.run, [])
             _holds(record.seq == len(rows) + 1, f"record {record.seq} of run {record.run} follows number {len(rows)}")
             _holds(record.kind in KINDS, f"unknown kind {record.kind}")
@@ -88,23 +86,18 @@ class Disk:
             self.schedules[id] = row
 
     def _check_revs(self, batch: Batch) -> int:
-        rows: list[Any] = sorted([*batch.history, *batch.logs], key=lambda row: row.rev)
         newest = self.rev
-        for row in rows:
-            _holds(row.rev > newest, f"revision {row.rev} comes after {newest}")
-            newest = row.rev
+        for rev in sorted([*(record[0] for record in batch.history), *(line.rev for line in batch.logs)]):
+            _holds(rev > newest, f"revision {rev} comes after {newest}")
+            newest = rev
         return newest
 
-    def _change(self, row: RunRow, expected: int, *, reopened: bool) -> None:
-        before = self.runs.get(row.key)
+    def _change(self, key: int, change: Changed, *, reopened: bool) -> None:
+        before, expected = self.runs.get(key), change[-1]
         at = None if before is None else before.seq
-        _holds(at == expected, f"run {row.key} is at {at}, its change was decided at {expected}")
+        _holds(at == expected, f"run {key} is at {at}, its change was decided at {expected}")
         assert before is not None
-        same = (before.run_id, before.workflow_id, before.type, before.parent, before.root, before.started_at)
-        _holds(
-            same == (row.run_id, row.workflow_id, row.type, row.parent, row.root, row.started_at),
-            f"run {row.key} is another than before",
-        )
+        row = msgspec.structs.replace(before, **dict(zip(CHANGES, change, strict=False)))
         stays = before.closed_at is None or row.status == before.status or reopened
         _holds(stays, f"run {row.key} was {before.status}")
         self.runs[row.key] = row

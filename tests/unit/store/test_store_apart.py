@@ -20,7 +20,7 @@ from support.waiting import until, wait_until
 from wfctl.errors import DaemonAlreadyRunningError, StorageError
 from wfd.runtime.lock import StateLock
 from wfd.store import writer
-from wfd.store.rows import HistoryRow, Unit
+from wfd.store.rows import Unit
 from wfd.store.store import Store, open_store
 
 PARENT = """
@@ -169,7 +169,7 @@ async def test_a_commit_that_fails_there_is_told_as_the_same_error(apart: Store,
     assert caught.value.detail["cause"] == "SQLITE_CONSTRAINT_UNIQUE"
     await apart.writer.reset()
     with pytest.raises(StorageError, match="surrogates not allowed"):
-        await commit(apart.writer, Unit(history=[HistoryRow(9, 1, 9, 0, "step.started", "\ud800")]))
+        await commit(apart.writer, Unit(history=[(9, 1, 9, 0, "step.started", "\ud800", None)]))
 
 
 async def test_one_that_cannot_open_the_database_says_why_and_leaves_no_process(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def test_a_commit_finds_what_it_changes_by_its_key(db: sqlite3.Connection) -> No
     write = queries.load("write")
     for name, step in (
         ("run_changed", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("run_turned", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
         ("run_runs_on", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
         ("run_passed", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
         ("value_deleted", "SEARCH store USING PRIMARY KEY (run=? AND key=?)"),
@@ -93,6 +94,25 @@ def test_a_run_that_runs_on_names_no_column_that_is_indexed(db: sqlite3.Connecti
     named = set(re.findall(r"(\w+) = \?", queries.load("write")["run_runs_on"].partition("where")[0]))
     assert not named & indexed
     assert not [column for column in named if re.search(rf"where[^,]*\b{column}\b", text)]
+
+
+def test_a_row_is_written_without_tables_made_for_it(db: sqlite3.Connection) -> None:
+    for name, sql in queries.load("write").items():
+        made = [row for row in db.execute(f"explain {sql}", [None] * sql.count("?")) if row[1] == "OpenEphemeral"]
+        assert not made, name
+
+
+def test_a_run_that_turns_leaves_the_indexes_of_open_runs_alone(db: sqlite3.Connection) -> None:
+    roots = dict(db.execute("select rootpage, name from sqlite_master where rootpage > 0").fetchall())
+
+    def written(name: str) -> set[str]:
+        sql = queries.load("write")[name]
+        return {roots[row[3]] for row in db.execute(f"explain {sql}", [None] * sql.count("?")) if row[1] == "OpenWrite"}
+
+    of_open = {"open_workflow_ids", "open_roots", "runs_bound", "runs_due"}
+    assert of_open <= written("run_changed")
+    assert not of_open & written("run_turned")
+    assert written("run_runs_on") == {"runs"}
 
 
 def test_a_purge_looks_every_row_up(db: sqlite3.Connection) -> None:

@@ -12,7 +12,6 @@ import pytest
 
 from support.old_databases import DATA, file_of, write
 from support.rows import Ledger, check, commit, contents
-from wfctl.values.status import CLOSED, Status
 from wfd.store import queries
 from wfd.store.connect import APPLICATION_ID, SCHEMA_VERSION, connect_writer, migrate
 from wfd.store.store import Store, open_store
@@ -66,16 +65,6 @@ async def test_the_database_in_the_tests_is_what_its_script_writes(tmp_path: Pat
     await write(tmp_path / "now.db")
     shutil.copyfile(file_of(SCHEMA_VERSION), tmp_path / "kept.db")
     assert contents(tmp_path / "now.db") == contents(tmp_path / "kept.db")
-
-
-def test_the_schema_knows_the_statuses_of_the_product() -> None:
-    text = (queries.HERE / "schema.sql").read_text()
-    column = re.search(r"check \(status in \(([^)]*)\)", text)
-    closed = re.search(r"\(closed_at is not null\) = \(status in \(([^)]*)\)", text)
-    assert column is not None
-    assert closed is not None
-    assert set(re.findall(r"'(\w+)'", column[1])) == set(Status)
-    assert set(re.findall(r"'(\w+)'", closed[1])) == CLOSED
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

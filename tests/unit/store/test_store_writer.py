@@ -16,7 +16,7 @@ from support.rows import Ledger, check, commit, contents, join
 from support.waiting import until
 from wfctl.errors import StorageError
 from wfd.store import writer as writing
-from wfd.store.rows import HistoryRow, InboxRow, LogRow, Unit
+from wfd.store.rows import InboxRow, LogRow, Unit
 from wfd.store.store import Store, open_store
 from wfd.store.writer import Writer
 
@@ -163,7 +163,7 @@ async def test_a_change_decided_on_another_version_is_refused_and_nothing_of_its
     before = contents(path)
     good = ledger.change(2, ("step.completed", {}), store={"k": 1})
     stale = ledger.change(1, ("step.completed", {}))
-    stale.runs_changed = [(stale.runs_changed[0][0], 1)]
+    stale.runs_changed = [(*stale.runs_changed[0][:-1], 1)]
     with pytest.raises(StorageError, match="not at the version"):
         await commit(store.writer, join(good, stale))
     assert contents(path) == before
@@ -174,7 +174,7 @@ async def test_a_chain_of_changes_with_a_gap_is_refused_within_one_batch(
 ) -> None:
     first = ledger.start("o-1")
     second = ledger.change(1, ("step.completed", {}))
-    second.runs_changed = [(second.runs_changed[0][0], 7)]
+    second.runs_changed = [(*second.runs_changed[0][:-1], 7)]
     gate.open.set()
     with pytest.raises(StorageError, match="its change was decided at 7"):
         await commit(gated.writer, join(first, second))
@@ -376,7 +376,7 @@ async def test_a_full_disk_leaves_nothing_of_the_batch_behind(path: Path, ledger
 
 async def test_a_row_that_cannot_be_written_is_a_failure_and_not_the_end_of_the_thread(store: Store) -> None:
     with pytest.raises(StorageError, match="surrogates not allowed"):
-        await commit(store.writer, Unit(history=[HistoryRow(1, 1, 1, 0, "step.started", "\ud800")]))
+        await commit(store.writer, Unit(history=[(1, 1, 1, 0, "step.started", "\ud800", None)]))
     await store.writer.reset()
     await commit(store.writer, Ledger().start("o-1"))
     assert store.writer.failure is None

@@ -12,20 +12,8 @@ from pathlib import Path
 import pytest
 
 from support.worker_process import WorkerProcess
-from wfctl.protocol.channel import (
-    CancelStep,
-    Check,
-    Checked,
-    Load,
-    Op,
-    OpDone,
-    Ping,
-    Pong,
-    StepDone,
-    StepRaised,
-    Stop,
-    pack,
-)
+from wfctl.protocol.channel import CancelStep, Check, Checked, Load, Op, OpDone, Ping, Pong, StepDone, StepRaised, Stop
+from wfctl.protocol.frames import pack
 
 FLOWS = """
 import asyncio, atexit, logging, os, signal, subprocess, sys, threading, time

@@ -49,7 +49,7 @@ def sent() -> list[float]:
 @pytest.fixture
 def reporter(timers: Timers, sent: list[float]) -> Reporter:
     loop: Any = timers
-    return Reporter(lambda message: sent.append(message.done), loop)
+    return Reporter(lambda message: sent.append(message.done), loop, threading.get_ident())
 
 
 def said(done: int) -> Progress:

@@ -153,22 +153,23 @@ order by key desc
 limit ?;
 
 -- name: bad_below
+-- As the index says it, or SQLite does not see that the index has what is asked for.
 select key, status from runs
-where root = :root and status in ('failed', 'timed_out', 'stuck') and key <> :root
+where root = :root and (status = 'failed' or status = 'timed_out' or status = 'stuck') and key <> :root
 order by key
 limit :limit;
 
 -- name: count_bad_below
 select status, count(*) from runs
-where root = :root and status in ('failed', 'timed_out', 'stuck') and key <> :root
+where root = :root and (status = 'failed' or status = 'timed_out' or status = 'stuck') and key <> :root
 group by status;
 
 -- name: bad_roots
 -- Roots of trees in which something went wrong, or that went wrong themselves, the newest first: a jump from tree to tree.
 with recursive found (root) as (
-    select max(root) from runs where status in ('failed', 'timed_out', 'stuck')
+    select max(root) from runs where (status = 'failed' or status = 'timed_out' or status = 'stuck')
     union all
-    select (select max(root) from runs where status in ('failed', 'timed_out', 'stuck') and root < found.root)
+    select (select max(root) from runs where (status = 'failed' or status = 'timed_out' or status = 'stuck') and root < found.root)
     from found where found.root is not null
 )
 select root from found where root is not null limit ?;

@@ -1,4 +1,4 @@
--- What a commit is made of. Each runs once for each of its rows, which are bound in the order of the fields in rows.py.
+-- What a commit is made of. Each runs once for each of its rows, which are bound in the order that rows.py gives them.
 
 -- name: run_new
 insert into runs (
@@ -11,11 +11,19 @@ values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 
 -- Compare and set: a run that is not at the version its decision was made on is not touched, and missed in the count.
 update runs set
     seq = ?, step = ?, attempt = ?, waiting_for = ?, state = ?, result = ?, error = ?, reason = ?, children = ?,
-    open_children = ?, queued = ?, deadline = ?, status = ?, wake_at = ?, closed_at = ?
+    open_children = ?, queued = ?, status = ?, deadline = ?, wake_at = ?, closed_at = ?
+where key = ? and seq = ?;
+
+-- name: run_turned
+-- As `run_changed` where the run stays open and its times stand: to name a column is to write the indexes it is in or that ask
+-- for it, even with the value it has.
+update runs set
+    seq = ?, step = ?, attempt = ?, waiting_for = ?, state = ?, result = ?, error = ?, reason = ?, children = ?,
+    open_children = ?, queued = ?, status = ?
 where key = ? and seq = ?;
 
 -- name: run_runs_on
--- As `run_changed` without the columns that are indexed: to name one is to write its indexes, even with the value it has.
+-- The same where its status stands as well: it names no column that is indexed.
 update runs set
     seq = ?, step = ?, attempt = ?, waiting_for = ?, state = ?, result = ?, error = ?, reason = ?, children = ?,
     open_children = ?, queued = ?

@@ -1,0 +1,221 @@
+"""Where the worker takes a short way, as much holds as on the long one: steps let go of, time limits, arguments, frames."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from support.handlers import Desk
+from wfctl import Context, Directive, TaskTimeoutError, Workflow, task
+from wfctl.errors import IncompatibleError
+from wfctl.protocol.channel import AbandonStep, Checked, Pong, StepDone, StepGone, to_daemon_frames
+from wfctl.protocol.frames import encode as encoded, frames, pack
+from wfctl.sdk.handler import Handler
+from wfctl.values.codec import convert, decode, encode, unchanged
+from wfctl.values.signature import bind
+from wfd.worker.live import LiveOps
+
+wf = Workflow("Order")
+did: list[str] = []
+
+
+@task
+async def charge(amount: float) -> str:
+    return "txn"
+
+
+@task(timeout=timedelta(milliseconds=1))
+async def blocks_first() -> None:
+    loop = asyncio.get_running_loop()
+    over = loop.time() + 0.002
+    while loop.time() < over:
+        pass
+    did.append("waits")
+    await asyncio.Event().wait()
+
+
+@task(timeout=timedelta(milliseconds=1))
+async def cleans_up_waiting() -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0)
+        did.append("clean")
+
+
+@task(timeout=timedelta(milliseconds=1))
+async def returns_at_once_when_cancelled() -> str:
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        return "what it had"
+    raise AssertionError("unreachable")
+
+
+@task
+async def waits_often(times: int) -> int:
+    for _ in range(times):
+        await asyncio.sleep(0)
+    return times
+
+
+@task(timeout=None)
+async def raises_after_waiting() -> None:
+    await asyncio.sleep(0)
+    raise ValueError("late")
+
+
+@wf.start()
+async def busy(ctx: Context, amount: float) -> Directive:
+    await charge(amount)
+    await asyncio.gather(waits_often(3), ctx.now())
+    ctx.store.put("at", str(await ctx.now()))
+    return ctx.next.complete()
+
+
+@wf.step()
+async def times_out_blocked(ctx: Context) -> Directive:
+    with pytest.raises(TaskTimeoutError):
+        await blocks_first()
+    return ctx.next.complete()
+
+
+@wf.step()
+async def times_out_clean(ctx: Context) -> Directive:
+    with pytest.raises(TaskTimeoutError):
+        await cleans_up_waiting()
+    # Nothing of the limit is left on the handler's task.
+    assert not asyncio.current_task().cancelling()  # type: ignore[union-attr]
+    return ctx.next.complete()
+
+
+@wf.step()
+async def various(ctx: Context) -> Directive:
+    assert await returns_at_once_when_cancelled() == "what it had"
+    with pytest.raises(ValueError, match="late") as raised:
+        await raises_after_waiting()
+    assert raised.value.__context__ is None or raised.value.__cause__ is not None
+    return ctx.next.complete(await waits_often(5))
+
+
+@pytest.fixture
+async def desk() -> Desk:
+    did.clear()
+    return Desk(wf)
+
+
+async def test_a_step_that_has_ended_is_not_left_to_the_garbage_collector(desk: Desk) -> None:
+    gc.collect()
+    gc.disable()
+    before = [one for one in gc.get_objects() if isinstance(one, LiveOps)]
+    try:
+        for _ in range(3):
+            assert isinstance(await desk.finish("start", "busy", {"amount": 1.5}), StepDone)
+        await asyncio.sleep(0)
+        assert [one for one in gc.get_objects() if isinstance(one, LiveOps)] == before
+    finally:
+        gc.enable()
+
+
+async def test_the_time_in_which_a_task_blocks_counts_for_its_limit(desk: Desk) -> None:
+    assert isinstance(await desk.finish("step", "times_out_blocked"), StepDone)
+    assert did == ["waits"]
+
+
+async def test_a_task_whose_time_is_over_may_still_wait_to_clean_up(desk: Desk) -> None:
+    assert isinstance(await desk.finish("step", "times_out_clean"), StepDone)
+    assert did == ["clean"]
+
+
+async def test_a_task_ends_as_its_function_does_however_often_it_waits(desk: Desk) -> None:
+    ended = await desk.finish("step", "various")
+    assert isinstance(ended, StepDone), ended
+    assert decode(ended.value) == 5
+
+
+async def test_a_step_whose_task_was_cancelled_before_its_first_turn_is_given_up(desk: Desk) -> None:
+    before = asyncio.all_tasks()
+    token = desk.begin("step", "various")
+    (made,) = asyncio.all_tasks() - before
+    made.cancel()
+    assert not desk.executor.idle
+    await asyncio.sleep(0)
+    assert desk.executor.idle
+    desk.executor.receive(AbandonStep(token))
+    assert desk.sent == [StepGone(token)]
+
+
+# -- arguments ----------------------------------------------------------------------------------
+
+_TYPES: list[Any] = [str, int, float, bool, list, dict, Any, None, list[int], dict[str, float], int | None, bytes]
+_VALUES: list[Any] = [
+    None, True, False, 0, -1, 2**63, -(2**70), 0.0, -0.0, 0.1 + 0.2, 1e16, 5e-324, "", "text", "é\u2028\x01\"", "YQ==",
+    [], [1, None], [1.5], {}, {"a": 1}, {"a": [{"b": "c"}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wanted", _TYPES)
+def test_arguments_that_are_taken_as_they_are_would_be_bound_and_converted_to_the_same(wanted: Any) -> None:
+    async def take(ctx: Context, a: Any, b: Any = None) -> None:
+        """For its signature."""
+
+    take.__annotations__.update(a=wanted, b=wanted)
+    handler = Handler("Order", "start", None, take, None)
+    for value in _VALUES:
+        for sent in ({"a": value}, {"b": value, "a": value}):
+            plain = decode(encode(sent, "it"))
+            if type(value) is wanted or wanted is Any:
+                assert handler.takes_as_it_is(plain)
+            if handler.takes_as_it_is(plain):
+                assert bind(handler.describe(), plain, "it", types=handler.types) == plain
+                assert repr(msgspec.convert(value, wanted)) == repr(value)
+                assert encode(plain, "it") == encode(sent, "it")
+        assert not handler.takes_as_it_is({"b": value})
+        assert not handler.takes_as_it_is({"a": value, "c": value})
+
+
+def test_what_is_unchanged_comes_back_from_json_as_it_was() -> None:
+    for value in _VALUES:
+        assert unchanged(value) == (type(value) in (str, int, float, bool))
+        if unchanged(value):
+            back = decode(encode(value, "it"))
+            assert (type(back), repr(back)) == (type(value), repr(value))
+            assert repr(convert(back, type(value), "it")) == repr(value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), type("Name", (str,), {})("x"), None, [1], {}, (1,)])
+def test_what_json_would_change_or_share_is_not_unchanged(value: Any) -> None:
+    assert not unchanged(value)
+
+
+# -- frames -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 20_000])
+def test_messages_of_a_turn_come_in_their_order_however_many(count: int) -> None:
+    messages = [Pong(number) for number in range(count)]
+    assert to_daemon_frames().feed(pack(*messages)) == messages
+
+
+def test_a_frame_is_no_larger_than_its_largest_message_or_what_one_is_to_hold() -> None:
+    sizes = [10, 90_000, 10, 10, 40_000, 40_000, 10]
+    messages = [Checked(call, b"x" * size) for call, size in enumerate(sizes)]
+    data, come = frames([encoded(message) for message in messages]), []
+    buffer, reads = to_daemon_frames(), []
+    for at in range(0, len(data), 1_000):
+        got = buffer.feed(data[at : at + 1_000])
+        come += got
+        reads += [len(got)] if got else []
+    assert come == messages
+    assert reads == [1, 1, 3, 2]
+
+
+def test_what_is_no_array_of_messages_is_refused() -> None:
+    body = encoded(Pong(1))
+    with pytest.raises(IncompatibleError, match="not understood"):
+        to_daemon_frames().feed(len(body).to_bytes(4, "big") + body)

@@ -1,0 +1,70 @@
+"""Messages on a stream of bytes: msgpack in frames, each an array of messages after its length in four bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from wfctl.errors import IncompatibleError
+
+HEADER_BYTES = 4
+MAX_FRAME_BYTES = 256 << 20
+# What is said together shares a frame up to this size, so that the other end does not wait long for the first of it.
+_FULL_FRAME_BYTES = 64 << 10
+
+# One message as it stands in a frame.
+encode = msgspec.msgpack.Encoder().encode
+
+
+def pack(*messages: msgspec.Struct) -> bytes:
+    return frames([encode(message) for message in messages])
+
+
+def frames(encoded: list[bytes]) -> bytes:
+    """Encoded messages, in their order, as bytes for the channel. One frame for many costs both ends less than one for each."""
+    size = sum(map(len, encoded))
+    if size <= _FULL_FRAME_BYTES or len(encoded) == 1:
+        return _frame(encoded, size)
+    full: list[bytes] = []
+    begin = size = 0
+    for at, message in enumerate(encoded):
+        if size and size + len(message) > _FULL_FRAME_BYTES:
+            full.append(_frame(encoded[begin:at], size))
+            begin, size = at, 0
+        size += len(message)
+    return b"".join([*full, _frame(encoded[begin:], size)])
+
+
+def _frame(encoded: list[bytes], size: int) -> bytes:
+    count = len(encoded)
+    # msgpack's arrays of up to 15 and of up to 65,535 items; a full frame has no room for more.
+    array = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+    return b"".join(((size + len(array)).to_bytes(HEADER_BYTES, "big"), array, *encoded))
+
+
+class FrameBuffer:
+    """Bytes in, messages of one side out; garbage or a frame over the limit raises IncompatibleError."""
+
+    def __init__(self, kind: Any) -> None:
+        self._decode = msgspec.msgpack.Decoder(list[kind]).decode
+        self._held = b""
+
+    def feed(self, data: bytes) -> list[Any]:
+        held = self._held + data if self._held else data
+        out: list[Any] = []
+        start, end = 0, len(held)
+        while end - start >= HEADER_BYTES:
+            size = int.from_bytes(held[start : start + HEADER_BYTES], "big")
+            if size > MAX_FRAME_BYTES:
+                raise IncompatibleError(f"a frame of {size:,} bytes on the worker channel")
+            stop = start + HEADER_BYTES + size
+            if stop > end:
+                break
+            try:
+                out += self._decode(memoryview(held)[start + HEADER_BYTES : stop])
+            except msgspec.MsgspecError as error:
+                raise IncompatibleError(f"a frame that is not understood on the worker channel: {error}") from None
+            start = stop
+        self._held = held[start:]
+        return out
