@@ -265,9 +265,11 @@ class Writer(Service):
             self.stats.commits += 1
             self.stats.units += len(asked)
             self.stats.last_batch = len(asked)
+            # The next goes out first: it is written while the answers to these are given.
+            if self._items and isinstance(self._items[0], _Work) and self._items[0].unit:
+                self._commit()
             self._tell_all(asked, None)
-            # Not at once: what this turn of the loop still brings goes into the same commit.
-            self._pump_soon()
+            self._pump()
 
     def _fail(self, works: list[_Work], error: WfctlError) -> None:
         """These are not on disk, and neither will be what waits behind them."""
