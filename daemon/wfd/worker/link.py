@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import cast
 
@@ -13,9 +12,6 @@ from wfctl.protocol.channel import ToDaemon, ToWorker
 from wfctl.protocol.frames import FrameBuffer, encode, frames
 
 _DRAIN_S = 0.005
-# Messages taken in one turn of the loop. What comes of them leaves at its end, so the daemon decides on that, and has it committed,
-# while the next are run: all in one turn, and one of the two always waits for the other.
-_MOST_A_TURN = 8
 _log = logging.getLogger("wfd.worker")
 
 
@@ -28,7 +24,6 @@ class Link(asyncio.Protocol):
         self._lost: Callable[[], None] | None = lost
         self._frames = frames
         self._transport: asyncio.WriteTransport | None = None
-        self._in: deque[ToWorker] = deque()
         self._out: list[bytes] = []
         self._loop = loop
 
@@ -43,16 +38,8 @@ class Link(asyncio.Protocol):
             _log.critical("the daemon's messages are not understood (%s); is it of another version?", error)
             self._gone()
             return
-        waiting = bool(self._in)
-        self._in.extend(messages)
-        if not waiting:
-            self._take()
-
-    def _take(self) -> None:
-        for _ in range(min(_MOST_A_TURN, len(self._in))):
-            self.receive(self._in.popleft())
-        if self._in:
-            self._loop.call_soon(self._take)
+        for message in messages:
+            self.receive(message)
 
     def eof_received(self) -> None:
         self._gone()
