@@ -345,3 +345,15 @@ async def test_a_row_that_nobody_understands_keeps_no_other_schedule_from_going_
         assert [shown.schedule_id for shown in await env.client.schedules.list()] == ["s"]
         await env.advance(HOUR)
         assert await ids(env) == ["01T01:00:00Z"]
+        # Nor is its ID free, or what it holds would be lost.
+        with pytest.raises(StorageError, match=r"schedule 't' cannot be read"):
+            await env.client.schedules.create("t", "Report", every=HOUR)
+        for asked in (env.client.schedules.describe, env.client.schedules.pause, env.client.schedules.trigger):
+            with pytest.raises(StorageError, match=r"schedule 't' cannot be read"):
+                await asked("t")
+        assert env.engine.failure is None
+        summary = env.engine.schedules.summary()
+        assert summary.total == 2
+        assert "cannot be read" in summary.blocked["t"]
+        await env.client.schedules.delete("t")
+        await env.client.schedules.create("t", "Report", every=HOUR)

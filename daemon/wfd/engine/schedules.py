@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -74,13 +74,29 @@ def held(schedule: Schedule, version: int) -> Held:
     return Held(schedule, version, calendar, wakes_at=core.wakes_at(schedule, calendar))
 
 
-def understood(rows: Iterable[ScheduleRow]) -> Iterator[Held]:
-    """Those of the rows that a daemon has written. Another is left as it is, and keeps no other schedule from going on."""
+class Unread(msgspec.Struct, frozen=True):
+    """A row that no daemon has written: it is left as it is, can only be removed, and keeps no other schedule from going on."""
+
+    version: int
+    why: str
+
+
+def understood(rows: Iterable[ScheduleRow]) -> tuple[dict[str, Held], dict[str, Unread]]:
+    """Schedules by their IDs, and what is none."""
+    found: dict[str, Held] = {}
+    aside: dict[str, Unread] = {}
     for row in rows:
         try:
-            yield held(core.parse(row.state), row.version)
+            found[row.id] = held(core.parse(row.state), row.version)
         except msgspec.MsgspecError as error:
-            log.error("schedule %s is set aside, for nobody understands its state: %s", row.id, error)
+            aside[row.id] = Unread(row.version, f"schedule {row.id!r} cannot be read: column state of its row: {error}")
+    return found, aside
+
+
+def check_read(id: str, aside: Mapping[str, Unread]) -> None:
+    """Raises StorageError for a schedule that is set aside."""
+    if id in aside:
+        raise StorageError(aside[id].why, hint=f"wfctl schedule remove {id}")
 
 
 def blocked(one: Held, catalog: Catalog) -> str | None:
@@ -100,6 +116,7 @@ class Schedules:
     def __init__(self, machine: Machine) -> None:
         self._m = machine
         self.held: dict[str, Held] = {}
+        self.aside: dict[str, Unread] = {}
         self._loaded = asyncio.Event()
         self._timer: TimerHandle | None = None
         self._looking = False
@@ -115,7 +132,9 @@ class Schedules:
         life = self._life
         rows = await self._m.store.reader.schedules()
         if life == self._life:
-            self.held = {one.schedule.id: one for one in understood(rows)}
+            self.held, self.aside = understood(rows)
+            for unread in self.aside.values():
+                log.error("%s; it is set aside as it is, and the other schedules go on", unread.why)
             self._loaded.set()
             self.look_soon()
 
@@ -123,6 +142,7 @@ class Schedules:
         self._life += 1
         self._loaded.clear()
         self.held.clear()
+        self.aside.clear()
         self._watched.clear()
         self._ending.clear()
         self._set_timer(None)
@@ -137,9 +157,9 @@ class Schedules:
         problems = {id: problem for id, one in active.items() if (problem := blocked(one, catalog)) is not None}
         due = [one.wakes_at for id, one in active.items() if one.wakes_at is not None and id not in problems]
         return SchedulesView(
-            total=len(self.held),
+            total=len(self.held) + len(self.aside),
             paused=len(self.held) - len(active),
-            blocked=problems,
+            blocked=problems | {id: unread.why for id, unread in self.aside.items()},
             next_at=min(due, default=None),
         )
 
@@ -158,7 +178,7 @@ class Schedules:
         batch.schedules[schedule.id] = row, expected
 
     def remove(self, batch: Batch, id: str) -> None:
-        batch.schedules[id] = None, self.held.pop(id).version
+        batch.schedules[id] = None, (self.held.pop(id, None) or self.aside.pop(id)).version
 
     def start(self, batch: Batch, schedule: Schedule, type: TypeSpec, at: int, *, by_hand: bool = False) -> Schedule:
         """The schedule with a run for the time `at`, which is in that batch."""

@@ -26,7 +26,7 @@ from wfd.engine.arguments import bind_any
 from wfd.engine.batch import Batch
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
-from wfd.engine.schedules import Held, blocked, held, understood
+from wfd.engine.schedules import Held, blocked, check_read, held, understood
 from wfd.runtime.calendar import calendar_of, local_text, moments, zone_of
 from wfd.runtime.clock import Clock
 from wfd.store.reader import Reader
@@ -44,7 +44,7 @@ class ScheduleReads:
         self._catalog = catalog
 
     async def list(self, call: p.ListSchedules) -> p.ScheduleList:
-        found = list(understood(await self._reader.schedules()))
+        found = understood(await self._reader.schedules())[0].values()
         statuses = await self._statuses([one.schedule for one in found])
         return p.ScheduleList(items=[self._view(one, statuses) for one in found])
 
@@ -81,7 +81,8 @@ class ScheduleReads:
         return _times(schedule.spec.timetable, schedule.after, _few(schedule, _number(number)))
 
     async def _find(self, id: str) -> Held:
-        found = {one.schedule.id: one for one in understood(await self._reader.schedules())}
+        found, aside = understood(await self._reader.schedules())
+        check_read(id, aside)
         if id not in found:
             raise unknown(id, list(found))
         return found[id]
@@ -200,6 +201,7 @@ class Scheduling(ScheduleReads):
         return answer
 
     def _check_free(self, call: p.ScheduleAdd) -> None:
+        check_read(call.schedule_id, self._e.schedules.aside)
         before = self._e.schedules.held.get(call.schedule_id)
         if before is not None and not call.replace:
             raise ScheduleExistsError(
@@ -252,8 +254,12 @@ class Scheduling(ScheduleReads):
 
     async def remove(self, call: p.RemoveSchedule) -> p.ScheduleChanged:
         await self._taking()
-        one = self._held(call.schedule_id)
-        answer = self._changed(one, changed=True, dry_run=call.dry_run)
+        if call.schedule_id in self._e.schedules.aside:
+            answer = p.ScheduleChanged(
+                schedule_id=call.schedule_id, status="blocked", changed=True, dry_run=call.dry_run
+            )
+        else:
+            answer = self._changed(self._held(call.schedule_id), changed=True, dry_run=call.dry_run)
         if not call.dry_run:
             batch = self._e.batch()
             self._e.schedules.remove(batch, call.schedule_id)
@@ -270,6 +276,7 @@ class Scheduling(ScheduleReads):
         self._e.schedules.look_soon()
 
     def _held(self, id: str) -> Held:
+        check_read(id, self._e.schedules.aside)
         found = self._e.schedules.held.get(id)
         if found is None:
             raise unknown(id, list(self._e.schedules.held))

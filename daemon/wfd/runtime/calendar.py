@@ -6,9 +6,12 @@ twice comes the first time; what comes more often than that (`*` or `*/n` as min
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import itertools
 import re
 import zoneinfo
+from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 from typing import NamedTuple
 
@@ -20,6 +23,8 @@ from wfctl.values.times import MAX_MS, format_duration
 
 # How many times of a cron expression are counted at most.
 MOST_COUNTED = 1_000
+# No time comes later: calendars end with the year 9999, in each zone.
+LAST_AT = 253_402_128_000_000
 _NICKNAMES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -54,7 +59,8 @@ class Every:
         self._offset = offset_ms
 
     def next_after(self, at: int) -> int | None:
-        return ((at - self._offset) // self._every + 1) * self._every + self._offset
+        found = ((max(at, 0) - self._offset) // self._every + 1) * self._every + self._offset
+        return found if found <= LAST_AT else None
 
     def passed(self, after: int, until_at: int) -> int:
         return max((until_at - self._offset) // self._every - (after - self._offset) // self._every, 0)
@@ -70,22 +76,24 @@ class Cron:
     def _from(self, at: int) -> CronSim:
         return CronSim(self._expression, datetime.fromtimestamp(at // 1_000, UTC).astimezone(self._zone))
 
+    def _times(self, after: int) -> Iterator[int]:
+        if after >= LAST_AT:
+            return
+        with contextlib.suppress(OverflowError):  # it looks for one after the year 9999
+            for moment in self._from(max(after, 0)):
+                at = round(moment.timestamp()) * 1_000
+                if at > LAST_AT:
+                    return
+                # In the second of two equal hours it looks back to the first one: what it finds there is over.
+                if at > after:
+                    yield at
+
     def next_after(self, at: int) -> int | None:
-        # In the second of two equal hours it looks back to the first one: what it finds there is over.
-        for moment in self._from(at):
-            found = round(moment.timestamp()) * 1_000
-            if found > at:
-                return found
-        return None
+        return next(self._times(at), None)
 
     def passed(self, after: int, until_at: int) -> int:
-        number = 0
-        for moment in self._from(after):
-            at = round(moment.timestamp()) * 1_000
-            if at > until_at or number == MOST_COUNTED:
-                break
-            number += at > after
-        return number
+        times = itertools.takewhile(lambda at: at <= until_at, self._times(after))
+        return sum(1 for _ in itertools.islice(times, MOST_COUNTED))
 
     def dst(self, at: int) -> str:
         local = datetime.fromtimestamp(at // 1_000, UTC).astimezone(self._zone)

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from wfctl.errors import InvalidArgumentError
 from wfctl.values.schedule import Timetable
-from wfd.runtime.calendar import MOST_COUNTED, Cron, calendar_of, moments, zone_of
+from wfd.runtime.calendar import LAST_AT, MOST_COUNTED, Cron, calendar_of, moments, zone_of
 
 
 def ms(text: str) -> int:
@@ -142,3 +142,21 @@ def test_a_time_zone_that_is_none_gets_the_nearest(name: str, near: str) -> None
     with pytest.raises(InvalidArgumentError, match=f"no time zone '{name}'") as caught:
         zone_of(name)
     assert near in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "timetable",
+    [
+        Timetable(every_ms=36_500 * 86_400_000),
+        Timetable(cron="0 0 29 2 */7"),
+        Timetable(cron="0 9 1 1 *", tz="Pacific/Kiritimati"),
+    ],
+)
+def test_no_time_comes_after_the_last_year_of_calendars(timetable: Timetable) -> None:
+    found = moments(timetable, 0, 10_000)
+    assert 70 < len(found) < 10_000
+    assert found[-1].at <= LAST_AT
+    for after in (found[-1].at, LAST_AT, 10**18):
+        assert moments(timetable, after, 1) == []
+        assert calendar_of(timetable).passed(after, LAST_AT) == 0
+    assert moments(timetable, -(10**18), 1) == found[:1]
