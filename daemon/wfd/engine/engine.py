@@ -373,6 +373,7 @@ class Engine:
                 await self.store.writer.reset()
                 # After a read that failed, what was under way has still been committed, behind the back of who loaded since.
                 self.memory.forget()
+                self.schedules.forget()
                 interrupted = await self._look_up()
                 break
             except WfctlError:

@@ -168,8 +168,8 @@ class Executions:
         """Raise CancelledError in the handler, if one runs."""
         if live.token is not None:
             self._m.workers.cancel(live.token)
-        elif self._m.memory.parked.remove(live.run.run_id):
-            self.begin(live, True)
+        elif self._m.memory.parked.remove(live.run.run_id) and isinstance(live.run.phase, Stepping):
+            self.begin(live, True)  # else it has moved on already, by what is still on its way to the disk
 
     def abandon(self, live: Live) -> None:
         """The handler, if one runs, is no longer wanted."""

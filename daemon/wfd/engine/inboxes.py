@@ -52,16 +52,23 @@ class Machine(Protocol):
 
 
 class _Waiting(msgspec.Struct, frozen=True):
+    """`looks`: at which look of its line it goes on, room or not. Counted, for a clock may be set back."""
+
     asked: Asked
-    until_at: int
+    looks: int
     again: Again
+
+
+class _Line(msgspec.Struct):
+    waiting: deque[_Waiting]
+    looks: int = 0
 
 
 class Inboxes:
     def __init__(self, machine: Machine) -> None:
         self._m = machine
         self.most_events = MOST_EVENTS
-        self._lines: dict[int, deque[_Waiting]] = {}
+        self._lines: dict[int, _Line] = {}
 
     def full(self, live: Live) -> bool:
         inbox = live.run.inbox
@@ -77,13 +84,13 @@ class Inboxes:
         if asked.waited or asked.live is receiver or (line is None and not self.full(receiver)):
             return False
         if line is None:
-            line = self._lines[key] = deque()
+            line = self._lines[key] = _Line(deque())
             log.warning(
                 "%s has %d events in its inbox that it does not take: who sends it more is slowed down",
                 receiver.run.workflow_id, len(receiver.run.inbox),
             )  # fmt: skip
             self._look_later(key)
-        line.append(_Waiting(asked, self._m.clock.now_ms() + SLOW_MS, again))
+        line.waiting.append(_Waiting(asked, line.looks + SLOW_MS // LOOK_MS, again))
         self._m.pressure.begin(FULL)
         self._m.workers.op_waits(asked.live.token or 0, asked.op.op)
         return True
@@ -98,19 +105,20 @@ class Inboxes:
             receiver = await self._m.memory.load(key)
         except StorageError:
             receiver = None  # who waits finds out the same
-        line, now = self._lines[key], self._m.clock.now_ms()
-        while line:
-            first = line[0]
+        line = self._lines[key]
+        line.looks += 1
+        while line.waiting:
+            first = line.waiting[0]
             room = receiver is None or receiver.run.closed or not self.full(receiver)
-            if not first.asked.stale and not room and now < first.until_at:
+            if not first.asked.stale and not room and line.looks < first.looks:
                 break
-            line.popleft()
+            line.waiting.popleft()
             self._m.pressure.end(FULL)
             if not first.asked.stale:
                 first.again(first.asked.live, first.asked.step, first.asked.attempt, first.asked.op, True)
         if receiver is not None:
             self._m.memory.settle(receiver)
-        if line:
+        if line.waiting:
             self._look_later(key)
         else:
             del self._lines[key]

@@ -18,7 +18,8 @@ def test_every_verb_has_a_route_and_those_that_change_something_are_commands() -
     served = routes()
     assert set(served) == set(CALLS) - {"hello"}
     commands = {name for name, route in served.items() if route.kind is Kind.COMMAND}
-    assert commands == {"start", "send", "cancel", "retry", "terminate", "down"}
+    of_schedules = {"schedule_add", "schedule_pause", "schedule_run", "schedule_remove"}
+    assert commands == {"start", "send", "cancel", "retry", "terminate", "down"} | of_schedules
     streams = {name for name, route in served.items() if route.kind is Kind.STREAM}
     assert streams == {name for name, call in CALLS.items() if call.item is not None}
 
