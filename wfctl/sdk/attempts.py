@@ -104,7 +104,8 @@ async def _limited(
             ends_at = None if task.timeout_ms is None else asyncio.get_running_loop().time() + task.timeout_ms / 1_000
             if threaded is None:
                 work = function()
-                if type(work) is types.CoroutineType:
+                # One that somebody awaits already, as a cached function returns it, is not ours to drive: `await` says so.
+                if type(work) is types.CoroutineType and not work.cr_suspended:
                     # A timer costs more than many a function: it is set where the function first waits.
                     try:
                         waiting = work.send(None)

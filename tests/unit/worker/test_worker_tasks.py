@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import dataclasses
+import functools
 import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -247,6 +248,19 @@ async def with_library_tasks(ctx: Context) -> Directive:
     return ctx.next.complete([await fans_out(), await fans_out()])
 
 
+@wf.step()
+async def shares_a_coroutine(ctx: Context) -> Directive:
+    @task
+    @functools.cache
+    async def cached() -> str:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return "done"
+
+    outcomes = await asyncio.gather(cached(), cached(), return_exceptions=True)
+    return ctx.next.complete([str(one) for one in outcomes])
+
+
 @wf.query()
 async def asks_for_a_task(ctx: Context) -> Any:
     return await charge(Decimal(1))
@@ -471,6 +485,12 @@ async def test_operations_inside_a_task_are_refused(desk: Desk) -> None:
 async def test_what_a_task_starts_inside_is_no_branch_of_the_handler(desk: Desk) -> None:
     assert await value(desk, "step", "with_library_tasks") == [3, 3]
     assert [op.key.rpartition(":")[2] for op in desk.ops()] == ["0", "0", "1", "1"]
+
+
+async def test_a_coroutine_that_a_task_awaits_already_is_left_to_it(desk: Desk) -> None:
+    first, second = await value(desk, "step", "shares_a_coroutine")
+    assert first == "done"
+    assert second == "coroutine is being awaited already"
 
 
 @pytest.mark.parametrize("handler", ["waits", "waits_in_a_thread"])
