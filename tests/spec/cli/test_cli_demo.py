@@ -42,7 +42,6 @@ def test_the_demo_shows_a_live_tree_a_failure_and_a_retry_and_leaves_nothing(sur
     first, last = shown.split("$ wfctl tree -f order-1")[1:]
     assert first.index("◌ wait event pay ") < first.index("✓ wait event pay ") < first.index("✗ ship")
     assert "task.attempt_failed" in first
-    assert "ConnectionErr" in first  # and as much of what it says as there is room for
     assert re.search(r"^error +ValueError", first, re.MULTILINE)
     assert re.search(r"✓ ship .*2 attempts", last)
     assert last.split("$ wfctl result order-1")[1].strip().startswith("txn-42, shipped to Lee, Ann")
