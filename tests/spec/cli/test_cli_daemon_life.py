@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -41,6 +42,11 @@ class Follower:
     @property
     def err(self) -> str:
         return self._err.read_text()
+
+    @property
+    def connected(self) -> bool:
+        files = Path(f"/proc/{self.process.pid}/fd")
+        return any(os.path.realpath(file).rpartition("/")[2].startswith("socket:") for file in files.iterdir())
 
     def end(self) -> int:
         return self.process.wait(40)
@@ -110,6 +116,9 @@ def test_followers_go_on_across_a_restart_and_say_each_entry_once(shop: Project,
     tail = Follower(shop, "tail", "-f", "order-1", "-o", "jsonl")
     tree = Follower(shop, "tree", "-f", "order-1")
     wait_until(lambda: tail.out.count("\n") == 4 and "waiting" in tree.out)
+    # Who waits for the end says nothing until then; what they ask is asked by the time another command has been answered.
+    wait_until(lambda: result.connected and wait.connected)
+    shop.ok("status")
     if how == "kill":
         shop.kill()
     else:
