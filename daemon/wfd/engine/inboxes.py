@@ -107,21 +107,23 @@ class Inboxes:
             receiver = None  # who waits finds out the same
         line = self._lines[key]
         line.looks += 1
-        while line.waiting:
-            first = line.waiting[0]
-            room = receiver is None or receiver.run.closed or not self.full(receiver)
-            if not first.asked.stale and not room and line.looks < first.looks:
-                break
-            line.waiting.popleft()
-            self._m.pressure.end(FULL)
-            if not first.asked.stale:
-                first.again(first.asked.live, first.asked.step, first.asked.attempt, first.asked.op, True)
-        if receiver is not None:
-            self._m.memory.settle(receiver)
-        if line.waiting:
-            self._look_later(key)
-        else:
-            del self._lines[key]
+        try:
+            while line.waiting:
+                first = line.waiting[0]
+                room = receiver is None or receiver.run.closed or not self.full(receiver)
+                if not first.asked.stale and not room and line.looks < first.looks:
+                    break
+                line.waiting.popleft()
+                self._m.pressure.end(FULL)
+                if not first.asked.stale:
+                    first.again(first.asked.live, first.asked.step, first.asked.attempt, first.asked.op, True)
+        finally:  # whatever became of one, those behind it go on
+            if receiver is not None:
+                self._m.memory.settle(receiver)
+            if line.waiting:
+                self._look_later(key)
+            else:
+                del self._lines[key]
 
 
 def no_inbox(workflow_id: str, event: str) -> RunClosedError:

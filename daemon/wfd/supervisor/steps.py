@@ -87,18 +87,20 @@ class Steps:
         if order.alone:
             self._suspects[order.token] = order
             self.share_out()
-        elif self._nobody_waits and not self._paused and self._may_begin(order):
-            worker = self._least_busy(order.workflow_type, order.begins)
-            if worker is not None:
-                self._give(order, worker)
-            else:
-                self._queues.add(order)
+        elif (worker := self._free_at_once(order)) is not None:
+            self._give(order, worker)
         elif self._queues.add(order):
             self.share_out()
 
+    def _free_at_once(self, order: StepOrder) -> Runner | None:
+        """The worker of a step that need not be lined up."""
+        if self._paused or not self._nobody_waits or not self._may_begin(order):
+            return None
+        return self._least_busy(order.workflow_type, order.begins)
+
     @property
     def _nobody_waits(self) -> bool:
-        """Neither for a worker nor for a turn: then who comes need not be lined up."""
+        """Neither for a worker nor for a turn."""
         return not (self._queues or self._suspects or self._turns.anyone_returning) and self._reserved is None
 
     def share_out(self) -> None:

@@ -65,11 +65,11 @@ class Bench:
 
     def run(
         self, *tokens: int, of: str = "Pay", kind: str = "start", alone: bool = False, timeout_ms: int | None = None,
-        parent: bool = False,
+        parent: bool = False, cancel: bool = False,
     ) -> None:  # fmt: skip
         for token in tokens:
             run = RunInfo(f"R{token}", f"w{token}", of, ParentInfo("R", "w", "Any") if parent else None)
-            message = channel.RunStep(token, run, kind, "s", b"{}", {}, [])
+            message = channel.RunStep(token, run, kind, "s", b"{}", {}, [], cancel=cancel)
             self.steps.run(StepOrder(token, message, timeout_ms, alone))
 
     def end(self, token: int) -> None:
@@ -296,13 +296,16 @@ def test_steps_that_wait_for_children_leave_room_for_them_at_their_worker() -> N
     assert len(bench.worker.given) == STEPS_PER_WORKER + 11
 
 
-def test_where_very_many_wait_only_children_begin() -> None:
+def test_where_very_many_wait_only_children_and_what_is_to_clean_up_begin() -> None:
     bench = Bench()
     for token in range(1, MOST_IN_WORKER + 1):
         bench.run(token)
         bench.asks(token, 1, "child_result")
         if token % STEPS_PER_WORKER == 0:
             bench.rest()
+    bench.run(8_999, cancel=True)
+    assert bench.worker.given[-1] == 8_999
+    bench.end(8_999)
     bench.run(9_000)
     bench.run(9_001, parent=True)
     assert 9_000 not in bench.worker.given
