@@ -75,8 +75,7 @@ class Session(asyncio.Protocol):
         self._host = host
         self._loop = asyncio.get_running_loop()
         self._lines = rpc.LineBuffer(host.welcome.limit_bytes)
-        self._greeted = False
-        self._closing = False
+        self._greeted = self._closing = False
         self._oversize = 0
         self._open: dict[int | str, tuple[asyncio.Task[None], Kind]] = {}
         # What has been read and has to wait for calls before it. Afterwards, where nothing more will come, that is the end.
