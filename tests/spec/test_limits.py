@@ -177,6 +177,25 @@ async def test_who_sends_to_a_full_inbox_waits_for_room_and_is_refused_in_the_en
         assert env.engine.pressure.lines() == []
 
 
+async def test_who_waits_for_room_waits_no_longer_for_a_clock_that_is_set_back() -> None:
+    pay = Pay()
+    async with WorkflowEnvironment([pay.wf]) as env:
+        env.engine.inboxes.most_events = 1
+        handle = await env.client.start("Pay", workflow_id="busy")
+        await until(lambda: pay.now == 1)
+        await handle.send("go")
+        late = asyncio.ensure_future(handle.send("go"))
+        await until(lambda: env.engine.pressure.lines())
+        # The manual clock's timers go by what it tells, so only that is set back.
+        now_ms = env.clock.now_ms
+        env.clock.now_ms = lambda: now_ms() - 3_600_000  # type: ignore[method-assign]
+        env.clock.advance(sending.ROOM_MS + inboxes.LOOK_MS)
+        async with asyncio.timeout(10):
+            with pytest.raises(ConflictError, match="has 1 events in its inbox"):
+                await late
+        pay.gate.set()
+
+
 async def test_more_parents_than_a_worker_executes_at_once_wait_for_their_children_and_get_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

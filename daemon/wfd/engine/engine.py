@@ -124,8 +124,9 @@ class Engine:
         # A crash between a parent's end and that of its children is made good here.
         await self.end_each(await self.store.reader.orphans(), "its parent is closed")
         await self.code.resume_stuck()
-        self.timers.arm_soon()
-        await self.schedules.load()
+        if epoch == self._epoch:  # else the disk has failed again, and who begins again from it arms them
+            self.timers.arm_soon()
+            await self.schedules.load()
 
     @property
     def busy(self) -> bool:

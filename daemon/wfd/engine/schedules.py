@@ -140,16 +140,20 @@ class Schedules:
 
     def forget(self) -> None:
         self._life += 1
-        self._loaded.clear()
+        # Who waits for it learns that it does not come.
+        self._loaded.set()
+        self._loaded = asyncio.Event()
         self.held.clear()
         self.aside.clear()
         self._watched.clear()
         self._ending.clear()
         self._set_timer(None)
 
-    async def ready(self) -> None:
-        """Wait for what is on disk: until then nobody knows what there is."""
-        await self._loaded.wait()
+    async def ready(self) -> bool:
+        """Wait for what is on disk: until then nobody knows what there is. False where all was forgotten instead."""
+        loaded = self._loaded
+        await loaded.wait()
+        return loaded is self._loaded
 
     def summary(self) -> SchedulesView:
         catalog = self._m.workers.catalog

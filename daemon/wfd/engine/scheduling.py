@@ -268,7 +268,8 @@ class Scheduling(ScheduleReads):
 
     async def _taking(self) -> None:
         self._commands.check_taking()
-        await self._e.schedules.ready()
+        while not await self._e.schedules.ready():
+            self._commands.check_taking()
         self._commands.check_taking()
 
     async def _done(self, batch: Batch) -> None:

@@ -123,12 +123,12 @@ class Sending:
     async def _room(self, live: Live, event: str) -> Live | None:
         """The run, once there is room in its inbox, or it has closed, or is gone; ConflictError where that takes too long."""
         now: Live | None = live
-        run, clock = live.run, self._e.clock
-        end = clock.now_ms() + ROOM_MS
+        run, over = live.run, asyncio.Event()
+        timer = self._e.clock.call_later(ROOM_MS, over.set)  # by elapsed time: a clock may be set back
         self._e.pressure.begin(FULL)
         try:
             while now is not None and not now.run.closed and self._full(now):
-                if clock.now_ms() >= end:
+                if over.is_set():
                     raise ConflictError(
                         f"run {run.workflow_id!r} has {len(now.run.inbox):,} events in its inbox that it does not take; "
                         f"event {event!r} was not delivered",
@@ -140,6 +140,7 @@ class Sending:
                 self._c.check_taking()
                 now = await self._c.load(run.key)
         finally:
+            timer.cancel()
             self._e.pressure.end(FULL)
         return now
 

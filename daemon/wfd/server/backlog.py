@@ -48,6 +48,11 @@ class Backlog:
     def full(self) -> bool:
         return self._bytes >= MAX_UNHEARD_BYTES
 
+    @property
+    def last(self) -> bool:
+        """Whether the newest is a line that is no message: at that one its sender is hung up on."""
+        return bool(self._waiting) and isinstance(self._waiting[-1][0], Misread)
+
     def add(self, message: rpc.Envelope | Misread, size: int) -> None:
         self._waiting.append((message, size))
         self._bytes += size

@@ -75,8 +75,7 @@ class Session(asyncio.Protocol):
         self._host = host
         self._loop = asyncio.get_running_loop()
         self._lines = rpc.LineBuffer(host.welcome.limit_bytes)
-        self._greeted = False
-        self._closing = False
+        self._greeted = self._closing = False
         self._oversize = 0
         self._open: dict[int | str, tuple[asyncio.Task[None], Kind]] = {}
         # What has been read and has to wait for calls before it. Afterwards, where nothing more will come, that is the end.
@@ -124,6 +123,8 @@ class Session(asyncio.Protocol):
             self._begin_oversize(int(error.detail["size_bytes"]), ended=b"\n" in data)
             return
         for line in lines:
+            if self._unheard.last:  # whoever hangs up at that one hears no more, however much it is
+                break
             message = understood(line)
             if (
                 self._greeted
@@ -225,11 +226,12 @@ class Session(asyncio.Protocol):
             self._write(rpc.response(envelope.id, welcome))
 
     def _request(self, id: int | str, method: str, params: msgspec.Raw) -> None:
+        withdrawn = self._unheard.withdrawn(id)
         route = self._host.routes.get(method)
         if route is None:
             self._write(rpc.failure(id, unknown_method(method), rpc.METHOD_NOT_FOUND))
             return
-        if self._unheard.withdrawn(id) and route.kind is not Kind.COMMAND:
+        if withdrawn and route.kind is not Kind.COMMAND:
             return
         if id in self._open:
             self._write(rpc.failure(id, UsageError(f"the id {id} is in use by an open call"), rpc.INVALID_REQUEST))

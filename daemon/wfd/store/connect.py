@@ -10,6 +10,7 @@ import errno
 import os
 import sqlite3
 import stat
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +29,8 @@ CACHE_KIB = 64 * 1024
 
 Durability = Literal["full", "normal"]
 
+# What SQLite says in its defensive mode, which some builds of it are in from the start, to whoever changes the schema's text.
+_GUARDED = "table sqlite_master may not be modified"
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -128,6 +131,8 @@ def _settle(db: sqlite3.Connection, path: Path, durability: Durability) -> None:
     db.execute(f"pragma journal_size_limit = {LOG_BYTES}")
     db.execute(f"pragma cache_size = -{CACHE_KIB}")
     db.execute("pragma temp_store = memory")
+    if sys.version_info >= (3, 12):
+        db.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, False)
     migrate(db, version, SCHEMA_VERSION)
 
 
@@ -165,6 +170,12 @@ def migrate(db: sqlite3.Connection, version: int, target: int) -> None:
                 if db.in_transaction:
                     db.execute("rollback")
                 error.add_note(f"in migration {name}")
+                if _GUARDED in str(error):
+                    raise IncompatibleError(
+                        f"the SQLite of this Python is built to guard the schema (defensive mode), which {name} has to change",
+                        hint="use Python 3.12 or later, which can lift that, or one with another SQLite",
+                        python=sys.executable,
+                    ) from error
                 raise
 
 

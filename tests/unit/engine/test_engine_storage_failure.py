@@ -147,6 +147,43 @@ async def test_a_command_in_the_middle_of_the_return_is_not_built_on_what_was_lo
     assert broken_promises(env.store.path) == []
 
 
+async def test_a_disk_that_fails_again_in_the_return_ends_it_and_who_waits_for_schedules_is_told(
+    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment([waits()]))
+    disk = Disk(env)
+    await env.client.schedules.create("kept", "Waits", every=timedelta(hours=1))
+    returning, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        returning.set()
+        await go_on.wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(env.engine.code, "resume_stuck", slow)
+        disk.fail()
+        with pytest.raises(StorageError):
+            await env.client.start("Waits", workflow_id="x")
+        disk.work()
+        await until(lambda: (env.clock.advance(1_000), returning.is_set())[1])
+        late = asyncio.ensure_future(env.client.schedules.pause("kept"))
+        await a_moment(0.01)
+        assert not late.done()
+        disk.fail()
+        with pytest.raises(StorageError):
+            await env.client.start("Waits", workflow_id="y")
+        async with asyncio.timeout(10):
+            with pytest.raises(StorageError):
+                await late
+        go_on.set()
+        await a_moment(0.01)
+        assert env.engine.failure is not None
+        assert (env.engine.timers._armed, env.engine.schedules.held) == (False, {})
+    await disk.heal()
+    assert (await env.client.schedules.pause("kept")).status == "paused"
+    assert broken_promises(env.store.path) == []
+
+
 async def test_an_operation_from_before_the_failure_is_not_recorded_in_the_run_as_it_is_now(
     stack: AsyncExitStack,
 ) -> None:

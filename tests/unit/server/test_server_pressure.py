@@ -147,6 +147,37 @@ async def test_an_id_that_was_given_up_and_is_used_again_is_answered_for_its_new
     assert (answer["id"], "result" in answer) == (id, True)
 
 
+async def test_an_id_whose_call_no_verb_took_is_no_longer_given_up(peer: Peer, backend: FakeBackend) -> None:
+    backend.gate = asyncio.Event()
+    busy = [peer.send(Start(workflow_type="Order")) for _ in range(session.MAX_CALLS)]
+    peer.write(b'{"jsonrpc":"2.0","id":900,"method":"no_such_verb"}\n' + rpc.notify("cancel", {"id": 900}))
+    peer.write(rpc.request(900, List()))
+    await until(lambda: len(backend.calls) == len(busy))
+    backend.gate.set()
+    answers = [await peer.read() for _ in range(len(busy) + 2)]
+    assert [("result" in answer) for answer in answers if answer["id"] == 900] == [False, True]
+
+
+async def test_of_lines_that_are_no_messages_only_the_first_is_looked_at(
+    peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[bytes] = []
+    understood = session.understood
+    monkeypatch.setattr(session, "understood", lambda line: (looked_at.append(line), understood(line))[1])
+    backend.gate = asyncio.Event()
+    busy = [peer.send(Start(workflow_type="Order")) for _ in range(session.MAX_CALLS)]
+    peer.write(b"x\n" * 10_000)
+    await until(lambda: len(backend.calls) == len(busy) and b"x" in looked_at)
+    peer.write(b"x\n" * 10_000)
+    backend.gate.set()
+    answers = []
+    while (answer := await peer.read()) and "error" not in answer:
+        answers.append(answer["id"])
+    assert looked_at.count(b"x") == 1
+    assert "not JSON" in answer["error"]["message"]
+    assert await peer.hung_up()
+
+
 async def test_waits_that_were_given_up_count_no_more_at_once(
     peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from support.old_databases import DATA, file_of, write
 from support.rows import Ledger, check, commit, contents
+from wfctl.errors import IncompatibleError
 from wfd.store import queries
 from wfd.store.connect import APPLICATION_ID, SCHEMA_VERSION, connect_writer, migrate
 from wfd.store.store import Store, open_store
@@ -30,6 +32,40 @@ def test_the_schema_is_the_sum_of_its_migrations() -> None:
     for db in (whole, summed):
         assert db.execute("pragma application_id").fetchone()[0] == APPLICATION_ID
         db.close()
+
+
+def test_a_sqlite_that_guards_its_schema_is_refused_with_what_to_do_or_is_made_not_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def guarded(path: Path, **settings: Any) -> sqlite3.Connection:
+        if sys.version_info >= (3, 12):
+            db = connect(path, **settings)
+            db.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+            return db
+        return connect(path, factory=Guarded, **settings)
+
+    monkeypatch.setattr(sqlite3, "connect", guarded)
+    path = tmp_path / "old.db"
+    shutil.copyfile(file_of(4), path)
+    if sys.version_info >= (3, 12):
+        connect_writer(path).close()
+    else:
+        with pytest.raises(IncompatibleError, match=r"guard the schema .* 0005_plain_checks.sql") as refused:
+            connect_writer(path)
+        assert "Python 3.12" in str(refused.value.hint)
+    db = connect(path)
+    assert db.execute("pragma user_version").fetchone()[0] == (SCHEMA_VERSION if sys.version_info >= (3, 12) else 4)
+    assert db.execute("pragma integrity_check").fetchone()[0] == "ok"
+    db.close()
+
+
+class Guarded(sqlite3.Connection):
+    """In its defensive mode SQLite takes no notice of this pragma; Python 3.11 cannot put it in that mode."""
+
+    def executescript(self, script: str) -> sqlite3.Cursor:
+        return super().executescript(script.replace("pragma writable_schema = on;", ""))
 
 
 def test_migrations_are_numbered_without_gaps() -> None:
