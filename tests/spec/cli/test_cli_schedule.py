@@ -114,11 +114,12 @@ def test_several_are_asked_about_and_told_one_by_one(schedule: Cli) -> None:
     assert (said.code, said.out) == (0, "one\ntwo\n")
     said = schedule("schedule", "pause", "one", "none", "--yes")
     assert said.code == 9
-    assert said.err.splitlines()[-1] == "1 paused, 0 had nothing to do, 1 failed"
+    assert said.err.splitlines()[-1] == "0 paused, 1 had nothing to do, 1 failed"
     listed = schedule("schedule", "list", "--status", "paused").out.splitlines()
     assert [line.split("\t")[0] for line in listed] == ["SCHEDULE", "one", "two"]
-    assert listed[2].endswith("stocktaking")
+    assert all(line.endswith("stocktaking") for line in listed[1:]), "a second pause without a note takes none away"
     assert schedule("schedule", "resume", "-", "--yes", stdin="one\ntwo\n").code == 0
+    assert "try: wfctl schedule list -o id" in schedule("schedule", "resume", "-", stdin="").err
     assert "was resumed already" in schedule("schedule", "resume", "one").err
     assert schedule("schedule", "remove", "one", "two", "--dry-run", "-o", "id").out == "one\ntwo\n"
     assert schedule("schedule", "remove", "one", "--dry-run").err == "schedule one would be removed\n"
