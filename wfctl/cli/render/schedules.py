@@ -78,8 +78,8 @@ def schedule_lines(detail: ScheduleDetail, now_ms: int, *, person: bool, ascii: 
     pairs += [
         ("when", [(comes(view.cron, view.every_ms, view.offset_ms), "")]),
         ("time zone", [(view.tz, "")]),
-        ("overlap", [(view.overlap, "")]),
-        ("catch-up", [(exactly(view.catch_up_ms), "")]),
+        ("overlap", [(view.overlap or "", "")]),
+        ("catch-up", [(exactly(view.catch_up_ms or 0), "")]),
     ]
     if view.timeout_ms is not None:
         pairs.append(("timeout", [(exactly(view.timeout_ms), "")]))
