@@ -46,7 +46,10 @@ CODES: Rules = {
     ],
     "130 Ctrl-C detaches": [(TERMINAL, "test_ctrl_c_ends_a_follower_with_130_and_the_cursor_back")],
     "143 SIGTERM": [(TRY, "test_sigterm_restores_the_cursor_too")],
-    "a closed pipe is silent and 0": [(TERMINAL, "test_a_closed_stdout_is_silent_and_zero")],
+    "a closed pipe is silent and 0": [
+        (TERMINAL, "test_a_closed_stdout_is_silent_and_zero"),
+        (TERMINAL, "test_a_stream_that_was_closed_before_the_command_began_is_nobody_to_tell"),
+    ],
     "the most severe of several": [(EXIT, "test_of_several_awaited_runs_the_most_severe_counts")],
     "--exit-zero": [(EXIT, "test_exit_zero_hides_no_other_code")],
     "one enum of statuses": [(EXIT, "test_every_status_has_a_code_a_glyph_a_word_and_a_json_value_from_one_enum")],

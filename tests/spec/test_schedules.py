@@ -242,6 +242,9 @@ async def test_a_pause_is_kept_across_restarts_and_its_times_are_not_made_good(t
     async with WorkflowEnvironment([report()], path=tmp_path, now=begin + 3 * HOUR, seed=1) as env:
         (shown,) = await env.client.schedules.list()
         assert (shown.status, shown.note, shown.next_at) == ("paused", "the printer is broken", None)
+        again = await env.client.schedules.pause("s")
+        assert not again.changed
+        assert (await env.client.schedules.describe("s")).schedule.note == "the printer is broken"
         await env.advance(1.5 * HOUR)
         assert await runs(env) == []
         handle = await env.client.schedules.trigger("s")
@@ -342,7 +345,11 @@ async def test_a_row_that_nobody_understands_keeps_no_other_schedule_from_going_
     db.commit()
     db.close()
     async with WorkflowEnvironment([report()], path=tmp_path, seed=1) as env:
-        assert [shown.schedule_id for shown in await env.client.schedules.list()] == ["s"]
+        good, bad = await env.client.schedules.list()
+        assert (good.schedule_id, good.status) == ("s", "active")
+        assert (bad.schedule_id, bad.status, bad.workflow_type, bad.created_at) == ("t", "blocked", "Report", None)
+        assert bad.problem is not None
+        assert "cannot be read: column state" in bad.problem
         await env.advance(HOUR)
         assert await ids(env) == ["01T01:00:00Z"]
         # Nor is its ID free, or what it holds would be lost.

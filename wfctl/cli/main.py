@@ -17,6 +17,8 @@ class Terminated(BaseException):
 
 
 def main() -> NoReturn:
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        _open_missing()
     # Starting makes many objects and no garbage: looking for some while at it takes a tenth of the whole time.
     gc.set_threshold(STARTUP_OBJECTS)
     signal.signal(signal.SIGTERM, _terminated)
@@ -42,6 +44,17 @@ def main() -> NoReturn:
             pass  # nobody reads it any more
     # All is written. To take the interpreter apart in order would cost as much as many a command does.
     os._exit(code)
+
+
+def _open_missing() -> None:
+    """Where the caller has closed a standard stream (`>&-`) it is the null device: no socket of ours takes its number, and nobody
+    who writes to it has to ask first."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:

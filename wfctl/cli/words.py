@@ -28,11 +28,11 @@ def parse_statuses(given: list[str]) -> list[Status]:
     return [status for status in Status if status in chosen]
 
 
-def given_ids(ids: list[str]) -> list[str]:
-    """The IDs of a command line, `-` replaced by the lines of stdin; each once."""
+def given_ids(ids: list[str], *, listed_by: str = "wfctl list -o id") -> list[str]:
+    """The IDs of a command line, `-` replaced by the lines of stdin, which the command `listed_by` prints; each once."""
     out: list[str] = []
     for id in ids:
         out += [line.strip() for line in sys.stdin.read().splitlines() if line.strip()] if id == "-" else [id]
     if not out:
-        raise UsageError("no IDs were given on stdin", hint="wfctl list -o id")
+        raise UsageError("no IDs were given on stdin", hint=listed_by)
     return list(dict.fromkeys(out))

@@ -36,6 +36,9 @@ class ScheduleView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     no times to come). `next_at` is its next time, in the past where that is late. `started`, `skipped` and `missed` count times:
     the skipped met a run that was open, the missed were over for longer than they are made good. `waiting` are times that come when
     the runs before have closed, `open_runs` the workflow IDs of those it looks at for that. `note` is that of a pause.
+
+    One that is set aside, because its row holds what no daemon has written, is blocked, and nothing more is known of it than its
+    type: `tz` is empty, and `overlap`, `catch_up_ms`, `created_at` and `changed_at` are None.
     """
 
     schedule_id: str
@@ -44,11 +47,11 @@ class ScheduleView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     cron: str | None = None
     every_ms: int | None = None
     offset_ms: int = 0
-    tz: str
+    tz: str = ""
     until_at: int | None = None
     times: int | None = None
-    overlap: Overlap
-    catch_up_ms: int
+    overlap: Overlap | None = None
+    catch_up_ms: int | None = None
     timeout_ms: int | None = None
     input: msgspec.Raw = msgspec.Raw(b"null")
     next_at: int | None = None
@@ -63,8 +66,8 @@ class ScheduleView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     open_runs: list[str] = []
     problem: str | None = None
     note: str = ""
-    created_at: int = 0
-    changed_at: int = 0
+    created_at: int | None = None
+    changed_at: int | None = None
 
 
 class ScheduleDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

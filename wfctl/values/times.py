@@ -84,5 +84,9 @@ def parse_time(text: str, forms: str = "2026-11-23 or 2026-11-23T08:00:00Z") -> 
     except ValueError:
         raise InvalidArgumentError(f"{text!r} is not a time", hint=f"write {forms}", value=text) from None
     if moment.tzinfo is None:
-        moment = moment.astimezone()
+        try:
+            moment = moment.astimezone()
+        except (ValueError, OverflowError):
+            # The first day of the year 1, or the last of 9999: in UTC it may be in a year that there is none of.
+            raise InvalidArgumentError(f"{text!r} is too far away", hint=f"write {forms}", value=text) from None
     return round(moment.timestamp() * 1_000)

@@ -196,6 +196,9 @@ def could_not_start(schedule: Schedule, now: int) -> Schedule:
 
 
 def paused(schedule: Schedule, note: str) -> Schedule:
+    """Without a note one that is paused already keeps its own."""
+    if schedule.paused and not note:
+        return schedule
     return _with(schedule, paused=True, note=note)
 
 

@@ -78,6 +78,7 @@ class Unread(msgspec.Struct, frozen=True):
     """A row that no daemon has written: it is left as it is, can only be removed, and keeps no other schedule from going on."""
 
     version: int
+    type: str
     why: str
 
 
@@ -89,7 +90,9 @@ def understood(rows: Iterable[ScheduleRow]) -> tuple[dict[str, Held], dict[str, 
         try:
             found[row.id] = held(core.parse(row.state), row.version)
         except msgspec.MsgspecError as error:
-            aside[row.id] = Unread(row.version, f"schedule {row.id!r} cannot be read: column state of its row: {error}")
+            aside[row.id] = Unread(
+                row.version, row.type, f"schedule {row.id!r} cannot be read: column state of its row: {error}"
+            )
     return found, aside
 
 

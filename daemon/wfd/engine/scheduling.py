@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import difflib
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 
 import msgspec
 
@@ -44,9 +45,14 @@ class ScheduleReads:
         self._catalog = catalog
 
     async def list(self, call: p.ListSchedules) -> p.ScheduleList:
-        found = understood(await self._reader.schedules())[0].values()
-        statuses = await self._statuses([one.schedule for one in found])
-        return p.ScheduleList(items=[self._view(one, statuses) for one in found])
+        found, aside = understood(await self._reader.schedules())
+        statuses = await self._statuses([one.schedule for one in found.values()])
+        items = [self._view(one, statuses) for one in found.values()]
+        items += [
+            p.ScheduleView(schedule_id=id, status="blocked", workflow_type=unread.type, problem=unread.why)
+            for id, unread in aside.items()
+        ]
+        return p.ScheduleList(items=sorted(items, key=attrgetter("schedule_id")))
 
     async def show(self, call: p.ShowSchedule) -> p.ScheduleDetail:
         """Raises ScheduleNotFoundError with the nearest."""

@@ -28,7 +28,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
 
 def test_the_demo_shows_a_live_tree_a_failure_and_a_retry_and_leaves_nothing(surroundings: Path) -> None:
     child = pexpect.spawn(
-        WFCTL[0], [*WFCTL[1:], "demo"], encoding="utf-8", timeout=60, dimensions=(40, 100),
+        WFCTL[0], [*WFCTL[1:], "demo"], encoding="utf-8", timeout=60, dimensions=(14, 100),
         env={**os.environ, "TERM": "xterm-256color"},
     )  # fmt: skip
     child.expect(pexpect.EOF)

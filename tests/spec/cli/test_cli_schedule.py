@@ -48,6 +48,35 @@ def test_what_is_made_is_told_with_its_next_times_and_their_zone(schedule: Cli) 
     assert len(shown["next"]) == 5
 
 
+def test_every_option_of_a_schedule_is_kept(schedule: Cli) -> None:
+    words = (
+        "--every 1h --offset 5m --tz Europe/Paris --overlap queue --catch-up 90m --until 2099-01-01T00:00:00Z --times 3 "
+        "--timeout 10m --paused --note later"
+    )
+    assert (
+        schedule("schedule", "add", "hourly", "Hold", "-i", '{"note": "a", "when": 1}', "when=2", *words.split()).code
+        == 0
+    )
+    shown: Any = schedule("schedule", "show", "hourly", "-o", "json").json
+    wanted = {
+        "every_ms": 3_600_000, "offset_ms": 300_000, "tz": "Europe/Paris", "overlap": "queue", "catch_up_ms": 5_400_000,
+        "until_at": "2099-01-01T00:00:00.000Z", "times": 3, "timeout_ms": 600_000, "status": "paused", "note": "later",
+        "input": {"note": "a", "when": 2},
+    }  # fmt: skip
+    assert {key: shown[key] for key in wanted} == wanted
+    assert schedule("schedule", "add", "hourly", "Hold", "--every", "1h", "--replace").code == 0
+    again: Any = schedule("schedule", "show", "hourly", "-o", "json").json
+    left_out = {
+        "offset_ms": 0,
+        "overlap": "skip",
+        "catch_up_ms": 86_400_000,
+        "times": None,
+        "timeout_ms": None,
+        "until_at": None,
+    }
+    assert {key: again[key] for key in left_out} == left_out
+
+
 def test_a_dry_run_checks_everything_and_writes_nothing(schedule: Cli) -> None:
     said = schedule("schedule", "add", "nightly", "Hold", *SUMMER, "--dry-run", "-o", "json")
     answer: Any = said.json
@@ -114,11 +143,12 @@ def test_several_are_asked_about_and_told_one_by_one(schedule: Cli) -> None:
     assert (said.code, said.out) == (0, "one\ntwo\n")
     said = schedule("schedule", "pause", "one", "none", "--yes")
     assert said.code == 9
-    assert said.err.splitlines()[-1] == "1 paused, 0 had nothing to do, 1 failed"
+    assert said.err.splitlines()[-1] == "0 paused, 1 had nothing to do, 1 failed"
     listed = schedule("schedule", "list", "--status", "paused").out.splitlines()
     assert [line.split("\t")[0] for line in listed] == ["SCHEDULE", "one", "two"]
-    assert listed[2].endswith("stocktaking")
+    assert all(line.endswith("stocktaking") for line in listed[1:]), "a second pause without a note takes none away"
     assert schedule("schedule", "resume", "-", "--yes", stdin="one\ntwo\n").code == 0
+    assert "try: wfctl schedule list -o id" in schedule("schedule", "resume", "-", stdin="").err
     assert "was resumed already" in schedule("schedule", "resume", "one").err
     assert schedule("schedule", "remove", "one", "two", "--dry-run", "-o", "id").out == "one\ntwo\n"
     assert schedule("schedule", "remove", "one", "--dry-run").err == "schedule one would be removed\n"

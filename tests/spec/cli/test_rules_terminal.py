@@ -122,6 +122,26 @@ def test_a_closed_stdout_is_silent_and_zero(ruled: Project) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        ("schedule list >&-", 0, ""),
+        ("show nobody 2>&-", 4, ""),
+        ("show - <&-", 2, "error[usage]: no IDs were given on stdin"),
+        ("history quick-1 <&- >&- 2>&-", 0, ""),
+    ],
+)
+def test_a_stream_that_was_closed_before_the_command_began_is_nobody_to_tell(
+    ruled: Project, words: str, code: int, told: str
+) -> None:
+    """Rule 2: as a closed pipe is."""
+    done = subprocess.run(
+        f"{' '.join(WFCTL)} {words}", shell=True, cwd=ruled.folder, env=ruled.environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr.partition("\n")[0]) == (code, "", told)
+
+
 @pytest.mark.skipif(shutil.which("less") is None, reason="less is not installed")
 def test_less_pages_what_is_longer_than_the_screen_and_leaves_the_rest(ruled: Project) -> None:
     """Rule 3.6: less -FRX by default; quitting it is no error."""

@@ -68,6 +68,7 @@ def test_usage_errors_have_the_one_format_and_code_two(
         ),
         (("start", "Order", "--timeout", "5 minutes"), "'5 minutes' is not a duration"),
         (("list", "--since", "yesterday"), "'yesterday' is not a time"),
+        (("list", "--since", "0001-01-01"), "'0001-01-01' is too far away"),
         (("start", "Order", "amount"), "'amount' is no input"),
         (("start", "Order", "-i", "{"), "-i is not JSON: it ends too early (after 1 bytes)"),
     ],

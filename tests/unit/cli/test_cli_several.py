@@ -124,6 +124,25 @@ def test_results_of_several_are_a_line_each_in_the_order_they_are_named(cli: Cli
     assert (beside.code, beside.out) == (9, "one\n\n")
 
 
+def test_results_of_several_are_waited_for_one_after_the_other(cli: Cli, daemon: Start) -> None:
+    def result(call: Any) -> Outcome:
+        closed = ended(call.id.lower())
+        return (
+            closed if call.wait else msgspec.structs.replace(closed, status=Status.RUNNING, result=msgspec.Raw(b"null"))
+        )
+
+    shop = daemon(result=result)
+    said = cli("result", "a", "c")
+    assert (said.code, said.out) == (0, 'one\n"two\\nlines"\n')
+    assert [(call.id, call.wait) for call in shop.asked("result")] == [
+        ("a", False),
+        ("c", False),
+        ("A", True),
+        ("C", True),
+    ]
+    assert cli("result", "a", "c", "--no-wait").code == 14
+
+
 def test_several_trees_are_drawn_one_below_the_other_and_one_alone_is_followed(cli: Cli, shop: FakeDaemon) -> None:
     said = cli("tree", "a", "nobody", "c")
     assert (said.code, said.out.count("└ ✓ pay")) == (9, 2)

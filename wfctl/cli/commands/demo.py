@@ -116,6 +116,8 @@ class Demo:
         # A project and socket of its own, whatever the surroundings say.
         foreign = ("WFCTL_PROJECT", "WFCTL_OUTPUT", "WFCTL_SOCKET")
         self._environment = {key: value for key, value in os.environ.items() if key not in foreign}
+        # The play goes on by itself: no pager waits for a key in the middle of it.
+        self._environment["WFCTL_PAGER"] = ""
         socket = self._place / "wfd.sock"
         if len(os.fsencode(socket)) <= MAX_SOCKET_PATH_BYTES:
             self._environment["WFCTL_SOCKET"] = str(socket)

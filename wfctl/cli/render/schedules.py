@@ -5,8 +5,7 @@ from __future__ import annotations
 from wfctl.cli.render.runs import status_span
 from wfctl.cli.render.table import Cell, Column, Row, facts, table
 from wfctl.cli.render.text import Line, Span, clean, count, counted
-from wfctl.cli.render.times import ago, both, when
-from wfctl.cli.schedules.timetable import exactly, when as comes
+from wfctl.cli.render.times import ago, both, exactly, when
 from wfctl.protocol.schedules import ScheduleDetail, ScheduledRunView, ScheduleView, TimeView
 from wfctl.values.status import Status
 
@@ -24,6 +23,14 @@ _COLUMNS = [
     Column("MISSED", priority=5, optional=True, right=True),
     Column("PROBLEM", priority=1, optional=True),
 ]
+
+
+def comes(cron: str | None, every_ms: int | None, offset_ms: int) -> str:
+    """When a schedule comes, as it was asked for."""
+    if every_ms is None:
+        return cron or ""
+    moved = f" +{exactly(offset_ms)}" if offset_ms else ""
+    return f"every {exactly(every_ms)}{moved}"
 
 
 def schedules_table(items: list[ScheduleView], now_ms: int, *, width: int | None, ascii: bool = False) -> list[Line]:
@@ -78,8 +85,8 @@ def schedule_lines(detail: ScheduleDetail, now_ms: int, *, person: bool, ascii: 
     pairs += [
         ("when", [(comes(view.cron, view.every_ms, view.offset_ms), "")]),
         ("time zone", [(view.tz, "")]),
-        ("overlap", [(view.overlap, "")]),
-        ("catch-up", [(exactly(view.catch_up_ms), "")]),
+        ("overlap", [(view.overlap or "", "")]),
+        ("catch-up", [(exactly(view.catch_up_ms or 0), "")]),
     ]
     if view.timeout_ms is not None:
         pairs.append(("timeout", [(exactly(view.timeout_ms), "")]))

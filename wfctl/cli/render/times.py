@@ -43,6 +43,16 @@ def short(ms: int) -> str:
     return format_duration(ms if ms < 10_000 else ms // 1_000 * 1_000).replace(".0s", "s")
 
 
+def exactly(ms: int) -> str:
+    """A duration as it would be typed, nothing of it rounded away: `1h30m`, `90s`."""
+    parts = []
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
+        number, ms = divmod(ms, size)
+        if number:
+            parts.append(f"{number}{unit}")
+    return "".join(parts) or "0s"
+
+
 def when(at_ms: int, now_ms: int, *, relative: bool) -> str:
     """An instant; `relative` to now where nothing else was chosen."""
     return ago(at_ms, now_ms) if is_relative(default=relative) else absolute(at_ms)

@@ -9,7 +9,7 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.inputs import parse_inputs
 from wfctl.cli.options import choose
-from wfctl.cli.render.times import ago
+from wfctl.cli.render.times import ago, exactly
 from wfctl.cli.schedules.timetable import (
     Cron,
     Every,
@@ -18,10 +18,8 @@ from wfctl.cli.schedules.timetable import (
     Offset,
     Until,
     Zone,
-    exactly,
     timetable,
     warn_of_changes,
-    when,
 )  # fmt: skip
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import quoted
@@ -110,10 +108,12 @@ def add(
 
 
 def _tell(shell: Shell, added: ScheduleAdded) -> None:
+    from wfctl.cli.render.schedules import comes
+
     view = added.schedule
     done = "can be made so; nothing was" if added.dry_run else "was changed" if added.replaced else "is made"
-    comes = when(view.cron, view.every_ms, view.offset_ms)
-    shell.note(f"schedule {view.schedule_id} {done}: {view.workflow_type}, {comes}, time zone {view.tz}")
+    at = comes(view.cron, view.every_ms, view.offset_ms)
+    shell.note(f"schedule {view.schedule_id} {done}: {view.workflow_type}, {at}, time zone {view.tz}")
     for time in added.next:
         shell.note(f"  {time.local} {view.tz} ({ago(time.at, now_ms())})")
     if view.status == "paused":

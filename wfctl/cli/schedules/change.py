@@ -71,7 +71,7 @@ def _change(
     yes: bool,
     dry_run: bool = False,
 ) -> int:
-    found = given_ids(ids)
+    found = given_ids(ids, listed_by="wfctl schedule list -o id")
 
     def tell(answer: ScheduleChanged) -> str:
         if not answer.changed:

@@ -61,21 +61,3 @@ def warn_of_changes(shell: Shell, times: list[TimeView], tz: str) -> None:
         if time.dst:
             hint = "choose a time of day that every day has once, or --tz UTC"
             shell.warn("clock_change", f"{time.local} {tz}: {_DST[time.dst]}", hint)
-
-
-def when(cron: str | None, every_ms: int | None, offset_ms: int) -> str:
-    """When a schedule comes, as it was asked for."""
-    if every_ms is None:
-        return cron or ""
-    moved = f" +{exactly(offset_ms)}" if offset_ms else ""
-    return f"every {exactly(every_ms)}{moved}"
-
-
-def exactly(ms: int) -> str:
-    """A duration as it would be typed, nothing of it rounded away: `1h30m`, `90s`."""
-    parts = []
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
-        number, ms = divmod(ms, size)
-        if number:
-            parts.append(f"{number}{unit}")
-    return "".join(parts) or "0s"
