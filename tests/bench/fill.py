@@ -116,8 +116,7 @@ def _multiply(path: Path, now_ms: int, copies: int) -> None:
                         value = f"replace({value}, {old}, {new})"
             values.append(value)
         db.execute(f"insert into {table} select {', '.join(values)} from copies as c cross join block_{table} as t")
-    db.execute("delete from totals")
-    db.execute("insert into totals select type, status, count(*) from runs group by type, status")
+    db.execute("update totals set runs = runs * ?", (copies,))
     db.execute("commit")
     for _, sql in indexes:
         db.execute(sql)

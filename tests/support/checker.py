@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from support.effects import Effect, effects
+from support.rows import miscounted
 
 ENDS = {"run.completed", "run.failed", "run.cancelled", "run.terminated", "run.timed_out"}
 CLOSED = {end.removeprefix("run.") for end in ENDS}
@@ -37,15 +38,7 @@ def broken_promises(database: Path) -> list[str]:
         inbox: dict[int, list[int]] = defaultdict(list)
         for row in db.execute("select run, seq from inbox order by seq"):
             inbox[row["run"]].append(row["seq"])
-        totals = {
-            (kind, status): number for kind, status, number in db.execute("select type, status, runs from totals")
-        }
-    counted = Counter((run["type"], run["status"]) for run in runs.values())
-    found += [
-        f"{name} is counted {totals.get(name, 0)} times, not {counted[name]}"
-        for name in {*totals, *counted}
-        if totals.get(name, 0) != counted[name]
-    ]
+        found += [f"{tuple(what)} is counted, or is there, and not both" for what in miscounted(db)]
     for key, run in runs.items():
         found += _run(run, history[key], store[key], inbox[key])
     found += _families(runs, history)

@@ -13,7 +13,6 @@ import msgspec
 from wfctl.values.failure import Failure
 from wfctl.values.runinfo import ScheduleInfo
 from wfctl.values.signature import unbound
-from wfctl.values.status import Status
 from wfd.core import records as r, state, stimuli as s
 from wfd.core.actions import CLOSE
 from wfd.core.decide import decide, open_run
@@ -21,6 +20,7 @@ from wfd.core.draft import Decision
 from wfd.core.state import Raw, Run
 from wfd.engine.memory import Live
 from wfd.engine.outcomes import child_outcome
+from wfd.store.needs import counted
 from wfd.store.rows import Changed, InboxRow, RunRow, ScheduleRow, Unit
 from wfd.supervisor import Catalog
 
@@ -34,13 +34,11 @@ _ENDED = frozenset({r.StepCompleted, r.StepFailed, r.StepTimedOutRecord, r.StepI
 
 
 class Change(msgspec.Struct):
-    """One decision for one run; `before` is its seq before it, 0 for a run that is new, and `was` its status, None then.
-    `reopens`: it was closed before."""
+    """One decision for one run; `before` is its seq before it, 0 for a run that is new. `reopens`: it was closed before."""
 
     live: Live
     before: int
     decision: Decision
-    was: Status | None = None
     reopens: bool = False
 
 
@@ -96,7 +94,7 @@ class Batch:
         if decision.records:
             live.run = decision.run
             reopens = before.closed and not decision.run.closed
-            self._add(live, before.seq, decision, before.status, first=cause and not known, reopens=reopens)
+            self._add(live, before.seq, decision, first=cause and not known, reopens=reopens)
             if type(stimulus) is s.StepReturned:
                 live.write(stimulus.put, stimulus.deleted)
             elif type(stimulus) is s.RetryAsked and stimulus.point is not None:
@@ -124,13 +122,12 @@ class Batch:
         live: Live,
         before: int,
         decision: Decision,
-        was: Status | None = None,
         *,
         first: bool = False,
         reopens: bool = False,
     ) -> None:
         self.touched[live.run.key] = live
-        change = Change(live, before, decision, was, reopens)
+        change = Change(live, before, decision, reopens)
         if first:
             self.changes.insert(0, change)
         else:
@@ -150,11 +147,14 @@ class Batch:
             if self._records(unit, change, next_rev):
                 more.add(key)
         for key, change in first.items():
-            run, before = self.touched[key].run, change.before
+            live, before = self.touched[key], change.before
+            run = live.run
             if key not in more:
                 unit.runs_passed.append((key, run.seq, before))
                 continue
-            unit.count(run.workflow_type, change.was, run.status)
+            now = counted(run)
+            unit.count(live.counted, now)
+            live.counted = now
             if before == 0:
                 unit.runs_new.append(row_of(run))
             elif key in reopened:

@@ -36,7 +36,6 @@ from wfd.supervisor.probe import Answer, Probe, ProbeEnded
 # Rehearsals of one handler that may use all their time, or end their process, before its other runs are passed over.
 MOST_WAITS = 3
 _STEPPING = (Status.RUNNING, Status.CANCELLING, Status.STUCK)
-_OPEN = tuple(status for status in Status if status.open)
 
 
 class Checker:
@@ -158,8 +157,11 @@ class _Check:
             await self._look_up(snapshot)
         for status in _STEPPING:
             await self._check_steps(status)
-        for status in _OPEN:
-            await self._check_events(status)
+        async with self._c.reader.snapshot() as snapshot:
+            queued = await needs.queued(snapshot)
+        for workflow_type, status in queued:
+            if self._judged(workflow_type):
+                await self._check_events(workflow_type, status)
         return calls.CodeCheck(
             source_hash=self._catalog.source_hash,
             types=sorted(self._catalog.types),
@@ -188,9 +190,11 @@ class _Check:
         for need in await needs.needs(snapshot):
             if need.type in self._catalog.types and (found := self._wrong(need)) is not None:
                 kind, reason = found
-                first = await needs.who_needs(snapshot, need, self._ids)
-                place = Place(need.type, need.kind, need.name)
-                self._findings.add(kind, place, reason, first, runs=need.runs, stuck=need.stuck)
+                exact = await needs.exactly(snapshot, need)
+                if exact is not None:
+                    first = await needs.who_needs(snapshot, need, self._ids)
+                    place = Place(need.type, need.kind, need.name)
+                    self._findings.add(kind, place, reason, first, runs=exact.runs, stuck=exact.stuck)
 
     def _wrong(self, need: Need) -> tuple[str, str] | None:
         spec = self._catalog.step_handler(need.type, need.kind, need.name)
@@ -302,27 +306,27 @@ class _Check:
 
     # -- events that are not handled yet -------------------------------------------------------
 
-    async def _check_events(self, status: Status) -> None:
+    async def _check_events(self, workflow_type: str, status: Status) -> None:
         run = seq = 0
         while True:
             async with self._c.reader.snapshot() as snapshot:
-                page = await needs.events_after(snapshot, status, run, seq)
+                page = await needs.events_after(snapshot, workflow_type, status, run, seq)
             if not page:
                 return
             run, seq = page[-1].run, page[-1].seq
-            self._events += sum(self._judged(event.type) for event in page)
-            there = [(event, given) for event in page if (given := self._given(event)) is not None]
+            self._events += len(page)
+            there = [(event, given) for event in page if (given := self._given(workflow_type, event)) is not None]
             for (event, given), misfit in zip(there, await self._misfits([one for _, one in there]), strict=True):
                 if misfit:
-                    place, name = Place(event.type, given.kind, given.handler), Name(event.run_id, event.workflow_id)
-                    self._findings.add("arguments", place, misfit, [name], stuck=event.status == Status.STUCK)
+                    place, name = _place(given), Name(event.run_id, event.workflow_id)
+                    self._findings.add("arguments", place, misfit, [name], stuck=status is Status.STUCK)
 
-    def _given(self, event: Queued) -> channel.Given | None:
+    def _given(self, workflow_type: str, event: Queued) -> channel.Given | None:
         """What handles the event in the candidate, and gets it; None where that is missing, or not to be judged."""
         kind, name = ("event", event.name) if event.step is None else ("step", event.step)
-        if self._catalog.step_handler(event.type, kind, name) is None:
+        if self._catalog.step_handler(workflow_type, kind, name) is None:
             return None
-        return channel.Given(event.type, kind, name, event.payload.encode())
+        return channel.Given(workflow_type, kind, name, event.payload.encode())
 
     async def _misfits(self, items: Sequence[channel.Given]) -> list[str | None]:
         """Why each does not fit, "" where it does, and None for what is not asked any more, as it ended the process before."""

@@ -20,8 +20,9 @@ from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.core import apply, records, state
 from wfd.core.state import Raw, Run, Stepping
 from wfd.engine.parked import Parked
+from wfd.store.needs import counted
 from wfd.store.reader import Reader
-from wfd.store.rows import HistoryRow, Loaded
+from wfd.store.rows import Counted, HistoryRow, Loaded
 
 log = logging.getLogger("wfd.engine")
 
@@ -29,7 +30,8 @@ IDLE_RUNS = 2_048
 
 
 class Live:
-    """One run in memory. `store` is its store as of the last decided directive (JSON by key).
+    """One run in memory. `store` is its store as of the last decided directive (JSON by key), `counted` as what the newest unit
+    counts it, None where there is none yet.
 
     `token` names its execution at a worker, `source` is the hash of the code that its newest execution ran on, `logged` counts
     the lines the current step has logged, `unheard` are the failed operations whose outcome its handler has not been told,
@@ -38,7 +40,7 @@ class Live:
     """
 
     __slots__ = (
-        "_info", "children", "forgotten", "logged", "parent", "pending", "pins", "run", "source", "store", "token",
+        "_info", "children", "counted", "forgotten", "logged", "parent", "pending", "pins", "run", "source", "store", "token",
         "unheard",
     )  # fmt: skip
 
@@ -54,6 +56,7 @@ class Live:
         self.forgotten = False
         self.unheard: set[str] = set()
         self.children: dict[str, int] | None = None
+        self.counted: Counted | None = None
         self._info: RunInfo | None = None
 
     def write(self, put: Mapping[str, Raw], deleted: Iterable[str]) -> None:
@@ -216,6 +219,7 @@ class Memory:
                 return True  # it is read again, for those who still want it
             live = Live(run, {name: value.encode() for name, value in loaded.store.items()}, parent)
             live.logged = logged
+            live.counted = counted(run)
             self.add(live)
         except _Unreadable as error:
             self._set_aside(loaded, str(error))

@@ -298,10 +298,15 @@ class Reads:
         """How many open runs each type has, and by type the handlers that they need and `catalog` does not have."""
         async with self._reader.snapshot() as snapshot:
             open_runs = await browse.open_by_type(snapshot)
-            found = await needs.needs(snapshot)
+            lacking = [
+                need
+                for need in await needs.needs(snapshot)
+                if catalog.step_handler(need.type, need.kind, need.name) is None
+            ]
+            found = [await needs.exactly(snapshot, need) for need in lacking]
         missing: dict[str, builtins.list[MissingView]] = {}
         for need in found:
-            if catalog.step_handler(need.type, need.kind, need.name) is None:
+            if need is not None:
                 view = MissingView(kind=need.kind, name=need.name, runs=need.runs)
                 missing.setdefault(need.type, []).append(view)
         return open_runs, missing

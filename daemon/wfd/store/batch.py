@@ -16,7 +16,7 @@ import msgspec
 
 from wfctl.errors import StorageError
 from wfd.store import queries
-from wfd.store.rows import CHANGES, Changed, InboxRow, LogRow, Recorded, RunRow, ScheduleRow, Unit
+from wfd.store.rows import CHANGES, Changed, Counted, InboxRow, LogRow, Recorded, RunRow, ScheduleRow, Unit
 
 WRITE = queries.load("write")
 # Where a change has what: columns that are indexed stand together, from the status on; run and seq before come last.
@@ -46,7 +46,7 @@ class Batch:
         self.events: dict[tuple[int, int], InboxRow] = {}
         self.gone: dict[tuple[int, int], None] = {}
         self.reopened: dict[int, None] = {}
-        self.totals: dict[tuple[str, str], int] = {}
+        self.totals: dict[Counted, int] = {}
         self.schedules: dict[str, tuple[ScheduleRow | None, int]] = {}
 
     @property

@@ -24,6 +24,7 @@ _END = 1 << 62
 MAX_COUNTED = 2_000
 # Up to so many revisions, going through them all costs less than going through the records of the runs asked for.
 _NEAR = 5_000
+Words = dict[str, object]
 _json = msgspec.json.Encoder().encode
 _rev = operator.attrgetter("rev")
 
@@ -49,14 +50,13 @@ async def page(
 
     Each combination of its words is one walk through one index, newest first; the walks are merged here.
     """
-    low = await _low(snapshot, wanted)
     kind, walks = await _walks(snapshot, wanted)
-    bounds = {"low": low, "since": wanted.since_ms}
-    found = await _walk(snapshot, kind, walks, {**bounds, "before": _END if before is None else before}, limit + 1)
-    keys = list(heapq.merge(*found, reverse=True))
+    bounds: Words = {"low": await _low(snapshot, wanted), "since": wanted.since_ms}
+    bounds |= {"before": _END if before is None else before, "limit": limit + 1}
+    found = [await snapshot.all(BROWSE[f"list_{kind}"], bounds | words) for words in walks]
+    keys = list(heapq.merge(*([key for (key,) in rows] for rows in found), reverse=True))
     if wanted.since_ms is not None:
-        counted = await _walk(snapshot, kind, walks, {**bounds, "before": _END}, MAX_COUNTED + 1)
-        number = sum(map(len, counted))
+        number = sum([count for _, count in await _count_walks(snapshot, kind, walks, bounds, MAX_COUNTED + 1)])
         total = number if number <= MAX_COUNTED else None
     elif wanted.parent is not None:
         total = sum([number for _, _, number in await _count_each(snapshot, wanted)])
@@ -73,16 +73,16 @@ async def _low(snapshot: Snapshot, wanted: Filter) -> int:
     return _END if row is None else int(row[0])
 
 
-async def _walk(
-    snapshot: Snapshot, kind: str, walks: list[dict[str, object]], bounds: dict[str, object], limit: int
-) -> list[list[int]]:
-    """The first `limit` keys of each walk."""
-    sql = BROWSE[f"list_{kind}"]
-    found = [await snapshot.all(sql, {**bounds, **words, "limit": limit}) for words in walks]
-    return [[key for (key,) in rows] for rows in found]
+async def _count_walks(
+    snapshot: Snapshot, kind: str, walks: list[Words], bounds: Words, limit: int = -1
+) -> list[tuple[Words, int]]:
+    """How many keys each walk has, counted up to `limit`, -1: all."""
+    sql = BROWSE[f"count_{kind}"]
+    counted = [(words, await snapshot.one(sql, bounds | words | {"limit": limit})) for words in walks]
+    return [(words, 0 if row is None else row[0]) for words, row in counted]
 
 
-async def _walks(snapshot: Snapshot, wanted: Filter) -> tuple[str, list[dict[str, object]]]:
+async def _walks(snapshot: Snapshot, wanted: Filter) -> tuple[str, list[Words]]:
     """Which kind of query lists `wanted`, and with which words it is to be asked."""
     statuses = tuple(dict.fromkeys(wanted.statuses or Status))
     if wanted.parent is not None:
@@ -118,13 +118,12 @@ async def _count_each(snapshot: Snapshot, wanted: Filter) -> list[Row]:
     if wanted.parent is None and not wanted.types:
         types = tuple(dict.fromkeys(kind for kind, _, _ in await _totals(snapshot, wanted)))
         wanted = Filter(wanted.statuses, types, None, wanted.since_ms)
-    bounds = {"low": await _low(snapshot, wanted), "since": wanted.since_ms}
+    bounds: Words = {"low": await _low(snapshot, wanted), "since": wanted.since_ms}
     kind, walks = await _walks(snapshot, wanted)
-    rows: list[Row] = []
-    for words in walks if wanted.types or wanted.parent is not None else ():
-        row = await snapshot.one(BROWSE[f"count_{kind}"], {**bounds, **words})
-        rows.append((words["type"], words["status"], 0 if row is None else row[0]))
-    return rows
+    if not wanted.types and wanted.parent is None:
+        return []
+    counted = await _count_walks(snapshot, kind, walks, bounds)
+    return [(words["type"], words["status"], number) for words, number in counted]
 
 
 async def retries(snapshot: Snapshot, keys: Iterable[int], now_ms: int) -> dict[int, Retry]:

@@ -70,6 +70,8 @@ CHANGES = (
     "status", "deadline", "wake_at", "closed_at",
 )  # fmt: skip
 Changed = tuple[Any, ...]
+# What a run is counted as: its type, its status, whether it is open and at the top of a tree, and what it needs of the code.
+Counted = tuple[str, str, bool, str]
 # The fields of a `HistoryRow`.
 Recorded = tuple[int, int, int, int, str, str, str | None]
 
@@ -121,9 +123,8 @@ class Unit(msgspec.Struct, gc=False, array_like=True):
 
     `runs_reopened` are changes of runs that were closed and are open now: those that give up a workflow ID are written before
     those that take one. `runs_passed` is (key, seq, seq before) of runs of which nothing but their history has grown. `store`
-    maps (run, key) to JSON, None deletes. `inbox_del` names (run, seq). `totals` is by how much the numbers of runs change, by
-    (type, status). `schedules` pairs a schedule's row, None where it is removed, with the version it had before this unit, 0 for
-    none.
+    maps (run, key) to JSON, None deletes. `inbox_del` names (run, seq). `totals` is by how much the numbers of runs change.
+    `schedules` pairs a schedule's row, None where it is removed, with the version it had before this unit, 0 for none.
     """
 
     runs_new: list[RunRow] = []
@@ -135,15 +136,15 @@ class Unit(msgspec.Struct, gc=False, array_like=True):
     store: dict[tuple[int, str], str | None] = {}
     inbox_add: list[InboxRow] = []
     inbox_del: list[tuple[int, int]] = []
-    totals: dict[tuple[str, str], int] = {}
+    totals: dict[Counted, int] = {}
     schedules: dict[str, tuple[ScheduleRow | None, int]] = {}
 
-    def count(self, workflow_type: str, before: str | None, now: str) -> None:
-        """A run of that type is in status `now`; it was in `before`, None if it is new."""
+    def count(self, before: Counted | None, now: Counted) -> None:
+        """A run is counted as `now`; it was as `before`, None if it is new."""
         if before != now:
-            self.totals[workflow_type, now] = self.totals.get((workflow_type, now), 0) + 1
+            self.totals[now] = self.totals.get(now, 0) + 1
             if before is not None:
-                self.totals[workflow_type, before] = self.totals.get((workflow_type, before), 0) - 1
+                self.totals[before] = self.totals.get(before, 0) - 1
 
     @property
     def empty(self) -> bool:

@@ -113,17 +113,20 @@ create table meta (
     value  text not null
 ) strict, without rowid;
 
--- How many runs there are of each type in each status: counting a million takes longer than all else a person looks at. A commit
--- says what it adds (see `Unit.totals`); only what is deleted counts itself.
+-- How many runs there are of each type in each status: counting a million takes longer than all else a person looks at. Of open
+-- ones also how many are at the top of a tree, and what they need of the code (`counted` in wfd.store.needs says it); closed ones
+-- have neither. A commit says what it adds (see `Unit.totals`); only what is deleted counts itself.
 create table totals (
     type    text     not null,
     status  text     not null,
+    top     integer  not null check (top = 0 or top = 1),
+    needs   text     not null,
     runs    integer  not null,
-    primary key (type, status)
+    primary key (type, status, top, needs)
 ) strict, without rowid;
 
 create trigger count_gone_run after delete on runs begin
-    update totals set runs = runs - 1 where type = old.type and status = old.status;
+    update totals set runs = runs - 1 where type = old.type and status = old.status and top = 0 and needs = '';
 end;
 
 -- Workflows that the clock starts. `version` counts the changes of one, for compare-and-set; `next_at` is when the clock has to look at

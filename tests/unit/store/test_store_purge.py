@@ -46,7 +46,10 @@ async def test_what_is_open_is_never_removed(store: Store, ledger: Ledger) -> No
 async def test_a_purge_counts_the_runs_that_it_takes_away(store: Store, ledger: Ledger) -> None:
     def totals() -> dict[tuple[str, str], int]:
         with contextlib.closing(sqlite3.connect(store.path)) as db:
-            return {(kind, status): runs for kind, status, runs in db.execute("select * from totals where runs <> 0")}
+            return {
+                (kind, status): runs
+                for kind, status, runs in db.execute("select type, status, runs from totals where runs <> 0")
+            }
 
     await commit(store.writer, *(ledger.start(f"order-{number}") for number in range(4)), ledger.start("bill", "Bill"))
     await commit(store.writer, *(ledger.close(key) for key in (1, 2, 3, 5)))

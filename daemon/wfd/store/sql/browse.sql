@@ -44,18 +44,33 @@ limit :limit;
 
 -- name: totals
 -- Of the types and statuses in the lists; null: of all.
-select type, status, runs from totals
-where runs > 0
-    and (:types is null or type in (select value from json_each(:types)))
-    and (:statuses is null or status in (select value from json_each(:statuses)));
+select type, status, sum(runs) from totals
+where (:types is null or type in (select value from json_each(:types)))
+    and (:statuses is null or status in (select value from json_each(:statuses)))
+group by type, status
+having sum(runs) > 0;
+
+-- name: count_all
+-- This and the next three count no further than :limit; -1: all.
+select count(*) from (
+    select 1 from runs where key >= :low and (:since is null or started_at >= :since) limit :limit);
+
+-- name: count_status
+select count(*) from (
+    select 1 from runs where status = :status and key >= :low and (:since is null or started_at >= :since) limit :limit);
 
 -- name: count_type
-select count(*) from runs
-where type = :type and status = :status and key >= :low and (:since is null or started_at >= :since);
+select count(*) from (
+    select 1 from runs
+    where type = :type and status = :status and key >= :low and (:since is null or started_at >= :since)
+    limit :limit);
 
 -- name: count_parent
-select count(*) from runs
-where parent = :parent and type = :type and status = :status and key >= :low and (:since is null or started_at >= :since);
+select count(*) from (
+    select 1 from runs
+    where parent = :parent and type = :type and status = :status and key >= :low
+        and (:since is null or started_at >= :since)
+    limit :limit);
 
 -- name: retries
 -- Of each run's newest records, failed attempts that are followed by another: none of the same task comes after, nor a step.
@@ -81,12 +96,13 @@ with recursive types (type) as (
 select type from types where type is not null;
 
 -- name: counts
-select status, sum(runs) from totals where runs > 0 group by status;
+select status, sum(runs) from totals group by status having sum(runs) > 0;
 
 -- name: open_by_type
 select type, sum(runs) from totals
-where runs > 0 and status in ('running', 'waiting', 'sleeping', 'cancelling', 'stuck')
-group by type;
+where status in ('running', 'waiting', 'sleeping', 'cancelling', 'stuck')
+group by type
+having sum(runs) > 0;
 
 -- name: open_roots
 select key from runs where parent is null and closed_at is null order by root desc limit ?;
@@ -194,7 +210,7 @@ with recursive types (type) as (
 select type from types where type is not null;
 
 -- name: count_open_roots
-select count(*) from runs where parent is null and closed_at is null;
+select coalesce(sum(runs), 0) from totals where top = 1;
 
 -- name: oldest_in_status
 select key from runs where parent = ? and type = ? and status = ? order by key limit ?;

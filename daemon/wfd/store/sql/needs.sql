@@ -1,4 +1,21 @@
--- What open runs need of the code. Each goes through the index of statuses, so that it touches open runs alone.
+-- What open runs need of the code. Which handlers that are is asked of the totals, and of the runs that are under way; who exactly
+-- needs one, only of one that is missing, and of open runs alone.
+
+-- name: kept
+select type, status, needs, sum(runs) from totals where needs <> '' group by type, status, needs having sum(runs) > 0;
+
+-- name: under_way
+-- What the totals do not tell, as it changes with every step.
+select type, json_extract(state, '$.phase.kind'), json_extract(state, '$.phase.handler'), count(*) from runs
+where status in ('running', 'cancelling') and json_valid(state)
+    and case when json_valid(state) then json_extract(state, '$.phase.handler') end is not null
+group by 1, 2, 3;
+
+-- name: queued
+-- What handles the events that runs of one type and status have not been handed over.
+select distinct case when i.step is null then 'event' else 'step' end, coalesce(i.step, i.name)
+from runs as r indexed by runs_by_type cross join inbox as i on i.run = r.key
+where r.type = :type and r.status = :status and r.queued > 0;
 
 -- name: view
 -- What open runs run, sleep for, wait for or have events for, and what their open children will call in them: a row each, so a run
@@ -30,11 +47,9 @@ from runs as c cross join runs as p on p.key = c.parent
 where c.status in ('running', 'waiting', 'sleeping', 'cancelling', 'stuck') and p.closed_at is null
     and case when json_valid(c.state) then json_extract(c.state, '$.on_completed_step') end is not null;
 
--- name: needs
-select type, kind, name, count(distinct key), count(distinct case status when 'stuck' then key end)
-from needs
-where name is not null
-group by 1, 2, 3;
+-- name: need
+select count(distinct key), count(distinct case status when 'stuck' then key end) from needs
+where type = :type and kind = :kind and name = :name;
 
 -- name: who_needs
 -- The first of the runs that need one handler.
@@ -58,8 +73,8 @@ select key, type from runs where status = :status and key > :after order by key 
 
 -- name: events_after
 -- Events that are not handed over yet, a page at a time, with the run that has them.
-select r.key, i.seq, r.type, r.status, r.run_id, r.workflow_id, i.name, i.step, i.payload
-from runs as r cross join inbox as i on i.run = r.key
-where r.status = :status and r.queued > 0 and r.key >= :run and (r.key > :run or i.seq > :seq)
+select r.key, i.seq, r.run_id, r.workflow_id, i.name, i.step, i.payload
+from runs as r indexed by runs_by_type cross join inbox as i on i.run = r.key
+where r.type = :type and r.status = :status and r.queued > 0 and r.key >= :run and (r.key > :run or i.seq > :seq)
 order by r.key, i.seq
 limit :limit;

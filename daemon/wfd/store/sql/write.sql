@@ -52,8 +52,8 @@ insert into inbox (run, seq, at, name, payload, step) values (?, ?, ?, ?, ?, ?);
 delete from inbox where run = ? and seq = ?;
 
 -- name: total_changed
-insert into totals (type, status, runs) values (?, ?, ?)
-on conflict (type, status) do update set runs = runs + excluded.runs;
+insert into totals (type, status, top, needs, runs) values (?, ?, ?, ?, ?)
+on conflict (type, status, top, needs) do update set runs = runs + excluded.runs;
 
 -- name: last_rev
 select max(coalesce((select max(rev) from history), 0), coalesce((select max(rev) from logs), 0));
