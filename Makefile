@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bytecode bench soak crash clean screens
+.PHONY: demo test lint compiled bytecode bench soak crash clean screens
 
 demo: $(READY)
 	@$(BIN)/wfctl demo
@@ -18,10 +18,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Compiled once, beside mypy, which uses one core: where PYTHONDONTWRITEBYTECODE is set, each of the thousands of processes that
-# the tests start would compile all it imports, and each of pytest's workers every test. Recognised by its source, not by times.
-bytecode: $(READY)
-	@$(BIN)/python -m compileall -q --invalidation-mode checked-hash wfctl daemon tests/support
+# Compiled once: where PYTHONDONTWRITEBYTECODE is set, each of the thousands of processes that tests and benchmarks start would
+# compile all it imports. Recognised by its source, not by times.
+compiled: $(READY)
+	@$(BIN)/python -m compileall -q --invalidation-mode checked-hash wfctl daemon tests/support tests/bench
+
+# The same of the tests, which each of pytest's workers imports; beside mypy, which uses one core.
+bytecode: compiled
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest tests --collect-only -qq > /dev/null || true
 
 # The pictures of the README, from commands that are run; those that would show the same stay as they are.
@@ -33,15 +36,15 @@ simulate: $(READY)
 	@PYTHONPATH=tests SEEDS=$(SEEDS) FIRST=$(FIRST) $(BIN)/python -m support.sim $(SEED)
 
 # All figures, in some ten minutes; `make bench QUICK=1` takes less than one. The same as JSON is in bench.json.
-bench: $(READY)
+bench: compiled
 	@$(BIN)/python tests/bench/run.py $(if $(QUICK),--quick) --json bench.json
 
 # Half the maximum rate for half an hour, or `MINUTES=n`: fails where memory, files, the log or latencies grow.
-soak: $(READY)
+soak: compiled
 	@$(BIN)/python tests/bench/soak.py --minutes $(or $(MINUTES),30) --json soak.json
 
 # A thousand kills; prints its figures, and fails where a promise was broken.
-crash: $(READY)
+crash: compiled
 	$(BIN)/python tests/crash/storm.py --kills 1000 --orders 5000
 
 # Debian ships python3 without ensurepip; virtualenv from PyPI needs only pip.

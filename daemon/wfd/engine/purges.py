@@ -34,7 +34,7 @@ PORTION_ROWS = 500
 TREES = 64
 # Runs that are looked at in one read.
 LOOK = 500
-# While others write, whatever is done is followed by a pause of so many times as long.
+# While others write, what holds the writer is followed by a pause of so many times as long, and what only reads by one as long.
 REST = 4
 # Free pages returned at a time.
 PAGES = 64
@@ -215,13 +215,13 @@ class Purges:
             if removal.mark is not None:
                 self._m.memory.give_up(removal.mark)
         tally.freed_bytes += removed.freed_bytes
-        await self._rest(removed.took_s)
+        await self._rest(removed.took_s, REST)
 
-    async def _rest(self, took_s: float) -> None:
-        """Let others write first, where there are others."""
+    async def _rest(self, took_s: float, times: int = 1) -> None:
+        """Let others go first, where there are others that write."""
         units = self._m.store.writer.stats.units
         busy, self._units = units != self._units, units
-        await asyncio.sleep(took_s * REST if busy else 0)
+        await asyncio.sleep(took_s * times if busy else 0)
 
     def _finish_later(self, root: int) -> None:
         self._m.memory.give_up(root)
@@ -252,7 +252,7 @@ class Purges:
             if room.pages >= before.pages:
                 break
             tally.returned_bytes += (before.pages - room.pages) * room.page_bytes
-            await self._rest(_time_s() - began)
+            await self._rest(_time_s() - began, REST)
         return room
 
 
@@ -327,7 +327,7 @@ class Purging:
         if call.limit is not None and call.limit < tally.total:
             more, tally.total = tally.total - call.limit, call.limit
         keys = itertools.islice(found, tally.total)
-        while not self._stopped and (page := list(itertools.islice(keys, TREES))):
+        while not self._stopped and (page := list(itertools.islice(keys, LOOK if call.dry_run else TREES))):
             if call.dry_run:
                 trees = await self._p.look_at(rule, page)
                 tally.trees += len(trees)
