@@ -161,21 +161,24 @@ def _side(place: Place, closed: int) -> Side:
     return Side(place, [f"order-old-{n}-3" for n in spread], [f"waiter-{n}" for n in spread])
 
 
-def past(closed: int, rounds: int, orders: int) -> dict[str, Any]:
-    """Everything of an empty daemon against one with `closed` closed runs and a tenth of that waiting."""
+def past(closed: int, rounds: int, orders: int, repeats: int = 3) -> dict[str, Any]:
+    """Everything of an empty daemon against one with `closed` closed runs and a tenth of that waiting. What takes long is measured
+    `repeats` times."""
     with _both(closed) as (empty, full):
-        ups = [_restarted(empty, full) for _ in range(3)]
+        ups = [_restarted(empty, full) for _ in range(repeats)]
         sides = _side(empty, FEW), _side(full, closed)
         # What is not in the system's memory comes from the disk, whoever reads it: once before anything is measured.
         for side in sides:
             for _ in range(ASKED):
                 side.call(calls.History(id=next(side.waiting)))
         found = (
-            _paired(sides, _life, rounds, 5) | _paired(sides, _cold, ASKED, 0) | _paired(sides, _reads, rounds, ASKED)
+            _paired(sides, _life, rounds, 5)
+            | _paired(sides, _cold, ASKED, 0)
+            | _paired(sides, _reads, rounds, min(ASKED, rounds))
         )
-        found |= _paired(sides, _whole, 3, 1)
+        found |= _paired(sides, _whole, repeats, 1)
         rates: list[float] = []
-        for number in range(3):
+        for number in range(repeats):
             tag = f"past-{time.time_ns()}-{number}"
             few, many = (asyncio.run(engine(place, orders, 50, tag))["rate"] for place in (empty, full))
             rates.append(many / few)

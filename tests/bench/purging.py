@@ -40,17 +40,17 @@ def _quantiles(times: list[float]) -> Figures:
     }
 
 
-async def _purged(place: Place, tag: str) -> dict[str, Any]:
+async def _purged(place: Place, tag: str, starts: int) -> dict[str, Any]:
     async with Client.connect(socket=place.socket) as client:
         never, over = asyncio.Event(), asyncio.Event()
-        quiet = await _starts(client, f"{tag}-before", never, 500)
+        quiet = await _starts(client, f"{tag}-before", never, starts)
         began = time.perf_counter()
         purge = asyncio.create_task(client.purge(older_than=timedelta()))
         purge.add_done_callback(lambda _: over.set())
         busy = await _starts(client, f"{tag}-during", over, 1_000_000)
         done = await purge
         took = time.perf_counter() - began
-        quiet = sorted(quiet + await _starts(client, f"{tag}-after", never, 500))
+        quiet = sorted(quiet + await _starts(client, f"{tag}-after", never, starts))
     without, during = _quantiles(quiet), _quantiles(busy)
     return {
         "trees": done.trees,
@@ -73,13 +73,13 @@ async def _family(place: Place, children: int) -> None:
             pass
 
 
-def measure(orders: int, children: int) -> dict[str, Any]:
-    """Of many small trees, and of one with so many runs."""
+def measure(orders: int, children: int, starts: int = 500) -> dict[str, Any]:
+    """Of many small trees, and of one with so many runs; so many starts before and after each tell how long one takes."""
     with Place() as place:
         asyncio.run(engine(place, orders, 50, "purge"))
-        small = asyncio.run(_purged(place, "small"))
+        small = asyncio.run(_purged(place, "small", starts))
         asyncio.run(_family(place, children))
-        return {"small": small, "big": asyncio.run(_purged(place, "big"))}
+        return {"small": small, "big": asyncio.run(_purged(place, "big", starts))}
 
 
 def show(figures: dict[str, Any]) -> None:

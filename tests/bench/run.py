@@ -28,13 +28,14 @@ from place import Place
 from wfctl import __version__
 
 QUICK: dict[str, Any] = {
-    "orders": 600, "at": [1, 50, 300], "rounds": 1, "events": 50, "commands": 3, "reloads": 3, "closed": 10_000, "children": 500,
-    "starts": 2_000, "floods": [1], "purge": (200, 500),
+    "orders": 600, "at": [1, 50, 300], "rounds": 1, "events": 50, "commands": 3, "reloads": 2,
+    "closed": 10_000, "looks": (20, 150, 1), "children": 500, "disk": 200,
+    "starts": 1_000, "floods": [1], "purge": (200, 500, 150),
 }  # fmt: skip
 WHOLE: dict[str, Any] = {
     "orders": 3_000, "at": [1, 50, 300], "rounds": 5, "events": 500, "commands": 15, "reloads": 10,
-    "closed": 1_000_000, "children": 10_000,
-    "starts": 10_000, "floods": [1, 20], "purge": (3_000, 10_000),
+    "closed": 1_000_000, "looks": (500, 1_000, 3), "children": 10_000, "disk": 3_000,
+    "starts": 10_000, "floods": [1, 20], "purge": (3_000, 10_000, 500),
 }  # fmt: skip
 
 
@@ -68,9 +69,9 @@ def measure(size: dict[str, Any], durability: str) -> dict[str, Any]:
         figures["commands"] = moments.commands(place, size["commands"])
         figures["fairness"] = [asyncio.run(fairness.measure(place, size["starts"], many)) for many in size["floods"]]
         figures["family"] = growth.family(place, size["children"])
-    figures["growth"] = growth.past(size["closed"], size["events"], max(size["orders"] // 3, 100))
+    figures["growth"] = growth.past(size["closed"], *size["looks"])
     figures["reload"] = asyncio.run(moments.reloads(size["reloads"]))
-    figures["disk"] = growth.disk(size["orders"])
+    figures["disk"] = growth.disk(size["disk"])
     figures["purge"] = purging.measure(*size["purge"])
     return figures
 
