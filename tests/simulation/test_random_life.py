@@ -42,6 +42,7 @@ from wfctl.sdk.context import OnParentClose
 from wfctl.values.signature import UNBOUND
 from wfd.engine import purges
 from wfd.engine.streams import Tail
+from wfd.store.purge import Removal, Removed
 from wfd.testing import WorkflowEnvironment
 
 GROUPS = 4
@@ -278,7 +279,7 @@ class Life:
                 "breathe",
                 "purge",
             ),
-            (20, 25, 4, 3, 12, 6, 2, 2, 3, 15, 20, 5),
+            (20, 25, 4, 3, 12, 6, 2, 2, 3, 15, 20, 8),
         )[0]:
             case "start":
                 self.ask(self.start(chance.choice(ROOTS), self.plan()))
@@ -306,17 +307,22 @@ class Life:
             case "advance":
                 await env.advance(timedelta(milliseconds=chance.choice((1, 100, 3_000))))
             case "purge":
-                self.ask(self.purge())
-                if chance.random() < 0.3:
-                    await a_moment(chance.random() * 0.01)
-                    await self.die()
+                if chance.random() < 0.7:
+                    # More has closed then.
+                    await env.advance(timedelta(seconds=10))
+                    await a_moment(chance.random() * 0.02)
+                if chance.random() < 0.4:
+                    await self.die_purging()
+                else:
+                    self.ask(self.purge())
             case "breathe":
                 await a_moment(chance.random() * 0.005)
 
-    def ask(self, work: Any) -> None:
+    def ask(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self.asking.add(task)
         task.add_done_callback(self.asking.discard)
+        return task
 
     async def start(self, workflow_id: str, plan: list[Any]) -> None:
         try:
@@ -373,6 +379,24 @@ class Life:
         except WfctlError:
             return
 
+    async def die_purging(self) -> None:
+        """The daemon dies at one of the portions of a purge, or after it where it has fewer."""
+        writer, cut, left = self.env.store.writer, asyncio.Event(), self.chance.randint(1, 4)
+        remove = writer.remove
+
+        async def counting(removal: Removal) -> Removed:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                cut.set()
+            return await remove(removal)
+
+        writer.remove = counting  # type: ignore[method-assign]
+        purge = self.ask(self.purge())
+        purge.add_done_callback(lambda _: cut.set())
+        await cut.wait()
+        await self.die()
+
     async def wind_up(self) -> None:
         """Let everything come to its end."""
         await asyncio.gather(*self.asking)
@@ -406,9 +430,14 @@ async def live(seed: int, folder: Path) -> list[str]:
         newest = newest_on(life.env.store.path)
         await until(lambda: max(life.seen, default=0) >= newest)
         await a_moment(0.01)
+        found = broken_promises(life.env.store.path) + broken_words(life)
+        # Everything has closed: what is left of it after this is whole trees.
+        await life.die_purging()
+        await life.env.settle()
+        await until(lambda: not life.env.engine.busy)
     finally:
         await life.end()
-    return broken_promises(life.env.store.path) + broken_words(life)
+    return found + broken_promises(life.env.store.path) + broken_words(life)
 
 
 def broken_words(life: Life) -> list[str]:
