@@ -1,8 +1,9 @@
 """Databases with a long past: a block of runs that the engine has really run, copied many times by SQLite itself.
 
 A block is 50 closed runs (20 orders with their payments, five that failed, five that waited) and five open ones that wait: for an
-event, with and without a deadline, for a time, and a parent with its child. Each copy has names, IDs and times of its own. A
-million runs take minutes and gigabytes, so the file is kept, and used again until something it is made from changes.
+event, with and without a deadline, for a time, and a parent with its child. Of the `overdue` it is a hundred that wait for what was
+to be a day later, half of them for an event. Each copy has names, IDs and times of its own. A million runs take minutes and
+gigabytes, so the file is kept, and used again until something it is made from changes.
 
     python tests/bench/fill.py [--closed 1000000]    prints the folder
 """
@@ -15,8 +16,10 @@ import hashlib
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import flows
 from place import FLOWS
@@ -28,6 +31,7 @@ from wfd.testing import WorkflowEnvironment
 
 CLOSED = 1_000_000
 CLOSED_IN_BLOCK = 50
+LATE_IN_BLOCK = 100
 PAST = timedelta(days=90)
 SHORT, LONG = timedelta(days=1), timedelta(days=400)
 KEPT = Path(os.environ.get("BENCH_KEEP") or Path(__file__).parents[2] / ".bench")
@@ -39,14 +43,22 @@ KEYS = {"runs": ("key", "parent", "root"), "history": ("run",), "logs": ("run",)
 
 def filled(closed: int = CLOSED) -> Path:
     """A folder with `wfctl.db` as a daemon that is down leaves it: `closed` runs that have closed, and a tenth of that waiting."""
-    made_from = [Path(__file__).read_bytes(), FLOWS.read_bytes(), str((closed, SCHEMA_VERSION)).encode()]
+    return _kept("filled", _block, datetime.now(UTC), closed // CLOSED_IN_BLOCK)
+
+
+def overdue(waiting: int) -> Path:
+    """The same with so many runs whose deadline or delay has passed, and none that has closed."""
+    return _kept("overdue", _late, datetime.now(UTC) - timedelta(days=3), waiting // LATE_IN_BLOCK)
+
+
+def _kept(what: str, block: Callable[[Path, datetime], Coroutine[Any, Any, None]], now: datetime, copies: int) -> Path:
+    made_from = [Path(__file__).read_bytes(), FLOWS.read_bytes(), str((what, copies, SCHEMA_VERSION)).encode()]
     folder = KEPT / hashlib.sha256(b"\0".join(made_from)).hexdigest()[:12]
     if not folder.exists():
         making = folder.with_suffix(".making")
         shutil.rmtree(making, ignore_errors=True)
-        now = datetime.now(UTC)
-        asyncio.run(_block(making, now))
-        _multiply(making / "wfctl.db", to_ms(now - datetime.fromtimestamp(0, UTC)), closed // CLOSED_IN_BLOCK)
+        asyncio.run(block(making, now))
+        _multiply(making / "wfctl.db", to_ms(now - datetime.fromtimestamp(0, UTC)), copies)
         making.rename(folder)
     return folder
 
@@ -67,6 +79,15 @@ async def _block(folder: Path, now: datetime) -> None:
         await start("Waiter", workflow_id=f"deadline-{NUMBER}", workflow_input={"days": LONG.days})
         await start("Nap", workflow_id=f"nap-{NUMBER}", workflow_input={"days": LONG.days})
         await start("Parent", workflow_id=f"parent-{NUMBER}")
+        await env.settle()
+
+
+async def _late(folder: Path, now: datetime) -> None:
+    async with WorkflowEnvironment(TYPES, now=now, path=folder) as env:
+        for n in range(LATE_IN_BLOCK // 2):
+            for kind in ("Waiter", "Nap"):
+                id = f"{kind.lower()}-{NUMBER}-{n}"
+                await env.client.start(kind, workflow_id=id, workflow_input={"days": SHORT.days})
         await env.settle()
 
 

@@ -22,6 +22,7 @@ import fairness
 import growth
 import moments
 import orders
+import overdue
 import purging
 from place import Place
 
@@ -30,12 +31,14 @@ from wfctl import __version__
 QUICK: dict[str, Any] = {
     "orders": 600, "at": [1, 50, 300], "rounds": 1, "events": 50, "commands": 3, "reloads": 2,
     "closed": 10_000, "looks": (20, 150, 1), "children": 500, "disk": 200,
-    "starts": 1_000, "floods": [1], "purge": (200, 500, 150),
+    "starts": 1_000, "floods": [1], "purge": (200, 500, 150), "purge_past": (500, 150),
+    "overdue": (1_000, 1),
 }  # fmt: skip
 WHOLE: dict[str, Any] = {
     "orders": 3_000, "at": [1, 50, 300], "rounds": 5, "events": 500, "commands": 15, "reloads": 10,
     "closed": 1_000_000, "looks": (500, 1_000, 3), "children": 10_000, "disk": 3_000,
-    "starts": 10_000, "floods": [1, 20], "purge": (3_000, 10_000, 500),
+    "starts": 10_000, "floods": [1, 20], "purge": (3_000, 10_000, 500), "purge_past": (10_000, 500),
+    "overdue": (100_000, 3),
 }  # fmt: skip
 
 
@@ -72,7 +75,8 @@ def measure(size: dict[str, Any], durability: str) -> dict[str, Any]:
     figures["growth"] = growth.past(size["closed"], *size["looks"])
     figures["reload"] = asyncio.run(moments.reloads(size["reloads"]))
     figures["disk"] = growth.disk(size["disk"])
-    figures["purge"] = purging.measure(*size["purge"])
+    figures["purge"] = purging.measure(*size["purge"]) | {"past": purging.past(size["closed"], *size["purge_past"])}
+    figures["overdue"] = overdue.measure(*size["overdue"])
     return figures
 
 
@@ -94,6 +98,7 @@ def show(figures: dict[str, Any]) -> None:
     growth.show_family(figures["family"])
     print(f"\nthe database grows by {figures['disk']['bytes_per_order']:,.0f} bytes an order\n")
     purging.show(figures["purge"])
+    overdue.show(figures["overdue"])
 
 
 if __name__ == "__main__":
