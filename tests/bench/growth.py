@@ -9,19 +9,17 @@ import argparse
 import asyncio
 import itertools
 import os
-import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from fill import CLOSED, CLOSED_IN_BLOCK, filled
 from orders import engine
-from place import Pids, Place
+from place import Pids, Place, copied
 
 from wfctl import Client
 from wfctl.client.blocking import Connection
@@ -133,8 +131,7 @@ def _low(times: list[float]) -> float:
 def _both(closed: int) -> Iterator[tuple[Place, Place]]:
     """The daemon without a past (but for the few runs that calls are about), and the one with."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as made:
-        shutil.copy(filled(FEW) / "wfctl.db", made)
-        with Place(state=Path(made)) as empty, Place(state=filled(closed)) as full:
+        with Place(state=copied(filled(FEW), made)) as empty, Place(state=filled(closed)) as full:
             yield empty, full
 
 

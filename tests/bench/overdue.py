@@ -9,14 +9,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import shutil
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from fill import overdue
-from place import Place
+from place import Place, copied
 
 from wfctl import Client
 
@@ -61,8 +59,7 @@ def measure(waiting: int, repeats: int = 3) -> dict[str, Any]:
         for _ in range(repeats):
             empty.down()
             empty_ups.append(empty.up())
-            shutil.copy(overdue(waiting) / "wfctl.db", made)
-            place = Place(state=Path(made))
+            place = Place(state=copied(overdue(waiting), made))
             ups.append(place.up())
             if len(ups) < repeats:
                 place.down()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -62,6 +63,13 @@ class Place:
     def database_bytes(self) -> int:
         """The size of the database. Exact while the daemon is down: then nothing is left in the log."""
         return self.database.stat().st_size
+
+
+def copied(state: Path, to: str) -> Path:
+    """A folder with a copy of the database there that is on the disk already, or the first sync of a daemon waits for all of it."""
+    shutil.copy(state / "wfctl.db", to)
+    os.sync()
+    return Path(to)
 
 
 class Pids:

@@ -13,16 +13,14 @@ import argparse
 import asyncio
 import contextlib
 import os
-import shutil
 import tempfile
 import time
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from fill import CLOSED, filled
 from orders import engine
-from place import Place
+from place import Place, copied
 
 from wfctl import Client
 
@@ -114,8 +112,7 @@ async def _past(place: Place, starts: int, trees: int) -> dict[str, Any]:
 def past(closed: int, trees: int, starts: int = 500) -> dict[str, Any]:
     """The oldest trees of a database with so many closed runs."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as made:
-        shutil.copy(filled(closed) / "wfctl.db", made)
-        with Place(state=Path(made)) as place:
+        with Place(state=copied(filled(closed), made)) as place:
             return asyncio.run(_past(place, starts, trees))
 
 
