@@ -92,7 +92,7 @@ async def _walks(snapshot: Snapshot, wanted: Filter) -> tuple[str, list[Words]]:
     if wanted.types:
         return "type", [{"type": t, "status": str(s)} for t in dict.fromkeys(wanted.types) for s in statuses]
     if wanted.statuses:
-        return "status", [{"status": str(s)} for s in statuses]
+        return "type", [{"type": kind, "status": status} for kind, status, _ in await _totals(snapshot, wanted)]
     return "all", [{}]
 
 

@@ -4,11 +4,15 @@ to read in; pages are small, so that whoever goes through all open runs holds ne
 
 from __future__ import annotations
 
+import heapq
+import itertools
+
 import msgspec
 
 from wfctl.values.status import Status
 from wfd.core.state import Closed, Run, Sleeping, Stuck, Waiting
 from wfd.store import queries
+from wfd.store.browse import types
 from wfd.store.reader import Snapshot
 from wfd.store.rows import Counted
 
@@ -132,7 +136,11 @@ async def of_type(snapshot: Snapshot, workflow_type: str, ids: int) -> tuple[int
 async def steps_after(snapshot: Snapshot, status: str, after: int) -> list[tuple[int, str]]:
     """(key, type) of the next runs in `status`, oldest first."""
     words = {"status": status, "after": after, "limit": PAGE}
-    return [(key, type_) for key, type_ in await snapshot.all(NEEDS["steps_after"], words)]
+    found = [
+        [(key, of) for (key,) in await snapshot.all(NEEDS["steps_after"], words | {"type": of})]
+        for of in await types(snapshot)
+    ]
+    return list(itertools.islice(heapq.merge(*found), PAGE))
 
 
 async def events_after(snapshot: Snapshot, of: str, status: str, run: int, seq: int) -> list[Queued]:

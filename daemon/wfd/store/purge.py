@@ -6,6 +6,8 @@ and answers with plain data alone.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
@@ -14,6 +16,7 @@ import msgspec
 
 from wfctl.values.status import Status
 from wfd.store import queries
+from wfd.store.browse import types
 from wfd.store.reader import READ, Snapshot
 
 PURGE = queries.load("purge")
@@ -100,7 +103,8 @@ async def last_before(snapshot: Snapshot, at: int) -> int:
 async def keys_of(snapshot: Snapshot, status: Status, after: int, last: int, limit: int) -> list[int]:
     """The next keys of runs in a status, oldest first."""
     words = {"status": str(status), "after": after, "last": last, "limit": limit}
-    return [key for (key,) in await snapshot.all(PURGE["keys_of_status"], words)]
+    found = [await snapshot.all(PURGE["keys_of"], words | {"type": kind}) for kind in await types(snapshot)]
+    return [key for (key,) in itertools.islice(heapq.merge(*found), limit)]
 
 
 async def matching(snapshot: Snapshot, rule: Rule, keys: Iterable[int]) -> dict[int, bool]:

@@ -52,7 +52,6 @@ create table runs (
 create unique index open_workflow_ids on runs (workflow_id) where closed_at is null;
 -- Every index ends with the key, so within equal columns each of these is in the order the runs were started.
 create index runs_by_workflow_id on runs (workflow_id);
-create index runs_by_status on runs (status);
 create index runs_by_type on runs (type, status);
 create index runs_by_parent on runs (parent, type, status) where parent is not null;
 create index runs_by_root on runs (root) where parent is not null;

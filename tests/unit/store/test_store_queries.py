@@ -23,6 +23,7 @@ SCANS = {
     "orphans": "open children bound to their parents: an index of just those",
     "count_runs": "only asked of a file that is looked at from outside, and wholly checked",
     "open_roots": "reads from the end of an index that has only open runs without a parent, up to its limit",
+    "open_states": "the states of all open runs, through an index that has only those: doctor looks at each",
     "newest_workflow_ids": "reads from the end of the table, up to its limit",
 }
 

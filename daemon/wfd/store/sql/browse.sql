@@ -22,12 +22,6 @@ where key >= :low and key < :before and (:since is null or started_at >= :since)
 order by key desc
 limit :limit;
 
--- name: list_status
-select key from runs
-where status = :status and key >= :low and key < :before and (:since is null or started_at >= :since)
-order by key desc
-limit :limit;
-
 -- name: list_type
 select key from runs
 where type = :type and status = :status and key >= :low and key < :before
@@ -51,13 +45,9 @@ group by type, status
 having sum(runs) > 0;
 
 -- name: count_all
--- This and the next three count no further than :limit; -1: all.
+-- This and the next two count no further than :limit; -1: all.
 select count(*) from (
     select 1 from runs where key >= :low and (:since is null or started_at >= :since) limit :limit);
-
--- name: count_status
-select count(*) from (
-    select 1 from runs where status = :status and key >= :low and (:since is null or started_at >= :since) limit :limit);
 
 -- name: count_type
 select count(*) from (

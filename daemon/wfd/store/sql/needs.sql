@@ -6,9 +6,10 @@ select type, status, needs, sum(runs) from totals where needs <> '' group by typ
 
 -- name: under_way
 -- What the totals do not tell, as it changes with every step.
-select type, json_extract(state, '$.phase.kind'), json_extract(state, '$.phase.handler'), count(*) from runs
-where status in ('running', 'cancelling') and json_valid(state)
-    and case when json_valid(state) then json_extract(state, '$.phase.handler') end is not null
+select r.type, json_extract(r.state, '$.phase.kind'), json_extract(r.state, '$.phase.handler'), count(*)
+from (select distinct type from totals where status in ('running', 'cancelling') and runs > 0) as t
+cross join runs as r indexed by runs_by_type on r.type = t.type and r.status in ('running', 'cancelling')
+where json_valid(r.state) and case when json_valid(r.state) then json_extract(r.state, '$.phase.handler') end is not null
 group by 1, 2, 3;
 
 -- name: queued
@@ -43,8 +44,8 @@ where r.status in ('running', 'waiting', 'sleeping', 'cancelling', 'stuck') and 
 union all
 -- What an open child is to call in its parent when it closes.
 select p.type, 'step', json_extract(c.state, '$.on_completed_step'), p.key, p.status
-from runs as c cross join runs as p on p.key = c.parent
-where c.status in ('running', 'waiting', 'sleeping', 'cancelling', 'stuck') and p.closed_at is null
+from runs as c indexed by open_workflow_ids cross join runs as p on p.key = c.parent
+where c.closed_at is null and p.closed_at is null
     and case when json_valid(c.state) then json_extract(c.state, '$.on_completed_step') end is not null;
 
 -- name: need
@@ -69,7 +70,7 @@ select count(*) from runs where type = ? and status = 'stuck';
 
 -- name: steps_after
 -- Runs whose handler runs, or is to run again, a page at a time.
-select key, type from runs where status = :status and key > :after order by key limit :limit;
+select key from runs where type = :type and status = :status and key > :after order by key limit :limit;
 
 -- name: events_after
 -- Events that are not handed over yet, a page at a time, with the run that has them.

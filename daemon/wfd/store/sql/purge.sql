@@ -5,8 +5,8 @@
 -- The first run of a range of keys.
 select key, started_at from runs where key >= ? and key <= ? order by key limit 1;
 
--- name: keys_of_status
-select key from runs where status = :status and key > :after and key <= :last order by key limit :limit;
+-- name: keys_of
+select key from runs where type = :type and status = :status and key > :after and key <= :last order by key limit :limit;
 
 -- name: roots_among
 -- Which of these runs are at the top of a tree and match, and whether all below them does.

@@ -65,10 +65,18 @@ select nullif(max(
     coalesce((select value from meta where key = 'max_run_id'), '')), '');
 
 -- name: runs_of_status
-select key, type from runs where status = ? order by key;
+-- From type to type, as the index by type has them: what is begun again after a crash rests on no number that is kept.
+with recursive types (type) as (
+    select min(type) from runs
+    union all
+    select (select min(type) from runs where type > types.type) from types where types.type is not null
+)
+select r.key, r.type
+from types cross join runs as r indexed by runs_by_type on r.type = types.type and r.status = ?1
+order by r.key;
 
 -- name: open_states
-select run_id, workflow_id, state from runs where status in ('running', 'waiting', 'sleeping', 'cancelling', 'stuck');
+select run_id, workflow_id, state from runs indexed by open_workflow_ids where closed_at is null;
 
 -- name: due
 -- The longest due first, a page at a time.
