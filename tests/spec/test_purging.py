@@ -79,6 +79,17 @@ async def test_what_closed_long_enough_ago_goes_and_the_rest_stays() -> None:
         assert await _left(env) == ["new", "open"]
 
 
+async def test_a_result_is_known_without_reading_until_its_run_is_purged(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        run_id = await _started(env, "a")
+        with monkeypatch.context() as patch:
+            patch.setattr(type(env.store.reader), "_take", None)  # whoever reads now breaks
+            assert await env.client.handle(run_id).result() == "complete"
+        await env.client.purge(status="completed")
+        with pytest.raises(RunNotFoundError):
+            await env.client.handle(run_id).result()
+
+
 async def test_a_purge_needs_a_status_or_an_age_and_takes_closed_statuses_alone() -> None:
     async with WorkflowEnvironment([_order()]) as env:
         await _started(env, "a")

@@ -32,6 +32,7 @@ from wfd.engine.outcomes import outcome_of
 class Commands:
     def __init__(self, engine: Engine) -> None:
         self._e = engine
+        self._looking = asyncio.Semaphore()
 
     def check_taking(self) -> None:
         """Raises the error of a daemon that takes no commands."""
@@ -142,13 +143,16 @@ class Commands:
         self._e.memory.settle(live)
         return outcome
 
+    def _key_of(self, text: str) -> int | None:
+        """The key of the run that an ID means, where that needs no reading."""
+        key = self._e.open_ids.get(text)
+        # Programs go on by the run ID they were given, mostly while the run is still at it.
+        return self._e.memory.key_of(text) if key is None else key
+
     async def find(self, text: str) -> Live:
         """The run that an ID means, in memory; RunNotFoundError or AmbiguousIdError."""
         self._e.check_open()
-        key = self._e.open_ids.get(text)
-        if key is None:
-            # Programs go on by the run ID they were given, mostly while the run is still at it: that needs no reading.
-            key = self._e.memory.key_of(text)
+        key = self._key_of(text)
         if key is None:
             key = (await self._e.reads.resolve(text)).key
         live = await self.load(key)
@@ -233,7 +237,14 @@ class Commands:
     async def result(self, call: calls.Result) -> Outcome:
         """How the run stands; with `wait`, once it has closed, its status is one of those asked for, or the time is up."""
         self._e.check_open()
-        live = await self.find(call.id)
+        key = self._key_of(call.id)
+        if key is None and (ended := self._e.memory.recent.get(call.id)) is not None:
+            return ended
+        live = None if key is None else self._e.memory.get(key)
+        if live is None:
+            # Thousands may be asked for in one breath, and nobody else's reads are to stand behind all of theirs.
+            async with self._looking:
+                live = await self.find(call.id)
         early = {*call.until, Status.STUCK} if call.stuck else {*call.until}
         if live.run.closed or not call.wait or live.run.status in early:
             return await self._standing(live)

@@ -20,6 +20,7 @@ from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.core import apply, records, state
 from wfd.core.state import Raw, Run, Stepping
 from wfd.engine.parked import Parked
+from wfd.engine.recent import Recent
 from wfd.store.needs import counted
 from wfd.store.reader import Reader
 from wfd.store.rows import Counted, HistoryRow, Loaded
@@ -89,11 +90,12 @@ class Live:
 
 class Memory:
     """`parked` are runs that wait for a worker, but not here. `aside` are those whose rows nobody understands, by key, with
-    why: nothing is done with them, and they keep nobody else from going on."""
+    why: nothing is done with them, and they keep nobody else from going on. `recent` is how those that left closed have ended."""
 
     def __init__(self, reader: Reader, idle_limit: int = IDLE_RUNS) -> None:
         self._reader = reader
         self.parked = Parked()
+        self.recent = Recent()
         self.aside: dict[int, str] = {}
         self._idle_limit = idle_limit
         self._runs: dict[int, Live] = {}
@@ -120,6 +122,7 @@ class Memory:
     def add(self, live: Live) -> None:
         self._runs[live.run.key] = live
         self._keys[live.run.run_id] = live.run.key
+        self.recent.forget(live.run.run_id)
         if live.parent is not None:
             self._pin(live.parent)
 
@@ -156,6 +159,8 @@ class Memory:
         self._idle.pop(live.run.key, None)
         del self._runs[live.run.key]
         del self._keys[live.run.run_id]
+        if live.run.closed:
+            self.recent.keep(live.run)
         parent = live.parent
         if parent is not None:
             parent.pins -= 1
@@ -258,6 +263,7 @@ class Memory:
     def bar(self, roots: Iterable[int]) -> set[int]:
         """Hold nothing of these trees any more, and have whoever wants to read of them wait for `lift`. Returns those that are
         barred by that: a tree of which something is open or under way here is not."""
+        self.recent.clear()
         wanted = set(roots).difference(self._barred)
         inside = [live for live in self._runs.values() if live.run.root in wanted]
         wanted.difference_update([live.run.root for live in inside if live.pending or not live.run.closed])
@@ -271,6 +277,7 @@ class Memory:
 
     def give_up(self, root: int) -> None:
         """A tree that is barred, or is from now on, will be gone: to whoever wants to read of it, it is."""
+        self.recent.clear()
         self._barred.setdefault(root, asyncio.Event()).set()
 
     def given_up(self, root: int) -> bool:
@@ -293,6 +300,7 @@ class Memory:
         self._runs.clear()
         self._keys.clear()
         self._idle.clear()
+        self.recent.clear()
         self.parked.clear()
         self.aside.clear()
         self._loading.clear()

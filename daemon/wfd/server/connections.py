@@ -1,4 +1,4 @@
-"""How many connections there are, and whether one more is let in."""
+"""How many connections there are, whether one more is let in, and how many calls each may have under way."""
 
 from __future__ import annotations
 
@@ -16,14 +16,28 @@ KEPT_FREE = 50
 # Of the files that the daemon may open so many are for connections, with those that are being refused; the rest is for workers
 # and the database.
 SHARE_OF_FILES = 4
+# Calls of one connection that are under way at once; the next are read when one of them is answered, so that nobody who asks for
+# ten thousand things in one breath holds up the others: each turn of the loop, and each commit, has so many of theirs in it.
+MAX_CALLS = 32
+# Of all connections together, as far as each has the least: a program with twenty connections gets through no more than with four.
+ALL_CALLS = 128
+LEAST_CALLS = 2
 
 
 class Connections:
+    """`calling` is how many of them have calls under way."""
+
     def __init__(self, most: int = MAX_CONNECTIONS, kept_free: int = KEPT_FREE) -> None:
         self.most = most
         self._kept_free = kept_free
         self._of: Counter[int] = Counter()
         self._told = False
+        self.calling = 0
+
+    @property
+    def share(self) -> int:
+        """How many calls one connection may have under way."""
+        return min(MAX_CALLS, max(LEAST_CALLS, ALL_CALLS // max(self.calling, 1)))
 
     def limit(self, files: int) -> None:
         """The daemon may open so many files."""

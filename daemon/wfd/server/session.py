@@ -16,7 +16,7 @@ from wfctl.values.codec import too_large
 from wfd.runtime.pressure import Pressure
 from wfd.server.backend import Backend
 from wfd.server.backlog import UNDECODABLE, Backlog, Misread, understood
-from wfd.server.connections import Connections
+from wfd.server.connections import ALL_CALLS, Connections
 from wfd.server.endpoint import peer
 from wfd.server.handlers.hello import greet
 from wfd.server.route import Kind, Route
@@ -25,13 +25,10 @@ from wfd.server.router import HANDSHAKE, unknown_method
 log = logging.getLogger("wfd.server")
 
 MAX_UNSENT_BYTES = 256 << 10
-# Calls of one connection that are under way at once; the next are read when one of them is answered, so that nobody who asks for
-# ten thousand things in one breath holds up the others: each turn of the loop, and each commit, has so many of theirs in it.
-MAX_CALLS = 32
 # Calls of one connection that wait for something to happen (a result, a stream). They cost memory only, and what they wait for
 # may have to come over this very connection: so the next one is refused, and not waited for.
 MAX_WAITS = 10_000
-_BUSY = f"a connection has {MAX_CALLS} calls under way, or does not read its answers"
+_BUSY = f"a connection has its share of {ALL_CALLS} calls under way, or does not read its answers"
 # A line this many times over the limit is not read to its end, though its exact size would help its sender.
 _GIVE_UP_FACTOR = 16
 _LINGER_S = 5.0
@@ -187,7 +184,7 @@ class Session(asyncio.Protocol):
 
     def _hear(self) -> None:
         """Take what has been read, as far as there is room for its calls and answers."""
-        while self._unheard and self._calls < MAX_CALLS and self._writable.is_set():
+        while self._unheard and self._calls < self._host.connections.share and self._writable.is_set():
             self._message(self._unheard.take())
         self._read_on()
         if self._said_all and not self._unheard and not self._closing:
@@ -251,6 +248,7 @@ class Session(asyncio.Protocol):
             self._waits.add(id)
         else:
             self._calls += 1
+            self._host.connections.calling += self._calls == 1
             task.add_done_callback(self._served)
         if route.kind is Kind.COMMAND:
             self._host.finishing.add(task)
@@ -258,6 +256,7 @@ class Session(asyncio.Protocol):
 
     def _served(self, task: asyncio.Task[None]) -> None:
         self._calls -= 1
+        self._host.connections.calling -= self._calls == 0
         if self._unheard:
             self._hear()
 

@@ -1,0 +1,51 @@
+"""How the runs that closed last have ended. A program that starts thousands asks for their results later, when they are not in
+memory any more; read one by one, those would hold up everybody else's reads for seconds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from wfctl.protocol.views import Outcome
+from wfd.core.state import Run
+from wfd.engine.outcomes import outcome_of
+
+MOST_RUNS = 10_000
+MOST_BYTES = 16 << 20
+MOST_RESULT = 64 << 10
+# What one takes beside its result, about.
+_EACH = 1_000
+
+
+class Recent:
+    """Outcomes by run ID, of runs that are closed on disk and not in memory; those that closed longest ago go first."""
+
+    def __init__(self) -> None:
+        self._outcomes: OrderedDict[str, tuple[Outcome, int]] = OrderedDict()
+        self._bytes = 0
+
+    def keep(self, run: Run) -> None:
+        """The run leaves memory, closed."""
+        outcome = outcome_of(run)
+        if outcome.error is not None or len(bytes(outcome.result)) > MOST_RESULT:
+            return  # these are read; what an error holds has no size of its own
+        size = _EACH + len(bytes(outcome.result))
+        self.forget(run.run_id)
+        self._outcomes[run.run_id] = outcome, size
+        self._bytes += size
+        while len(self._outcomes) > MOST_RUNS or self._bytes > MOST_BYTES:
+            _, (_, gone) = self._outcomes.popitem(last=False)
+            self._bytes -= gone
+
+    def get(self, run_id: str) -> Outcome | None:
+        found = self._outcomes.get(run_id)
+        return None if found is None else found[0]
+
+    def forget(self, run_id: str) -> None:
+        """The run is in memory again, and may be re-opened there."""
+        found = self._outcomes.pop(run_id, None)
+        if found is not None:
+            self._bytes -= found[1]
+
+    def clear(self) -> None:
+        self._outcomes.clear()
+        self._bytes = 0

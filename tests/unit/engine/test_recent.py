@@ -1,0 +1,50 @@
+"""How runs ended that closed lately is known without reading, until they are in memory again or purged."""
+
+from __future__ import annotations
+
+import pytest
+
+from wfctl.values.failure import Failure
+from wfctl.values.status import Status
+from wfd.core import state
+from wfd.core.state import Closed, Raw, Run
+from wfd.engine import recent
+from wfd.engine.recent import Recent
+
+
+def closed(run_id: str, result: bytes = b"1", error: Failure | None = None) -> Run:
+    status = Status.COMPLETED if error is None else Status.FAILED
+    phase = Closed(status, 1, Raw(result), error)
+    return Run(1, run_id, "w", "Order", state.EMPTY, 0, None, 1, run_id, 0, phase)
+
+
+def test_the_oldest_go_where_there_are_too_many_or_too_much_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Recent()
+    monkeypatch.setattr(recent, "MOST_RUNS", 2)
+    for name in "abc":
+        kept.keep(closed(name))
+    assert [kept.get(name) is not None for name in "abc"] == [False, True, True]
+    monkeypatch.setattr(recent, "MOST_BYTES", 3_500)
+    kept.keep(closed("d", b'"%s"' % (b"x" * 2_000)))
+    assert [kept.get(name) is not None for name in "bcd"] == [False, False, True]
+
+
+def test_long_results_and_failures_are_left_to_the_disk() -> None:
+    kept = Recent()
+    kept.keep(closed("long", b'"%s"' % (b"x" * recent.MOST_RESULT)))
+    kept.keep(closed("failed", error=Failure("E", "no")))
+    assert kept.get("long") is None
+    assert kept.get("failed") is None
+
+
+def test_what_is_forgotten_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "MOST_BYTES", 2_500)
+    kept = Recent()
+    for name in "abcdef":
+        kept.keep(closed(name))
+        kept.forget(name)
+    kept.keep(closed("g"))
+    kept.keep(closed("h"))
+    assert kept.get("g") is not None
+    kept.clear()
+    assert kept.get("h") is None
