@@ -134,6 +134,11 @@ class Shell:
             self._connection.close()
             self._connection = None
 
+    @property
+    def patience_s(self) -> float:
+        """For how long whoever follows waits for a daemon that went away."""
+        return RECONNECT_S if self.settings.reconnect is None else parse_duration(self.settings.reconnect) / 1_000
+
     def persist(
         self, attempt: Callable[[], T], *, deadline: float | None = None, rev: Callable[[], int | None] = lambda: None
     ) -> T:
@@ -142,7 +147,7 @@ class Shell:
         A daemon that is not there to begin with is an error at once, and so is one that is not back by `deadline` (monotonic).
         `rev` tells the last revision that was shown, where there is such.
         """
-        patience = RECONNECT_S if self.settings.reconnect is None else parse_duration(self.settings.reconnect) / 1_000
+        patience = self.patience_s
         self.connect()
         lost_at: float | None = None
         back = True

@@ -9,6 +9,11 @@ import unicodedata
 from wfctl.errors import InvalidArgumentError
 
 MAX_NAME_CHARS = 255
+# What an ID would mean on a command line.
+_TAKEN = {
+    "workflow ID": {"-": "the IDs on stdin", "@last": "the run that was started last"},
+    "schedule ID": {"-": "the IDs on stdin"},
+}
 _READABLE = "bcdfghjkmnpqrstvwxz23456789"  # no vowels: no words; no look-alikes
 
 
@@ -40,6 +45,21 @@ def check_name(value: str, what: str) -> str:
 def check_workflow_id(value: str) -> str:
     """A workflow ID a caller gave, or InvalidArgumentError."""
     return check_name(value, "workflow ID")
+
+
+def check_new_id(value: str, what: str = "workflow ID") -> str:
+    """The ID of a run or schedule that is to begin, or InvalidArgumentError: none that means something else on a command line.
+
+    Those that there are keep theirs, so this is not for an ID that is looked up.
+    """
+    meaning = _TAKEN[what].get(check_name(value, what))
+    if meaning is not None:
+        raise InvalidArgumentError(
+            f"{what} {value!r} could not be typed: on a command line it means {meaning}",
+            hint="give another",
+            value=value,
+        )
+    return value
 
 
 def readable_id(workflow_type: str, rng: random.Random) -> str:

@@ -522,11 +522,9 @@ def test_each_item_is_one_line_of_jsonl_and_the_summary_is_on_stderr(cli: Cli) -
 # -- 3.10: followers ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "verb", [verb for verb in VERBS if options(verb).keys() & {"-f", "-w", "--wait"} and verb != "logs"]
-)
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if options(verb).keys() & {"-f", "-w", "--wait"}])
 def test_every_follower_can_be_told_how_long_to_wait_for_a_daemon(verb: str) -> None:
-    """Rule 3.10: --reconnect. The daemon's own log is read from its file, for as long as one likes."""
+    """Rule 3.10: --reconnect."""
     assert "--reconnect" in options(verb), f"{verb}: add 'follow' to its TAKES"
 
 
