@@ -45,10 +45,13 @@ CODES: Rules = {
         (TRY, "test_several_runs_are_asked_about_and_the_default_is_no"),
     ],
     "130 Ctrl-C detaches": [(TERMINAL, "test_ctrl_c_ends_a_follower_with_130_and_the_cursor_back")],
-    "143 SIGTERM": [(TRY, "test_sigterm_restores_the_cursor_too")],
+    "143 SIGTERM": [
+        (TRY, "test_sigterm_restores_the_cursor_too"),
+        (TERMINAL, "test_a_terminal_that_is_gone_is_no_bug"),
+    ],
     "a closed pipe is silent and 0": [
         (TERMINAL, "test_a_closed_stdout_is_silent_and_zero"),
-        (TERMINAL, "test_a_stream_that_was_closed_before_the_command_began_is_nobody_to_tell"),
+        (TERMINAL, "test_a_stream_that_takes_nothing_is_nobody_to_tell_and_no_bug"),
     ],
     "the most severe of several": [(EXIT, "test_of_several_awaited_runs_the_most_severe_counts")],
     "--exit-zero": [(EXIT, "test_exit_zero_hides_no_other_code")],
