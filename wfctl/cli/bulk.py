@@ -17,6 +17,7 @@ from wfctl.cli.render.document import as_data
 from wfctl.cli.render.problem import error_lines
 from wfctl.cli.render.text import counted
 from wfctl.cli.shell import Shell
+from wfctl.cli.types import say_what_is_no_type
 from wfctl.cli.words import given_ids
 from wfctl.errors import DaemonDownError, DeclinedError, UsageError, WfctlError
 from wfctl.protocol.calls import Call, Changed, List, RunPage
@@ -96,6 +97,8 @@ def chosen(shell: Shell, call: List, limit: int | None) -> Targets:
             break
     if after is not None and page.total is not None:
         shell.note(f"{counted(page.total - len(ids), 'more run')} would match; --limit is {limit}", always=True)
+    if not ids:
+        say_what_is_no_type(shell, call.types)
     return Targets(ids, True)
 
 

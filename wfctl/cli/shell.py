@@ -17,6 +17,7 @@ from wfctl import __version__
 from wfctl.cli.options import Output, Settings, choose
 from wfctl.cli.project import LAST, recall_last, state_folder
 from wfctl.cli.render import times
+from wfctl.cli.render.text import write_for
 from wfctl.cli.screen import Screen
 from wfctl.cli.words import given_ids, quoted
 from wfctl.errors import AmbiguousIdError, ConfigError, DaemonDownError, RunNotFoundError, UsageError
@@ -49,6 +50,7 @@ class Shell:
         times.show_as(settings.chosen_times())
         self.out = Screen(sys.stdout, color)
         self.err = Screen(sys.stderr, color)
+        write_for(self.out.stream.encoding or "ascii", ascii=self.out.ascii)
         self.fields: Fields | None = None
         self._connection: Connection | None = None
         self._reads_alone = False

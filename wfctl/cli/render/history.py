@@ -9,12 +9,13 @@ import msgspec
 
 from wfctl.cli.exit import look
 from wfctl.cli.render.text import SHORT_ID, Line, cells, clean, clip, cut, cut_middle, line_cells, pad
-from wfctl.cli.render.times import absolute, clock, clock_seconds, when
+from wfctl.cli.render.times import absolute, ago, clock, clock_seconds, was_chosen, when
 from wfctl.protocol.views import HistoryEntry
 from wfctl.values.times import format_duration
 
 KIND_WIDTH = 21
 LEAST_DETAIL, LEAST_ID = 24, 8
+LONGEST_CLOCK = 14  # cells: `14:30:00+02:00`, without a date
 NARROW = 62  # cells: below, what is said of an entry would not stand beside its columns
 _VALUE_CHARS = 200
 _LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
@@ -91,7 +92,10 @@ class Describer:
 
     def _narrow(self, entry: HistoryEntry, detail: str, now_ms: int, width: int) -> Line:
         """The same where columns would leave no room for what happened. What a handler logs is never cut."""
-        line: Line = [(clock_seconds(entry.at, now_ms), "dim"), (" ", "")]
+        shown = clock_seconds(entry.at, now_ms)
+        if cells(shown) > LONGEST_CLOCK and not was_chosen():
+            shown = ago(entry.at, now_ms)
+        line: Line = [(shown, "dim"), (" ", "")]
         if self._several:
             line += [(cut_middle(clean(entry.workflow_id), LEAST_ID), "cyan"), (" ", "")]
         if entry.kind == "log":
