@@ -263,14 +263,15 @@ def _usage(error: Exception, arguments: list[str]) -> UsageError:
     path = ctx.command_path if ctx is not None else f"wfctl{verb}"
     option = getattr(error, "option_name", None)
     if option is not None and hasattr(error, "possibilities"):
-        near = [str(name) for name in error.possibilities or ()]
-        if not near and ctx is not None:
-            known = [name for param in ctx.command.get_params(ctx) for name in param.opts]
-            near = difflib.get_close_matches(option, known, n=1, cutoff=0.6)
+        # The dashes, which all of them have, make none alike.
+        params = [] if ctx is None else ctx.command.get_params(ctx)
+        known = {name.lstrip("-"): name for param in params for name in (*param.opts, *param.secondary_opts)}
+        near = [known[word] for word in difflib.get_close_matches(option.lstrip("-"), known, n=1, cutoff=0.6)]
         text = f"{path} has no option {option!r}" + (f"; did you mean {near[0]!r}?" if near else "")
         return UsageError(text, hint=f"{path} --help", value=option)
     text = error.format_message() if hasattr(error, "format_message") else str(error)
     text = re.sub(r"is not a valid int(eger)? range", "is no whole number", text.strip().rstrip("."))
+    text = re.sub(r"(\S+) is not in the range x>=(\d+)", r"\1 is less than \2", text)
     return UsageError(f"{path}: {text[:1].lower()}{text[1:]}", hint=f"{path} --help")
 
 

@@ -27,7 +27,9 @@ def check_name(value: str, what: str) -> str:
         raise InvalidArgumentError(f"{what} is empty", hint=f"give one of 1 to {MAX_NAME_CHARS} characters")
     if len(value) > MAX_NAME_CHARS:
         raise InvalidArgumentError(
-            f"{what} has {len(value)} characters; at most {MAX_NAME_CHARS} are allowed", value=value[:40] + "..."
+            f"{what} has {len(value)} characters; at most {MAX_NAME_CHARS} are allowed",
+            hint="give a shorter one",
+            value=value[:40] + "...",
         )
     for at, char in enumerate(value):
         # Cc: controls, Cs: lone surrogates (bytes of an argument that are not UTF-8), Zl/Zp: line breaks.
@@ -38,7 +40,9 @@ def check_name(value: str, what: str) -> str:
                 value=ascii(value),
             )
     if value != value.strip():
-        raise InvalidArgumentError(f"{what} {value!r} starts or ends with a blank", value=value)
+        raise InvalidArgumentError(
+            f"{what} {value!r} starts or ends with a blank", hint=f"leave it out: {value.strip()}", value=value
+        )
     return value
 
 
