@@ -297,6 +297,21 @@ def test_a_table_fits_the_terminal(cli: Cli, columns: int) -> None:
     assert "RUN ID" in cli("list", tty=True, columns=200).out
 
 
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_whatever_is_shown_fits_the_terminal(cli: Cli, columns: int) -> None:
+    """Rules 1 and 3.6: broken between words or cut, but for a word that has no room beside its label, such as a path."""
+    for words in (
+        "tree", "tree hold-1 broken-1", "list", "show broken-1 hold-1", "history broken-1 hold-1", "timeline quick-1",
+        "graph Hold", "status", "workflows", "schedule next --every 1h", "tail -n 5 broken-1", "tail -n 9",
+        "doctor", "purge --status failed --dry-run", "query hold-1", "explain failed", "reload",
+    ):  # fmt: skip
+        said = cli("--color", "never", *words.split(), tty=True, err_tty=False, columns=columns)
+        assert said.out, words
+        for shown in said.out.splitlines():
+            longest = max(map(len, shown.split()), default=0)
+            assert len(shown) <= columns or longest > columns - len("workflow ID  ") - 1, (words, shown)
+
+
 @pytest.mark.parametrize("verb", TABLES)
 def test_fields_choose_what_is_shown_and_a_wrong_one_is_named(cli: Cli, verb: str) -> None:
     """Rule 3.6: --fields a,b.c in tables, JSON and lines of JSON, of every command with a table."""
