@@ -213,7 +213,10 @@ class Shell:
     def note(self, text: str, *, always: bool = False) -> None:
         """Chatter on stderr. With JSON only what is said `always`, so that a script finds errors alone there."""
         if not self.quiet and (always or not self.json):
-            self.err.write(text)
+            if "wfctl " in text:
+                self.err.write(text)  # a command stays on its line, to be copied
+            else:
+                self.err.prose([(line, "")] for line in text.splitlines())
             self.err.flush()
 
     def total(self, text: str) -> None:
