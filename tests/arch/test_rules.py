@@ -250,7 +250,11 @@ START: Rules = {
         ("unit/client/test_client_connection.py", "test_a_daemon_that_chooses_another_protocol_is_incompatible"),
     ],
     "the peer's uid": [(ENDPOINT, "test_the_kernel_tells_who_is_at_the_other_end")],
-    "status": [(TERMINAL, "test_status_tells_the_last_backup"), (TERMINAL, "test_status_quiet_only_exits")],
+    "status": [
+        (TERMINAL, "test_status_tells_the_last_backup"),
+        (TERMINAL, "test_status_quiet_only_exits"),
+        (VERB, "test_status_tells_how_many_steps_wait_for_a_worker_and_since_when_the_oldest_does"),
+    ],
     "reading without a daemon": [
         (TERMINAL, "test_what_only_reads_reads_the_database_where_no_daemon_runs"),
         (TERMINAL, "test_what_needs_a_daemon_says_so_whatever_can_be_read"),

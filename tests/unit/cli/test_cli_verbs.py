@@ -446,6 +446,13 @@ def test_status_shows_the_daemon_and_counts(cli: Cli, daemon: Start) -> None:
     )  # fmt: skip
 
 
+def test_status_tells_how_many_steps_wait_for_a_worker_and_since_when_the_oldest_does(cli: Cli, daemon: Start) -> None:
+    daemon(status=msgspec.structs.replace(STATUS, queued_steps=1_200, oldest_queued_at=NOW - 240_000))
+    assert "running, 1200 queued (the oldest since 2026-11-23T02:56:00.000Z)" in cli("status").out
+    assert "running, 1,200 queued (the oldest for 4m)" in cli("--color", "never", "status", tty=True, columns=200).out
+    assert cli("status", "-o", "json").json["oldest_queued_at"] == "2026-11-23T02:56:00.000Z"  # type: ignore[index]
+
+
 def test_status_warns_of_a_blocked_worker_with_what_it_runs(cli: Cli, daemon: Start) -> None:
     blocked = WorkerView(
         pid=77, generation=2, steps=2, started_at=NOW, blocked_ms=12_300,
