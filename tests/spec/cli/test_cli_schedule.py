@@ -113,12 +113,12 @@ def test_what_cannot_be_is_refused_in_words(schedule: Cli, words: tuple[str, ...
 
 
 def test_several_are_started_at_once_and_one_that_is_unknown_is_told_beside_them(schedule: Cli) -> None:
-    add(schedule, "one")
-    add(schedule, "two", "--paused")
-    assert schedule("schedule", "run-now", "one", "two").code == 2
-    said = schedule("schedule", "run-now", "-", "nobody", "--yes", stdin="one\ntwo\n")
+    add(schedule, "nightly-1")
+    add(schedule, "nightly-2", "--paused")
+    assert schedule("schedule", "run-now", "nightly-1", "nightly-2").code == 2
+    said = schedule("schedule", "run-now", "-", "nobody", "--yes", stdin="nightly-1\nnightly-2\n")
     ids = said.out.split()
-    assert (said.code, [id[:4] for id in ids]) == (9, ["one-", "two-"])
+    assert (said.code, [id[:10] for id in ids]) == (9, ["nightly-1-", "nightly-2-"])
     assert "error[schedule_not_found]: no schedule 'nobody'" in said.err
     assert said.err.endswith("2 runs started, 1 failed\n")
     assert schedule("show", "@last", "-o", "id").out == schedule("show", ids[1], "-o", "id").out
