@@ -27,7 +27,7 @@ FOLLOWERS = {
     "status": (["status", "-w"], "daemon  "),
     "tail": (["tail", "-f", "hold-1"], "wait.started"),
     "tree": (["tree", "-f", "hold-1"], "wait any event"),
-    "list": (["list", "-w"], "hold-1"),
+    "list": (["list", "-w"], "newest first"),
     "logs": (["logs", "-f"], "daemon ready"),
     "start": (["start", "Hold", "--id", "awaited-1", "--wait"], "started Hold"),
     "retry": (["retry", "cancelled-1", "--new", "--id", "awaited-2", "--wait"], "awaited-2"),
