@@ -39,7 +39,7 @@ class Verb(NamedTuple):
     noun: str = "run"
     id_of: Callable[[Any], str] = operator.attrgetter("run_id")
     prints_id: bool = False
-    after: Callable[[Any], object] = bool
+    after: Callable[[Any], object] | None = None
 
 
 class Targets(NamedTuple):
@@ -134,7 +134,8 @@ def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool, dry_run:
 
 def _done(shell: Shell, verb: Verb, target: str) -> Any:
     answer = shell.call(verb.make(target))
-    verb.after(answer)
+    if verb.after is not None:
+        verb.after(answer)
     return answer
 
 
