@@ -10,9 +10,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from support.source import Module, called, functions, last_name, modules, parameters, report, within
+from wfctl.cli.render import document
+from wfctl.protocol import care, purge, schedules, views
+from wfctl.protocol.call import Call
 
 # Instants by meaning, int and UTC epoch milliseconds everywhere.
 INSTANTS = {"at", "deadline", "due", "now"}
@@ -269,3 +273,16 @@ def test_milliseconds_given_for_seconds_are_found(text: str) -> None:
 )
 def test_units_that_agree_pass(text: str) -> None:
     assert not list(mixed_units(ast.parse(text)))
+
+
+def test_documents_write_every_instant_of_what_is_shown_as_a_time() -> None:
+    shown = {
+        name
+        for messages in (views, schedules, care, purge)
+        for struct in vars(messages).values()
+        if isinstance(struct, type) and issubclass(struct, msgspec.Struct) and not issubclass(struct, Call)
+        for name in struct.__struct_fields__
+        if name.endswith("_at")
+    }
+    lacking = sorted(shown - document.INSTANTS)
+    assert not lacking, report(lacking, "add it to INSTANTS of wfctl.cli.render.document")

@@ -12,6 +12,7 @@ from support.history import kinds, records
 from wfctl import (
     Context,
     Directive,
+    InvalidArgumentError,
     InvalidPayloadError,
     NoParentError,
     RunFailedError,
@@ -95,6 +96,33 @@ async def test_somebody_elses_open_id_is_an_error_in_the_handler(serve: Serve) -
     with pytest.raises(RunFailedError, match=r"WorkflowAlreadyRunning.*'kid'"):
         await parent.result()
     assert "operation.refused" in await kinds(parent)
+
+
+async def test_an_id_that_could_not_be_typed_is_refused_and_stays_readable_where_there_is_one(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = Workflow("Odd")
+
+    @parent.start()
+    async def begin(ctx: Context) -> Directive:
+        with pytest.raises(InvalidArgumentError, match="workflow ID '-' could not be typed"):
+            await ctx.start("Child", workflow_id="-")
+        return ctx.next.complete("refused")
+
+    env = await serve(parent, child_that_waits())
+    assert await env.client.run("Odd") == "refused"
+    for id in ("-", "@last"):
+        with pytest.raises(InvalidArgumentError, match="on a command line it means"):
+            await env.client.start("Child", workflow_id=id)
+    with pytest.raises(InvalidArgumentError, match="schedule ID '-' could not be typed"):
+        await env.client.schedules.create("-", "Child", every=timedelta(hours=1))
+    with monkeypatch.context() as before:
+        before.setattr("wfctl.values.ids._TAKEN", {"workflow ID": {}})
+        await env.client.start("Child", workflow_id="-")
+    old = env.client.handle("-")
+    assert (await old.describe()).run.workflow_id == "-"
+    await old.send("finish")
+    assert await old.result() == "done"
 
 
 async def test_parent_and_child_run_in_parallel(serve: Serve) -> None:

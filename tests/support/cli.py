@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from wfctl.cli.app import execute
+from wfctl.cli.render.text import write_for
 
 
 class Said(NamedTuple):
@@ -61,5 +62,8 @@ class Cli:
             patch.setattr(sys, "stdin", Terminal(stdin) if keyboard else io.TextIOWrapper(io.BytesIO(stdin.encode())))
             patch.setenv("COLUMNS", str(columns))
             patch.setenv("LINES", "24")
-            code = execute(list(arguments))
+            try:
+                code = execute(list(arguments))
+            finally:
+                write_for("utf-8", ascii=False)
         return Said(code, out.getvalue(), err.getvalue())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import sys
@@ -17,7 +18,7 @@ from wfctl import __version__
 from wfctl.cli import exit
 from wfctl.cli.options import Output, Settings, all_parameters, asked_output, parameters
 from wfctl.cli.screen import Screen
-from wfctl.errors import UsageError, WfctlError
+from wfctl.errors import StorageError, UsageError, WfctlError
 
 # Every verb with the first line of its help: to list them, none needs to be imported.
 VERBS = {
@@ -198,12 +199,13 @@ def _execute(arguments: list[str], settings: Settings) -> int:
     try:
         _check_text(arguments)
         command = build()
-        with command.make_context("wfctl", list(arguments), obj=settings) as ctx:
-            status = command.invoke(ctx)
+        try:
+            with command.make_context("wfctl", list(arguments), obj=settings) as ctx:
+                status = command.invoke(ctx)
+        except typer.Exit as end:
+            status = end.exit_code
         sys.stdout.flush()
         return int(status or exit.OK)
-    except typer.Exit as end:
-        return _finish(end.exit_code)
     except BrokenPipeError:
         return _pipe_closed()
     except WfctlError as error:
@@ -211,21 +213,39 @@ def _execute(arguments: list[str], settings: Settings) -> int:
     except ParserError as error:
         return _report(_usage(error, arguments), settings, arguments)
     except Exception as error:
-        return _report(_unexpected(error, settings, arguments), settings, arguments)
-
-
-def _finish(code: int) -> int:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return _pipe_closed()
-    return code
+        if isinstance(error, OSError) and error.errno == errno.EIO and _terminal_is_gone():
+            return exit.TERMINATED  # as by the signal that says so, which may come later
+        told = _unwritten(error) or _unexpected(error, settings, arguments)
+        return _report(told, settings, arguments)
 
 
 def _pipe_closed() -> int:
     # stdout is flushed once more on the way out; it shall find somebody to take it.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return exit.OK
+
+
+def _terminal_is_gone() -> bool:
+    import termios
+
+    for number in (1, 2, 0):
+        try:
+            termios.tcgetattr(number)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                return True
+    return False
+
+
+def _unwritten(error: Exception) -> WfctlError | None:
+    """A disk that is full is no bug of ours. Without a file's name it is a stream that could not take what was written to it."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return None
+    what = "what was asked for" if error.filename is None else os.fsdecode(error.filename)
+    return StorageError(
+        f"{what} cannot be written: {error.strerror}; what was changed stands",
+        hint="make room where it goes, and look again",
+    )
 
 
 def _check_text(arguments: list[str]) -> None:
@@ -243,14 +263,15 @@ def _usage(error: Exception, arguments: list[str]) -> UsageError:
     path = ctx.command_path if ctx is not None else f"wfctl{verb}"
     option = getattr(error, "option_name", None)
     if option is not None and hasattr(error, "possibilities"):
-        near = [str(name) for name in error.possibilities or ()]
-        if not near and ctx is not None:
-            known = [name for param in ctx.command.get_params(ctx) for name in param.opts]
-            near = difflib.get_close_matches(option, known, n=1, cutoff=0.6)
+        # The dashes, which all of them have, make none alike.
+        params = [] if ctx is None else ctx.command.get_params(ctx)
+        known = {name.lstrip("-"): name for param in params for name in (*param.opts, *param.secondary_opts)}
+        near = [known[word] for word in difflib.get_close_matches(option.lstrip("-"), known, n=1, cutoff=0.6)]
         text = f"{path} has no option {option!r}" + (f"; did you mean {near[0]!r}?" if near else "")
         return UsageError(text, hint=f"{path} --help", value=option)
     text = error.format_message() if hasattr(error, "format_message") else str(error)
     text = re.sub(r"is not a valid int(eger)? range", "is no whole number", text.strip().rstrip("."))
+    text = re.sub(r"(\S+) is not in the range x>=(\d+)", r"\1 is less than \2", text)
     return UsageError(f"{path}: {text[:1].lower()}{text[1:]}", hint=f"{path} --help")
 
 
@@ -286,7 +307,7 @@ def _report(error: WfctlError, settings: Settings, arguments: list[str]) -> int:
     try:
         # What was printed before the error stands, and comes first.
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         _pipe_closed()
     try:
         if asked_output(arguments) in (Output.JSON, Output.JSONL):
@@ -297,6 +318,6 @@ def _report(error: WfctlError, settings: Settings, arguments: list[str]) -> int:
             if settings.traceback:
                 screen.stream.write(traceback_text(error))
             screen.flush()
-    except BrokenPipeError:
-        pass
+    except OSError:
+        pass  # nobody can be told; the exit status says it
     return error.exit_status

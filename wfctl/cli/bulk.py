@@ -17,6 +17,7 @@ from wfctl.cli.render.document import as_data
 from wfctl.cli.render.problem import error_lines
 from wfctl.cli.render.text import counted
 from wfctl.cli.shell import Shell
+from wfctl.cli.types import say_what_is_no_type
 from wfctl.cli.words import given_ids
 from wfctl.errors import DaemonDownError, DeclinedError, UsageError, WfctlError
 from wfctl.protocol.calls import Call, Changed, List, RunPage
@@ -27,7 +28,8 @@ PAGE = 1_000
 
 class Verb(NamedTuple):
     """What is done to each run, or whatever the `noun` says: `make` the call for an ID, `tell` its answer in a sentence, `sum_up`
-    the answers of several and how many failed. `id_of` is what an answer is about."""
+    the answers of several and how many failed. `id_of` is what an answer is about; with `prints_id` that is what was asked for,
+    and stands on stdout in a table's place too. `after` is done with each answer before it is told."""
 
     name: str
     schema: str
@@ -36,6 +38,8 @@ class Verb(NamedTuple):
     sum_up: Callable[[list[Any], int], str]
     noun: str = "run"
     id_of: Callable[[Any], str] = operator.attrgetter("run_id")
+    prints_id: bool = False
+    after: Callable[[Any], object] | None = None
 
 
 class Targets(NamedTuple):
@@ -93,13 +97,15 @@ def chosen(shell: Shell, call: List, limit: int | None) -> Targets:
             break
     if after is not None and page.total is not None:
         shell.note(f"{counted(page.total - len(ids), 'more run')} would match; --limit is {limit}", always=True)
+    if not ids:
+        say_what_is_no_type(shell, call.types)
     return Targets(ids, True)
 
 
 def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool, dry_run: bool) -> int:
     """Do it to every target. One alone raises its error; of several, each is told once it is done, and 9 says that some failed."""
     if not targets.bulk:
-        answer = shell.call(verb.make(targets.ids[0]))
+        answer = _done(shell, verb, targets.ids[0])
         if shell.output is Output.JSON:
             shell.document(verb.schema, answer)
         else:
@@ -111,7 +117,7 @@ def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool, dry_run:
     failures: list[tuple[str, WfctlError]] = []
     for target in targets.ids:
         try:
-            results.append(shell.call(verb.make(target)))
+            results.append(_done(shell, verb, target))
         except DaemonDownError as error:
             raise _broken_off(error, verb, target, len(results) + len(failures), len(targets.ids)) from None
         except WfctlError as error:
@@ -124,6 +130,13 @@ def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool, dry_run:
         shell.listing(f"{verb.schema}s", items, total=len(items))
     shell.total(verb.sum_up(results, len(failures)))
     return exit.PARTIAL if failures else exit.OK
+
+
+def _done(shell: Shell, verb: Verb, target: str) -> Any:
+    answer = shell.call(verb.make(target))
+    if verb.after is not None:
+        verb.after(answer)
+    return answer
 
 
 def _broken_off(error: DaemonDownError, verb: Verb, target: str, done: int, total: int) -> DaemonDownError:
@@ -145,11 +158,12 @@ def _tell(shell: Shell, verb: Verb, result: Any) -> None:
     if shell.output is Output.JSONL:
         shell.json_line(_item(result))
         shell.out.flush()
-    elif shell.output is Output.ID:
-        shell.print_ids([verb.id_of(result)])
-        shell.out.flush()
     elif shell.output is not Output.JSON:
-        shell.note(verb.tell(result))
+        if verb.prints_id or shell.output is Output.ID:
+            shell.print_ids([verb.id_of(result)])
+            shell.out.flush()
+        if shell.output is Output.TABLE:
+            shell.note(verb.tell(result))
 
 
 def _tell_failure(shell: Shell, id: str, error: WfctlError) -> None:

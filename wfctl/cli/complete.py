@@ -258,7 +258,10 @@ class Source:
         return [
             Candidate(one.schedule_id, f"{one.workflow_type} {one.status}")
             for one in answer.items
-            if one.schedule_id not in self._line.positional and (wanted is None or one.status in wanted)
+            if one.schedule_id not in self._line.positional
+            and (wanted is None or one.status in wanted)
+            # Of one that is set aside nothing is known, and nothing can be done with it but that.
+            and (one.created_at is not None or self._verb == "schedule remove")
         ]
 
     def _specs(self) -> list[Any]:

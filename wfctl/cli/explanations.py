@@ -192,7 +192,10 @@ ERRORS: dict[str, Explanation] = {
     "failed": Explanation(
         "The awaited run failed: a handler raised an exception, or returned ctx.next.fail.",
         ("an exception that the workflow does not handle", "a task that failed in every attempt"),
-        ("see what happened: wfctl history ID", "correct the workflow or the input, and start a new run"),
+        (
+            "see what happened: wfctl history --logs ID",
+            "correct the workflow, and let the run go on where it stopped: wfctl retry ID",
+        ),
     ),
     "cancelled": Explanation(
         "The awaited run was asked to end, and did.",
@@ -207,7 +210,11 @@ ERRORS: dict[str, Explanation] = {
     "timed_out": Explanation(
         "The awaited run was not closed by its deadline.",
         ("a --timeout or workflow_timeout that was too short", "an event that never came"),
-        ("see what it waited for: wfctl history ID", "start it again with a longer timeout"),
+        (
+            "see what it waited for: wfctl history ID",
+            "let it go on where it stopped, with as much time once more: wfctl retry ID",
+            "start it again with a longer timeout",
+        ),
     ),
     "not_finished": Explanation(
         "The time to wait is over, and the run is open still (or the daemon not ready). The run goes on.",

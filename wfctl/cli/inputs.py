@@ -110,7 +110,9 @@ def _source(given: str, what: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InvalidArgumentError(f"{what}{given}: cannot read {str(path)!r}: {reason}", path=str(path)) from None
+        raise InvalidArgumentError(
+            f"{what}{given}: cannot read {str(path)!r}: {reason}", hint="name a file that can be read", path=str(path)
+        ) from None
 
 
 def _text(data: bytes, what: str) -> str:

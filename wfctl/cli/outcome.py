@@ -32,7 +32,7 @@ def await_outcome(shell: Shell, id: str, *, timeout_ms: int | None, stuck: bool)
     try:
         return shell.persist(attempt, deadline=deadline)
     except KeyboardInterrupt:
-        shell.note(f"stopped waiting; {id} goes on")
+        shell.note("stopped waiting; the run goes on")
         raise
 
 

@@ -17,6 +17,7 @@ from wfctl import __version__
 from wfctl.cli.options import Output, Settings, choose
 from wfctl.cli.project import LAST, recall_last, state_folder
 from wfctl.cli.render import times
+from wfctl.cli.render.text import write_for
 from wfctl.cli.screen import Screen
 from wfctl.cli.words import given_ids, quoted
 from wfctl.errors import AmbiguousIdError, ConfigError, DaemonDownError, RunNotFoundError, UsageError
@@ -49,6 +50,7 @@ class Shell:
         times.show_as(settings.chosen_times())
         self.out = Screen(sys.stdout, color)
         self.err = Screen(sys.stderr, color)
+        write_for(self.out.stream.encoding or "ascii", ascii=self.out.ascii)
         self.fields: Fields | None = None
         self._connection: Connection | None = None
         self._reads_alone = False
@@ -134,6 +136,11 @@ class Shell:
             self._connection.close()
             self._connection = None
 
+    @property
+    def patience_s(self) -> float:
+        """For how long whoever follows waits for a daemon that went away."""
+        return RECONNECT_S if self.settings.reconnect is None else parse_duration(self.settings.reconnect) / 1_000
+
     def persist(
         self, attempt: Callable[[], T], *, deadline: float | None = None, rev: Callable[[], int | None] = lambda: None
     ) -> T:
@@ -142,7 +149,7 @@ class Shell:
         A daemon that is not there to begin with is an error at once, and so is one that is not back by `deadline` (monotonic).
         `rev` tells the last revision that was shown, where there is such.
         """
-        patience = RECONNECT_S if self.settings.reconnect is None else parse_duration(self.settings.reconnect) / 1_000
+        patience = self.patience_s
         self.connect()
         lost_at: float | None = None
         back = True
@@ -206,7 +213,10 @@ class Shell:
     def note(self, text: str, *, always: bool = False) -> None:
         """Chatter on stderr. With JSON only what is said `always`, so that a script finds errors alone there."""
         if not self.quiet and (always or not self.json):
-            self.err.write(text)
+            if "wfctl " in text:
+                self.err.write(text)  # a command stays on its line, to be copied
+            else:
+                self.err.prose([(line, "")] for line in text.splitlines())
             self.err.flush()
 
     def total(self, text: str) -> None:

@@ -19,7 +19,7 @@ from wfctl.client.schedules import Schedules
 from wfctl.errors import InvalidArgumentError
 from wfctl.protocol import calls, views
 from wfctl.values import codec
-from wfctl.values.ids import check_name, check_workflow_id
+from wfctl.values.ids import check_name, check_new_id, check_workflow_id
 from wfctl.values.project import find_config, socket_path
 from wfctl.values.status import Status
 from wfctl.values.times import to_ms
@@ -91,7 +91,7 @@ class Client:
         """
         check_name(workflow_type, "workflow type")
         if workflow_id is not None:
-            check_workflow_id(workflow_id)
+            check_new_id(workflow_id)
         data = codec.encode(workflow_input, f"input of workflow {workflow_type!r}")
         started: calls.Started = await self._link.call(
             calls.Start(

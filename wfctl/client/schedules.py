@@ -11,7 +11,7 @@ from wfctl.client.connection import Link
 from wfctl.client.handle import WorkflowHandle
 from wfctl.protocol import schedules as views
 from wfctl.values import codec
-from wfctl.values.ids import check_name
+from wfctl.values.ids import check_name, check_new_id
 from wfctl.values.runinfo import RunInfo, ScheduleInfo
 from wfctl.values.schedule import CATCH_UP_MS, Overlap, ScheduleSpec, Timetable
 from wfctl.values.times import from_ms, to_ms
@@ -76,7 +76,11 @@ class Schedules:
         )
         added: views.ScheduleAdded = await self._link.call(
             views.ScheduleAdd(
-                schedule_id=check_name(schedule_id, "schedule ID"), spec=spec, paused=paused, note=note, replace=replace
+                schedule_id=check_new_id(schedule_id, "schedule ID"),
+                spec=spec,
+                paused=paused,
+                note=note,
+                replace=replace,
             )
         )
         return added.schedule

@@ -245,9 +245,9 @@ class SchedulesView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
 
 class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """`database_bytes` counts the write-ahead log, `wal_bytes` alone is that. `loading_ms` is how long new code has been importing;
-    0 when none is. `full` says what makes others wait just now; `unreadable` which runs are set aside, as nobody understands
-    their rows, and why."""
+    """`database_bytes` counts the write-ahead log, `wal_bytes` alone is that. `oldest_queued_at`: since when the step waits for a
+    worker that has waited longest. `loading_ms` is how long new code has been importing; 0 when none is. `full` says what makes
+    others wait just now; `unreadable` which runs are set aside, as nobody understands their rows, and why."""
 
     pid: int
     version: str
@@ -265,6 +265,7 @@ class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     counts: dict[str, int]
     workers: list[WorkerView]
     queued_steps: int
+    oldest_queued_at: int | None = None
     loading_ms: int = 0
     problems: list[ProblemView] = []
     settings: dict[str, str] = {}

@@ -9,6 +9,11 @@ import unicodedata
 from wfctl.errors import InvalidArgumentError
 
 MAX_NAME_CHARS = 255
+# What an ID would mean on a command line.
+_TAKEN = {
+    "workflow ID": {"-": "the IDs on stdin", "@last": "the run that was started last"},
+    "schedule ID": {"-": "the IDs on stdin"},
+}
 _READABLE = "bcdfghjkmnpqrstvwxz23456789"  # no vowels: no words; no look-alikes
 
 
@@ -22,7 +27,9 @@ def check_name(value: str, what: str) -> str:
         raise InvalidArgumentError(f"{what} is empty", hint=f"give one of 1 to {MAX_NAME_CHARS} characters")
     if len(value) > MAX_NAME_CHARS:
         raise InvalidArgumentError(
-            f"{what} has {len(value)} characters; at most {MAX_NAME_CHARS} are allowed", value=value[:40] + "..."
+            f"{what} has {len(value)} characters; at most {MAX_NAME_CHARS} are allowed",
+            hint="give a shorter one",
+            value=value[:40] + "...",
         )
     for at, char in enumerate(value):
         # Cc: controls, Cs: lone surrogates (bytes of an argument that are not UTF-8), Zl/Zp: line breaks.
@@ -33,13 +40,30 @@ def check_name(value: str, what: str) -> str:
                 value=ascii(value),
             )
     if value != value.strip():
-        raise InvalidArgumentError(f"{what} {value!r} starts or ends with a blank", value=value)
+        raise InvalidArgumentError(
+            f"{what} {value!r} starts or ends with a blank", hint=f"leave it out: {value.strip()}", value=value
+        )
     return value
 
 
 def check_workflow_id(value: str) -> str:
     """A workflow ID a caller gave, or InvalidArgumentError."""
     return check_name(value, "workflow ID")
+
+
+def check_new_id(value: str, what: str = "workflow ID") -> str:
+    """The ID of a run or schedule that is to begin, or InvalidArgumentError: none that means something else on a command line.
+
+    Those that there are keep theirs, so this is not for an ID that is looked up.
+    """
+    meaning = _TAKEN[what].get(check_name(value, what))
+    if meaning is not None:
+        raise InvalidArgumentError(
+            f"{what} {value!r} could not be typed: on a command line it means {meaning}",
+            hint="give another",
+            value=value,
+        )
+    return value
 
 
 def readable_id(workflow_type: str, rng: random.Random) -> str:

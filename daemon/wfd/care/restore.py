@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from wfctl.errors import DaemonAlreadyRunningError, DeniedError, NotFoundError, StorageError
@@ -31,7 +33,8 @@ def restore(config: Config, file: Path, told: Callable[[int, int], None]) -> Res
     try:
         incoming = config.database.with_name(f"{config.database.name}.incoming")
         copied = _copied(file, incoming, told)
-        kept = replace(config.database, incoming, _name_to_keep(config.database))
+        with _undisturbed():
+            kept = replace(config.database, incoming, _name_to_keep(config.database))
     finally:
         lock.release()
     return Restored(
@@ -43,6 +46,16 @@ def restore(config: Config, file: Path, told: Callable[[int, int], None]) -> Res
         newest_at=copied.newest_at,
         kept=None if kept is None else str(kept),
     )
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A signal that asks to end takes effect after what is inside: it would leave a project without a database for nothing."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _make_state(config: Config) -> None:

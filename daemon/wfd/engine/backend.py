@@ -96,6 +96,7 @@ class Backend:
                 for w in workers.workers()
             ],
             queued_steps=workers.queued + len(engine.memory.parked),
+            oldest_queued_at=workers.oldest_queued_at,
             loading_ms=workers.loading_ms,
             problems=problem_views(catalog.problems),
             settings=config.described(),

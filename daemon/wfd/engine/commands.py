@@ -16,7 +16,7 @@ from wfctl.errors import (
 )
 from wfctl.protocol import calls
 from wfctl.protocol.views import Outcome
-from wfctl.values.ids import check_workflow_id
+from wfctl.values.ids import check_new_id
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
 from wfctl.values.times import MAX_MS
@@ -53,7 +53,7 @@ class Commands:
         _check_beginning(call, engine.clock.now_ms())
         spec = engine.workers.catalog.type_of(call.workflow_type)
         if call.workflow_id is not None:
-            check_workflow_id(call.workflow_id)
+            check_new_id(call.workflow_id)
             existing = await self._existing(call)
             if existing is not None:
                 return existing

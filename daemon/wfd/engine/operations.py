@@ -25,7 +25,7 @@ from wfctl.errors import (
 from wfctl.protocol import channel
 from wfctl.protocol.views import Outcome
 from wfctl.values.failure import Failure
-from wfctl.values.ids import check_workflow_id
+from wfctl.values.ids import check_new_id
 from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfctl.values.signature import unbound
 from wfd.core import records as r, stimuli as s
@@ -269,7 +269,7 @@ class Operations:
     def _new_child(self, asked: Asked, args: ChildArgs) -> None:
         machine, parent, workflow_type = self._m, asked.live, asked.op.name
         try:
-            check_workflow_id(args.workflow_id)
+            check_new_id(args.workflow_id)
             if args.workflow_id in machine.open_ids:
                 raise WorkflowAlreadyRunning(
                     f"workflow ID {args.workflow_id!r} has an open run already, which this run did not start",

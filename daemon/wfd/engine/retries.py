@@ -12,7 +12,7 @@ import msgspec
 
 from wfctl.errors import ConflictError, InvalidArgumentError, NotFoundError, RunNotFoundError, WorkflowAlreadyRunning
 from wfctl.protocol import calls
-from wfctl.values.ids import check_workflow_id
+from wfctl.values.ids import check_new_id
 from wfctl.values.opkeys import in_few_words
 from wfctl.values.status import Status
 from wfd.core import course, records, stimuli as s
@@ -114,7 +114,7 @@ class Retries:
         if call.from_step is not None:
             raise InvalidArgumentError("a new run begins at its start", hint="leave out --from, or --new")
         if call.workflow_id is not None:
-            check_workflow_id(call.workflow_id)
+            check_new_id(call.workflow_id)
         live = await self._c.find(call.id)
         run = live.run
         await self._c.on_disk(live)

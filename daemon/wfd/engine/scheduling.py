@@ -16,7 +16,7 @@ from wfctl.errors import (
     UnknownWorkflowTypeError,
 )
 from wfctl.protocol import schedules as p
-from wfctl.values.ids import check_name
+from wfctl.values.ids import check_new_id
 from wfctl.values.schedule import MAX_SCHEDULE_ID_CHARS, ScheduleSpec, Timetable
 from wfctl.values.status import Status
 from wfctl.values.times import MAX_MS, rfc3339
@@ -299,7 +299,7 @@ class Scheduling(ScheduleReads):
 
 def _check(call: p.ScheduleAdd, now: int) -> None:
     """Everything about it but its input."""
-    check_name(call.schedule_id, "schedule ID")
+    check_new_id(call.schedule_id, "schedule ID")
     if len(call.schedule_id) > MAX_SCHEDULE_ID_CHARS:
         raise InvalidArgumentError(
             f"a schedule ID has at most {MAX_SCHEDULE_ID_CHARS} characters, for its runs are named after it, "

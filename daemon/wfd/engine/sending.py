@@ -18,7 +18,7 @@ from wfctl.errors import (
     WorkflowAlreadyRunning,
 )
 from wfctl.protocol import calls
-from wfctl.values.ids import check_name, check_workflow_id
+from wfctl.values.ids import check_name, check_new_id
 from wfd.core import stimuli as s
 from wfd.core.actions import Action
 from wfd.core.state import Raw, Waiting
@@ -46,7 +46,7 @@ class Sending:
         """An event, in the run's inbox or handed over. Raises RunClosedError, UnknownEventError, InvalidPayloadError..."""
         self._c.check_taking()
         if call.start is not None:
-            check_workflow_id(call.id)
+            check_new_id(call.id)
             if call.start.timeout_ms is not None and call.start.timeout_ms <= 0:
                 raise InvalidArgumentError("a timeout must be longer than nothing")
         if call.event_id is None:

@@ -5,8 +5,11 @@ It only reads the database, so it goes on beside the writer; while it lasts, the
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
+import re
 import sqlite3
 import tempfile
 import threading
@@ -21,6 +24,7 @@ from wfd.store.inspect import Facts, State, connect_reader, inspect
 
 # 2 MiB between two looks at whether it is still wanted, and two words about how far it is.
 _PAGES = 512
+_PART = ".part"
 
 Told = Callable[[int, int], None]
 
@@ -57,7 +61,8 @@ class Copy:
         """
         self._check_target()
         connect_reader(self._source).close()
-        part = self._make_part()
+        self._sweep()
+        part, claim = self._make_part()
         try:
             self._copy(part, told)
             facts = self._proven(part)
@@ -68,6 +73,7 @@ class Copy:
         finally:
             for file in (part, wal_of(part), shm_of(part), part.with_name(f"{part.name}-journal")):
                 file.unlink(missing_ok=True)
+            os.close(claim)
         return Copied(
             path=str(self.target),
             bytes=size,
@@ -95,14 +101,28 @@ class Copy:
             path=str(self.target),
         )
 
-    def _make_part(self) -> Path:
-        """The file to copy into: beside the target, so that it can take its place in one step; for its owner alone."""
+    def _make_part(self) -> tuple[Path, int]:
+        """The file to copy into, for its owner alone: beside the target, so that it can take its place in one step. It is claimed
+        for as long as its descriptor is open, which SQLite's own locks have nothing to do with."""
         try:
-            fd, name = tempfile.mkstemp(prefix=f".{self.target.name}.", suffix=".part", dir=self.target.parent)
+            claim, name = tempfile.mkstemp(prefix=f".{self.target.name}.", suffix=_PART, dir=self.target.parent)
         except OSError as error:
             raise self._cannot(error) from None
-        os.close(fd)
-        return Path(name)
+        _claimed(claim)
+        return Path(name), claim
+
+    def _sweep(self) -> None:
+        """Remove what copies to the same target have left who were killed."""
+        left = re.compile(rf"\.{re.escape(self.target.name)}\.[a-z0-9_]{{8}}{re.escape(_PART)}")
+        with contextlib.suppress(OSError):
+            for file in [one for one in self.target.parent.iterdir() if left.fullmatch(one.name)]:
+                other = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    # One that begins this very moment is empty, and may not have got its claim yet.
+                    if os.fstat(other).st_size and _claimed(other):
+                        file.unlink()
+                finally:
+                    os.close(other)
 
     def _copy(self, part: Path, told: Told) -> None:
         while True:
@@ -202,6 +222,15 @@ def sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _claimed(fd: int) -> bool:
+    """Whether the open file is this process's own from here on; not so where another has it, or nobody can."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _given_up() -> StorageError:

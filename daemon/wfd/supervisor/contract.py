@@ -30,6 +30,7 @@ class StepOrder(msgspec.Struct):
 
     `alone`: earlier executions lost their workers, so this one gets a worker to itself. If that dies too, it is
     clear which handler did it, and no other run pays for it. `generation` and `source` are those of the worker that got it.
+    `queued_at`: since when it waits for a worker; 0 where one was free at once.
     """
 
     token: int
@@ -38,6 +39,7 @@ class StepOrder(msgspec.Struct):
     alone: bool = False
     generation: int = 0
     source: str = ""
+    queued_at: int = 0
 
     @property
     def workflow_type(self) -> str:
@@ -123,6 +125,11 @@ class Workers(Protocol):
 
     @property
     def queued(self) -> int: ...
+
+    @property
+    def oldest_queued_at(self) -> int | None:
+        """Since when the step waits that has waited longest for a worker; None where none waits."""
+        ...
 
     @property
     def loading_ms(self) -> int:

@@ -34,6 +34,10 @@ class Queues:
     def __bool__(self) -> bool:
         return bool(self._queues)  # none of them is empty
 
+    def oldest_at(self) -> int | None:
+        """Since when the one waits that has waited longest."""
+        return min((next(iter(queue.values()))[1].queued_at for queue in self._queues.values()), default=None)
+
     def length(self, workflow_type: str) -> int:
         """How many steps of a type there are."""
         return sum(len(queue) for (name, _), queue in self._queues.items() if name == workflow_type)

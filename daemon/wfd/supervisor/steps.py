@@ -57,6 +57,12 @@ class Steps:
     def queued(self) -> int:
         return len(self._queues) + len(self._suspects)
 
+    @property
+    def oldest_queued_at(self) -> int | None:
+        found = [order.queued_at for order in self._suspects.values()]
+        oldest = self._queues.oldest_at()
+        return min(found if oldest is None else [*found, oldest], default=None)
+
     def demand(self, workflow_type: str) -> Demand:
         """What there is of a type, and how many of it may execute."""
         suspects = sum(order.workflow_type == workflow_type for order in self._suspects.values())
@@ -84,11 +90,13 @@ class Steps:
 
     def run(self, order: StepOrder) -> None:
         """Give the step to a worker, now or when one has room."""
+        if not order.alone and (worker := self._free_at_once(order)) is not None:
+            self._give(order, worker)
+            return
+        order.queued_at = self._clock.now_ms()
         if order.alone:
             self._suspects[order.token] = order
             self.share_out()
-        elif (worker := self._free_at_once(order)) is not None:
-            self._give(order, worker)
         elif self._queues.add(order):
             self.share_out()
 

@@ -382,6 +382,10 @@ class Supervisor:
     def queued(self) -> int:
         return self._steps.queued
 
+    @property
+    def oldest_queued_at(self) -> int | None:
+        return self._steps.oldest_queued_at
+
     def workers(self) -> list[WorkerInfo]:
         now = self._clock.now_ms()
         return [

@@ -112,6 +112,31 @@ def test_what_cannot_be_is_refused_in_words(schedule: Cli, words: tuple[str, ...
     assert told in said.err
 
 
+def test_several_are_started_at_once_and_one_that_is_unknown_is_told_beside_them(schedule: Cli) -> None:
+    add(schedule, "nightly-1")
+    add(schedule, "nightly-2", "--paused")
+    assert schedule("schedule", "run-now", "nightly-1", "nightly-2").code == 2
+    said = schedule("schedule", "run-now", "-", "nobody", "--yes", stdin="nightly-1\nnightly-2\n")
+    ids = said.out.split()
+    assert (said.code, [id[:10] for id in ids]) == (9, ["nightly-1-", "nightly-2-"])
+    assert "error[schedule_not_found]: no schedule 'nobody'" in said.err
+    assert said.err.endswith("2 runs started, 1 failed\n")
+    assert schedule("show", "@last", "-o", "id").out == schedule("show", ids[1], "-o", "id").out
+    assert schedule("cancel", "--yes", *ids).code == 0
+
+
+def test_an_id_that_means_something_else_on_a_command_line_is_refused(schedule: Cli) -> None:
+    said = schedule("schedule", "add", "-", "Hold", *SUMMER)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(
+        "error[invalid_argument]: schedule ID '-' could not be typed: on a command line it means"
+    )
+    for id in ("-", "@last"):
+        said = schedule("start", "Hold", "--id", id)
+        assert (said.code, said.out) == (2, "")
+        assert "give another" in said.err
+
+
 @pytest.mark.parametrize("action", ["show", "next", "pause", "resume", "run-now", "remove"])
 def test_an_unknown_schedule_is_not_found_and_gets_the_nearest(schedule: Cli, action: str) -> None:
     add(schedule)

@@ -86,8 +86,10 @@ def test_a_run_ends_with_all_that_is_below_it_where_that_is_said(
     wait_until(lambda: all(troubled.run("show", id, "-q").returncode == 0 for id in ids))
     ended = troubled.run(verb, root, "--children")
     assert (ended.returncode, ended.stdout) == (0, "")
-    assert ended.stderr.startswith(f"{done} {root} (run ")
-    assert " and 4 descendants" in ended.stderr
+    *before, told = ended.stderr.splitlines()
+    assert before == ([f"4 open descendants of {root} will be terminated too"] if verb == "terminate" else [])
+    assert told.startswith(f"{done} {root} (run ")
+    assert " and 4 descendants" in told
     wait_until(lambda: {troubled.json("show", id)["status"] for id in ids} == {status})
     assert troubled.run(verb, root, "--children").stderr.endswith(f" is {status} already; no open descendants\n")
 

@@ -297,6 +297,21 @@ def test_a_table_fits_the_terminal(cli: Cli, columns: int) -> None:
     assert "RUN ID" in cli("list", tty=True, columns=200).out
 
 
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_whatever_is_shown_fits_the_terminal(cli: Cli, columns: int) -> None:
+    """Rules 1 and 3.6: broken between words or cut, but for a word that has no room beside its label, such as a path."""
+    for words in (
+        "tree", "tree hold-1 broken-1", "list", "show broken-1 hold-1", "history broken-1 hold-1", "timeline quick-1",
+        "graph Hold", "status", "workflows", "schedule next --every 1h", "tail -n 5 broken-1", "tail -n 9",
+        "doctor", "purge --status failed --dry-run", "query hold-1", "explain failed", "reload",
+    ):  # fmt: skip
+        said = cli("--color", "never", *words.split(), tty=True, err_tty=False, columns=columns)
+        assert said.out, words
+        for shown in said.out.splitlines():
+            longest = max(map(len, shown.split()), default=0)
+            assert len(shown) <= columns or longest > columns - len("workflow ID  ") - 1, (words, shown)
+
+
 @pytest.mark.parametrize("verb", TABLES)
 def test_fields_choose_what_is_shown_and_a_wrong_one_is_named(cli: Cli, verb: str) -> None:
     """Rule 3.6: --fields a,b.c in tables, JSON and lines of JSON, of every command with a table."""
@@ -522,11 +537,9 @@ def test_each_item_is_one_line_of_jsonl_and_the_summary_is_on_stderr(cli: Cli) -
 # -- 3.10: followers ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "verb", [verb for verb in VERBS if options(verb).keys() & {"-f", "-w", "--wait"} and verb != "logs"]
-)
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if options(verb).keys() & {"-f", "-w", "--wait"}])
 def test_every_follower_can_be_told_how_long_to_wait_for_a_daemon(verb: str) -> None:
-    """Rule 3.10: --reconnect. The daemon's own log is read from its file, for as long as one likes."""
+    """Rule 3.10: --reconnect."""
     assert "--reconnect" in options(verb), f"{verb}: add 'follow' to its TAKES"
 
 

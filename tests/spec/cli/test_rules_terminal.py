@@ -27,7 +27,7 @@ FOLLOWERS = {
     "status": (["status", "-w"], "daemon  "),
     "tail": (["tail", "-f", "hold-1"], "wait.started"),
     "tree": (["tree", "-f", "hold-1"], "wait any event"),
-    "list": (["list", "-w"], "hold-1"),
+    "list": (["list", "-w"], "newest first"),
     "logs": (["logs", "-f"], "daemon ready"),
     "start": (["start", "Hold", "--id", "awaited-1", "--wait"], "started Hold"),
     "retry": (["retry", "cancelled-1", "--new", "--id", "awaited-2", "--wait"], "awaited-2"),
@@ -129,17 +129,34 @@ def test_a_closed_stdout_is_silent_and_zero(ruled: Project) -> None:
         ("show nobody 2>&-", 4, ""),
         ("show - <&-", 2, "error[usage]: no IDs were given on stdin"),
         ("history quick-1 <&- >&- 2>&-", 0, ""),
+        (
+            "list >/dev/full",
+            8,
+            "error[storage]: what was asked for cannot be written: No space left on device; what was changed stands",
+        ),
+        ("show nobody >/dev/full 2>/dev/full", 4, ""),
     ],
 )
-def test_a_stream_that_was_closed_before_the_command_began_is_nobody_to_tell(
+def test_a_stream_that_takes_nothing_is_nobody_to_tell_and_no_bug(
     ruled: Project, words: str, code: int, told: str
 ) -> None:
-    """Rule 2: as a closed pipe is."""
+    """Rule 2: closed before the command began as a closed pipe is; on a full disk what was asked for is lost."""
     done = subprocess.run(
         f"{' '.join(WFCTL)} {words}", shell=True, cwd=ruled.folder, env=ruled.environment, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr.partition("\n")[0]) == (code, "", told)
+
+
+@pytest.mark.parametrize(("words", "code"), [("list", 143), ("show nobody", 4)])
+def test_a_terminal_that_is_gone_is_no_bug(ruled: Project, words: str, code: int) -> None:
+    """Rule 2: as SIGTERM is, whether the hang-up comes as a signal too or not."""
+    terminal, line = os.openpty()
+    os.close(terminal)
+    command = [*WFCTL, *words.split()]
+    done = subprocess.run(command, cwd=ruled.folder, env=ruled.environment, stdout=line, stderr=line, check=False)
+    os.close(line)
+    assert done.returncode == code
 
 
 @pytest.mark.skipif(shutil.which("less") is None, reason="less is not installed")

@@ -251,6 +251,10 @@ class SimWorkers:
         return self._steps.queued
 
     @property
+    def oldest_queued_at(self) -> int | None:
+        return self._steps.oldest_queued_at
+
+    @property
     def loading_ms(self) -> int:
         return 0
 

@@ -15,6 +15,7 @@ from support.runs import run
 from wfctl.cli.app import VERBS, load
 from wfctl.cli.complete import run as execute, split
 from wfctl.protocol.calls import List, RunPage, WorkflowList
+from wfctl.protocol.schedules import ScheduleList, ScheduleView
 from wfctl.protocol.views import Outcome, WorkflowView
 from wfctl.values.signature import HandlerSpec, ParamSpec, TypeSpec
 from wfctl.values.status import Status
@@ -116,6 +117,19 @@ def test_types_events_queries_and_parameters_are_offered(offered: Offered, shop:
     assert offered("send", "order-1", "pay", "") == ["by="]
     assert offered("query", "order-1", "") == ["total"]
     assert offered("query", "order-1", "total", "") == ["currency="]
+
+
+def test_schedules_are_offered_by_what_the_command_can_do_with_them(offered: Offered, daemon: Start) -> None:
+    def one(id: str, status: str, created_at: int | None = 1) -> ScheduleView:
+        return ScheduleView(schedule_id=id, status=status, workflow_type="Order", created_at=created_at)
+
+    items = [one("a", "active"), one("b", "blocked"), one("e", "ended"), one("p", "paused"), one("x", "blocked", None)]
+    daemon(schedule_list=ScheduleList(items=items))
+    assert offered("schedule", "pause", "") == ["a", "b"]
+    assert offered("schedule", "pause", "a", "") == ["b"]
+    assert offered("schedule", "resume", "") == ["p"]
+    assert offered("schedule", "run-now", "") == offered("schedule", "show", "") == ["a", "b", "e", "p"]
+    assert offered("schedule", "remove", "") == ["a", "b", "e", "p", "x"]
 
 
 def test_bash_gets_what_follows_the_end_of_its_word(offered: Offered, shop: FakeDaemon) -> None:

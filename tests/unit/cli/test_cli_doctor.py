@@ -12,7 +12,9 @@ import pytest
 from support.cli import Cli
 from support.fake_daemon import NOW, FakeDaemon
 from wfctl.errors import IncompatibleError
-from wfctl.protocol.views import ProblemView, StatusView, WorkerView
+from wfctl.protocol.calls import WorkflowList
+from wfctl.protocol.views import MissingView, ProblemView, StatusView, UnloadedView, WorkerView, WorkflowView
+from wfctl.values.signature import TypeSpec
 
 Start = Callable[..., FakeDaemon]
 WORKER = WorkerView(pid=77, generation=1, steps=1, started_at=NOW)
@@ -106,12 +108,26 @@ def test_fix_mends_what_is_safe_and_says_so(cli: Cli, project: Path) -> None:
 def test_what_the_daemon_says_of_itself_is_a_check(
     cli: Cli, daemon: Start, changes: dict[str, Any], name: str, expected: str, words: str
 ) -> None:
-    daemon(status=status(**changes))
+    daemon(status=status(**changes), workflows=WorkflowList(items=[], problems=[]))
     code, found = checks(cli)
     assert code == (9 if expected == "fail" else 0)
     assert found[name]["status"] == expected
     assert words in found[name]["message"]
     assert (found[name]["remedy"] is None) == (expected == "ok")
+
+
+def test_what_open_runs_need_of_the_code_and_is_not_there_is_a_warning(cli: Cli, daemon: Start) -> None:
+    spec = TypeSpec("Approval", ())
+    served = WorkflowView(spec=spec, generation=2, missing=[MissingView(kind="event", name="approve", runs=2)])
+    gone = UnloadedView(workflow_type="Old", open_runs=1)
+    answers = [WorkflowList(items=[served], problems=[], unloaded=[gone]), WorkflowList(items=[served], problems=[])]
+    daemon(status=status(), workflows=lambda _: answers.pop(0))
+    code, found = checks(cli)
+    told = "workflow type Old is not there, and 1 open run needs it, and 1 more"
+    assert (code, found["modules"]["message"], found["modules"]["remedy"]) == (0, told, "wfctl check")
+    found = checks(cli)[1]
+    assert found["modules"]["message"] == "event approve of Approval is not there, and 2 open runs need it"
+    assert found["modules"]["status"] == "warn"
 
 
 def test_a_daemon_that_cannot_be_talked_to_is_a_failure_and_the_rest_is_looked_at(cli: Cli, daemon: Start) -> None:

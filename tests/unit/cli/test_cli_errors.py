@@ -296,7 +296,7 @@ def test_a_signal_detaches_with_its_code_and_says_the_run_goes_on(
     child.send_signal(getattr(signal, name))
     out, err = child.communicate(timeout=20)
     assert (child.returncode, out) == (code, "")
-    assert err == ("stopped waiting; order-1 goes on\n" if name == "SIGINT" else "")
+    assert err == ("stopped waiting; the run goes on\n" if name == "SIGINT" else "")
 
 
 def test_a_command_that_does_not_draw_imports_only_what_it_needs(daemon: Start, project: Path) -> None:

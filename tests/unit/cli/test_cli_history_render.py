@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -171,6 +172,18 @@ def test_a_narrow_line_of_a_failed_attempt_keeps_what_failed_and_what_follows() 
     assert len(line) < 80
     assert "  charge  attempt 2  CardDecl" in line
     assert line.endswith("t after 4.0s")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_no_record_is_wider_than_a_narrow_terminal_and_each_has_its_time_and_kind(several: bool) -> None:
+    for width in range(20, 80):
+        for one in (entry("step.failed", step=1, error=DECLINED), failed(2, NOW)):
+            line = plain(Describer(several=several).line(one, NOW, width=width))
+            assert len(line) < width
+            assert width < 40 or re.match(rf"03:00:00(\.000)?Z .*{re.escape(one.kind)}", line)
+    assert plain(Describer().line(one, NOW, width=40)) == "03:00:00Z task.attempt_failed  charg…ms"
+    log = plain(Describer().line(entry("log", level="INFO", message="of order 7"), NOW, width=40))
+    assert log == "03:00:00Z info  of order 7"
 
 
 def _of(source: str | None, kind: str = "step.started") -> HistoryEntry:

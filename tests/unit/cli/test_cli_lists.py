@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from support.cli import Cli
+from support.cli import Cli, Terminal
 from support.fake_daemon import NOW, FakeDaemon
 from support.runs import entry, failure, run
 from wfctl.cli.render.graph import graph_lines, graph_of, mermaid
@@ -100,6 +100,39 @@ def test_list_refuses_what_does_not_go_together(cli: Cli, daemon: Start, words: 
 def test_a_count_goes_without_its_header(cli: Cli, daemon: Start) -> None:
     daemon(count=Counted(by="status", counts={"failed": 2}, total=2))
     assert cli("list", "--count", "--no-header").out == "failed\t2\n"
+
+
+def test_a_type_that_nothing_was_found_of_and_no_code_has_is_named_with_the_nearest(cli: Cli, daemon: Start) -> None:
+    served = WorkflowList(items=[WorkflowView(spec=TypeSpec("Order", ()), generation=1)], problems=[])
+    daemon(list=RunPage(items=[], total=0), count=Counted(by="status", counts={}, total=0), workflows=served)
+    told = "no workflow type 'Ordr'; did you mean 'Order'?\n"
+    assert cli("list", "--type", "Ordr", "--type", "Order").err == told
+    assert cli("list", "--type", "Ordr", "--count").err.endswith(told)
+    assert cli("cancel", "--type", "Ordr", "--yes").err.startswith(told)
+    assert cli("list", "--type", "Order").err == cli("list", "--type", "Ordr", "-o", "json").err == ""
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_where_the_terminal_writes_ascii_alone_all_is_told_in_it_and_fits(
+    cli: Cli, daemon: Start, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setattr(Terminal, "encoding", "ascii")
+    odd = run(
+        "bestellung-für-müller-日本語", status="failed", error=failure("Fehler", "größer als → erlaubt, und zwar viel")
+    )
+    daemon(
+        list=RunPage(items=[odd], total=1),
+        history=HistoryPage(
+            run=odd,
+            items=[entry("run.failed", error={"type": "Fehler", "message": "größer als → erlaubt, und zwar viel"})],
+        ),
+    )
+    for words in (("list",), ("history", "bestellung")):
+        said = cli("--color", "never", *words, tty=True, columns=columns)
+        assert said.code == 0
+        assert said.out.isascii()
+        assert all(len(line) <= columns for line in said.out.splitlines())
+        assert "..." in said.out
 
 
 # -- details ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from support.cli import Cli
-from support.fake_daemon import FakeDaemon
+from support.fake_daemon import NOW, FakeDaemon, HangUp
 from support.runs import entry, failure, node, run, step, tree
 from wfctl.cli.commands.logs import Presence
 from wfctl.cli.options import Settings
@@ -19,6 +19,7 @@ from wfctl.errors import RunNotFoundError
 from wfctl.protocol.calls import HistoryPage
 from wfctl.protocol.views import HistoryEntry, Outcome, RunDetail, StatusView
 from wfctl.values.status import Status
+from wfctl.values.times import rfc3339
 
 Start = Callable[..., FakeDaemon]
 KINDS = ("run.started", "step.started", "step.completed", "wait.started", "event.received")
@@ -182,6 +183,33 @@ def test_a_history_is_paged_from_either_end(cli: Cli, shop: FakeDaemon) -> None:
     assert seqs(cli, "--step", "pay", "--after", "2")[:2] == ([3], None)
 
 
+def test_going_back_stops_at_a_time_or_a_number_whichever_comes_first(cli: Cli, daemon: Start) -> None:
+    entries = [entry("step.started", seq=seq, rev=seq, at=NOW + seq, step=seq, handler="pay") for seq in range(1, 10)]
+
+    def history(call: Any) -> HistoryPage:
+        inside = [one for one in entries if one.seq < (call.before_seq or 99)]
+        part = inside[-min(call.limit, 3) :]
+        return HistoryPage(run=view("a"), items=part, next=part[0].seq if part[0].seq > 1 else None, total=9)
+
+    shop = daemon(history=history)
+
+    def back(since: int, *words: str) -> tuple[list[int], Any, int]:
+        before = len(shop.asked("history"))
+        shown, following, told = seqs(cli, "--reverse", "--since", rfc3339(NOW + since), *words)
+        assert told == ""
+        return shown, following, len(shop.asked("history")) - before
+
+    # Pages are 9 8 7, 6 5 4, 3 2 1. What is older than the time is not asked for, and is not more of what was wanted.
+    assert back(8) == ([9, 8], None, 1)
+    assert back(7) == ([9, 8, 7], None, 2), "whether 6 is old enough nobody knows before it is seen"
+    assert back(5) == ([9, 8, 7, 6, 5], None, 2)
+    assert back(8, "--limit", "2") == ([9, 8], None, 1)
+    assert back(5, "--limit", "2") == ([9, 8], 8, 1)
+    assert back(5, "--limit", "5") == ([9, 8, 7, 6, 5], None, 2)
+    assert back(0, "--limit", "3") == ([9, 8, 7], 7, 1)
+    assert back(99) == ([], None, 1)
+
+
 def test_what_is_left_of_a_history_is_told_with_what_to_type(cli: Cli, shop: FakeDaemon) -> None:
     assert cli("history", "a", "--limit", "2").err == "2 of 5, more: --after 2, or a higher --limit\n"
     assert cli("history", "a", "--limit", "2", "--reverse").err == "2 of 5, more: --before 4, or a higher --limit\n"
@@ -230,8 +258,47 @@ def test_who_follows_the_log_is_told_when_the_daemon_goes_away_and_is_back(
         first.remove()
         presence.pause()
         presence.pause()
-        assert capsys.readouterr().err == "the daemon went away; its log goes on when it is back\n"
+        assert capsys.readouterr().err == "the daemon went away; waiting up to 30 s for it\n"
         daemon(status=status)
         presence.pause()
         presence.pause()
         assert capsys.readouterr().err == "the daemon is back; going on after revision 8841\n"
+
+
+def test_who_follows_the_log_gives_up_when_no_daemon_comes(
+    cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wfctl.cli.commands.logs.POLL_S", 0.01)
+    monkeypatch.setattr("wfctl.cli.commands.logs.LOOK_S", 0.0)
+    (project / ".wfctl" / "wfd.log").write_text("ready\n")
+    said = cli("logs", "-f", "--reconnect", "20ms")
+    assert (said.code, said.out) == (3, "ready\n")
+    assert said.err.startswith("no daemon runs; waiting up to 0.02 s for it\nerror[daemon_down]: ")
+
+
+def test_a_daemon_that_is_stopping_has_not_come_back_for_who_follows_its_log(
+    cli: Cli, daemon: Start, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wfctl.cli.commands.logs.POLL_S", 0.01)
+    monkeypatch.setattr("wfctl.cli.commands.logs.LOOK_S", 0.0)
+    (project / ".wfctl" / "wfd.log").write_text("ready\n")
+
+    def hang_up(call: Any) -> Any:
+        raise HangUp
+
+    first = daemon()
+    fallen: list[FakeDaemon] = []
+
+    def goes_away(self: Any, timeout_s: float) -> bool:
+        if not fallen:
+            first.stop()
+            first.remove()
+            fallen.append(daemon(status=hang_up))
+        return True
+
+    monkeypatch.setattr("wfctl.client.blocking.Connection.wait_closed", goes_away)
+    said = cli("logs", "-f", "--reconnect", "50ms")
+    assert said.code == 3
+    assert said.err.count("the daemon went away") == 1
+    assert "is back" not in said.err
+    assert len(fallen[0].asked("status")) > 1

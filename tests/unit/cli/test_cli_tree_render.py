@@ -402,10 +402,14 @@ def test_counts_of_causes_and_times_say_of_how_many_they_are() -> None:
 
 
 def test_a_running_step_shows_its_progress_as_a_bar_and_as_a_number_where_it_is_narrow() -> None:
+    progress = ProgressView(done=6, total=10, note="resizing the pictures of the catalogue")
+    long = tree(node(run(progress=progress), step("encode", "running", took=None)))
+    assert drawn(long)[1] == "└ ► encode                                      [######....] 60% 6/10     3m20s"
     progress = ProgressView(done=6, total=10, note="resizing")
     snapshot = tree(node(run(progress=progress), step("encode", "running", took=None)))
     assert "encode                             [######....] 60% 6/10 resizing     3m20s" in drawn(snapshot)[1]
-    assert drawn(snapshot, width=40)[1] == "└ ► encode                60%     3m20s"
+    assert drawn(snapshot, width=40)[1] == "└ ► encode   [######....] 60%     3m20s"
+    assert drawn(snapshot, width=36)[1] == "└ ► encode            60%     3m20s"
     assert "encode  60% 6/10 resizing  3m20s" in drawn(snapshot, width=None)[1]
     assert drawn(snapshot, ascii=True)[1].isascii()
 
@@ -457,6 +461,7 @@ def test_a_task_that_is_tried_again_counts_down_where_its_run_is_shown() -> None
     assert "├ retrying book" in drawn(snapshot, words=True)[1]
     assert "retry 2/5 at 2026-11-23T03:00:08.000Z" in drawn(snapshot, None)[1]
     assert "retry 2/5  " in drawn(snapshot, 40)[1]
+    assert drawn(snapshot, 40)[3] == "  ├ ↻ ShipItem…002  retry 2/5     4m12s"
 
 
 def test_a_run_that_failed_tells_after_how_many_tries_and_one_step_that_it_took_several() -> None:

@@ -446,6 +446,13 @@ def test_status_shows_the_daemon_and_counts(cli: Cli, daemon: Start) -> None:
     )  # fmt: skip
 
 
+def test_status_tells_how_many_steps_wait_for_a_worker_and_since_when_the_oldest_does(cli: Cli, daemon: Start) -> None:
+    daemon(status=msgspec.structs.replace(STATUS, queued_steps=1_200, oldest_queued_at=NOW - 240_000))
+    assert "running, 1200 queued (the oldest since 2026-11-23T02:56:00.000Z)" in cli("status").out
+    assert "running, 1,200 queued (the oldest for 4m)" in cli("--color", "never", "status", tty=True, columns=200).out
+    assert cli("status", "-o", "json").json["oldest_queued_at"] == "2026-11-23T02:56:00.000Z"  # type: ignore[index]
+
+
 def test_status_warns_of_a_blocked_worker_with_what_it_runs(cli: Cli, daemon: Start) -> None:
     blocked = WorkerView(
         pid=77, generation=2, steps=2, started_at=NOW, blocked_ms=12_300,
@@ -526,8 +533,14 @@ def test_children_are_changed_too_and_counted(
 
     fake = daemon(**{verb: answer})
     said = cli(verb, "order-1", "--children")
-    assert said == (0, "", f"{done} order-1 (run 01A) and {told}: now cancelling\n")
-    assert fake.asked(verb)[0].children is True
+    before = (
+        f"{told.replace(' ', ' open ')} of order-1 will be terminated too\n"
+        if verb == "terminate" and descendants
+        else ""
+    )
+    assert said == (0, "", f"{before}{done} order-1 (run 01A) and {told}: now cancelling\n")
+    assert all(call.children for call in fake.asked(verb))
+    assert [call.dry_run for call in fake.asked(verb)] == ([False] if verb == "cancel" else [True, False])
     document: Any = cli(verb, "order-1", "--children", "-o", "json").json
     assert document["descendants"] == descendants
     assert "descendant" not in cli(verb, "order-1").err
@@ -541,7 +554,10 @@ def test_children_of_a_closed_run_are_still_reached(cli: Cli, daemon: Start) -> 
     closed = Changed(run_id="01A", workflow_id="old", status=Status.COMPLETED, changed=False)
     fake = daemon(terminate=msgspec.structs.replace(closed, descendants=2))
     said = cli("terminate", "old", "--children")
-    assert said == (0, "", "old (run 01A) is completed already; 2 descendants terminated\n")
+    assert said.err.splitlines() == [
+        "2 open descendants of old will be terminated too",
+        "old (run 01A) is completed already; 2 descendants terminated",
+    ]
     fake.answers["terminate"] = closed
     assert cli("terminate", "old", "--children").err.endswith("is completed already; no open descendants\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import sqlite3
 import stat
@@ -150,6 +151,34 @@ async def test_a_copy_that_is_given_up_leaves_nothing(path: Path, monkeypatch: p
     with pytest.raises(StorageError):
         copy.run(lambda copied, total: copy.stop())
     assert names(path) == ["wfctl.db"]
+
+
+async def test_what_a_killed_copy_left_is_removed_by_the_next_and_what_others_have_is_not(path: Path) -> None:
+    await (await filled(path)).stop()
+    left, under_way, foreign = (
+        path.with_name(name) for name in (".a.db.12345678.part", ".a.db.abcdefgh.part", ".a.db.mine.part")
+    )
+    for file in (left, under_way, foreign):
+        file.write_text("half")
+    begun = path.with_name(".a.db.00000000.part")
+    begun.touch()
+    with under_way.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        Copy(path, path.with_name("a.db")).run()
+    assert names(path) == [".a.db.00000000.part", ".a.db.abcdefgh.part", ".a.db.mine.part", "a.db", "wfctl.db"]
+
+
+async def test_a_copy_under_way_is_not_taken_for_one_that_was_killed(path: Path) -> None:
+    await (await filled(path)).stop()
+    inner: list[bool] = []
+
+    def meanwhile(copied: int, total: int) -> None:
+        if not inner:
+            inner.append(True)
+            Copy(path, path.with_name("a.db"), force=True).run()
+
+    assert Copy(path, path.with_name("a.db"), force=True).run(meanwhile).replaced
+    assert names(path) == ["a.db", "wfctl.db"]
 
 
 async def test_a_damaged_database_gives_no_copy(path: Path) -> None:

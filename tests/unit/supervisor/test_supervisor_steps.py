@@ -96,6 +96,21 @@ def test_no_more_steps_of_a_type_execute_than_its_limit_and_they_begin_in_order(
     assert bench.worker.given == [1, 2, 9, 3, 4]
 
 
+def test_it_is_told_since_when_the_step_waits_that_has_waited_longest() -> None:
+    bench = Bench(without="Ship", Pay=1)
+    bench.run(1)
+    assert (bench.steps.queued, bench.steps.oldest_queued_at) == (0, None)
+    first = bench.clock.now_ms()
+    for token, of in ((2, "Pay"), (3, "Pay"), (4, "Ship")):
+        bench.run(token, of=of)
+        bench.clock.advance(1_000)
+    assert bench.steps.oldest_queued_at == first
+    bench.end(1)
+    assert bench.steps.oldest_queued_at == first + 1_000
+    bench.end(2)
+    assert (bench.steps.queued, bench.steps.oldest_queued_at) == (1, first + 2_000)
+
+
 def test_what_has_begun_goes_before_new_runs_of_a_limited_type() -> None:
     bench = Bench(Pay=1)
     bench.run(1, 2, 3)

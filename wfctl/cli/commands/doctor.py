@@ -16,7 +16,7 @@ from wfctl.cli.render.text import counted
 from wfctl.cli.render.times import short
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import ConfigError, DaemonDownError, WfctlError
-from wfctl.protocol.calls import GetStatus
+from wfctl.protocol.calls import GetStatus, WorkflowList, Workflows
 from wfctl.protocol.care import Check, Findings
 from wfctl.protocol.views import StatusView
 from wfctl.values.status import Status
@@ -47,7 +47,7 @@ def run(
     findings = ask(shell, "doctor", *arguments, answer=Findings)
     if fix and view is None:
         _, daemon = _daemon(shell)  # its socket may be another by now
-    checks = [*findings.checks, daemon, *(_running(view) if view else [])]
+    checks = [*findings.checks, daemon, *(_running(shell, view) if view else [])]
     _tell(shell, checks)
     return exit.PARTIAL if any(check.status == "fail" for check in checks) else exit.OK
 
@@ -93,19 +93,36 @@ def _daemon(shell: Shell) -> tuple[StatusView | None, Check]:
     return view, Check(code="daemon", status="ok", message=up)
 
 
-def _running(view: StatusView) -> list[Check]:
+def _running(shell: Shell, view: StatusView) -> list[Check]:
     """What only a daemon knows: its modules, its workers, its storage, its runs."""
-    return [_modules(view), _workers(view), _storage(view), _stuck(view), _schedules(view)]
+    return [_modules(shell, view), _workers(view), _storage(view), _stuck(view), _schedules(view)]
 
 
-def _modules(view: StatusView) -> Check:
+def _modules(shell: Shell, view: StatusView) -> Check:
     if not view.problems:
-        return Check(code="modules", status="ok", message=f"generation {view.generation} is loaded")
+        return _needed(shell) or Check(code="modules", status="ok", message=f"generation {view.generation} is loaded")
     first = view.problems[0]
     where = f" ({first.file}:{first.line})" if first.file and first.line else ""
     more = f", and {len(view.problems) - 1} more" if len(view.problems) > 1 else ""
     message = f"{first.module}: {one_line(first.message)}{where}{more}"
     return Check(code="modules", status="fail", message=message, remedy=first.hint or "correct that line")
+
+
+def _needed(shell: Shell) -> Check | None:
+    """What open runs need of the code that is loaded, and is not there."""
+    try:
+        served: WorkflowList = shell.call(Workflows())
+    except WfctlError as error:
+        return Check(code="modules", status="fail", message=one_line(error.message), remedy=error.hint or "wfctl logs")
+    lacks = [(f"workflow type {gone.workflow_type}", gone.open_runs) for gone in served.unloaded]
+    for item in served.items:
+        lacks += [(f"{lost.kind} {lost.name} of {item.spec.workflow_type}", lost.runs) for lost in item.missing]
+    if not lacks:
+        return None
+    what, runs = lacks[0]
+    more = f", and {len(lacks) - 1} more" if len(lacks) > 1 else ""
+    message = f"{what} is not there, and {counted(runs, 'open run')} {'needs' if runs == 1 else 'need'} it{more}"
+    return Check(code="modules", status="warn", message=message, remedy="wfctl check")
 
 
 def _workers(view: StatusView) -> Check:

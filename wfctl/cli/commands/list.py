@@ -12,6 +12,7 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output, choose
 from wfctl.cli.render.text import count
 from wfctl.cli.shell import Shell, now_ms, shell_of
+from wfctl.cli.types import say_what_is_no_type
 from wfctl.cli.words import parse_statuses
 from wfctl.errors import UsageError
 from wfctl.protocol.calls import Count, Counted, List, RunPage, Watch
@@ -84,7 +85,10 @@ def run(
         return _count(shell, call, choose(by or "status", ("status", "type"), "thing to count by (--by)"))
     if watch:
         return _watch(shell, call, limit)
-    _show(shell, _collect(shell, call, limit or 100))
+    page = _collect(shell, call, limit or 100)
+    _show(shell, page)
+    if not page.items:
+        say_what_is_no_type(shell, call.types)
     return exit.OK
 
 
@@ -144,6 +148,8 @@ def _count(shell: Shell, call: List, by: str) -> int:
         shell.table([], lambda width: counts_table(answer, width=width, ascii=shell.out.ascii))
         shell.out.flush()
         shell.note(f"{count(answer.total, grouped=shell.err.tty)} in all")
+        if not answer.total:
+            say_what_is_no_type(shell, call.types)
     return exit.OK
 
 

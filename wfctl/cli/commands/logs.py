@@ -7,7 +7,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from itertools import dropwhile
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.project import log_file
 from wfctl.cli.render.text import clean
-from wfctl.cli.shell import Shell, now_ms, shell_of
+from wfctl.cli.shell import Shell, now_ms, shell_of, stopping
 from wfctl.errors import DeniedError, NotFoundError, WfctlError
 from wfctl.protocol.calls import GetStatus
 from wfctl.protocol.views import StatusView
@@ -34,6 +34,7 @@ EXAMPLES = """
   wfctl logs -f
   wfctl logs -n 500 | grep generation
 """
+TAKES = ("follow",)
 LAST_LINES = 100
 POLL_S = 0.2
 # So often it is looked whether a daemon is there that was not.
@@ -54,7 +55,8 @@ def run(
 ) -> int:
     """Show the daemon's log.
 
-    For what a run's own handlers log: wfctl tail.
+    For what a run's own handlers log: wfctl tail. The log is a file and can be read whether a daemon runs or not; -f gives up when
+    none has run for a while.
     """
     shell = shell_of(ctx)
     begin = None if since is None else parse_instant(since, now_ms())
@@ -152,14 +154,17 @@ def _appended(path: Path, position: int, pause: Callable[[], None]) -> Iterator[
 
 
 class Presence:
-    """Tells on stderr when the daemon whose log is followed goes away, and when it is back. The log is read from its file all the
-    same, so nobody gives up."""
+    """Looks after the daemon whose log is followed: tells on stderr when it goes away and when it is back, and raises what stands
+    in the way of it when it was away for --reconnect."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
-        self._connection = self._dialed()
-        self._gone = False
+        self._gone_s: float | None = None
+        self._why: WfctlError = stopping()
         self._looks_at = 0.0
+        self._connection = self._dialed()
+        if self._connection is None:
+            self._lost("no daemon runs")
 
     def __enter__(self) -> Presence:
         return self
@@ -167,34 +172,56 @@ class Presence:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        self._hang_up()
 
     def pause(self) -> None:
         """Wait a moment, and look."""
         if self._connection is not None:
             if self._connection.wait_closed(POLL_S):
-                self._connection.close()
-                self._connection, self._gone = None, True
-                self._note("the daemon went away; its log goes on when it is back")
+                self._hang_up()
+                # One that answers no more than a call has not come back.
+                if self._gone_s is None:
+                    self._lost("the daemon went away")
             return
         time.sleep(POLL_S)
-        if time.monotonic() < self._looks_at:
+        now = time.monotonic()
+        if now < self._looks_at:
             return
-        self._looks_at = time.monotonic() + LOOK_S
+        self._looks_at = now + LOOK_S
         self._connection = self._dialed()
-        if self._connection is not None and self._gone:
-            with suppress(WfctlError):
-                status: StatusView = self._connection.call(GetStatus())
-                self._gone = False
-                self._note(f"the daemon is back; going on after revision {status.rev}")
+        if self._connection is None or not self._is_back(self._connection):
+            self._hang_up()
+            if self._gone_s is not None and now - self._gone_s >= self._shell.patience_s:
+                raise self._why
+
+    def _is_back(self, connection: Connection) -> bool:
+        try:
+            status: StatusView = connection.call(GetStatus())
+        except WfctlError as error:
+            self._why = error
+            return False
+        if status.draining:
+            return False
+        self._gone_s = None
+        self._note(f"the daemon is back; going on after revision {status.rev}")
+        return True
+
+    def _lost(self, what: str) -> None:
+        self._gone_s = time.monotonic()
+        self._note(f"{what}; waiting up to {self._shell.patience_s:g} s for it")
 
     def _note(self, text: str) -> None:
         self._shell.out.flush()
         self._shell.note(text, always=True)
 
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
     def _dialed(self) -> Connection | None:
         try:
             return self._shell.dial()
-        except WfctlError:
+        except WfctlError as error:
+            self._why = error
             return None

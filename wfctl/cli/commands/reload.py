@@ -34,7 +34,7 @@ def run(ctx: typer.Context) -> int:
     elif shell.output is Output.ID:
         shell.print_ids(item.workflow_type for item in done.types)
     else:
-        shell.out.lines(reload_lines(done.types))
+        shell.out.prose(reload_lines(done.types))
         shell.note(f"generation {done.generation} serves ({done.source_hash})" if done.generation else "nothing serves")
     if not shell.json:
         for problem in done.problems:

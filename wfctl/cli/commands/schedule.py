@@ -13,7 +13,7 @@ ACTIONS = {
     "next": "Show the times that come next.",
     "pause": "Pause schedules.",
     "resume": "Let paused schedules go on.",
-    "run-now": "Start a run of a schedule now.",
+    "run-now": "Start a run of schedules now.",
     "remove": "Take schedules away.",
 }
 TAKES = ("times", "table")
@@ -54,6 +54,7 @@ EXAMPLES = {
     "run-now": """
   wfctl schedule run-now nightly
   wfctl wait "$(wfctl schedule run-now nightly)"
+  wfctl schedule run-now nightly poll --yes
 """,
     "remove": """
   wfctl schedule remove nightly

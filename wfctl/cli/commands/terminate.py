@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
-from wfctl.cli.bulk import change_runs, signed
+from wfctl.cli.bulk import Targets, change_runs, signed
 from wfctl.cli.filters import DryRun, Ids, Limit, Reason, Since, Statuses, Types, Yes, targets
-from wfctl.cli.shell import shell_of
-from wfctl.protocol.calls import Terminate
+from wfctl.cli.render.text import clean, counted
+from wfctl.cli.shell import Shell, shell_of
+from wfctl.errors import DaemonDownError, WfctlError
+from wfctl.protocol.calls import Changed, Terminate
 from wfctl.values.status import Status
 
 EXAMPLES = """
@@ -50,6 +52,8 @@ def run(
         default=OPEN_STATUSES,
     )
     why = signed(reason)
+    if children and not dry_run:
+        _show_below(shell, found)
     return change_runs(
         shell,
         "terminate",
@@ -60,3 +64,19 @@ def run(
         dry_run=dry_run,
         make=lambda id: Terminate(id=id, reason=why, children=children, dry_run=dry_run),
     )
+
+
+def _show_below(shell: Shell, found: Targets) -> None:
+    """Before anything ends, and before anybody is asked: how many runs end with those that are meant."""
+    below = 0
+    for id in found.ids:
+        try:
+            would: Changed = shell.call(Terminate(id=id, reason="", children=True, dry_run=True))
+        except DaemonDownError:
+            raise
+        except WfctlError:
+            continue  # what is wrong with it is told in its turn
+        below += would.descendants
+    if below:
+        whom = clean(found.ids[0]) if len(found.ids) == 1 else counted(len(found.ids), "run")
+        shell.note(f"{counted(below, 'open descendant')} of {whom} will be terminated too")

@@ -37,6 +37,7 @@ INSTANTS = frozenset(
         "missed_at",
         "created_at",
         "changed_at",
+        "oldest_queued_at",
     }
 )
 _RENAMED = {"started_at_ms": "started_at", "at_ms": "at"}

@@ -8,13 +8,15 @@ from typing import Any
 import msgspec
 
 from wfctl.cli.exit import look
-from wfctl.cli.render.text import SHORT_ID, Line, cells, clean, cut, cut_middle, line_cells, pad
-from wfctl.cli.render.times import absolute, clock, when
+from wfctl.cli.render.text import SHORT_ID, Line, cells, clean, clip, cut, cut_middle, line_cells, pad
+from wfctl.cli.render.times import absolute, ago, clock, clock_seconds, was_chosen, when
 from wfctl.protocol.views import HistoryEntry
 from wfctl.values.times import format_duration
 
 KIND_WIDTH = 21
 LEAST_DETAIL, LEAST_ID = 24, 8
+LONGEST_CLOCK = 14  # cells: `14:30:00+02:00`, without a date
+NARROW = 62  # cells: below, what is said of an entry would not stand beside its columns
 _VALUE_CHARS = 200
 _LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 _LAST_WORD_LOOKS = {
@@ -73,6 +75,8 @@ class Describer:
             if entry.kind == "log":
                 detail = f"{str(entry.data.get('level', 'INFO')).upper()} {detail}"
             return [(f"{when(entry.at, now_ms, relative=False)}\t{run}{entry.kind}\t{detail}", "")]
+        if width < NARROW + (LEAST_ID + 2 if self._several else 0):
+            return self._narrow(entry, detail, now_ms, width)
         line: Line = [(clock(entry.at, now_ms), "dim"), ("  ", "")]
         if self._several:
             room = width - line_cells(line) - 2 - KIND_WIDTH - LEAST_DETAIL - 1
@@ -85,6 +89,23 @@ class Describer:
         line.append((f"{entry.kind:<{KIND_WIDTH}}", _kind_style(entry.kind)))
         used = line_cells(line)
         return [*line, (_fitted(entry, detail, max(width - used - 1, LEAST_DETAIL)), "")]
+
+    def _narrow(self, entry: HistoryEntry, detail: str, now_ms: int, width: int) -> Line:
+        """The same where columns would leave no room for what happened. What a handler logs is never cut."""
+        shown = clock_seconds(entry.at, now_ms)
+        if cells(shown) > LONGEST_CLOCK and not was_chosen():
+            shown = ago(entry.at, now_ms)
+        line: Line = [(shown, "dim"), (" ", "")]
+        if self._several:
+            line += [(cut_middle(clean(entry.workflow_id), LEAST_ID), "cyan"), (" ", "")]
+        if entry.kind == "log":
+            level = str(entry.data.get("level", "INFO"))
+            return [*line, (f"{level.lower()}  ", _LEVEL_STYLES.get(level.upper(), "")), (detail, "")]
+        line.append((entry.kind, _kind_style(entry.kind)))
+        room = width - 1 - line_cells(line) - 2
+        if room >= LEAST_ID:
+            line.append((f"  {_fitted(entry, detail, room)}", ""))
+        return clip(line, width - 1)
 
 
 def _fitted(entry: HistoryEntry, detail: str, width: int) -> str:

@@ -39,12 +39,18 @@ def percentage(progress: ProgressView) -> str:
     return "" if part is None else f"{int(part * 100)}%"
 
 
-def progress_note(progress: ProgressView, *, drawn: bool) -> str:
-    """`[######....] 60% 6/10 resizing` to stand beside something; where nothing is drawn, without the bar."""
+def progress_notes(progress: ProgressView, *, drawn: bool) -> list[str]:
+    """`[######....] 60% 6/10 resizing` to stand beside something, then shorter and shorter; the bar only where it is `drawn`."""
     part = share(progress)
-    words = [bar(part, SHORT_BAR_CELLS)] if drawn and part is not None else []
-    words += [percentage(progress), amount(progress), clean(progress.note)]
-    return " ".join(word for word in words if word)
+    drawing = bar(part, SHORT_BAR_CELLS) if drawn and part is not None else ""
+    percents, counts = percentage(progress), amount(progress)
+    shapes = [
+        (drawing, percents, counts, clean(progress.note)),
+        (drawing, percents, counts),
+        (drawing, percents or counts),
+    ]
+    shapes.append((percents or counts,))
+    return list(dict.fromkeys(" ".join(word for word in shape if word) for shape in shapes))
 
 
 def progress_lines(bars: dict[str, tuple[str, ProgressView]], width: int, most: int) -> list[Line]:

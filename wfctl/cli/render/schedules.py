@@ -62,8 +62,10 @@ def _run_span(run: ScheduledRunView | None, *, person: bool, ascii: bool) -> Spa
     return ("purged", "dim") if run.status is None else status_span(Status(run.status), person=person, ascii=ascii)
 
 
-def schedule_lines(detail: ScheduleDetail, now_ms: int, *, person: bool, ascii: bool = False) -> list[Line]:
-    """The whole of one schedule."""
+def schedule_lines(
+    detail: ScheduleDetail, now_ms: int, *, person: bool, ascii: bool = False, width: int | None = None
+) -> list[Line]:
+    """The whole of one schedule, broken to `width` where there is one."""
     view = detail.schedule
 
     def moment(at_ms: int) -> str:
@@ -103,7 +105,7 @@ def schedule_lines(detail: ScheduleDetail, now_ms: int, *, person: bool, ascii: 
     if view.missed:
         pairs.append(("missed", tally(view.missed, view.missed_at)))
     pairs += [("run", _run_line(run, person=person, ascii=ascii)) for run in detail.runs]
-    return facts(pairs)
+    return facts(pairs, width, whole=("input",))
 
 
 def _time_line(time: TimeView, tz: str, now_ms: int, *, person: bool) -> Line:
@@ -119,8 +121,8 @@ def _run_line(run: ScheduledRunView, *, person: bool, ascii: bool) -> Line:
 def times_table(times: list[TimeView], tz: str, now_ms: int, *, width: int | None) -> list[Line]:
     columns = [
         Column("LOCAL"),
-        Column("TIME ZONE"),
-        Column("UTC", priority=1),
+        Column("TIME ZONE", priority=1),
+        Column("UTC", priority=2),
         Column("CLOCKS", optional=True),
     ]
     rows = [

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import msgspec
 
 from wfctl.cli.render.pending import Pending, pending_line
 from wfctl.cli.render.runs import position, status_span
-from wfctl.cli.render.table import facts, facts_column
+from wfctl.cli.render.table import facts
 from wfctl.cli.render.text import Line, clean, count, counted
 from wfctl.cli.render.times import both, when
 from wfctl.cli.words import quoted
@@ -30,8 +28,8 @@ def show_lines(
     ascii: bool = False,
     width: int | None = None,
 ) -> list[Line]:
-    """The whole of one run; `doing` is what its step is at, `below` how many of its children are in which status. Why it went wrong
-    is wrapped to `width` where there is one."""
+    """The whole of one run, broken to `width` where there is one; `doing` is what its step is at, `below` how many of its children
+    are in which status."""
     run = detail.run
 
     def moment(at_ms: int) -> Line:
@@ -69,43 +67,36 @@ def show_lines(
         )
         pairs.append(("children", [(f"{counted(run.children, 'run')}: {stand}", "")]))
     pairs += [(one.kind, pending_line(one, now_ms, person=person)) for one in doing]
-    pairs += _problem_facts(run)
-    pairs.append(("input", _payload(detail.input)))
-    if run.status is Status.COMPLETED:
+    pairs += _problem_facts(run, person=person)
+    data = _data_facts(detail)
+    entries = counted(detail.history_entries, "entry", plural="entries", grouped=person)
+    pairs += [*data, ("history", [(entries, "")])]
+    return facts(pairs, width, whole={name for name, _ in data})
+
+
+def _data_facts(detail: RunDetail) -> list[tuple[str, Line]]:
+    """What its users put into a run, and what it returned."""
+    pairs = [("input", _payload(detail.input))]
+    if detail.run.status is Status.COMPLETED:
         pairs.append(("result", _payload(detail.result)))
     pairs += [(f"store {clean(key)}", _payload(value)) for key, value in detail.store.items()]
-    pairs += [
-        (f"inbox {entry.seq}", [(clean(entry.event), "bold"), ("  ", ""), *_payload(entry.payload)])
-        for entry in detail.inbox
-    ]
-    pairs.append(("history", [(f"{counted(detail.history_entries, 'entry', plural='entries', grouped=person)}", "")]))
-    return facts(_wrapped(pairs, ("stuck", "error", "task"), width))
+    for entry in detail.inbox:
+        pairs.append((f"inbox {entry.seq}", [(clean(entry.event), "bold"), ("  ", ""), *_payload(entry.payload)]))
+    return pairs
 
 
-def _wrapped(pairs: list[tuple[str, Line]], names: tuple[str, ...], width: int | None) -> list[tuple[str, Line]]:
-    """`pairs` with the texts called `names` on as many lines as they have, and as they need in `width` cells."""
-    room = 0 if width is None else max(width - 1 - facts_column(pairs), 24)
-    out: list[tuple[str, Line]] = []
-    for name, value in pairs:
-        if name not in names:
-            out.append((name, value))
-            continue
-        ((text, style),) = value
-        if width is None:
-            out.append((name, [(clean(text), style)]))
-            continue
-        lines = [line for part in text.splitlines() for line in textwrap.wrap(clean(part), room)] or [""]
-        out += [(name if index == 0 else "", [(line, style)]) for index, line in enumerate(lines)]
-    return out
+def _told(name: str, text: str, style: str, *, person: bool) -> list[tuple[str, Line]]:
+    """Why something went wrong: for people on as many lines as its author gave it."""
+    lines = text.splitlines() if person else [text]
+    return [(name if index == 0 else "", [(clean(line), style)]) for index, line in enumerate(lines or [""])]
 
 
-def _problem_facts(run: RunView) -> list[tuple[str, Line]]:
-    """The texts are not `clean` yet: their line ends count."""
+def _problem_facts(run: RunView, *, person: bool) -> list[tuple[str, Line]]:
     pairs: list[tuple[str, Line]] = []
     if run.stuck_reason:
-        pairs.append(("stuck", [(run.stuck_reason, "magenta")]))
+        pairs += _told("stuck", run.stuck_reason, "magenta", person=person)
     if run.error is not None:
-        pairs.append(("error", [(str(run.error), "red")]))
+        pairs += _told("error", str(run.error), "red", person=person)
         if run.error.frame:
             pairs.append(("at", [(clean(run.error.frame), "")]))
     return pairs

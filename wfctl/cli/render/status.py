@@ -81,7 +81,10 @@ def _code(view: StatusView) -> str:
 
 def _workers(view: StatusView, person: bool) -> str:
     busy = sum(worker.steps for worker in view.workers)
-    queued = f", {view.queued_steps} queued" if view.queued_steps else ""
+    queued = f", {count(view.queued_steps, grouped=person)} queued" if view.queued_steps else ""
+    if view.queued_steps and view.oldest_queued_at is not None:
+        oldest = when(min(view.oldest_queued_at, view.now), view.now, relative=person)
+        queued += f" (the oldest {f'for {oldest[:-4]}' if oldest.endswith(' ago') else f'since {oldest}'})"
     youngest = max((worker.started_at for worker in view.workers), default=None)
     since = f", youngest started {when(youngest, view.now, relative=person)}" if youngest is not None else ""
     blocked = sum(worker.blocked_ms > 0 for worker in view.workers)

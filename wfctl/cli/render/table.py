@@ -6,12 +6,14 @@ priority up, then text is cut; off a terminal nothing is cut and nothing left ou
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import NamedTuple
 
-from wfctl.cli.render.text import Line, cells, clean, cut, cut_middle, pad, pad_left
+from wfctl.cli.render.text import Line, cells, clean, cut, cut_middle, pad, pad_left, wrap
 
 GAP = 2
 MIN_TEXT = 8
+LEAST_FACT = 24
 
 
 class Column(NamedTuple):
@@ -100,12 +102,13 @@ def _line(row: Row, kept: list[int], columns: list[Column], widths: dict[int, in
     return line
 
 
-def facts(pairs: list[tuple[str, Line]]) -> list[Line]:
-    """`name  value` lines, the values in one column."""
-    column = facts_column(pairs)
-    return [[(pad(name, column), "dim"), *value] for name, value in pairs]
-
-
-def facts_column(pairs: list[tuple[str, Line]]) -> int:
-    """Where the values of `facts` begin."""
-    return max((cells(name) for name, _ in pairs), default=0) + GAP
+def facts(pairs: list[tuple[str, Line]], width: int | None = None, *, whole: Container[str] = ()) -> list[Line]:
+    """`name  value` lines, the values in one column, where they are broken at blanks to fit `width`; those of the names in `whole`
+    are somebody's data, which is left to be copied."""
+    column = max((cells(name) for name, _ in pairs), default=0) + GAP
+    room = None if width is None else max(width - 1 - column, LEAST_FACT)
+    lines: list[Line] = []
+    for name, value in pairs:
+        parts = [value] if room is None or name in whole else wrap(value, room, indent=0)
+        lines += [[(pad(name if index == 0 else "", column), "dim"), *part] for index, part in enumerate(parts)]
+    return lines

@@ -1,7 +1,8 @@
 """Lines of styled text, and fitting text into columns: the smallest parts everything drawn is made of.
 
 A line is a list of (text, rich style) spans and knows its width in terminal cells. What came from a user never reaches a terminal
-with its control characters in force (`clean`).
+with its control characters in force (`clean`). What can be shown there is one choice a command line (`write_for`), as a locale is
+one choice a process.
 """
 
 from __future__ import annotations
@@ -13,6 +14,16 @@ SHORT_ID = 24  # cells: an ID that stands beside other things is cut in its midd
 
 Span = tuple[str, str]
 Line = list[Span]
+_narrow_encoding: str | None = None  # of what cannot write everything
+_ellipsis = "…"
+
+
+def write_for(encoding: str, *, ascii: bool) -> None:
+    """Lines are for a stream of this encoding from here on: what it cannot write takes the cells of what is written instead. With
+    `ascii` what is left out is marked with dots."""
+    global _narrow_encoding, _ellipsis
+    _narrow_encoding = encoding if ascii and not encoding.lower().replace("-", "").startswith("utf") else None
+    _ellipsis = "..." if ascii else "…"
 
 
 def plain(line: Line) -> str:
@@ -23,10 +34,20 @@ def clean(text: str) -> str:
     """`text` on one line, with control characters and lone surrogates spelled out."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
+    text = "".join(
         " " if char in "\n\t" else char if unicodedata.category(char) not in ("Cc", "Cs", "Cf") else _spelled(char)
         for char in text
     )
+    return text if _narrow_encoding is None else _written(text, _narrow_encoding)
+
+
+def _written(text: str, encoding: str) -> str:
+    """`text` as a stream of that encoding shows it."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.replace("…", "...").encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 def _spelled(char: str) -> str:
@@ -62,8 +83,9 @@ def _head(text: str, width: int) -> str:
     return "".join(out)
 
 
-def cut(text: str, width: int, ellipsis: str = "…") -> str:
+def cut(text: str, width: int, ellipsis: str | None = None) -> str:
     """`text` cut at its end to at most `width` cells."""
+    ellipsis = _ellipsis if ellipsis is None else ellipsis
     if cells(text) <= width:
         return text
     if width <= cells(ellipsis):
@@ -71,8 +93,9 @@ def cut(text: str, width: int, ellipsis: str = "…") -> str:
     return _head(text, width - cells(ellipsis)).rstrip() + ellipsis
 
 
-def cut_middle(text: str, width: int, ellipsis: str = "…") -> str:
+def cut_middle(text: str, width: int, ellipsis: str | None = None) -> str:
     """`text` cut in its middle: of an error or an ID, both ends tell something."""
+    ellipsis = _ellipsis if ellipsis is None else ellipsis
     if cells(text) <= width:
         return text
     room = width - cells(ellipsis)

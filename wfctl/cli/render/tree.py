@@ -23,6 +23,7 @@ TOOK_CELLS = 8
 WIDE_COLUMNS = 110
 WIDEST = 120  # an eye does not follow a line further than this
 RUN_ID_CELLS = 26
+LEAST_NAME, LEAST_ERROR = 8, 8
 _FAILED = (Status.FAILED, Status.TIMED_OUT)
 
 
@@ -205,26 +206,29 @@ def _lay(item: Item, guides: str, style: Style, now_ms: int) -> Line:
 
 
 def _columns(item: Item, room: int, emphasis: str, ellipsis: str) -> Line:
-    """Name and text left, note right of them, duration at the edge: exactly `room` cells."""
+    """Name and text left, note right of them, duration at the edge: exactly `room` cells.
+
+    Where that is little, what went wrong and which attempt comes are said beside the ends of a name.
+    """
     took = pad_left(item.took, TOOK_CELLS) if item.took else ""
-    note = item.note
-    name = item.name
+    name, text, note = item.name, item.text, item.note
     tail = cells(took)
 
     def left_room() -> int:
         return room - tail - (cells(note) + 2 if note else 0) - (2 if tail else 0)
 
-    text = item.text
     least = cells(name) + (2 + min(cells(text), 12) if text else 0)
-    if note and left_room() < least:
-        note = item.short_note
-    if item.status == RETRYING and left_room() < least:
+    for note in (item.note, *item.short_notes, ""):  # noqa: B007
+        if left_room() >= least:
+            break
+    if item.status == RETRYING and item.note and not note:
         # Which attempt comes tells more than of what.
-        text, least = "", cells(name)
-    if note and left_room() < least:
-        note = ""
-    if cells(name) > left_room():
-        name = cut_middle(item.short_name or name, max(left_room(), 1), ellipsis)
+        text, note = "", item.short_notes[-1]
+        note = note if left_room() >= LEAST_NAME else ""
+    beside = 2 + min(cells(text), LEAST_ERROR) if text and item.loud else 0
+    if cells(name) > left_room() - beside:
+        kept = min(max(left_room() - beside, LEAST_NAME), left_room())
+        name = cut_middle(item.short_name or name, max(kept, 1), ellipsis)
     if text:
         text = cut_middle(text, left_room() - cells(name) - 2, ellipsis)
         if cells(text) < min(cells(item.text), 6):

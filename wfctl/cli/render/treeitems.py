@@ -112,7 +112,7 @@ def _step(step: TreeStep, node: TreeNode, moment: Moment) -> Item:
         if step.ended_at is None:
             since, until = wait_notes(step, moment)
             item.note = ", ".join(part for part in (since, until) if part)
-            item.short_note = until
+            item.short_notes = (until,)
     elif step.kind == "sleep":
         if step.wake_at is not None:
             item.name = f"sleep {format_duration(step.wake_at - step.started_at)}"
@@ -123,7 +123,7 @@ def _step(step: TreeStep, node: TreeNode, moment: Moment) -> Item:
     elif step.ended_at is None:
         show_progress(item, node.run, moment)
     if step.attempts > 1:
-        item.note = item.short_note = counted(step.attempts, "attempt")
+        item.note = counted(step.attempts, "attempt")
     if step.tries is not None and not (item.note and step.status == Status.COMPLETED):
         show_tries(item, step.tries, moment)
     if step.error:
@@ -143,7 +143,7 @@ def _child(node: TreeNode, fold: Fold, moment: Moment, depth: int) -> Item:
             # The rows below say where it is; the row itself says only what went wrong.
             item.text = clean(problem(node.run))
             if item.status in (RETRYING, Status.WAITING):
-                item.status, item.note, item.short_note = node.run.status, "", ""
+                item.status, item.note, item.short_notes = node.run.status, "", ()
             return item
     if not item.text or node.run.status.closed or node.cut:
         item.text = "  ".join(part for part in (item.text, _in_brackets(node)) if part)
@@ -180,7 +180,7 @@ def _run_item(node: TreeNode, moment: Moment) -> Item:
     if run.status is Status.SLEEPING and run.wake_at is not None:
         item.note = sleep_note(run.wake_at, moment)
     elif run.status is Status.WAITING and run.wake_at is not None:
-        item.note = item.short_note = f"times out {due(run.wake_at, moment)}"
+        item.note = f"times out {due(run.wake_at, moment)}"
     elif run.status is Status.RUNNING:
         show_progress(item, run, moment)
     if node.tries is not None and (run.status is Status.RUNNING or not item.note):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from wfctl.cli.render.progress import amount, percentage, progress_note
+from wfctl.cli.render.progress import progress_notes
 from wfctl.cli.render.text import clean, counted
 from wfctl.cli.render.times import clock_seconds, is_relative, short, was_chosen, when
 from wfctl.protocol.views import RunView, TreeGroup, TreeStep, TriesView
@@ -39,14 +39,15 @@ class Fold(NamedTuple):
 class Item(msgspec.Struct):
     """One line and what hangs below it. Without `status` it is a remainder line; with `group`, a group's line.
 
-    `text` follows the name (`loud`: in the status' colour), `note` (or `short_note`) stands right of it, `took` at the edge.
+    `text` follows the name (`loud`: in the status' colour), `note` (or the first of `short_notes` that there is room for) stands
+    right of it, `took` at the edge.
     """
 
     name: str
     status: str | None = None
     text: str = ""
     note: str = ""
-    short_note: str = ""
+    short_notes: tuple[str, ...] = ()
     took: str = ""
     short_name: str = ""
     style: str = ""
@@ -76,16 +77,16 @@ def show_tries(item: Item, tries: TriesView, moment: Moment) -> None:
         if tries.retry_at is not None and tries.retry_at > moment.now_ms:
             item.status = RETRYING
             next_one = _out_of(tries.attempt + 1, tries.max_attempts)
-            item.note, item.short_note = f"retry {next_one} {due(tries.retry_at, moment)}", f"retry {next_one}"
+            item.note, item.short_notes = f"retry {next_one} {due(tries.retry_at, moment)}", (f"retry {next_one}",)
             item.text = item.text if item.loud else clean(tries.task)
         elif (attempt := tries.attempt + (tries.retry_at is not None)) > 1:
             item.note = item.note or f"attempt {_out_of(attempt, tries.max_attempts)}"
     elif tries.failed:
         if tries.max_attempts is not None or tries.attempt > 1:
             number = _out_of(tries.attempt, tries.max_attempts)
-            item.note = item.short_note = f"{number} {'try' if number == '1' else 'tries'}"
+            item.note = f"{number} {'try' if number == '1' else 'tries'}"
     elif tries.attempt > 1:
-        item.note = item.short_note = counted(tries.attempt, "attempt")
+        item.note = counted(tries.attempt, "attempt")
 
 
 def _out_of(attempt: int, max_attempts: int | None) -> str:
@@ -100,8 +101,8 @@ def due(at_ms: int, moment: Moment) -> str:
 
 def show_progress(item: Item, run: RunView, moment: Moment) -> None:
     if run.progress is not None:
-        item.note = progress_note(run.progress, drawn=moment.relative)
-        item.short_note = percentage(run.progress) or amount(run.progress)
+        item.note, *shorter = progress_notes(run.progress, drawn=moment.relative)
+        item.short_notes = tuple(shorter)
 
 
 def wait_notes(step: TreeStep, moment: Moment) -> tuple[str, str]:

@@ -75,7 +75,9 @@ def workflow_lines(answer: WorkflowList, width: int, now_ms: int) -> list[Line]:
             lines.append([(cut(f"  {clean(view.spec.doc.splitlines()[0])}", width - 1), "dim")])
         code = f"  generation {view.generation}  {clean(view.source_hash)}  loaded {when(view.loaded_at, now_ms, relative=True)}"
         lines.append([(cut(code, width - 1), "dim")])
-        lines += [_handler(spec, width) for spec in view.spec.handlers]
+        shown = [_handler_text(spec) for spec in view.spec.handlers]
+        column = max(map(cells, shown), default=0)
+        lines += [_handler(*pair, column, width) for pair in zip(view.spec.handlers, shown, strict=True)]
         lines += [_missing(lost, width) for lost in view.missing]
     for gone in answer.unloaded:
         if lines:
@@ -116,9 +118,13 @@ def query_lines(queries: list[HandlerSpec], width: int) -> list[Line]:
     return lines
 
 
-def _handler(spec: HandlerSpec, width: int) -> Line:
+def _handler_text(spec: HandlerSpec) -> str:
     name = spec.name if spec.name == spec.function else f"{spec.name} = {spec.function}"
-    text = clean(f"{name}{spec.told()}")
+    return clean(f"{name}{spec.told()}")
+
+
+def _handler(spec: HandlerSpec, text: str, column: int, width: int) -> Line:
+    """What the others of its type take decides where the line number stands: beside it, as far as that goes."""
     place = f":{spec.line}" if spec.line else ""
-    room = max(width - 9 - cells(place) - 3, 10)
+    room = min(max(width - 9 - cells(place) - 3, 10), column)
     return [(f"  {spec.kind:<5}  ", "cyan"), (pad(cut(text, room), room), ""), (f"  {place}", "dim")]

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from wfctl.cli import exit
 from wfctl.cli.bulk import Targets, Verb, carry_out
 from wfctl.cli.filters import Yes
 from wfctl.cli.project import remember_last
+from wfctl.cli.render.text import counted
 from wfctl.cli.render.times import ago
-from wfctl.cli.schedules.timetable import Id, Ids
+from wfctl.cli.schedules.timetable import Ids
 from wfctl.cli.shell import now_ms, shell_of
 from wfctl.cli.words import given_ids, quoted
 from wfctl.errors import ConfigError
@@ -71,8 +71,6 @@ def _change(
     yes: bool,
     dry_run: bool = False,
 ) -> int:
-    found = given_ids(ids, listed_by="wfctl schedule list -o id")
-
     def tell(answer: ScheduleChanged) -> str:
         if not answer.changed:
             return f"schedule {answer.schedule_id} was {done} already"
@@ -88,25 +86,41 @@ def _change(
     change = Verb(
         verb, "schedule_change", make, tell, sum_up, noun="schedule", id_of=operator.attrgetter("schedule_id")
     )
-    return carry_out(shell_of(ctx), change, Targets(found, len(found) > 1), yes=yes, dry_run=dry_run)
+    return carry_out(shell_of(ctx), change, _named(ids), yes=yes, dry_run=dry_run)
 
 
-def run_now(ctx: typer.Context, id: Id) -> int:
-    """Start a run of a schedule now.
+def run_now(ctx: typer.Context, ids: Ids, yes: Yes = False) -> int:
+    """Start a run of schedules now.
 
-    Whatever the time, also while it is paused or a run of it is open. Prints the run's workflow ID; its times stay as they are.
+    One of each, whatever the time, also while it is paused or a run of it is open. Prints the workflow IDs of the runs; the times
+    of the schedules stay as they are.
     """
     shell = shell_of(ctx)
-    ran: ScheduleRan = shell.call(RunSchedule(schedule_id=id))
-    try:
-        remember_last(shell.state, ran.run.run_id)
-    except ConfigError:
-        pass  # reached through WFCTL_SOCKET from outside any project: there is no place to note it
-    if shell.json:
-        shell.document("schedule_run", ran)
-        return exit.OK
-    shell.out.write(ran.run.workflow_id)
-    shell.out.flush()
-    shell.note(f"started {ran.workflow_type} {ran.run.workflow_id} (run {ran.run.run_id})")
-    shell.note(f"  watch it: wfctl tail -f {quoted(ran.run.workflow_id)}")
-    return exit.OK
+
+    def remember(ran: ScheduleRan) -> None:
+        try:
+            remember_last(shell.state, ran.run.run_id)
+        except ConfigError:
+            pass  # reached through WFCTL_SOCKET from outside any project: there is no place to note it
+
+    def tell(ran: ScheduleRan) -> str:
+        name = f"{ran.workflow_type} {ran.run.workflow_id} (run {ran.run.run_id})"
+        return f"started {name}\n  watch it: wfctl tail -f {quoted(ran.run.workflow_id)}"
+
+    start = Verb(
+        "run-now",
+        "schedule_run",
+        lambda id: RunSchedule(schedule_id=id),
+        tell,
+        lambda answers, failed: f"{counted(len(answers), 'run')} started, {failed} failed",
+        noun="schedule",
+        id_of=operator.attrgetter("run.workflow_id"),
+        prints_id=True,
+        after=remember,
+    )
+    return carry_out(shell, start, _named(ids), yes=yes, dry_run=False)
+
+
+def _named(ids: list[str]) -> Targets:
+    found = given_ids(ids, listed_by="wfctl schedule list -o id")
+    return Targets(found, len(found) > 1)

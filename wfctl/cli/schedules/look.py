@@ -76,7 +76,8 @@ def show(ctx: typer.Context, id: Id, shown: Number = 5) -> int:
     else:
         from wfctl.cli.render.schedules import schedule_lines
 
-        shell.out.lines(schedule_lines(detail, now_ms(), person=shell.out.tty, ascii=shell.out.ascii))
+        width = shell.out.columns if shell.out.tty else None
+        shell.out.lines(schedule_lines(detail, now_ms(), person=shell.out.tty, ascii=shell.out.ascii, width=width))
         shell.out.flush()
         for line in _advice(view):
             shell.note(line)
