@@ -541,12 +541,16 @@ def test_children_are_changed_too_and_counted(
     assert said == (0, "", f"{before}{done} order-1 (run 01A) and {told}: now cancelling\n")
     assert all(call.children for call in fake.asked(verb))
     assert [call.dry_run for call in fake.asked(verb)] == ([False] if verb == "cancel" else [True, False])
+    before_it = len(fake.asked(verb))
     document: Any = cli(verb, "order-1", "--children", "-o", "json").json
     assert document["descendants"] == descendants
+    assert len(fake.asked(verb)) == before_it + 1, "where nobody is told, nobody is asked"
     assert "descendant" not in cli(verb, "order-1").err
     assert fake.asked(verb)[-1].children is False
     several = cli(verb, "order-1", "order-2", "--children", "--yes").err
     twice = f"{descendants * 2:,} descendants" if descendants else "no descendants"
+    if verb == "terminate" and descendants:
+        assert several.startswith(f"up to {descendants * 2:,} open descendants of 2 runs will be terminated too\n")
     assert several.endswith(f"2 {done}, 0 had nothing to do, 0 failed; {twice} {done}\n")
 
 

@@ -52,7 +52,7 @@ def run(
         default=OPEN_STATUSES,
     )
     why = signed(reason)
-    if children and not dry_run:
+    if children and not dry_run and not shell.quiet and not shell.json:
         _show_below(shell, found)
     return change_runs(
         shell,
@@ -67,7 +67,8 @@ def run(
 
 
 def _show_below(shell: Shell, found: Targets) -> None:
-    """Before anything ends, and before anybody is asked: how many runs end with those that are meant."""
+    """Before anything ends, and before anybody is asked: how many runs end with those that are meant. Of several one may be below
+    another, and what is below both ends once, so it is the most that it can be."""
     below = 0
     for id in found.ids:
         try:
@@ -77,6 +78,9 @@ def _show_below(shell: Shell, found: Targets) -> None:
         except WfctlError:
             continue  # what is wrong with it is told in its turn
         below += would.descendants
-    if below:
-        whom = clean(found.ids[0]) if len(found.ids) == 1 else counted(len(found.ids), "run")
-        shell.note(f"{counted(below, 'open descendant')} of {whom} will be terminated too")
+    if below and len(found.ids) == 1:
+        shell.note(f"{counted(below, 'open descendant')} of {clean(found.ids[0])} will be terminated too")
+    elif below:
+        shell.note(
+            f"up to {counted(below, 'open descendant')} of {counted(len(found.ids), 'run')} will be terminated too"
+        )
