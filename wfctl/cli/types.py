@@ -6,7 +6,7 @@ import difflib
 
 from wfctl.cli.shell import Shell
 from wfctl.cli.words import quoted
-from wfctl.errors import UnknownWorkflowTypeError
+from wfctl.errors import UnknownWorkflowTypeError, WfctlError
 from wfctl.protocol.calls import WorkflowList, Workflows
 from wfctl.values.signature import TypeSpec
 
@@ -27,10 +27,13 @@ def served_type(shell: Shell, name: str) -> TypeSpec:
 
 def say_what_is_no_type(shell: Shell, names: list[str]) -> None:
     """Where a filter found nothing: which of its types no code has, and what may have been meant. There may have been such once, so
-    it is no error."""
-    if not names or shell.alone:
+    it is no error, and neither is it when nobody can tell."""
+    if not names or shell.alone or shell.quiet or shell.json:
         return
-    types = _served(shell)
+    try:
+        types = _served(shell)
+    except WfctlError:
+        return
     for name in names:
         if name not in types:
             shell.note(_no_type(name, difflib.get_close_matches(name, types, n=1, cutoff=0.6)))

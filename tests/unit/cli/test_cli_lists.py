@@ -20,6 +20,7 @@ from wfctl.cli.render.runs import runs_table
 from wfctl.cli.render.show import advice, waiting_advice
 from wfctl.cli.render.text import line_cells, plain
 from wfctl.cli.render.times import Times, show_as
+from wfctl.errors import DaemonDownError
 from wfctl.protocol.calls import Counted, HistoryPage, QueryAnswer, RunPage, WorkflowList
 from wfctl.protocol.views import HistoryEntry, RetryView, RunDetail, WorkflowView
 from wfctl.values.signature import HandlerSpec, ParamSpec, Transition, TypeSpec
@@ -104,12 +105,18 @@ def test_a_count_goes_without_its_header(cli: Cli, daemon: Start) -> None:
 
 def test_a_type_that_nothing_was_found_of_and_no_code_has_is_named_with_the_nearest(cli: Cli, daemon: Start) -> None:
     served = WorkflowList(items=[WorkflowView(spec=TypeSpec("Order", ()), generation=1)], problems=[])
-    daemon(list=RunPage(items=[], total=0), count=Counted(by="status", counts={}, total=0), workflows=served)
+    shop = daemon(list=RunPage(items=[], total=0), count=Counted(by="status", counts={}, total=0), workflows=served)
     told = "no workflow type 'Ordr'; did you mean 'Order'?\n"
     assert cli("list", "--type", "Ordr", "--type", "Order").err == told
     assert cli("list", "--type", "Ordr", "--count").err.endswith(told)
     assert cli("cancel", "--type", "Ordr", "--yes").err.startswith(told)
-    assert cli("list", "--type", "Order").err == cli("list", "--type", "Ordr", "-o", "json").err == ""
+    assert cli("list", "--type", "Order").err == ""
+    asked = len(shop.asked("workflows"))
+    assert cli("list", "--type", "Ordr", "-o", "json").err == cli("list", "--type", "Ordr", "-q").err == ""
+    assert len(shop.asked("workflows")) == asked, "where nobody is told, nobody is asked"
+    shop.answers["workflows"] = DaemonDownError("gone")
+    said = cli("list", "--type", "Ordr")
+    assert (said.code, said.err) == (0, ""), "the answer stands, whether more can be said of it or not"
 
 
 @pytest.mark.parametrize("columns", [40, 80])
