@@ -15,7 +15,7 @@ from support.runs import entry, failure, node, run, step, tree
 from wfctl.cli.commands.logs import Presence
 from wfctl.cli.options import Settings
 from wfctl.cli.shell import Shell
-from wfctl.errors import RunNotFoundError
+from wfctl.errors import IncompatibleError, RunNotFoundError
 from wfctl.protocol.calls import HistoryPage
 from wfctl.protocol.views import HistoryEntry, Outcome, RunDetail, StatusView
 from wfctl.values.status import Status
@@ -265,22 +265,57 @@ def test_who_follows_the_log_is_told_when_the_daemon_goes_away_and_is_back(
         assert capsys.readouterr().err == "the daemon is back; going on after revision 8841\n"
 
 
+class Time:
+    """The clock of who follows: it goes on by what is slept."""
+
+    now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 def test_who_follows_the_log_gives_up_when_no_daemon_comes(
     cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wfctl.cli.commands.logs.POLL_S", 0.01)
-    monkeypatch.setattr("wfctl.cli.commands.logs.LOOK_S", 0.0)
+    time = Time()
+    monkeypatch.setattr("wfctl.cli.commands.logs.time", time)
     (project / ".wfctl" / "wfd.log").write_text("ready\n")
-    said = cli("logs", "-f", "--reconnect", "20ms")
+    said = cli("logs", "-f", "--reconnect", "20s")
     assert (said.code, said.out) == (3, "ready\n")
-    assert said.err.startswith("no daemon runs; waiting up to 0.02 s for it\nerror[daemon_down]: ")
+    assert said.err.startswith("no daemon runs; waiting up to 20 s for it\nerror[daemon_down]: ")
+    assert 20 <= time.now - 1_000 < 21
+
+
+def test_who_follows_the_log_is_told_of_a_daemon_that_cannot_be_asked(
+    cli: Cli, daemon: Start, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wfctl.cli.commands.logs.time", Time())
+    (project / ".wfctl" / "wfd.log").write_text("ready\n")
+    daemon(hello=IncompatibleError("this wfctl is too old", hint="pip install --upgrade wfctl"))
+    said = cli("logs", "-f", "--reconnect", "2s")
+    assert (said.code, said.out) == (6, "ready\n")
+    assert said.err.startswith("the daemon cannot be asked (incompatible); waiting up to 2 s for it\n")
+
+
+def test_who_follows_the_log_is_told_at_once_of_a_time_to_wait_that_is_none(
+    cli: Cli, daemon: Start, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waits(self: Any, timeout_s: float) -> bool:
+        raise AssertionError("it follows")
+
+    monkeypatch.setattr("wfctl.client.blocking.Connection.wait_closed", waits)
+    (project / ".wfctl" / "wfd.log").write_text("ready\n")
+    daemon()
+    assert cli("logs", "-f", "--reconnect", "soon").code == 2
 
 
 def test_a_daemon_that_is_stopping_has_not_come_back_for_who_follows_its_log(
     cli: Cli, daemon: Start, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wfctl.cli.commands.logs.POLL_S", 0.01)
-    monkeypatch.setattr("wfctl.cli.commands.logs.LOOK_S", 0.0)
+    monkeypatch.setattr("wfctl.cli.commands.logs.time", Time())
     (project / ".wfctl" / "wfd.log").write_text("ready\n")
 
     def hang_up(call: Any) -> Any:
@@ -297,8 +332,8 @@ def test_a_daemon_that_is_stopping_has_not_come_back_for_who_follows_its_log(
         return True
 
     monkeypatch.setattr("wfctl.client.blocking.Connection.wait_closed", goes_away)
-    said = cli("logs", "-f", "--reconnect", "50ms")
+    said = cli("logs", "-f", "--reconnect", "2s")
     assert said.code == 3
     assert said.err.count("the daemon went away") == 1
     assert "is back" not in said.err
-    assert len(fallen[0].asked("status")) > 1
+    assert len(fallen[0].asked("status")) == 4, "every half a second"

@@ -21,7 +21,7 @@ from wfctl.cli.options import Output
 from wfctl.cli.project import log_file
 from wfctl.cli.render.text import clean
 from wfctl.cli.shell import Shell, now_ms, shell_of, stopping
-from wfctl.errors import DeniedError, NotFoundError, WfctlError
+from wfctl.errors import DaemonDownError, DeniedError, NotFoundError, WfctlError
 from wfctl.protocol.calls import GetStatus
 from wfctl.protocol.views import StatusView
 from wfctl.values.times import parse_instant, rfc3339
@@ -159,12 +159,14 @@ class Presence:
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
+        self._patience_s = shell.patience_s
         self._gone_s: float | None = None
         self._why: WfctlError = stopping()
         self._looks_at = 0.0
         self._connection = self._dialed()
         if self._connection is None:
-            self._lost("no daemon runs")
+            down = isinstance(self._why, DaemonDownError)
+            self._lost("no daemon runs" if down else f"the daemon cannot be asked ({self._why.code})")
 
     def __enter__(self) -> Presence:
         return self
@@ -191,7 +193,7 @@ class Presence:
         self._connection = self._dialed()
         if self._connection is None or not self._is_back(self._connection):
             self._hang_up()
-            if self._gone_s is not None and now - self._gone_s >= self._shell.patience_s:
+            if self._gone_s is not None and now - self._gone_s >= self._patience_s:
                 raise self._why
 
     def _is_back(self, connection: Connection) -> bool:
@@ -208,7 +210,7 @@ class Presence:
 
     def _lost(self, what: str) -> None:
         self._gone_s = time.monotonic()
-        self._note(f"{what}; waiting up to {self._shell.patience_s:g} s for it")
+        self._note(f"{what}; waiting up to {self._patience_s:g} s for it")
 
     def _note(self, text: str) -> None:
         self._shell.out.flush()
