@@ -42,8 +42,10 @@ def ask(
             words = child.stderr.read().decode("utf-8", "replace").strip().splitlines()
         finally:
             child.terminate()
-    if child.returncode < 0:
-        raise WfctlError(f"{verb} was ended by signal {-child.returncode}", hint=f"wfctl {verb} can be typed again")
+    # As the system tells it, or as a shell would: it clears away behind itself first.
+    number = -child.returncode if child.returncode < 0 else child.returncode - 128
+    if number > 0:
+        raise WfctlError(f"{verb} was ended by signal {number}", hint="it can be typed again")
     raise WfctlError(
         f"wfd.care {verb} exited with {child.returncode}" + (f"\n{words[-1].strip()}" if words else ""),
         hint="report this as a bug",
