@@ -500,3 +500,11 @@ def test_a_run_that_waits_tells_when_that_times_out_unless_the_row_of_its_wait_d
     wait = step("wait", "waiting", kind="wait", took=None, wake_at=NOW + 60_000)
     lines = drawn(tree(node(run(), node(waits, wait))))
     assert ["times out" in line for line in lines] == [False, False, True]
+
+
+def test_the_first_line_keeps_its_status_where_an_id_has_no_room() -> None:
+    snapshot = tree(node(run("bestellung-2026-11-27T14:03:00.482Z", status="failed", error=failure("Lost", "way"))))
+    first = drawn(snapshot, 40)[0]
+    assert first.rstrip().endswith("  failed 12.1s")
+    assert first.startswith("bestellung-2026")
+    assert len(first) < 40

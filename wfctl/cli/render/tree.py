@@ -122,7 +122,8 @@ def _header(node: TreeNode, style: Style, now_ms: int) -> Line:
         left = room - line_cells(line) - 2
         if why and left >= 8:
             line.append((f"  {cut_middle(clean(why), left, style.marks.ellipsis)}", shown.style))
-        return clip(line, room, style.marks.ellipsis)
+        if line_cells(line) <= room:
+            return line
     # Narrower and narrower; what failed is the last to go.
     for left_part, right in (
         ([name, *kind, *state], totals),
