@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import sqlite3
+import stat
 import tempfile
 import threading
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from wfd.store.inspect import Facts, State, connect_reader, inspect
 # 2 MiB between two looks at whether it is still wanted, and two words about how far it is.
 _PAGES = 512
 _PART = ".part"
+_PART_MODE = stat.S_IFREG | 0o600  # as mkstemp makes them
 
 Told = Callable[[int, int], None]
 
@@ -112,14 +114,15 @@ class Copy:
         return Path(name), claim
 
     def _sweep(self) -> None:
-        """Remove what copies to the same target have left who were killed."""
+        """Remove what copies to the same target have left who were killed: files of such a name that are for their owner alone."""
         left = re.compile(rf"\.{re.escape(self.target.name)}\.[a-z0-9_]{{8}}{re.escape(_PART)}")
         with contextlib.suppress(OSError):
             for file in [one for one in self.target.parent.iterdir() if left.fullmatch(one.name)]:
                 other = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
                 try:
+                    facts = os.fstat(other)
                     # One that begins this very moment is empty, and may not have got its claim yet.
-                    if os.fstat(other).st_size and _claimed(other):
+                    if facts.st_mode == _PART_MODE and facts.st_size and _claimed(other):
                         file.unlink()
                 finally:
                     os.close(other)

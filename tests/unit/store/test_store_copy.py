@@ -158,14 +158,17 @@ async def test_what_a_killed_copy_left_is_removed_by_the_next_and_what_others_ha
     left, under_way, foreign = (
         path.with_name(name) for name in (".a.db.12345678.part", ".a.db.abcdefgh.part", ".a.db.mine.part")
     )
-    for file in (left, under_way, foreign):
+    somebodys = path.with_name(".a.db.download.part")
+    for file in (left, under_way, foreign, somebodys):
         file.write_text("half")
+        file.chmod(0o644 if file is somebodys else 0o600)
     begun = path.with_name(".a.db.00000000.part")
     begun.touch()
     with under_way.open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         Copy(path, path.with_name("a.db")).run()
-    assert names(path) == [".a.db.00000000.part", ".a.db.abcdefgh.part", ".a.db.mine.part", "a.db", "wfctl.db"]
+    kept = [f".a.db.{name}.part" for name in ("00000000", "abcdefgh", "download", "mine")]
+    assert names(path) == [*kept, "a.db", "wfctl.db"]
 
 
 async def test_a_copy_under_way_is_not_taken_for_one_that_was_killed(path: Path) -> None:
