@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from support.faults import evict
 from support.rows import check, contents
 from support.waiting import until
 from wfctl import Context, Directive, Workflow
@@ -20,7 +21,9 @@ from wfctl.errors import InvalidArgumentError, RunNotFoundError, StorageError
 from wfctl.protocol import calls
 from wfctl.values.status import CLOSED, Status
 from wfd.engine import purges
+from wfd.engine.commands import Commands
 from wfd.engine.retention import SELDOM_MS, Retention
+from wfd.store import purge
 from wfd.store.connect import wal_of
 from wfd.store.purge import Rule
 from wfd.store.rows import Scope
@@ -64,8 +67,73 @@ async def _started(env: WorkflowEnvironment, workflow_id: str, **given: Any) -> 
     return handle.run_info.id
 
 
+def _somebody_waits_for_a_tree(env: WorkflowEnvironment) -> bool:
+    return any(bar._waiters for bar in env.engine.memory._barred.values())  # type: ignore[attr-defined]
+
+
 async def _left(env: WorkflowEnvironment) -> list[str]:
     return sorted(run.workflow_id for run in await env.client.list())
+
+
+async def test_each_run_is_looked_at_once_however_many_types_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    types = [Workflow(f"Type {number}") for number in range(4)]
+    for wf in types:
+
+        @wf.start()
+        async def begin(ctx: Context) -> Directive:
+            return ctx.next.complete()
+
+    looked: list[int] = []
+
+    async def keys_of(*words: Any) -> list[int]:
+        keys = await keys_of_type(*words)
+        looked.extend(keys)
+        return keys
+
+    keys_of_type = purge.keys_of
+    monkeypatch.setattr(purge, "keys_of", keys_of)
+    monkeypatch.setattr(purges, "LOOK", 2)
+    async with WorkflowEnvironment(types) as env:
+        for number in range(12):
+            await env.client.start(f"Type {number % 4}", workflow_id=f"w-{number:02}")
+        await env.settle()
+        for chosen in ([], ["Type 1", "Type 3", "None"]):
+            looked.clear()
+            call = calls.Purge(closed_until_at=env.engine.clock.now_ms(), types=chosen, dry_run=True, each=True)
+            told = [item async for item in env.engine.purges.purge(call)]
+            there = [f"w-{number:02}" for number in range(12) if not chosen or number % 4 in (1, 3)]
+            assert [tree.workflow_id for item in told for tree in item.trees] == there, "the oldest first, of all types"
+            assert len(looked) == len(there)
+
+
+async def test_who_waits_for_a_tree_that_is_purged_holds_up_no_other_results() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        gone = await _started(env, "gone")
+        await env.advance(2 * DAY)
+        stays = await _started(env, "stays")
+        await _started(env, "open", end="wait")
+        await evict(env)
+        env.engine.memory.recent.clear()
+        remove, let = env.store.writer.remove, asyncio.Event()
+
+        async def held(removal: purge.Removal) -> purge.Removed:
+            await let.wait()
+            return await remove(removal)
+
+        env.store.writer.remove = held  # type: ignore[method-assign]
+        going = asyncio.create_task(env.client.purge(older_than=DAY))
+        await until(lambda: bool(env.engine.memory._barred))
+        commands = Commands(env.engine)
+        first = asyncio.create_task(commands.result(calls.Result(id=gone)))
+        await until(lambda: _somebody_waits_for_a_tree(env))
+        async with asyncio.timeout(30):
+            assert (await commands.result(calls.Result(id=stays))).status == Status.COMPLETED
+            assert (await commands.result(calls.Result(id="open", wait=False))).status == Status.WAITING
+        assert not first.done()
+        let.set()
+        assert (await going).trees == 1
+        with pytest.raises(RunNotFoundError):
+            await first
 
 
 async def test_what_closed_long_enough_ago_goes_and_the_rest_stays() -> None:
@@ -296,7 +364,7 @@ async def test_a_retry_that_comes_while_its_run_is_being_purged_finds_none() -> 
         purge = asyncio.create_task(env.client.purge(older_than=timedelta()))
         await until(lambda: held.arrived)
         retry = asyncio.create_task(env.client.handle("parent").retry())
-        await until(lambda: env.engine.memory._loading != {})
+        await until(lambda: _somebody_waits_for_a_tree(env))
         held.open()
         assert (await purge).runs == 2
         with pytest.raises(RunNotFoundError):

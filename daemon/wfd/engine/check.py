@@ -155,8 +155,10 @@ class _Check:
     async def run(self) -> calls.CodeCheck:
         async with self._c.reader.snapshot() as snapshot:
             await self._look_up(snapshot)
+            types = [of for of in await browse.types(snapshot) if self._judged(of)]
         for status in _STEPPING:
-            await self._check_steps(status)
+            for workflow_type in types:
+                await self._check_steps(workflow_type, status)
         async with self._c.reader.snapshot() as snapshot:
             queued = await needs.queued(snapshot)
         for workflow_type, status in queued:
@@ -208,17 +210,16 @@ class _Check:
 
     # -- steps that are under way --------------------------------------------------------------
 
-    async def _check_steps(self, status: Status) -> None:
+    async def _check_steps(self, workflow_type: str, status: Status) -> None:
         after = 0
         while True:
             async with self._c.reader.snapshot() as snapshot:
-                page = await needs.steps_after(snapshot, status, after)
+                page = await needs.steps_after(snapshot, workflow_type, status, after)
             if not page:
                 return
-            after = page[-1][0]
-            for key, workflow_type in page:
-                if self._judged(workflow_type):
-                    await self._check_step(key)
+            after = page[-1]
+            for key in page:
+                await self._check_step(key)
 
     async def _check_step(self, key: int) -> None:
         try:

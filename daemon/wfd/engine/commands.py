@@ -7,6 +7,8 @@ commit.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from wfctl.errors import (
     DaemonDownError,
@@ -25,7 +27,7 @@ from wfd.core.decide import decide
 from wfd.core.state import Raw
 from wfd.engine.arguments import bind_any, bind_plain
 from wfd.engine.engine import Engine
-from wfd.engine.memory import Live
+from wfd.engine.memory import AT_ONCE, Live
 from wfd.engine.outcomes import outcome_of
 
 
@@ -125,9 +127,9 @@ class Commands:
 
     # -- runs that are there -----------------------------------------------------------------
 
-    async def load(self, key: int) -> Live | None:
-        """The run, read from disk if need be; None where there is no such run."""
-        live = await self._e.memory.load(key)
+    async def load(self, key: int, turn: AbstractAsyncContextManager[Any] = AT_ONCE) -> Live | None:
+        """The run, read from disk if need be, once it has its `turn` for that; None where there is no such run."""
+        live = await self._e.memory.load(key, turn)
         self._e.check_open()
         return live
 
@@ -149,13 +151,14 @@ class Commands:
         # Programs go on by the run ID they were given, mostly while the run is still at it.
         return self._e.memory.key_of(text) if key is None else key
 
-    async def find(self, text: str) -> Live:
-        """The run that an ID means, in memory; RunNotFoundError or AmbiguousIdError."""
+    async def find(self, text: str, turn: AbstractAsyncContextManager[Any] = AT_ONCE) -> Live:
+        """The run that an ID means, in memory; RunNotFoundError or AmbiguousIdError. What has to be read waits its `turn`."""
         self._e.check_open()
         key = self._key_of(text)
         if key is None:
-            key = (await self._e.reads.resolve(text)).key
-        live = await self.load(key)
+            async with turn:
+                key = (await self._e.reads.resolve(text)).key
+        live = await self.load(key, turn)
         if live is None:
             raise RunNotFoundError(f"no run {text!r}", hint="wfctl list")
         return live
@@ -243,8 +246,7 @@ class Commands:
         live = None if key is None else self._e.memory.get(key)
         if live is None:
             # Thousands may be asked for in one breath, and nobody else's reads are to stand behind all of theirs.
-            async with self._looking:
-                live = await self.find(call.id)
+            live = await self.find(call.id, self._looking)
         early = {*call.until, Status.STUCK} if call.stuck else {*call.until}
         if live.run.closed or not call.wait or live.run.status in early:
             return await self._standing(live)

@@ -12,6 +12,8 @@ import functools
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
 
 import msgspec
 
@@ -28,6 +30,7 @@ from wfd.store.rows import Counted, HistoryRow, Loaded
 log = logging.getLogger("wfd.engine")
 
 IDLE_RUNS = 2_048
+AT_ONCE = nullcontext()
 
 
 class Live:
@@ -101,7 +104,7 @@ class Memory:
         self._runs: dict[int, Live] = {}
         self._keys: dict[str, int] = {}
         self._idle: OrderedDict[int, Live] = OrderedDict()
-        self._loading: dict[int, asyncio.Task[bool]] = {}
+        self._loading: dict[int, asyncio.Task[int]] = {}
         # Counts how often everything was forgotten: what is read across that is thrown away as well.
         self._life = 0
         # By root, the trees that are being purged: nothing of them is read. Set once a tree can only go on to be gone.
@@ -175,8 +178,9 @@ class Memory:
                 raise
             return None
 
-    async def load(self, key: int) -> Live | None:
-        """The run, read from disk if need be; None where there is no such run. Its ancestors come with it.
+    async def load(self, key: int, turn: AbstractAsyncContextManager[Any] = AT_ONCE) -> Live | None:
+        """The run, read from disk if need be; None where there is no such run. Its ancestors come with it. `turn` is what to have
+        while its rows are read, and not while a tree that is purged is waited for.
 
         StorageError where the disk cannot be read, and for a run that is set aside.
         """
@@ -186,49 +190,56 @@ class Memory:
             live = self._runs.get(key)
             if live is not None:
                 return live
-            task = self._loading.get(key)
-            if task is None:
-                task = self._loading[key] = asyncio.get_running_loop().create_task(self._read(key))
-                task.add_done_callback(functools.partial(self._has_read, key))
-            # Only what is in memory at the very moment of return counts: the run may have left again meanwhile.
-            if not await asyncio.shield(task):
+            async with turn:
+                if key in self._runs or key in self.aside:
+                    continue  # it has come while others had their turns
+                task = self._loading.get(key)
+                if task is None:
+                    task = self._loading[key] = asyncio.get_running_loop().create_task(self._read(key))
+                    task.add_done_callback(functools.partial(self._has_read, key))
+                # Only what is in memory at the very moment of return counts: the run may have left again meanwhile.
+                found = await asyncio.shield(task)
+            if (bar := self._barred.get(found)) is not None:
+                await bar.wait()
+            if not found or self.given_up(found):
                 return None
 
-    def _has_read(self, key: int, task: asyncio.Task[bool]) -> None:
+    def _has_read(self, key: int, task: asyncio.Task[int]) -> None:
         if self._loading.get(key) is task:
             del self._loading[key]
         if not task.cancelled():
             task.exception()  # whoever asked has it; if they have left, it is no matter
 
-    async def _read(self, key: int) -> bool:
+    async def _read(self, key: int) -> int:
+        """The root of its tree, 0 where there is no such run. Afterwards it is in memory, or aside; or its tree is being purged; or
+        it is to be read again, for those who still want it."""
         life, lifted = self._life, self._lifted
         loaded = await self._reader.load_run(key)
         if loaded is None:
-            return False
+            return 0
         root = loaded.run.root
-        if (bar := self._barred.get(root)) is not None:
-            await bar.wait()
-            return root not in self._barred
+        if root in self._barred:
+            return root
         parent = None
         if loaded.run.parent is not None:
             parent = await self.reach(loaded.run.parent)
             if loaded.run.parent in self.aside:
                 self._set_aside(loaded, f"its parent is set aside: {self.aside[loaded.run.parent]}")
-                return True
+                return root
         if parent is not None:
             self._pin(parent)  # before the next await, at which it could leave
         try:
             run, logged = await self._rebuild(loaded)
             purged = root in self._barred or (run.closed and lifted != self._lifted)
             if life != self._life or purged:
-                return True  # it is read again, for those who still want it
+                return root
             live = Live(run, {name: value.encode() for name, value in loaded.store.items()}, parent)
             live.logged = logged
             live.counted = counted(run)
             self.add(live)
         except _Unreadable as error:
             self._set_aside(loaded, str(error))
-            return True
+            return root
         finally:
             if parent is not None:
                 parent.pins -= 1
@@ -236,7 +247,7 @@ class Memory:
         # Whoever asked for it gets it, closed or not; nobody may ask again.
         if not live.pins and self._idles(run):
             self._rest(live)
-        return True
+        return root
 
     def _set_aside(self, loaded: Loaded, why: str) -> None:
         row = loaded.run

@@ -22,7 +22,7 @@ from wfctl.protocol import calls
 from wfctl.values.status import Status
 from wfd.engine.memory import Memory
 from wfd.runtime.clock import Clock
-from wfd.store import purge
+from wfd.store import browse, purge
 from wfd.store.purge import Removal, Room, Rule, Tree
 from wfd.store.store import Store
 
@@ -86,24 +86,30 @@ class Purges:
         """The roots of the trees that may go, the oldest first; counts them, and those that are held."""
         found: list[array[int]] = []
         for status, closed_by in rule.closed_by.items():
-            roots: array[int] = array("q")
             async with self._m.store.reader.snapshot() as snapshot:
                 last = await purge.last_before(snapshot, closed_by)
-            after = 0
-            while True:
-                began = _time_s()
-                async with self._m.store.reader.snapshot() as snapshot:
-                    keys = await purge.keys_of(snapshot, status, after, last, LOOK)
-                    matching = await purge.matching(snapshot, rule, keys)
-                await self._rest(_time_s() - began)
-                if not keys:
-                    break
-                after = keys[-1]
-                roots.extend(key for key, whole in matching.items() if whole)
-                tally.held += sum(not whole for whole in matching.values())
-            found.append(roots)
+                kinds = await browse.types(snapshot)
+            # One after the other, so that each goes through its runs once, however many types there are.
+            chosen = [kind for kind in kinds if not rule.types or kind in rule.types]
+            found += [await self._walk(rule, kind, status, last, tally) for kind in chosen]
         tally.total = sum(map(len, found))
         return heapq.merge(*found)
+
+    async def _walk(self, rule: Rule, kind: str, status: Status, last: int, tally: Tally) -> array[int]:
+        """The same of the runs of one type in one status."""
+        roots: array[int] = array("q")
+        after = 0
+        while True:
+            began = _time_s()
+            async with self._m.store.reader.snapshot() as snapshot:
+                keys = await purge.keys_of(snapshot, kind, status, after, last, LOOK)
+                matching = await purge.matching(snapshot, rule, keys) if keys else {}
+            await self._rest(_time_s() - began)
+            roots.extend(key for key, whole in matching.items() if whole)
+            tally.held += sum(not whole for whole in matching.values())
+            if len(keys) < LOOK:
+                return roots
+            after = keys[-1]
 
     async def look_at(self, rule: Rule, page: list[int]) -> list[Tree]:
         """What would go of these trees."""

@@ -12,7 +12,7 @@ from wfd.engine.outcomes import outcome_of
 MOST_RUNS = 10_000
 MOST_BYTES = 16 << 20
 MOST_RESULT = 64 << 10
-# What one takes beside its result, about.
+# What one takes beside its result and reason, about.
 _EACH = 1_000
 
 
@@ -26,9 +26,10 @@ class Recent:
     def keep(self, run: Run) -> None:
         """The run leaves memory, closed."""
         outcome = outcome_of(run)
-        if outcome.error is not None or len(bytes(outcome.result)) > MOST_RESULT:
+        length = len(bytes(outcome.result)) + len(outcome.reason or "")
+        if outcome.error is not None or length > MOST_RESULT:
             return  # these are read; what an error holds has no size of its own
-        size = _EACH + len(bytes(outcome.result))
+        size = _EACH + length
         self.forget(run.run_id)
         self._outcomes[run.run_id] = outcome, size
         self._bytes += size

@@ -4,15 +4,11 @@ to read in; pages are small, so that whoever goes through all open runs holds ne
 
 from __future__ import annotations
 
-import heapq
-import itertools
-
 import msgspec
 
 from wfctl.values.status import Status
 from wfd.core.state import Closed, Run, Sleeping, Stuck, Waiting
 from wfd.store import queries
-from wfd.store.browse import types
 from wfd.store.reader import Snapshot
 from wfd.store.rows import Counted
 
@@ -133,14 +129,10 @@ async def of_type(snapshot: Snapshot, workflow_type: str, ids: int) -> tuple[int
     return 0 if stuck is None else stuck[0], [Name(*row) for row in rows]
 
 
-async def steps_after(snapshot: Snapshot, status: str, after: int) -> list[tuple[int, str]]:
-    """(key, type) of the next runs in `status`, oldest first."""
-    words = {"status": status, "after": after, "limit": PAGE}
-    found = [
-        [(key, of) for (key,) in await snapshot.all(NEEDS["steps_after"], words | {"type": of})]
-        for of in await types(snapshot)
-    ]
-    return list(itertools.islice(heapq.merge(*found), PAGE))
+async def steps_after(snapshot: Snapshot, of: str, status: str, after: int) -> list[int]:
+    """The keys of the next runs of a type in `status`, oldest first."""
+    words = {"type": of, "status": status, "after": after, "limit": PAGE}
+    return [key for (key,) in await snapshot.all(NEEDS["steps_after"], words)]
 
 
 async def events_after(snapshot: Snapshot, of: str, status: str, run: int, seq: int) -> list[Queued]:

@@ -6,8 +6,6 @@ and answers with plain data alone.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
@@ -16,7 +14,6 @@ import msgspec
 
 from wfctl.values.status import Status
 from wfd.store import queries
-from wfd.store.browse import types
 from wfd.store.reader import READ, Snapshot
 
 PURGE = queries.load("purge")
@@ -100,11 +97,10 @@ async def last_before(snapshot: Snapshot, at: int) -> int:
     return low
 
 
-async def keys_of(snapshot: Snapshot, status: Status, after: int, last: int, limit: int) -> list[int]:
-    """The next keys of runs in a status, oldest first."""
-    words = {"status": str(status), "after": after, "last": last, "limit": limit}
-    found = [await snapshot.all(PURGE["keys_of"], words | {"type": kind}) for kind in await types(snapshot)]
-    return [key for (key,) in itertools.islice(heapq.merge(*found), limit)]
+async def keys_of(snapshot: Snapshot, kind: str, status: Status, after: int, last: int, limit: int) -> list[int]:
+    """The next keys of runs of a type in a status, oldest first."""
+    words = {"type": kind, "status": str(status), "after": after, "last": last, "limit": limit}
+    return [key for (key,) in await snapshot.all(PURGE["keys_of"], words)]
 
 
 async def matching(snapshot: Snapshot, rule: Rule, keys: Iterable[int]) -> dict[int, bool]:

@@ -12,9 +12,9 @@ from wfd.engine import recent
 from wfd.engine.recent import Recent
 
 
-def closed(run_id: str, result: bytes = b"1", error: Failure | None = None) -> Run:
+def closed(run_id: str, result: bytes = b"1", error: Failure | None = None, reason: str | None = None) -> Run:
     status = Status.COMPLETED if error is None else Status.FAILED
-    phase = Closed(status, 1, Raw(result), error)
+    phase = Closed(status, 1, Raw(result), error, reason)
     return Run(1, run_id, "w", "Order", state.EMPTY, 0, None, 1, run_id, 0, phase)
 
 
@@ -29,11 +29,13 @@ def test_the_oldest_go_where_there_are_too_many_or_too_much_of_them(monkeypatch:
     assert [kept.get(name) is not None for name in "bcd"] == [False, False, True]
 
 
-def test_long_results_and_failures_are_left_to_the_disk() -> None:
+def test_long_results_and_reasons_and_failures_are_left_to_the_disk() -> None:
     kept = Recent()
     kept.keep(closed("long", b'"%s"' % (b"x" * recent.MOST_RESULT)))
+    kept.keep(closed("why", reason="x" * recent.MOST_RESULT))
     kept.keep(closed("failed", error=Failure("E", "no")))
     assert kept.get("long") is None
+    assert kept.get("why") is None
     assert kept.get("failed") is None
 
 
