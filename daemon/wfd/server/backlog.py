@@ -21,6 +21,15 @@ class Misread(msgspec.Struct):
     code: int
 
 
+class CancelNote(msgspec.Struct):
+    """Whose answer nobody waits for any more."""
+
+    id: int | str
+
+
+decode_cancel = msgspec.json.Decoder(CancelNote).decode
+
+
 def understood(line: bytes) -> rpc.Envelope | Misread:
     try:
         if not line.isascii():

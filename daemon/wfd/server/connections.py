@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 
 from wfctl.errors import ConflictError
 
@@ -25,7 +27,7 @@ LEAST_CALLS = 2
 
 
 class Connections:
-    """`calling` is how many of them have calls under way."""
+    """`calling` is how many of them have calls under way, `held` what hears those on that have asked for more than their share."""
 
     def __init__(self, most: int = MAX_CONNECTIONS, kept_free: int = KEPT_FREE) -> None:
         self.most = most
@@ -33,6 +35,13 @@ class Connections:
         self._of: Counter[int] = Counter()
         self._told = False
         self.calling = 0
+        self.held: set[Callable[[], None]] = set()
+
+    def rests(self) -> None:
+        """One of them has no more calls under way: the others may have more."""
+        self.calling -= 1
+        for hear in self.held:
+            asyncio.get_running_loop().call_soon(hear)
 
     @property
     def share(self) -> int:

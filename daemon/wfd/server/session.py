@@ -15,7 +15,7 @@ from wfctl.protocol.calls import Call, Hello, Result, Welcome
 from wfctl.values.codec import too_large
 from wfd.runtime.pressure import Pressure
 from wfd.server.backend import Backend
-from wfd.server.backlog import UNDECODABLE, Backlog, Misread, understood
+from wfd.server.backlog import UNDECODABLE, Backlog, Misread, decode_cancel, understood
 from wfd.server.connections import ALL_CALLS, Connections
 from wfd.server.endpoint import peer
 from wfd.server.handlers.hello import greet
@@ -34,13 +34,6 @@ _GIVE_UP_FACTOR = 16
 _LINGER_S = 5.0
 
 _decode_hello = msgspec.json.Decoder(Hello).decode
-
-
-class _CancelNote(msgspec.Struct):
-    id: int | str
-
-
-_decode_cancel = msgspec.json.Decoder(_CancelNote).decode
 
 
 class Host:
@@ -73,18 +66,16 @@ class Session(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._lines = rpc.LineBuffer(host.welcome.limit_bytes)
         self._greeted = self._closing = False
-        self._oversize = 0
+        self._oversize = self._pid = 0
         self._open: dict[int | str, tuple[asyncio.Task[None], Kind]] = {}
         # What has been read and has to wait for calls before it. Afterwards, where nothing more will come, that is the end.
         self._unheard = Backlog()
-        self._said_all = False
+        self._said_all = self._calling = False
         self._calls = 0
         self._waits: set[int | str] = set()
         self._reading, self._busy = True, False
-        self._pid = 0
         self._unsent: list[bytes] = []
-        self._unsent_bytes = 0
-        self._flushing = False
+        self._unsent_bytes, self._flushing = 0, False
         self._writable = asyncio.Event()
         self._writable.set()
         self._deadline: asyncio.TimerHandle | None = None
@@ -174,6 +165,7 @@ class Session(asyncio.Protocol):
         if busy != self._busy:
             self._busy = busy
             (self._host.pressure.begin if busy else self._host.pressure.end)(_BUSY)
+            (self._host.connections.held.add if busy else self._host.connections.held.discard)(self._hear)
         wanted = ready and not self._unheard.full
         if wanted != self._reading:
             self._reading = wanted
@@ -248,7 +240,8 @@ class Session(asyncio.Protocol):
             self._waits.add(id)
         else:
             self._calls += 1
-            self._host.connections.calling += self._calls == 1
+            self._host.connections.calling += not self._calling
+            self._calling = True
             task.add_done_callback(self._served)
         if route.kind is Kind.COMMAND:
             self._host.finishing.add(task)
@@ -256,13 +249,15 @@ class Session(asyncio.Protocol):
 
     def _served(self, task: asyncio.Task[None]) -> None:
         self._calls -= 1
-        self._host.connections.calling -= self._calls == 0
         if self._unheard:
             self._hear()
+        if not self._calls:
+            self._calling = False
+            self._host.connections.rests()
 
     def _give_up(self, params: msgspec.Raw) -> None:
         try:
-            id = _decode_cancel(params).id
+            id = decode_cancel(params).id
         except UNDECODABLE:
             return
         found = self._open.get(id)

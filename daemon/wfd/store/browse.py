@@ -6,7 +6,6 @@ what they look like to a client is not known here.
 
 from __future__ import annotations
 
-import heapq
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -25,6 +24,8 @@ MAX_COUNTED = 2_000
 # Up to so many revisions, going through them all costs less than going through the records of the runs asked for.
 _NEAR = 5_000
 Words = dict[str, object]
+# A type and a status: its runs stand together in an index.
+Walk = tuple[str, str]
 _json = msgspec.json.Encoder().encode
 _rev = operator.attrgetter("rev")
 
@@ -48,16 +49,14 @@ async def page(
     """Keys of the newest `limit` runs that `wanted` takes, started before run `before`; whether there are more; and how many
     it takes in all, None where counting them would take long.
 
-    Each combination of its words is one walk through one index, newest first; the walks are merged here.
+    Each type and status that it takes is one walk through one index, newest first.
     """
     kind, walks = await _walks(snapshot, wanted)
-    bounds: Words = {"low": await _low(snapshot, wanted), "since": wanted.since_ms}
-    bounds |= {"before": _END if before is None else before, "limit": limit + 1}
-    found = [await snapshot.all(BROWSE[f"list_{kind}"], bounds | words) for words in walks]
-    keys = list(heapq.merge(*([key for (key,) in rows] for rows in found), reverse=True))
+    bounds = await _bounds(snapshot, wanted)
+    words = {"before": _END if before is None else before, "limit": limit + 1, "walks": _list(walks)}
+    keys = [key for (key,) in await snapshot.all(BROWSE[f"list_{kind}"], bounds | words)]
     if wanted.since_ms is not None:
-        number = sum([count for _, count in await _count_walks(snapshot, kind, walks, bounds, MAX_COUNTED + 1)])
-        total = number if number <= MAX_COUNTED else None
+        total = await _count_up_to(MAX_COUNTED, snapshot, kind, walks, bounds)
     elif wanted.parent is not None:
         total = sum([number for _, _, number in await _count_each(snapshot, wanted)])
     else:
@@ -65,35 +64,39 @@ async def page(
     return keys[:limit], len(keys) > limit, total
 
 
-async def _low(snapshot: Snapshot, wanted: Filter) -> int:
-    """Nearly the same bound as the time, but one that every index can use. The time itself is still checked."""
-    if wanted.since_ms is None:
-        return 0
-    row = await snapshot.one(BROWSE["first_key_since"], (least_run_id(wanted.since_ms),))
-    return _END if row is None else int(row[0])
+async def _bounds(snapshot: Snapshot, wanted: Filter) -> Words:
+    """`low` is nearly the same bound as the time, but one that every index can use. The time itself is still checked."""
+    low = 0
+    if wanted.since_ms is not None:
+        row = await snapshot.one(BROWSE["first_key_since"], (least_run_id(wanted.since_ms),))
+        low = _END if row is None else int(row[0])
+    return {"low": low, "since": wanted.since_ms, "parent": wanted.parent}
 
 
-async def _count_walks(
-    snapshot: Snapshot, kind: str, walks: list[Words], bounds: Words, limit: int = -1
-) -> list[tuple[Words, int]]:
-    """How many keys each walk has, counted up to `limit`, -1: all."""
-    sql = BROWSE[f"count_{kind}"]
-    counted = [(words, await snapshot.one(sql, bounds | words | {"limit": limit})) for words in walks]
-    return [(words, 0 if row is None else row[0]) for words, row in counted]
+async def _count_up_to(most: int, snapshot: Snapshot, kind: str, walks: list[Walk], bounds: Words) -> int | None:
+    """How many runs all the walks have, None where there are more than `most`."""
+    number = 0
+    for walk in walks or [("", "")]:
+        row = await snapshot.one(BROWSE[f"count_{kind}"], bounds | _of(walk) | {"limit": most + 1 - number})
+        number += 0 if row is None else row[0]
+        if number > most:
+            return None
+    return number
 
 
-async def _walks(snapshot: Snapshot, wanted: Filter) -> tuple[str, list[Words]]:
-    """Which kind of query lists `wanted`, and with which words it is to be asked."""
-    statuses = tuple(dict.fromkeys(wanted.statuses or Status))
+async def _walks(snapshot: Snapshot, wanted: Filter) -> tuple[str, list[Walk]]:
+    """Which kind of query lists `wanted`, and the types and statuses it goes through."""
     if wanted.parent is not None:
         rows = await snapshot.all(BROWSE["child_types"], (wanted.parent,))
         types = [kind for (kind,) in rows if not wanted.types or kind in wanted.types]
-        return "parent", [{"parent": wanted.parent, "type": t, "status": str(s)} for t in types for s in statuses]
-    if wanted.types:
-        return "type", [{"type": t, "status": str(s)} for t in dict.fromkeys(wanted.types) for s in statuses]
-    if wanted.statuses:
-        return "type", [{"type": kind, "status": status} for kind, status, _ in await _totals(snapshot, wanted)]
-    return "all", [{}]
+        return "parent", [(kind, str(s)) for kind in types for s in dict.fromkeys(wanted.statuses or Status)]
+    if wanted.types or wanted.statuses:
+        return "type", [(kind, status) for kind, status, _ in await _totals(snapshot, wanted)]
+    return "all", []
+
+
+def _of(walk: Walk) -> Words:
+    return {"type": walk[0], "status": walk[1]}
 
 
 async def count(snapshot: Snapshot, wanted: Filter, *, by_type: bool) -> dict[str, int]:
@@ -115,15 +118,12 @@ async def _totals(snapshot: Snapshot, wanted: Filter) -> list[Row]:
 
 async def _count_each(snapshot: Snapshot, wanted: Filter) -> list[Row]:
     """The same of those below a parent, or begun since some time: each type and status is one walk through an index."""
-    if wanted.parent is None and not wanted.types:
-        types = tuple(dict.fromkeys(kind for kind, _, _ in await _totals(snapshot, wanted)))
-        wanted = Filter(wanted.statuses, types, None, wanted.since_ms)
-    bounds: Words = {"low": await _low(snapshot, wanted), "since": wanted.since_ms}
+    if wanted.parent is None and not wanted.types and not wanted.statuses:
+        wanted = Filter(tuple(Status), (), None, wanted.since_ms)
+    bounds = await _bounds(snapshot, wanted) | {"limit": -1}
     kind, walks = await _walks(snapshot, wanted)
-    if not wanted.types and wanted.parent is None:
-        return []
-    counted = await _count_walks(snapshot, kind, walks, bounds)
-    return [(words["type"], words["status"], number) for words, number in counted]
+    counted = [(walk, await snapshot.one(BROWSE[f"count_{kind}"], bounds | _of(walk))) for walk in walks]
+    return [(*walk, 0 if row is None else row[0]) for walk, row in counted]
 
 
 async def retries(snapshot: Snapshot, keys: Iterable[int], now_ms: int) -> dict[int, Retry]:

@@ -83,7 +83,7 @@ def _looks(runs: int) -> dict[str, Callable[[Store, Reads], Awaitable[Any]]]:
         "list since, of a type": {"since_ms": since, "types": ["Order"], "statuses": [Status.COMPLETED]},
         "list children": {"parent": "o-148"},
     }.items():
-        found[name] = lambda _, reads, words=words: reads.list(calls.List(limit=20, **words))  # type: ignore[misc]
+        found[name] = lambda _, reads, words=words: reads.list(calls.List(limit=4, **words))  # type: ignore[misc]
     return found
 
 

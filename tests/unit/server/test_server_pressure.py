@@ -50,6 +50,31 @@ async def test_a_program_with_many_connections_gets_no_more_done_at_once_than_on
     await until(lambda: server._host.connections.calling == 0)
 
 
+async def test_what_one_connection_does_not_use_any_more_is_there_for_others_at_once(
+    server: Server, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "ALL_CALLS", 4)
+    one, other, third = [await Peer.greeted(server.path) for _ in range(3)]
+    first = backend.gate = asyncio.Event()
+    one.send(Start(workflow_type="Order"))
+    await until(lambda: len(backend.calls) == 1)
+    backend.gate = asyncio.Event()
+    for _ in range(6):
+        other.send(Start(workflow_type="Order"))
+    await until(lambda: len(backend.calls) == 1 + 2)
+    assert "result" in await third.ask(GetTree())
+    assert len(backend.calls) == 1 + 2
+    first.set()
+    # None of its own has ended.
+    await until(lambda: len(backend.calls) == 1 + 4)
+    backend.gate.set()
+    for _ in range(6):
+        assert "result" in await other.read()
+    assert not server._host.connections.held
+    for peer in (one, other, third):
+        await peer.close()
+
+
 async def test_those_who_wait_for_a_result_hold_up_no_command_on_their_connection(
     peer: Peer, backend: FakeBackend
 ) -> None:

@@ -23,17 +23,29 @@ order by key desc
 limit :limit;
 
 -- name: list_type
-select key from runs
-where type = :type and status = :status and key >= :low and key < :before
-    and (:since is null or started_at >= :since)
-order by key desc
+-- Of [type, status] pairs: the newest of each, a walk through the index for each, and of these the newest.
+select r.key
+from json_each(:walks) as w
+cross join runs as r on r.key in (
+    select x.key from runs as x
+    where x.type = json_extract(w.value, '$[0]') and x.status = json_extract(w.value, '$[1]') and x.key >= :low
+        and x.key < :before and (:since is null or x.started_at >= :since)
+    order by x.key desc
+    limit :limit)
+order by r.key desc
 limit :limit;
 
 -- name: list_parent
-select key from runs
-where parent = :parent and type = :type and status = :status and key >= :low and key < :before
-    and (:since is null or started_at >= :since)
-order by key desc
+-- The same below a parent.
+select r.key
+from json_each(:walks) as w
+cross join runs as r on r.key in (
+    select x.key from runs as x
+    where x.parent = :parent and x.type = json_extract(w.value, '$[0]') and x.status = json_extract(w.value, '$[1]')
+        and x.key >= :low and x.key < :before and (:since is null or x.started_at >= :since)
+    order by x.key desc
+    limit :limit)
+order by r.key desc
 limit :limit;
 
 -- name: totals
