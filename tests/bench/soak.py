@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from load import drive
-from place import Place, open_files, resident_bytes
+from place import Place, open_files, own_bytes
 
 from wfctl import Client
 
@@ -123,8 +123,8 @@ class Soak:
                         "rate": (self._done - done) / (now - last),
                         "p50_ms": took[len(took) // 2],
                         "p99_ms": took[int(len(took) * 0.99)],
-                        "daemon_mib": resident_bytes(status.pid) / MIB,
-                        "workers_mib": sum(map(resident_bytes, workers)) / MIB,
+                        "daemon_mib": own_bytes(status.pid) / MIB,
+                        "workers_mib": sum(map(own_bytes, workers)) / MIB,
                         "files": open_files(status.pid),
                         "worker_files": sum(map(open_files, workers)),
                         "log_mib": status.wal_bytes / MIB,
