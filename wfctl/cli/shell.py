@@ -48,6 +48,9 @@ class Shell:
         if self.json:
             color = "never"
         times.show_as(settings.chosen_times())
+        # For how long whoever follows waits for a daemon that went away. Read at once: a follower that has begun is no place to
+        # find that it cannot be.
+        self.patience_s = RECONNECT_S if settings.reconnect is None else parse_duration(settings.reconnect) / 1_000
         self.out = Screen(sys.stdout, color)
         self.err = Screen(sys.stderr, color)
         write_for(self.out.stream.encoding or "ascii", ascii=self.out.ascii)
@@ -136,11 +139,6 @@ class Shell:
             self._connection.close()
             self._connection = None
 
-    @property
-    def patience_s(self) -> float:
-        """For how long whoever follows waits for a daemon that went away."""
-        return RECONNECT_S if self.settings.reconnect is None else parse_duration(self.settings.reconnect) / 1_000
-
     def persist(
         self, attempt: Callable[[], T], *, deadline: float | None = None, rev: Callable[[], int | None] = lambda: None
     ) -> T:
@@ -149,7 +147,6 @@ class Shell:
         A daemon that is not there to begin with is an error at once, and so is one that is not back by `deadline` (monotonic).
         `rev` tells the last revision that was shown, where there is such.
         """
-        patience = self.patience_s
         self.connect()
         lost_at: float | None = None
         back = True
@@ -171,8 +168,8 @@ class Shell:
                 # A daemon that accepts and hangs up at once (it drains, it crashes) has not come back.
                 if lost_at is None or time.monotonic() - began > HEALTHY_S:
                     lost_at, back, delay = time.monotonic(), False, SHORTEST_DELAY_S
-                    self.note(f"the daemon went away; waiting up to {patience:g} s for it", always=True)
-                elif time.monotonic() - lost_at >= patience:
+                    self.note(f"the daemon went away; waiting up to {self.patience_s:g} s for it", always=True)
+                elif time.monotonic() - lost_at >= self.patience_s:
                     raise
                 if deadline is not None and time.monotonic() >= deadline:
                     raise

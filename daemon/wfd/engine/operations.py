@@ -159,13 +159,13 @@ class Operations:
 
     async def _guarded(self, asked: Asked, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Until it is answered. A refusal is recorded and is for ever, so what fails for now only (the disk, a worker that
-        was to check a payload) is tried again. A payload whose check ends one worker after the other makes its sender stuck."""
+        was to check a payload) is tried again, and told of once for each reason. A payload whose check ends one worker after the
+        other makes its sender stuck."""
+        told = ""
         while not asked.stale:
             try:
                 await work()
                 return
-            except StorageError:
-                pass  # the engine has said so
             except WorkersEnded as error:
                 if not asked.stale:
                     of = error.detail["workflow_type"]
@@ -174,10 +174,11 @@ class Operations:
                     )
                     self._m.executions.unfit(asked.live, asked.step, asked.attempt, reason, of)
                 return
-            except Unanswered as error:
-                log.warning(
-                    "%s waits for its %s %r: %s", asked.live.run.workflow_id, asked.op.kind, asked.op.name, error
-                )
+            except (StorageError, Unanswered) as error:
+                if str(error) != told:
+                    told = str(error)
+                    of = asked.live.run.workflow_id
+                    log.warning("%s waits for its %s %r: %s", of, asked.op.kind, asked.op.name, told)
             except WfctlError as error:
                 self._refuse(asked, error)
                 return

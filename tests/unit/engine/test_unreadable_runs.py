@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from datetime import timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.old_databases import file_of
+from support.waiting import until_async
 from wfctl import ChildOutcome, Context, Directive, StorageError, Workflow
 from wfctl.protocol import calls
 from wfd.store.inspect import inspect
@@ -114,6 +116,43 @@ async def test_a_record_of_an_open_step_that_nobody_understands_is_named(tmp_pat
             await env.client.handle("bad").terminate()
         await env.advance(timedelta(hours=1))
         assert await env.client.handle("good").result() is None
+
+
+async def test_who_asks_for_a_child_that_is_set_aside_waits_for_it_and_that_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    parent = Workflow("Again")
+
+    @parent.start()
+    async def first(ctx: Context) -> Directive:
+        await ctx.start("Order", workflow_id="child")
+        return ctx.next.wait_for_event()
+
+    @parent.event()
+    async def again(ctx: Context) -> Directive:
+        await ctx.start("Order", workflow_id="child")
+        return ctx.next.complete()
+
+    flows = [*workflows(), parent]
+    async with WorkflowEnvironment(flows, path=tmp_path) as env:
+        await env.client.start("Again", workflow_id="parent")
+        await env.settle()
+    damage(tmp_path / "wfctl.db", "update runs set state = '{}' where workflow_id = 'child'")
+    async with WorkflowEnvironment(flows, path=tmp_path) as env:
+        await env.client.handle("parent").send("again")
+
+        async def tried() -> bool:
+            env.clock.advance(1_000)
+            return [r.getMessage() for r in caplog.records if "waits for its child 'Order'" in r.getMessage()] != []
+
+        await until_async(tried)
+        for _ in range(20):
+            await tried()
+            await asyncio.sleep(0)
+        (said,) = [r.getMessage() for r in caplog.records if "waits for its child 'Order'" in r.getMessage()]
+        assert said.startswith("parent waits for its child 'Order': run 'child' ")
+        assert (await env.client.handle("parent").describe()).run.status == "running"
+        await env.client.handle("parent").terminate()
 
 
 async def test_a_daemon_can_be_had_on_the_oldest_database(tmp_path: Path) -> None:
