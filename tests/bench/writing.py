@@ -20,6 +20,7 @@ from wfd.core import records as r, stimuli as s
 from wfd.core.state import Raw
 from wfd.engine.batch import Batch
 from wfd.engine.memory import Live
+from wfd.engine.unit import unit_of
 from wfd.store import database
 
 AT_ONCE = 100
@@ -41,7 +42,7 @@ class Orders:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._rev = itertools.count(1).__next__
+        self._rev = 0
         self._key = itertools.count(1).__next__
 
     def _batch(self) -> Batch:
@@ -49,9 +50,10 @@ class Orders:
 
     def _packed(self, batch: Batch) -> bytes:
         began = time.process_time()
-        unit = database.packed(batch.unit(self._rev))
+        unit, self._rev = unit_of([batch], self._rev)
+        packed = database.packed(unit)
         self.seconds += time.process_time() - began
-        return unit
+        return packed
 
     def _open(self, batch: Batch, name: str, kind: str, handler: str, given: bytes, parent: Live | None = None) -> Live:
         key = self._key()

@@ -1,8 +1,7 @@
 """The machine: stimuli in, units to the writer, actions out.
 
-Everything that changes a run goes through `commit`: the batch has changed the runs in memory, its unit is submitted at once,
-and only when it has committed are its actions carried out and its answers given. There is no `await` between deciding and
-submitting, so units are submitted in the order in which they were decided.
+Everything that changes a run goes through `commit`: the batch has changed the runs in memory, it is submitted before the loop
+turns, and only when it has committed are its actions carried out and its answers given.
 
 If a commit fails, memory is ahead of the disk: the engine throws its memory away, refuses everything with the storage error,
 and begins again from the disk as soon as that takes a write.
@@ -22,9 +21,10 @@ from wfctl.protocol import channel
 from wfctl.protocol.views import Outcome
 from wfd.core import state, stimuli as s
 from wfd.core.actions import ABANDON, CANCEL_HANDLER, DISPATCH
-from wfd.core.state import Closed, Stepping
+from wfd.core.state import Stepping
 from wfd.engine.batch import Batch, Change
 from wfd.engine.code import Code
+from wfd.engine.commits import Commits
 from wfd.engine.executions import CRASH_LIMIT, Executions
 from wfd.engine.inboxes import Inboxes
 from wfd.engine.memory import Live, Memory
@@ -40,7 +40,7 @@ from wfd.engine.watch import Hub
 from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
 from wfd.runtime.pressure import Pressure
-from wfd.store.rows import LogRow, Unit
+from wfd.store.rows import LogRow
 from wfd.store.store import Store
 from wfd.supervisor import Catalog, Workers
 
@@ -66,6 +66,8 @@ class Engine:
         self.reads = Reads(store.reader, clock, self.hub.reports)
         self.purges = Purges(self)
         self.inboxes = Inboxes(self)
+        self._commits = commits = Commits(self, Unwritten(workers.hear, self.pressure))
+        self.commit, self.committed, self.room = commits.commit, commits.committed, commits.room
         self.executions = Executions(self, Operations(self).asked, crash_limit)
         # The supervisor's listener: what workers say of steps goes straight to where they are.
         self.heard = self.executions.heard
@@ -77,11 +79,7 @@ class Engine:
         self.failure: StorageError | None = None
         self.draining = False
         self._next_key = 1
-        self.rev = 0
         self._waiters: dict[int, list[asyncio.Future[Outcome]]] = {}
-        # Counts the lives of the memory: what an earlier one still had on its way means nothing now.
-        self._epoch = 0
-        self._unwritten = Unwritten(workers.hear, self.pressure)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- life --------------------------------------------------------------------------------
@@ -101,6 +99,7 @@ class Engine:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        self._commits.submit()
         self._disappoint(
             DaemonDownError("the daemon is stopping; the run goes on when it is up again", hint="wfctl up")
         )
@@ -110,28 +109,28 @@ class Engine:
         reader = self.store.reader
         self.open_ids = await reader.open_workflow_ids()
         self._next_key = await reader.max_key() + 1
-        self.rev = await reader.max_rev()
+        self._commits.rev = await reader.max_rev()
         if (newest := await reader.max_run_id()) is not None:
             self.ids.after(newest)
         return await reader.recoverable()
 
     async def _recover(self, interrupted: list[int]) -> None:
         """What is to be done is derived from the rows: open steps are begun again, and what is due is done."""
-        epoch = self._epoch
+        epoch = self._commits.epoch
         await self.purges.resume()
-        if not await begin_again(self, interrupted, lambda: epoch == self._epoch):
+        if not await begin_again(self, interrupted, lambda: epoch == self._commits.epoch):
             return
         # A crash between a parent's end and that of its children is made good here.
         await self.end_each(await self.store.reader.orphans(), "its parent is closed")
         await self.code.resume_stuck()
-        if epoch == self._epoch:  # else the disk has failed again, and who begins again from it arms them
+        if epoch == self._commits.epoch:  # else the disk has failed again, and who begins again from it arms them
             self.timers.arm_soon()
             await self.schedules.load()
 
     @property
     def busy(self) -> bool:
         """Whether something is on its way that needs no time to pass: units, reads, deadlines being looked at."""
-        return bool(self._tasks) or self.timers.busy or self._unwritten.count > 0
+        return bool(self._tasks) or self.timers.busy or self._commits.unwritten.count > 0
 
     def spawn(self, work: Any) -> None:
         """Run a coroutine as long as the engine does; what it raises is logged."""
@@ -141,8 +140,8 @@ class Engine:
 
     async def again(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """`work` until the disk could be read for it; or until memory is thrown away, for recovery does the same."""
-        epoch = self._epoch
-        while epoch == self._epoch:
+        epoch = self._commits.epoch
+        while epoch == self._commits.epoch:
             try:
                 await work()
                 return
@@ -168,82 +167,18 @@ class Engine:
         if self.failure is not None:
             raise self.failure
 
+    @property
+    def rev(self) -> int:
+        """The newest revision given out."""
+        return self._commits.rev
+
     def new_key(self) -> int:
         key = self._next_key
         self._next_key += 1
         return key
 
-    def next_rev(self) -> int:
-        self.rev += 1
-        return self.rev
-
-    def commit(
-        self,
-        batch: Batch,
-        then: Callable[[], None] | None = None,
-        settled: Callable[[BaseException | None], None] | None = None,
-    ) -> None:
-        """Submit the batch. `then` runs when it has committed, after its actions, unless memory was thrown away by then; `settled`
-        in any case, with why it is not on the disk.
-
-        A batch that decided nothing still waits its turn: an answer may rest on what is on its way.
-        """
-        unit = batch.unit(self.next_rev)
-        rev, epoch = self.rev, self._epoch
-        touched, changes = batch.touched.values(), batch.changes
-        for live in touched:
-            live.pending += 1
-            self.memory.busy(live)
-        for change in changes:
-            run = change.live.run
-            if change.before == 0:
-                self.memory.add(change.live)
-            if change.before == 0 or change.reopens:
-                self.open_ids[run.workflow_id] = run.key
-            if type(run.phase) is Closed and self.open_ids.get(run.workflow_id) == run.key:
-                del self.open_ids[run.workflow_id]
-
-        def done(error: BaseException | None) -> None:
-            self._unwritten.ends()
-            if settled is not None:
-                settled(error)
-            if epoch != self._epoch:
-                return
-            if error is not None:
-                self._fail(error)
-                return
-            for live in touched:
-                live.pending -= 1
-            for change in changes:
-                self._act(change)
-            self.hub.changed(changes, rev)
-            if then is not None:
-                then()
-            for live in touched:
-                self.memory.settle(live)
-
-        self._unwritten.begins()
-        self.store.writer.submit(unit, done)
-
-    async def room(self) -> None:
-        """Wait while too much is on its way to the disk: what the engine does by itself goes no faster than that."""
-        if self._unwritten.too_many:
-            await self.committed(self.batch())
-
-    async def committed(self, batch: Batch) -> None:
-        """`commit`, and wait for it."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def settled(error: BaseException | None) -> None:
-            if error is not None and not future.done():
-                future.set_exception(error)
-            elif not future.done():
-                future.set_result(None)
-
-        self.commit(batch, settled=settled)
-        await future
-
-    def _act(self, change: Change) -> None:
+    def act(self, change: Change) -> None:
+        """Do what a decision asks for, which is on the disk now."""
         live = change.live
         for action in change.decision.actions:
             if action is DISPATCH:
@@ -283,20 +218,9 @@ class Engine:
     def logged(self, live: Live, lines: list[channel.LogLine]) -> None:
         """Keep what a handler logged, in the order of everything else."""
         run = live.run
-        unit = Unit(logs=[LogRow(self.next_rev(), run.key, x.at_ms, x.level, x.message, run.handler) for x in lines])
-        rev, epoch = self.rev, self._epoch
-
-        def done(error: BaseException | None) -> None:
-            self._unwritten.ends()
-            if epoch != self._epoch:
-                return
-            if error is not None:
-                self._fail(error)
-            else:
-                self.hub.touched({run.root}, rev)
-
-        self._unwritten.begins()
-        self.store.writer.submit(unit, done)
+        batch = Batch(self.clock.now_ms(), self.workers.catalog)
+        batch.lines += [(live, LogRow(0, run.key, x.at_ms, x.level, x.message, run.handler)) for x in lines]
+        self.commit(batch)
 
     # -- code and time -----------------------------------------------------------------------
 
@@ -351,13 +275,13 @@ class Engine:
 
     # -- a disk that fails -------------------------------------------------------------------
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """A unit did not commit: nothing that memory holds can be believed any more."""
         self.failure = (
             error if isinstance(error, StorageError) else StorageError(f"the database cannot be written: {error}")
         )
         log.error("%s; no command is taken until it can be written again", self.failure.message)
-        self._epoch += 1
+        self._commits.forget(self.failure)
         self.timers.pause()
         self.schedules.forget()
         self.executions.abandon_all()
@@ -381,12 +305,12 @@ class Engine:
                 continue
         self.failure = None
         log.warning("the database takes writes again; every open run goes on from what it holds")
-        epoch = self._epoch
+        epoch = self._commits.epoch
         try:
             await self._recover(interrupted)
         except StorageError as error:
-            if epoch == self._epoch:
-                self._fail(error)
+            if epoch == self._commits.epoch:
+                self.fail(error)
 
     async def pause(self, delay_ms: int) -> None:
         over = asyncio.Event()

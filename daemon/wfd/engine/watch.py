@@ -12,7 +12,7 @@ import msgspec
 
 from wfctl.protocol.channel import Progress
 from wfctl.protocol.views import CodeView, ProgressView
-from wfd.engine.batch import Change
+from wfd.engine.batch import Batch
 from wfd.engine.memory import Live
 
 
@@ -86,14 +86,13 @@ class Hub:
     def leave(self, follower: Follower) -> None:
         self._followers.discard(follower)
 
-    def changed(self, changes: Iterable[Change], rev: int) -> None:
-        self.touched({change.live.run.root for change in changes} if self._followers else set(), rev)
-
-    def touched(self, roots: set[int], rev: int) -> None:
-        """Something that is committed now concerns the trees in `roots`."""
+    def committed(self, batches: Iterable[Batch], rev: int) -> None:
+        """These are on the disk now, up to revision `rev`."""
         self.rev = max(self.rev, rev)
-        for follower in self._followers:
-            follower.notice(roots)
+        if self._followers:
+            roots = {root for batch in batches for root in batch.roots}
+            for follower in self._followers:
+                follower.notice(roots)
 
     def progressed(self, live: Live, message: Progress, now_ms: int) -> None:
         """What the handler of a run says of its progress."""

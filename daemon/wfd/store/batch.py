@@ -87,15 +87,7 @@ class Batch:
         for name, number in unit.totals.items():
             self.totals[name] = self.totals.get(name, 0) + number
         for id, (schedule, expected) in unit.schedules.items():
-            self._schedule(id, schedule, expected)
-
-    def _schedule(self, id: str, row: ScheduleRow | None, expected: int) -> None:
-        if id in self.schedules:
-            before, first = self.schedules[id]
-            if (0 if before is None else before.version) != expected:
-                raise _bug(f"schedule {id!r} is not at the version {expected} its change was decided at")
-            expected = first
-        self.schedules[id] = row, expected
+            take_schedule(self.schedules, id, schedule, expected)
 
     def _change(self, change: Changed) -> None:
         key, expected = change[_KEY], change[_BEFORE]
@@ -196,6 +188,18 @@ class Batch:
         if self.logs:
             newest = max(newest, _check_rev(self.logs[0].rev, after, self.logs[-1].rev))
         return newest
+
+
+def take_schedule(
+    known: dict[str, tuple[ScheduleRow | None, int]], id: str, row: ScheduleRow | None, expected: int
+) -> None:
+    """Take a change of a schedule, decided at version `expected`, in with those before it: only the last is written."""
+    if id in known:
+        before, first = known[id]
+        if (0 if before is None else before.version) != expected:
+            raise _bug(f"schedule {id!r} is not at the version {expected} its change was decided at")
+        expected = first
+    known[id] = row, expected
 
 
 def _check_rev(first: int, after: int, last: int) -> int:

@@ -117,7 +117,7 @@ class Writer(Service):
 
     def submit(self, unit: Unit, done: Done) -> None:
         """Commit `unit` after all submitted before it, then call `done` on the loop: with None, or with why it is not
-        on disk. The rows belong to the writer from here on."""
+        on disk. At once, where there is nothing to write or to wait for. The rows belong to the writer from here on."""
         if not self._open or self.failure is not None:
             error = self.failure or self._closed()
             asyncio.get_running_loop().call_soon(self._tell, done, error)
@@ -127,7 +127,7 @@ class Writer(Service):
         except Exception as raised:
             work = _Work(b"", done, explain(raised, self.path, "write"))
         self._items.append(work)
-        self._pump_soon()
+        self._pump()
 
     async def flush(self) -> None:
         """Return when everything submitted so far is on disk; raise the failure if it is not."""

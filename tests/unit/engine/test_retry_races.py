@@ -57,7 +57,7 @@ async def test_a_run_that_fails_while_its_retry_waits_for_the_disk_gets_its_stor
         # The next commit holds this event and what the retry waits for; the one after it the step's failure.
         sends.append(asyncio.create_task(handle.send("note")))
         retry = asyncio.create_task(handle.retry())
-        await until(lambda: env.engine._unwritten.count == 3)
+        await until(lambda: env.engine._commits.unwritten.count == 3)
         gate.pass_one()
         await until(lambda: gate.arrived == 2)
         go.set()

@@ -1,0 +1,157 @@
+"""What is decided, on its way to the disk: all of one turn of the loop in one unit; and what follows, once that has committed.
+
+There is no `await` between deciding and `commit`, so units hold decisions in the order in which they were made. One unit for a
+turn, however many runs it is about, because what a unit costs by itself is more than what most decisions add to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from wfctl.errors import StorageError
+from wfd.core.state import Closed
+from wfd.engine.batch import Batch, Change
+from wfd.engine.memory import Memory
+from wfd.engine.unit import unit_of
+from wfd.engine.unwritten import Unwritten
+from wfd.engine.watch import Hub
+from wfd.store.store import Store
+
+log = logging.getLogger("wfd.engine")
+
+
+class Machine(Protocol):
+    """What commits need of the engine: where decisions go, and who carries out what they ask for."""
+
+    store: Store
+    memory: Memory
+    hub: Hub
+    open_ids: dict[str, int]
+
+    def batch(self) -> Batch: ...
+    def act(self, change: Change) -> None: ...
+    def fail(self, error: BaseException) -> None: ...
+
+
+class _Commit:
+    """A batch on its way, and who wants to hear of it (see `commit`)."""
+
+    __slots__ = ("batch", "settled", "then")
+
+    def __init__(
+        self, batch: Batch, then: Callable[[], None] | None, settled: Callable[[BaseException | None], None] | None
+    ) -> None:
+        self.batch = batch
+        self.then = then
+        self.settled = settled
+
+
+class Commits:
+    """`rev` is the newest revision given out. `epoch` counts the lives of the memory: what an earlier one still had on its way
+    means nothing now."""
+
+    def __init__(self, machine: Machine, unwritten: Unwritten) -> None:
+        self._m = machine
+        self.unwritten = unwritten
+        self.rev = 0
+        self.epoch = 0
+        self._turn: list[_Commit] = []
+
+    def commit(
+        self,
+        batch: Batch,
+        then: Callable[[], None] | None = None,
+        settled: Callable[[BaseException | None], None] | None = None,
+    ) -> None:
+        """Commit the batch, with all that this turn of the loop decides. `then` runs when it is on the disk, after its actions,
+        unless memory was thrown away by then; `settled` in any case, with why it is not on the disk.
+
+        A batch that decided nothing still waits its turn: an answer may rest on what is on its way.
+        """
+        memory, open_ids = self._m.memory, self._m.open_ids
+        for live in batch.touched.values():
+            live.pending += 1
+            memory.busy(live)
+        for change in batch.changes:
+            run = change.live.run
+            if change.before == 0:
+                memory.add(change.live)
+            if change.before == 0 or change.reopens:
+                open_ids[run.workflow_id] = run.key
+            if type(run.phase) is Closed and open_ids.get(run.workflow_id) == run.key:
+                del open_ids[run.workflow_id]
+        if not self._turn:
+            asyncio.get_running_loop().call_soon(self.submit)
+        self._turn.append(_Commit(batch, then, settled))
+        self.unwritten.begins()
+
+    async def committed(self, batch: Batch) -> None:
+        """`commit`, and wait for it."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def settled(error: BaseException | None) -> None:
+            if error is not None and not future.done():
+                future.set_exception(error)
+            elif not future.done():
+                future.set_result(None)
+
+        self.commit(batch, settled=settled)
+        await future
+
+    async def room(self) -> None:
+        """Wait while too much is on its way to the disk: what the engine does by itself goes no faster than that."""
+        if self.unwritten.too_many:
+            await self.committed(self._m.batch())
+
+    def submit(self) -> None:
+        """Hand what was decided in this turn to the writer."""
+        turn, self._turn = self._turn, []
+        if not turn:
+            return
+        try:
+            unit, self.rev = unit_of([one.batch for one in turn], self.rev)
+        except Exception as raised:
+            log.exception("what was decided cannot be written down")
+            self._written(
+                turn, self.rev, self.epoch, StorageError(f"what was decided cannot be written down: {raised}")
+            )
+        else:
+            self._m.store.writer.submit(unit, partial(self._written, turn, self.rev, self.epoch))
+
+    def forget(self, error: BaseException) -> None:
+        """Memory is thrown away, because of `error`, and with it what has not been submitted yet."""
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        turn, self._turn = self._turn, []
+        self._written(turn, self.rev, epoch, error)
+
+    def _written(self, turn: list[_Commit], rev: int, epoch: int, error: BaseException | None) -> None:
+        """What was decided in `turn` is on the disk, or never will be."""
+        stands = error is None and epoch == self.epoch
+        if stands:
+            self._m.hub.committed((one.batch for one in turn), rev)
+        for one in turn:
+            self.unwritten.ends()
+            try:
+                if one.settled is not None:
+                    one.settled(error)
+                if stands:
+                    self._carry_out(one)
+            except Exception:  # which is no matter of the others
+                log.exception("what follows a commit failed")
+        if error is not None and epoch == self.epoch:
+            self._m.fail(error)
+
+    def _carry_out(self, one: _Commit) -> None:
+        machine, batch = self._m, one.batch
+        for live in batch.touched.values():
+            live.pending -= 1
+        for change in batch.changes:
+            machine.act(change)
+        if one.then is not None:
+            one.then()
+        for live in batch.touched.values():
+            machine.memory.settle(live)
