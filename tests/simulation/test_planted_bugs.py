@@ -14,6 +14,7 @@ from wfd.core import decide as core, records as r, state, stimuli as s
 from wfd.core.course import Course
 from wfd.core.draft import Ignored
 from wfd.engine.batch import Batch
+from wfd.engine.commits import Commits
 from wfd.engine.engine import Engine
 from wfd.engine.executions import Executions
 from wfd.engine.operations import Asked, Operations, ParentEventArgs
@@ -27,32 +28,32 @@ Patch = pytest.MonkeyPatch
 
 
 def _acts_before_the_commit(patch: Patch) -> None:
-    commit = Engine.commit
+    commit = Commits.commit
 
-    def early(self: Engine, batch: Batch, *then: Any) -> None:
+    def early(self: Commits, batch: Batch, *then: Any) -> None:
         commit(self, batch, *then)
         for change in batch.changes:
-            self._act(change)
+            self._m.act(change)
 
-    patch.setattr(Engine, "commit", early)
+    patch.setattr(Commits, "commit", early)
 
 
 def _acknowledges_before_the_commit(patch: Patch) -> None:
-    async def early(self: Engine, batch: Batch) -> None:
+    async def early(self: Commits, batch: Batch) -> None:
         self.commit(batch)
 
-    patch.setattr(Engine, "committed", early)
+    patch.setattr(Commits, "committed", early)
 
 
 def _answers_operations_before_the_commit(patch: Patch) -> None:
-    commit = Engine.commit
+    commit = Commits.commit
 
-    def early(self: Engine, batch: Batch, then: Callable[[], None] | None = None, *failed: Any) -> None:
+    def early(self: Commits, batch: Batch, then: Callable[[], None] | None = None, *failed: Any) -> None:
         commit(self, batch, None, *failed)
         if then is not None:
             then()
 
-    patch.setattr(Engine, "commit", early)
+    patch.setattr(Commits, "commit", early)
 
 
 def _keeps_the_token_of_a_lost_worker(patch: Patch) -> None:
@@ -103,6 +104,7 @@ def _sends_to_the_parent_in_two_commits(patch: Patch) -> None:
         batch = self._m.batch()
         arrived = batch.decide(parent, s.EventArrived(asked.op.name, args.payload, asked.live.run.workflow_id))
         self._m.commit(batch)
+        self._m._commits.submit()  # type: ignore[attr-defined]
         outcome = "parent_closed" if arrived.refused else "queued"
         self._record(asked, self._m.batch(), r.ParentEventSent(asked.op.key, asked.op.name, outcome))
 
@@ -123,7 +125,7 @@ def _forgets_open_steps_after_a_restart(patch: Patch) -> None:
 
 
 def _believes_its_memory_after_a_failed_commit(patch: Patch) -> None:
-    patch.setattr(Engine, "_fail", lambda self, error: None)
+    patch.setattr(Engine, "fail", lambda self, error: None)
 
 
 def _leaves_runs_stuck_when_the_code_is_back(patch: Patch) -> None:
@@ -171,15 +173,15 @@ def _loses_the_events_after_the_step_it_goes_back_to(patch: Patch) -> None:
 
 
 def _forgets_that_the_id_of_a_run_that_goes_on_is_taken(patch: Patch) -> None:
-    commit = Engine.commit
+    commit = Commits.commit
 
-    def forgetful(self: Engine, batch: Batch, *then: Any) -> None:
+    def forgetful(self: Commits, batch: Batch, *then: Any) -> None:
         commit(self, batch, *then)
         for change in batch.changes:
             if change.reopens:
-                self.open_ids.pop(change.live.run.workflow_id, None)
+                self._m.open_ids.pop(change.live.run.workflow_id, None)
 
-    patch.setattr(Engine, "commit", forgetful)
+    patch.setattr(Commits, "commit", forgetful)
 
 
 def _accepts_an_event_each_time_it_is_sent(patch: Patch) -> None:

@@ -152,6 +152,26 @@ async def test_what_waits_for_long_waits_on_disk_and_keeps_its_order(tmp_path: P
         assert broken_promises(env.store.reader.path) == []
 
 
+async def test_those_that_only_wait_keep_nobody_out_who_waits_on_disk() -> None:
+    wf, begun = Workflow("Nap"), []
+
+    @wf.start()
+    async def rest(ctx: Context) -> Directive:
+        begun.append(ctx.run.workflow_id)
+        await ctx.sleep(timedelta(days=1))
+        return ctx.next.complete()
+
+    async with WorkflowEnvironment([wf], limits={"Nap": 1}) as env:
+        env.engine.memory.parked.most_queued = 2
+        names = [f"nap-{number}" for number in range(9)]
+        for name in names:
+            await env.client.start("Nap", workflow_id=name)
+        assert len(env.engine.memory.parked) == 6
+        for _ in names:
+            await env.advance(timedelta(seconds=1))
+        assert begun == names
+
+
 async def test_who_sends_to_a_full_inbox_waits_for_room_and_is_refused_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

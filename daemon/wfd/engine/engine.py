@@ -73,6 +73,7 @@ class Engine:
         self.heard = self.executions.heard
         self.timed_out = self.executions.timed_out
         self.lost = self.executions.lost
+        self.lent = self.executions.unpark
         self.timers = Timers(store.reader, clock, self._time_reached, self.memory.aside)
         self.schedules = Schedules(self)
         self.open_ids: dict[str, int] = {}

@@ -121,7 +121,7 @@ class Executions:
             return True
         return self._m.workers.lined_up(workflow_type, begins) >= parked.most_queued
 
-    def _unpark(self, workflow_type: str) -> None:
+    def unpark(self, workflow_type: str) -> None:
         """Take in more of those that are parked, if there is room."""
         parked = self._m.memory.parked
         if not parked:
@@ -177,7 +177,7 @@ class Executions:
             self._over(token)
             live.token = None
             self._m.workers.abandon(token)
-            self._unpark(live.run.workflow_type)
+            self.unpark(live.run.workflow_type)
         else:
             self._m.memory.parked.remove(live.run.run_id)
 
@@ -243,7 +243,7 @@ class Executions:
                 self._m.stimulate(live, s.StepLost(entry.step, entry.attempt, reason))
             else:
                 self._m.stimulate(live, _spoken(entry, message))
-            self._unpark(live.run.workflow_type)
+            self.unpark(live.run.workflow_type)
 
     def _serves(self, entry: _Token) -> bool:
         """Whether the code that it ran on is what steps of its type begin on now."""
@@ -262,7 +262,7 @@ class Executions:
             if entry is not None:
                 entry.live.source = entry.order.source
                 self._m.stimulate(entry.live, s.StepLost(entry.step, entry.attempt, reason, crash, self.crash_limit))
-                self._unpark(entry.live.run.workflow_type)
+                self.unpark(entry.live.run.workflow_type)
 
 
 def recorded(op: OpResult) -> channel.OpRecord:

@@ -306,9 +306,10 @@ class Operations:
 
     async def _child_result(self, asked: Asked) -> None:
         """Answer with how a child ended, once it has. Its end is in its parent's history by then."""
-        match = await self._m.reads.resolve(asked.op.name)
-        child = await self._m.memory.load(match.key)
-        if child is None or asked.stale:
+        # By its run ID alone: somebody's workflow ID may be the same.
+        key = await self._m.store.reader.key_of(asked.op.name)
+        child = None if key is None else await self._m.memory.load(key)
+        if key is None or child is None or asked.stale:
             return
         if child.run.closed:
             outcome = outcome_of(child.run)
@@ -316,7 +317,7 @@ class Operations:
             self._child_closed(asked, outcome)
         else:
             # Not awaited here: that may take months, and is nothing that is on its way.
-            self._m.wait_closed(match.key).add_done_callback(partial(self._child_closes, asked))
+            self._m.wait_closed(key).add_done_callback(partial(self._child_closes, asked))
 
     def _child_closes(self, asked: Asked, closed: asyncio.Future[Outcome]) -> None:
         # With an error the engine stops, or begins again from the disk: then the handler asks again.

@@ -266,6 +266,11 @@ class Reader(Service):
                 found.setdefault(row[0], _match(row))
         return list(found.values())[:MAX_CANDIDATES]
 
+    async def key_of(self, run_id: str) -> int | None:
+        """The run of exactly this run ID, whatever workflow IDs there are."""
+        rows = await self.all(READ["by_run_id"], (run_id,))
+        return _match(rows[0]).key if rows else None
+
     async def accepted(self, key: int, event_id: str) -> bool:
         """Whether the run has accepted an event of this ID."""
         return bool(await self.all(READ["event_of_id"], (key, event_id)))

@@ -41,7 +41,7 @@ class Steps:
         self._listener: Listener | None = None
         self._running: dict[int, Execution] = {}
         self._queues = Queues()
-        self._turns = Turns(clock, self.share_out, self._time)
+        self._turns = Turns(clock, self.share_out, self._has_lent, self._time)
         self._suspects: OrderedDict[int, StepOrder] = OrderedDict()
         # A worker that is kept free of anything else, and the type of the suspect it is kept for.
         self._reserved: Runner | None = None
@@ -120,6 +120,12 @@ class Steps:
             return
         self._share_alone()
         self._share_queues()
+
+    def _has_lent(self, workflow_type: str) -> None:
+        """One that only waits keeps nobody in line: who is not even in it yet hears of that, as when a step has ended."""
+        self.share_out()
+        if self._listener is not None:
+            self._listener.lent(workflow_type)
 
     def _share_queues(self) -> None:
         turns = self._turns

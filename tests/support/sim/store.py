@@ -319,6 +319,9 @@ class Reader:
 
     # -- ids -----------------------------------------------------------------------------------
 
+    async def key_of(self, run_id: str) -> int | None:
+        return await self._see(lambda: self._disk.run_ids.get(run_id))
+
     async def resolve(self, text: str) -> list[Match]:
         return await self._see(lambda: self._resolve(text))
 

@@ -228,7 +228,8 @@ class SimWorkers:
         for runner in self.runners:
             if message.token in runner.steps:
                 op = runner.asked.get((message.token, message.op))
-                if op is not None:
+                # To one that has been let go it says nothing: another execution may have got further meanwhile.
+                if op is not None and not self._steps._running[message.token].abandoned:
                     self.machine.watcher.answered(runner.orders[message.token], op, message)
         self._steps.answer(message)
 

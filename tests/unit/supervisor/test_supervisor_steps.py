@@ -40,6 +40,8 @@ class Listener:
 
     def heard(self, message: Spoken) -> None: ...
 
+    def lent(self, workflow_type: str) -> None: ...
+
     def timed_out(self, token: int, timeout_ms: int) -> None:
         self.late.append(token)
 
