@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
 from support.sim.world import World
@@ -31,17 +29,17 @@ def test_a_seed_tells_the_same_story_every_time() -> None:
 
 
 def test_the_worlds_are_full_of_events_and_of_every_kind_of_misfortune() -> None:
-    kinds: Counter[str] = Counter()
-    fortune: Counter[str] = Counter()
-    for seed in range(80):
-        world = World(seed)
-        world.run()
-        fortune += world.fortune
-        for history in world.disk.history.values():
-            kinds.update(row.kind for row in history)
-    assert set(kinds) == set(KINDS)
+    kinds: set[str] = set()
+    fortune: set[str] = set()
     wanted = {
         "crash_before", "crash_after", "fails", "fails_but_kept", "unreadable", "crash", "stop", "lose_worker", "set_clock",
         "fill_disk", "reload", "come_to_rest",
     }  # fmt: skip
-    assert wanted <= set(fortune), wanted - set(fortune)
+    for seed in range(SEEDS // 4):
+        world = World(seed)
+        world.run()
+        fortune.update(world.fortune)
+        kinds.update(row.kind for history in world.disk.history.values() for row in history)
+        if kinds == set(KINDS) and wanted <= fortune:
+            return
+    raise AssertionError(f"never seen: {set(KINDS) - kinds}, {wanted - fortune}")
