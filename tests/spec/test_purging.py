@@ -85,13 +85,13 @@ async def test_each_run_is_looked_at_once_however_many_types_there_are(monkeypat
 
     looked: list[int] = []
 
-    async def keys_of(*words: Any) -> list[int]:
-        keys = await keys_of_type(*words)
-        looked.extend(keys)
-        return keys
+    async def roots_of(*words: Any) -> purge.Looked:
+        found = await roots_of_type(*words)
+        looked.append(found.runs)
+        return found
 
-    keys_of_type = purge.keys_of
-    monkeypatch.setattr(purge, "keys_of", keys_of)
+    roots_of_type = purge.roots_of
+    monkeypatch.setattr(purge, "roots_of", roots_of)
     monkeypatch.setattr(purges, "LOOK", 2)
     async with WorkflowEnvironment(types) as env:
         for number in range(12):
@@ -103,7 +103,7 @@ async def test_each_run_is_looked_at_once_however_many_types_there_are(monkeypat
             told = [item async for item in env.engine.purges.purge(call)]
             there = [f"w-{number:02}" for number in range(12) if not chosen or number % 4 in (1, 3)]
             assert [tree.workflow_id for item in told for tree in item.trees] == there, "the oldest first, of all types"
-            assert len(looked) == len(there)
+            assert sum(looked) == len(there)
 
 
 async def test_who_waits_for_a_tree_that_is_purged_holds_up_no_other_results() -> None:
@@ -346,11 +346,11 @@ async def test_a_tree_of_which_a_retry_is_on_its_way_to_the_disk_stays() -> None
         held = Held(env)
         retry = asyncio.create_task(env.client.handle("parent").retry())
         await until(lambda: held.arrived)
-        rule, tally = Rule(dict.fromkeys(CLOSED, env.clock.now_ms())), purges.Tally()
-        roots = list(await env.engine.purges.find(rule, tally))
+        going = await env.engine.purges.find(Rule(dict.fromkeys(CLOSED, env.clock.now_ms())))
+        roots = going.next(10)
         assert roots == [1]
-        assert await env.engine.purges.take(rule, roots, tally, lambda: True) == []
-        assert tally.held == 1
+        await env.engine.purges.take(going, roots, lambda: True)
+        assert (going.tally.trees, going.tally.held) == (0, 1)
         held.open()
         assert (await retry).was == "failed"
         await env.settle()
@@ -424,8 +424,8 @@ async def test_a_tree_that_is_begun_is_finished_before_another_is(small: None) -
     async with WorkflowEnvironment([_order()]) as env:
         await _started(env, "first", children=["complete"] * 9)
         await _started(env, "second", children=["complete"] * 9)
-        rule, tally = Rule(dict.fromkeys(CLOSED, env.clock.now_ms())), purges.Tally()
-        first, second = await env.engine.purges.find(rule, tally)
+        going = await env.engine.purges.find(Rule(dict.fromkeys(CLOSED, env.clock.now_ms())), each=True)
+        first, second = going.next(10)
         fails = env.store.writer.stats.commits + 3
 
         def fail(number: int) -> None:
@@ -436,7 +436,7 @@ async def test_a_tree_that_is_begun_is_finished_before_another_is(small: None) -
 
         env.store.writer.before_commit = fail
         broken, gone = await asyncio.gather(
-            *(env.engine.purges.take(rule, [root], tally, lambda: True) for root in (first, second)),
+            *(env.engine.purges.take(going, [root], lambda: True) for root in (first, second)),
             return_exceptions=True,
         )
         assert "once" in str(broken)
