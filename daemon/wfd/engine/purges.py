@@ -130,9 +130,9 @@ class Purges:
                 reader = self._m.store.reader
                 found, held = await purge.weights(reader, going.rule, barred, PORTION_ROWS)
                 trees = await purge.trees(reader, found) if going.each else []
-                await self._rest(_time_s() - began, behind=going.behind)
+                await self._rest(_time_s() - began, going=going)
                 async for removal, whole in self._portions(found):
-                    await self._remove(removal, tally, going.behind)
+                    await self._remove(removal, going)
                     gone.update(whole)
                     tally.trees += len(whole)
                     if not told() and removal.mark is None:
@@ -199,7 +199,7 @@ class Purges:
                 return
             yield Removal([], part, mark=root)
 
-    async def _remove(self, removal: Removal, tally: Tally, behind: Callable[[], bool]) -> None:
+    async def _remove(self, removal: Removal, going: Pass | None = None) -> None:
         # Not to be cancelled: until it is known what has become of it, its trees stay barred.
         self._begun |= removal.mark is not None
         try:
@@ -208,16 +208,17 @@ class Purges:
             # Also where it failed: of a writer that went away in the middle, only the disk knows (`_finish`).
             if removal.mark is not None:
                 self._m.memory.give_up(removal.mark)
-        tally.runs += len(removal.keys)
-        tally.freed_bytes += removed.freed_bytes
-        await self._rest(removed.took_s, REST, behind)
+        if going is not None:
+            going.tally.runs += len(removal.keys)
+            going.tally.freed_bytes += removed.freed_bytes
+        await self._rest(removed.took_s, REST, going)
 
-    async def _rest(self, took_s: float, times: int = 1, behind: Callable[[], bool] = lambda: False) -> None:
-        """Let others go first, where there are others that write, as long as that does not leave us behind."""
+    async def _rest(self, took_s: float, times: int = 1, going: Pass | None = None) -> None:
+        """Let others go first, where there are others that write, as long as that does not leave the pass behind."""
         units = self._m.store.writer.stats.units
         busy, self._units = units != self._units, units
         await asyncio.sleep(0)
-        while busy and times and not behind():
+        while busy and times and not (going is not None and going.behind()):
             await asyncio.sleep(took_s)
             times -= 1
 
@@ -235,7 +236,7 @@ class Purges:
         marked = await self._m.store.reader.meta("purging") if self._begun else None
         if marked is not None:
             async for removal in self._portions_of(int(marked)):
-                await self._remove(removal, Tally(), lambda: False)
+                await self._remove(removal)
             log.info("the rest of a tree that was being purged is gone")
         self._begun = False
 
