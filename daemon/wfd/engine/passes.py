@@ -1,9 +1,10 @@
 """One pass over closed runs that may go: what it has before it, what it has done, and how much it rests.
 
 While others write, what holds the writer is followed by a rest of `REST` times as long: then it does not show in how they wait.
-But the rest ends as soon as `CLOSED` runs have closed for every `GONE` that are gone since the pass began to take away. So a pass
-that keeps up rests in full, and one that does not rests as much less as it has to, down to nothing. Whatever the others do, fewer
-runs close in the course of a pass than go; so the next finds less than this one did, or what came due in the pause before it.
+But a pass never takes less than `GONE` runs away for every `CLOSED` that close in its course: the rest ends when it is behind that,
+and as much goes in the next portion as it is behind. So a pass that keeps up rests in full and in small portions, and one that does
+not only as much less as it has to, down to no rest, and to portions that are worth the wait for the commits of a busy writer.
+Whatever the others do, the next pass then finds less than this one did, or what came due in the pause before it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ from wfd.store.purge import Rule
 
 REST = 4
 GONE, CLOSED = 5, 4
+# Trees that are looked at, and barred, at a time; so many where it is behind.
+TREES = 64
+MOST_TREES = 512
+# Rows of one portion: some milliseconds of the writer's time; where it is behind, so many at most.
+PORTION_ROWS = 500
+MOST_ROWS = 4_000
 
 
 class Tally(msgspec.Struct):
@@ -44,9 +51,9 @@ class Pass:
         self._closed = closed
         self._before = closed()
 
-    def next(self, trees: int) -> list[int]:
-        """The roots of the next so many trees; empty at the end."""
-        return list(itertools.islice(self._roots, trees))
+    def next(self, trees: int | None = None) -> list[int]:
+        """The roots of the next trees, so many or as many as are to be taken away at a time; empty at the end."""
+        return list(itertools.islice(self._roots, trees or min(max(TREES, self.behind()), MOST_TREES)))
 
     def only(self, trees: int) -> int:
         """Go no further than so many trees; how many are left out by that."""
@@ -55,6 +62,6 @@ class Pass:
         self._roots = itertools.islice(self._roots, trees)
         return more
 
-    def behind(self) -> bool:
-        """Whether too many runs have closed for those that are gone."""
-        return GONE * (self._closed() - self._before) > CLOSED * self.tally.runs
+    def behind(self) -> int:
+        """How many runs more should be gone by now."""
+        return max(GONE * (self._closed() - self._before) // CLOSED - self.tally.runs, 0)

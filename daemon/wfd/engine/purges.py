@@ -20,7 +20,7 @@ from wfctl.errors import DaemonDownError, InvalidArgumentError, WfctlError
 from wfctl.protocol import calls
 from wfctl.values.status import Status
 from wfd.engine.memory import Memory
-from wfd.engine.passes import REST, Pass, Tally
+from wfd.engine.passes import MOST_ROWS, PORTION_ROWS, REST, Pass, Tally
 from wfd.runtime.clock import Clock
 from wfd.store import browse, purge
 from wfd.store.purge import Removal, Room, Rule, Tree, Weights
@@ -28,10 +28,6 @@ from wfd.store.store import Store
 
 log = logging.getLogger("wfd.engine")
 
-# Rows of one portion: some milliseconds of the writer's time.
-PORTION_ROWS = 500
-# Trees that are looked at, and barred, at a time.
-TREES = 64
 # Runs that are looked at in one read.
 LOOK = 500
 # Free pages returned at a time.
@@ -131,7 +127,7 @@ class Purges:
                 found, held = await purge.weights(reader, going.rule, barred, PORTION_ROWS)
                 trees = await purge.trees(reader, found) if going.each else []
                 await self._rest(_time_s() - began, going=going)
-                async for removal, whole in self._portions(found):
+                async for removal, whole in self._portions(found, going):
                     await self._remove(removal, going)
                     gone.update(whole)
                     tally.trees += len(whole)
@@ -146,7 +142,9 @@ class Purges:
             tally.held += len(at_work) + held
             return [tree for tree in trees if tree.key in gone]
 
-    async def _portions(self, found: dict[int, Weights | None]) -> AsyncIterator[tuple[Removal, list[int]]]:
+    async def _portions(
+        self, found: dict[int, Weights | None], going: Pass
+    ) -> AsyncIterator[tuple[Removal, list[int]]]:
         """What to remove, and the roots of the trees that are gone with it."""
         keys: list[int] = []
         whole: list[int] = []
@@ -157,7 +155,7 @@ class Purges:
             if runs is None or weight > PORTION_ROWS:
                 big.append(root)
                 continue
-            if rows + weight > PORTION_ROWS:
+            if rows + weight > (MOST_ROWS if len(keys) < going.behind() else PORTION_ROWS):
                 yield Removal(keys), whole
                 keys, whole, rows = [], [], 0
             keys += [key for key, _ in runs]
@@ -325,7 +323,7 @@ class Purging:
         going = await self._p.find(rule, call.each)
         tally = self._tally = going.tally
         more = 0 if call.limit is None else going.only(call.limit)
-        while not self._stopped and (page := going.next(LOOK if call.dry_run else TREES)):
+        while not self._stopped and (page := going.next(LOOK if call.dry_run else None)):
             if call.dry_run:
                 trees = await self._p.look_at(rule, page)
                 tally.trees += len(trees)

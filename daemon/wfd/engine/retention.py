@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from wfctl.errors import StorageError
 from wfctl.values.status import Status
 from wfd.engine.passes import Tally
-from wfd.engine.purges import TREES, Purges
+from wfd.engine.purges import Purges
 from wfd.runtime.clock import Clock
 from wfd.runtime.periodic import Periodic
 from wfd.store.purge import Rule
@@ -66,6 +66,6 @@ class Retention(Periodic):
         # the next; to move pages about for that, and to make the file longer again, would cost more than to take the runs away.
         await self._purges.give_back(Tally(), KEEP)
         going = await self._purges.find(Rule({status: now - age for status, age in self._ages.items()}))
-        while page := going.next(TREES):
+        while page := going.next():
             await self._purges.take(going, page, lambda: True)
         return going.tally
