@@ -73,12 +73,12 @@ class Purges:
         """The trees that may go now; counts them, and those that are held. With `each`, `take` tells of each of them."""
         found: list[array[int]] = []
         tally = Tally()
+        async with self._m.store.reader.snapshot() as snapshot:
+            kinds = await browse.types(snapshot)
+        # One after the other, so that each goes through its runs once, however many types there are.
+        chosen = [kind for kind in kinds if not rule.types or kind in rule.types]
         for status, closed_by in rule.closed_by.items():
-            async with self._m.store.reader.snapshot() as snapshot:
-                last = await purge.last_before(snapshot, closed_by)
-                kinds = await browse.types(snapshot)
-            # One after the other, so that each goes through its runs once, however many types there are.
-            chosen = [kind for kind in kinds if not rule.types or kind in rule.types]
+            last = await purge.last_before(self._m.store.reader, closed_by)
             found += [await self._walk(rule, kind, status, last, tally) for kind in chosen]
         tally.total = sum(map(len, found))
         return Pass(rule, tally, heapq.merge(*found), partial(self._ever_closed, rule), each)

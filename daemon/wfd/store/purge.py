@@ -16,7 +16,7 @@ import msgspec
 
 from wfctl.values.status import Status
 from wfd.store import queries
-from wfd.store.reader import READ, Snapshot
+from wfd.store.reader import Snapshot
 
 PURGE = queries.load("purge")
 _json = msgspec.json.Encoder().encode
@@ -101,21 +101,13 @@ class Room(msgspec.Struct, frozen=True):
 # -- reading -------------------------------------------------------------------------------------
 
 
-async def last_before(snapshot: Snapshot, at: int) -> int:
+async def last_before(reads: Reads, at: int) -> int:
     """The key up to which runs were started by then: what was started later cannot have closed by then. 0 where none was.
 
     Keys are in the order of starts, but where the clock was set back; runs of then may be passed over until they are older.
     """
-    row = await snapshot.one(READ["max_key"])
-    low, high = 0, 0 if row is None else int(row[0])
-    while low < high:
-        middle = (low + high + 1) // 2
-        found = await snapshot.one(PURGE["started_between"], (middle, high))
-        if found is not None and found[1] <= at:
-            low = found[0]
-        else:
-            high = middle - 1
-    return low
+    ((key,),) = await reads.all(PURGE["last_before"], {"at": at})
+    return int(key)
 
 
 async def roots_of(reads: Reads, rule: Rule, kind: str, status: Status, after: int, last: int, limit: int) -> Looked:

@@ -1,9 +1,19 @@
 -- Which trees may go, and how they go. A tree may when each of its runs is closed, and closed at or before the moment given for
 -- its status (-1: none of that status may). Read by `purge.py`; the last part is for the writer.
 
--- name: started_between
--- The first run of a range of keys.
-select key, started_at from runs where key >= ? and key <= ? order by key limit 1;
+-- name: last_before
+-- The newest of the runs that were started by :at, by halves: as many look-ups as the number of runs has bits.
+with recursive search (low, high) as (
+    select 0, coalesce((select max(key) from runs), 0)
+    union all
+    select
+        iif(f.started_at <= :at, f.key, s.low), iif(f.started_at <= :at, s.high, (s.low + s.high + 1) / 2 - 1)
+    from search as s
+    left join runs as f on f.key = (
+        select n.key from runs as n where n.key >= (s.low + s.high + 1) / 2 and n.key <= s.high order by n.key limit 1)
+    where s.low < s.high
+)
+select low from search where low >= high;
 
 -- name: roots_of
 -- Of the next runs of a type in a status: how many they are, the newest, and [key, whether all below it match] of those that are at
