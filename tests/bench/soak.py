@@ -4,8 +4,9 @@
 
 Orders are begun at a steady pace of half the rate that 50 at a time reach, and take as long as they take: latencies count from when
 an order was due, so a pause shows in all that were due meanwhile. Closed runs are purged after a minute, runs are listed and a
-tree is looked at every second, and once a reader from outside keeps the log of the database for a tenth of the time. It ends with a
-verdict, and exits with 1 where something grew. At first the database fills with what is kept: what is compared comes after that.
+tree is looked at every second, and once a reader from outside keeps the log of the database for a tenth of the time. At first the
+database fills with what is kept: what is compared comes after that. It ends with a verdict, and exits with 1 where something
+grew or it has none.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ SAMPLES = 60
 FULL_S = 180
 # Then each third is as long as the pause between passes, in which the number of runs goes up and down.
 LEAST_MINUTES = 6
+# What a sleep may take longer.
+AWAKE_S = 1
 ROWS = 12
 MAX_UNDER_WAY = 1_000
 # What the database's log may take while nobody keeps it: the limit that the daemon sees to, and what a second adds to it.
@@ -48,6 +51,8 @@ class Soak:
         self._room = asyncio.Semaphore(MAX_UNDER_WAY)
         self._tasks: set[asyncio.Task[None]] = set()
         self.samples: list[Sample] = []
+        # For how long the machine, or who stops processes on it, did not let this one go on.
+        self.stood_s = 0.0
 
     async def fastest(self, seconds: float) -> float:
         """Orders a second, 50 at a time."""
@@ -115,7 +120,9 @@ class Soak:
         began = last = time.perf_counter()
         done = 0
         while True:
+            asleep = time.perf_counter()
             await asyncio.sleep(every)
+            self.stood_s += max(time.perf_counter() - asleep - every - AWAKE_S, 0)
             status = await self._client.status()
             now = time.perf_counter()
             took, self._took = sorted(self._took), []
@@ -195,7 +202,10 @@ def show(figures: dict[str, Any]) -> None:
     print()
     for name, flat, said in figures["verdict"]:
         print(f"{'flat' if flat else 'GREW':<6}{name:<30}{said}")
-    print("\nverdict: " + ("flat" if all(flat for _, flat, _ in figures["verdict"]) else "something grew"))
+    if figures["stood_s"]:
+        print(f"\nverdict: none, all of this stood still for {figures['stood_s']:.0f} s; measure again")
+    else:
+        print("\nverdict: " + ("flat" if all(flat for _, flat, _ in figures["verdict"]) else "something grew"))
 
 
 async def measure(place: Place, minutes: float) -> dict[str, Any]:
@@ -204,7 +214,7 @@ async def measure(place: Place, minutes: float) -> dict[str, Any]:
         fastest = await soak.fastest(min(minutes * 2, 30))
         rate = fastest / 2
         await soak.run(rate)
-    found = {"minutes": minutes, "fastest": fastest, "rate": rate, "samples": soak.samples}
+    found = {"minutes": minutes, "fastest": fastest, "rate": rate, "samples": soak.samples, "stood_s": soak.stood_s}
     return found | {"verdict": verdict(soak.samples, rate)}
 
 
@@ -222,4 +232,4 @@ if __name__ == "__main__":
     show(figures)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-    sys.exit(0 if all(flat for _, flat, _ in figures["verdict"]) else 1)
+    sys.exit(0 if all(flat for _, flat, _ in figures["verdict"]) and not figures["stood_s"] else 1)

@@ -22,6 +22,7 @@ from wfctl.protocol import calls
 from wfctl.values.status import CLOSED, Status
 from wfd.engine import purges
 from wfd.engine.commands import Commands
+from wfd.engine.passes import Tally
 from wfd.engine.retention import KEEP, OFTEN_MS, SELDOM_MS, Retention
 from wfd.store import purge
 from wfd.store.connect import wal_of
@@ -607,7 +608,7 @@ async def test_a_pass_that_took_longer_than_the_pause_is_followed_by_the_next_at
             clock.advance(took_ms.pop(0))
             return await take(*given)
 
-        async def told() -> purges.Tally:
+        async def told() -> Tally:
             tally = await purge_now()
             gone.append(tally.trees)
             return tally

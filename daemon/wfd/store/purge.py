@@ -1,8 +1,8 @@
 """Taking runs away for good: which whole trees may go, in what portions they go, and the room that this makes.
 
-The first part reads. What is read for each portion comes as one row: beside a busy loop, a thread that reads gets the interpreter
-back late after each. The second is the writer's: each function is one commit on its connection, and is given
-and answers with plain data alone.
+The first part reads. What is read for each portion comes as one row: beside a busy loop, a thread that reads gets the
+interpreter back late after each. The second part is the writer's: each function is one commit on its connection, and is given and
+answers with plain data alone.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from (
 cross join runs as r on r.key = k.key;
 
 -- name: roots_among
--- The same of runs that are named, a row each, where their types are right.
+-- [key, whether all below it match] of these runs, a row for each that is at the top of a tree of the types and matches.
 select r.key, not exists (
     select 1 from runs as m
     where m.root = r.key and m.parent is not null and not coalesce(m.closed_at <= case m.status
@@ -69,17 +69,18 @@ with matching as materialized (
             when 'completed' then :completed when 'failed' then :failed when 'cancelled' then :cancelled
             when 'terminated' then :terminated when 'timed_out' then :timed_out end
 )
-select json_group_array(json(x)) from (
-select json_array(t.key, m.key, 1 + m.seq + (select count(*) from logs as l where l.run = m.key), coalesce(
-    m.closed_at <= case m.status
-        when 'completed' then :completed when 'failed' then :failed when 'cancelled' then :cancelled
-        when 'terminated' then :terminated when 'timed_out' then :timed_out end, false)) as x
-from matching as t
-cross join runs as m indexed by runs_by_root on m.root = t.key and m.parent is not null
-where not t.big
-union all
-select json_array(t.key, t.key, iif(t.big, null, 1 + t.seq + (select count(*) from logs as l where l.run = t.key)), true)
-from matching as t
+select json_group_array(json(one)) from (
+    select json_array(t.key, m.key, 1 + m.seq + (select count(*) from logs as l where l.run = m.key), coalesce(
+        m.closed_at <= case m.status
+            when 'completed' then :completed when 'failed' then :failed when 'cancelled' then :cancelled
+            when 'terminated' then :terminated when 'timed_out' then :timed_out end, false)) as one
+    from matching as t
+    cross join runs as m indexed by runs_by_root on m.root = t.key and m.parent is not null
+    where not t.big
+    union all
+    select json_array(
+        t.key, t.key, iif(t.big, null, 1 + t.seq + (select count(*) from logs as l where l.run = t.key)), true)
+    from matching as t
 );
 
 -- name: weights_below
