@@ -524,6 +524,21 @@ async def test_a_tree_that_is_too_big_to_be_read_at_once_stays_where_a_run_in_it
         assert len(await _left(env)) == 16
 
 
+@pytest.mark.parametrize(("closed", "portions"), [(0, 10), (9, 6), (1_000, 2)])
+async def test_a_big_tree_goes_in_fewer_portions_the_more_the_purge_is_behind(
+    closed: int, portions: int, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purges, "MOST_ROWS", 80)
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "big", children=["complete"] * 14)
+        going = await env.engine.purges.find(Rule(dict.fromkeys(CLOSED, env.clock.now_ms())))
+        commits = env.store.writer.stats.commits
+        env.engine.purges.closed[Status.COMPLETED] += closed
+        await env.engine.purges.take(going, going.next(), lambda: True)
+        assert (going.tally.trees, going.tally.runs) == (1, 15)
+        assert env.store.writer.stats.commits - commits == portions
+
+
 async def test_the_trees_of_a_portion_are_read_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     async with WorkflowEnvironment([_order()]) as env:
         for number in range(8):

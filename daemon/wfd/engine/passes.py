@@ -1,10 +1,10 @@
 """One pass over closed runs that may go: what it has before it, what it has done, and how much it rests.
 
-While others write, what holds the writer is followed by a rest of `REST` times as long: then it hardly shows in how long they wait.
-But a pass is never to take less than `GONE` runs away for every `CLOSED` that close in its course: where it is behind that, it does
-not rest, and as much goes in the next portion as it is behind. So one that keeps up rests in full and goes in small portions, and one
-that does not departs from that by as much as it has to: down to no rest, and up to portions that are worth the wait for the commits
-of a busy writer. Fewer runs then come due in the course of a pass than go, and the next one finds less, whatever the others do.
+While others write, what holds the writer is followed by a rest of `REST` times as long: then it hardly shows in how long they
+wait. But a pass is never to take less than `GONE` runs away for every `CLOSED` that close in its course: where it is behind that,
+it does not rest, and as much goes in the next portion as it is behind. So one that keeps up rests in full and goes in small
+portions, and one that does not departs from that by as much as it has to: down to no rest, and up to portions that are worth the
+wait for the commits of a busy writer. Fewer runs then come due in the course of a pass than go, and the next one finds less.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`purge` and retention: trees that may go are found, and go in small portions between which everybody else has their turn.
 
-A tree goes whole. One of up to `PORTION_ROWS` rows goes in one commit. A bigger one is marked with its first portion: from then
-on nobody can go on with it, and a daemon that ends before the last portion finishes it when it is up again. Portions take
-children before their parents.
+A tree goes whole. One of up to `PORTION_ROWS` rows goes in one commit, with others. A bigger one is marked with its first portion:
+from then on nobody can go on with it, and a daemon that ends before the last portion finishes it when it is up again. Portions take
+children before their parents. How large they are, and what lies between them, is the business of `passes`.
 """
 
 from __future__ import annotations
@@ -164,10 +164,10 @@ class Purges:
         if keys:
             yield Removal(keys), whole
         for root in big:
-            async for removal in self._portions_of(root):
+            async for removal in self._portions_of(root, going):
                 yield removal, [] if removal.mark is not None else [root]
 
-    async def _portions_of(self, root: int) -> AsyncIterator[Removal]:
+    async def _portions_of(self, root: int, going: Pass | None = None) -> AsyncIterator[Removal]:
         """A tree that is too big for one portion. The last of them has no mark."""
         before = _END
         while True:
@@ -176,9 +176,10 @@ class Purges:
             if not weights:
                 return
             while weights:
-                fit = purge.packed(weights, PORTION_ROWS)
+                behind = 0 if going is None else going.behind()
+                fit = max(purge.packed(weights, PORTION_ROWS), min(purge.packed(weights, MOST_ROWS), behind))
                 if fit == 0:
-                    async for removal in self._parts(root, weights[0][0]):
+                    async for removal in self._parts(root, weights[0][0], going):
                         yield removal
                     fit = 1
                 keys = [key for key, _ in weights[:fit]]
@@ -188,11 +189,12 @@ class Purges:
             if before == root:
                 return
 
-    async def _parts(self, root: int, run: int) -> AsyncIterator[Removal]:
+    async def _parts(self, root: int, run: int, going: Pass | None) -> AsyncIterator[Removal]:
         """All but the last rows of a run that is too big for one portion by itself."""
         while True:
+            rows = PORTION_ROWS if going is None or not going.behind() else MOST_ROWS
             async with self._m.store.reader.snapshot() as snapshot:
-                part = await purge.part(snapshot, run, PORTION_ROWS)
+                part = await purge.part(snapshot, run, rows)
             if part is None:
                 return
             yield Removal([], part, mark=root)
