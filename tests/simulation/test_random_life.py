@@ -40,7 +40,7 @@ from wfctl import (
 from wfctl.protocol import calls
 from wfctl.sdk.context import OnParentClose
 from wfctl.values.signature import UNBOUND
-from wfd.engine import purges
+from wfd.engine import passes, purges
 from wfd.engine.streams import Tail
 from wfd.store.purge import Removal, Removed
 from wfd.testing import WorkflowEnvironment
@@ -514,7 +514,9 @@ def in_order(done: str) -> bool:
 async def test_a_random_life_keeps_every_promise(group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Trees go in several portions, some at a time.
     monkeypatch.setattr(purges, "PORTION_ROWS", 25)
-    monkeypatch.setattr(purges, "TREES", 2)
+    monkeypatch.setattr(purges, "MOST_ROWS", 60)
+    monkeypatch.setattr(passes, "TREES", 2)
+    monkeypatch.setattr(passes, "MOST_TREES", 5)
     one = os.environ.get("WFCTL_SEED")
     end = time.monotonic() + SECONDS_A_GROUP
     seed = group * 1_000_000 if one is None else int(one)

@@ -22,7 +22,8 @@ from wfctl.protocol import calls
 from wfctl.values.status import CLOSED, Status
 from wfd.engine import purges
 from wfd.engine.commands import Commands
-from wfd.engine.retention import SELDOM_MS, Retention
+from wfd.engine.passes import Tally
+from wfd.engine.retention import KEEP, OFTEN_MS, SELDOM_MS, Retention
 from wfd.store import purge
 from wfd.store.connect import wal_of
 from wfd.store.purge import Rule
@@ -85,13 +86,13 @@ async def test_each_run_is_looked_at_once_however_many_types_there_are(monkeypat
 
     looked: list[int] = []
 
-    async def keys_of(*words: Any) -> list[int]:
-        keys = await keys_of_type(*words)
-        looked.extend(keys)
-        return keys
+    async def roots_of(*words: Any) -> purge.Looked:
+        found = await roots_of_type(*words)
+        looked.append(found.runs)
+        return found
 
-    keys_of_type = purge.keys_of
-    monkeypatch.setattr(purge, "keys_of", keys_of)
+    roots_of_type = purge.roots_of
+    monkeypatch.setattr(purge, "roots_of", roots_of)
     monkeypatch.setattr(purges, "LOOK", 2)
     async with WorkflowEnvironment(types) as env:
         for number in range(12):
@@ -103,7 +104,7 @@ async def test_each_run_is_looked_at_once_however_many_types_there_are(monkeypat
             told = [item async for item in env.engine.purges.purge(call)]
             there = [f"w-{number:02}" for number in range(12) if not chosen or number % 4 in (1, 3)]
             assert [tree.workflow_id for item in told for tree in item.trees] == there, "the oldest first, of all types"
-            assert len(looked) == len(there)
+            assert sum(looked) == len(there)
 
 
 async def test_who_waits_for_a_tree_that_is_purged_holds_up_no_other_results() -> None:
@@ -346,11 +347,11 @@ async def test_a_tree_of_which_a_retry_is_on_its_way_to_the_disk_stays() -> None
         held = Held(env)
         retry = asyncio.create_task(env.client.handle("parent").retry())
         await until(lambda: held.arrived)
-        rule, tally = Rule(dict.fromkeys(CLOSED, env.clock.now_ms())), purges.Tally()
-        roots = list(await env.engine.purges.find(rule, tally))
+        going = await env.engine.purges.find(Rule(dict.fromkeys(CLOSED, env.clock.now_ms())))
+        roots = going.next(10)
         assert roots == [1]
-        assert await env.engine.purges.take(rule, roots, tally, lambda: True) == []
-        assert tally.held == 1
+        await env.engine.purges.take(going, roots, lambda: True)
+        assert (going.tally.trees, going.tally.held) == (0, 1)
         held.open()
         assert (await retry).was == "failed"
         await env.settle()
@@ -424,8 +425,8 @@ async def test_a_tree_that_is_begun_is_finished_before_another_is(small: None) -
     async with WorkflowEnvironment([_order()]) as env:
         await _started(env, "first", children=["complete"] * 9)
         await _started(env, "second", children=["complete"] * 9)
-        rule, tally = Rule(dict.fromkeys(CLOSED, env.clock.now_ms())), purges.Tally()
-        first, second = await env.engine.purges.find(rule, tally)
+        going = await env.engine.purges.find(Rule(dict.fromkeys(CLOSED, env.clock.now_ms())), each=True)
+        first, second = going.next(10)
         fails = env.store.writer.stats.commits + 3
 
         def fail(number: int) -> None:
@@ -436,7 +437,7 @@ async def test_a_tree_that_is_begun_is_finished_before_another_is(small: None) -
 
         env.store.writer.before_commit = fail
         broken, gone = await asyncio.gather(
-            *(env.engine.purges.take(rule, [root], tally, lambda: True) for root in (first, second)),
+            *(env.engine.purges.take(going, [root], lambda: True) for root in (first, second)),
             return_exceptions=True,
         )
         assert "once" in str(broken)
@@ -512,6 +513,50 @@ async def test_killed_between_any_two_commits_of_a_purge_there_are_whole_trees_w
     assert len(seen) >= 3
 
 
+async def test_a_tree_that_is_too_big_to_be_read_at_once_stays_where_a_run_in_it_is_open(small: None) -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "held", children=["complete"] * 14 + ["wait"])
+        await _started(env, "goes", children=["complete"] * 14)
+        going = await env.engine.purges.find(Rule(dict.fromkeys(CLOSED, env.clock.now_ms())))
+        assert (going.next(10), going.tally.held) == ([17], 1)
+        await env.engine.purges.take(going, [1, 17], lambda: True)
+        assert (going.tally.trees, going.tally.runs, going.tally.held) == (1, 15, 2)
+        assert len(await _left(env)) == 16
+
+
+@pytest.mark.parametrize(("closed", "portions"), [(0, 10), (9, 6), (1_000, 2)])
+async def test_a_big_tree_goes_in_fewer_portions_the_more_the_purge_is_behind(
+    closed: int, portions: int, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purges, "MOST_ROWS", 80)
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "big", children=["complete"] * 14)
+        going = await env.engine.purges.find(Rule(dict.fromkeys(CLOSED, env.clock.now_ms())))
+        commits = env.store.writer.stats.commits
+        env.engine.purges.closed[Status.COMPLETED] += closed
+        await env.engine.purges.take(going, going.next(), lambda: True)
+        assert (going.tally.trees, going.tally.runs) == (1, 15)
+        assert env.store.writer.stats.commits - commits == portions
+
+
+async def test_the_trees_of_a_portion_are_read_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        for number in range(8):
+            await _started(env, f"o{number}", children=["complete"])
+        going = await env.engine.purges.find(Rule(dict.fromkeys(CLOSED, env.clock.now_ms())))
+        await env.engine.purges.take(going, going.next(2), lambda: True)
+        reads, take = 0, env.store.reader._take
+
+        async def counted() -> Any:
+            nonlocal reads
+            reads += 1
+            return await take()
+
+        monkeypatch.setattr(env.store.reader, "_take", counted)
+        await env.engine.purges.take(going, going.next(6), lambda: True)
+        assert (going.tally.trees, reads) == (8, 1)
+
+
 async def test_a_client_that_leaves_in_the_middle_leaves_whole_trees(small: None) -> None:
     async with WorkflowEnvironment([_order()]) as env:
         for number in range(4):
@@ -565,6 +610,91 @@ async def test_retention_looks_by_itself_and_other_ages_count_at_once() -> None:
         assert await _left(env) == []
         await retention.stop()
         assert env.clock.next_due_ms() is None
+
+
+async def test_a_pass_that_took_longer_than_the_pause_is_followed_by_the_next_at_once() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        clock = env.clock
+        retention = Retention(env.engine.purges, clock, {Status.COMPLETED: OFTEN_MS})
+        take, purge_now = env.engine.purges.take, retention.purge_now
+        took_ms, gone = [90_000, 20_000], list[int]()
+
+        async def slow(*given: Any) -> list[purge.Tree]:
+            clock.advance(took_ms.pop(0))
+            return await take(*given)
+
+        async def told() -> Tally:
+            tally = await purge_now()
+            gone.append(tally.trees)
+            return tally
+
+        async def passes(number: int) -> bool:
+            await until(lambda: len(gone) >= number and retention._task is not None and retention._task.done())
+            return len(gone) == number
+
+        env.engine.purges.take = slow  # type: ignore[method-assign]
+        retention.purge_now = told  # type: ignore[method-assign]
+        await _started(env, "a")
+        await _started(env, "b")
+        await retention.start()
+        clock.advance(OFTEN_MS // 2)
+        await _started(env, "c")
+        clock.advance(OFTEN_MS // 2)
+        assert await passes(2), "the third tree had come due"
+        assert gone == [2, 1]
+        clock.advance(OFTEN_MS - 20_000 - 1)
+        assert await passes(2)
+        clock.advance(1)
+        assert await passes(3), "so long after the one before has begun"
+        clock.advance(OFTEN_MS - 1)
+        assert await passes(3)
+        assert gone == [2, 1, 0]
+        await retention.stop()
+
+
+async def test_what_a_pass_frees_is_for_the_runs_that_come_and_what_they_leave_goes_back_at_the_next() -> None:
+    hour = timedelta(hours=1)
+    async with WorkflowEnvironment([_order()]) as env:
+        retention = Retention(env.engine.purges, env.clock, {Status.COMPLETED: 3_600_000})
+
+        async def pages() -> tuple[int, int]:
+            room = await env.store.writer.give_back(0)
+            return room.pages, room.free
+
+        async def round(number: int) -> None:
+            for order in range(5):
+                await env.client.start(
+                    "Order",
+                    workflow_id=f"o-{number}-{order}",
+                    workflow_input={"end": "complete", "children": ["complete"] * 20},
+                )
+            await env.settle()
+            await env.advance(hour)
+            await retention.purge_now()
+
+        await round(0)
+        longest, _ = await pages()
+        for number in range(1, 4):
+            await round(number)
+            now, free = await pages()
+            assert now == pytest.approx(longest, rel=0.05), "neither longer, nor given back and taken again"
+            assert free > now * KEEP
+        await retention.purge_now()
+        now, free = await pages()
+        assert now < longest / 2
+        assert free <= now * KEEP + 1
+
+
+async def test_what_closes_is_counted_by_its_status() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        await _started(env, "good", children=["complete", "fail"])
+        await _started(env, "open", end="wait")
+        assert env.engine.purges.closed == {Status.COMPLETED: 2, Status.FAILED: 1}
+        going = await env.engine.purges.find(Rule({Status.FAILED: 0}))
+        await _started(env, "more", children=["complete"])
+        assert not going.behind()
+        await _started(env, "bad", end="fail")
+        assert going.behind()
 
 
 async def _task_of(retention: Retention, env: WorkflowEnvironment) -> None:

@@ -199,6 +199,7 @@ class Engine:
             self.timers.note(wake_at)
 
     def _closed(self, live: Live) -> None:
+        self.purges.closed[live.run.status] += 1
         for waiter in self._waiters.pop(live.run.key, ()):
             if not waiter.done():
                 waiter.set_result(outcome_of(live.run))

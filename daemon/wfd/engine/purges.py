@@ -1,55 +1,38 @@
 """`purge` and retention: trees that may go are found, and go in small portions between which everybody else has their turn.
 
-A tree goes whole. One of up to `PORTION_ROWS` rows goes in one commit. A bigger one is marked with its first portion: from then
-on nobody can go on with it, and a daemon that ends before the last portion finishes it when it is up again. Portions take
-children before their parents.
+A tree goes whole. One of up to `PORTION_ROWS` rows goes in one commit, with others. A bigger one is marked with its first portion:
+from then on nobody can go on with it, and a daemon that ends before the last portion finishes it when it is up again. Portions take
+children before their parents. How large they are, and what lies between them, is the business of `passes`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-import itertools
 import logging
 from array import array
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import Any, Protocol
-
-import msgspec
 
 from wfctl.errors import DaemonDownError, InvalidArgumentError, WfctlError
 from wfctl.protocol import calls
 from wfctl.values.status import Status
 from wfd.engine.memory import Memory
+from wfd.engine.passes import MOST_ROWS, PORTION_ROWS, REST, Pass, Tally
 from wfd.runtime.clock import Clock
 from wfd.store import browse, purge
-from wfd.store.purge import Removal, Room, Rule, Tree
+from wfd.store.purge import Removal, Room, Rule, Tree, Weights
 from wfd.store.store import Store
 
 log = logging.getLogger("wfd.engine")
 
-# Rows of one portion: some milliseconds of the writer's time.
-PORTION_ROWS = 500
-# Trees that are looked at, and barred, at a time.
-TREES = 64
 # Runs that are looked at in one read.
 LOOK = 500
-# While others write, what holds the writer is followed by a pause of so many times as long, and what only reads by one as long.
-REST = 4
 # Free pages returned at a time.
 PAGES = 64
 _END = 1 << 62
-
-
-class Tally(msgspec.Struct):
-    """What has been done so far."""
-
-    total: int = 0
-    trees: int = 0
-    runs: int = 0
-    held: int = 0
-    freed_bytes: int = 0
-    returned_bytes: int = 0
 
 
 class Machine(Protocol):
@@ -70,6 +53,10 @@ class Purges:
         # One page of trees at a time, whoever wants them gone.
         self._turn = asyncio.Lock()
         self._units = 0
+        # Whether there may be a tree on the disk that is begun.
+        self._begun = True
+        # How many runs have closed in each status since the daemon is up.
+        self.closed: Counter[Status] = Counter()
 
     async def resume(self) -> None:
         """Finish the tree that an earlier daemon had begun to take away."""
@@ -82,18 +69,22 @@ class Purges:
 
     # -- finding -----------------------------------------------------------------------------
 
-    async def find(self, rule: Rule, tally: Tally) -> Iterator[int]:
-        """The roots of the trees that may go, the oldest first; counts them, and those that are held."""
+    async def find(self, rule: Rule, each: bool = False) -> Pass:
+        """The trees that may go now; counts them, and those that are held. With `each`, `take` tells of each of them."""
         found: list[array[int]] = []
+        tally = Tally()
+        async with self._m.store.reader.snapshot() as snapshot:
+            kinds = await browse.types(snapshot)
+        # One after the other, so that each goes through its runs once, however many types there are.
+        chosen = [kind for kind in kinds if not rule.types or kind in rule.types]
         for status, closed_by in rule.closed_by.items():
-            async with self._m.store.reader.snapshot() as snapshot:
-                last = await purge.last_before(snapshot, closed_by)
-                kinds = await browse.types(snapshot)
-            # One after the other, so that each goes through its runs once, however many types there are.
-            chosen = [kind for kind in kinds if not rule.types or kind in rule.types]
+            last = await purge.last_before(self._m.store.reader, closed_by)
             found += [await self._walk(rule, kind, status, last, tally) for kind in chosen]
         tally.total = sum(map(len, found))
-        return heapq.merge(*found)
+        return Pass(rule, tally, heapq.merge(*found), partial(self._ever_closed, rule), each)
+
+    def _ever_closed(self, rule: Rule) -> int:
+        return sum(self.closed[status] for status in rule.closed_by)
 
     async def _walk(self, rule: Rule, kind: str, status: Status, last: int, tally: Tally) -> array[int]:
         """The same of the runs of one type in one status."""
@@ -101,15 +92,13 @@ class Purges:
         after = 0
         while True:
             began = _time_s()
-            async with self._m.store.reader.snapshot() as snapshot:
-                keys = await purge.keys_of(snapshot, kind, status, after, last, LOOK)
-                matching = await purge.matching(snapshot, rule, keys) if keys else {}
+            looked = await purge.roots_of(self._m.store.reader, rule, kind, status, after, last, LOOK)
             await self._rest(_time_s() - began)
-            roots.extend(key for key, whole in matching.items() if whole)
-            tally.held += sum(not whole for whole in matching.values())
-            if len(keys) < LOOK:
+            roots.extend(looked.roots)
+            tally.held += looked.held
+            if looked.runs < LOOK:
                 return roots
-            after = keys[-1]
+            after = looked.newest
 
     async def look_at(self, rule: Rule, page: list[int]) -> list[Tree]:
         """What would go of these trees."""
@@ -122,26 +111,26 @@ class Purges:
 
     # -- taking away ---------------------------------------------------------------------------
 
-    async def take(self, rule: Rule, page: list[int], tally: Tally, told: Callable[[], bool]) -> list[Tree]:
-        """Take these trees away, but for those that do not match any more. `told` is called after each portion; where it is false,
-        no further tree is begun."""
+    async def take(self, going: Pass, page: list[int], told: Callable[[], bool]) -> list[Tree]:
+        """Take these trees away, but for those that do not match any more; tells of those that are gone where the pass is to.
+        `told` is called after each portion; where it is false, no further tree is begun."""
+        tally = going.tally
         async with self._turn:
             self._m.check_open()
             await self._finish_marked()
             barred = self._m.memory.bar(page)
+            gone: set[int] = set()
             try:
                 # Read once they are barred: what was decided before is on disk, and nothing more is.
                 began = _time_s()
-                async with self._m.store.reader.snapshot() as snapshot:
-                    matching = await purge.matching(snapshot, rule, sorted(barred))
-                    trees = await purge.trees(snapshot, [key for key, whole in matching.items() if whole])
-                await self._rest(_time_s() - began)
-                gone: list[Tree] = []
-                async for removal, whole in self._portions(trees):
-                    await self._remove(removal, tally)
-                    gone += whole
+                reader = self._m.store.reader
+                found, held = await purge.weights(reader, going.rule, barred, PORTION_ROWS)
+                trees = await purge.trees(reader, found) if going.each else []
+                await self._rest(_time_s() - began, going=going)
+                async for removal, whole in self._portions(found, going):
+                    await self._remove(removal, going)
+                    gone.update(whole)
                     tally.trees += len(whole)
-                    tally.runs += len(removal.keys)
                     if not told() and removal.mark is None:
                         break
             finally:
@@ -150,39 +139,35 @@ class Purges:
                 for root in marked:
                     self._finish_later(root)
             at_work = [root for root in page if root not in barred and not self._m.memory.given_up(root)]
-            tally.held += len(at_work) + sum(not whole for whole in matching.values())
-            return gone
+            tally.held += len(at_work) + held
+            return [tree for tree in trees if tree.key in gone]
 
-    async def _portions(self, trees: list[Tree]) -> AsyncIterator[tuple[Removal, list[Tree]]]:
-        """What to remove, and the trees that are gone with it."""
-        small = [tree.key for tree in trees if tree.runs <= PORTION_ROWS]
-        began = _time_s()
-        async with self._m.store.reader.snapshot() as snapshot:
-            weights = await purge.weights(snapshot, small)
-        await self._rest(_time_s() - began)
+    async def _portions(
+        self, found: dict[int, Weights | None], going: Pass
+    ) -> AsyncIterator[tuple[Removal, list[int]]]:
+        """What to remove, and the roots of the trees that are gone with it."""
         keys: list[int] = []
-        whole: list[Tree] = []
-        big: list[Tree] = []
+        whole: list[int] = []
+        big: list[int] = []
         rows = 0
-        for tree in trees:
-            runs = weights.get(tree.key, [])
-            weight = sum(row for _, row in runs)
-            if not runs or weight > PORTION_ROWS:
-                big.append(tree)
+        for root, runs in found.items():
+            weight = 0 if runs is None else sum(row for _, row in runs)
+            if runs is None or weight > PORTION_ROWS:
+                big.append(root)
                 continue
-            if rows + weight > PORTION_ROWS:
+            if rows + weight > (MOST_ROWS if len(keys) < going.behind() else PORTION_ROWS):
                 yield Removal(keys), whole
                 keys, whole, rows = [], [], 0
             keys += [key for key, _ in runs]
-            whole.append(tree)
+            whole.append(root)
             rows += weight
         if keys:
             yield Removal(keys), whole
-        for tree in big:
-            async for removal in self._portions_of(tree.key):
-                yield removal, [] if removal.mark is not None else [tree]
+        for root in big:
+            async for removal in self._portions_of(root, going):
+                yield removal, [] if removal.mark is not None else [root]
 
-    async def _portions_of(self, root: int) -> AsyncIterator[Removal]:
+    async def _portions_of(self, root: int, going: Pass | None = None) -> AsyncIterator[Removal]:
         """A tree that is too big for one portion. The last of them has no mark."""
         before = _END
         while True:
@@ -191,9 +176,10 @@ class Purges:
             if not weights:
                 return
             while weights:
-                fit = purge.packed(weights, PORTION_ROWS)
+                behind = 0 if going is None else going.behind()
+                fit = max(purge.packed(weights, PORTION_ROWS), min(purge.packed(weights, MOST_ROWS), behind))
                 if fit == 0:
-                    async for removal in self._parts(root, weights[0][0]):
+                    async for removal in self._parts(root, weights[0][0], going):
                         yield removal
                     fit = 1
                 keys = [key for key, _ in weights[:fit]]
@@ -203,31 +189,38 @@ class Purges:
             if before == root:
                 return
 
-    async def _parts(self, root: int, run: int) -> AsyncIterator[Removal]:
+    async def _parts(self, root: int, run: int, going: Pass | None) -> AsyncIterator[Removal]:
         """All but the last rows of a run that is too big for one portion by itself."""
         while True:
+            rows = PORTION_ROWS if going is None or not going.behind() else MOST_ROWS
             async with self._m.store.reader.snapshot() as snapshot:
-                part = await purge.part(snapshot, run, PORTION_ROWS)
+                part = await purge.part(snapshot, run, rows)
             if part is None:
                 return
             yield Removal([], part, mark=root)
 
-    async def _remove(self, removal: Removal, tally: Tally) -> None:
+    async def _remove(self, removal: Removal, going: Pass | None = None) -> None:
         # Not to be cancelled: until it is known what has become of it, its trees stay barred.
+        self._begun |= removal.mark is not None
         try:
             removed = await asyncio.shield(self._m.store.writer.remove(removal))
         finally:
             # Also where it failed: of a writer that went away in the middle, only the disk knows (`_finish`).
             if removal.mark is not None:
                 self._m.memory.give_up(removal.mark)
-        tally.freed_bytes += removed.freed_bytes
-        await self._rest(removed.took_s, REST)
+        if going is not None:
+            going.tally.runs += len(removal.keys)
+            going.tally.freed_bytes += removed.freed_bytes
+        await self._rest(removed.took_s, REST, going)
 
-    async def _rest(self, took_s: float, times: int = 1) -> None:
-        """Let others go first, where there are others that write."""
+    async def _rest(self, took_s: float, times: int = 1, going: Pass | None = None) -> None:
+        """Let others go first, where there are others that write, as long as that does not leave the pass behind."""
         units = self._m.store.writer.stats.units
         busy, self._units = units != self._units, units
-        await asyncio.sleep(took_s * times if busy else 0)
+        await asyncio.sleep(0)
+        while busy and times and not (going is not None and going.behind()):
+            await asyncio.sleep(took_s)
+            times -= 1
 
     def _finish_later(self, root: int) -> None:
         self._m.memory.give_up(root)
@@ -240,11 +233,12 @@ class Purges:
 
     async def _finish_marked(self) -> None:
         """The rest of a tree that is begun goes before another's portions: there is one mark."""
-        marked = await self._m.store.reader.meta("purging")
+        marked = await self._m.store.reader.meta("purging") if self._begun else None
         if marked is not None:
             async for removal in self._portions_of(int(marked)):
-                await self._remove(removal, Tally())
+                await self._remove(removal)
             log.info("the rest of a tree that was being purged is gone")
+        self._begun = False
 
     # -- room --------------------------------------------------------------------------------
 
@@ -327,19 +321,17 @@ class Purging:
         await self._told.put(last)
 
     async def _work(self, rule: Rule) -> None:
-        call, tally = self._call, self._tally
-        found = await self._p.find(rule, tally)
-        more = 0
-        if call.limit is not None and call.limit < tally.total:
-            more, tally.total = tally.total - call.limit, call.limit
-        keys = itertools.islice(found, tally.total)
-        while not self._stopped and (page := list(itertools.islice(keys, LOOK if call.dry_run else TREES))):
+        call = self._call
+        going = await self._p.find(rule, call.each)
+        tally = self._tally = going.tally
+        more = 0 if call.limit is None else going.only(call.limit)
+        while not self._stopped and (page := going.next(LOOK if call.dry_run else None)):
             if call.dry_run:
                 trees = await self._p.look_at(rule, page)
                 tally.trees += len(trees)
                 tally.runs += sum(tree.runs for tree in trees)
             else:
-                trees = await self._p.take(rule, page, tally, self._progress)
+                trees = await self._p.take(going, page, self._progress)
             if not self._stopped:
                 await self._told.put(self._so_far(trees if call.each else []))
         room = await self._p.give_back(tally, keep=1 if call.dry_run or self._stopped else 0)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Mapping
 
 from wfctl.errors import StorageError
 from wfctl.values.status import Status
-from wfd.engine.purges import TREES, Purges, Tally
+from wfd.engine.passes import Tally
+from wfd.engine.purges import Purges
 from wfd.runtime.clock import Clock
 from wfd.runtime.periodic import Periodic
 from wfd.store.purge import Rule
@@ -45,6 +45,7 @@ class Retention(Periodic):
     async def _look(self) -> int | None:
         if not self._ages:
             return None
+        began, every = self._clock.now_ms(), min(max(min(self._ages.values()) // SHARE, OFTEN_MS), SELDOM_MS)
         try:
             tally = await self.purge_now()
         except StorageError as error:
@@ -54,15 +55,17 @@ class Retention(Periodic):
         else:
             if tally.trees:
                 log.info("purged %d runs in %d trees, as [retention] says", tally.runs, tally.trees)
-        return min(max(min(self._ages.values(), default=0) // SHARE, OFTEN_MS), SELDOM_MS)
+                # As often as that, however long a pass takes: after a longer one the next follows at once, as more is due already.
+                return min(max(began + every - self._clock.now_ms(), 0), every)
+        return every
 
     async def purge_now(self) -> Tally:
         """Purge what may go now."""
-        now, tally = self._clock.now_ms(), Tally()
-        rule = Rule({status: now - age for status, age in self._ages.items()})
-        found = await self._purges.find(rule, tally)
-        while page := list(itertools.islice(found, TREES)):
-            await self._purges.take(rule, page, tally, lambda: True)
-        if tally.trees:
-            await self._purges.give_back(tally, KEEP)
-        return tally
+        now = self._clock.now_ms()
+        # First: what is free now nobody has needed since the last pass. What this one frees is for the runs that are started until
+        # the next; to move pages about for that, and to make the file longer again, would cost more than to take the runs away.
+        await self._purges.give_back(Tally(), KEEP)
+        going = await self._purges.find(Rule({status: now - age for status, age in self._ages.items()}))
+        while page := going.next():
+            await self._purges.take(going, page, lambda: True)
+        return going.tally
