@@ -46,6 +46,11 @@ class StepOrder(msgspec.Struct):
         return self.message.run.workflow_type
 
     @property
+    def handler(self) -> tuple[str, str]:
+        """Whose code it runs: the workflow type, and the handler's name in it."""
+        return self.message.run.workflow_type, self.message.handler
+
+    @property
     def begins(self) -> bool:
         """Its run has done nothing yet, and no other run waits for it, as a parent may."""
         return self.first and self.message.run.parent is None

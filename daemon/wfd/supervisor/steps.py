@@ -22,6 +22,12 @@ log = logging.getLogger("wfd.supervisor")
 STEPS_PER_WORKER = 256
 # With those. Beyond it no new runs begin there but children, which somebody may wait for.
 MOST_IN_WORKER = 4_096
+# So many steps, of handlers that are brief, go to one worker where they begin within so many milliseconds: each worker that is
+# woken for a few costs more than they do, here and there, and what they say comes together as well. Brief is a handler that had
+# something to say, or had ended, within so many when it last began: then its worker was soon free for others.
+TOGETHER = 32
+TOGETHER_MS = 2
+BRIEF_MS = 20
 # From "let go" to SIGKILL.
 GRACE_MS = 3_000
 # How long a step that has lost its workers waits for one to itself, and then keeps it so: what ends its worker mostly does
@@ -30,7 +36,8 @@ ALONE_MS = 1_000
 
 
 class Steps:
-    """Shares steps out among the workers that `taking(workflow_type)` lists, the least busy first, as far as its limit goes.
+    """Shares steps out among the workers that `taking(workflow_type)` lists, as far as its limit goes: to the least busy one, where
+    it is not of a few brief ones that begin together.
 
     A queued step has no worker yet, and is lost by nobody's death.
     """
@@ -43,6 +50,11 @@ class Steps:
         self._queues = Queues()
         self._turns = Turns(clock, self.share_out, self._has_lent, self._time)
         self._suspects: OrderedDict[int, StepOrder] = OrderedDict()
+        self._brief: set[tuple[str, str]] = set()
+        # Who gets the brief steps that begin now, since when, and how many it got.
+        self._together: Runner | None = None
+        self._together_since = 0
+        self._begun = 0
         # A worker that is kept free of anything else, and the type of the suspect it is kept for.
         self._reserved: Runner | None = None
         self._reserved_for = ""
@@ -104,7 +116,20 @@ class Steps:
         """The worker of a step that need not be lined up."""
         if self._paused or not self._nobody_waits or not self._may_begin(order):
             return None
-        return self._least_busy(order.workflow_type, order.begins)
+        if order.handler not in self._brief:
+            return self._least_busy(order.workflow_type, order.begins)
+        now, worker = self._clock.now_ms(), self._together
+        if (
+            worker is None
+            or self._begun >= TOGETHER
+            or not 0 <= now - self._together_since < TOGETHER_MS
+            or worker not in self._taking(order.workflow_type)
+            or self._executing(worker, order.begins) is None
+        ):
+            worker = self._together = self._least_busy(order.workflow_type, order.begins)
+            self._begun, self._together_since = 0, now
+        self._begun += 1
+        return worker
 
     @property
     def _nobody_waits(self) -> bool:
@@ -188,12 +213,17 @@ class Steps:
         found: Runner | None = None
         fewest = STEPS_PER_WORKER
         for worker in self._taking(workflow_type):
-            if worker is self._reserved or worker.full or (new and len(worker.steps) >= MOST_IN_WORKER):
-                continue
-            executing = len(worker.steps) - self._turns.lent(worker)
-            if executing < fewest:
+            executing = self._executing(worker, new)
+            if executing is not None and executing < fewest:
                 found, fewest = worker, executing
         return found
+
+    def _executing(self, worker: Runner, new: bool) -> int | None:
+        """How many steps it executes; None where it has no room for another, which begins a `new` run or not."""
+        if worker is self._reserved or worker.full or (new and len(worker.steps) >= MOST_IN_WORKER):
+            return None
+        executing = len(worker.steps) - self._turns.lent(worker)
+        return executing if executing < STEPS_PER_WORKER else None
 
     def _give(self, order: StepOrder, worker: Runner) -> None:
         now = self._clock.now_ms()
@@ -285,6 +315,10 @@ class Steps:
         listener, execution = self._listener, self._running.get(message.token)
         if listener is None or execution is None or execution.worker is not worker:
             return
+        if not execution.heard:
+            execution.heard = True
+            brief = self._clock.now_ms() - execution.begun_at <= BRIEF_MS
+            (self._brief.add if brief else self._brief.discard)(execution.order.handler)
         if isinstance(message, channel.Op):
             if not execution.abandoned:
                 self._turns.asks(execution, message)
@@ -360,4 +394,5 @@ class Steps:
         self._turns.clear()
         self._queues.clear()
         self._suspects.clear()
+        self._together = None
         self._reserve(None)

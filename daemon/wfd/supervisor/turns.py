@@ -24,8 +24,8 @@ RESTS_AFTER_MS = 100
 
 class Execution:
     """`abandoned`: nobody wants it any more. `moved` (why): it is to begin again elsewhere, once it has let go; until then it
-    is heard, since what it asks for is recorded and will be found again. `turn`: it counts as executing. `held` is what it is
-    to be told when it has its turn back."""
+    is heard, since what it asks for is recorded and will be found again. `turn`: it counts as executing. `heard`: it has said
+    something. `held` is what it is to be told when it has its turn back."""
 
     __slots__ = (
         "_bodies",
@@ -35,6 +35,7 @@ class Execution:
         "_rests",
         "abandoned",
         "begun_at",
+        "heard",
         "held",
         "held_at",
         "kill_timer",
@@ -55,6 +56,7 @@ class Execution:
         self.late_at: int | None = None
         self.held_at: int | None = None
         self.kill_timer: TimerHandle | None = None
+        self.heard = False
         self.abandoned = False
         self.moved = ""
         self.turn = True

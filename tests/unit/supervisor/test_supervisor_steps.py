@@ -8,7 +8,15 @@ from wfctl.protocol import channel
 from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.runtime.clock import ManualClock
 from wfd.supervisor.contract import Spoken, StepOrder
-from wfd.supervisor.steps import ALONE_MS, MOST_IN_WORKER, STEPS_PER_WORKER, Steps
+from wfd.supervisor.steps import (
+    ALONE_MS,
+    BRIEF_MS,
+    MOST_IN_WORKER,
+    STEPS_PER_WORKER,
+    TOGETHER,
+    TOGETHER_MS,
+    Steps,
+)
 from wfd.supervisor.turns import RESTS_AFTER_MS
 
 
@@ -341,3 +349,70 @@ def test_a_worker_that_dies_gives_the_turns_of_those_back_that_have_lent_theirs(
     bench.steps.lose(bench.worker, "signal SIGKILL", crash=True)
     assert bench.worker.given == [1, 2, 3]
     assert bench.steps.demand("Pay").executing == 1
+
+
+class Two(Bench):
+    """The same with two workers."""
+
+    def __init__(self) -> None:
+        self.other = Runner()
+        super().__init__()
+
+    def _taking(self, workflow_type: str) -> Sequence[Runner]:
+        return [self.worker, self.other]
+
+    def ended(self, *tokens: int, after_ms: int = 0) -> None:
+        """They have run for so long, and ended; what they began with is forgotten."""
+        self.clock.advance(after_ms)
+        for token in tokens:
+            for worker in (self.worker, self.other):
+                if token in worker.steps:
+                    self.steps.heard(worker, channel.StepDone(token, "wait"))
+        self.worker.given.clear()
+        self.other.given.clear()
+
+    def begin(self, count: int) -> tuple[int, int]:
+        """So many steps at once; how many of them each worker gets."""
+        self.run(*range(1_000, 1_000 + count))
+        return len(self.worker.given), len(self.other.given)
+
+
+def test_steps_that_nothing_is_known_of_go_to_the_least_busy_worker() -> None:
+    assert Two().begin(10) == (5, 5)
+
+
+def test_brief_steps_that_begin_together_go_to_one_worker_up_to_a_number() -> None:
+    bench = Two()
+    bench.run(1)
+    bench.ended(1, after_ms=BRIEF_MS)
+    assert bench.begin(2 * TOGETHER + 4) == (TOGETHER + 4, TOGETHER)
+
+
+def test_brief_steps_that_begin_one_after_the_other_go_to_the_least_busy_worker() -> None:
+    bench = Two()
+    bench.run(1)
+    bench.ended(1)
+    for token in range(2, 8):
+        bench.run(token)
+        bench.clock.advance(TOGETHER_MS)
+    assert (len(bench.worker.given), len(bench.other.given)) == (3, 3)
+
+
+def test_a_handler_that_has_kept_its_worker_for_long_is_not_brief_any_more() -> None:
+    bench = Two()
+    bench.run(1)
+    bench.ended(1)
+    bench.run(2)
+    bench.ended(2, after_ms=BRIEF_MS + 1)
+    assert bench.begin(10) == (5, 5)
+
+
+def test_a_worker_that_has_no_room_gets_no_brief_step_either() -> None:
+    bench = Two()
+    bench.run(1)
+    bench.ended(1)
+    bench.run(2)
+    (full,) = [worker for worker in (bench.worker, bench.other) if worker.given]
+    full.full = True
+    bench.run(*range(3, 8))
+    assert full.given == [2]
