@@ -110,6 +110,7 @@ def _host(config: Config, standin: Standin) -> Host:
         project=str(config.project),
         pid=os.getpid(),
         limit_bytes=rpc.MAX_LINE_BYTES,
+        state=str(config.state),
     )
     return Host(standin, standin.routes(), welcome, Pressure(), uid=os.getuid(), handshake_s=10.0)  # type: ignore[arg-type]
 

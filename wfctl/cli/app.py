@@ -1,7 +1,5 @@
 """The group of verbs, each imported when it is typed, and the one place where anything raised becomes an exit code."""
 
-from __future__ import annotations
-
 import difflib
 import errno
 import os

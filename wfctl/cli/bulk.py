@@ -20,7 +20,9 @@ from wfctl.cli.shell import Shell
 from wfctl.cli.types import say_what_is_no_type
 from wfctl.cli.words import given_ids
 from wfctl.errors import DaemonDownError, DeclinedError, UsageError, WfctlError
-from wfctl.protocol.calls import Call, Changed, List, RunPage
+from wfctl.protocol.call import Call
+from wfctl.protocol.changes import Changed
+from wfctl.protocol.lists import List, RunPage
 
 SHOWN_TARGETS = 10
 PAGE = 1_000

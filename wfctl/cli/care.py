@@ -12,7 +12,7 @@ import msgspec
 from wfctl.cli.render.status import size
 from wfctl.cli.shell import Shell
 from wfctl.errors import WfctlError, from_data
-from wfctl.protocol.calls import Copied
+from wfctl.protocol.backup import Copied
 from wfctl.protocol.care import Said
 
 BAR = 20

@@ -232,7 +232,7 @@ class Source:
             return connection.call(call, timeout_s=max(self._end - time.monotonic(), 0.001))
 
     def _runs(self, current: str) -> list[Candidate]:
-        from wfctl.protocol.calls import List, RunPage
+        from wfctl.protocol.lists import List, RunPage
 
         statuses = [status for status in Status if status in OPEN] if self._verb in _FOR_OPEN else []
         page: RunPage = self._call(List(statuses=statuses, limit=MOST_RUNS))
@@ -265,14 +265,14 @@ class Source:
         ]
 
     def _specs(self) -> list[Any]:
-        from wfctl.protocol.calls import WorkflowList, Workflows
+        from wfctl.protocol.code import WorkflowList, Workflows
 
         answer: WorkflowList = self._call(Workflows())
         return [item.spec for item in answer.items]
 
     def _kind(self) -> str:
         """The workflow type that the words before are about."""
-        from wfctl.protocol.calls import Result
+        from wfctl.protocol.runs import Result
 
         if self._verb == "schedule add":
             return self._line.positional[1]

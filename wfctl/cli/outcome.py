@@ -10,8 +10,8 @@ from wfctl.cli.render.document import as_data
 from wfctl.cli.render.runs import outcome_error, result_text
 from wfctl.cli.shell import Shell, stopping
 from wfctl.errors import NotFinishedError, WfctlError
-from wfctl.protocol.calls import Result, Tail
-from wfctl.protocol.views import Outcome
+from wfctl.protocol.runs import Outcome, Result
+from wfctl.protocol.streams import Tail
 from wfctl.values.kinds import PROGRESS
 from wfctl.values.status import Status
 

@@ -1,7 +1,5 @@
 """`wfctl completion`: the script that lets a shell complete wfctl, printed or put where the shell looks for it."""
 
-from __future__ import annotations
-
 import os
 from importlib.resources import files
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`wfctl demo`: the whole story in a folder that is gone afterwards, told with the commands a person would type."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil

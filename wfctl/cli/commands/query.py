@@ -1,7 +1,5 @@
 """`wfctl query`: ask a run's query handler, or list those it has."""
 
-from __future__ import annotations
-
 import difflib
 import time
 from typing import Annotated
@@ -16,8 +14,8 @@ from wfctl.cli.render.workflows import query_lines, query_table
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.cli.words import quoted
 from wfctl.errors import DaemonDownError, NotFinishedError, UnknownQueryError, UnknownWorkflowTypeError, UsageError
-from wfctl.protocol.calls import Query, QueryAnswer, Result, WorkflowList, Workflows
-from wfctl.protocol.views import Outcome
+from wfctl.protocol.code import WorkflowList, Workflows
+from wfctl.protocol.runs import Outcome, Query, QueryAnswer, Result
 from wfctl.values.signature import HandlerSpec
 from wfctl.values.times import parse_duration
 

@@ -1,7 +1,5 @@
 """`wfctl terminate`: end runs without asking them."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
@@ -11,7 +9,7 @@ from wfctl.cli.filters import DryRun, Ids, Limit, Reason, Since, Statuses, Types
 from wfctl.cli.render.text import clean, counted
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import DaemonDownError, WfctlError
-from wfctl.protocol.calls import Changed, Terminate
+from wfctl.protocol.changes import Changed, Terminate
 from wfctl.values.status import Status
 
 EXAMPLES = """

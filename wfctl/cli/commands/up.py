@@ -1,7 +1,5 @@
 """`wfctl up`: start the daemon and return when it accepts."""
 
-from __future__ import annotations
-
 import os
 from typing import Annotated, Any
 
@@ -14,7 +12,7 @@ from wfctl.cli.render.status import problem_lines
 from wfctl.cli.render.times import short
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import ConflictError, DaemonDownError
-from wfctl.protocol.views import ProblemView, StatusView
+from wfctl.protocol.daemon import ProblemView, StatusView
 from wfctl.values.times import parse_duration
 
 EXAMPLES = """

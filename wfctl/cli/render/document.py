@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from wfctl.protocol.views import HistoryEntry
+from wfctl.protocol.runs import HistoryEntry
 from wfctl.values.times import rfc3339
 
 INSTANTS = frozenset(

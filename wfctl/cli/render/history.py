@@ -10,7 +10,7 @@ import msgspec
 from wfctl.cli.exit import look
 from wfctl.cli.render.text import SHORT_ID, Line, cells, clean, clip, cut, cut_middle, line_cells, pad
 from wfctl.cli.render.times import absolute, ago, clock, clock_seconds, was_chosen, when
-from wfctl.protocol.views import HistoryEntry
+from wfctl.protocol.runs import HistoryEntry
 from wfctl.values.times import format_duration
 
 KIND_WIDTH = 21

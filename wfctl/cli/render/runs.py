@@ -20,8 +20,8 @@ from wfctl.errors import (
     RunTimedOutError,
     WfctlError,
 )
-from wfctl.protocol.calls import Counted
-from wfctl.protocol.views import Outcome, RunView
+from wfctl.protocol.lists import Counted
+from wfctl.protocol.runs import Outcome, RunView
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 

@@ -10,7 +10,7 @@ from wfctl.cli.render.table import facts
 from wfctl.cli.render.text import Line, clean, count, counted
 from wfctl.cli.render.times import both, when
 from wfctl.cli.words import quoted
-from wfctl.protocol.views import RunDetail, RunView
+from wfctl.protocol.runs import RunDetail, RunView
 from wfctl.values.signature import HandlerSpec
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
