@@ -1,7 +1,5 @@
 """Runs that are named by their IDs, or chosen by filters: the same options for every verb that changes runs."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from support.cli import Cli
-from support.fake_daemon import NOW, FakeDaemon, HangUp
+from support.fake_daemon import NOW, FakeDaemon, HangUp, welcome
 from support.runs import entry, failure, run
 from wfctl.errors import DaemonDownError, RunNotFoundError, UnknownWorkflowTypeError
 from wfctl.protocol.calls import (
@@ -121,6 +121,23 @@ def test_last_stands_for_the_run_started_last_here(cli: Cli, daemon: Start) -> N
     cli("start", "Order")
     assert cli("result", "@last").code == 0
     assert fake.asked("result")[0].id == "01JF"
+
+
+def test_the_run_started_last_is_noted_where_the_daemon_of_this_project_says_its_state_is(
+    cli: Cli, daemon: Start, project: Path
+) -> None:
+    (elsewhere := project / "elsewhere").mkdir()
+    daemon(start=STARTED, hello=welcome(project=str(project), state=str(elsewhere)))
+    assert cli("start", "Order").code == 0
+    assert (elsewhere / "last").read_text() == "01JF\n"
+
+
+def test_the_daemon_of_another_project_does_not_say_where_this_ones_state_is(
+    cli: Cli, daemon: Start, project: Path
+) -> None:
+    daemon(start=STARTED, hello=welcome(project="/another", state=str(project)))
+    assert cli("start", "Order").code == 0
+    assert (project / ".wfctl" / "last").read_text() == "01JF\n"
 
 
 def test_an_error_of_the_daemon_is_told_in_three_lines(cli: Cli, daemon: Start) -> None:
