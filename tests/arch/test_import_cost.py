@@ -85,6 +85,16 @@ assert not loaded, loaded
     assert not heavy, f"wfctl {words[0]} loads {sorted(heavy)}"
 
 
+@pytest.mark.parametrize(
+    "words", [["line", "wfctl show o"], ["words", "sta"], ["words", "list", "--st"], ["words", "start", ""]]
+)
+def test_a_tab_loads_neither_the_parser_nor_the_messages(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "wfctl.toml").write_text("[workflows]\nmodules = []\n")
+    code = f"import wfctl.cli.main; from wfctl.cli.complete import run; assert run(['__complete', *{words!r}]) == 0"
+    heavy = _loaded(code, tmp_path) & (HEAVY | {"click", "inspect", "dataclasses", "tomllib"})
+    assert not heavy, f"wfctl __complete loads {sorted(heavy)}: half of all a tab may take"
+
+
 def test_the_blocking_transport_loads_no_loop() -> None:
     assert "asyncio" not in _loaded("import wfctl.client.blocking")
 

@@ -19,7 +19,7 @@ from wfctl.cli.render.text import write_for
 from wfctl.cli.screen import Screen
 from wfctl.cli.words import given_ids, quoted
 from wfctl.errors import AmbiguousIdError, ConfigError, DaemonDownError, RunNotFoundError, UsageError
-from wfctl.values.project import find_config, socket_path
+from wfctl.values.project import chosen_socket, find_config
 from wfctl.values.times import parse_duration
 
 if TYPE_CHECKING:
@@ -78,9 +78,7 @@ class Shell:
 
     @cached_property
     def socket(self) -> Path:
-        named = os.environ.get("WFCTL_SOCKET")
-        # With the socket named, no project needs to be found.
-        return Path(os.path.abspath(named)) if named and self.settings.project is None else socket_path(self.config)
+        return chosen_socket(self.settings.project)
 
     @property
     def project_name(self) -> str:

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import msgspec
 
+from wfctl.protocol import PROTOCOL_MAX as PROTOCOL_MAX, PROTOCOL_MIN as PROTOCOL_MIN
 from wfctl.protocol.call import Call
-
-PROTOCOL_MIN = 1
-PROTOCOL_MAX = 1
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True):

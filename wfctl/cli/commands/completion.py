@@ -8,9 +8,9 @@ from typing import Annotated, NamedTuple
 import typer
 
 from wfctl.cli import exit
+from wfctl.cli.complete import SHELLS
 from wfctl.cli.options import Output, choose
 from wfctl.cli.shell import Shell, shell_of
-from wfctl.cli.words import SHELLS
 from wfctl.errors import ConflictError, DeniedError, StorageError, UsageError
 
 EXAMPLES = """
