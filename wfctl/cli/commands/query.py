@@ -49,10 +49,11 @@ def run(
     """Ask a run's query handler and print its answer.
 
     Text is printed as it is, everything else as JSON. A query reads the run's store and changes nothing; runs that are
-    closed answer too. Without NAME it lists the queries of the run's type.
+    closed answer too, and so do all where no daemon runs. Without NAME it lists the queries of the run's type.
     """
     shell = shell_of(ctx)
     shell.choose_fields(HandlerSpec if name is None else _ANSWER)
+    shell.read_alone()
     target = shell.run_id(id)
     if name is None:
         if data is not None or timeout is not None:
@@ -65,6 +66,10 @@ def run(
     except UnknownQueryError as error:
         error.hint = _remedy(id, name, error)
         raise
+    except UnknownWorkflowTypeError as error:
+        # Without its handler nobody can answer; what there is to answer from can be read all the same.
+        told = f"{error.message}\nnobody can answer without it; the run's store can be shown as it was last committed"
+        raise UnknownWorkflowTypeError(told, hint=f"wfctl show {quoted(id)}", **error.detail) from None
     facts = {"run_id": answer.run_id, "workflow_id": answer.workflow_id, "name": name, "value": answer.value}
     if shell.json:
         shell.one("query", facts)
