@@ -28,6 +28,8 @@ def main() -> NoReturn:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _terminated)
     try:
+        # Whoever started this may have kept a Ctrl-C back until it is understood here.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if sys.argv[1:2] == ["__complete"]:
             from wfctl.cli.complete import run as execute
         else:

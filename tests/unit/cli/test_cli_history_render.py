@@ -186,6 +186,20 @@ def test_no_record_is_wider_than_a_narrow_terminal_and_each_has_its_time_and_kin
     assert log == "03:00:00Z info  of order 7"
 
 
+def test_what_a_narrow_line_has_no_room_for_beside_its_run_stands_below_it() -> None:
+    described = Describer(several=True)
+    lines = [plain(line) for line in described.lines(failed(2, NOW), NOW, width=40)]
+    assert lines[0] == "03:00:00Z order-1 task.attempt_failed"
+    assert lines[1].startswith("  charge  attempt 2")
+    assert all(len(line) < 40 for line in lines)
+    assert (
+        len(described.lines(failed(2, NOW), NOW, width=None))
+        == len(described.lines(failed(2, NOW), NOW, width=100))
+        == 1
+    )
+    assert len(described.lines(entry("log", level="INFO", message="of order 7" * 9), NOW, width=40)) == 1
+
+
 def _of(source: str | None, kind: str = "step.started") -> HistoryEntry:
     return msgspec.structs.replace(entry(kind, handler="pay"), source=source)
 

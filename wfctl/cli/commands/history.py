@@ -139,4 +139,4 @@ def _print(shell: Shell, chapter: Chapter) -> None:
 def _lines(describer: "Describer", entry: HistoryEntry, now_at: int, width: int | None) -> Iterator[Line]:
     if (change := describer.code_change(entry, width=width)) is not None:
         yield change
-    yield describer.line(entry, now_at, width=width)
+    yield from describer.lines(entry, now_at, width=width)

@@ -113,7 +113,8 @@ class Printer:
         if shell.output is Output.TABLE:
             if entry.kind != PROGRESS:
                 width = shell.out.columns if shell.out.tty else None
-                self.bars.print(self._describer.line(entry, now_ms(), width=width))
+                for line in self._describer.lines(entry, now_ms(), width=width):
+                    self.bars.print(line)
             self.bars.take(entry)
             return
         if shell.output is Output.JSON:
