@@ -567,6 +567,8 @@ def test_children_are_changed_too_and_counted(
     assert len(fake.asked(verb)) == before_it + 1, "where nobody is told, nobody is asked"
     assert "descendant" not in cli(verb, "order-1").err
     assert fake.asked(verb)[-1].children is False
+    cli(verb, "order-1", "--no-children")
+    assert fake.asked(verb)[-1].children is False
     several = cli(verb, "order-1", "order-2", "--children", "--yes").err
     twice = f"{descendants * 2:,} descendants" if descendants else "no descendants"
     if verb == "terminate" and descendants:

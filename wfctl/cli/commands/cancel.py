@@ -28,7 +28,9 @@ def run(
     since: Since = None,
     limit: Limit = None,
     reason: Reason = None,
-    children: Annotated[bool, typer.Option("--children", help="Ask every open run below them as well.")] = False,
+    children: Annotated[
+        bool, typer.Option("--children/--no-children", help="Ask every open run below them as well.")
+    ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> int:

@@ -44,7 +44,8 @@ def run(
     ctx: typer.Context,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is written from now on.")] = False,
     lines: Annotated[
-        int | None, typer.Option("-n", "--lines", metavar="N", min=0, help="Begin with the last N lines (100).")
+        int | None,
+        typer.Option("-n", "--lines", "--tail", metavar="N", min=0, help="Begin with the last N lines (100)."),
     ] = None,
     since: Annotated[
         str | None, typer.Option("--since", metavar="15m|TIME", help="Begin with what was written since then.")

@@ -30,7 +30,9 @@ def run(
     since: Since = None,
     limit: Limit = None,
     reason: Reason = None,
-    children: Annotated[bool, typer.Option("--children", help="End every open run below them as well.")] = False,
+    children: Annotated[
+        bool, typer.Option("--children/--no-children", help="End every open run below them as well.")
+    ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> int:

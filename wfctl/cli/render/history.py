@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from wfctl.cli.exit import look
+from wfctl.cli.render.document import as_sent
 from wfctl.cli.render.text import SHORT_ID, Line, cells, clean, clip, cut, cut_middle, line_cells, pad
 from wfctl.cli.render.times import absolute, ago, clock, clock_seconds, was_chosen, when
 from wfctl.protocol.runs import HistoryEntry
@@ -191,7 +192,7 @@ def _wait_started(data: dict[str, Any]) -> str:
 
 def _event_received(data: dict[str, Any]) -> str:
     words = str(data.get("name", ""))
-    if payload := _unless_empty(data.get("payload")):
+    if payload := _unless_empty(as_sent(data.get("payload"))):
         words += f"  {payload}"
     if data.get("sender"):
         words += f"  from {data['sender']}"
