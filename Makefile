@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint compiled bytecode bench soak crash clean screens
+.PHONY: demo test lint compiled bytecode bench soak crash clean screens completions
 
 demo: $(READY)
 	@$(BIN)/wfctl demo
@@ -33,6 +33,10 @@ bytecode: compiled
 # The pictures of the README, from commands that are run; those that would show the same stay as they are.
 screens: $(READY)
 	@PYTHONPATH=tests $(BIN)/python -m support.screens
+
+# What completion knows of the commands, from the commands themselves; a test says when it is due.
+completions: $(READY)
+	@PYTHONPATH=tests $(BIN)/python -m support.commandtree
 
 # Random worlds until one breaks a promise, or SEEDS of them from FIRST on; with SEED, the story of that one.
 simulate: $(READY)

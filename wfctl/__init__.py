@@ -5,8 +5,8 @@ command line, which imports this package too, starts at the speed of its own few
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as typing's, which would take longer to load than all of this
 if TYPE_CHECKING:
     from wfctl.client import Client as Client, WorkflowHandle as WorkflowHandle
     from wfctl.errors import (
@@ -83,7 +83,7 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'wfctl' has no attribute {name!r}")

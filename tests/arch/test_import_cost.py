@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from support.source import PACKAGES, python_files, show
 from wfctl import Context, Directive, Workflow
 from wfd.testing import WorkflowEnvironment
 
@@ -81,6 +83,16 @@ assert not loaded, loaded
 """
     heavy = _loaded(code) & (HEAVY - {"typer", "msgspec"})
     assert not heavy, f"wfctl {words[0]} loads {sorted(heavy)}"
+
+
+@pytest.mark.parametrize(
+    "words", [["line", "wfctl show o"], ["words", "sta"], ["words", "list", "--st"], ["words", "start", ""]]
+)
+def test_a_tab_loads_neither_the_parser_nor_the_messages(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "wfctl.toml").write_text("[workflows]\nmodules = []\n")
+    code = f"import wfctl.cli.main; from wfctl.cli.complete import run; assert run(['__complete', *{words!r}]) == 0"
+    heavy = _loaded(code, tmp_path) & (HEAVY | {"click", "inspect", "dataclasses", "tomllib"})
+    assert not heavy, f"wfctl __complete loads {sorted(heavy)}: half of all a tab may take"
 
 
 def test_the_blocking_transport_loads_no_loop() -> None:
@@ -188,3 +200,67 @@ async def test_commands_that_draw_load_of_rich_what_colours_need() -> None:
     heavy = {name.split(".")[0] for name in names} & (HEAVY - {"typer", "msgspec", "rich"})
     extras = {part for part in RICH_EXTRAS if f"rich.{part}" in names}
     assert (heavy, extras) == (set(), set())
+
+
+# -- how much a command does before it is done: counted, not timed, so that it is the same on any machine -------------------
+
+# Of the protocol, beside the handshake: the rooms of the messages that a command sends and gets.
+ROOMS = {
+    "status -q": {"daemon"},
+    "start Note -q": {"starts"},
+    "send w-1 poke -q": {"starts"},
+    "cancel w-1 -q": {"changes", "lists", "runs"},
+    "list -o json": {"lists", "runs"},
+    "show o-1 -o json": {"runs"},
+    "tree o-1 -o json": {"runs", "trees"},
+    "result o-1": {"runs"},
+}
+# Calls of functions, in parts of those that importing typer makes; before the messages were in rooms it was one and more.
+MOST_CALLS = 0.85
+COUNT = """
+import sys, json
+calls = 0
+def count(frame, event, argument):
+    global calls
+    calls += event in ("call", "c_call")
+sys.setprofile(count)
+import typer
+base = calls
+from wfctl.cli.app import execute
+code = execute(sys.argv[1:])
+sys.setprofile(None)
+rooms = {name.split(".")[2] for name in sys.modules if name.startswith("wfctl.protocol.")}
+print(chr(10) + json.dumps([code, (calls - base) / base, sorted(rooms), "tomllib" in sys.modules]))
+"""
+
+
+async def test_a_command_does_less_than_importing_typer_and_loads_the_messages_it_uses(tmp_path: Path) -> None:
+    (tmp_path / "wfctl.toml").write_text('[daemon]\nstate = "."\n[workflows]\nmodules = ["flows.py"]\n')
+    found = {}
+    async with WorkflowEnvironment(_flows(), path=tmp_path) as env:
+        await env.client.run("Note", workflow_id="o-1")
+        await env.client.start("Waiter", workflow_id="w-1")
+        await env.settle()
+        for command in ROOMS:
+            run = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", COUNT, *command.split(), cwd=tmp_path, stdout=asyncio.subprocess.PIPE,
+                env={**os.environ, "WFCTL_SOCKET": str(env.client._link.path)},
+            )  # fmt: skip
+            out, _ = await run.communicate()
+            found[command] = json.loads(out.splitlines()[-1])
+    assert {command: set(rooms) - {"call", "hello", "rpc"} for command, (_, _, rooms, _) in found.items()} == ROOMS
+    assert {command: code for command, (code, *_) in found.items() if code} == {}
+    assert not [command for command, (*_, toml) in found.items() if toml], "the daemon says where the state is"
+    much = {command: round(parts, 2) for command, (_, parts, _, _) in found.items() if parts > MOST_CALLS}
+    assert not much, f"too much is done before the command is: {much}"
+
+
+def test_what_typer_reads_is_not_evaluated_four_times() -> None:
+    """An annotation that is put off is compiled and evaluated whenever typer looks at its function, which is four times."""
+    late = [
+        show(file)
+        for file in python_files(PACKAGES["wfctl"] / "cli")
+        if re.search(r"^import typer$", text := file.read_text(), re.MULTILINE)
+        and "\nfrom __future__ import annotations\n" in text
+    ]
+    assert not late, f"these put off annotations that typer needs at once: {late}"

@@ -18,6 +18,7 @@ LIFE, DAEMON, ENDPOINT = (
     "unit/server/test_server_endpoint.py",
 )
 VERB, LISTS, SEVERAL = (f"unit/cli/test_cli_{name}.py" for name in ("verbs", "lists", "several"))
+COST = "arch/test_import_cost.py"
 SCHEDULE = "spec/cli/test_cli_schedule.py"
 TRY = "spec/cli/test_cli_terminal.py"
 
@@ -219,6 +220,7 @@ WORDS: Rules = {
     "the nearest at every level": [
         (ERRORS, "test_what_is_spelled_nearly_right_is_named_at_every_level"),
         (ERRORS, "test_a_wrong_option_is_named_with_the_nearest_whatever_the_command"),
+        (ERRORS, "test_what_other_tools_call_a_command_is_understood"),
         (LISTS, "test_a_type_that_nothing_was_found_of_and_no_code_has_is_named_with_the_nearest"),
     ],
     "explain CODE": [(ERRORS, "test_every_code_can_be_explained")],
@@ -240,6 +242,14 @@ START: Rules = {
         ("unit/runtime/test_runtime_lock.py", "test_the_kernel_releases_the_lock_of_a_killed_holder")
     ],
     "the socket is private": [(ENDPOINT, "test_the_socket_is_0600_in_a_directory_of_0700_whatever_the_umask")],
+    "where the socket is": [
+        (
+            "unit/config/test_config_load.py",
+            "test_the_socket_is_in_the_runtime_folder_else_in_the_project_else_where_its_path_is_short_enough",
+        )
+    ],
+    "a bare wfctl is its status": [(DAEMON, "test_a_bare_wfctl_is_its_status")],
+    "borrowed words": [(DAEMON, "test_the_words_of_compose_are_understood")],
     "a stale socket is taken over": [(LIFE, "test_up_after_a_kill_finds_the_socket_stale_and_takes_it_over")],
     "up relays the first error": [(DAEMON, "test_the_first_error_of_the_daemon_is_raised_as_its_own")],
     "up means accepting": [(DAEMON, "test_up_returns_when_the_daemon_says_that_it_is_ready")],
@@ -263,8 +273,13 @@ START: Rules = {
         ("spec/cli/test_cli_completion.py", "test_a_tab_completes_in_a_shell"),
         ("unit/cli/test_cli_complete.py", "test_a_daemon_that_does_not_answer_is_not_waited_for"),
         ("unit/cli/test_cli_complete.py", "test_whatever_fails_is_silent"),
+        ("unit/cli/test_cli_complete.py", "test_what_is_offered_is_what_the_commands_take"),
+        (COST, "test_a_tab_loads_neither_the_parser_nor_the_messages"),
     ],
-    "start-up": [("arch/test_import_cost.py", "test_a_command_that_draws_nothing_loads_no_loop_no_daemon_and_no_rich")],
+    "start-up": [
+        (COST, "test_a_command_that_draws_nothing_loads_no_loop_no_daemon_and_no_rich"),
+        (COST, "test_a_command_does_less_than_importing_typer_and_loads_the_messages_it_uses"),
+    ],
     "0, 40, 80 and 200 columns": [(TRY, "test_nothing_is_wider_than_the_terminal")],
     "SIGWINCH": [(TERMINAL, "test_a_resize_redraws_for_the_new_width")],
     "SIGINT in each follower": [(TERMINAL, "test_every_follower_is_tried_here")],
@@ -285,6 +300,7 @@ COMMANDS: Rules = {
     "tail": [
         (VERB, "test_tail_without_an_id_takes_the_only_open_run_or_all"),
         (VERB, "test_tail_shows_history_and_log_lines_and_exits_by_the_worst_outcome"),
+        ("spec/test_starting_later.py", "test_who_follows_a_run_that_has_not_begun_waits_until_it_does"),
     ],
     "start": [
         (VERB, "test_a_dry_run_starts_nothing_and_is_not_the_last_run"),
@@ -311,6 +327,11 @@ COMMANDS: Rules = {
     "query": [
         ("spec/cli/test_cli_queries.py", "test_what_can_be_asked_is_listed_by_name"),
         (LISTS, "test_a_query_that_takes_too_long_is_given_up"),
+        (
+            "spec/cli/test_cli_queries.py",
+            "test_where_no_daemon_runs_a_query_is_answered_from_the_last_state_and_stderr_says_so",
+        ),
+        ("spec/cli/test_cli_queries.py", "test_code_that_cannot_answer_is_named_and_the_store_can_be_read"),
     ],
     "cancel": [(VERB, "test_what_is_closed_already_is_no_error"), (VERB, "test_children_are_changed_too_and_counted")],
     "schedule": [
@@ -320,7 +341,10 @@ COMMANDS: Rules = {
         (SCHEDULE, "test_several_are_started_at_once_and_one_that_is_unknown_is_told_beside_them"),
         (SCHEDULE, "test_several_are_asked_about_and_told_one_by_one"),
     ],
-    "terminate": [(VERB, "test_children_are_changed_too_and_counted")],
+    "terminate": [
+        (VERB, "test_children_are_changed_too_and_counted"),
+        (VERB, "test_of_several_runs_each_descendant_is_counted_once_whichever_of_them_it_is_below"),
+    ],
     "retry": [("spec/cli/test_cli_retry.py", "test_a_failing_payment_is_repaired_live_and_the_card_charged_once")],
     "workflows": [
         (VERB, "test_workflows_lists_handlers_with_what_they_take"),
@@ -341,6 +365,7 @@ COMMANDS: Rules = {
         ("spec/cli/test_cli_backup.py", "test_a_project_goes_back_to_a_backup_and_its_runs_go_on"),
         ("spec/cli/test_cli_backup.py", "test_what_is_no_backup_changes_nothing"),
         ("unit/care/test_care_restore.py", "test_a_signal_takes_effect_once_the_database_is_in_its_place"),
+        ("unit/cli/test_cli_care.py", "test_an_interrupt_that_comes_too_late_to_stop_a_restore_is_no_failure"),
     ],
     "purge": [
         ("unit/cli/test_cli_purge.py", "test_it_needs_a_status_or_an_age"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from spec.conftest import Serve
 from support.checker import broken_promises
 from support.history import kinds
+from support.project import WFCTL
 from wfctl import (
     Context,
     Directive,
@@ -124,3 +128,22 @@ async def test_two_times_are_an_error(serve: Serve) -> None:
         await env.client.start("Report", at=env.now, delay=MINUTE)
     with pytest.raises(InvalidArgumentError, match="100 years"):
         await env.client.start("Report", at=datetime(9999, 1, 1, tzinfo=UTC))
+
+
+async def test_who_follows_a_run_that_has_not_begun_waits_until_it_does(serve: Serve) -> None:
+    """Rule 6 of the command line, tail: wait until it starts."""
+    env = await serve(report())
+    handle = await env.client.start("Report", workflow_id="r", workflow_input={"name": "ann"}, delay=10 * MINUTE)
+    following = await asyncio.create_subprocess_exec(
+        *WFCTL, "tail", "-f", "r", "-o", "jsonl", stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "WFCTL_SOCKET": str(env.client._link.path)},
+    )  # fmt: skip
+    assert following.stdout is not None
+    first = json.loads(await following.stdout.readline())
+    assert (first["kind"], following.returncode) == ("run.started", None)
+    await env.advance(10 * MINUTE)
+    assert await handle.result() == "ann"
+    rest, _ = await following.communicate()
+    kinds = [json.loads(line)["kind"] for line in rest.splitlines()]
+    assert (kinds[0], kinds[-2:]) == ("step.started", ["run.completed", "end"])
+    assert following.returncode == 0

@@ -1,7 +1,5 @@
 """The group of verbs, each imported when it is typed, and the one place where anything raised becomes an exit code."""
 
-from __future__ import annotations
-
 import difflib
 import errno
 import os
@@ -56,6 +54,13 @@ VERBS = {
     "service": "Run the daemon as a service.",
 }
 
+# What other tools call a verb, and nobody would guess from its letters.
+ELSEWHERE = {
+    "delete": "purge", "describe": "show", "dev": "demo", "execute": "start", "follow": "tail", "get": "show", "kill": "terminate",
+    "log": "logs", "ls": "list", "ps": "list", "resume": "retry", "rm": "purge", "run": "start", "signal": "send", "stop": "down",
+    "types": "workflows", "validate": "check",
+}  # fmt: skip
+
 BEGIN = """\b
 To begin:
   wfctl demo
@@ -89,6 +94,8 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
         if args[0] not in self.verbs:
             near = difflib.get_close_matches(args[0], self.verbs, n=1, cutoff=0.6)
+            if (word := ELSEWHERE.get(args[0])) in self.verbs:
+                near = [str(word)]
             raise UsageError(
                 f"{ctx.command_path} has no command {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
                 hint=f"{ctx.command_path} {near[0]} --help" if near else f"{ctx.command_path} --help",

@@ -11,7 +11,7 @@ from wfctl.cli.live import Region
 from wfctl.cli.render.progress import progress_lines
 from wfctl.cli.render.text import Line
 from wfctl.cli.screen import Screen
-from wfctl.protocol.views import HistoryEntry, ProgressView
+from wfctl.protocol.runs import HistoryEntry, ProgressView
 from wfctl.values.kinds import PROGRESS
 
 EVERY_S = 0.25

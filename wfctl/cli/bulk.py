@@ -7,6 +7,7 @@ import operator
 import socket
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,8 +20,11 @@ from wfctl.cli.render.text import counted
 from wfctl.cli.shell import Shell
 from wfctl.cli.types import say_what_is_no_type
 from wfctl.cli.words import given_ids
-from wfctl.errors import DaemonDownError, DeclinedError, UsageError, WfctlError
-from wfctl.protocol.calls import Call, Changed, List, RunPage
+from wfctl.errors import DaemonDownError, DeclinedError, RunNotFoundError, UsageError, WfctlError
+from wfctl.protocol.call import Call
+from wfctl.protocol.changes import Changed
+from wfctl.protocol.lists import List, RunPage
+from wfctl.protocol.runs import Get, RunDetail
 
 SHOWN_TARGETS = 10
 PAGE = 1_000
@@ -72,10 +76,36 @@ def change_runs(
         changed = sum(result.changed for result in results)
         would, had = ("would ", "would have") if dry_run else ("", "had")
         nothing = f"{len(results) - changed} {had} nothing to do"
-        below = f"; {_descendants(sum(result.descendants for result in results))} {would}{done}" if children else ""
+        ended = would_end_below(shell, results) if dry_run else sum(result.descendants for result in results)
+        below = f"; {_descendants(ended)} {would}{done}" if children else ""
         return f"{changed} {would}{done}, {nothing}, {failed} failed{below}"
 
     return carry_out(shell, Verb(verb, "change", make, tell, sum_up), targets, yes=yes, dry_run=dry_run)
+
+
+def would_end_below(shell: Shell, ends: list[Changed]) -> int:
+    """How many runs would end with those that are named, of which `ends` says what would become of them: each once.
+
+    Where a named run is below another, that one's descendants have all of it among them: it too, which is named anyway.
+    """
+    named = {one.run_id: one for one in ends}
+    if len(named) < 2 or not any(one.descendants for one in ends):
+        return sum(one.descendants for one in named.values())
+
+    @cache
+    def parent_of(run_id: str) -> str | None:
+        try:
+            detail: RunDetail = shell.call(Get(id=run_id))
+        except RunNotFoundError:
+            return None  # purged
+        return None if detail.run.parent is None else detail.run.parent.id
+
+    def is_below(run_id: str | None) -> bool:
+        while run_id is not None and (run_id := parent_of(run_id)) not in named:
+            continue
+        return run_id is not None
+
+    return sum(-one.changed if is_below(run_id) else one.descendants for run_id, one in named.items())
 
 
 def named(shell: Shell, ids: list[str]) -> Targets:

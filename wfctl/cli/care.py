@@ -5,14 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import msgspec
 
 from wfctl.cli.render.status import size
 from wfctl.cli.shell import Shell
 from wfctl.errors import WfctlError, from_data
-from wfctl.protocol.calls import Copied
+from wfctl.protocol.backup import Copied
 from wfctl.protocol.care import Said
 
 BAR = 20
@@ -28,17 +28,20 @@ def ask(
     if shell.settings.project is not None:
         command += ["--project", shell.settings.project]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
         try:
-            assert child.stdout is not None
-            for line in child.stdout:
-                said = msgspec.json.decode(line, type=Said)
-                if said.progress is not None:
-                    told(said.progress)
-                elif said.error is not None:
-                    raise from_data(said.error)
-                elif bytes(said.answer):
-                    return msgspec.json.decode(said.answer, type=answer)
-            assert child.stderr is not None
+            try:
+                said = _listen(child.stdout, told)
+            except BaseException as cut:
+                child.terminate()
+                # What could not be stopped any more has happened, and then that is how this command ends.
+                late = None if isinstance(cut, Exception) else _listen(child.stdout, lambda _: None)
+                if late is None:
+                    raise
+                said = late
+            if said is not None:
+                return msgspec.json.decode(said, type=answer)
             words = child.stderr.read().decode("utf-8", "replace").strip().splitlines()
         finally:
             child.terminate()
@@ -51,6 +54,19 @@ def ask(
         hint="report this as a bug",
         stderr=words[-20:],
     )
+
+
+def _listen(stdout: IO[bytes], told: Callable[[Copied], object]) -> msgspec.Raw | None:
+    """The answer, None where there is none; an error is raised as its own class."""
+    for line in stdout:
+        said = msgspec.json.decode(line, type=Said)
+        if said.progress is not None:
+            told(said.progress)
+        elif said.error is not None:
+            raise from_data(said.error)
+        elif bytes(said.answer):
+            return said.answer
+    return None
 
 
 class Progress:

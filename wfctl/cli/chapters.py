@@ -10,8 +10,7 @@ from wfctl.cli.pages import history_pages
 from wfctl.cli.shell import Shell
 from wfctl.cli.words import quoted
 from wfctl.errors import NotFoundError
-from wfctl.protocol.calls import History, HistoryPage
-from wfctl.protocol.views import HistoryEntry, RunView
+from wfctl.protocol.runs import History, HistoryEntry, HistoryPage, RunView
 
 PAGE = 1_000
 # So many records before a page are looked through for what its lines refer to: the handler of their step, the code it ran.

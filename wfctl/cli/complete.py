@@ -4,33 +4,78 @@
     __complete words WORD...    zsh, fish: the words after `wfctl`, the last one being typed
 
 One candidate a line, for `words` with a tab and a word about it; the line `:files` means files. What the daemon has to be asked
-for is there within 150 ms or not at all, and whatever fails is silent: nobody wants an error for a tab.
+for is there within 150 ms or not at all, and whatever fails is silent: nobody wants an error for a tab. So nothing here
+loads the commands, the parser or the classes of messages, which would take most of that time.
 """
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
-from wfctl.cli.words import SHELLS
 from wfctl.values.status import CLOSED, OPEN, Status
 
+TYPE_CHECKING = False  # typing alone would cost a tenth of what a tab does
+if TYPE_CHECKING:
+    from typing import Any
+
+SHELLS = ("bash", "zsh", "fish")
 LIMIT_S = 0.15
 MOST_RUNS = 500
 FILES = ":files"
+TREE = "commands.json"
 # Verbs that can do something with an open run only.
 _FOR_OPEN = ("send", "cancel", "terminate", "wait")
 _WORD_BREAKS = ":="
 
 
-class Candidate(NamedTuple):
-    value: str
-    note: str = ""
+class Parameter:
+    """An option by its `names` (and those that switch it `off`), or an argument, which has none; `many` of them may follow."""
+
+    __slots__ = ("flag", "help", "many", "metavar", "names", "off")
+
+    def __init__(
+        self, *, names: Sequence[str] = (), metavar: str = "", help: str = "", flag: bool = False, off: Sequence[str] = (),
+        many: bool = False,
+    ) -> None:  # fmt: skip
+        self.names = names
+        self.metavar = metavar
+        self.help = help
+        self.flag = flag
+        self.off = off
+        self.many = many
+
+
+class Command:
+    """What a command takes, and the commands below it, where it is the group of some."""
+
+    def __init__(self, tree: dict[str, Any], shared: dict[str, Any]) -> None:
+        self.help: str = tree.get("help", "")
+        self.actions = {name: Command(one, shared) for name, one in tree.get("actions", {}).items()}
+        self._own: list[dict[str, Any]] = tree.get("params", [])
+        self._taken = [shared[name] for name in tree.get("takes", [])]
+
+    def params(self) -> list[Parameter]:
+        return [Parameter(**one) for one in (*self._own, *self._taken)]
+
+
+def commands() -> Command:
+    """The whole command line. Read from a file, which is made of the commands: to load them takes longer than all the rest."""
+    with open(os.path.join(os.path.dirname(__file__), "completions", TREE), "rb") as file:
+        tree = json.load(file)
+    return Command(tree, tree["shared"])
+
+
+class Candidate:
+    __slots__ = ("note", "value")
+
+    def __init__(self, value: str, note: str = "") -> None:
+        self.value = value
+        self.note = note
 
 
 def answer(arguments: list[str]) -> str:
@@ -40,7 +85,7 @@ def answer(arguments: list[str]) -> str:
         if mode not in ("line", "words"):
             return ""
         words = split(rest[0]) if mode == "line" else rest
-        found = complete(words or [""], notes=mode != "line")
+        found = complete(words or [""])
     except Exception:
         return ""
     if mode == "line":
@@ -78,35 +123,22 @@ def _for_bash(value: str, current: str) -> str:
     return rest if rest.endswith("=") else shlex.quote(rest)
 
 
-def complete(words: list[str], *, notes: bool = True) -> list[Candidate]:
+def complete(words: list[str]) -> list[Candidate]:
     """What may stand in the place of the last of `words`."""
-    from wfctl.cli.app import VERBS, build, load
-
     *before, current = words
-    group = _Line(build(), before)
-    verb = next(iter(group.positional), None)
-    if verb is None:
-        if group.pending is None and not current.startswith("-"):
-            fitting = [verb for verb in VERBS if verb.startswith(current)]
-            return [Candidate(verb, VERBS[verb] if notes else "") for verb in fitting]
-        return _of_line(group, "", current, before)
-    if verb not in VERBS:
-        return []
-    line = _Line(load(verb), group.rest)
-    if line.group and (line.positional or not current.startswith("-")) and line.pending is None:
-        return _of_actions(line, verb, current, before, notes=notes)
-    return _of_line(line, verb, current, before)
-
-
-def _of_actions(line: _Line, verb: str, current: str, before: list[str], *, notes: bool) -> list[Candidate]:
-    """What may follow a verb that has actions: one of them, and what that takes."""
-    actions = line.command.verbs
-    if not line.positional:
-        return _fitting(current, [Candidate(name, actions[name] if notes else "") for name in actions])
-    action = line.positional[0]
-    if action not in actions:
-        return []
-    return _of_line(_Line(line.command.find(action), line.rest), f"{verb} {action}", current, before)
+    command, path, rest = commands(), "", before
+    while True:
+        line = _Line(command, rest)
+        if not command.actions:
+            return _of_line(line, path, current, before)
+        if not line.positional:
+            if line.pending is not None or current.startswith("-"):
+                return _of_line(line, path, current, before)
+            return _fitting(current, [Candidate(name, one.help) for name, one in command.actions.items()])
+        named = command.actions.get(line.positional[0])
+        if named is None:
+            return []
+        command, path, rest = named, f"{path} {line.positional[0]}".lstrip(), line.rest
 
 
 def _of_line(line: _Line, verb: str, current: str, before: list[str]) -> list[Candidate]:
@@ -115,29 +147,29 @@ def _of_line(line: _Line, verb: str, current: str, before: list[str]) -> list[Ca
     if parameter is None and current.startswith("-") and not line.ended:
         name, sign, current_value = current.partition("=")
         if not sign:
-            return _fitting(current, _options(line.command))
+            return _fitting(current, _options(line))
         parameter, prefix, current = line.options.get(name), f"{name}=", current_value
     elif parameter is None:
         parameter = line.argument()
     if parameter is None:
         return []
     source = Source(verb, line, before)
-    found = source.values(parameter.metavar or "", current)
+    found = source.values(parameter.metavar, current)
     return [one if one.value == FILES else Candidate(prefix + one.value, one.note) for one in found]
 
 
 class _Line:
     """The words of one command before the cursor, as far as they tell what may come next."""
 
-    def __init__(self, command: Any, before: list[str]) -> None:
+    def __init__(self, command: Command, before: list[str]) -> None:
         self.command = command
-        self.options = {name: one for one in command.params for name in (*one.opts, *one.secondary_opts)}
-        self.arguments = [one for one in command.params if one.param_type_name == "argument"]
+        self.all = command.params()
+        self.options = {name: one for one in self.all for name in (*one.names, *one.off)}
+        self.arguments = [one for one in self.all if not one.names]
         self.positional: list[str] = []
-        self.pending: Any = None  # the option whose value comes next
+        self.pending: Parameter | None = None  # the option whose value comes next
         self.ended = False  # by `--`
         self.rest: list[str] = []
-        self.group = hasattr(command, "commands")
         for index, word in enumerate(before):
             if self.pending is not None:
                 self.pending = None
@@ -145,26 +177,26 @@ class _Line:
                 self.ended = True
             elif word.startswith("-") and word != "-" and not self.ended:
                 option = self.options.get(word)
-                self.pending = option if option is not None and not option.is_flag else None
+                self.pending = option if option is not None and not option.flag else None
             else:
                 self.positional.append(word)
-                if self.group:
+                if command.actions:
                     self.rest = before[index + 1 :]
                     break
 
-    def argument(self) -> Any:
+    def argument(self) -> Parameter | None:
         """The argument that the word at the cursor would be; None where there are enough."""
         position = len(self.positional)
         if position < len(self.arguments):
             return self.arguments[position]
-        return self.arguments[-1] if self.arguments and self.arguments[-1].nargs == -1 else None
+        return self.arguments[-1] if self.arguments and self.arguments[-1].many else None
 
 
-def _options(command: Any) -> list[Candidate]:
-    named = [(max(one.opts, key=len), one) for one in command.params if one.param_type_name == "option"]
-    found = [Candidate(name, one.help or "") for name, one in named]
-    found += [Candidate(name, one.help or "") for _, one in named for name in one.secondary_opts]
-    return sorted([*found, Candidate("--help", "Show this message and exit.")])
+def _options(line: _Line) -> list[Candidate]:
+    named = [one for one in line.all if one.names]
+    found = [Candidate(max(one.names, key=len), one.help) for one in named]
+    found += [Candidate(name, one.help) for one in named for name in one.off]
+    return sorted([*found, Candidate("--help", "Show this message and exit.")], key=lambda one: one.value)
 
 
 def _fitting(current: str, candidates: list[Candidate]) -> list[Candidate]:
@@ -183,7 +215,7 @@ class Source:
             "ID": self._runs,
             "SCHEDULE": self._schedules,
             "ZONE": lambda current: _zones(),
-            "TYPE": lambda current: [Candidate(spec.workflow_type) for spec in self._specs()],
+            "TYPE": lambda current: [Candidate(spec["workflow_type"]) for spec in self._specs()],
             "STATUS": self._statuses,
             "EVENT": lambda current: self._handlers("event"),
             "NAME": lambda current: self._handlers("query"),
@@ -219,74 +251,63 @@ class Source:
 
     # -- from the daemon -----------------------------------------------------------------------
 
-    def _call(self, call: Any) -> Any:
-        from wfctl.cli.options import Settings
-        from wfctl.cli.shell import Shell
-        from wfctl.client.blocking import Connection
+    def _ask(self, method: str, **params: Any) -> Any:
+        from wfctl.cli.ask import ask
+        from wfctl.values.project import chosen_socket
 
-        settings = Settings()
-        settings.project = _project(self._before)
-        # Half for the connection and half for the handshake, at the worst.
-        left = max(self._end - time.monotonic(), 0.001) / 2
-        with Connection.connect(Shell(settings).socket, timeout_s=left) as connection:
-            return connection.call(call, timeout_s=max(self._end - time.monotonic(), 0.001))
+        return ask(chosen_socket(_project(self._before)), method, params, end=self._end)
 
     def _runs(self, current: str) -> list[Candidate]:
-        from wfctl.protocol.calls import List, RunPage
-
         statuses = [status for status in Status if status in OPEN] if self._verb in _FOR_OPEN else []
-        page: RunPage = self._call(List(statuses=statuses, limit=MOST_RUNS))
+        runs = self._ask("list", statuses=statuses, limit=MOST_RUNS)["items"]
         given = set(self._line.positional)
         found: dict[str, Candidate] = {}
-        for run in page.items:
-            if not {run.workflow_id, run.run_id} & given:
-                found.setdefault(run.workflow_id, Candidate(run.workflow_id, f"{run.workflow_type} {run.status}"))
-                if current and run.run_id.startswith(current):
-                    found.setdefault(run.run_id, Candidate(run.run_id, f"{run.workflow_id} {run.status}"))
+        for run in runs:
+            id, run_id, status = run["workflow_id"], run["run_id"], run["status"]
+            if not {id, run_id} & given:
+                found.setdefault(id, Candidate(id, f"{run['workflow_type']} {status}"))
+                if current and run_id.startswith(current):
+                    found.setdefault(run_id, Candidate(run_id, f"{id} {status}"))
         # Of what is open somebody asks for sooner than of what is over.
-        closed = {run.workflow_id for run in page.items if run.status in CLOSED}
+        closed = {run["workflow_id"] for run in runs if run["status"] in CLOSED}
         ordered = sorted(found.values(), key=lambda one: one.value in closed)
         return [*ordered, Candidate("@last", "the run started last in this project")]
 
     def _schedules(self, current: str) -> list[Candidate]:
-        from wfctl.protocol.schedules import ListSchedules, ScheduleList
-
         if self._verb == "schedule add" and "--replace" not in self._before:
             return []  # a new one has a new ID
         wanted = {"schedule pause": ("active", "blocked"), "schedule resume": ("paused",)}.get(self._verb)
-        answer: ScheduleList = self._call(ListSchedules())
         return [
-            Candidate(one.schedule_id, f"{one.workflow_type} {one.status}")
-            for one in answer.items
-            if one.schedule_id not in self._line.positional
-            and (wanted is None or one.status in wanted)
+            Candidate(one["schedule_id"], f"{one['workflow_type']} {one['status']}")
+            for one in self._ask("schedule_list")["items"]
+            if one["schedule_id"] not in self._line.positional
+            and (wanted is None or one["status"] in wanted)
             # Of one that is set aside nothing is known, and nothing can be done with it but that.
-            and (one.created_at is not None or self._verb == "schedule remove")
+            and (one.get("created_at") is not None or self._verb == "schedule remove")
         ]
 
-    def _specs(self) -> list[Any]:
-        from wfctl.protocol.calls import WorkflowList, Workflows
-
-        answer: WorkflowList = self._call(Workflows())
-        return [item.spec for item in answer.items]
+    def _specs(self) -> list[dict[str, Any]]:
+        return [item["spec"] for item in self._ask("workflows")["items"]]
 
     def _kind(self) -> str:
         """The workflow type that the words before are about."""
-        from wfctl.protocol.calls import Result
-
         if self._verb == "schedule add":
             return self._line.positional[1]
         first = self._line.positional[0]
-        return first if self._verb == "start" else str(self._call(Result(id=first, wait=False)).workflow_type)
+        return first if self._verb == "start" else str(self._ask("result", id=first, wait=False)["workflow_type"])
 
     def _handlers(self, kind: str) -> list[Candidate]:
-        return [Candidate(one.name, _takes(one)) for one in self._of_type() if one.kind == kind]
+        return [
+            Candidate(one["name"], ", ".join(param["name"] for param in one.get("params", ())))
+            for one in self._of_type()
+            if one["kind"] == kind
+        ]
 
-    def _of_type(self) -> Iterator[Any]:
+    def _of_type(self) -> Iterator[dict[str, Any]]:
         kind = self._kind()
         for spec in self._specs():
-            if spec.workflow_type == kind:
-                yield from spec.handlers
+            if spec["workflow_type"] == kind:
+                yield from spec["handlers"]
 
     def _parameters(self) -> list[Candidate]:
         """`key=` of the handler's parameters that are not given yet."""
@@ -295,8 +316,11 @@ class Source:
         wanted = "start" if starts else {"send": "event", "query": "query"}.get(self._verb)
         given = {re.split(r":?=", word)[0] for word in self._line.positional}
         for handler in self._of_type():
-            if handler.kind == wanted and name in (None, handler.name):
-                return [Candidate(f"{one.name}=", one.type) for one in handler.params if one.name not in given]
+            if handler["kind"] == wanted and name in (None, handler["name"]):
+                params = handler.get("params", ())
+                return [
+                    Candidate(f"{one['name']}=", one.get("type", "Any")) for one in params if one["name"] not in given
+                ]
         return []
 
 
@@ -304,10 +328,6 @@ def _zones() -> list[Candidate]:
     import zoneinfo
 
     return [Candidate(name) for name in sorted(zoneinfo.available_timezones())]
-
-
-def _takes(handler: Any) -> str:
-    return ", ".join(one.name for one in handler.params)
 
 
 def _project(before: list[str]) -> str | None:
@@ -323,6 +343,8 @@ def _project(before: list[str]) -> str | None:
 
 def run(arguments: list[str]) -> int:
     """Print the answer to `__complete ...`, and nothing else whatever happens."""
-    with contextlib.suppress(OSError):
+    try:
         os.write(1, answer(arguments[1:]).encode("utf-8", "surrogateescape"))
+    except OSError:
+        pass
     return 0

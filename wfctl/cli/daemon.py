@@ -20,8 +20,7 @@ import msgspec
 from wfctl.cli.project import log_file, stderr_file
 from wfctl.cli.shell import Shell
 from wfctl.errors import DaemonAlreadyRunningError, DaemonDownError, ErrorData, NotFinishedError, WfctlError, from_data
-from wfctl.protocol.calls import Down, GetStatus
-from wfctl.protocol.views import ProblemView, StatusView
+from wfctl.protocol.daemon import Down, GetStatus, ProblemView, StatusView
 
 STOP_GRACE_S = 5.0
 POLL_S = 0.02

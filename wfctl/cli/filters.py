@@ -1,7 +1,5 @@
 """Runs that are named by their IDs, or chosen by filters: the same options for every verb that changes runs."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
@@ -10,7 +8,7 @@ from wfctl.cli.bulk import Targets, chosen, named
 from wfctl.cli.shell import Shell, now_ms
 from wfctl.cli.words import parse_statuses
 from wfctl.errors import UsageError
-from wfctl.protocol.calls import List
+from wfctl.protocol.lists import List
 from wfctl.values.status import Status
 from wfctl.values.times import parse_instant
 

@@ -15,8 +15,6 @@ import msgspec
 
 from wfctl.errors import InvalidArgumentError
 
-_PAIR = re.compile(r"([^\W\d]\w*)(:=|=)(.*)", re.DOTALL)
-_BYTE = re.compile(r"\(byte (\d+)\)")
 NULL = msgspec.Raw(b"null")
 EXAMPLES = "write key=value, key:=json, key=@file, or -i with JSON"
 
@@ -65,10 +63,11 @@ def _together(problems: list[InvalidArgumentError]) -> InvalidArgumentError:
 
 
 def _parse_one(argument: str, text: dict[str, str], values: dict[str, msgspec.Raw]) -> None:
-    pair = _PAIR.fullmatch(argument)
-    if pair is None:
+    key, equals, value = argument.partition("=")
+    sign = ":=" if key.endswith(":") else equals
+    key = key.removesuffix(":")
+    if not equals or not key.isidentifier():
         raise InvalidArgumentError(f"{argument!r} is no input", hint=EXAMPLES, value=argument)
-    key, sign, value = pair.groups()
     if key in text or key in values:
         raise InvalidArgumentError(f"the input {key!r} is given twice", hint="give it once", key=key)
     if sign == ":=":
@@ -139,7 +138,7 @@ def _checked(data: bytes, what: str) -> msgspec.Raw:
 def _place(data: bytes, message: str) -> tuple[str, str]:
     """Where the decoder stopped, as people count, and what it said without its own words around it."""
     reason = message.removeprefix("JSON is malformed: ")
-    found = _BYTE.search(reason)
+    found = re.search(r"\(byte (\d+)\)", reason)
     if found is None:
         if "truncated" in reason:
             return f" (after {len(data)} bytes)", "it ends too early"

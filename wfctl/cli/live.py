@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from wfctl.cli.render.text import Line, line_cells
 from wfctl.cli.screen import Screen
 from wfctl.cli.shell import Shell, stopping
-from wfctl.protocol.calls import Watch
-from wfctl.protocol.views import Outcome
+from wfctl.protocol.runs import Outcome
+from wfctl.protocol.streams import Watch
 
 if TYPE_CHECKING:
     from wfctl.client.blocking import Stream

@@ -6,8 +6,11 @@ import gc
 import os
 import signal
 import sys
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False  # as typing's, which completion does without
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
 STARTUP_OBJECTS = 100_000
 
@@ -24,19 +27,19 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminated)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _terminated)
-    from wfctl.cli import exit
-
     try:
+        # Whoever started this may have kept a Ctrl-C back until it is understood here.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if sys.argv[1:2] == ["__complete"]:
             from wfctl.cli.complete import run as execute
         else:
             from wfctl.cli.app import execute
 
         code = execute(sys.argv[1:])
-    except KeyboardInterrupt:
-        code = exit.INTERRUPTED
-    except Terminated:
-        code = exit.TERMINATED
+    except (KeyboardInterrupt, Terminated) as cut:
+        from wfctl.cli import exit
+
+        code = exit.TERMINATED if isinstance(cut, Terminated) else exit.INTERRUPTED
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,6 +1,6 @@
 """The options that several commands share: those that every command has, and groups for commands that draw tables, take IDs...
 
-They are declared once (`shared`), and put on the group, where they stand before the verb, and on each verb that takes them.
+They are declared once (`SHARED`), and put on the group, where they stand before the verb, and on each verb that takes them.
 Each only notes its value in `Settings`; what a value means is decided where it is used, so that a wrong one is one error in one
 format.
 """
@@ -12,13 +12,13 @@ import os
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wfctl.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    import typer
+
     from wfctl.cli.render.times import Times
 
 
@@ -29,7 +29,7 @@ class Output(StrEnum):
     ID = "id"
 
 
-# What a command module may name in its TAKES, beside what every command has. The names of the parameters of `shared`.
+# What a command module may name in its TAKES, beside what every command has. The names of `SHARED`.
 EVERY = ("output", "quiet", "color", "project", "debug")
 GROUPS: dict[str, tuple[str, ...]] = {
     "ids": ("exact",),
@@ -93,59 +93,65 @@ def choose(value: str, allowed: Iterable[str], what: str) -> str:
     )
 
 
+class Shared(NamedTuple):
+    """How an option is written; without `metavar` it is a flag."""
+
+    names: tuple[str, ...]
+    help: str
+    metavar: str | None = None
+
+
+# By the name that `Settings` has for its value.
+SHARED = {
+    "output": Shared(("-o", "--output"), "Output format (WFCTL_OUTPUT).", "table|json|jsonl|id"),
+    "quiet": Shared(("-q", "--quiet"), "No chatter on stderr; errors are still told."),
+    "color": Shared(("--color",), "Colour (NO_COLOR, FORCE_COLOR).", "auto|always|never"),
+    "project": Shared(("--project",), "Project folder or its wfctl.toml (WFCTL_PROJECT).", "PATH"),
+    "debug": Shared(("--debug",), "Show the traceback of an internal error (WFCTL_DEBUG)."),
+    "exact": Shared(("--exact",), "Take IDs as they are, not as prefixes."),
+    "time": Shared(("--time",), "How times are shown.", "relative|utc|local|unix"),
+    "fields": Shared(("--fields",), "These fields alone, by the names they have in JSON.", "a,b.c"),
+    "no_header": Shared(("--no-header",), "Tables without their first line."),
+    "no_pager": Shared(("--no-pager",), "No pager (WFCTL_PAGER, PAGER)."),
+    "reconnect": Shared(("--reconnect",), "Give up when the daemon is away for so long.", "30s"),
+    "exit_zero": Shared(("--exit-zero",), "Exit with 0 however the awaited run stands."),
+    "traceback": Shared(("--traceback",), "Of a failed run the whole traceback."),
+}
+
+
 def _note(ctx: typer.Context, parameter: typer.CallbackParam, value: Any) -> Any:
     if value not in (None, False):
         setattr(ctx.ensure_object(Settings), str(parameter.name), value)
     return value
 
 
-def _option(*names: str, help: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar, callback=_note, expose_value=False)
-
-
-def shared(
-    output: Annotated[
-        str | None, _option("-o", "--output", metavar="table|json|jsonl|id", help="Output format (WFCTL_OUTPUT).")
-    ] = None,
-    quiet: Annotated[bool, _option("-q", "--quiet", help="No chatter on stderr; errors are still told.")] = False,
-    color: Annotated[
-        str | None, _option("--color", metavar="auto|always|never", help="Colour (NO_COLOR, FORCE_COLOR).")
-    ] = None,
-    project: Annotated[
-        str | None, _option("--project", metavar="PATH", help="Project folder or its wfctl.toml (WFCTL_PROJECT).")
-    ] = None,
-    debug: Annotated[bool, _option("--debug", help="Show the traceback of an internal error (WFCTL_DEBUG).")] = False,
-    exact: Annotated[bool, _option("--exact", help="Take IDs as they are, not as prefixes.")] = False,
-    time: Annotated[
-        str | None, _option("--time", metavar="relative|utc|local|unix", help="How times are shown.")
-    ] = None,
-    fields: Annotated[
-        str | None, _option("--fields", metavar="a,b.c", help="These fields alone, by the names they have in JSON.")
-    ] = None,
-    no_header: Annotated[bool, _option("--no-header", help="Tables without their first line.")] = False,
-    no_pager: Annotated[bool, _option("--no-pager", help="No pager (WFCTL_PAGER, PAGER).")] = False,
-    reconnect: Annotated[
-        str | None, _option("--reconnect", metavar="30s", help="Give up when the daemon is away for so long.")
-    ] = None,
-    exit_zero: Annotated[bool, _option("--exit-zero", help="Exit with 0 however the awaited run stands.")] = False,
-    traceback: Annotated[bool, _option("--traceback", help="Of a failed run the whole traceback.")] = False,
-) -> None:
-    """Carries the options only; it is never called."""
-
-
 @cache
-def _declared() -> dict[str, Any]:
-    """The declared options as parameters of a command, by name. They hold no state: the same serve every command."""
-    app = typer.Typer(add_completion=False)
-    app.command()(shared)
-    return {str(parameter.name): parameter for parameter in typer.main.get_command(app).params}
+def _parameter(name: str) -> Any:
+    """A shared option as the parameter of a command. It holds no state: the same serves every command.
+
+    Made without a function for typer to look at: that takes three times as long, and every command has some.
+    """
+    from typer.core import TyperOption
+
+    option = SHARED[name]
+    flag = option.metavar is None
+    return TyperOption(
+        param_decls=[name, *option.names],
+        help=option.help,
+        metavar=option.metavar,
+        is_flag=True if flag else None,
+        type=None if flag else str,
+        default=False if flag else None,
+        show_default=True,
+        callback=_note,
+        expose_value=False,
+    )
 
 
 def parameters(groups: Iterable[str]) -> list[Any]:
     """The options of these groups, and those that every command has."""
     names = dict.fromkeys([*(name for group in groups for name in GROUPS[group]), *EVERY])
-    declared = _declared()
-    return [declared[name] for name in names]
+    return [_parameter(name) for name in names]
 
 
 def all_parameters() -> list[Any]:

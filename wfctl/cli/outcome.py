@@ -10,8 +10,7 @@ from wfctl.cli.render.document import as_data
 from wfctl.cli.render.runs import outcome_error, result_text
 from wfctl.cli.shell import Shell, stopping
 from wfctl.errors import NotFinishedError, WfctlError
-from wfctl.protocol.calls import Result, Tail
-from wfctl.protocol.views import Outcome
+from wfctl.protocol.runs import Outcome, Result
 from wfctl.values.kinds import PROGRESS
 from wfctl.values.status import Status
 
@@ -40,6 +39,7 @@ def _watched(shell: Shell, id: str, deadline: float | None, *, stuck: bool) -> O
     """The same in front of a terminal: meanwhile the progress of the run and of those below it is shown there, on stderr."""
 
     from wfctl.cli.bars import Bars
+    from wfctl.protocol.streams import Tail
 
     def look() -> Outcome:
         found: Outcome = shell.call(Result(id=id, wait=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wfctl.cli.shell import Shell
-from wfctl.protocol.calls import History, HistoryPage
+from wfctl.protocol.runs import History, HistoryPage
 
 
 def history_pages(shell: Shell, id: str, *, logs: bool = False) -> Iterator[HistoryPage]:

@@ -1,7 +1,5 @@
 """Several runs named on one command line that only looks: each is shown, and what is wrong with one is told beside the others."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Annotated, TypeVar
 

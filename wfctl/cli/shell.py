@@ -11,8 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import typer
-
 from wfctl import __version__
 from wfctl.cli.options import Output, Settings, choose
 from wfctl.cli.project import LAST, recall_last, state_folder
@@ -21,15 +19,17 @@ from wfctl.cli.render.text import write_for
 from wfctl.cli.screen import Screen
 from wfctl.cli.words import given_ids, quoted
 from wfctl.errors import AmbiguousIdError, ConfigError, DaemonDownError, RunNotFoundError, UsageError
-from wfctl.values.project import find_config, socket_path
+from wfctl.values.project import chosen_socket, find_config
 from wfctl.values.times import parse_duration
 
 if TYPE_CHECKING:
+    import typer
+
     from wfctl.cli.render.fields import Fields
     from wfctl.cli.render.text import Line
     from wfctl.client.blocking import Connection
-    from wfctl.protocol.calls import Call
-    from wfctl.protocol.views import Outcome
+    from wfctl.protocol.call import Call
+    from wfctl.protocol.runs import Outcome
 
 RECONNECT_S = 30.0
 HEALTHY_S = 2.0
@@ -69,13 +69,16 @@ class Shell:
 
     @cached_property
     def state(self) -> Path:
+        """The project's state folder. A daemon of this project that was connected to has said where it is, and then nobody has to
+        read the TOML for it."""
+        welcome = None if self._connection is None else self._connection.welcome
+        if welcome is not None and welcome.state and welcome.project == str(self.config.parent):
+            return Path(welcome.state)
         return state_folder(self.config)
 
     @cached_property
     def socket(self) -> Path:
-        named = os.environ.get("WFCTL_SOCKET")
-        # With the socket named, no project needs to be found.
-        return Path(os.path.abspath(named)) if named and self.settings.project is None else socket_path(self.config)
+        return chosen_socket(self.settings.project)
 
     @property
     def project_name(self) -> str:
@@ -178,7 +181,7 @@ class Shell:
 
     def _check_staying(self) -> None:
         """A daemon that drains still answers; whoever follows runs waits for the next one."""
-        from wfctl.protocol.calls import GetStatus
+        from wfctl.protocol.daemon import GetStatus
 
         if self.call(GetStatus()).draining:
             raise stopping()
@@ -197,7 +200,7 @@ class Shell:
         return self._exactly(given) if self.settings.exact else given
 
     def _exactly(self, given: str) -> str:
-        from wfctl.protocol.calls import Result
+        from wfctl.protocol.runs import Result
 
         try:
             found: Outcome | None = self.call(Result(id=given, wait=False))

@@ -24,8 +24,7 @@ from wfctl.cli.render.treeline import Fold
 from wfctl.cli.screen import DEFAULT_COLUMNS
 from wfctl.cli.shell import Shell
 from wfctl.cli.words import quoted
-from wfctl.protocol.calls import GetTree, Watch, WatchItem
-from wfctl.protocol.views import Outcome, ProblemView, Tree, TreeNode
+from wfctl.protocol.trees import GetTree, Tree, TreeNode
 from wfctl.values.status import Status
 
 # What draws and what follows is imported where it begins: data for programs needs neither.
@@ -33,6 +32,9 @@ if TYPE_CHECKING:
     from wfctl.cli.live import Region, Resizes
     from wfctl.cli.render.tree import Style
     from wfctl.client.blocking import Connection
+    from wfctl.protocol.daemon import ProblemView
+    from wfctl.protocol.runs import Outcome
+    from wfctl.protocol.streams import WatchItem
 
 EVERY_MS = 250
 TICK_S = 1.0
@@ -144,6 +146,7 @@ class Viewer:
     def _live(self, region: Region, resizes: Resizes) -> Outcome:
         from wfctl.cli.live import closed
         from wfctl.cli.render.tree import STATIC_BUDGET
+        from wfctl.protocol.streams import Watch
 
         region.settle()
         # The tree is asked for first: it says which run it is.
@@ -185,6 +188,7 @@ class Viewer:
 
     def _changes(self) -> Outcome:
         from wfctl.cli.live import closed
+        from wfctl.protocol.streams import Watch
 
         shell = self._shell
         tree = self.fetch(shell.connect())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+from typing import TYPE_CHECKING
 
 from wfctl.cli.shell import Shell
 from wfctl.cli.words import quoted
 from wfctl.errors import UnknownWorkflowTypeError, WfctlError
-from wfctl.protocol.calls import WorkflowList, Workflows
-from wfctl.values.signature import TypeSpec
+
+if TYPE_CHECKING:
+    from wfctl.protocol.code import WorkflowList
+    from wfctl.values.signature import TypeSpec
 
 
 def served_type(shell: Shell, name: str) -> TypeSpec:
@@ -40,6 +43,8 @@ def say_what_is_no_type(shell: Shell, names: list[str]) -> None:
 
 
 def _served(shell: Shell) -> dict[str, TypeSpec]:
+    from wfctl.protocol.code import Workflows  # only where something was not found
+
     served: WorkflowList = shell.call(Workflows())
     return {item.spec.workflow_type: item.spec for item in served.items}
 

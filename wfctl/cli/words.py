@@ -1,4 +1,4 @@
-"""What users type, where, and how it is shown back: IDs in commands to copy, statuses by name, IDs from stdin, shells."""
+"""What users type, where, and how it is shown back: IDs in commands to copy, statuses by name, IDs from stdin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from wfctl.cli.options import choose
 from wfctl.errors import UsageError
 from wfctl.values.status import CLOSED, OPEN, Status
 
-SHELLS = ("bash", "zsh", "fish")
 _SETS: dict[str, frozenset[Status]] = {"open": OPEN, "closed": CLOSED}
 
 

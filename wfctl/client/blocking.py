@@ -18,7 +18,8 @@ from typing import Any
 from wfctl import __version__
 from wfctl.client.faults import dropped, oversize, unreachable, unsupported
 from wfctl.errors import DaemonDownError, WfctlError
-from wfctl.protocol.calls import Call, Hello, Welcome
+from wfctl.protocol.call import Call
+from wfctl.protocol.hello import Hello, Welcome
 from wfctl.protocol.rpc import Conversation, Item, Reply
 
 CONNECT_TIMEOUT_S = 5.0

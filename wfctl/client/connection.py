@@ -16,8 +16,10 @@ from typing import Any, cast
 from wfctl import __version__
 from wfctl.client.faults import dropped, oversize, unreachable, unsupported
 from wfctl.errors import UsageError, WfctlError, from_data
-from wfctl.protocol.calls import Call, Hello, Result, Welcome
+from wfctl.protocol.call import Call
+from wfctl.protocol.hello import Hello, Welcome
 from wfctl.protocol.rpc import MAX_LINE_BYTES, Conversation, Item
+from wfctl.protocol.runs import Result
 
 CONNECT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0

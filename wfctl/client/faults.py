@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wfctl import __version__
 from wfctl.errors import ConfigError, DaemonDownError, DeniedError, IncompatibleError, PayloadTooLargeError, WfctlError
-from wfctl.protocol.calls import PROTOCOL_MAX, PROTOCOL_MIN, Welcome
+from wfctl.protocol.hello import PROTOCOL_MAX, PROTOCOL_MIN, Welcome
 from wfctl.values.codec import too_large
 
 

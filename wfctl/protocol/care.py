@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from wfctl.errors import ErrorData
-from wfctl.protocol.calls import Copied
+from wfctl.protocol.backup import Copied
 
 
 class Said(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from wfctl.protocol import views
 from wfctl.protocol.call import Call
+from wfctl.protocol.runs import RunView
 from wfctl.values.status import Status
 
 
 class RunPage(msgspec.Struct, frozen=True, kw_only=True):
     """`next` is the cursor of the following page, None at the end; `total` counts all that match the filters."""
 
-    items: list[views.RunView]
+    items: list[RunView]
     next: str | None = None
     total: int | None = None
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from wfctl.errors import ErrorData, IncompatibleError, WfctlError, from_data
-from wfctl.protocol.calls import Call
+from wfctl.protocol.call import Call
 
 MAX_LINE_BYTES = 4 << 20
 

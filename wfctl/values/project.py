@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from wfctl.errors import ConfigError
-
 CONFIG_NAME = "wfctl.toml"
 STATE_NAME = ".wfctl"
 # sun_path is 108 bytes on Linux, 104 on macOS, its final NUL included.
@@ -29,6 +27,8 @@ def find_config(given: str | os.PathLike[str] | None = None, *, start: Path | No
         source = "--project" if given is not None else "WFCTL_PROJECT"
         file = path / CONFIG_NAME if path.is_dir() else path
         if not file.is_file():
+            from wfctl.errors import ConfigError
+
             raise ConfigError(
                 f"no {CONFIG_NAME} at {path} (from {source})",
                 hint=f"name a folder that holds a {CONFIG_NAME}, or the file itself",
@@ -40,11 +40,24 @@ def find_config(given: str | os.PathLike[str] | None = None, *, start: Path | No
         file = folder / CONFIG_NAME
         if file.is_file():
             return file
+    from wfctl.errors import (
+        ConfigError,  # only where there is none: completion needs no errors, which take a while to load
+    )
+
     raise ConfigError(
         f"no {CONFIG_NAME} in {here} or any folder above it",
         hint="wfctl init to begin a project here, or name one with --project",
         path=str(here),
     )
+
+
+def chosen_socket(project: str | None) -> Path:
+    """Where the daemon listens: that of `project` (--project), else the one WFCTL_SOCKET names, else that of the project here.
+
+    Raises ConfigError where no project is found; with the socket named, none needs to be.
+    """
+    named = os.environ.get("WFCTL_SOCKET")
+    return Path(os.path.abspath(named)) if named and project is None else socket_path(find_config(project))
 
 
 def socket_path(config: Path) -> Path:

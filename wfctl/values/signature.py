@@ -23,6 +23,7 @@ import msgspec
 
 from wfctl.errors import InvalidPayloadError
 from wfctl.values.codec import convert, show
+from wfctl.values.kinds import UNBOUND as UNBOUND
 
 _PLAIN: dict[str, Any] = {
     "str": str, "int": int, "float": float, "bool": bool, "bytes": bytes, "None": None, "Any": Any,
@@ -256,7 +257,6 @@ def _unexpected(name: str, known: Mapping[str, ParamSpec]) -> str:
     return f"unknown parameter {name!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
 
 
-UNBOUND = "$unbound"
 _POSITIONAL = "$positional"
 
 

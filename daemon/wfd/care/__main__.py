@@ -29,13 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     # As an exception, so that what is half done is cleared away.
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        answer: msgspec.Struct = options.run(options)
+        options.run(options)
     except WfctlError as error:
         _say(Said(error=error.to_data()))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    else:
-        _say(Said(answer=msgspec.Raw(msgspec.json.encode(answer))))
     return 0
 
 
@@ -56,17 +54,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _doctor(options: argparse.Namespace) -> msgspec.Struct:
-    return examine(options.project, fix=options.fix, load_modules=options.load_modules)
+def _doctor(options: argparse.Namespace) -> None:
+    _answer(examine(options.project, fix=options.fix, load_modules=options.load_modules))
 
 
-def _backup(options: argparse.Namespace) -> msgspec.Struct:
+def _backup(options: argparse.Namespace) -> None:
     copied = Copy(load(find_config(options.project)).database, options.file, force=options.force).run(_progress)
-    return msgspec.convert(copied, BackedUp, from_attributes=True)
+    _answer(msgspec.convert(copied, BackedUp, from_attributes=True))
 
 
-def _restore(options: argparse.Namespace) -> msgspec.Struct:
-    return restore(load(find_config(options.project)), options.file, _progress)
+def _restore(options: argparse.Namespace) -> None:
+    restore(load(find_config(options.project)), options.file, _progress, _answer)
+
+
+def _answer(answer: msgspec.Struct) -> None:
+    _say(Said(answer=msgspec.Raw(msgspec.json.encode(answer))))
 
 
 def _progress(copied: int, total: int) -> None:

@@ -18,10 +18,13 @@ from wfd.store.copy import Copied, Copy
 from wfd.store.replace import replace
 
 
-def restore(config: Config, file: Path, told: Callable[[int, int], None]) -> Restored:
+def restore(
+    config: Config, file: Path, told: Callable[[int, int], None], done: Callable[[Restored], object] = lambda _: None
+) -> Restored:
     """Check `file`, copy it into the state folder, check the copy, and put that in the database's place.
 
-    Until all of this is done the database is as it was. Raises DaemonAlreadyRunningError while a daemon has the state.
+    Until all of this is done the database is as it was. Raises DaemonAlreadyRunningError while a daemon has the state. `done` is
+    told of the end before a signal can come in between.
     """
     _make_state(config)
     lock = StateLock(config.lock)
@@ -35,17 +38,19 @@ def restore(config: Config, file: Path, told: Callable[[int, int], None]) -> Res
         copied = _copied(file, incoming, told)
         with _undisturbed():
             kept = replace(config.database, incoming, _name_to_keep(config.database))
+            restored = Restored(
+                path=str(file),
+                database=str(config.database),
+                runs=copied.runs,
+                rev=copied.rev,
+                database_schema=copied.database_schema,
+                newest_at=copied.newest_at,
+                kept=None if kept is None else str(kept),
+            )
+            done(restored)
     finally:
         lock.release()
-    return Restored(
-        path=str(file),
-        database=str(config.database),
-        runs=copied.runs,
-        rev=copied.rev,
-        database_schema=copied.database_schema,
-        newest_at=copied.newest_at,
-        kept=None if kept is None else str(kept),
-    )
+    return restored
 
 
 @contextmanager

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 from wfctl.errors import InvalidPayloadError
 from wfctl.values.codec import MAX_PAYLOAD_BYTES, decode, show, too_large
 from wfctl.values.signature import HandlerSpec, TypeSpec, bind, unbound
-from wfd.supervisor import Workers
 
 _encode = msgspec.json.Encoder().encode
+
+
+class Checker(Protocol):
+    """What has the user's own types: the workers."""
+
+    async def check(
+        self, workflow_type: str, kind: str, handler: str, payload: bytes, text: dict[str, str]
+    ) -> bytes: ...
 
 
 def what(spec: TypeSpec, handler: HandlerSpec) -> str:
@@ -33,7 +42,7 @@ def bind_plain(spec: TypeSpec, handler: HandlerSpec, payload: bytes, text: dict[
 
 
 async def bind_any(
-    workers: Workers, spec: TypeSpec, handler: HandlerSpec, payload: bytes, text: dict[str, str]
+    workers: Checker, spec: TypeSpec, handler: HandlerSpec, payload: bytes, text: dict[str, str]
 ) -> bytes:
     """Keyword arguments (JSON) for any handler; a worker checks what needs the user's own types."""
     if handler.plain:

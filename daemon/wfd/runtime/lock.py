@@ -19,7 +19,7 @@ class StateLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._fd: int | None = None
 
     @property
@@ -36,11 +36,11 @@ class StateLock:
         if self._fd is not None:
             return
         try:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except PermissionError:
-            raise DeniedError(f"cannot open the lock {self._path}: permission denied", path=str(self._path)) from None
+            raise DeniedError(f"cannot open the lock {self.path}: permission denied", path=str(self.path)) from None
         except OSError as error:
-            raise StorageError(f"cannot open the lock {self._path}: {error.strerror}", path=str(self._path)) from None
+            raise StorageError(f"cannot open the lock {self.path}: {error.strerror}", path=str(self.path)) from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -48,11 +48,11 @@ class StateLock:
             os.close(fd)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise StorageError(
-                    f"cannot lock {self._path}: {error.strerror}",
+                    f"cannot lock {self.path}: {error.strerror}",
                     hint="keep the state directory on a local disk",
-                    path=str(self._path),
+                    path=str(self.path),
                 ) from None
-            raise _taken(self._path.parent, holder) from None
+            raise _taken(self.path.parent, holder) from None
         content = json.dumps({"pid": os.getpid(), "socket": str(socket)}).encode() + b"\n"
         os.ftruncate(fd, 0)
         os.pwrite(fd, content, 0)

@@ -58,6 +58,7 @@ class Server(Service):
             project=project,
             pid=os.getpid(),
             limit_bytes=limit_bytes,
+            state=str(lock.path.parent),
         )
         uid = os.getuid() if uid is None else uid
         self._host = Host(backend, routes(), welcome, pressure or Pressure(), uid=uid, handshake_s=handshake_s)

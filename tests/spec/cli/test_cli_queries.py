@@ -131,3 +131,52 @@ async def test_a_program_asks_the_same(asked: Project) -> None:
         assert await handle.query("state") == "on its way"
         with pytest.raises(UnknownQueryError):
             await handle.query("totl")
+
+
+# -- without a worker ----------------------------------------------------------------------------------
+
+NO_DAEMON = "no daemon runs; this is read from its database as it lies\n"
+
+
+@pytest.fixture(scope="module")
+def left(asked: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with the same runs, and no daemon."""
+    folder = tmp_path_factory.mktemp("left")
+    project = Project(folder / "shop", {"flows.py": FLOWS})
+    asked.ok("backup", str(folder / "runs.backup"))
+    project.ok("restore", str(folder / "runs.backup"))
+    return project
+
+
+def test_where_no_daemon_runs_a_query_is_answered_from_the_last_state_and_stderr_says_so(left: Project) -> None:
+    """CLI contract, section 6: answer from last state if no worker, flagged on stderr."""
+    before = left.database.read_bytes()
+    done = left.run("query", "open", "total", "times=2", "currency=CHF")
+    assert (done.returncode, done.stderr) == (0, NO_DAEMON)
+    assert json.loads(done.stdout) == {"amount": 5.0, "currency": "CHF"}
+    assert left.run("query", "open", "totl").returncode == 4
+    assert left.run("query", "open", "broken").stderr.startswith(
+        f"{NO_DAEMON}error[internal]: query 'broken' of workflow 'Order' raised ValueError: no idea"
+    )
+    assert left.ok("query", "open", "-o", "id") == "total\nstate\nbroken\n"
+    assert left.database.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "told"),
+    [
+        ("x = ", "unknown_type", "workflow type 'Order' is not loaded; flows.py:1: SyntaxError: invalid syntax"),
+        ("import os; os._exit(3)", "internal", "the code could not answer: its process ended: exit code 3"),
+    ],
+)
+def test_code_that_cannot_answer_is_named_and_the_store_can_be_read(
+    left: Project, code: str, status: str, told: str
+) -> None:
+    left.write("flows.py", code)
+    try:
+        done = left.run("query", "open", "total")
+    finally:
+        left.write("flows.py", FLOWS)
+    assert done.returncode != 0
+    assert done.stderr.startswith(f"{NO_DAEMON}error[{status}]: {told}")
+    assert json.loads(left.ok("show", "open", "-o", "json"))["store"] == {"amount": 2.5}

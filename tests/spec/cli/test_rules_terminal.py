@@ -239,9 +239,7 @@ def test_what_only_reads_reads_the_database_where_no_daemon_runs(
     assert (sorted(os.listdir(database.parent)), database.read_bytes()) == before
 
 
-@pytest.mark.parametrize(
-    "words", ["result hold-1", "tree -f hold-1", "tail hold-1", "send hold-1 release", "query hold-1"]
-)
+@pytest.mark.parametrize("words", ["result hold-1", "tree -f hold-1", "tail hold-1", "send hold-1 release"])
 def test_what_needs_a_daemon_says_so_whatever_can_be_read(cli: Cli, alone: Path, words: str) -> None:
     """Rule 5 and rule 2, code 3."""
     assert cli(*words.split()).code == 3

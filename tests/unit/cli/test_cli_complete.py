@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from support.cli import Cli
+from support.commandtree import FILE, text
 from support.fake_daemon import FakeDaemon
 from support.runs import run
 from wfctl.cli.app import VERBS, load
 from wfctl.cli.complete import run as execute, split
+from wfctl.errors import WfctlError
 from wfctl.protocol.calls import List, RunPage, WorkflowList
 from wfctl.protocol.schedules import ScheduleList, ScheduleView
 from wfctl.protocol.views import Outcome, WorkflowView
@@ -197,6 +199,16 @@ def test_no_argument_is_forgotten(offered: Offered) -> None:
         for parameter in load(verb).params:
             if parameter.param_type_name == "argument":
                 assert parameter.metavar.strip("[].").split("|")[0].split("=")[0] in known, verb
+
+
+def test_what_is_offered_is_what_the_commands_take() -> None:
+    assert FILE.read_bytes() == text(), "the commands have changed: make completions"
+
+
+def test_a_daemon_that_refuses_is_silent(offered: Offered, daemon: Start) -> None:
+    daemon(list=WfctlError("no"), workflows=WfctlError("no"), hello=WfctlError("nobody is let in"))
+    assert offered("show", "") == []
+    assert offered("start", "") == []
 
 
 def test_it_is_hidden_from_people(cli: Cli) -> None:

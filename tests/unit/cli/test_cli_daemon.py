@@ -207,3 +207,21 @@ def test_following_the_log_outlives_its_rotation(project: Path) -> None:
     log.rename(project / "wfd.log.1")
     log.write_bytes(b"fresh\n")
     assert next(lines) == "fresh"
+
+
+def test_the_words_of_compose_are_understood(cli: Cli, daemon: Start, project: Path) -> None:
+    """Rule 5, borrowed conventions: up -d, logs --tail."""
+    daemon(status=status(project))
+    assert cli("up", "-d").code == 0
+    both = cli("up", "-d", "-F")
+    assert (both.code, both.err.splitlines()[0]) == (2, "error[usage]: -F stays in the foreground and -d does not")
+    (project / ".wfctl" / "wfd.log").write_text("one\ntwo\n")
+    assert cli("logs", "--tail", "1").out == "two\n"
+
+
+def test_a_bare_wfctl_is_its_status(cli: Cli, daemon: Start, project: Path) -> None:
+    """Rule 5."""
+    daemon(status=status(project))
+    assert cli() == cli("status")
+    assert cli().out.startswith("daemon ")
+    assert cli("-o", "json").json == cli("status", "-o", "json").json

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -372,3 +373,15 @@ def test_wrapping_keeps_styles_and_wide_characters_whole() -> None:
     assert [plain(part) for part in drawn] == ["error[x]: 注文", "  注文 注文"]
     assert drawn[0][0] == ("error[x]", "bold red")
     assert wrap(line, 80) == [line]
+
+
+def test_an_interrupt_that_was_kept_back_until_the_command_could_understand_it_shows_no_traceback(
+    project: Path,
+) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        child = subprocess.Popen([sys.executable, "-m", "wfctl.cli.main", "status"], stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    child.send_signal(signal.SIGINT)
+    assert (child.communicate()[1], child.returncode) == ("", 130)

@@ -16,7 +16,7 @@ from wfctl.cli.render.history import Describer
 from wfctl.cli.render.pending import pending, pending_line
 from wfctl.cli.render.text import line_cells, plain
 from wfctl.protocol.calls import HistoryPage
-from wfctl.protocol.views import HistoryEntry, RunDetail
+from wfctl.protocol.views import HistoryEntry, InboxView, RunDetail
 
 Start = Callable[..., FakeDaemon]
 DECLINED = {"type": "CardDeclined", "message": "limit exceeded", "frame": "orders.py:12 in charge"}
@@ -184,6 +184,31 @@ def test_no_record_is_wider_than_a_narrow_terminal_and_each_has_its_time_and_kin
     assert plain(Describer().line(one, NOW, width=40)) == "03:00:00Z task.attempt_failed  charg…ms"
     log = plain(Describer().line(entry("log", level="INFO", message="of order 7"), NOW, width=40))
     assert log == "03:00:00Z info  of order 7"
+
+
+def test_what_a_narrow_line_has_no_room_for_beside_its_run_stands_below_it() -> None:
+    described = Describer(several=True)
+    lines = [plain(line) for line in described.lines(failed(2, NOW), NOW, width=40)]
+    assert lines[0] == "03:00:00Z order-1 task.attempt_failed"
+    assert lines[1].startswith("  charge  attempt 2")
+    assert all(len(line) < 40 for line in lines)
+    assert (
+        len(described.lines(failed(2, NOW), NOW, width=None))
+        == len(described.lines(failed(2, NOW), NOW, width=100))
+        == 1
+    )
+    assert len(described.lines(entry("log", level="INFO", message="of order 7" * 9), NOW, width=40)) == 1
+
+
+def test_an_event_that_is_kept_for_a_handler_that_is_not_there_is_shown_as_it_was_sent(cli: Cli, daemon: Start) -> None:
+    one = entry("event.received", name="paid", payload={"$unbound": {"amount": 5}, "$positional": True}, sender="shop")
+    assert plain(Describer().line(one, NOW, width=None)).endswith('paid  {"amount":5}  from shop')
+    kept = InboxView(1, "paid", msgspec.Raw(b'{"$unbound":{"amount":5.10}}'), NOW)
+    daemon(get=RunDetail(run=run(), inbox=[kept]), history=HistoryPage(run=run(), items=[one]))
+    assert '{"amount":5.10}' in cli("show", "order-1").out
+    for words in (("show", "order-1", "-o", "json"), ("history", "order-1", "-o", "json")):
+        assert "$unbound" not in cli(*words).out
+        assert '"payload":{"amount":5' in cli(*words).out
 
 
 def _of(source: str | None, kind: str = "step.started") -> HistoryEntry:

@@ -11,17 +11,19 @@ import msgspec
 import pytest
 
 from support.cli import Cli
-from support.fake_daemon import NOW, FakeDaemon, HangUp
+from support.fake_daemon import NOW, FakeDaemon, HangUp, welcome
 from support.runs import entry, failure, run
 from wfctl.errors import DaemonDownError, RunNotFoundError, UnknownWorkflowTypeError
 from wfctl.protocol.calls import (
     Cancel,
     Changed,
+    Get,
     HistoryPage,
     RunPage,
     Sent,
     Started,
     TailEnd,
+    Terminate,
     WorkflowList,
 )
 from wfctl.protocol.views import (
@@ -35,7 +37,7 @@ from wfctl.protocol.views import (
     WorkerView,
     WorkflowView,
 )
-from wfctl.values.runinfo import RunInfo
+from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfctl.values.signature import HandlerSpec, ParamSpec, TypeSpec
 from wfctl.values.status import OPEN, Status
 
@@ -121,6 +123,23 @@ def test_last_stands_for_the_run_started_last_here(cli: Cli, daemon: Start) -> N
     cli("start", "Order")
     assert cli("result", "@last").code == 0
     assert fake.asked("result")[0].id == "01JF"
+
+
+def test_the_run_started_last_is_noted_where_the_daemon_of_this_project_says_its_state_is(
+    cli: Cli, daemon: Start, project: Path
+) -> None:
+    (elsewhere := project / "elsewhere").mkdir()
+    daemon(start=STARTED, hello=welcome(project=str(project), state=str(elsewhere)))
+    assert cli("start", "Order").code == 0
+    assert (elsewhere / "last").read_text() == "01JF\n"
+
+
+def test_the_daemon_of_another_project_does_not_say_where_this_ones_state_is(
+    cli: Cli, daemon: Start, project: Path
+) -> None:
+    daemon(start=STARTED, hello=welcome(project="/another", state=str(project)))
+    assert cli("start", "Order").code == 0
+    assert (project / ".wfctl" / "last").read_text() == "01JF\n"
 
 
 def test_an_error_of_the_daemon_is_told_in_three_lines(cli: Cli, daemon: Start) -> None:
@@ -527,11 +546,12 @@ def test_children_are_changed_too_and_counted(
     cli: Cli, daemon: Start, verb: str, done: str, descendants: int, told: str
 ) -> None:
     def answer(call: Cancel) -> Changed:
+        run_id = "01A" if call.id == "order-1" else "01B"
         return Changed(
-            run_id="01A", workflow_id="order-1", status=Status.CANCELLING, changed=True, descendants=descendants
+            run_id=run_id, workflow_id="order-1", status=Status.CANCELLING, changed=True, descendants=descendants
         )
 
-    fake = daemon(**{verb: answer})
+    fake = daemon(**{verb: answer}, get=lambda call: RunDetail(run=run(run_id=call.id)))
     said = cli(verb, "order-1", "--children")
     before = (
         f"{told.replace(' ', ' open ')} of order-1 will be terminated too\n"
@@ -547,11 +567,39 @@ def test_children_are_changed_too_and_counted(
     assert len(fake.asked(verb)) == before_it + 1, "where nobody is told, nobody is asked"
     assert "descendant" not in cli(verb, "order-1").err
     assert fake.asked(verb)[-1].children is False
+    cli(verb, "order-1", "--no-children")
+    assert fake.asked(verb)[-1].children is False
     several = cli(verb, "order-1", "order-2", "--children", "--yes").err
     twice = f"{descendants * 2:,} descendants" if descendants else "no descendants"
     if verb == "terminate" and descendants:
-        assert several.startswith(f"up to {descendants * 2:,} open descendants of 2 runs will be terminated too\n")
+        assert several.startswith(f"{descendants * 2:,} open descendants of 2 runs will be terminated too\n")
     assert several.endswith(f"2 {done}, 0 had nothing to do, 0 failed; {twice} {done}\n")
+
+
+def test_of_several_runs_each_descendant_is_counted_once_whichever_of_them_it_is_below(cli: Cli, daemon: Start) -> None:
+    """a ─ (b closed) ─ c ─ d, and e beside: named are a, c and e."""
+    below, parents = {"a": 2, "c": 1, "e": 3}, {"d": "c", "c": "b", "b": "a"}
+
+    def end(call: Terminate) -> Changed:
+        return Changed(
+            run_id=call.id,
+            workflow_id=call.id,
+            status=Status.RUNNING,
+            changed=True,
+            descendants=below[call.id],
+            dry_run=True,
+        )
+
+    def get(call: Get) -> RunDetail:
+        above = parents.get(call.id)
+        return RunDetail(run=run(run_id=call.id, parent=None if above is None else ParentInfo(above, above, "Order")))
+
+    daemon(terminate=end, get=get)
+    said = cli("terminate", "a", "c", "e", "--children", "--yes").err
+    assert said.startswith("4 open descendants of 3 runs will be terminated too\n")
+    assert cli("terminate", "a", "c", "e", "--children", "--dry-run").err.endswith(
+        "; 4 descendants would be terminated\n"
+    )
 
 
 def test_children_of_a_closed_run_are_still_reached(cli: Cli, daemon: Start) -> None:

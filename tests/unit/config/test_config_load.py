@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from wfctl.errors import ConfigError
+from wfctl.values.project import socket_path
 from wfctl.values.status import Status
 from wfd.config import Config, load
 from wfd.engine.executions import CRASH_LIMIT
@@ -299,3 +301,25 @@ def test_a_limit_that_is_none_is_told_with_its_line(project: Path, limits: str, 
     line = len(text.splitlines())
     assert caught.value.message.startswith(f"wfctl.toml:{line}: ")
     assert told in caught.value.message
+
+
+def test_the_socket_is_in_the_runtime_folder_else_in_the_project_else_where_its_path_is_short_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule 5 of the command line: $XDG_RUNTIME_DIR/wfctl, and a fallback under the project."""
+    monkeypatch.delenv("WFCTL_SOCKET", raising=False)
+    # Too short for a real folder: nothing of it has to exist but the runtime folder.
+    shop, deep = Path("/p/shop/wfctl.toml"), Path("/", *["deep"] * 30, "wfctl.toml")
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    assert socket_path(shop) == Path("/p/shop/.wfctl/wfd.sock")
+    assert socket_path(deep).parent == Path(f"/tmp/wfctl-{os.getuid()}")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/tmp")
+    found = socket_path(shop)
+    assert (found.parent, found.name.startswith("shop-"), found.suffix) == (Path("/tmp/wfctl"), True, ".sock")
+    assert socket_path(Path("/q/shop/wfctl.toml")) != found, "two projects of one name have two sockets"
+    long = tmp_path / ("r" * 90)
+    long.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
+    assert socket_path(shop) == Path("/p/shop/.wfctl/wfd.sock")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/nowhere")
+    assert socket_path(shop) == Path("/p/shop/.wfctl/wfd.sock")

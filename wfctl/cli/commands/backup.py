@@ -1,7 +1,5 @@
 """`wfctl backup`: the database as of now in one file, checked."""
 
-from __future__ import annotations
-
 import os
 from typing import Annotated
 
@@ -15,7 +13,7 @@ from wfctl.cli.render.text import counted
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import quoted
 from wfctl.errors import ConfigError, DaemonDownError
-from wfctl.protocol.calls import BackedUp, Backup
+from wfctl.protocol.backup import BackedUp, Backup
 from wfctl.values.project import find_config
 
 EXAMPLES = """

@@ -1,7 +1,5 @@
 """`wfctl cancel`: ask runs to end."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
@@ -9,7 +7,7 @@ import typer
 from wfctl.cli.bulk import change_runs, signed
 from wfctl.cli.filters import DryRun, Ids, Limit, Reason, Since, Statuses, Types, Yes, targets
 from wfctl.cli.shell import shell_of
-from wfctl.protocol.calls import Cancel
+from wfctl.protocol.changes import Cancel
 from wfctl.values.status import Status
 
 EXAMPLES = """
@@ -30,7 +28,9 @@ def run(
     since: Since = None,
     limit: Limit = None,
     reason: Reason = None,
-    children: Annotated[bool, typer.Option("--children", help="Ask every open run below them as well.")] = False,
+    children: Annotated[
+        bool, typer.Option("--children/--no-children", help="Ask every open run below them as well.")
+    ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> int:

@@ -1,7 +1,5 @@
 """`wfctl check`: what open runs would meet in code that is not deployed yet."""
 
-from __future__ import annotations
-
 import os
 from typing import Annotated
 
@@ -13,7 +11,7 @@ from wfctl.cli.render.check import check_lines, summary
 from wfctl.cli.render.document import as_data
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import UsageError
-from wfctl.protocol.calls import CheckCode, CodeCheck
+from wfctl.protocol.code import CheckCode, CodeCheck
 
 # Runs that a finding names, and with -o id.
 SHOWN_IDS, ALL_IDS = 5, 1_000_000

@@ -1,7 +1,5 @@
 """`wfctl completion`: the script that lets a shell complete wfctl, printed or put where the shell looks for it."""
 
-from __future__ import annotations
-
 import os
 from importlib.resources import files
 from pathlib import Path
@@ -10,9 +8,9 @@ from typing import Annotated, NamedTuple
 import typer
 
 from wfctl.cli import exit
+from wfctl.cli.complete import SHELLS
 from wfctl.cli.options import Output, choose
 from wfctl.cli.shell import Shell, shell_of
-from wfctl.cli.words import SHELLS
 from wfctl.errors import ConflictError, DeniedError, StorageError, UsageError
 
 EXAMPLES = """

@@ -1,7 +1,5 @@
 """`wfctl demo`: the whole story in a folder that is gone afterwards, told with the commands a person would type."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil
@@ -198,10 +196,15 @@ class Demo:
         color = ["--color", self._shell.settings.color] if self._shell.settings.color else []
         quiet = ["--quiet"] if self._shell.quiet else []
         pipe = subprocess.PIPE if capture else None
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "wfctl.cli.main", *color, *quiet, "--project", str(self._place), *arguments],
-            env=self._environment, text=True, stdout=pipe, stderr=pipe, start_new_session=apart,
-        )  # fmt: skip
+        # The terminal's Ctrl-C goes to the child too, which could only show a traceback before it has got to its `main`.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "wfctl.cli.main", *color, *quiet, "--project", str(self._place), *arguments],
+                env=self._environment, text=True, stdout=pipe, stderr=pipe, start_new_session=apart,
+            )  # fmt: skip
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
             printed, said = child.communicate(timeout=COMMAND_TIMEOUT_S)
         except BaseException:

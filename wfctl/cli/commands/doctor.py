@@ -1,7 +1,5 @@
 """`wfctl doctor`: all that can be wrong, looked at in one go, with the daemon or without."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
@@ -16,9 +14,9 @@ from wfctl.cli.render.text import counted
 from wfctl.cli.render.times import short
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import ConfigError, DaemonDownError, WfctlError
-from wfctl.protocol.calls import GetStatus, WorkflowList, Workflows
 from wfctl.protocol.care import Check, Findings
-from wfctl.protocol.views import StatusView
+from wfctl.protocol.code import WorkflowList, Workflows
+from wfctl.protocol.daemon import GetStatus, StatusView
 from wfctl.values.status import Status
 
 EXAMPLES = """

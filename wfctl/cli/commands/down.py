@@ -1,7 +1,5 @@
 """`wfctl down`: let the daemon finish what it does, and stop it."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`wfctl explain`: the long form of a code or an exit status."""
 
-from __future__ import annotations
-
 import difflib
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """`wfctl graph`: the handlers of a workflow type, and what leads from one to another."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`wfctl history`: everything that was recorded of runs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +12,7 @@ from wfctl.cli.several import Ids, Several
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import quoted
 from wfctl.errors import UsageError
-from wfctl.protocol.views import HistoryEntry
+from wfctl.protocol.runs import HistoryEntry
 from wfctl.values.times import parse_instant
 
 if TYPE_CHECKING:
@@ -138,7 +136,7 @@ def _print(shell: Shell, chapter: Chapter) -> None:
             shell.out.lines(lines)
 
 
-def _lines(describer: Describer, entry: HistoryEntry, now_at: int, width: int | None) -> Iterator[Line]:
+def _lines(describer: "Describer", entry: HistoryEntry, now_at: int, width: int | None) -> Iterator[Line]:
     if (change := describer.code_change(entry, width=width)) is not None:
         yield change
-    yield describer.line(entry, now_at, width=width)
+    yield from describer.lines(entry, now_at, width=width)

@@ -1,7 +1,5 @@
 """`wfctl init`: the first files of a project. Nothing that is there is ever written over."""
 
-from __future__ import annotations
-
 import errno
 import os
 from importlib.resources import files

@@ -1,7 +1,5 @@
 """`wfctl list`: runs, newest first; or how many there are."""
 
-from __future__ import annotations
-
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +13,8 @@ from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.types import say_what_is_no_type
 from wfctl.cli.words import parse_statuses
 from wfctl.errors import UsageError
-from wfctl.protocol.calls import Count, Counted, List, RunPage, Watch
-from wfctl.protocol.views import RunView
+from wfctl.protocol.lists import Count, Counted, List, RunPage
+from wfctl.protocol.runs import RunView
 from wfctl.values.times import parse_instant
 
 if TYPE_CHECKING:
@@ -170,7 +168,7 @@ def _watch(shell: Shell, call: List, limit: int | None) -> int:
 class Watcher:
     """A list that is redrawn. It outlives connections; `rev` is the last revision that was shown."""
 
-    def __init__(self, shell: Shell, region: Region, call: List, limit: int | None) -> None:
+    def __init__(self, shell: Shell, region: "Region", call: List, limit: int | None) -> None:
         self._shell = shell
         self._region = region
         self._call = call
@@ -179,6 +177,7 @@ class Watcher:
 
     def attempt(self) -> int:
         from wfctl.cli.live import closed
+        from wfctl.protocol.streams import Watch
 
         shell, call = self._shell, self._call
         self._region.settle()
@@ -205,7 +204,7 @@ class Watcher:
                     closed(stream)
 
 
-def _draw(shell: Shell, region: Region, page: RunPage, at_ms: int) -> None:
+def _draw(shell: Shell, region: "Region", page: RunPage, at_ms: int) -> None:
     from wfctl.cli.render.runs import runs_table
 
     # Asked once: the terminal may have another size in a moment.

@@ -1,7 +1,5 @@
 """`wfctl logs`: the daemon's own log, read from its file, so that it can be read when the daemon is down."""
 
-from __future__ import annotations
-
 import os
 import re
 import time
@@ -22,8 +20,7 @@ from wfctl.cli.project import log_file
 from wfctl.cli.render.text import clean
 from wfctl.cli.shell import Shell, now_ms, shell_of, stopping
 from wfctl.errors import DaemonDownError, DeniedError, NotFoundError, WfctlError
-from wfctl.protocol.calls import GetStatus
-from wfctl.protocol.views import StatusView
+from wfctl.protocol.daemon import GetStatus, StatusView
 from wfctl.values.times import parse_instant, rfc3339
 
 if TYPE_CHECKING:
@@ -47,7 +44,8 @@ def run(
     ctx: typer.Context,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is written from now on.")] = False,
     lines: Annotated[
-        int | None, typer.Option("-n", "--lines", metavar="N", min=0, help="Begin with the last N lines (100).")
+        int | None,
+        typer.Option("-n", "--lines", "--tail", metavar="N", min=0, help="Begin with the last N lines (100)."),
     ] = None,
     since: Annotated[
         str | None, typer.Option("--since", metavar="15m|TIME", help="Begin with what was written since then.")
@@ -168,7 +166,7 @@ class Presence:
             down = isinstance(self._why, DaemonDownError)
             self._lost("no daemon runs" if down else f"the daemon cannot be asked ({self._why.code})")
 
-    def __enter__(self) -> Presence:
+    def __enter__(self) -> "Presence":
         return self
 
     def __exit__(
@@ -196,7 +194,7 @@ class Presence:
             if self._gone_s is not None and now - self._gone_s >= self._patience_s:
                 raise self._why
 
-    def _is_back(self, connection: Connection) -> bool:
+    def _is_back(self, connection: "Connection") -> bool:
         try:
             status: StatusView = connection.call(GetStatus())
         except WfctlError as error:
@@ -221,7 +219,7 @@ class Presence:
             self._connection.close()
             self._connection = None
 
-    def _dialed(self) -> Connection | None:
+    def _dialed(self) -> "Connection | None":
         try:
             return self._shell.dial()
         except WfctlError as error:

@@ -1,7 +1,5 @@
 """`wfctl purge`: take closed runs away for good."""
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated
 
@@ -16,7 +14,7 @@ from wfctl.cli.render.text import counted
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import parse_statuses
 from wfctl.errors import UsageError
-from wfctl.protocol.calls import Purge, Purged, PurgedSoFar, PurgedTree
+from wfctl.protocol.purge import Purge, Purged, PurgedSoFar, PurgedTree
 from wfctl.values.times import parse_instant
 
 EXAMPLES = """

@@ -1,7 +1,5 @@
 """`wfctl query`: ask a run's query handler, or list those it has."""
 
-from __future__ import annotations
-
 import difflib
 import time
 from typing import Annotated
@@ -16,8 +14,8 @@ from wfctl.cli.render.workflows import query_lines, query_table
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.cli.words import quoted
 from wfctl.errors import DaemonDownError, NotFinishedError, UnknownQueryError, UnknownWorkflowTypeError, UsageError
-from wfctl.protocol.calls import Query, QueryAnswer, Result, WorkflowList, Workflows
-from wfctl.protocol.views import Outcome
+from wfctl.protocol.code import WorkflowList, Workflows
+from wfctl.protocol.runs import Outcome, Query, QueryAnswer, Result
 from wfctl.values.signature import HandlerSpec
 from wfctl.values.times import parse_duration
 
@@ -51,10 +49,11 @@ def run(
     """Ask a run's query handler and print its answer.
 
     Text is printed as it is, everything else as JSON. A query reads the run's store and changes nothing; runs that are
-    closed answer too. Without NAME it lists the queries of the run's type.
+    closed answer too, and so do all where no daemon runs. Without NAME it lists the queries of the run's type.
     """
     shell = shell_of(ctx)
     shell.choose_fields(HandlerSpec if name is None else _ANSWER)
+    shell.read_alone()
     target = shell.run_id(id)
     if name is None:
         if data is not None or timeout is not None:
@@ -67,6 +66,10 @@ def run(
     except UnknownQueryError as error:
         error.hint = _remedy(id, name, error)
         raise
+    except UnknownWorkflowTypeError as error:
+        # Without its handler nobody can answer; what there is to answer from can be read all the same.
+        told = f"{error.message}\nnobody can answer without it; the run's store can be shown as it was last committed"
+        raise UnknownWorkflowTypeError(told, hint=f"wfctl show {quoted(id)}", **error.detail) from None
     facts = {"run_id": answer.run_id, "workflow_id": answer.workflow_id, "name": name, "value": answer.value}
     if shell.json:
         shell.one("query", facts)

@@ -1,14 +1,12 @@
 """`wfctl reload`: load the code and the configuration again, and say what came of it."""
 
-from __future__ import annotations
-
 import typer
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.reload import reload_lines, trouble_lines
 from wfctl.cli.shell import shell_of
-from wfctl.protocol.calls import Reload, Reloaded
+from wfctl.protocol.code import Reload, Reloaded
 
 EXAMPLES = """
   wfctl reload

@@ -1,7 +1,5 @@
 """`wfctl restore`: a backup becomes the project's database."""
 
-from __future__ import annotations
-
 import os
 from typing import Annotated
 

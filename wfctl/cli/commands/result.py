@@ -1,7 +1,5 @@
 """`wfctl result`: wait for runs and print what they returned."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
 from typing import Annotated
@@ -15,8 +13,7 @@ from wfctl.cli.render.document import as_data
 from wfctl.cli.several import Ids, Several
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import UsageError
-from wfctl.protocol.calls import Result
-from wfctl.protocol.views import Outcome
+from wfctl.protocol.runs import Outcome, Result
 from wfctl.values.times import parse_duration
 
 EXAMPLES = """

@@ -1,7 +1,5 @@
 """`wfctl retry`: runs that failed go on where they failed, from an earlier step, or as new ones."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
@@ -12,7 +10,7 @@ from wfctl.cli.outcome import await_outcome, tell
 from wfctl.cli.render.retry import retried_text
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import UsageError
-from wfctl.protocol.calls import Retried, Retry
+from wfctl.protocol.changes import Retried, Retry
 from wfctl.values.status import Status
 
 EXAMPLES = """

@@ -1,7 +1,5 @@
 """`wfctl schedule`: runs that the clock starts. Its actions are in `wfctl.cli.schedules`; alone it lists."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import typer

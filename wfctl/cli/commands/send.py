@@ -1,7 +1,5 @@
 """`wfctl send`: hand an event to a run."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
@@ -12,7 +10,7 @@ from wfctl.cli.options import Output
 from wfctl.cli.project import LAST
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import UsageError
-from wfctl.protocol.calls import Send, Sent, StartFirst
+from wfctl.protocol.starts import Send, Sent, StartFirst
 
 EXAMPLES = """
   wfctl send order-1 start_payment

@@ -1,7 +1,5 @@
 """`wfctl service`: the project's daemon as a unit of the user's systemd, so that it is up whenever the machine is."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

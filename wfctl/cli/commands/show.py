@@ -1,7 +1,5 @@
 """`wfctl show`: runs, each as one screen."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,15 +9,17 @@ from wfctl.cli.options import Output
 from wfctl.cli.render.document import as_data
 from wfctl.cli.several import Ids, Several
 from wfctl.cli.shell import Shell, now_ms, shell_of
-from wfctl.protocol.calls import Count, Counted, Get, GetStatus, History, HistoryPage, WorkflowList, Workflows
-from wfctl.protocol.views import RunDetail, RunView, StatusView
-from wfctl.values.signature import HandlerSpec
+from wfctl.protocol.runs import Get, History, HistoryPage, RunDetail, RunView
 from wfctl.values.status import Status
 from wfctl.values.times import rfc3339
 
-# What draws is imported where it begins: data for programs needs none of it.
+# What draws, and what only a person is told, is imported where it begins: data for programs needs none of it.
 if TYPE_CHECKING:
     from wfctl.cli.render.pending import Pending
+    from wfctl.protocol.code import WorkflowList
+    from wfctl.protocol.daemon import StatusView
+    from wfctl.protocol.lists import Counted
+    from wfctl.values.signature import HandlerSpec
 
 EXAMPLES = """
   wfctl show order-1
@@ -34,7 +34,7 @@ class Seen(NamedTuple):
     """A run, what its step is at, and how its children stand."""
 
     detail: RunDetail
-    doing: list[Pending]
+    doing: list["Pending"]
     below: dict[str, int]
 
 
@@ -109,11 +109,13 @@ def _below(shell: Shell, run: RunView) -> dict[str, int]:
     """How its children stand."""
     if not run.children:
         return {}
+    from wfctl.protocol.lists import Count
+
     counted: Counted = shell.call(Count(parent=run.run_id))
     return counted.counts
 
 
-def _doing(shell: Shell, detail: RunDetail, now: int) -> list[Pending]:
+def _doing(shell: Shell, detail: RunDetail, now: int) -> list["Pending"]:
     """What the step of a running run is at, as far as its newest records tell."""
     if detail.run.status not in (Status.RUNNING, Status.CANCELLING):
         return []
@@ -127,6 +129,7 @@ def _doing(shell: Shell, detail: RunDetail, now: int) -> list[Pending]:
 def _advice(shell: Shell, run: RunView) -> list[str]:
     """What to type next."""
     from wfctl.cli.render.show import advice, retry_advice, stuck_advice, waiting_advice
+    from wfctl.protocol.daemon import GetStatus
 
     id = run.workflow_id
     match run.status:
@@ -142,10 +145,12 @@ def _advice(shell: Shell, run: RunView) -> list[str]:
             return advice(run)
 
 
-def _events(shell: Shell, run: RunView) -> list[HandlerSpec] | None:
+def _events(shell: Shell, run: RunView) -> "list[HandlerSpec] | None":
     """The event handlers of the run's type; None where it is not loaded, or nobody is there to ask."""
     if shell.alone:
         return None
+    from wfctl.protocol.code import Workflows
+
     served: WorkflowList = shell.call(Workflows())
     spec = next((item.spec for item in served.items if item.spec.workflow_type == run.workflow_type), None)
     return None if spec is None else [handler for handler in spec.handlers if handler.kind == "event"]

@@ -1,7 +1,5 @@
 """`wfctl start`: begin a run, and with --wait stay until it has closed."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
@@ -14,7 +12,7 @@ from wfctl.cli.render.times import ago
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import quoted
 from wfctl.errors import ConfigError, InvalidArgumentError, UsageError
-from wfctl.protocol.calls import Start, Started
+from wfctl.protocol.starts import Start, Started
 from wfctl.values.times import parse_duration, parse_time, rfc3339
 
 EXAMPLES = """

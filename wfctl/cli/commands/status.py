@@ -1,7 +1,5 @@
 """`wfctl status`, and bare `wfctl`: is the daemon there, and how are things."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,13 +8,9 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.project import LastBackup, recall_backup
-from wfctl.cli.render.problem import one_line
-from wfctl.cli.render.status import counts_line, status_lines
-from wfctl.cli.render.text import clip
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import ConfigError, DaemonDownError, UsageError
-from wfctl.protocol.calls import GetStatus
-from wfctl.protocol.views import StatusView
+from wfctl.protocol.daemon import GetStatus, StatusView
 
 if TYPE_CHECKING:
     from wfctl.cli.live import Region
@@ -53,6 +47,8 @@ def run(
     elif shell.json:
         shell.document("status", view, running=True, last_backup=_backup(view))
     elif not shell.quiet:
+        from wfctl.cli.render.status import status_lines
+
         shell.out.prose(status_lines(view, _backup(view), person=shell.out.tty, ascii=shell.out.ascii))
     return exit.OK
 
@@ -73,7 +69,10 @@ def _watch(shell: Shell) -> None:
     watch(shell, Told(shell).look)
 
 
-def _draw(shell: Shell, region: Region) -> None:
+def _draw(shell: Shell, region: "Region") -> None:
+    from wfctl.cli.render.status import status_lines
+    from wfctl.cli.render.text import clip
+
     view: StatusView = shell.call(GetStatus())
     columns = shell.out.columns
     lines = shell.out.broken(status_lines(view, _backup(view), person=True, ascii=shell.out.ascii))
@@ -100,6 +99,8 @@ class Told:
         elif shell.json:
             shell.document("status", view, running=True, last_backup=_backup(view))
         else:
+            from wfctl.cli.render.status import counts_line
+
             shell.out.line([(f"{shell.instant(view.now)}  ", ""), *counts_line(view)])
         shell.out.flush()
 
@@ -107,6 +108,8 @@ class Told:
 def _down(shell: Shell, error: DaemonDownError) -> int:
     """No daemon is an answer too: a document on stdout for programs, an error for people, nothing for `-q`."""
     if shell.json:
+        from wfctl.cli.render.problem import one_line
+
         try:
             backup = recall_backup(shell.state)
         except ConfigError:

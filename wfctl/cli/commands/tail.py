@@ -1,7 +1,5 @@
 """`wfctl tail`: the history of runs as it happens, with the lines their handlers log in their place."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -15,8 +13,10 @@ from wfctl.cli.render.history import Describer
 from wfctl.cli.shell import Shell, now_ms, shell_of, stopping
 from wfctl.cli.words import given_ids
 from wfctl.errors import UsageError
-from wfctl.protocol.calls import List, RunPage, Tail, TailEnd
-from wfctl.protocol.views import CodeView, HistoryEntry
+from wfctl.protocol.daemon import CodeView
+from wfctl.protocol.lists import List, RunPage
+from wfctl.protocol.runs import HistoryEntry
+from wfctl.protocol.streams import Tail, TailEnd
 from wfctl.values.kinds import CODE, PROGRESS, chosen_kinds
 from wfctl.values.status import OPEN, Status
 from wfctl.values.times import parse_instant
@@ -113,7 +113,8 @@ class Printer:
         if shell.output is Output.TABLE:
             if entry.kind != PROGRESS:
                 width = shell.out.columns if shell.out.tty else None
-                self.bars.print(self._describer.line(entry, now_ms(), width=width))
+                for line in self._describer.lines(entry, now_ms(), width=width):
+                    self.bars.print(line)
             self.bars.take(entry)
             return
         if shell.output is Output.JSON:
@@ -166,7 +167,7 @@ def stream_history(shell: Shell, call: Tail, printer: Printer) -> TailEnd:
             # Whatever ends it is told below what is printed, where the bars are.
             printer.bars.clear()
 
-    def listen(stream: Stream) -> TailEnd:
+    def listen(stream: "Stream") -> TailEnd:
         nonlocal seen
         while not stream.ended:
             entry = stream.poll(printer.bars.due_s)

@@ -1,17 +1,15 @@
 """`wfctl terminate`: end runs without asking them."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
 
-from wfctl.cli.bulk import Targets, change_runs, signed
+from wfctl.cli.bulk import Targets, change_runs, signed, would_end_below
 from wfctl.cli.filters import DryRun, Ids, Limit, Reason, Since, Statuses, Types, Yes, targets
 from wfctl.cli.render.text import clean, counted
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import DaemonDownError, WfctlError
-from wfctl.protocol.calls import Changed, Terminate
+from wfctl.protocol.changes import Changed, Terminate
 from wfctl.values.status import Status
 
 EXAMPLES = """
@@ -32,7 +30,9 @@ def run(
     since: Since = None,
     limit: Limit = None,
     reason: Reason = None,
-    children: Annotated[bool, typer.Option("--children", help="End every open run below them as well.")] = False,
+    children: Annotated[
+        bool, typer.Option("--children/--no-children", help="End every open run below them as well.")
+    ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> int:
@@ -67,20 +67,15 @@ def run(
 
 
 def _show_below(shell: Shell, found: Targets) -> None:
-    """Before anything ends, and before anybody is asked: how many runs end with those that are meant. Of several one may be below
-    another, and what is below both ends once, so it is the most that it can be."""
-    below = 0
+    """Before anything ends, and before anybody is asked: how many runs end with those that are meant."""
+    ends: list[Changed] = []
     for id in found.ids:
         try:
-            would: Changed = shell.call(Terminate(id=id, reason="", children=True, dry_run=True))
+            ends.append(shell.call(Terminate(id=id, reason="", children=True, dry_run=True)))
         except DaemonDownError:
             raise
         except WfctlError:
             continue  # what is wrong with it is told in its turn
-        below += would.descendants
-    if below and len(found.ids) == 1:
-        shell.note(f"{counted(below, 'open descendant')} of {clean(found.ids[0])} will be terminated too")
-    elif below:
-        shell.note(
-            f"up to {counted(below, 'open descendant')} of {counted(len(found.ids), 'run')} will be terminated too"
-        )
+    if below := would_end_below(shell, ends):
+        of = clean(found.ids[0]) if len(found.ids) == 1 else counted(len(found.ids), "run")
+        shell.note(f"{counted(below, 'open descendant')} of {of} will be terminated too")

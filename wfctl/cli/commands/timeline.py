@@ -1,7 +1,5 @@
 """`wfctl timeline`: where the time of a run went, as bars."""
 
-from __future__ import annotations
-
 from itertools import chain
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`wfctl tree`: a run, what happened in it and below it; still, live, or as data."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from typing import Annotated
 
@@ -15,7 +13,8 @@ from wfctl.cli.shell import Shell, shell_of
 from wfctl.cli.treeview import Look, Viewer
 from wfctl.cli.words import parse_statuses, quoted
 from wfctl.errors import UsageError
-from wfctl.protocol.calls import GetTree, Result
+from wfctl.protocol.runs import Result
+from wfctl.protocol.trees import GetTree
 from wfctl.values.status import Status
 
 EXAMPLES = """

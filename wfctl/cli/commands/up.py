@@ -1,7 +1,5 @@
 """`wfctl up`: start the daemon and return when it accepts."""
 
-from __future__ import annotations
-
 import os
 from typing import Annotated, Any
 
@@ -13,8 +11,8 @@ from wfctl.cli.options import Output
 from wfctl.cli.render.status import problem_lines
 from wfctl.cli.render.times import short
 from wfctl.cli.shell import Shell, shell_of
-from wfctl.errors import ConflictError, DaemonDownError
-from wfctl.protocol.views import ProblemView, StatusView
+from wfctl.errors import ConflictError, DaemonDownError, UsageError
+from wfctl.protocol.daemon import ProblemView, StatusView
 from wfctl.values.times import parse_duration
 
 EXAMPLES = """
@@ -29,6 +27,7 @@ def run(
     stay: Annotated[
         bool, typer.Option("-F", "--foreground", help="Run in the foreground, as a service would.")
     ] = False,
+    detach: Annotated[bool, typer.Option("-d", "--detach", help="In the background, as it is without -F.")] = False,
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="30s", help="Give up when it is not ready by then.")
     ] = "30s",
@@ -39,6 +38,8 @@ def run(
     told here. When it is up already, that is all there is to do.
     """
     shell = shell_of(ctx)
+    if stay and detach:
+        raise UsageError("-F stays in the foreground and -d does not", hint="leave out one of them")
     timeout_ms = parse_duration(timeout)
     config = shell.config
     view = probe(shell)

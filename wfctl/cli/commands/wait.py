@@ -1,7 +1,5 @@
 """`wfctl wait`: until runs have closed, or are in a status."""
 
-from __future__ import annotations
-
 import time
 from typing import Annotated, Any
 
@@ -15,8 +13,7 @@ from wfctl.cli.render.runs import outcome_error, outcomes_table
 from wfctl.cli.shell import Shell, shell_of, stopping
 from wfctl.cli.words import given_ids, parse_statuses, quoted
 from wfctl.errors import RunClosedError, WfctlError
-from wfctl.protocol.calls import Result
-from wfctl.protocol.views import Outcome
+from wfctl.protocol.runs import Outcome, Result
 from wfctl.values.status import Status
 from wfctl.values.times import parse_duration
 

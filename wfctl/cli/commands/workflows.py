@@ -1,7 +1,5 @@
 """`wfctl workflows`: the types the daemon serves, their handlers and what those take."""
 
-from __future__ import annotations
-
 import typer
 
 from wfctl.cli import exit
@@ -9,8 +7,7 @@ from wfctl.cli.options import Output
 from wfctl.cli.render.status import problem_lines
 from wfctl.cli.render.workflows import described, workflow_lines, workflow_table
 from wfctl.cli.shell import now_ms, shell_of
-from wfctl.protocol.calls import WorkflowList, Workflows
-from wfctl.protocol.views import WorkflowView
+from wfctl.protocol.code import WorkflowList, Workflows, WorkflowView
 
 EXAMPLES = """
   wfctl workflows

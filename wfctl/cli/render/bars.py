@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from wfctl.cli.render.history import failure_text
-from wfctl.protocol.views import HistoryEntry
+from wfctl.protocol.runs import HistoryEntry
 from wfctl.values.times import format_duration
 
 RUNS, WAITS, RETRIES, STUCK = "runs", "waits", "retries", "stuck"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from wfctl.cli.render.text import Line, clean, count, counted
-from wfctl.protocol.calls import CodeCheck
-from wfctl.protocol.views import FindingView, ProblemView
+from wfctl.protocol.code import CodeCheck, FindingView
+from wfctl.protocol.daemon import ProblemView
 
 _BAD, _GOOD, _ASIDE = "magenta", "green", "dim"
 _WORDS = {

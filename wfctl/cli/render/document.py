@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from wfctl.protocol.views import HistoryEntry
+from wfctl.protocol.runs import HistoryEntry
+from wfctl.values.kinds import UNBOUND
 from wfctl.values.times import rfc3339
 
 INSTANTS = frozenset(
@@ -40,6 +41,7 @@ INSTANTS = frozenset(
         "oldest_queued_at",
     }
 )
+_KEPT = f'{{"{UNBOUND}":'.encode()
 _RENAMED = {"started_at_ms": "started_at", "at_ms": "at"}
 # Fields of history records (`HistoryEntry.data`) that are instants.
 _RECORD_INSTANTS = frozenset({"begins_at", "deadline", "wake_at", "retry_at"})
@@ -58,12 +60,22 @@ def as_data(value: Any, instant: Callable[[int], str] = rfc3339) -> Any:
     return value
 
 
+def as_sent(payload: Any) -> Any:
+    """A payload (data, or JSON as it is) as its sender gave it, also where it is kept for a handler that was not there."""
+    if isinstance(payload, msgspec.Raw):
+        kept = bytes(payload).startswith(_KEPT)
+        return msgspec.json.decode(payload, type=dict[str, msgspec.Raw])[UNBOUND] if kept else payload
+    return payload[UNBOUND] if isinstance(payload, dict) and UNBOUND in payload else payload
+
+
 def field_name(name: str) -> str:
     """What a field of a struct is called in a document."""
     return _RENAMED.get(name, name)
 
 
 def _field(name: str, value: Any, instant: Callable[[int], str]) -> Any:
+    if name == "payload":
+        return as_sent(value)
     if name in INSTANTS and type(value) is int:
         return instant(value)
     return as_data(value, instant)
@@ -71,7 +83,7 @@ def _field(name: str, value: Any, instant: Callable[[int], str]) -> Any:
 
 def _entry(entry: HistoryEntry, instant: Callable[[int], str]) -> dict[str, Any]:
     data = {
-        key: instant(value) if key in _RECORD_INSTANTS and type(value) is int else value
+        key: instant(value) if key in _RECORD_INSTANTS and type(value) is int else as_sent(value)
         for key, value in entry.data.items()
     }
     return {

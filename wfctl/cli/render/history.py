@@ -8,13 +8,15 @@ from typing import Any
 import msgspec
 
 from wfctl.cli.exit import look
+from wfctl.cli.render.document import as_sent
 from wfctl.cli.render.text import SHORT_ID, Line, cells, clean, clip, cut, cut_middle, line_cells, pad
 from wfctl.cli.render.times import absolute, ago, clock, clock_seconds, was_chosen, when
-from wfctl.protocol.views import HistoryEntry
+from wfctl.protocol.runs import HistoryEntry
 from wfctl.values.times import format_duration
 
 KIND_WIDTH = 21
 LEAST_DETAIL, LEAST_ID = 24, 8
+LEAST_BESIDE = 16  # cells: with less, what happened says more on a line of its own
 LONGEST_CLOCK = 14  # cells: `14:30:00+02:00`, without a date
 NARROW = 62  # cells: below, what is said of an entry would not stand beside its columns
 _VALUE_CHARS = 200
@@ -75,7 +77,7 @@ class Describer:
             if entry.kind == "log":
                 detail = f"{str(entry.data.get('level', 'INFO')).upper()} {detail}"
             return [(f"{when(entry.at, now_ms, relative=False)}\t{run}{entry.kind}\t{detail}", "")]
-        if width < NARROW + (LEAST_ID + 2 if self._several else 0):
+        if self._is_narrow(width):
             return self._narrow(entry, detail, now_ms, width)
         line: Line = [(clock(entry.at, now_ms), "dim"), ("  ", "")]
         if self._several:
@@ -90,6 +92,20 @@ class Describer:
         used = line_cells(line)
         return [*line, (_fitted(entry, detail, max(width - used - 1, LEAST_DETAIL)), "")]
 
+    def lines(self, entry: HistoryEntry, now_ms: int, *, width: int | None) -> list[Line]:
+        """The same, with what happened on a line of its own where a narrow terminal has no room for it beside the rest."""
+        line = self.line(entry, now_ms, width=width)
+        if width is None or not self._is_narrow(width) or entry.kind == "log":
+            return [line]
+        detail, head = self.detail(entry), self._narrow(entry, "", now_ms, width)
+        room = width - 1 - line_cells(head) - 2
+        if cells(detail) <= room or room >= LEAST_BESIDE:
+            return [line]
+        return [head, [("  ", ""), (_fitted(entry, detail, max(width - 3, LEAST_ID)), "")]]
+
+    def _is_narrow(self, width: int) -> bool:
+        return width < NARROW + (LEAST_ID + 2 if self._several else 0)
+
     def _narrow(self, entry: HistoryEntry, detail: str, now_ms: int, width: int) -> Line:
         """The same where columns would leave no room for what happened. What a handler logs is never cut."""
         shown = clock_seconds(entry.at, now_ms)
@@ -103,7 +119,7 @@ class Describer:
             return [*line, (f"{level.lower()}  ", _LEVEL_STYLES.get(level.upper(), "")), (detail, "")]
         line.append((entry.kind, _kind_style(entry.kind)))
         room = width - 1 - line_cells(line) - 2
-        if room >= LEAST_ID:
+        if detail and room >= LEAST_ID:
             line.append((f"  {_fitted(entry, detail, room)}", ""))
         return clip(line, width - 1)
 
@@ -176,7 +192,7 @@ def _wait_started(data: dict[str, Any]) -> str:
 
 def _event_received(data: dict[str, Any]) -> str:
     words = str(data.get("name", ""))
-    if payload := _unless_empty(data.get("payload")):
+    if payload := _unless_empty(as_sent(data.get("payload"))):
         words += f"  {payload}"
     if data.get("sender"):
         words += f"  from {data['sender']}"

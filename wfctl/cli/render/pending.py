@@ -13,7 +13,7 @@ import msgspec
 from wfctl.cli.render.history import failure_text
 from wfctl.cli.render.text import Line, clean
 from wfctl.cli.render.times import when
-from wfctl.protocol.views import HistoryEntry
+from wfctl.protocol.runs import HistoryEntry
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):

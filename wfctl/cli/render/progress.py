@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wfctl.cli.exit import look
 from wfctl.cli.render.text import SHORT_ID, Line, cells, clean, cut, cut_middle, line_cells, pad
-from wfctl.protocol.views import ProgressView
+from wfctl.protocol.runs import ProgressView
 
 BAR_CELLS = 20
 SHORT_BAR_CELLS = 10

@@ -7,7 +7,7 @@ from wfctl.cli.render.status import size
 from wfctl.cli.render.table import Cell, Column, table
 from wfctl.cli.render.text import Line, counted
 from wfctl.cli.render.times import when
-from wfctl.protocol.calls import Purged, PurgedTree
+from wfctl.protocol.purge import Purged, PurgedTree
 
 _COLUMNS = [
     Column("WORKFLOW ID", middle=True),

@@ -6,8 +6,8 @@ import re
 
 from wfctl.cli.render.status import problem_lines
 from wfctl.cli.render.text import Line, clean
-from wfctl.protocol.calls import ReloadedType
-from wfctl.protocol.views import CodeView, ProblemView
+from wfctl.protocol.code import ReloadedType
+from wfctl.protocol.daemon import CodeView, ProblemView
 
 _STYLES = {"unchanged": "dim", "new version": "green", "new": "green", "removed": "yellow", "broken": "bold red"}
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+)')

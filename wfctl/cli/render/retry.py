@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wfctl.cli.render.text import clean
-from wfctl.protocol.calls import Retried
+from wfctl.protocol.changes import Retried
 from wfctl.values.status import Status
 
 _WAS = {Status.FAILED: "it had failed", Status.TIMED_OUT: "it had timed out", Status.STUCK: "it was stuck"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,10 +20,12 @@ from wfctl.errors import (
     RunTimedOutError,
     WfctlError,
 )
-from wfctl.protocol.calls import Counted
-from wfctl.protocol.views import Outcome, RunView
+from wfctl.protocol.runs import Outcome, RunView
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
+
+if TYPE_CHECKING:
+    from wfctl.protocol.lists import Counted
 
 _COLUMNS = [
     Column("WORKFLOW ID", middle=True),

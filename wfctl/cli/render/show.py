@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from wfctl.cli.render.document import as_sent
 from wfctl.cli.render.pending import Pending, pending_line
 from wfctl.cli.render.runs import position, status_span
 from wfctl.cli.render.table import facts
 from wfctl.cli.render.text import Line, clean, count, counted
 from wfctl.cli.render.times import both, when
 from wfctl.cli.words import quoted
-from wfctl.protocol.views import RunDetail, RunView
+from wfctl.protocol.runs import RunDetail, RunView
 from wfctl.values.signature import HandlerSpec
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
@@ -81,7 +82,9 @@ def _data_facts(detail: RunDetail) -> list[tuple[str, Line]]:
         pairs.append(("result", _payload(detail.result)))
     pairs += [(f"store {clean(key)}", _payload(value)) for key, value in detail.store.items()]
     for entry in detail.inbox:
-        pairs.append((f"inbox {entry.seq}", [(clean(entry.event), "bold"), ("  ", ""), *_payload(entry.payload)]))
+        pairs.append(
+            (f"inbox {entry.seq}", [(clean(entry.event), "bold"), ("  ", ""), *_payload(as_sent(entry.payload))])
+        )
     return pairs
 
 

@@ -10,7 +10,7 @@ from wfctl.cli.render.problem import one_line, warning_lines
 from wfctl.cli.render.table import facts
 from wfctl.cli.render.text import Line, clean, count, counted, cut
 from wfctl.cli.render.times import when
-from wfctl.protocol.views import ProblemView, StatusView, WorkerView
+from wfctl.protocol.daemon import ProblemView, StatusView, WorkerView
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 

@@ -11,7 +11,7 @@ from wfctl.cli.render.runs import status_span
 from wfctl.cli.render.table import Cell, Column, table
 from wfctl.cli.render.text import Line, cells, clean, count, cut, line_cells, pad, pad_left
 from wfctl.cli.render.times import absolute, short
-from wfctl.protocol.views import RunView
+from wfctl.protocol.runs import RunView
 from wfctl.values.times import format_duration
 
 WIDEST = 200

@@ -7,7 +7,7 @@ from wfctl.cli.render.bars import RETRIES, RUNS, STUCK, WAITS, Bar, Timeline
 from wfctl.cli.render.svg import CHAR, FAINT, Drawing
 from wfctl.cli.render.text import cells, cut, plain
 from wfctl.cli.render.timeline import axis_of, head, label, name_of, note, tick_mark, totals_text
-from wfctl.protocol.views import RunView
+from wfctl.protocol.runs import RunView
 from wfctl.values.times import format_duration, rfc3339
 
 WIDTH, MARGIN, ROW, BAR = 1_000, 16, 22, 13

@@ -14,7 +14,7 @@ from wfctl.cli.render.text import Line, Span, cells, clean, count, counted, cut,
 from wfctl.cli.render.times import began_at, began_cells, short, when
 from wfctl.cli.render.treeitems import root_items
 from wfctl.cli.render.treeline import RETRYING, Fold, Item
-from wfctl.protocol.views import Tree, TreeGroup, TreeNode
+from wfctl.protocol.trees import Tree, TreeGroup, TreeNode
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wfctl.cli.render.document import as_data
 from wfctl.cli.render.text import clean
 from wfctl.cli.render.times import absolute
-from wfctl.protocol.views import RunChange, RunView, Tree, TreeGroup, TreeNode
+from wfctl.protocol.runs import RunView
+from wfctl.protocol.trees import Tree, TreeGroup, TreeNode
 from wfctl.values.status import Status
 from wfctl.values.times import rfc3339
+
+if TYPE_CHECKING:
+    from wfctl.protocol.streams import RunChange
 
 _BAD = (Status.FAILED, Status.TIMED_OUT, Status.STUCK)
 

@@ -22,7 +22,7 @@ from wfctl.cli.render.treeline import (
     sleep_note,
     wait_notes,
 )
-from wfctl.protocol.views import TreeGroup, TreeNode, TreeStep
+from wfctl.protocol.trees import TreeGroup, TreeNode, TreeStep
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 

@@ -9,7 +9,8 @@ import msgspec
 from wfctl.cli.render.progress import progress_notes
 from wfctl.cli.render.text import clean, counted
 from wfctl.cli.render.times import clock_seconds, is_relative, short, was_chosen, when
-from wfctl.protocol.views import RunView, TreeGroup, TreeStep, TriesView
+from wfctl.protocol.runs import RunView, TriesView
+from wfctl.protocol.trees import TreeGroup, TreeStep
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 

@@ -8,8 +8,7 @@ from wfctl.cli.render.document import as_data
 from wfctl.cli.render.table import Cell, Column, Row, table
 from wfctl.cli.render.text import Line, cells, clean, counted, cut, pad
 from wfctl.cli.render.times import absolute, when
-from wfctl.protocol.calls import WorkflowList
-from wfctl.protocol.views import MissingView, WorkflowView
+from wfctl.protocol.code import MissingView, WorkflowList, WorkflowView
 from wfctl.values import schema
 from wfctl.values.signature import HandlerSpec, TypeSpec
 

@@ -1,7 +1,5 @@
 """`wfctl schedule add`: make a schedule, or change one."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

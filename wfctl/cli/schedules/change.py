@@ -1,7 +1,5 @@
 """`wfctl schedule pause`, `resume`, `run-now` and `remove`."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`wfctl schedule list`, `show` and `next`: what there is, and when it comes."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """What several actions share: when a schedule comes, as options; its times, as told; the ID of one."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
