@@ -116,9 +116,9 @@ class Commits:
             unit, self.rev = unit_of([one.batch for one in turn], self.rev)
         except Exception as raised:
             log.exception("what was decided cannot be written down")
-            self._written(
-                turn, self.rev, self.epoch, StorageError(f"what was decided cannot be written down: {raised}")
-            )
+            if not isinstance(raised, StorageError):
+                raised = StorageError(f"what was decided cannot be written down: {raised!r}", hint="report this as a bug")
+            self._written(turn, self.rev, self.epoch, raised)
         else:
             self._m.store.writer.submit(unit, partial(self._written, turn, self.rev, self.epoch))
 

@@ -10,7 +10,7 @@ from wfctl.values.failure import Failure
 from wfd.core import records as r, state
 from wfd.core.state import Run
 from wfd.engine.batch import Batch, Change
-from wfd.store.batch import take_schedule
+from wfd.store.batch import follows, take_schedule
 from wfd.store.needs import counted
 from wfd.store.rows import Changed, InboxRow, RunRow, Unit
 
@@ -26,7 +26,8 @@ _BESIDES = frozenset({r.StepStarted, r.StepCompleted, r.RunResumed, r.EventRecei
 def unit_of(batches: Iterable[Batch], rev: int) -> tuple[Unit, int]:
     """The rows of these batches, in the order in which they were decided, and the last revision that they take after `rev`.
 
-    What has become of a run is written once, however often it was decided about.
+    What has become of a run is written once, however often it was decided about. Raises StorageError where memory is ahead of these:
+    then something was decided and never committed, and memory is not to be believed.
     """
     rows = _Rows(rev)
     for batch in batches:
@@ -44,12 +45,14 @@ def unit_of(batches: Iterable[Batch], rev: int) -> tuple[Unit, int]:
 class _Rows:
     """`rev` is the newest revision given out."""
 
-    __slots__ = ("_arrived", "_first", "_gone", "_more", "_reopened", "rev", "unit")
+    __slots__ = ("_arrived", "_at", "_first", "_gone", "_more", "_reopened", "rev", "unit")
 
     def __init__(self, rev: int) -> None:
         self.rev = rev
         self.unit = Unit()
         self._first: dict[int, Change] = {}
+        # The seq of each run as of the newest decision taken.
+        self._at: dict[int, int] = {}
         # Of which runs more than the version tells of what was decided; and which were closed before.
         self._more: set[int] = set()
         self._reopened: set[int] = set()
@@ -62,6 +65,8 @@ class _Rows:
         key, add = live.run.key, self.unit.history.append
         if key not in self._first:
             self._first[key] = change
+        else:
+            follows(key, self._at[key], seq)
         if change.reopens:
             self._reopened.add(key)
         for record in change.decision.records:
@@ -81,6 +86,7 @@ class _Rows:
                 self._more.add(key)
             add((rev, key, seq, now, kind.KIND, _encode(record).decode(), source))
         self.rev = rev
+        self._at[key] = seq
 
     def _besides(self, key: int, seq: int, now: int, record: r.Record) -> None:
         """What a record changes of the store and the inbox."""
@@ -118,6 +124,7 @@ class _Rows:
         for key, change in self._first.items():
             live, before = change.live, change.before
             run = live.run
+            follows(key, run.seq, self._at[key])
             if key not in more:
                 unit.runs_passed.append((key, run.seq, before))
                 continue

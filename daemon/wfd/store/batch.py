@@ -92,27 +92,27 @@ class Batch:
     def _change(self, change: Changed) -> None:
         key, expected = change[_KEY], change[_BEFORE]
         if (row := self.fresh.get(key)) is not None:
-            _follows(key, row.seq, expected)
+            follows(key, row.seq, expected)
             # The rows are the unit's, and stay as they are.
             self.fresh[key] = msgspec.structs.replace(row, **dict(zip(CHANGES, change, strict=False)))
         elif (before := self.changed.get(key)) is not None:
-            _follows(key, before[_SEQ], expected)
+            follows(key, before[_SEQ], expected)
             self.changed[key] = *change[:_BEFORE], before[_BEFORE]
         elif (passed := self.passed.pop(key, None)) is not None:
-            _follows(key, passed[0], expected)
+            follows(key, passed[0], expected)
             self.changed[key] = *change[:_BEFORE], passed[1]
         else:
             self.changed[key] = change
 
     def _pass(self, key: int, seq: int, expected: int) -> None:
         if (row := self.fresh.get(key)) is not None:
-            _follows(key, row.seq, expected)
+            follows(key, row.seq, expected)
             self.fresh[key] = msgspec.structs.replace(row, seq=seq)
         elif (before := self.changed.get(key)) is not None:
-            _follows(key, before[_SEQ], expected)
+            follows(key, before[_SEQ], expected)
             self.changed[key] = seq, *before[1:]
         elif (passed := self.passed.get(key)) is not None:
-            _follows(key, passed[0], expected)
+            follows(key, passed[0], expected)
             self.passed[key] = seq, passed[1]
         else:
             self.passed[key] = seq, expected
@@ -235,7 +235,8 @@ def _seen(text: str | None) -> str | None:
     return text.replace("\0", "␀") if text and "\0" in text else text
 
 
-def _follows(key: int, at: int, expected: int) -> None:
+def follows(key: int, at: int, expected: int) -> None:
+    """Raises StorageError where a run is not at the seq `expected`."""
     if at != expected:
         raise _bug(f"run {key} is at {at}, its change was decided at {expected}")
 
