@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from spec.conftest import Serve
@@ -16,6 +17,7 @@ from wfctl import (
     Directive,
     RunCancelledError,
     RunFailedError,
+    RunNotFoundError,
     UnknownQueryError,
     Workflow,
 )
@@ -78,6 +80,22 @@ async def test_run_child_gives_its_result_or_raises_its_error(serve: Serve) -> N
     first, error = await env.client.run("Parent")
     assert first == {"said": "hello"}
     assert "no luck" in error
+
+
+async def test_the_result_of_a_run_that_is_not_there_is_an_error_and_no_wait_for_ever(serve: Serve) -> None:
+    parent = Workflow("Parent")
+
+    @parent.start()
+    async def begin(ctx: Context) -> Directive:
+        child = await ctx.start("Kid", "kid")
+        child.run_info = msgspec.structs.replace(child.run_info, id="kid")
+        try:
+            return ctx.next.complete(await child.result())
+        except RunNotFoundError as error:
+            return ctx.next.complete(error.message)
+
+    env = await serve(parent, kid())
+    assert await asyncio.wait_for(env.client.run("Parent"), 10) == "no run 'kid'"
 
 
 async def test_waiting_for_a_child_inside_a_step_survives_a_crash(serve: Serve) -> None:

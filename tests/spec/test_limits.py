@@ -172,6 +172,20 @@ async def test_those_that_only_wait_keep_nobody_out_who_waits_on_disk() -> None:
         assert begun == names
 
 
+async def test_a_higher_limit_is_for_those_as_well_that_wait_on_disk() -> None:
+    pay = Pay()
+    async with WorkflowEnvironment([pay.wf], limits={"Pay": 1}) as env:
+        env.engine.memory.parked.most_queued = 2
+        names = [f"pay-{number}" for number in range(9)]
+        for name in names:
+            await env.client.start("Pay", workflow_id=name)
+        assert len(env.engine.memory.parked) == 6
+        env.workers.limit({"Pay": 9})
+        await until(lambda: pay.now == 9)  # and none of them has ended
+        assert pay.order == names
+        pay.gate.set()
+
+
 async def test_who_sends_to_a_full_inbox_waits_for_room_and_is_refused_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -117,7 +117,9 @@ class Commits:
         except Exception as raised:
             log.exception("what was decided cannot be written down")
             if not isinstance(raised, StorageError):
-                raised = StorageError(f"what was decided cannot be written down: {raised!r}", hint="report this as a bug")
+                raised = StorageError(
+                    f"what was decided cannot be written down: {raised!r}", hint="report this as a bug"
+                )
             self._written(turn, self.rev, self.epoch, raised)
         else:
             self._m.store.writer.submit(unit, partial(self._written, turn, self.rev, self.epoch))

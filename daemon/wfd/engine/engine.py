@@ -1,7 +1,7 @@
 """The machine: stimuli in, units to the writer, actions out.
 
-Everything that changes a run goes through `commit`: the batch has changed the runs in memory, it is submitted before the loop
-turns, and only when it has committed are its actions carried out and its answers given.
+Everything that changes a run goes through `commit`: the batch has changed the runs in memory, all batches of one turn of the
+loop are submitted at its end as one unit, and only when that has committed are their actions carried out and their answers given.
 
 If a commit fails, memory is ahead of the disk: the engine throws its memory away, refuses everything with the storage error,
 and begins again from the disk as soon as that takes a write.
@@ -73,7 +73,7 @@ class Engine:
         self.heard = self.executions.heard
         self.timed_out = self.executions.timed_out
         self.lost = self.executions.lost
-        self.lent = self.executions.unpark
+        self.left_line = self.executions.unpark
         self.timers = Timers(store.reader, clock, self._time_reached, self.memory.aside)
         self.schedules = Schedules(self)
         self.open_ids: dict[str, int] = {}
@@ -130,7 +130,7 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        """Whether something is on its way that needs no time to pass: units, reads, deadlines being looked at."""
+        """Whether something is on its way that needs no time to pass: decisions, reads, deadlines being looked at."""
         return bool(self._tasks) or self.timers.busy or self._commits.unwritten.count > 0
 
     def spawn(self, work: Any) -> None:

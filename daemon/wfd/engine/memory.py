@@ -1,6 +1,6 @@
 """The runs that are in memory: those that do something, and lately idle ones up to a limit.
 
-A run in memory may be ahead of the disk by the units still on their way; it leaves memory only when there are none, so what
+A run in memory may be ahead of the disk by the decisions still on their way; it leaves memory only when there are none, so what
 is read back is never older than what was decided. A run's ancestors are in memory as long as it is: what happens to a child may
 touch its parent in the same unit.
 """
@@ -39,7 +39,7 @@ class Live:
 
     `token` names its execution at a worker, `source` is the hash of the code that its newest execution ran on, `logged` counts
     the lines the current step has logged, `unheard` are the failed operations whose outcome its handler has not been told,
-    `pending` the units not yet committed, `pins` the children in memory. `children` maps workflow ID to run key; None until
+    `pending` the batches not yet committed, `pins` the children in memory. `children` maps workflow ID to run key; None until
     first needed. What was `forgotten` with all else is not the run any more: whoever still holds it decides nothing for it.
     """
 

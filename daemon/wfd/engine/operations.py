@@ -308,8 +308,10 @@ class Operations:
         """Answer with how a child ended, once it has. Its end is in its parent's history by then."""
         # By its run ID alone: somebody's workflow ID may be the same.
         key = await self._m.store.reader.key_of(asked.op.name)
-        child = None if key is None else await self._m.memory.load(key)
-        if key is None or child is None or asked.stale:
+        if key is None:
+            raise RunNotFoundError(f"no run {asked.op.name!r}", hint="wfctl list", id=asked.op.name)
+        child = await self._m.memory.load(key)
+        if child is None or asked.stale:
             return
         if child.run.closed:
             outcome = outcome_of(child.run)

@@ -26,8 +26,8 @@ _BESIDES = frozenset({r.StepStarted, r.StepCompleted, r.RunResumed, r.EventRecei
 def unit_of(batches: Iterable[Batch], rev: int) -> tuple[Unit, int]:
     """The rows of these batches, in the order in which they were decided, and the last revision that they take after `rev`.
 
-    What has become of a run is written once, however often it was decided about. Raises StorageError where memory is ahead of these:
-    then something was decided and never committed, and memory is not to be believed.
+    What has become of a run is written once, however often it was decided about. Raises StorageError where memory is ahead of
+    these: then something was decided and never committed, and memory is not to be believed.
     """
     rows = _Rows(rev)
     for batch in batches:

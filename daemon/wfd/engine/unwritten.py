@@ -1,4 +1,4 @@
-"""Units on their way to the disk: so many that whoever can wait does."""
+"""Decisions on their way to the disk: so many that whoever can wait does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from wfd.runtime.pressure import Pressure
 
 # At so many whatever needs no answer waits, and workers are not heard; at half of it they are again.
 MOST_UNWRITTEN = 2_000
-_BEHIND = f"{MOST_UNWRITTEN:,} units on their way to the disk: workers are not heard until it has caught up"
+_BEHIND = f"{MOST_UNWRITTEN:,} decisions on their way to the disk: workers are not heard until it has caught up"
 
 
 class Unwritten:

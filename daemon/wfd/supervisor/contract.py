@@ -93,8 +93,8 @@ class Listener(Protocol):
     def lost(self, tokens: list[int], reason: str, crash: bool) -> None:
         """These executions ended with their worker. `crash`: one of them may be what ended it."""
 
-    def lent(self, workflow_type: str) -> None:
-        """A step of this type only waits: its turn is another's, and fewer may stand in line."""
+    def left_line(self, workflow_type: str) -> None:
+        """A step of this type that was lined up has a worker, whatever made room for it: fewer stand in line."""
 
     def catalog_changed(self, catalog: Catalog) -> None:
         """New steps run on this catalog from now on; or only what is wrong with the code has changed."""

@@ -48,7 +48,7 @@ class Steps:
         self._listener: Listener | None = None
         self._running: dict[int, Execution] = {}
         self._queues = Queues()
-        self._turns = Turns(clock, self.share_out, self._has_lent, self._time)
+        self._turns = Turns(clock, self.share_out, self._time)
         self._suspects: OrderedDict[int, StepOrder] = OrderedDict()
         self._brief: set[tuple[str, str]] = set()
         # Who gets the brief steps that begin now, since when, and how many it got.
@@ -146,16 +146,13 @@ class Steps:
         self._share_alone()
         self._share_queues()
 
-    def _has_lent(self, workflow_type: str) -> None:
-        """One that only waits keeps nobody in line: who is not even in it yet hears of that, as when a step has ended."""
-        self.share_out()
-        if self._listener is not None:
-            self._listener.lent(workflow_type)
-
     def _share_queues(self) -> None:
         turns = self._turns
         while found := self._queues.take(self._least_busy, turns.free, turns.limited):
-            self._give(*found)
+            order, worker = found
+            self._give(order, worker)
+            if self._listener is not None:
+                self._listener.left_line(order.workflow_type)
 
     def _share_alone(self) -> None:
         """Suspects, one after the other, in a worker that is kept free of anything else as long as there are any."""

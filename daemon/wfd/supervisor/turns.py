@@ -117,19 +117,12 @@ class Execution:
 
 
 class Turns:
-    """`freed` is called when a limit has changed, `lent(workflow_type)` when a step has lent its turn, `resumed(execution)` when
-    one whose timer was stopped goes on."""
+    """`freed` is called when a turn has been lent or a limit has changed, `resumed(execution)` when one whose timer was stopped
+    goes on."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        freed: Callable[[], None],
-        lent: Callable[[str], None],
-        resumed: Callable[[Execution], None],
-    ) -> None:
+    def __init__(self, clock: Clock, freed: Callable[[], None], resumed: Callable[[Execution], None]) -> None:
         self._clock = clock
         self._freed = freed
-        self._lent_one = lent
         self._resumed = resumed
         self.limits: Mapping[str, int] = {}
         self._executing: dict[str, int] = {}
@@ -206,7 +199,7 @@ class Turns:
         execution.turn = False
         self._count(execution, -1)
         self._lent[execution.worker] += 1
-        self._lent_one(execution.order.workflow_type)
+        self._freed()
 
     def _has_back(self, execution: Execution) -> None:
         execution.turn = True

@@ -15,6 +15,9 @@ from support.checker import broken_promises
 from support.faults import Disk, evict, until_healthy
 from support.waiting import a_moment, until, until_async
 from wfctl import Context, Directive, StorageError, WfctlError, Workflow
+from wfd.core import stimuli as s
+from wfd.core.state import Raw
+from wfd.engine import commits
 from wfd.testing import WorkflowEnvironment
 
 
@@ -372,3 +375,49 @@ async def test_the_environment_ends_while_the_disk_fails(stack: AsyncExitStack) 
     await stack.aclose()
     assert waiting.done() or await asyncio.wait([waiting], timeout=5)
     assert isinstance(waiting.exception(), WfctlError)
+
+
+async def test_a_turn_that_cannot_be_written_down_is_told_of_to_all_of_it_and_the_next_goes_on_from_the_disk(
+    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment([waits()]))
+    kept = await env.client.start("Waits", workflow_id="kept")
+    await env.settle()
+
+    def raises(*given: object) -> None:
+        monkeypatch.undo()
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(commits, "unit_of", raises)
+    asked = [env.client.start("Waits", workflow_id=f"lost-{number}") for number in range(3)]
+    told = await asyncio.gather(*asked, kept.send("more"), return_exceptions=True)
+    assert all(isinstance(error, StorageError) for error in told), told
+    assert any("cannot be written down: ValueError('no such thing')" in str(error) for error in told)
+    await until_healthy(env)
+    assert env.engine._commits.unwritten.count == 0
+    await env.client.start("Waits", workflow_id="lost-0")
+    await kept.send("more")
+    await kept.send("finish")
+    assert await kept.result() == 1
+    assert broken_promises(env.store.path) == []
+
+
+async def test_a_decision_that_never_got_to_the_disk_is_not_passed_over_by_what_comes_after_it(
+    stack: AsyncExitStack,
+) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment([waits()]))
+    kept = await env.client.start("Waits", workflow_id="kept")
+    await env.settle()
+    engine = env.engine
+    live = await engine.memory.load(engine.open_ids["kept"])
+    assert live is not None
+    first, forgotten, last = engine.batch(), engine.batch(), engine.batch()
+    for batch in (first, forgotten, last):  # as if something had raised before the second was committed
+        batch.decide(live, s.EventArrived("more", Raw(b"{}")))
+    engine.commit(first)
+    with pytest.raises(StorageError, match="contradicts"):
+        await engine.committed(last)
+    await until_healthy(env)
+    await kept.send("finish")
+    assert await kept.result() == 0
+    assert broken_promises(env.store.path) == []

@@ -123,7 +123,9 @@ class Story:
         if chance.random() < 0.35:
             return s.EventArrived(chance.choice("ab"), Raw(b'{"p":%d}' % chance.randrange(9)))
         if not isinstance(phase, Stepping):
-            ends = (s.CodeChanged(),) if isinstance(phase, Stuck) else (s.CancelAsked("enough"), s.TerminateAsked("now"))
+            ends = (
+                (s.CodeChanged(),) if isinstance(phase, Stuck) else (s.CancelAsked("enough"), s.TerminateAsked("now"))
+            )
             return s.TimeReached() if chance.random() < 0.9 else chance.choice(ends)
         execution = phase.step, phase.attempt
         names = tuple(name for name in "ab" if chance.random() < 0.7) or None
@@ -195,7 +197,9 @@ def test_one_unit_for_a_turn_leaves_the_tables_that_a_unit_for_each_decision_lea
 def _rows(path: Path) -> list[tuple[Any, ...]]:
     db = sqlite3.connect(path)
     try:
-        return db.execute("select key, status, seq, children, open_children, queued, wake_at, state from runs").fetchall()
+        return db.execute(
+            "select key, status, seq, children, open_children, queued, wake_at, state from runs"
+        ).fetchall()
     finally:
         db.close()
 
