@@ -169,9 +169,8 @@ class Operations:
             except WorkersEnded as error:
                 if not asked.stale:
                     of = error.detail["workflow_type"]
-                    reason = (
-                        f"workers end while they check {asked.op.kind} {asked.op.name!r}: correct the types of {of!r}"
-                    )
+                    what = f"{asked.op.kind} {asked.op.name!r}"
+                    reason = f"workers end while they check {what}: correct the types of {of!r}"
                     self._m.executions.unfit(asked.live, asked.step, asked.attempt, reason, of)
                 return
             except (StorageError, Unanswered) as error:
@@ -235,9 +234,8 @@ class Operations:
         live = asked.live
         if live.children is None:
             rows = await self._m.store.reader.children_ids(live.run.key)
-            known = {workflow_id: key for workflow_id, (key, _) in rows.items()}
             # Children begun while this was read are on disk or in memory; both counts.
-            live.children = {**known, **(live.children or {})}
+            live.children = {workflow_id: key for workflow_id, (key, _) in rows.items()} | (live.children or {})
         key = live.children.get(args.workflow_id)
         child = None if key is None else await self._m.memory.load(key)
         if asked.stale:
