@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from wfctl.errors import ErrorData, StorageError
+from wfctl.errors import ErrorData, StorageError, WfctlError
 from wfd.store import purge
 from wfd.store.batch import WRITE, Batch, Standing
 from wfd.store.connect import Durability, connect_writer, empty_log, explain
@@ -85,6 +85,8 @@ class Database:
         self._db: sqlite3.Connection | None = None
         self._rev = 0
         self._commits = 0
+        # Why a commit failed: one that was asked for behind it is built on what is not on disk.
+        self._failed: WfctlError | None = None
         self._standing: Standing = {}
         self._verbs: dict[str, tuple[Callable[..., object], tuple[Any, ...]]] = {
             "open": (self.open, ()),
@@ -98,20 +100,29 @@ class Database:
         }
 
     def obey(self, data: bytes | bytearray) -> bytes:
-        """Do what the request in `data` asks for. Never raises: what goes wrong is in the reply."""
+        """Do what the request in `data` asks for. Never raises: what goes wrong is in the reply. After a commit that failed there
+        is no other until `open`, or `reopen`."""
+        verb = "commit"
         try:
             asked = _decode_request(data)
-            if asked.verb == "commit":
+            verb = asked.verb
+            if verb == "commit":
+                if self._failed is not None:
+                    raise self._failed
                 self.commit(asked.units)
                 return _DONE
-            method, kinds = self._verbs[asked.verb]
+            method, kinds = self._verbs[verb]
             given = [msgspec.msgpack.decode(one, type=kind) for one, kind in zip(asked.arguments, kinds, strict=True)]
             return _encode(Reply(None, msgspec.Raw(_encode(method(*given)))))
         except BaseException as error:
-            return _encode(Reply(explain(error, self._path, "write").to_data()))
+            told = explain(error, self._path, "write")
+            if verb == "commit":
+                self._failed = told
+            return _encode(Reply(told.to_data()))
 
     def open(self) -> None:
         self._db = connect_writer(self._path, self._setting.busy_ms, self._setting.durability)
+        self._failed = None
         purge.prepare(self._db)
         self._rev = self._db.execute(WRITE["last_rev"]).fetchone()[0]
         self._standing.clear()

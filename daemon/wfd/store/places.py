@@ -1,7 +1,7 @@
 """Where the database is written: in a thread of this process, or apart, in a process of its own.
 
-Both take one request at a time and answer it on the loop. A process of its own does not share the interpreter with the engine:
-a thread gives it up around every step of a statement, and beside a busy loop gets it back late, a switch interval each.
+Both do one request after the other and answer each on the loop. A process of its own does not share the interpreter with the
+engine: a thread gives it up around every step of a statement, and beside a busy loop gets it back late, a switch interval each.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ _LAST_WORDS_BYTES = 4_000
 
 
 class Place(Protocol):
-    """`start` returns when it can be asked. `lost` is called when it has ended of itself: what was asked is not answered then."""
+    """`start` returns when it can be asked. `lost` is called when it has ended of itself: what was asked is not answered then.
+    `at_once` is how many commits it is asked for before the first is answered."""
+
+    at_once: int
 
     async def start(self, answered: Callable[[bytes], None], lost: Callable[[str], None]) -> None: ...
     def ask(self, request: bytes) -> None: ...
@@ -41,6 +44,8 @@ class Place(Protocol):
 
 class InThread:
     """`before_commit` is called in the thread with the number of the commit that is about to happen, and may raise or block."""
+
+    at_once = 1
 
     def __init__(self, setting: Setting, before_commit: Callable[[int], None]) -> None:
         self._database = Database(setting, before_commit)
@@ -72,6 +77,9 @@ class InThread:
 class Apart:
     """A process, `wfd.store.apart`. `held` are descriptors it inherits: with one that has the lock on the state directory,
     no other daemon takes that over while this process may still write."""
+
+    # It goes on with the next while the loop is still busy and hears of the last only after that.
+    at_once = 2
 
     def __init__(self, setting: Setting, held: Callable[[], Sequence[int]]) -> None:
         self._setting = setting

@@ -1,6 +1,6 @@
 """The one writer: the only connection that writes or checkpoints, wherever it runs (`places`).
 
-Units commit in the order they are submitted. What waits when a commit ends goes into the next, so a lone unit pays one
+Units commit in the order they are submitted. What waits when a commit can be asked for goes into it, so a lone unit pays one
 fsync and a thousand share one. After a failed commit nothing is written any more until `reset`: what memory has decided
 since is built on what disk does not have.
 """
@@ -84,9 +84,9 @@ class Writer(Service):
         self._place: Place = InThread(setting, self._before) if held is None else Apart(setting, held)
         self._open = False
         self._items: deque[_Work | _Order] = deque()
-        self._asked: list[_Work] | _Order | None = None
+        # What is asked and not answered, in order: one order, or as many commits as the place takes.
+        self._asked: deque[list[_Work] | _Order] = deque()
         self._placed = False
-        self._pumping = False
         self._replacing: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop
 
@@ -204,7 +204,7 @@ class Writer(Service):
         if not self._placed and (self.failure is not None or not self._open):
             raise self.failure or self._closed()
         self._items.append(_Order(database.request(verb, *arguments), future))
-        self._pump_soon()
+        self._pump()
         return await future
 
     def _closed(self) -> StorageError:
@@ -212,24 +212,28 @@ class Writer(Service):
 
     # -- one request after the other -----------------------------------------------------------
 
-    def _pump_soon(self) -> None:
-        # Not at once: what else this turn of the loop has to write goes into the same commit.
-        if self._asked is None and not self._pumping:
-            self._pumping = True
-            self._loop.call_soon(self._pump)
-
     def _pump(self) -> None:
-        self._pumping = False
-        while self._items and self._asked is None and self._placed:
+        while self._items and self._placed and self._goes_out():
             first = self._items[0]
             if isinstance(first, _Order):
                 self._items.popleft()
-                self._asked = first
+                self._asked.append(first)
                 self._place.ask(first.request)
             elif first.error is not None:
                 self._fail([], first.error)
             else:
                 self._commit()
+
+    def _goes_out(self) -> bool:
+        """Whether what stands first can be asked for, or answered, now. A commit goes out behind one that is under way: where
+        that fails, so does this."""
+        if not self._asked:
+            return True
+        return len(self._asked) < self._place.at_once and isinstance(self._asked[-1], list) and self._has_rows()
+
+    def _has_rows(self) -> bool:
+        """Whether what stands first is a unit that is to be written."""
+        return bool(self._items) and isinstance(self._items[0], _Work) and bool(self._items[0].unit)
 
     def _commit(self) -> None:
         """Ask for the commit of what stands first; what has nothing to write waits for it all the same."""
@@ -246,28 +250,28 @@ class Writer(Service):
                 units.append(item.unit)
                 size += len(item.unit)
         if units:
-            self._asked = works
+            self._asked.append(works)
             self._place.ask(database.commit(units))
         else:
             self._tell_all(works, None)
 
     def _answered(self, reply: bytes) -> None:
-        asked, self._asked = self._asked, None
+        asked = self._asked.popleft()
         data = database.failure(reply)
         error = None if data is None else from_data(data)
         if isinstance(asked, _Order):
             _settle(asked.future, error, reply)
             self._pump()
         elif error is not None:
-            self._fail(asked or [], error)
+            self._fail(asked, error)
             self._pump()
-        elif asked is not None:
+        else:
             self.stats.commits += 1
             self.stats.units += len(asked)
             self.stats.last_batch = len(asked)
             # The next goes out first: it is written while the answers to these are given.
-            if self._items and isinstance(self._items[0], _Work) and self._items[0].unit:
-                self._commit()
+            if self._has_rows():
+                self._pump()
             self._tell_all(asked, None)
             self._pump()
 
@@ -297,12 +301,13 @@ class Writer(Service):
         log.error("the process that writes the database ended (%s)", how)
         self._placed = False
         error = StorageError(f"the process that writes the database {self.path} ended ({how})", path=str(self.path))
-        asked, self._asked = self._asked, None
         works: list[_Work] = []
-        if isinstance(asked, _Order):
-            _settle(asked.future, error)
-        elif asked is not None:
-            works = asked
+        while self._asked:
+            asked = self._asked.popleft()
+            if isinstance(asked, _Order):
+                _settle(asked.future, error)
+            else:
+                works += asked
         if not works and self._open and self.failure is None and self._replacing is None:
             self._replacing = self._loop.create_task(self._replace())
             return

@@ -172,6 +172,41 @@ async def test_a_commit_that_fails_there_is_told_as_the_same_error(apart: Store,
         await commit(apart.writer, Unit(history=[(9, 1, 9, 0, "step.started", "\ud800", None)]))
 
 
+async def test_a_commit_that_is_asked_for_behind_one_that_fails_is_not_done(
+    path: Path, apart: Store, ledger: Ledger
+) -> None:
+    await commit(apart.writer, ledger.start("o-1"))
+    os.kill(_pid(apart), signal.SIGSTOP)
+    answers: list[BaseException | None] = []
+    for name in ("o-1", "o-2", "o-3"):
+        apart.writer.submit(ledger.start(name), answers.append)
+    # Two are on their way already, and nothing calls them back.
+    assert len(apart.writer._asked) == 2
+    os.kill(_pid(apart), signal.SIGCONT)
+    await until(lambda: len(answers) == 3 and not apart.writer._asked)
+    for answer in answers:
+        assert isinstance(answer, StorageError)
+        assert "UNIQUE" in answer.message
+    await apart.writer.reset()
+    fresh = Ledger(rev=await apart.reader.max_rev())
+    await commit(apart.writer, fresh.start("o-4", key=2))
+    assert [row[2] for row in contents(path)["runs"]] == ["o-1", "o-4"]
+
+
+async def test_two_that_are_asked_for_at_once_fail_both_where_it_dies(path: Path, apart: Store, ledger: Ledger) -> None:
+    await commit(apart.writer, ledger.start("o-1"))
+    os.kill(_pid(apart), signal.SIGSTOP)
+    answers: list[BaseException | None] = []
+    for name in ("o-2", "o-3"):
+        apart.writer.submit(ledger.start(name), answers.append)
+    assert len(apart.writer._asked) == 2
+    os.kill(_pid(apart), signal.SIGKILL)
+    await until(lambda: len(answers) == 2)
+    assert all(isinstance(answer, StorageError) and "SIGKILL" in answer.message for answer in answers)
+    await apart.writer.reset()
+    assert [row[2] for row in contents(path)["runs"]] == ["o-1"]
+
+
 async def test_one_that_cannot_open_the_database_says_why_and_leaves_no_process(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="folder does not exist"):
         await open_store(tmp_path / "missing" / "wfctl.db", held=tuple)
