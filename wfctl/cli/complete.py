@@ -1,7 +1,7 @@
 """`wfctl __complete`: what may stand where the cursor is, for the completion scripts of the shells.
 
-    __complete line TEXT        bash: the command line up to the cursor
-    __complete words WORD...    zsh, fish: the words after `wfctl`, the last one being typed
+    __complete line TEXT BREAKS    bash: the command line up to the cursor, and what ends a word there (COMP_WORDBREAKS)
+    __complete words WORD...       zsh, fish: the words after `wfctl`, the last one as it is typed, with its quotes
 
 One candidate a line, for `words` with a tab and a word about it; the line `:files` means files. What the daemon has to be asked
 for is there within 150 ms or not at all, and whatever fails is silent: nobody wants an error for a tab. So nothing here
@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -30,7 +29,9 @@ FILES = ":files"
 TREE = "commands.json"
 # Verbs that can do something with an open run only.
 _FOR_OPEN = ("send", "cancel", "terminate", "wait")
-_WORD_BREAKS = ":="
+# Of those that bash has by itself.
+_WORD_BREAKS = "@=:"
+_BLANKS = " \t\n"
 
 
 class Parameter:
@@ -78,14 +79,28 @@ class Candidate:
         self.note = note
 
 
+class Word:
+    """A word of the command line: its `text`, the `quote` it is left in, and how much of it is `kept` before what bash replaces."""
+
+    __slots__ = ("kept", "quote", "text")
+
+    def __init__(self, text: str = "") -> None:
+        self.text = text
+        self.quote = ""
+        self.kept = 0
+
+
 def answer(arguments: list[str]) -> str:
     """The text for the shell. Never raises: what is not known is empty."""
     try:
         mode, *rest = arguments
-        if mode not in ("line", "words"):
+        if mode == "line":
+            words = split(*rest)
+        elif mode == "words":
+            words = [*map(Word, rest[:-1]), *_read(rest[-1] if rest else "", blanks="")]
+        else:
             return ""
-        words = split(rest[0]) if mode == "line" else rest
-        found = complete(words or [""])
+        found = complete([one.text for one in words] or [""])
     except Exception:
         return ""
     if mode == "line":
@@ -93,20 +108,35 @@ def answer(arguments: list[str]) -> str:
     return "".join(f"{one.value}\t{_line(one.note)}".rstrip("\t") + "\n" for one in found)
 
 
-def split(line: str) -> list[str]:
+def split(line: str, breaks: str = _WORD_BREAKS) -> list[Word]:
     """The words of a command line after the first, as far as it is typed; the last is the one the cursor is in."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
-    lexer.whitespace_split = True
-    lexer.commenters = ""
-    words: list[str] = []
-    try:
-        words += lexer
-    except ValueError:
-        # A quote that is still open: what is in it is the word.
-        words.append(str(lexer.token))
-    if not line or (line[-1].isspace() and not line.endswith("\\ ")):
-        words.append("")
-    return words[1:]
+    return _read(line, breaks=breaks)[1:]
+
+
+def _read(text: str, *, breaks: str = "", blanks: str = _BLANKS) -> list[Word]:
+    words, word, begun, broken = [], Word(), False, 0
+    chars = iter(text)
+    for char in chars:
+        if not word.quote and char in blanks:
+            if begun:
+                words.append(word)
+                word, begun, broken = Word(), False, 0
+            continue
+        begun = True
+        if char == word.quote:
+            # Once it is closed nothing in it ends a word.
+            word.quote, word.kept = "", broken
+        elif char in "'\"" and not word.quote:
+            word.quote, word.kept = char, len(word.text)
+        elif char == "\\" and word.quote != "'":
+            following = next(chars, "")
+            word.text += following if not word.quote or following in '"\\$`' else char + following
+        else:
+            word.text += char
+            if not word.quote and char in breaks:
+                # Of what is replaced an `@` is the beginning.
+                word.kept = broken = len(word.text) - (char == "@")
+    return [*words, word]
 
 
 def _line(note: str) -> str:
@@ -114,13 +144,19 @@ def _line(note: str) -> str:
     return " ".join(note.split())
 
 
-def _for_bash(value: str, current: str) -> str:
-    """bash takes `:` and `=` for the end of a word, and puts a candidate in the place of what follows the last of them."""
+def _for_bash(value: str, word: Word) -> str:
+    """What bash is to put in the place of the word, from the last unquoted `:`, `=` or `@` in it, or from the quote that is open.
+
+    It is quoted as the word is. Without a quote each character is by itself, so that what candidates have in common is so still.
+    """
     if value == FILES:
         return value
-    start = max(current.rfind(char) for char in _WORD_BREAKS) + 1
-    rest = value[start:] if value.startswith(current[:start]) else value
-    return rest if rest.endswith("=") else shlex.quote(rest)
+    rest = value.removeprefix(word.text[: word.kept])
+    if word.quote == "'":
+        return "'" + rest.replace("'", "'\\''") + "'"
+    if word.quote:
+        return '"' + re.sub(r'([\\"$`])', r"\\\1", rest) + '"'
+    return re.sub(r"([^\w@%+=:,./-])", r"\\\1", rest)
 
 
 def complete(words: list[str]) -> list[Candidate]:

@@ -25,6 +25,18 @@ TYPED = [
     ("wfctl start Order amo\t", "amount="),
     ("wfctl list --status=fa\t", "=failed"),
     ("wfctl backup ord\t", "orders.py"),
+    ("wfctl show me\t", "show me@here"),
+    ("wfctl show me@h\t", "show me@here"),
+]
+# What a word is in the end, however it is quoted.
+QUOTED = [
+    ("a\\ ", "a b"),
+    ("'a ", "a b"),
+    ('"a ', "a b"),
+    ("it", "it's"),
+    ('"it', "it's"),
+    ("'x:y", "x:y z"),
+    ("x:y", "x:y z"),
 ]
 
 
@@ -39,6 +51,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     }  # fmt: skip
     project.serve()
     project.ok("start", "Order", "--id", "my:order", "order_id=1", "amount=1")
+    for id in ("me@here", "a b", "it's", "x:y z"):
+        project.ok("start", "Order", "--id", id, "order_id=1", "amount=1")
     yield project
     project.stop()
 
@@ -51,6 +65,15 @@ def _completed(child: pexpect.spawn[str], line: str) -> str:
     """What the line is after its tab, quoted and echoed instead of run."""
     child.send(f"{line}\x01echo '<\x05>'\r")
     child.expect(r"\n<(.*?)>\r\n")
+    return str(child.match[1])
+
+
+def _word(child: pexpect.spawn[str], line: str) -> str:
+    """The last word of the line after its tab, as a command gets it; empty where a quote is still open."""
+    child.send(f"{line}\x01printf '<%s>\\n' \x05\r")
+    if child.expect([r"\n<wfctl>\r\n<show>\r\n<(.*?)>\r\n", r"\n(?:d?quote)?> ", pexpect.TIMEOUT], timeout=5):
+        child.send("\x03")
+        return ""
     return str(child.match[1])
 
 
@@ -69,6 +92,8 @@ def test_a_tab_completes_in_a_shell(shop: Project, shell: str) -> None:
         child.expect_exact("ready")
         for line, completed in TYPED:
             assert any(completed in _completed(child, line) for _ in range(PATIENCE)), line
+        for typed, word in QUOTED:
+            assert any(_word(child, f"wfctl show {typed}\t") == word for _ in range(PATIENCE)), typed
     finally:
         child.close(force=True)
 
@@ -88,6 +113,7 @@ def test_fish_offers_with_a_word_about_each(shop: Project) -> None:
     assert offered("wfctl show my") == "my:order\tOrder waiting\n"
     assert offered("wfctl start Order amo") == "amount=\tfloat\n"
     assert offered("wfctl backup ord") == "orders.py\n"
+    assert offered("wfctl show a\\\\ ") == offered('wfctl show "a ') == "a b\tOrder waiting\n"
 
 
 def test_it_is_installed_where_the_shell_looks_and_once(shop: Project) -> None:

@@ -137,9 +137,43 @@ def test_schedules_are_offered_by_what_the_command_can_do_with_them(offered: Off
 def test_bash_gets_what_follows_the_end_of_its_word(offered: Offered, shop: FakeDaemon) -> None:
     assert offered("wfctl show shop", mode="line") == ["shop:eu/7"]
     assert offered("wfctl show shop:e", mode="line") == ["eu/7"]
+    assert offered("wfctl show shop:e", " \t\n", mode="line") == ["shop:eu/7"]
     assert offered("wfctl list --status=fa", mode="line") == ["failed"]
     assert offered("wfctl list ", mode="line") == []
-    assert offered("wfctl show 'order-1", mode="line") == ["order-1"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "put"),
+    [
+        ("me@h", ["@here"]),
+        ("a", ["a\\ b", "a\\;b"]),
+        ("a\\ ", ["a\\ b"]),
+        ("'a ", ["'a b'"]),
+        ('"a ', ['"a b"']),
+        ("it", ["it\\'s"]),
+        ("'it", ["'it'\\''s'"]),
+        ('"it', ['"it\'s"']),
+        ('"$', ['"\\$x:\\"1\\""']),
+        ("\\$x:", ['\\"1\\"']),
+        ("\\$x\\:", ['\\$x:\\"1\\"']),
+        ("'$x:", ["'$x:\"1\"'"]),
+        ("'$x':", ['\\"1\\"']),
+        ("'$x:'", ['\\$x:\\"1\\"']),
+    ],
+)
+def test_bash_puts_an_id_as_its_word_is_quoted(offered: Offered, daemon: Start, typed: str, put: list[str]) -> None:
+    ids = ["me@here", "a b", "a;b", "it's", '$x:"1"']
+    runs = [run(workflow_id=id, run_id=f"01{id}", type="Order", status="waiting") for id in ids]
+    daemon(list=RunPage(items=runs, next=None, total=len(runs)))
+    assert offered(f"wfctl show {typed}", mode="line") == put
+
+
+def test_other_shells_give_the_last_word_as_it_is_typed(offered: Offered, daemon: Start) -> None:
+    runs = [run(workflow_id=id, run_id=f"01{id}", type="Order", status="waiting") for id in ("a b", "it's")]
+    daemon(list=RunPage(items=runs, next=None, total=len(runs)))
+    for typed in ("a", "a ", "a\\ ", "'a ", '"a ', "'a b'"):
+        assert offered("show", typed) == ["a b"], typed
+    assert offered("show", "it") == offered("show", "it\\'") == offered("show", "\"it'") == ["it's"]
 
 
 @pytest.mark.parametrize(
@@ -149,12 +183,15 @@ def test_bash_gets_what_follows_the_end_of_its_word(offered: Offered, shop: Fake
         ("wfctl li", ["li"]),
         ("wfctl show 'a b' ", ["show", "a b", ""]),
         ("wfctl show 'a b", ["show", "a b"]),
-        ("wfctl show a\\ ", ["show", "a "]),
+        ("wfctl show 'a ", ["show", "a "]),
+        ("wfctl  show a\\ ", ["show", "a "]),
+        ("wfctl start '' ", ["start", "", ""]),
+        ("wfctl show a\\", ["show", "a"]),
         ("", []),
     ],
 )
 def test_a_line_is_split_as_far_as_it_is_typed(line: str, words: list[str]) -> None:
-    assert split(line) == words
+    assert [one.text for one in split(line)] == words
 
 
 def test_whatever_fails_is_silent(offered: Offered, project: Path, shop: FakeDaemon) -> None:
