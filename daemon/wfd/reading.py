@@ -36,11 +36,13 @@ from wfd.server.session import Host, Session
 from wfd.store.connect import SCHEMA_VERSION, still_uri
 from wfd.store.inspect import State, check_readable
 from wfd.store.reader import Reader
-from wfd.supervisor import Catalog, Generation
+from wfd.supervisor import Catalog, Generation, Unanswered
 from wfd.supervisor.questions import Questions
 from wfd.supervisor.worker import Worker
 
 LOAD_S = 30.0
+# For all that a query is: to load the code, to check what it is asked with, and to answer. Less than what the command line waits.
+QUERY_S = 50.0
 
 
 class Code:
@@ -70,7 +72,7 @@ class Code:
             loaded = await asyncio.wait_for(self._loaded, LOAD_S)
         except OSError as error:  # TimeoutError is one
             why = error.strerror or f"not within {LOAD_S:g} s"
-            raise _not_loaded(why) from None
+            raise _no_answer(why) from None
         now = SystemClock().now_ms()
         served = Generation.of(loaded, 1, now)
         self.catalog = Catalog(
@@ -85,7 +87,8 @@ class Code:
     def _received(self, worker: Worker, message: Any) -> None:
         match message:
             case channel.Loaded():
-                self._loaded.set_result(message)
+                if not self._loaded.done():  # as it is where nobody waits any more
+                    self._loaded.set_result(message)
             case (
                 channel.Checked(call=call, kwargs=value, error=error)
                 | channel.Answered(call=call, value=value, error=error)
@@ -94,7 +97,7 @@ class Code:
 
     def _gone(self, worker: Worker, why: str) -> None:
         said = f" ({worker.last_words[-1]})" if worker.last_words and not worker.killed_for else ""
-        error = _not_loaded(f"its process ended: {why}{said}")
+        error = _no_answer(f"its process ended: {why}{said}")
         if not self._loaded.done():
             self._loaded.set_exception(error)
         self._error = error
@@ -106,7 +109,7 @@ class Code:
         return [self._worker]
 
 
-def _not_loaded(why: str) -> WfctlError:
+def _no_answer(why: str) -> WfctlError:
     return WfctlError(f"the code could not answer: {why}", hint="wfctl doctor")
 
 
@@ -119,18 +122,19 @@ class Standin:
         self._reads = reads
         self._state = state
         self._code = code
+        self._get = self._undisturbed(reads.get)
         self._answers: dict[type[Call], Callable[[Any], Awaitable[Any]]] = {
-            calls.Get: reads.get,
-            calls.List: reads.list,
-            calls.Count: reads.count,
-            calls.History: reads.history,
-            calls.GetTree: reads.tree,
-            calls.Result: self._result,
+            calls.Get: self._get,
+            calls.List: self._undisturbed(reads.list),
+            calls.Count: self._undisturbed(reads.count),
+            calls.History: self._undisturbed(reads.history),
+            calls.GetTree: self._undisturbed(reads.tree),
+            calls.Result: self._undisturbed(self._result),
             calls.Query: self._query,
             calls.Workflows: self._workflows,
-            schedules.ListSchedules: timetables.list,
-            schedules.ShowSchedule: timetables.show,
-            schedules.ScheduleNext: timetables.next,
+            schedules.ListSchedules: self._undisturbed(timetables.list),
+            schedules.ShowSchedule: self._undisturbed(timetables.show),
+            schedules.ScheduleNext: self._undisturbed(timetables.next),
         }
 
     def routes(self) -> dict[str, Route]:
@@ -140,14 +144,22 @@ class Standin:
             found = self._answers.get(type(call))
             if found is None:
                 raise _no_daemon(call.method)
+            return await found(call)
+
+        return {method: Route(route.call, Kind.QUESTION, answer) for method, route in routes().items()}
+
+    def _undisturbed(self, read: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
+        """`read`, and a StorageError instead of what it found where that cannot be trusted."""
+
+        async def reading(call: Any) -> Any:
             try:
-                return await found(call)
+                return await read(call)
             finally:
-                # A file that was read as if nobody wrote to it, and somebody has begun to: nothing of it can be trusted.
+                # A file that was read as if nobody wrote to it, and somebody has begun to.
                 if self._state.disturbed:
                     raise StorageError("a daemon came up while its database was read", hint="try again")
 
-        return {method: Route(route.call, Kind.QUESTION, answer) for method, route in routes().items()}
+        return reading
 
     async def _result(self, call: calls.Result) -> views.Outcome:
         outcome = await self._reads.outcome((await self._reads.resolve(call.id)).key)
@@ -156,7 +168,17 @@ class Standin:
         return outcome
 
     async def _query(self, call: calls.Query) -> calls.QueryAnswer:
-        detail = await self._reads.get(calls.Get(id=call.id))
+        # Once that is read it does not matter any more who writes: it is what was committed when somebody asked.
+        detail = await self._get(calls.Get(id=call.id))
+        try:
+            async with asyncio.timeout(QUERY_S):
+                return await self._answer(call, detail)
+        except TimeoutError:
+            raise _no_answer(f"not within {QUERY_S:g} s") from None
+        except Unanswered as error:
+            raise _no_answer(error.message) from None
+
+    async def _answer(self, call: calls.Query, detail: views.RunDetail) -> calls.QueryAnswer:
         run, code = detail.run, self._code
         await code.start()
         spec = code.catalog.types.get(run.workflow_type)
@@ -203,8 +225,10 @@ async def serve(config: Config, sock: socket.socket) -> None:
         standin = Standin(reader, state, code := Code(config))
         session = Session(_host(config, standin))
         await asyncio.get_running_loop().create_connection(lambda: session, sock=sock)
-        await session.lost.wait()
-        await code.close()
+        try:
+            await session.lost.wait()
+        finally:
+            await code.close()
     finally:
         await reader.stop()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +12,8 @@ import pytest
 
 from support.project import Project
 from wfctl import Client, UnknownQueryError
+from wfd import reading
+from wfd.config import load
 
 FLOWS = """
 from dataclasses import dataclass
@@ -180,3 +184,37 @@ def test_code_that_cannot_answer_is_named_and_the_store_can_be_read(
     assert done.returncode != 0
     assert done.stderr.startswith(f"{NO_DAEMON}error[{status}]: {told}")
     assert json.loads(left.ok("show", "open", "-o", "json"))["store"] == {"amount": 2.5}
+
+
+WRITES = """
+@order.query()
+def writes(ctx) -> str:
+    import os
+    os.utime(".wfctl/wfctl.db")
+    return "written"
+"""
+
+
+def test_who_writes_to_the_database_while_a_query_answers_does_not_matter_any_more(left: Project) -> None:
+    left.write("flows.py", FLOWS + WRITES)
+    try:
+        assert left.ok("query", "open", "writes") == "written\n"
+    finally:
+        left.write("flows.py", FLOWS)
+
+
+async def test_a_query_that_does_not_come_to_an_end_is_given_up_before_the_command_line_blames_a_daemon(
+    left: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "QUERY_S", 0.0)
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    serving = asyncio.create_task(reading.serve(load(left.folder / "wfctl.toml"), theirs))
+    incoming, outgoing = await asyncio.open_unix_connection(sock=ours)
+    hello = {"protocol_min": 1, "protocol_max": 1, "version": "0"}
+    for method, params in (("hello", hello), ("query", {"id": "open", "name": "state"})):
+        outgoing.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode() + b"\n")
+        said = json.loads(await incoming.readline())
+    outgoing.close()
+    await serving
+    assert said["error"]["message"] == "the code could not answer: not within 0 s"
