@@ -77,6 +77,7 @@ class LazyGroup(TyperGroup):
     """Imports `wfctl.cli.commands.VERB` for the verb that was typed alone."""
 
     verbs = VERBS
+    elsewhere = ELSEWHERE
 
     def find(self, name: str) -> Any:
         return load(name)
@@ -94,7 +95,7 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
         if args[0] not in self.verbs:
             near = difflib.get_close_matches(args[0], self.verbs, n=1, cutoff=0.6)
-            if (word := ELSEWHERE.get(args[0])) in self.verbs:
+            if (word := self.elsewhere.get(args[0])) in self.verbs:
                 near = [str(word)]
             raise UsageError(
                 f"{ctx.command_path} has no command {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
@@ -147,7 +148,7 @@ def _group_of(verb: str, module: Any, takes: Iterable[str]) -> Any:
     app.callback()(module.run)
     group = typer.main.get_command(app)
     assert isinstance(group, ActionGroup)
-    group.module, group.verbs = module, module.ACTIONS
+    group.module, group.verbs, group.elsewhere = module, module.ACTIONS, module.ELSEWHERE
     group.params += parameters(takes)
     return group
 

@@ -179,8 +179,11 @@ def test_code_that_cannot_answer_is_named_and_the_store_can_be_read(
     left.write("flows.py", code)
     try:
         done = left.run("query", "open", "total")
+        listed = left.run("query", "open")
     finally:
         left.write("flows.py", FLOWS)
+    assert listed.returncode != 0
+    assert listed.stderr.endswith("  try: wfctl doctor\n")
     assert done.returncode != 0
     assert done.stderr.startswith(f"{NO_DAEMON}error[{status}]: {told}")
     assert json.loads(left.ok("show", "open", "-o", "json"))["store"] == {"amount": 2.5}

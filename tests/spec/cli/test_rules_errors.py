@@ -16,6 +16,7 @@ from support.fake_daemon import FakeDaemon, welcome
 from support.source import leading_text, modules, report
 from support.verbs import options
 from wfctl.cli.app import ELSEWHERE, VERBS, ActionGroup, load
+from wfctl.cli.commands import schedule
 from wfctl.cli.explanations import ERRORS, WARNINGS
 from wfctl.cli.options import Settings
 from wfctl.errors import BY_CODE
@@ -81,10 +82,14 @@ def test_what_is_spelled_nearly_right_is_named_at_every_level(cli: Cli, words: t
 
 def test_what_other_tools_call_a_command_is_understood(cli: Cli) -> None:
     """Rule 4: the nearest of commands, also where no letter says so."""
-    for word, meant in ELSEWHERE.items():
-        said = cli(word)
+    words = [((), *pair) for pair in ELSEWHERE.items()] + [
+        (("schedule",), *pair) for pair in schedule.ELSEWHERE.items()
+    ]
+    for group, word, meant in words:
+        said = cli(*group, word)
         assert said.code == 2
-        assert said.err.endswith(f"has no command {word!r}; did you mean {meant!r}?\n  try: wfctl {meant} --help\n")
+        line = " ".join((*group, meant))
+        assert said.err.endswith(f"has no command {word!r}; did you mean {meant!r}?\n  try: wfctl {line} --help\n")
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -118,7 +118,8 @@ def _list(shell: Shell, id: str) -> int:
     if spec is None:
         raise UnknownWorkflowTypeError(
             f"workflow type {kind!r} of run {run.workflow_id!r} is not loaded, so its queries are not known",
-            hint="wfctl workflows",
+            # Which the daemon alone can list.
+            hint="wfctl doctor" if shell.alone else "wfctl workflows",
             workflow_type=kind,
         )
     queries = [handler for handler in spec.handlers if handler.kind == "query"]

@@ -14,6 +14,12 @@ ACTIONS = {
     "run-now": "Start a run of schedules now.",
     "remove": "Take schedules away.",
 }
+# What other tools call an action.
+ELSEWHERE = {
+    "create": "add", "delete": "remove", "describe": "show", "disable": "pause", "enable": "resume", "get": "show",
+    "ls": "list", "preview": "next", "rm": "remove", "run": "run-now", "stop": "pause", "trigger": "run-now", "unpause": "resume",
+    "update": "add",
+}  # fmt: skip
 TAKES = ("times", "table")
 ACTIONS_TAKE = {"list": TAKES, "show": ("times",), "next": TAKES}
 EXAMPLES = {
