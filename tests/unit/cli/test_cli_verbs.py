@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +17,9 @@ import pytest
 from support.cli import Cli
 from support.fake_daemon import NOW, FakeDaemon, HangUp, welcome
 from support.runs import entry, failure, run
+from wfctl.cli.commands.demo import Demo
+from wfctl.cli.options import Settings
+from wfctl.cli.shell import Shell
 from wfctl.errors import DaemonDownError, RunNotFoundError, UnknownWorkflowTypeError
 from wfctl.protocol.calls import (
     Cancel,
@@ -817,3 +824,19 @@ def test_an_option_that_would_change_nothing_is_refused(cli: Cli, daemon: Start,
     assert (said.code, said.out) == (2, "")
     assert remedy in said.err
     assert [call.method for call in fake.calls if call.method != "hello"] == []
+
+
+def test_a_demo_that_is_interrupted_while_a_command_begins_sees_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[subprocess.Popen[str]] = []
+    popen = subprocess.Popen
+
+    def interrupted(command: list[str], **how: Any) -> subprocess.Popen[str]:
+        begun.append(popen([sys.executable, "-c", ""], text=True))
+        os.kill(os.getpid(), signal.SIGINT)
+        return begun[0]
+
+    monkeypatch.setattr("wfctl.cli.commands.demo.subprocess.Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Demo(Shell(Settings()))._call(["up"], capture=False)
+    assert begun[0].returncode == 0
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

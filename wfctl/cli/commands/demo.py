@@ -203,9 +203,11 @@ class Demo:
                 [sys.executable, "-P", "-m", "wfctl.cli.main", *color, *quiet, "--project", str(self._place), *arguments],
                 env=self._environment, text=True, stdout=pipe, stderr=pipe, start_new_session=apart,
             )  # fmt: skip
-        finally:
+        except BaseException:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            raise
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)  # a Ctrl-C that was kept back comes here
             printed, said = child.communicate(timeout=COMMAND_TIMEOUT_S)
         except BaseException:
             # Killed at once, `up` would leave the daemon that it has begun.
