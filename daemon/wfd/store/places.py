@@ -33,9 +33,9 @@ _LAST_WORDS_BYTES = 4_000
 
 class Place(Protocol):
     """`start` returns when it can be asked. `lost` is called when it has ended of itself: what was asked is not answered then.
-    `at_once` is how many commits it is asked for before the first is answered."""
+    `most_asked` is how many commits it is asked for before the first is answered."""
 
-    at_once: int
+    most_asked: int
 
     async def start(self, answered: Callable[[bytes], None], lost: Callable[[str], None]) -> None: ...
     def ask(self, request: bytes) -> None: ...
@@ -45,7 +45,7 @@ class Place(Protocol):
 class InThread:
     """`before_commit` is called in the thread with the number of the commit that is about to happen, and may raise or block."""
 
-    at_once = 1
+    most_asked = 1
 
     def __init__(self, setting: Setting, before_commit: Callable[[int], None]) -> None:
         self._database = Database(setting, before_commit)
@@ -79,7 +79,7 @@ class Apart:
     no other daemon takes that over while this process may still write."""
 
     # It goes on with the next while the loop is still busy and hears of the last only after that.
-    at_once = 2
+    most_asked = 2
 
     def __init__(self, setting: Setting, held: Callable[[], Sequence[int]]) -> None:
         self._setting = setting

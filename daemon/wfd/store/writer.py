@@ -229,7 +229,7 @@ class Writer(Service):
         that fails, so does this."""
         if not self._asked:
             return True
-        return len(self._asked) < self._place.at_once and isinstance(self._asked[-1], list) and self._has_rows()
+        return len(self._asked) < self._place.most_asked and isinstance(self._asked[-1], list) and self._has_rows()
 
     def _has_rows(self) -> bool:
         """Whether what stands first is a unit that is to be written."""
