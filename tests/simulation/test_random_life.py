@@ -253,7 +253,7 @@ class Life:
         old = self.env.store.path.parent
         kept, refused = list(self.kept), list(self.refused)
         writer = self.env.store.writer
-        while writer._asked is not None:
+        while writer._asked:
             await writer.flush()
         shutil.copytree(old, folder)  # nothing is written meanwhile: that would have to be asked for here
         last = newest_on(folder / "wfctl.db")
