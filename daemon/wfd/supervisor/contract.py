@@ -82,7 +82,7 @@ class WorkerInfo(msgspec.Struct, frozen=True):
 
 
 class Listener(Protocol):
-    """Who hears of steps. Calls come on the loop, never from within a call to the supervisor."""
+    """Who hears of steps. Calls come on the loop, and but for `left_line` never from within a call to the supervisor."""
 
     def heard(self, message: Heard) -> None:
         """Something a handler said."""
@@ -94,7 +94,8 @@ class Listener(Protocol):
         """These executions ended with their worker. `crash`: one of them may be what ended it."""
 
     def left_line(self, workflow_type: str) -> None:
-        """A step of this type that was lined up has a worker, whatever made room for it: fewer stand in line."""
+        """A step of this type that was lined up has a worker, whatever made room for it: fewer stand in line. Whoever hears it may
+        only begin steps later."""
 
     def catalog_changed(self, catalog: Catalog) -> None:
         """New steps run on this catalog from now on; or only what is wrong with the code has changed."""
