@@ -12,7 +12,7 @@ from support.sim.world import World
 from wfctl.errors import WfctlError
 from wfd.core import decide as core, records as r, state, stimuli as s
 from wfd.core.course import Course
-from wfd.core.draft import Ignored
+from wfd.core.decision import Ignored
 from wfd.engine.batch import Batch
 from wfd.engine.commits import Commits
 from wfd.engine.engine import Engine
@@ -74,7 +74,7 @@ def _accepts_a_stale_attempt(patch: Patch) -> None:
 
 
 def _hands_over_the_newest_event_first(patch: Patch) -> None:
-    def lifo(draft: core.Draft) -> None:
+    def lifo(draft: core.Decision) -> None:
         phase = draft.run.phase
         assert isinstance(phase, core.Waiting)
         for event in reversed(draft.run.inbox):
@@ -88,7 +88,7 @@ def _hands_over_the_newest_event_first(patch: Patch) -> None:
 def _tells_the_end_of_a_child_twice(patch: Patch) -> None:
     told = core._child_closed
 
-    def twice(draft: core.Draft, phase: Any, child: s.ChildClosed) -> None:
+    def twice(draft: core.Decision, phase: Any, child: s.ChildClosed) -> None:
         told(draft, phase, child)
         if draft.run.open_children:
             told(draft, phase, child)

@@ -1,7 +1,7 @@
 """`decide`: what a stimulus does to a run. Pure and total.
 
 `TABLE` has a cell for every (phase, stimulus): the function that decides it, or `Ignored` with the reason why nothing happens.
-Cells write records through a `Draft`, which folds each into the state at once, so a cell always sees what it has decided so far.
+Cells write records through the `Decision`, which folds each into the state at once, so a cell always sees what it has decided so far.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wfctl.values.times import format_duration
 from wfd.core import records as r, stimuli as s
 from wfd.core.actions import Action
 from wfd.core.apply import born
-from wfd.core.draft import Cell, Decision, Draft, Ignored
+from wfd.core.decision import Cell, Decision, Ignored
 from wfd.core.reopen import reopen
 from wfd.core.state import PHASES, Closed, Parent, Phase, Raw, Run, Sleeping, Stepping, Stuck, Waiting
 
@@ -59,27 +59,27 @@ def open_run(
             started, key=key, run_id=run_id, parent=link, root=parent.root, root_id=parent.root_id,
             depth=parent.depth + 1, at=now,
         )  # fmt: skip
-    draft = Draft(run, now)
+    draft = Decision(run, now)
     draft.records.append(started)
     if later is None:
         draft.begin("start", handler)
-    return Decision(draft.run, draft.records, draft.actions)
+    return draft
 
 
 def decide(run: Run, stimulus: s.Stimulus, now: int) -> Decision:
     """What `stimulus` at instant `now` (UTC epoch ms) does to `run`. Deterministic; raises for no stimulus in any phase."""
     cell = TABLE[type(run.phase), type(stimulus)]
     if type(cell) is Ignored:
-        return Decision(run, [], [], cell.reason)
-    draft = Draft(run, now)
+        return Decision(run, now, ignored=cell.reason)
+    draft = Decision(run, now)
     cell(draft, run.phase, stimulus)  # type: ignore[operator]
-    return Decision(draft.run, draft.records, draft.actions, draft.ignored, draft.refused)
+    return draft
 
 
 # -- a handler runs ------------------------------------------------------------------------------
 
 
-def _stale(draft: Draft, phase: Stepping, stimulus: Any) -> bool:
+def _stale(draft: Decision, phase: Stepping, stimulus: Any) -> bool:
     """An execution that is no longer the current one has nothing to say: its step was begun again, or its run moved on."""
     if stimulus.step == phase.step and stimulus.attempt == phase.attempt:
         return False
@@ -87,7 +87,7 @@ def _stale(draft: Draft, phase: Stepping, stimulus: Any) -> bool:
     return True
 
 
-def _returned(draft: Draft, phase: Stepping, returned: s.StepReturned) -> None:
+def _returned(draft: Decision, phase: Stepping, returned: s.StepReturned) -> None:
     if _stale(draft, phase, returned):
         return
     later = returned.directive == "step" and returned.after_ms is not None
@@ -118,7 +118,7 @@ def _returned(draft: Draft, phase: Stepping, returned: s.StepReturned) -> None:
             raise AssertionError(f"unknown directive {other!r}")
 
 
-def _wait(draft: Draft, returned: s.StepReturned) -> None:
+def _wait(draft: Decision, returned: s.StepReturned) -> None:
     timeout = returned.after_ms
     draft.record(
         r.WaitStarted(
@@ -130,7 +130,7 @@ def _wait(draft: Draft, returned: s.StepReturned) -> None:
     _hand_over(draft)
 
 
-def _hand_over(draft: Draft) -> None:
+def _hand_over(draft: Decision) -> None:
     """Begin the handler of the first event in the inbox that the wait takes, if there is one."""
     phase = draft.run.phase
     assert isinstance(phase, Waiting)
@@ -143,7 +143,7 @@ def _hand_over(draft: Draft) -> None:
             return
 
 
-def _raised(draft: Draft, phase: Stepping, raised: s.StepRaised) -> None:
+def _raised(draft: Decision, phase: Stepping, raised: s.StepRaised) -> None:
     if _stale(draft, phase, raised):
         return
     if raised.cancelled and draft.run.cancel is not None:
@@ -154,7 +154,7 @@ def _raised(draft: Draft, phase: Stepping, raised: s.StepRaised) -> None:
     draft.close(r.RunFailed(raised.failure))
 
 
-def _step_timed_out(draft: Draft, phase: Stepping, late: s.StepTimedOut) -> None:
+def _step_timed_out(draft: Decision, phase: Stepping, late: s.StepTimedOut) -> None:
     if _stale(draft, phase, late):
         return
     draft.record(r.StepTimedOutRecord(phase.step, late.timeout_ms))
@@ -171,7 +171,7 @@ def _step_timed_out(draft: Draft, phase: Stepping, late: s.StepTimedOut) -> None
     )
 
 
-def _lost(draft: Draft, phase: Stepping, lost: s.StepLost) -> None:
+def _lost(draft: Decision, phase: Stepping, lost: s.StepLost) -> None:
     if _stale(draft, phase, lost):
         return
     draft.record(r.StepInterrupted(phase.step, phase.attempt, lost.reason, lost.crash))
@@ -188,17 +188,17 @@ def _lost(draft: Draft, phase: Stepping, lost: s.StepLost) -> None:
         draft.do(Action.DISPATCH)
 
 
-def _unfit(draft: Draft, phase: Stepping, unfit: s.StepUnfit) -> None:
+def _unfit(draft: Decision, phase: Stepping, unfit: s.StepUnfit) -> None:
     if not _stale(draft, phase, unfit):
         draft.record(r.RunStuck(unfit.reason, unfit.needs))
 
 
-def _operation(draft: Draft, phase: Stepping, asked: s.OperationAsked) -> None:
+def _operation(draft: Decision, phase: Stepping, asked: s.OperationAsked) -> None:
     if not _stale(draft, phase, asked):
         draft.record(asked.record)
 
 
-def _cancel_running(draft: Draft, phase: Stepping, asked: s.CancelAsked) -> None:
+def _cancel_running(draft: Decision, phase: Stepping, asked: s.CancelAsked) -> None:
     if draft.run.cancel is not None:
         draft.ignored = "its cancellation is under way"
         return
@@ -209,26 +209,26 @@ def _cancel_running(draft: Draft, phase: Stepping, asked: s.CancelAsked) -> None
 # -- any open phase ------------------------------------------------------------------------------
 
 
-def _queue(draft: Draft, phase: Phase, arrived: s.EventArrived) -> None:
+def _queue(draft: Decision, phase: Phase, arrived: s.EventArrived) -> None:
     draft.record(r.EventReceived(arrived.name, arrived.payload, arrived.sender, id=arrived.id))
 
 
-def _cancel_idle(draft: Draft, phase: Phase, asked: s.CancelAsked) -> None:
+def _cancel_idle(draft: Decision, phase: Phase, asked: s.CancelAsked) -> None:
     draft.record(r.RunCancelRequested(asked.reason))
     draft.close(r.RunCancelled(asked.reason))
 
 
-def _terminate(draft: Draft, phase: Phase, asked: s.TerminateAsked) -> None:
+def _terminate(draft: Decision, phase: Phase, asked: s.TerminateAsked) -> None:
     if isinstance(phase, Stepping):
         draft.do(Action.ABANDON)
     draft.close(r.RunTerminated(asked.reason))
 
 
-def _child_closed(draft: Draft, phase: Phase, child: s.ChildClosed) -> None:
+def _child_closed(draft: Decision, phase: Phase, child: s.ChildClosed) -> None:
     draft.record(r.ChildClosedRecord(child.run_id, child.workflow_id, child.status, child.step, child.outcome))
 
 
-def _child_closed_for_waiting(draft: Draft, phase: Waiting, child: s.ChildClosed) -> None:
+def _child_closed_for_waiting(draft: Decision, phase: Waiting, child: s.ChildClosed) -> None:
     if _wait_is_over(draft, phase):
         closed = draft.run.closed
         (_child_closed_for_closed if closed else _child_closed)(draft, draft.run.phase, child)
@@ -237,7 +237,7 @@ def _child_closed_for_waiting(draft: Draft, phase: Waiting, child: s.ChildClosed
     _hand_over(draft)
 
 
-def _child_closed_for_closed(draft: Draft, phase: Phase, child: s.ChildClosed) -> None:
+def _child_closed_for_closed(draft: Decision, phase: Phase, child: s.ChildClosed) -> None:
     """The record is kept, but no step runs, unless this run is re-opened."""
     if child.step is None:
         _child_closed(draft, phase, child)
@@ -249,11 +249,11 @@ def _child_closed_for_closed(draft: Draft, phase: Phase, child: s.ChildClosed) -
         )
 
 
-def _child_reopened(draft: Draft, phase: Phase, child: s.ChildReopened) -> None:
+def _child_reopened(draft: Decision, phase: Phase, child: s.ChildReopened) -> None:
     draft.record(r.ChildResumed(child.run_id, child.workflow_id))
 
 
-def _time(draft: Draft, phase: Phase, stimulus: s.TimeReached) -> None:
+def _time(draft: Decision, phase: Phase, stimulus: s.TimeReached) -> None:
     """The run's own deadline comes before that of its phase, whatever order their timers fire in."""
     run = draft.run
     if run.deadline is not None and run.deadline <= draft.now:
@@ -278,7 +278,7 @@ def _time(draft: Draft, phase: Phase, stimulus: s.TimeReached) -> None:
 # -- waiting, stuck, closed ----------------------------------------------------------------------
 
 
-def _wait_is_over(draft: Draft, phase: Waiting) -> bool:
+def _wait_is_over(draft: Decision, phase: Waiting) -> bool:
     """A wait whose time is up ends now, even when its timer has not fired yet: what comes later must not slip in."""
     if draft.run.wake_at is None or draft.run.wake_at > draft.now:
         return False
@@ -286,7 +286,7 @@ def _wait_is_over(draft: Draft, phase: Waiting) -> bool:
     return True
 
 
-def _event_for_waiting(draft: Draft, phase: Waiting, arrived: s.EventArrived) -> None:
+def _event_for_waiting(draft: Decision, phase: Waiting, arrived: s.EventArrived) -> None:
     if _wait_is_over(draft, phase):
         if draft.run.closed:
             _event_for_closed(draft, draft.run.phase, arrived)
@@ -297,12 +297,12 @@ def _event_for_waiting(draft: Draft, phase: Waiting, arrived: s.EventArrived) ->
     _hand_over(draft)
 
 
-def _resume(draft: Draft, phase: Stuck, changed: s.CodeChanged) -> None:
+def _resume(draft: Decision, phase: Stuck, changed: s.CodeChanged) -> None:
     draft.record(r.RunResumed(phase.resume.attempt + 1, cancelling=draft.run.cancel is not None))
     draft.do(Action.DISPATCH)
 
 
-def _retry_stuck(draft: Draft, phase: Stuck, asked: s.RetryAsked) -> None:
+def _retry_stuck(draft: Decision, phase: Stuck, asked: s.RetryAsked) -> None:
     if asked.point is not None:
         _reopen(draft, asked.point, asked.reason)
         return
@@ -312,20 +312,20 @@ def _retry_stuck(draft: Draft, phase: Stuck, asked: s.RetryAsked) -> None:
     draft.do(Action.DISPATCH)
 
 
-def _retry_closed(draft: Draft, phase: Closed, asked: s.RetryAsked) -> None:
+def _retry_closed(draft: Decision, phase: Closed, asked: s.RetryAsked) -> None:
     if phase.status not in (Status.FAILED, Status.TIMED_OUT) or asked.point is None:
         draft.ignored = f"the run is {phase.status}"
     else:
         _reopen(draft, asked.point, asked.reason)
 
 
-def _reopen(draft: Draft, point: s.Point, reason: str) -> None:
+def _reopen(draft: Decision, point: s.Point, reason: str) -> None:
     reopen(draft, point, reason)
     if isinstance(draft.run.phase, Waiting):
         _hand_over(draft)
 
 
-def _event_for_closed(draft: Draft, phase: Phase, arrived: s.EventArrived) -> None:
+def _event_for_closed(draft: Decision, phase: Phase, arrived: s.EventArrived) -> None:
     """The sender is told. A child that closed its eyes to its parent's end leaves a trace in both histories."""
     draft.refused = True
     if arrived.sender is not None:

@@ -7,13 +7,13 @@ import msgspec
 from wfd.core import records as r, stimuli as s
 from wfd.core.actions import Action
 from wfd.core.apply import refold
-from wfd.core.draft import Draft
+from wfd.core.decision import Decision
 from wfd.core.state import Stepping, Waiting
 
 replace = msgspec.structs.replace
 
 
-def reopen(draft: Draft, point: s.Point, reason: str) -> None:
+def reopen(draft: Decision, point: s.Point, reason: str) -> None:
     """Go on at `point`: what is left of its time counts anew, and a cancellation that was asked for is forgotten."""
     run = draft.run
     if point.seq != run.seq:

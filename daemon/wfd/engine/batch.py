@@ -13,7 +13,7 @@ from wfctl.values.signature import unbound
 from wfd.core import stimuli as s
 from wfd.core.actions import CLOSE
 from wfd.core.decide import decide, open_run
-from wfd.core.draft import Decision
+from wfd.core.decision import Decision
 from wfd.core.state import Raw, Run
 from wfd.engine.memory import Live
 from wfd.engine.outcomes import child_outcome
@@ -32,19 +32,16 @@ class Change(msgspec.Struct):
     reopens: bool = False
 
 
-class Batch:
-    """`now` is the instant of all its decisions, `catalog` the code as of then; `lines` are what handlers logged."""
+class Batch(msgspec.Struct):
+    """`now` is the instant of all its decisions, `catalog` the code as of then; `lines` are what handlers logged. `schedules` has by
+    ID a schedule's row (None: it is removed), and the version it had before."""
 
-    __slots__ = ("catalog", "changes", "lines", "now", "schedules", "touched")
-
-    def __init__(self, now: int, catalog: Catalog) -> None:
-        self.now = now
-        self.catalog = catalog
-        self.changes: list[Change] = []
-        self.touched: dict[int, Live] = {}
-        self.lines: list[tuple[Live, LogRow]] = []
-        # By ID: a schedule's row (None: it is removed), and the version it had before.
-        self.schedules: dict[str, tuple[ScheduleRow | None, int]] = {}
+    now: int
+    catalog: Catalog
+    changes: list[Change] = []
+    touched: dict[int, Live] = {}
+    lines: list[tuple[Live, LogRow]] = []
+    schedules: dict[str, tuple[ScheduleRow | None, int]] = {}
 
     @property
     def roots(self) -> set[int]:

@@ -12,10 +12,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+import msgspec
+
 from wfctl.errors import StorageError
-from wfd.core.state import Closed
+from wfd.core.state import Closed, Stepping
 from wfd.engine.batch import Batch, Change
 from wfd.engine.memory import Memory
+from wfd.engine.timers import Timers
 from wfd.engine.unit import unit_of
 from wfd.engine.unwritten import Unwritten
 from wfd.engine.watch import Hub
@@ -30,6 +33,7 @@ class Machine(Protocol):
     store: Store
     memory: Memory
     hub: Hub
+    timers: Timers
     open_ids: dict[str, int]
 
     def batch(self) -> Batch: ...
@@ -37,17 +41,12 @@ class Machine(Protocol):
     def fail(self, error: BaseException) -> None: ...
 
 
-class _Commit:
+class _Commit(msgspec.Struct, frozen=True):
     """A batch on its way, and who wants to hear of it (see `commit`)."""
 
-    __slots__ = ("batch", "settled", "then")
-
-    def __init__(
-        self, batch: Batch, then: Callable[[], None] | None, settled: Callable[[BaseException | None], None] | None
-    ) -> None:
-        self.batch = batch
-        self.then = then
-        self.settled = settled
+    batch: Batch
+    then: Callable[[], None] | None
+    settled: Callable[[BaseException | None], None] | None
 
 
 class Commits:
@@ -73,9 +72,7 @@ class Commits:
         A batch that decided nothing still waits its turn: an answer may rest on what is on its way.
         """
         memory, open_ids = self._m.memory, self._m.open_ids
-        for live in batch.touched.values():
-            live.pending += 1
-            memory.busy(live)
+        memory.hold(batch.touched.values())
         for change in batch.changes:
             run = change.live.run
             if change.before == 0:
@@ -87,7 +84,6 @@ class Commits:
         if not self._turn:
             asyncio.get_running_loop().call_soon(self.submit)
         self._turn.append(_Commit(batch, then, settled))
-        self.unwritten.begins()
 
     async def committed(self, batch: Batch) -> None:
         """`commit`, and wait for it."""
@@ -104,14 +100,20 @@ class Commits:
 
     async def room(self) -> None:
         """Wait while too much is on its way to the disk: what the engine does by itself goes no faster than that."""
-        if self.unwritten.too_many:
+        if self.unwritten.too_many(len(self._turn)):
             await self.committed(self._m.batch())
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is decided and not on the disk."""
+        return bool(self._turn) or self.unwritten.count > 0
 
     def submit(self) -> None:
         """Hand what was decided in this turn to the writer."""
         turn, self._turn = self._turn, []
         if not turn:
             return
+        self.unwritten.begin(len(turn))
         try:
             unit, self.rev = unit_of([one.batch for one in turn], self.rev)
         except Exception as raised:
@@ -128,15 +130,16 @@ class Commits:
         """Memory is thrown away, because of `error`, and with it what has not been submitted yet."""
         epoch, self.epoch = self.epoch, self.epoch + 1
         turn, self._turn = self._turn, []
+        self.unwritten.begin(len(turn))
         self._written(turn, self.rev, epoch, error)
 
     def _written(self, turn: list[_Commit], rev: int, epoch: int, error: BaseException | None) -> None:
         """What was decided in `turn` is on the disk, or never will be."""
         stands = error is None and epoch == self.epoch
+        self.unwritten.end(len(turn))
         if stands:
             self._m.hub.committed((one.batch for one in turn), rev)
         for one in turn:
-            self.unwritten.ends()
             try:
                 if one.settled is not None:
                     one.settled(error)
@@ -149,11 +152,18 @@ class Commits:
 
     def _carry_out(self, one: _Commit) -> None:
         machine, batch = self._m, one.batch
-        for live in batch.touched.values():
+        memory, touched = machine.memory, batch.touched.values()
+        for live in touched:
             live.pending -= 1
         for change in batch.changes:
-            machine.act(change)
+            if change.decision.actions:
+                machine.act(change)
         if one.then is not None:
             one.then()
-        for live in batch.touched.values():
-            machine.memory.settle(live)
+        for live in touched:
+            run = live.run
+            if type(run.phase) is Stepping and run.deadline is None and not memory.parked:
+                continue  # as nearly all: it stays, and needs no time to pass
+            if (wake_at := run.wake_at) is not None:
+                machine.timers.note(wake_at)
+            memory.settle(live)

@@ -131,7 +131,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether something is on its way that needs no time to pass: decisions, reads, deadlines being looked at."""
-        return bool(self._tasks) or self.timers.busy or self._commits.unwritten.count > 0
+        return bool(self._tasks) or self.timers.busy or self._commits.busy
 
     def spawn(self, work: Any) -> None:
         """Run a coroutine as long as the engine does; what it raises is logged."""
@@ -195,8 +195,6 @@ class Engine:
                 self.executions.abandon(live)
             else:
                 self._closed(live)
-        if (wake_at := live.run.wake_at) is not None:
-            self.timers.note(wake_at)
 
     def _closed(self, live: Live) -> None:
         self.purges.closed[live.run.status] += 1

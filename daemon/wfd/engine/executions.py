@@ -39,18 +39,15 @@ class Machine(Protocol):
     def logged(self, live: Live, lines: list[channel.LogLine]) -> None: ...
 
 
-class _Token:
+class _Token(msgspec.Struct):
     """One execution at a worker: whose it is, which step and attempt it runs, and the last operation it asked for. `order`
     says on which code, once a worker has it."""
 
-    __slots__ = ("attempt", "last_op", "live", "order", "step")
-
-    def __init__(self, live: Live, step: int, attempt: int, order: StepOrder) -> None:
-        self.live = live
-        self.step = step
-        self.attempt = attempt
-        self.order = order
-        self.last_op = 0
+    live: Live
+    step: int
+    attempt: int
+    order: StepOrder
+    last_op: int = 0
 
 
 class Executions:
@@ -224,16 +221,16 @@ class Executions:
             return
         live = entry.live
         live.source = entry.order.source
-        if isinstance(message, channel.Op):
+        if type(message) is channel.Op:
             # They come in order, so one that comes once more is known by its number.
             if message.op <= entry.last_op:
                 return
             entry.last_op = message.op
             self._asked(live, entry.step, entry.attempt, message)
-        elif isinstance(message, channel.Logs):
+        elif type(message) is channel.Logs:
             live.logged += len(message.lines)
             self._m.logged(live, message.lines)
-        elif isinstance(message, channel.Progress):
+        elif type(message) is channel.Progress:
             self._m.hub.progressed(live, message, self._m.clock.now_ms())
         else:
             self._over(message.token)
@@ -270,13 +267,14 @@ def recorded(op: OpResult) -> channel.OpRecord:
     return channel.OpRecord(op.key, bytes(op.value), op.error, op.open, op.attempts, op.failure)
 
 
-def _spoken(entry: _Token, message: channel.StepDone | channel.StepRaised | channel.StepStuck) -> s.Stimulus:
-    if isinstance(message, channel.StepDone):
+def _spoken(entry: _Token, message: Heard) -> s.Stimulus:
+    if type(message) is channel.StepDone:
         return s.StepReturned(
             entry.step, entry.attempt, message.directive, message.name,
             None if message.names is None else tuple(message.names), message.after_ms, Raw(message.value),
             message.failure, {name: Raw(value) for name, value in message.put.items()}, message.deleted,
         )  # fmt: skip
-    if isinstance(message, channel.StepRaised):
+    if type(message) is channel.StepRaised:
         return s.StepRaised(entry.step, entry.attempt, message.failure, message.cancelled)
+    assert type(message) is channel.StepStuck
     return s.StepUnfit(entry.step, entry.attempt, message.reason)

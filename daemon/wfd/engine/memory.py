@@ -137,6 +137,12 @@ class Memory:
         """Something is under way for this run: it stays."""
         self._idle.pop(live.run.key, None)
 
+    def hold(self, lives: Iterable[Live]) -> None:
+        """One more batch is on its way for each of these: they stay."""
+        for live in lives:
+            live.pending += 1
+            self._idle.pop(live.run.key, None)
+
     def settle(self, live: Live) -> None:
         """Nothing is under way any more for this run, perhaps: then it may leave."""
         run = live.run

@@ -15,12 +15,16 @@ from wfd.store.needs import counted
 from wfd.store.rows import Changed, InboxRow, RunRow, Unit
 
 _encode = msgspec.json.Encoder().encode
-_OPERATIONS = frozenset(r.OPERATIONS)
 # A step begins on the code that serves its type at that moment; which it then ran on is known when it ends.
 _BEGUN = frozenset({r.StepStarted, r.RunResumed})
 _ENDED = frozenset({r.StepCompleted, r.StepFailed, r.StepTimedOutRecord, r.StepInterrupted})
 # What changes more than the run and its history: the store, the inbox.
 _BESIDES = frozenset({r.StepStarted, r.StepCompleted, r.RunResumed, r.EventReceived, r.ChildClosedRecord})
+# By type of record: its kind, and whether it is an operation, begins or ends a step, changes more.
+_TAKEN: dict[type[r.Record], tuple[str, bool, bool, bool, bool]] = {
+    record: (kind, record in r.OPERATIONS, record in _BEGUN, record in _ENDED, record in _BESIDES)
+    for kind, record in r.KINDS.items()
+}
 
 
 def unit_of(batches: Iterable[Batch], rev: int) -> tuple[Unit, int]:
@@ -73,40 +77,40 @@ class _Rows:
             seq += 1
             rev += 1
             source = None
-            kind = type(record)
-            if kind not in _OPERATIONS:
+            kind, operation, begins, ends, besides = _TAKEN[type(record)]
+            if not operation:
                 self._more.add(key)
-                if kind in _BEGUN:
+                if begins:
                     source = batch.catalog.owner_of(live.run.workflow_type).source_hash or None
-                elif kind in _ENDED:
+                elif ends:
                     source = live.source or None
-                if kind in _BESIDES:
+                if besides:
                     self._besides(key, seq, now, record)
-            elif isinstance(record, r.ChildStarted) and not record.existing:
+            elif type(record) is r.ChildStarted and not record.existing:
                 self._more.add(key)
-            add((rev, key, seq, now, kind.KIND, _encode(record).decode(), source))
+            add((rev, key, seq, now, kind, _encode(record).decode(), source))
         self.rev = rev
         self._at[key] = seq
 
     def _besides(self, key: int, seq: int, now: int, record: r.Record) -> None:
         """What a record changes of the store and the inbox."""
-        if isinstance(record, r.StepStarted):
+        if type(record) is r.StepStarted:
             # An event that comes and is handed over in one unit never stands in the inbox.
             if record.event is not None and self._arrived.pop((key, record.event), None) is None:
                 self._gone[key, record.event] = None
-        elif isinstance(record, (r.StepCompleted, r.RunResumed)):
+        elif type(record) is r.StepCompleted or type(record) is r.RunResumed:
             store = self.unit.store
             for name in record.deleted:
                 store[key, name] = None
             for name, value in record.put.items():
                 store[key, name] = bytes(value).decode()
-            if isinstance(record, r.RunResumed):
+            if type(record) is r.RunResumed:
                 for event in record.requeued:
                     payload = bytes(event.payload).decode()
                     self._arrive(InboxRow(key, event.seq, event.at, event.name, payload, event.step))
-        elif isinstance(record, r.EventReceived) and record.refused is None:
+        elif type(record) is r.EventReceived and record.refused is None:
             self._arrive(InboxRow(key, seq, now, record.name, bytes(record.payload).decode()))
-        elif isinstance(record, r.ChildClosedRecord) and record.step is not None and record.refused is None:
+        elif type(record) is r.ChildClosedRecord and record.step is not None and record.refused is None:
             self._arrive(InboxRow(key, seq, now, "child.closed", bytes(record.outcome).decode(), record.step))
 
     def _arrive(self, row: InboxRow) -> None:
@@ -157,18 +161,19 @@ def changed_of(run: Run, before: int) -> Changed:
     """What changes of a run that was at seq `before`: its saved state, and the columns that queries and listings need."""
     phase, step, attempt, reason = run.phase, run.handler, 1, None
     waiting_for = result = error = closed_at = None
-    if isinstance(phase, state.Stepping):
+    if type(phase) is state.Stepping:
         attempt, reason = phase.attempt, run.cancel
-    elif isinstance(phase, state.Waiting):
+    elif type(phase) is state.Waiting:
         waiting_for = None if phase.names is None else _encode(phase.names).decode()
-    elif isinstance(phase, state.Closed):
+    elif type(phase) is state.Closed:
         closed_at, reason = phase.at, phase.reason
         error = None if phase.error is None else _failure(phase.error)
         if phase.status == "completed":
             result = bytes(phase.result).decode()
-    elif isinstance(phase, state.Sleeping):
+    elif type(phase) is state.Sleeping:
         step = phase.handler
     else:
+        assert type(phase) is state.Stuck
         reason, attempt = phase.reason, phase.resume.attempt
     return (
         run.seq, step, attempt, waiting_for, state.dump(run), result, error, reason, run.children, run.open_children,

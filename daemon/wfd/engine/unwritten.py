@@ -20,20 +20,20 @@ class Unwritten:
         self._pressure = pressure
         self._heard = True
 
-    @property
-    def too_many(self) -> bool:
-        return self.count >= MOST_UNWRITTEN
+    def too_many(self, more: int) -> bool:
+        """Whether there would be with so many more."""
+        return self.count + more >= MOST_UNWRITTEN
 
-    def begins(self) -> None:
-        self.count += 1
+    def begin(self, number: int) -> None:
+        self.count += number
         if self.count >= MOST_UNWRITTEN and self._heard:
             self._heard = False
             self._pressure.begin(_BEHIND)
             self._hear(False)
 
-    def ends(self) -> None:
-        """It is on disk, or never will be."""
-        self.count -= 1
+    def end(self, number: int) -> None:
+        """They are on disk, or never will be."""
+        self.count -= number
         if not self._heard and self.count <= MOST_UNWRITTEN // 2:
             self._heard = True
             self._pressure.end(_BEHIND)

@@ -316,11 +316,11 @@ class Steps:
             execution.heard = True
             brief = self._clock.now_ms() - execution.begun_at <= BRIEF_MS
             (self._brief.add if brief else self._brief.discard)(execution.order.handler)
-        if isinstance(message, channel.Op):
+        if type(message) is channel.Op:
             if not execution.abandoned:
                 self._turns.asks(execution, message)
                 listener.heard(message)
-        elif isinstance(message, channel.Logs | channel.Progress):
+        elif type(message) is channel.Logs or type(message) is channel.Progress:
             if not execution.abandoned:
                 listener.heard(message)
         elif self._finish(execution):

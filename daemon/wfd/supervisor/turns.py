@@ -12,6 +12,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import msgspec
+
 from wfctl.protocol import channel
 from wfd.runtime.clock import Clock, TimerHandle
 from wfd.supervisor.contract import Runner, StepOrder
@@ -22,51 +24,30 @@ _PATIENT = frozenset({"sleep", "resume", "task_attempt_failed", "child_result"})
 RESTS_AFTER_MS = 100
 
 
-class Execution:
+class Execution(msgspec.Struct):
     """`abandoned`: nobody wants it any more. `moved` (why): it is to begin again elsewhere, once it has let go; until then it
     is heard, since what it asks for is recorded and will be found again. `turn`: it counts as executing. `heard`: it has said
-    something. `held` is what it is to be told when it has its turn back."""
+    something. `held` is what it is to be told when it has its turn back. `late_at` is when its time is up, `held_at` since when
+    that is put off, as it waits for its turn."""
 
-    __slots__ = (
-        "_bodies",
-        "_last_op",
-        "_open",
-        "_patient",
-        "_rests",
-        "abandoned",
-        "begun_at",
-        "heard",
-        "held",
-        "held_at",
-        "kill_timer",
-        "late_at",
-        "moved",
-        "order",
-        "timer",
-        "turn",
-        "worker",
-    )  # fmt: skip
-
-    def __init__(self, order: StepOrder, worker: Runner, begun_at: int) -> None:
-        self.order = order
-        self.begun_at = begun_at
-        self.worker = worker
-        self.timer: TimerHandle | None = None
-        # When its time is up; since when that is put off, as it waits for its turn.
-        self.late_at: int | None = None
-        self.held_at: int | None = None
-        self.kill_timer: TimerHandle | None = None
-        self.heard = False
-        self.abandoned = False
-        self.moved = ""
-        self.turn = True
-        self.held: list[channel.OpDone] = []
-        self._rests: TimerHandle | None = None
-        # What it has asked for and has no answer to, by number; and the tasks whose functions run.
-        self._open: set[int] = set()
-        self._patient: set[int] = set()
-        self._bodies: set[str] = set()
-        self._last_op = 0
+    order: StepOrder
+    worker: Runner
+    begun_at: int
+    heard: bool = False
+    abandoned: bool = False
+    moved: str = ""
+    turn: bool = True
+    held: list[channel.OpDone] = []
+    late_at: int | None = None
+    held_at: int | None = None
+    timer: TimerHandle | None = None
+    kill_timer: TimerHandle | None = None
+    _rests: TimerHandle | None = None
+    # What it has asked for and has no answer to, by number; and the tasks whose functions run.
+    _open: set[int] = set()
+    _patient: set[int] = set()
+    _bodies: set[str] = set()
+    _last_op: int = 0
 
     def asks(self, op: channel.Op) -> None:
         if op.op <= self._last_op:

@@ -14,15 +14,12 @@ def test_workers_are_not_heard_while_too_much_is_on_its_way_to_the_disk(monkeypa
     heard: list[bool] = []
     pressure = Pressure()
     units = Unwritten(heard.append, pressure)
-    for _ in range(3):
-        units.begins()
-    assert (heard, units.too_many, pressure.lines()) == ([], False, [])
-    units.begins()
-    units.begins()
-    assert (heard, units.too_many) == ([False], True)
+    units.begin(3)
+    assert (heard, units.too_many(0), units.too_many(1), pressure.lines()) == ([], False, True, [])
+    units.begin(2)
+    assert (heard, units.too_many(0)) == ([False], True)
     assert "workers are not heard until it has caught up (1 waiting)" in pressure.lines()[0]
-    units.ends()
-    units.ends()
+    units.end(2)
     assert heard == [False]
-    units.ends()
+    units.end(1)
     assert (heard, units.count, pressure.lines()) == ([False, True], 2, [])

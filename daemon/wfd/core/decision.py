@@ -1,4 +1,4 @@
-"""A decision in the making, and what it becomes. Shared by the cells of `decide`."""
+"""A decision, as the cells of `decide` make it."""
 
 from __future__ import annotations
 
@@ -13,37 +13,25 @@ from wfd.core.apply import FOLDS
 from wfd.core.state import Run
 
 
-class Decision(msgspec.Struct):
-    """The new state, the records that make it (in order), and what to do after they are committed.
-
-    `ignored` says why nothing happened, and is None otherwise. `refused` is set where an event met a closed run.
-    """
-
-    run: Run
-    records: list[r.Record]
-    actions: list[Action]
-    ignored: str | None = None
-    refused: bool = False
-
-
 class Ignored(msgspec.Struct, frozen=True):
     """A cell of the table in which nothing happens, and why."""
 
     reason: str
 
 
-class Draft:
-    """A decision in the making."""
+class Decision(msgspec.Struct):
+    """The new state, the records that make it (in order), and what to do after they are committed; `now` is the instant of it all.
+    The cells of `decide` make it, each with what it has decided so far.
 
-    __slots__ = ("actions", "ignored", "now", "records", "refused", "run")
+    `ignored` says why nothing happened, and is None otherwise. `refused` is set where an event met a closed run.
+    """
 
-    def __init__(self, run: Run, now: int) -> None:
-        self.run = run
-        self.now = now
-        self.records: list[r.Record] = []
-        self.actions: list[Action] = []
-        self.ignored: str | None = None
-        self.refused = False
+    run: Run
+    now: int
+    records: list[r.Record] = []
+    actions: list[Action] = []
+    ignored: str | None = None
+    refused: bool = False
 
     def record(self, record: r.Record) -> None:
         run = self.run
@@ -62,4 +50,4 @@ class Draft:
         self.actions.append(CLOSE)
 
 
-Cell = Callable[[Draft, Any, Any], None] | Ignored
+Cell = Callable[[Decision, Any, Any], None] | Ignored
