@@ -1,7 +1,7 @@
 """`decide`: what a stimulus does to a run. Pure and total.
 
 `TABLE` has a cell for every (phase, stimulus): the function that decides it, or `Ignored` with the reason why nothing happens.
-Cells write records through the `Decision`, which folds each into the state at once, so a cell always sees what it has decided so far.
+Cells write records through the `Decision`, which folds each into the state at once, so a cell sees what it has decided so far.
 """
 
 from __future__ import annotations

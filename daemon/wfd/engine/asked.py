@@ -67,12 +67,10 @@ class Asked(msgspec.Struct, frozen=True):
 
     @property
     def stale(self) -> bool:
-        phase = self.live.run.phase
-        return (
-            self.live.forgotten
-            or not isinstance(phase, Stepping)
-            or (phase.step, phase.attempt) != (self.step, self.attempt)
-        )
+        live = self.live
+        phase = live.run.phase
+        current = type(phase) is Stepping and phase.step == self.step and phase.attempt == self.attempt
+        return live.forgotten or not current
 
 
 def marked(live: Live, record: r.Operation) -> r.Operation:

@@ -33,8 +33,8 @@ class Change(msgspec.Struct):
 
 
 class Batch(msgspec.Struct):
-    """`now` is the instant of all its decisions, `catalog` the code as of then; `lines` are what handlers logged. `schedules` has by
-    ID a schedule's row (None: it is removed), and the version it had before."""
+    """`now` is the instant of all its decisions, `catalog` the code as of then. `lines` are what handlers logged, `schedules` by ID
+    a schedule's row (None: it is removed) and the version it had before."""
 
     now: int
     catalog: Catalog
@@ -72,7 +72,8 @@ class Batch(msgspec.Struct):
         )  # fmt: skip
         live = Live(decision.run, {}, parent)
         live.children = {}
-        self._add(live, 0, decision)
+        self.touched[key] = live
+        self.changes.append(Change(live, 0, decision))
         return live
 
     def decide(self, live: Live, stimulus: s.Stimulus, *, cause: bool = False) -> Decision:
@@ -87,7 +88,11 @@ class Batch(msgspec.Struct):
         if decision.records:
             live.run = decision.run
             reopens = before.closed and not decision.run.closed
-            self._add(live, before.seq, decision, first=cause and not known, reopens=reopens)
+            change = Change(live, before.seq, decision, reopens)
+            if cause and not known:
+                self.changes.insert(0, change)
+            else:
+                self.changes.append(change)
             if type(stimulus) is s.StepReturned:
                 live.write(stimulus.put, stimulus.deleted)
             elif type(stimulus) is s.RetryAsked and stimulus.point is not None:
@@ -109,19 +114,3 @@ class Batch(msgspec.Struct):
         else:  # what the parameter is called is known when the code is back, which the parent waits for
             outcome = Raw(unbound(msgspec.Raw(_encode(child_outcome(run))), True))
         return s.ChildClosed(run.run_id, run.workflow_id, run.status, step, outcome)
-
-    def _add(
-        self,
-        live: Live,
-        before: int,
-        decision: Decision,
-        *,
-        first: bool = False,
-        reopens: bool = False,
-    ) -> None:
-        self.touched[live.run.key] = live
-        change = Change(live, before, decision, reopens)
-        if first:
-            self.changes.insert(0, change)
-        else:
-            self.changes.append(change)

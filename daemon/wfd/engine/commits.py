@@ -162,7 +162,7 @@ class Commits:
             one.then()
         for live in touched:
             run = live.run
-            if type(run.phase) is Stepping and run.deadline is None and not memory.parked:
+            if type(run.phase) is Stepping and run.deadline is None and not memory.parked.lines:
                 continue  # as nearly all: it stays, and needs no time to pass
             if (wake_at := run.wake_at) is not None:
                 machine.timers.note(wake_at)

@@ -114,14 +114,14 @@ class Executions:
 
     def _crowded(self, workflow_type: str, begins: bool) -> bool:
         parked = self._m.memory.parked
-        if parked and parked.any_in(workflow_type, begins):
+        if parked.lines and parked.any_in(workflow_type, begins):
             return True
         return self._m.workers.lined_up(workflow_type, begins) >= parked.most_queued
 
     def unpark(self, workflow_type: str) -> None:
         """Take in more of those that are parked, if there is room."""
         parked = self._m.memory.parked
-        if not parked:
+        if not parked.lines:
             return
         for begins in (False, True):
             line = workflow_type, begins

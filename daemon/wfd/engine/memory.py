@@ -151,7 +151,7 @@ class Memory:
         phase = type(run.phase)
         if phase is state.Closed:
             self._drop(live)
-        elif phase is not Stepping or (self.parked and self.parked.holds(run.run_id)):
+        elif phase is not Stepping or (self.parked.lines and self.parked.holds(run.run_id)):
             self._rest(live)
 
     def _idles(self, run: Run) -> bool:

@@ -47,6 +47,9 @@ from wfd.supervisor import Unanswered, Workers, WorkersEnded
 
 log = logging.getLogger("wfd.engine")
 
+_child_args = msgspec.json.Decoder(ChildArgs).decode
+_parent_event_args = msgspec.json.Decoder(ParentEventArgs).decode
+_event_args = msgspec.json.Decoder(EventArgs).decode
 _task_args = msgspec.json.Decoder(TaskArgs).decode
 _NO_FAILURE = Failure("Error", "")
 # An operation that failed for a reason that passes is tried again after this.
@@ -96,7 +99,7 @@ class Operations:
             return
         match op.kind:
             case "child":
-                args = msgspec.json.decode(op.args, type=ChildArgs)
+                args = _child_args(op.args)
                 if args.unbound:
                     self._m.spawn(self._guarded(asked, partial(self._unbound_child, asked, args)))
                 elif live.children is None or args.workflow_id in live.children:
@@ -104,14 +107,13 @@ class Operations:
                 else:
                     self._new_child(asked, args)
             case "parent_event":
-                told = msgspec.json.decode(op.args, type=ParentEventArgs)
+                told = _parent_event_args(op.args)
                 if told.unbound:
                     self._m.spawn(self._guarded(asked, partial(self._unbound_parent_event, asked, told)))
                 else:
                     self._parent_event(asked, told.payload)
             case "event":
-                args_of_event = msgspec.json.decode(op.args, type=EventArgs)
-                self._m.spawn(self._guarded(asked, partial(self._event, asked, args_of_event)))
+                self._m.spawn(self._guarded(asked, partial(self._event, asked, _event_args(op.args))))
             case "child_result":
                 self._m.spawn(self._guarded(asked, partial(self._child_result, asked)))
             case "resume":
@@ -185,8 +187,7 @@ class Operations:
 
     def _record(self, asked: Asked, batch: Batch, record: r.Operation, due_at: int | None = None) -> None:
         """Record the operation's outcome, commit, answer: at once, or when `due_at` has come."""
-        live = asked.live
-        record = marked(live, record)
+        live, record = asked.live, marked(asked.live, record)
         batch.decide(live, s.OperationAsked(asked.step, asked.attempt, record), cause=True)
         result = op_result(record)
         assert result is not None
@@ -213,8 +214,7 @@ class Operations:
         phase = asked.live.run.phase
         assert isinstance(phase, Stepping)
         known = phase.ops.get(asked.op.key)
-        reply = channel.OpDone(asked.live.token or 0, asked.op.op)
-        self._answer(reply, None if known is None else known.due_at)
+        self._answer(channel.OpDone(asked.live.token or 0, asked.op.op), None if known is None else known.due_at)
 
     def _refuse(self, asked: Asked, error: WfctlError, batch: Batch | None = None) -> None:
         if not asked.stale:

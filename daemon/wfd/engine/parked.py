@@ -14,46 +14,43 @@ Line = tuple[str, bool]
 
 class Parked:
     """One line for each type, and for its new runs that are nobody's child (`begins`) and the others apart: no parent that has not
-    begun may keep the child of another out."""
+    begun may keep the child of another out. None of `lines` is empty."""
 
     def __init__(self, most_queued: int = MOST_QUEUED) -> None:
         self.most_queued = most_queued
-        self._lines: dict[Line, dict[str, int]] = {}
+        self.lines: dict[Line, dict[str, int]] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._lines.values()))
-
-    def __bool__(self) -> bool:
-        return bool(self._lines)  # none of them is empty
+        return sum(map(len, self.lines.values()))
 
     def length(self, workflow_type: str) -> int:
-        return sum(len(line) for (name, _), line in self._lines.items() if name == workflow_type)
+        return sum(len(line) for (name, _), line in self.lines.items() if name == workflow_type)
 
     def add(self, workflow_type: str, begins: bool, run_id: str, key: int) -> None:
-        self._lines.setdefault((workflow_type, begins), {})[run_id] = key
+        self.lines.setdefault((workflow_type, begins), {})[run_id] = key
 
     def holds(self, run_id: str) -> bool:
-        return any(run_id in line for line in self._lines.values())
+        return any(run_id in line for line in self.lines.values())
 
     def any_in(self, workflow_type: str, begins: bool) -> bool:
-        return (workflow_type, begins) in self._lines
+        return (workflow_type, begins) in self.lines
 
     def first(self, workflow_type: str, begins: bool) -> tuple[str, int] | None:
         """Run ID and key of who has waited longest."""
-        line = self._lines.get((workflow_type, begins))
+        line = self.lines.get((workflow_type, begins))
         return None if line is None else next(iter(line.items()))
 
     def remove(self, run_id: str) -> bool:
         """True where it was here."""
-        for name, line in self._lines.items():
+        for name, line in self.lines.items():
             if line.pop(run_id, None) is not None:
                 if not line:
-                    del self._lines[name]
+                    del self.lines[name]
                 elif len(line) % _COMPACT == 0:
                     # A dict whose head is taken away again and again is slow to find its first.
-                    self._lines[name] = dict(line)
+                    self.lines[name] = dict(line)
                 return True
         return False
 
     def clear(self) -> None:
-        self._lines.clear()
+        self.lines.clear()

@@ -21,36 +21,33 @@ _NEW_AMONG = 4
 
 
 class Queues:
-    """One queue a type and rank, as each type may be served by other workers, or have no turn to give."""
+    """One queue a type and rank, as each type may be served by other workers, or have no turn to give; none of them is empty."""
 
     def __init__(self) -> None:
-        self._queues: dict[tuple[str, int], OrderedDict[int, tuple[int, StepOrder]]] = {}
+        self.queues: dict[tuple[str, int], OrderedDict[int, tuple[int, StepOrder]]] = {}
         self._arrived = 0
         self._taken = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._queues.values()))
-
-    def __bool__(self) -> bool:
-        return bool(self._queues)  # none of them is empty
+        return sum(map(len, self.queues.values()))
 
     def oldest_at(self) -> int | None:
         """Since when the one waits that has waited longest."""
-        return min((next(iter(queue.values()))[1].queued_at for queue in self._queues.values()), default=None)
+        return min((next(iter(queue.values()))[1].queued_at for queue in self.queues.values()), default=None)
 
     def length(self, workflow_type: str) -> int:
         """How many steps of a type there are."""
-        return sum(len(queue) for (name, _), queue in self._queues.items() if name == workflow_type)
+        return sum(len(queue) for (name, _), queue in self.queues.items() if name == workflow_type)
 
     def lined_up(self, workflow_type: str, begins: bool) -> int:
-        if not self._queues:
+        if not self.queues:
             return 0
         return sum(
-            len(self._queues.get((workflow_type, rank), ())) for rank in ((_NEW,) if begins else (_BEGUN, _CHILD))
+            len(self.queues.get((workflow_type, rank), ())) for rank in ((_NEW,) if begins else (_BEGUN, _CHILD))
         )
 
     def get(self, token: int) -> StepOrder | None:
-        for queue in self._queues.values():
+        for queue in self.queues.values():
             if token in queue:
                 return queue[token][1]
         return None
@@ -62,7 +59,7 @@ class Queues:
         return self._add(order, _NEW if order.begins else _CHILD if order.first else _BEGUN)
 
     def _add(self, order: StepOrder, rank: int) -> bool:
-        queue = self._queues.setdefault((order.workflow_type, rank), OrderedDict())
+        queue = self.queues.setdefault((order.workflow_type, rank), OrderedDict())
         self._arrived += 1
         queue[order.token] = self._arrived, order
         return len(queue) == 1
@@ -74,11 +71,11 @@ class Queues:
             self._add(order, _CANCELLED)
 
     def remove(self, token: int) -> StepOrder | None:
-        for place, queue in self._queues.items():
+        for place, queue in self.queues.items():
             if token in queue:
                 _, order = queue.pop(token)
                 if not queue:
-                    del self._queues[place]
+                    del self.queues[place]
                 return order
         return None
 
@@ -92,20 +89,18 @@ class Queues:
         child. `turn(type)` says whether another of a type may execute, `ordered(type)` whether new runs of it never go before
         children, nor these before those that have begun."""
         new_first = self._taken % _NEW_AMONG == _NEW_AMONG - 1
-        for workflow_type, rank in sorted(self._queues, key=lambda place: self._urgency(place, new_first)):
+        for workflow_type, rank in sorted(self.queues, key=lambda place: self._urgency(place, new_first)):
             if rank != _CANCELLED and not turn(workflow_type):
                 continue
-            if ordered(workflow_type) and any(
-                (workflow_type, before) in self._queues for before in range(_BEGUN, rank)
-            ):
+            if ordered(workflow_type) and any((workflow_type, before) in self.queues for before in range(_BEGUN, rank)):
                 continue
             place = place_for(workflow_type, rank == _NEW)
             if place is None:
                 continue
-            queue = self._queues[workflow_type, rank]
+            queue = self.queues[workflow_type, rank]
             _, (_, order) = queue.popitem(last=False)
             if not queue:
-                del self._queues[workflow_type, rank]
+                del self.queues[workflow_type, rank]
             self._taken += 1
             return order, place
         return None
@@ -114,7 +109,7 @@ class Queues:
         rank = place[1]
         if new_first and rank in (_BEGUN, _NEW):
             rank = _BEGUN + _NEW - rank
-        return rank, next(iter(self._queues[place].values()))[0]
+        return rank, next(iter(self.queues[place].values()))[0]
 
     def clear(self) -> None:
-        self._queues.clear()
+        self.queues.clear()

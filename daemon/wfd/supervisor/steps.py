@@ -116,17 +116,18 @@ class Steps:
         """The worker of a step that need not be lined up."""
         if self._paused or not self._nobody_waits or not self._may_begin(order):
             return None
+        workflow_type, begins = order.workflow_type, order.begins
         if order.handler not in self._brief:
-            return self._least_busy(order.workflow_type, order.begins)
+            return self._least_busy(workflow_type, begins)
         now, worker = self._clock.now_ms(), self._together
         if (
             worker is None
             or self._begun >= TOGETHER
             or not 0 <= now - self._together_since < TOGETHER_MS
-            or worker not in self._taking(order.workflow_type)
-            or self._executing(worker, order.begins) is None
+            or worker not in self._taking(workflow_type)
+            or self._executing(worker, begins) is None
         ):
-            worker = self._together = self._least_busy(order.workflow_type, order.begins)
+            worker = self._together = self._least_busy(workflow_type, begins)
             self._begun, self._together_since = 0, now
         self._begun += 1
         return worker
@@ -134,7 +135,7 @@ class Steps:
     @property
     def _nobody_waits(self) -> bool:
         """Neither for a worker nor for a turn."""
-        return not (self._queues or self._suspects or self._turns.anyone_returning) and self._reserved is None
+        return not (self._queues.queues or self._suspects or self._turns.waiting) and self._reserved is None
 
     def share_out(self) -> None:
         """Give queued steps to workers as far as there is room."""

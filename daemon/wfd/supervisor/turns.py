@@ -108,11 +108,8 @@ class Turns:
         self.limits: Mapping[str, int] = {}
         self._executing: dict[str, int] = {}
         self._lent: Counter[Runner] = Counter()
-        self._returning: dict[str, OrderedDict[int, Execution]] = {}
-
-    @property
-    def anyone_returning(self) -> bool:
-        return bool(self._returning)
+        # Those that have what they waited for, and wait for their turn, by type; none of these is empty.
+        self.waiting: dict[str, OrderedDict[int, Execution]] = {}
 
     def executing(self, workflow_type: str) -> int:
         return self._executing.get(workflow_type, 0)
@@ -123,7 +120,7 @@ class Turns:
 
     def returning(self, workflow_type: str) -> int:
         """How many have what they waited for, and wait for their turn."""
-        return len(self._returning.get(workflow_type, ()))
+        return len(self.waiting.get(workflow_type, ()))
 
     def free(self, workflow_type: str) -> bool:
         """Whether another step of this type may execute."""
@@ -194,7 +191,7 @@ class Turns:
         if not execution.turn:
             execution.held.append(message)
             workflow_type = execution.order.workflow_type
-            waiting = self._returning.setdefault(workflow_type, OrderedDict())
+            waiting = self.waiting.setdefault(workflow_type, OrderedDict())
             waiting[execution.order.token] = execution
             if execution.timer is not None and execution.held_at is None:
                 # The wait for its turn is not the handler's time.
@@ -208,7 +205,7 @@ class Turns:
 
     def give_back(self) -> None:
         """Let those go on that have what they waited for, as far as there are turns."""
-        for workflow_type, waiting in list(self._returning.items()):
+        for workflow_type, waiting in list(self.waiting.items()):
             while waiting and self.free(workflow_type):
                 self.go_on(next(iter(waiting.values())))
 
@@ -227,13 +224,13 @@ class Turns:
 
     def _forget_held(self, execution: Execution) -> list[channel.OpDone]:
         workflow_type = execution.order.workflow_type
-        waiting = self._returning.get(workflow_type)
+        waiting = self.waiting.get(workflow_type)
         if waiting is not None and waiting.pop(execution.order.token, None) is not None and not waiting:
-            del self._returning[workflow_type]
+            del self.waiting[workflow_type]
         held, execution.held = execution.held, []
         return held
 
     def clear(self) -> None:
         self._executing.clear()
         self._lent.clear()
-        self._returning.clear()
+        self.waiting.clear()
