@@ -53,7 +53,8 @@ class StepOrder(msgspec.Struct):
     @property
     def begins(self) -> bool:
         """Its run has done nothing yet, and no other run waits for it, as a parent may."""
-        return self.first and self.message.run.parent is None
+        message = self.message
+        return message.kind == "start" and message.run.attempt == 1 and message.run.parent is None
 
     @property
     def first(self) -> bool:

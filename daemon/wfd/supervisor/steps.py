@@ -347,8 +347,10 @@ class Steps:
         del self._running[token]
         self._turns.ends(execution)
         execution.worker.steps.discard(token)
-        self.share_out()
-        self._settled()
+        if not self._nobody_waits:
+            self.share_out()
+        if not self._running:
+            self._idle.set()
         return not execution.abandoned
 
     def lose(self, worker: Runner, reason: str, crash: bool) -> int:

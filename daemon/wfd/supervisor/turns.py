@@ -42,10 +42,11 @@ class Execution(msgspec.Struct):
     held_at: int | None = None
     timer: TimerHandle | None = None
     kill_timer: TimerHandle | None = None
-    _rests: TimerHandle | None = None
-    # What it has asked for and has no answer to, by number; and the tasks whose functions run.
+    # Until it is taken for one that only waits.
+    rests: TimerHandle | None = None
+    # What it has asked for and has no answer to, by number, what takes its time apart; and the tasks whose functions run.
     _open: set[int] = set()
-    _patient: set[int] = set()
+    patient: set[int] = set()
     _bodies: set[str] = set()
     _last_op: int = 0
 
@@ -59,37 +60,28 @@ class Execution(msgspec.Struct):
         if op.kind.startswith("task_"):
             self._bodies.discard(op.key)
         if op.kind != "task_left":  # nor is that
-            (self._patient if op.kind in _PATIENT else self._open).add(op.op)
+            (self.patient if op.kind in _PATIENT else self._open).add(op.op)
 
     def is_patient(self, op: int) -> None:
         if op in self._open:
             self._open.discard(op)
-            self._patient.add(op)
+            self.patient.add(op)
 
     def is_told(self, op: int) -> None:
         self._open.discard(op)
-        self._patient.discard(op)
+        self.patient.discard(op)
 
     @property
     def only_waits(self) -> bool:
-        return bool(self._patient) and not self._open and not self._bodies
-
-    @property
-    def may_rest(self) -> bool:
-        """Whether it could only wait, or is about to be taken for one that does."""
-        return bool(self._patient) or self._rests is not None
-
-    @property
-    def about_to_rest(self) -> bool:
-        return self._rests is not None
+        return bool(self.patient) and not self._open and not self._bodies
 
     def rests_in(self, timer: TimerHandle | None) -> None:
-        if self._rests is not None:
-            self._rests.cancel()
-        self._rests = timer
+        if self.rests is not None:
+            self.rests.cancel()
+        self.rests = timer
 
     def stop_timers(self) -> None:
-        if self._rests is not None:
+        if self.rests is not None:
             self.rests_in(None)
         if self.timer is not None:
             self.timer.cancel()
@@ -116,7 +108,7 @@ class Turns:
 
     def lent(self, worker: Runner) -> int:
         """How many steps of a worker have lent their turn."""
-        return self._lent[worker]
+        return self._lent.get(worker, 0)  # a Counter asks itself in Python for what it has not
 
     def returning(self, workflow_type: str) -> int:
         """How many have what they waited for, and wait for their turn."""
@@ -155,8 +147,10 @@ class Turns:
     def asks(self, execution: Execution, op: channel.Op) -> None:
         """The handler has asked for an operation: whatever it waited for, it goes on."""
         execution.asks(op)
-        self.go_on(execution)
-        self._look(execution)
+        if not execution.turn:
+            self.go_on(execution)
+        if execution.patient or execution.rests is not None:
+            self._look(execution)
 
     def op_waits(self, execution: Execution, op: int) -> None:
         """What it has asked for takes its time after all."""
@@ -164,10 +158,10 @@ class Turns:
         self._look(execution)
 
     def _look(self, execution: Execution) -> None:
-        if not (execution.turn and execution.may_rest):
+        if not execution.turn:
             return
         if execution.only_waits:
-            if not execution.about_to_rest:  # or one that sleeps again and again, beside what it waits for, would never
+            if execution.rests is None:  # or one that sleeps again and again, beside what it waits for, would never
                 execution.rests_in(self._clock.call_later(RESTS_AFTER_MS, partial(self._lend, execution)))
         else:
             execution.rests_in(None)
@@ -201,7 +195,8 @@ class Turns:
             return
         execution.is_told(message.op)
         execution.worker.send(message)
-        self._look(execution)
+        if execution.patient or execution.rests is not None:
+            self._look(execution)
 
     def give_back(self) -> None:
         """Let those go on that have what they waited for, as far as there are turns."""
