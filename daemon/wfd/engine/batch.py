@@ -6,6 +6,8 @@ disk by exactly what is on its way, in order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from wfctl.values.runinfo import ScheduleInfo
@@ -42,6 +44,9 @@ class Batch(msgspec.Struct):
     touched: dict[int, Live] = {}
     lines: list[tuple[Live, LogRow]] = []
     schedules: dict[str, tuple[ScheduleRow | None, int]] = {}
+    # Who wants to hear of it, once it is on its way (see `Commits.commit`).
+    then: Callable[[], None] | None = None
+    settled: Callable[[BaseException | None], None] | None = None
 
     @property
     def roots(self) -> set[int]:

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-import msgspec
-
 from wfctl.errors import StorageError
 from wfd.core.state import Closed, Stepping
 from wfd.engine.batch import Batch, Change
@@ -41,14 +39,6 @@ class Machine(Protocol):
     def fail(self, error: BaseException) -> None: ...
 
 
-class _Commit(msgspec.Struct, frozen=True):
-    """A batch on its way, and who wants to hear of it (see `commit`)."""
-
-    batch: Batch
-    then: Callable[[], None] | None
-    settled: Callable[[BaseException | None], None] | None
-
-
 class Commits:
     """`rev` is the newest revision given out. `epoch` counts the lives of the memory: what an earlier one still had on its way
     means nothing now."""
@@ -58,7 +48,7 @@ class Commits:
         self.unwritten = unwritten
         self.rev = 0
         self.epoch = 0
-        self._turn: list[_Commit] = []
+        self._turn: list[Batch] = []
 
     def commit(
         self,
@@ -83,7 +73,8 @@ class Commits:
                 del open_ids[run.workflow_id]
         if not self._turn:
             asyncio.get_running_loop().call_soon(self.submit)
-        self._turn.append(_Commit(batch, then, settled))
+        batch.then, batch.settled = then, settled
+        self._turn.append(batch)
 
     async def committed(self, batch: Batch) -> None:
         """`commit`, and wait for it."""
@@ -115,7 +106,7 @@ class Commits:
             return
         self.unwritten.begin(len(turn))
         try:
-            unit, self.rev = unit_of([one.batch for one in turn], self.rev)
+            unit, self.rev = unit_of(turn, self.rev)
         except Exception as raised:
             log.exception("what was decided cannot be written down")
             if not isinstance(raised, StorageError):
@@ -133,33 +124,33 @@ class Commits:
         self.unwritten.begin(len(turn))
         self._written(turn, self.rev, epoch, error)
 
-    def _written(self, turn: list[_Commit], rev: int, epoch: int, error: BaseException | None) -> None:
+    def _written(self, turn: list[Batch], rev: int, epoch: int, error: BaseException | None) -> None:
         """What was decided in `turn` is on the disk, or never will be."""
         stands = error is None and epoch == self.epoch
         self.unwritten.end(len(turn))
         if stands:
-            self._m.hub.committed((one.batch for one in turn), rev)
-        for one in turn:
+            self._m.hub.committed(turn, rev)
+        for batch in turn:
             try:
-                if one.settled is not None:
-                    one.settled(error)
+                if batch.settled is not None:
+                    batch.settled(error)
                 if stands:
-                    self._carry_out(one)
+                    self._carry_out(batch)
             except Exception:  # which is no matter of the others
                 log.exception("what follows a commit failed")
         if error is not None and epoch == self.epoch:
             self._m.fail(error)
 
-    def _carry_out(self, one: _Commit) -> None:
-        machine, batch = self._m, one.batch
-        memory, touched = machine.memory, batch.touched.values()
+    def _carry_out(self, batch: Batch) -> None:
+        machine, touched = self._m, batch.touched.values()
+        memory = machine.memory
         for live in touched:
             live.pending -= 1
         for change in batch.changes:
             if change.decision.actions:
                 machine.act(change)
-        if one.then is not None:
-            one.then()
+        if batch.then is not None:
+            batch.then()
         for live in touched:
             run = live.run
             if type(run.phase) is Stepping and run.deadline is None and not memory.parked.lines:
