@@ -218,9 +218,11 @@ class Steps:
 
     def _executing(self, worker: Runner, new: bool) -> int | None:
         """How many steps it executes; None where it has no room for another, which begins a `new` run or not."""
-        if worker is self._reserved or worker.full or (new and len(worker.steps) >= MOST_IN_WORKER):
+        executing = len(worker.steps)
+        if worker is self._reserved or (new and executing >= MOST_IN_WORKER) or worker.full:
             return None
-        executing = len(worker.steps) - self._turns.lent(worker)
+        if self._turns.lent:
+            executing -= self._turns.lent.get(worker, 0)
         return executing if executing < STEPS_PER_WORKER else None
 
     def _give(self, order: StepOrder, worker: Runner) -> None:

@@ -325,12 +325,12 @@ class Supervisor:
     def _taking(self, workflow_type: str) -> list[Worker]:
         """The workers that take new steps of a type: those that answer, or all where none does."""
         generation = self.catalog.owner_of(workflow_type).number
-        ready = [
-            worker
-            for worker in self._workers
-            if worker.ready and not worker.leaving and worker.generation == generation
-        ]
-        return [worker for worker in ready if worker.blocked_at is None] or ready
+        ready: list[Worker] = []
+        blocked: list[Worker] = []
+        for worker in self._workers:
+            if worker.ready and not worker.leaving and worker.generation == generation:
+                (ready if worker.blocked_at is None else blocked).append(worker)
+        return ready or blocked
 
     def _slow(self, worker: Worker) -> None:
         if not worker.ready and not worker.leaving:

@@ -99,16 +99,13 @@ class Turns:
         self._resumed = resumed
         self.limits: Mapping[str, int] = {}
         self._executing: dict[str, int] = {}
-        self._lent: Counter[Runner] = Counter()
+        # How many steps of a worker have lent their turn, where any have.
+        self.lent: Counter[Runner] = Counter()
         # Those that have what they waited for, and wait for their turn, by type; none of these is empty.
         self.waiting: dict[str, OrderedDict[int, Execution]] = {}
 
     def executing(self, workflow_type: str) -> int:
         return self._executing.get(workflow_type, 0)
-
-    def lent(self, worker: Runner) -> int:
-        """How many steps of a worker have lent their turn."""
-        return self._lent.get(worker, 0)  # a Counter asks itself in Python for what it has not
 
     def returning(self, workflow_type: str) -> int:
         """How many have what they waited for, and wait for their turn."""
@@ -170,15 +167,15 @@ class Turns:
         execution.rests_in(None)
         execution.turn = False
         self._count(execution, -1)
-        self._lent[execution.worker] += 1
+        self.lent[execution.worker] += 1
         self._freed()
 
     def _has_back(self, execution: Execution) -> None:
         execution.turn = True
         self._count(execution, 1)
-        self._lent[execution.worker] -= 1
-        if not self._lent[execution.worker]:
-            del self._lent[execution.worker]
+        self.lent[execution.worker] -= 1
+        if not self.lent[execution.worker]:
+            del self.lent[execution.worker]
 
     def answer(self, execution: Execution, message: channel.OpDone) -> None:
         """Tell it the outcome of its operation, once it has its turn."""
@@ -227,5 +224,5 @@ class Turns:
 
     def clear(self) -> None:
         self._executing.clear()
-        self._lent.clear()
+        self.lent.clear()
         self.waiting.clear()
