@@ -16,7 +16,7 @@ from wfd.core import stimuli as s
 from wfd.core.actions import CLOSE
 from wfd.core.decide import decide, open_run
 from wfd.core.decision import Decision
-from wfd.core.state import Raw, Run
+from wfd.core.state import Closed, Raw, Run
 from wfd.engine.memory import Live
 from wfd.engine.outcomes import child_outcome
 from wfd.store.rows import LogRow, ScheduleRow
@@ -92,7 +92,7 @@ class Batch(msgspec.Struct):
         self.touched[before.key] = live
         if decision.records:
             live.run = decision.run
-            reopens = before.closed and not decision.run.closed
+            reopens = type(before.phase) is Closed and type(decision.run.phase) is not Closed
             change = Change(live, before.seq, decision, reopens)
             if cause and not known:
                 self.changes.insert(0, change)

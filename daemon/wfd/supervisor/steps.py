@@ -117,7 +117,7 @@ class Steps:
         if self._paused or not self._nobody_waits or not self._may_begin(order):
             return None
         workflow_type, begins = order.workflow_type, order.begins
-        if order.handler not in self._brief:
+        if (workflow_type, order.message.handler) not in self._brief:
             return self._least_busy(workflow_type, begins)
         now, worker = self._clock.now_ms(), self._together
         if (

@@ -136,8 +136,8 @@ class Turns:
         self._count(execution, -1)
 
     def _count(self, execution: Execution, by: int) -> None:
-        workflow_type = execution.order.workflow_type
-        self._executing[workflow_type] = self._executing.get(workflow_type, 0) + by
+        executing, workflow_type = self._executing, execution.order.message.run.workflow_type
+        executing[workflow_type] = executing.get(workflow_type, 0) + by
 
     # -- lending a turn, and having it back ---------------------------------------------------
 
