@@ -150,6 +150,11 @@ class FakeBackend:
         last = items[-1].seq
         return calls.HistoryPage(run=self._view(run), items=items, next=last if last < 5 else None)
 
+    def closing(self, call: calls.Result) -> asyncio.Future[views.Outcome] | None:
+        run = self.runs.get(call.id)
+        plain = call.wait and call.timeout_ms is None and run is not None and run.status.open
+        return asyncio.ensure_future(self.result(call)) if plain else None
+
     async def result(self, call: calls.Result) -> views.Outcome:
         run = self._find(call.id)
         if call.wait:

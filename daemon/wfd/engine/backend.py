@@ -49,6 +49,7 @@ class Backend:
         self.terminate = commands.terminate
         self.retry = Retries(engine, commands).retry
         self.result = commands.result
+        self.closing = commands.closing
         self.query = commands.query
         self.check = Checker(
             engine.store.reader, engine.reads, engine.clock, config, lambda: engine.workers.catalog

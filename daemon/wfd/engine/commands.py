@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 from wfctl.errors import (
@@ -260,6 +261,23 @@ class Commands:
         except TimeoutError:
             return await self._standing(await self.load(key) or live)
         finally:
+            self._e.unwait(key, future)
+
+    def closing(self, call: calls.Result) -> asyncio.Future[Outcome] | None:
+        """What `result` answers, where it would find the run in memory, open, and wait for nothing but its end: as nearly all who
+        ask, and what they ask with then costs no task of its own. Else None."""
+        if not call.wait or call.timeout_ms is not None or call.stuck or call.until or self._e.failure is not None:
+            return None
+        key = self._key_of(call.id)
+        live = None if key is None else self._e.memory.get(key)
+        if key is None or live is None or live.run.closed:
+            return None
+        future = self._e.wait_closed(key)
+        future.add_done_callback(partial(self._lost_interest, key))
+        return future
+
+    def _lost_interest(self, key: int, future: asyncio.Future[Outcome]) -> None:
+        if future.cancelled():
             self._e.unwait(key, future)
 
     async def _closed_or_in(

@@ -6,6 +6,7 @@ else that is raised is reported as `internal` and logged, and harms only its own
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol, TypeVar
 
@@ -48,6 +49,10 @@ class Backend(Protocol):
     async def history(self, call: calls.History, /) -> calls.HistoryPage: ...
 
     async def result(self, call: calls.Result, /) -> views.Outcome: ...
+
+    def closing(self, call: calls.Result, /) -> asyncio.Future[views.Outcome] | None:
+        """What `result` would answer, where that only has to wait for a run to close; it may be cancelled. Else None."""
+        ...
 
     async def cancel(self, call: calls.Cancel, /) -> calls.Changed: ...
 

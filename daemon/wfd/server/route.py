@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from wfctl.protocol.calls import Call
 from wfd.server.backend import Backend, Stream
 
 CallT = TypeVar("CallT", bound=Call)
+Promise = Callable[[Backend, Any], asyncio.Future[Any] | None]
 
 
 class Kind(Enum):
@@ -21,14 +23,18 @@ class Kind(Enum):
 
 
 class Route:
-    """One verb. `handle` takes the backend and the decoded parameters; what it returns depends on `kind`."""
+    """One verb. `handle` takes the backend and the decoded parameters; what it returns depends on `kind`. `promise` is asked
+    before it: where that gives the future of the answer, the call waits for that and costs no task of its own."""
 
-    __slots__ = ("call", "decode", "handle", "kind")
+    __slots__ = ("call", "decode", "handle", "kind", "promise")
 
-    def __init__(self, call: type[Call], kind: Kind, handle: Callable[[Backend, Any], Any]) -> None:
+    def __init__(
+        self, call: type[Call], kind: Kind, handle: Callable[[Backend, Any], Any], promise: Promise | None = None
+    ) -> None:
         self.call = call
         self.kind = kind
         self.handle = handle
+        self.promise = promise
         self.decode: Callable[[bytes | msgspec.Raw], Call] = msgspec.json.Decoder(call).decode
 
 
@@ -36,8 +42,10 @@ def command(call: type[CallT]) -> Callable[[Callable[[Backend, CallT], Awaitable
     return lambda handle: Route(call, Kind.COMMAND, handle)
 
 
-def question(call: type[CallT]) -> Callable[[Callable[[Backend, CallT], Awaitable[Any]]], Route]:
-    return lambda handle: Route(call, Kind.QUESTION, handle)
+def question(
+    call: type[CallT], promise: Callable[[Backend, CallT], asyncio.Future[Any] | None] | None = None
+) -> Callable[[Callable[[Backend, CallT], Awaitable[Any]]], Route]:
+    return lambda handle: Route(call, Kind.QUESTION, handle, promise)
 
 
 def stream(call: type[CallT]) -> Callable[[Callable[[Backend, CallT], Stream[Any, Any]]], Route]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+from functools import partial
 from typing import Any, cast
 
 import msgspec
 
-from wfctl.errors import ConflictError, DaemonDownError, DeniedError, InvalidArgumentError, UsageError, WfctlError
+from wfctl.errors import DeniedError, UsageError, WfctlError
 from wfctl.protocol import rpc
 from wfctl.protocol.calls import Call, Hello, Result, Welcome
 from wfctl.values.codec import too_large
@@ -19,6 +19,7 @@ from wfd.server.backlog import UNDECODABLE, Backlog, Misread, decode_cancel, und
 from wfd.server.connections import ALL_CALLS, Connections
 from wfd.server.endpoint import peer
 from wfd.server.handlers.hello import greet
+from wfd.server.refusals import invalid_params, stopping, told, too_many_waits
 from wfd.server.route import Kind, Route
 from wfd.server.router import HANDSHAKE, unknown_method
 
@@ -67,7 +68,7 @@ class Session(asyncio.Protocol):
         self._lines = rpc.LineBuffer(host.welcome.limit_bytes)
         self._greeted = self._closing = False
         self._oversize = self._pid = 0
-        self._open: dict[int | str, tuple[asyncio.Task[None], Kind]] = {}
+        self._open: dict[int | str, tuple[asyncio.Future[Any], Kind]] = {}
         # What has been read and has to wait for calls before it. Afterwards, where nothing more will come, that is the end.
         self._unheard = Backlog()
         self._said_all = self._calling = False
@@ -207,7 +208,7 @@ class Session(asyncio.Protocol):
         except WfctlError as error:
             self._refuse(error, id=envelope.id)
         except UNDECODABLE as error:
-            self._refuse(_invalid_params(HANDSHAKE, error), rpc.INVALID_PARAMS, envelope.id)
+            self._refuse(invalid_params(HANDSHAKE, error), rpc.INVALID_PARAMS, envelope.id)
         else:
             self._greeted = True
             if self._deadline is not None:
@@ -228,11 +229,16 @@ class Session(asyncio.Protocol):
         try:
             call = route.decode(params)
         except UNDECODABLE as error:
-            self._write(rpc.failure(id, _invalid_params(method, error), rpc.INVALID_PARAMS))
+            self._write(rpc.failure(id, invalid_params(method, error), rpc.INVALID_PARAMS))
             return
         waits = route.kind is Kind.STREAM or (type(call) is Result and call.wait)
         if waits and len(self._waits) >= MAX_WAITS:
-            self._write(rpc.failure(id, _too_many_waits()))
+            self._write(rpc.failure(id, too_many_waits(MAX_WAITS)))
+            return
+        if route.promise is not None and (promised := route.promise(self._host.backend, call)) is not None:
+            self._open[id] = (promised, route.kind)
+            self._waits.add(id)
+            promised.add_done_callback(partial(self._kept, id))
             return
         task = self._loop.create_task(self._serve(id, route, call))
         self._open[id] = (task, route.kind)
@@ -299,15 +305,24 @@ class Session(asyncio.Protocol):
             else:
                 answer = await route.handle(self._host.backend, call)
             line = rpc.response(id, answer)
-        except WfctlError as error:
-            line = rpc.failure(id, error)
         except asyncio.CancelledError:
             line = rpc.failure(id, stopping())
         except Exception as error:
-            log.exception("%s failed", call.method)
-            line = rpc.failure(id, WfctlError(f"{call.method}: {type(error).__name__}: {error}", hint="wfctl logs"))
+            line = rpc.failure(id, told(error, call.method))
+        self._answer(id, asyncio.current_task(), line)
+
+    def _kept(self, id: int | str, promised: asyncio.Future[Any]) -> None:
+        if promised.cancelled():
+            return  # it has been given up
+        error = promised.exception()
+        line = (
+            rpc.response(id, promised.result()) if error is None else rpc.failure(id, told(error, "a promised answer"))
+        )
+        self._answer(id, promised, line)
+
+    def _answer(self, id: int | str, call: asyncio.Future[Any] | None, line: bytes) -> None:
         # Who gave the call up, or left, has taken it out: then nobody waits for the line.
-        if self._open.get(id, (None,))[0] is asyncio.current_task():
+        if self._open.get(id, (None,))[0] is call:
             del self._open[id]
             self._waits.discard(id)
             self._write(line)
@@ -351,8 +366,8 @@ class Session(asyncio.Protocol):
             self._write(rpc.failure(id, error, code))
             self.close()
 
-    def open_calls(self) -> list[asyncio.Task[None]]:
-        return [task for task, _ in self._open.values()]
+    def open_calls(self) -> list[asyncio.Future[Any]]:
+        return [call for call, _ in self._open.values()]
 
     def abandon_calls(self) -> None:
         """The daemon stops: questions and streams end now, with an error that says so; commands are finished."""
@@ -378,17 +393,3 @@ class Session(asyncio.Protocol):
     def abort(self) -> None:
         self._closing = True
         self._transport.abort()
-
-
-def stopping() -> DaemonDownError:
-    return DaemonDownError("the daemon is stopping", hint="wfctl up", pid=os.getpid())
-
-
-def _too_many_waits() -> ConflictError:
-    return ConflictError(
-        f"{MAX_WAITS:,} calls wait on this connection already", hint="wait for fewer at once, or on a second connection"
-    )
-
-
-def _invalid_params(method: str, error: Exception) -> InvalidArgumentError:
-    return InvalidArgumentError(f"parameters of {method!r}: {str(error).replace('`', '')}", method=method)

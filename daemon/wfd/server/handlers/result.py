@@ -7,6 +7,6 @@ from wfd.server.backend import Backend
 from wfd.server.route import question
 
 
-@question(calls.Result)
+@question(calls.Result, promise=lambda backend, call: backend.closing(call))
 async def handle(backend: Backend, call: calls.Result) -> views.Outcome:
     return await backend.result(call)
