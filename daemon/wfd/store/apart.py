@@ -12,6 +12,7 @@ import contextlib
 import gc
 import signal
 import socket
+import sqlite3
 import sys
 
 import msgspec
@@ -20,6 +21,8 @@ from wfd.store.database import Database, Setting
 from wfd.store.places import read_frame, write_frame
 
 _PR_SET_PDEATHSIG = 1
+_CONFIG_SINGLETHREAD = 1
+_CONFIG_MEMSTATUS = 9
 # It holds nothing that refers to itself; what a commit makes is gone with the commit.
 _GC_THRESHOLD = 100_000
 
@@ -40,11 +43,35 @@ def main(argv: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _end_with_parent()
+    use_alone()
     channel.setblocking(True)
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
     _serve(channel, Database(setting))
     return 0
+
+
+def use_alone() -> None:
+    """Spare what a process of one thread has no use for. To be called before a connection is opened."""
+    # Python looks for methods that adapt whatever is no number or text: at each None, if nothing is found here.
+    sqlite3.register_adapter(type(None), _as_it_is)
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    # SQLite's locks, and its count of the memory it has, which is kept under one. A Python that has SQLite inside names no file of
+    # it, or not these functions.
+    with contextlib.suppress(OSError, AttributeError, ImportError):
+        library = ctypes.CDLL(sys.modules["_sqlite3"].__file__)
+        configure = library.sqlite3_config
+        library.sqlite3_shutdown()
+        configure(_CONFIG_SINGLETHREAD)
+        configure(_CONFIG_MEMSTATUS, 0)
+        library.sqlite3_initialize()
+
+
+def _as_it_is(value: None) -> None:
+    return value
 
 
 def _serve(channel: socket.socket, database: Database) -> None:

@@ -247,3 +247,22 @@ def test_it_ends_at_once_when_its_parent_is_killed(path: Path, stopped: bool) ->
         parent.kill()
         parent.wait()
         wait_until(lambda: not alive(pid))
+
+
+ALONE = """
+import ctypes, sqlite3, sys
+from wfd.store.apart import use_alone
+use_alone()
+db = sqlite3.connect(":memory:")
+print(db.execute("select typeof(?), ?, typeof(?)", (None, None, "text")).fetchone())
+library = ctypes.CDLL(getattr(sys.modules["_sqlite3"], "__file__", None))
+print(getattr(library, "sqlite3_memory_used", int)())
+"""
+
+
+def test_a_process_that_writes_alone_spares_sqlites_locks_and_counts_and_writes_none_as_null() -> None:
+    ran = subprocess.run([sys.executable, "-c", ALONE], check=True, capture_output=True, text=True, timeout=60)
+    row, counted = ran.stdout.splitlines()
+    assert row == "('null', None, 'text')"
+    if sys.platform == "linux":
+        assert counted == "0"
