@@ -197,6 +197,26 @@ async def test_a_revision_never_appears_below_one_that_is_out(store: Store, ledg
         await commit(store.writer, Unit(logs=[LogRow(1, 1, 0, "INFO", "late")]))
 
 
+@pytest.mark.parametrize("wrong", [3, 15, 20])
+async def test_a_record_that_cannot_be_is_refused_wherever_it_stands_among_many(
+    store: Store, ledger: Ledger, path: Path, wrong: int
+) -> None:
+    await commit(store.writer, ledger.start("o-1"))
+    before = contents(path)
+    many = [("task.started", {"n": number}) for number in range(20)]
+    other, unit = ledger.start("o-2"), ledger.change(1, *many)
+    rev, run, _, *rest = unit.history[wrong - 1]
+    unit.history[wrong - 1] = rev, run, 1, *rest
+    with pytest.raises(StorageError, match=r"history\.run, history\.seq"):
+        await commit(store.writer, join(other, unit))
+    assert contents(path) == before
+    await store.writer.reset()
+    again = Ledger()
+    again.start("o-1")
+    await commit(store.writer, again.change(1, *many))
+    assert [row[2] for row in contents(path)["history"]] == list(range(1, 23))
+
+
 async def test_a_second_open_run_of_a_workflow_id_is_refused(store: Store, ledger: Ledger, path: Path) -> None:
     await commit(store.writer, ledger.start("o-1"))
     with pytest.raises(StorageError, match="UNIQUE"):

@@ -35,6 +35,19 @@ update runs set seq = ? where key = ? and seq = ?;
 -- name: history_new
 insert into history (rev, run, seq, at, kind, data, source) values (?, ?, ?, ?, ?, ?, ?);
 
+-- name: history_eight
+-- Eight at once. A row that must not be ends the whole commit, or SQLite would copy each page it touches to take these eight back.
+insert or rollback into history (rev, run, seq, at, kind, data, source)
+values
+    (?, ?, ?, ?, ?, ?, ?),
+    (?, ?, ?, ?, ?, ?, ?),
+    (?, ?, ?, ?, ?, ?, ?),
+    (?, ?, ?, ?, ?, ?, ?),
+    (?, ?, ?, ?, ?, ?, ?),
+    (?, ?, ?, ?, ?, ?, ?),
+    (?, ?, ?, ?, ?, ?, ?),
+    (?, ?, ?, ?, ?, ?, ?);
+
 -- name: log_new
 insert into logs (rev, run, at, level, message, step) values (?, ?, ?, ?, ?, ?);
 
