@@ -66,14 +66,22 @@ class Batch:
             if row.key in self.fresh:
                 raise _bug(f"run {row.key} is new twice")
             self.fresh[row.key] = row
+        changed, fresh, passed = self.changed, self.fresh, self.passed
         for change in unit.runs_changed:
-            self._change(change)
+            key = change[_KEY]
+            if key in changed or key in fresh or key in passed:
+                self._change(change)
+            else:
+                changed[key] = change
         for change in unit.runs_reopened:
             self._change(change)
             if change[_KEY] in self.changed:
                 self.reopened[change[_KEY]] = None
         for key, seq, expected in unit.runs_passed:
-            self._pass(key, seq, expected)
+            if key in changed or key in fresh or key in passed:
+                self._pass(key, seq, expected)
+            else:
+                passed[key] = seq, expected
         self.history += unit.history
         if unit.logs:
             self.logs += unit.logs
@@ -109,19 +117,19 @@ class Batch:
             self.changed[key] = change
 
     def _pass(self, key: int, seq: int, expected: int) -> None:
+        """Of a run that is in the batch already."""
         if (row := self.fresh.get(key)) is not None:
             follows(key, row.seq, expected)
             self.fresh[key] = msgspec.structs.replace(row, seq=seq)
         elif (before := self.changed.get(key)) is not None:
             follows(key, before[_SEQ], expected)
             self.changed[key] = seq, *before[1:]
-        elif (passed := self.passed.get(key)) is not None:
+        else:
+            passed = self.passed[key]
             follows(key, passed[0], expected)
             self.passed[key] = seq, passed[1]
-        else:
-            self.passed[key] = seq, expected
 
-    def write(self, db: sqlite3.Connection, after: int, standing: Standing) -> int:
+    def write(self, db: sqlite3.Cursor, after: int, standing: Standing) -> int:
         """Write everything, or raise. `after` is the newest revision on disk; returns the new one."""
         newest = self._check_revs(after)
         self._write_runs(db, standing)
@@ -144,7 +152,7 @@ class Batch:
             _each(db, "total_changed", ((*name, change) for name, change in self.totals.items() if change))
         return newest
 
-    def _write_runs(self, db: sqlite3.Connection, standing: Standing) -> None:
+    def _write_runs(self, db: sqlite3.Cursor, standing: Standing) -> None:
         run_on: list[Changed] = []
         turn: list[Changed] = []
         change: list[Changed] = []
@@ -212,7 +220,7 @@ def _check_rev(first: int, after: int, last: int) -> int:
     return last
 
 
-def _write_schedule(db: sqlite3.Connection, id: str, row: ScheduleRow | None, expected: int) -> None:
+def _write_schedule(db: sqlite3.Cursor, id: str, row: ScheduleRow | None, expected: int) -> None:
     """Compare and set: that a time is dealt with once rests on it."""
     if row is None:
         done = db.execute(WRITE["schedule_gone"], (id, expected)).rowcount if expected else 1
@@ -225,7 +233,7 @@ def _write_schedule(db: sqlite3.Connection, id: str, row: ScheduleRow | None, ex
         raise _bug(f"schedule {id!r} is not at the version {expected} its change was decided at")
 
 
-def _put_history(db: sqlite3.Connection, records: list[Recorded]) -> None:
+def _put_history(db: sqlite3.Cursor, records: list[Recorded]) -> None:
     """There are more of these than of all other rows together, and half of what one costs is the statement."""
     rest = len(records) % _TOGETHER
     if len(records) > rest:
@@ -235,7 +243,7 @@ def _put_history(db: sqlite3.Connection, records: list[Recorded]) -> None:
         _each(db, "history_new", records[-rest:])
 
 
-def _each(db: sqlite3.Connection, name: str, rows: Iterable[Any]) -> int:
+def _each(db: sqlite3.Cursor, name: str, rows: Iterable[Any]) -> int:
     """Run a statement once for each of `rows`; how many rows of the table that touched."""
     return db.executemany(WRITE[name], rows).rowcount
 

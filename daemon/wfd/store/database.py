@@ -133,7 +133,8 @@ class Database:
             batch.add(unit)
         if self._before_commit is not None:
             self._before_commit(self._commits + 1)
-        db = self._connection()
+        # One for all: the connection's own `execute` makes another for each statement.
+        db = self._connection().cursor()
         db.execute("begin immediate")
         try:
             newest = batch.write(db, self._rev, self._standing)
