@@ -21,7 +21,7 @@ from wfd.core.state import Raw
 from wfd.engine.batch import Batch
 from wfd.engine.memory import Live
 from wfd.engine.unit import unit_of
-from wfd.store import database
+from wfd.store import apart, database
 
 AT_ONCE = 100
 ROUNDS = 5
@@ -132,6 +132,7 @@ def written(units: list[bytes], at_once: int) -> float:
 
 def main(orders: int = 2_000, *sizes: int) -> None:
     gc.set_threshold(100_000)
+    apart.use_alone()  # as the process that writes for the daemon
     made: list[float] = []
     units: list[bytes] = []
     for _ in range(ROUNDS):

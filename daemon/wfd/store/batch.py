@@ -234,7 +234,7 @@ def _write_schedule(db: sqlite3.Cursor, id: str, row: ScheduleRow | None, expect
 
 
 def _put_history(db: sqlite3.Cursor, records: list[Recorded]) -> None:
-    """There are more of these than of all other rows together, and half of what one costs is the statement."""
+    """There are more of these than of all other rows together, and a fifth of what one costs is the statement."""
     rest = len(records) % _TOGETHER
     if len(records) > rest:
         parts = zip(*[iter(records)] * _TOGETHER, strict=False)  # leaves the rest out
