@@ -68,7 +68,7 @@ class MemoryOps:
 
     @property
     def replaying(self) -> bool:
-        return not self._replay.exhausted
+        return bool(self._replay.unasked)
 
     async def load(self, key: str) -> bytes | None:
         return self._store.get(key)
@@ -87,7 +87,7 @@ class MemoryOps:
         return record.value
 
     async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, Recorded | None]:
-        key = self._replay.key(kind, name, content)
+        key = self._replay.key(self._replay.base(kind, name, content))
         return key, self._replay.take(key)
 
     async def tell(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:

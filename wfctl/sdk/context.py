@@ -101,7 +101,7 @@ class Context:
         self.next = Next(ops.workflow, ops.sources)
         self._ops = ops
         self._logger: RunLogger | None = None
-        self._made: list[Coroutine[Any, Any, Any]] = []
+        self._made: list[Any] = []
 
     @property
     def logger(self) -> RunLogger:
@@ -155,19 +155,6 @@ class Context:
         Raises InvalidDirectiveError for a step that takes no ChildOutcome, UnknownWorkflowTypeError, InvalidPayloadError (what the
         start handler takes), and WorkflowAlreadyRunning when someone else's open run has that ID.
         """
-        return await self._begin_child(
-            workflow_type, workflow_id, workflow_input, workflow_timeout, on_completed_step, on_parent_close
-        )
-
-    async def _begin_child(
-        self,
-        workflow_type: str,
-        workflow_id: str,
-        workflow_input: Any,
-        workflow_timeout: timedelta | None,
-        on_completed_step: Callable[..., Any] | str | None = None,
-        on_parent_close: str = "abandon",
-    ) -> ChildHandle:
         check_name(workflow_type, "workflow type")
         check_workflow_id(workflow_id)
         timeout_ms = None if workflow_timeout is None else to_ms(workflow_timeout, "workflow_timeout")
@@ -228,7 +215,8 @@ class Context:
         result_type: Any = None,
     ) -> Any:
         """Start a child and wait for its result, as plain data or converted to `result_type`: `start`, then `result`."""
-        handle = await self._begin_child(workflow_type, workflow_id, workflow_input, workflow_timeout)
+        # By its class: that of a plain handler's context blocks.
+        handle = await Context.start(self, workflow_type, workflow_id, workflow_input, workflow_timeout)
         return await self._closed(handle.run_info, result_type)
 
     @_operation
@@ -345,13 +333,14 @@ def _unbound(original: Any) -> dict[str, bool]:
 
 def discard_unawaited(context: Context) -> list[str]:
     """For the host, when the handler has ended: the operations whose coroutine was never awaited; they are closed."""
-    if not context._made:
-        return []
-    forgotten = [made for made in context._made if inspect.getcoroutinestate(made) == inspect.CORO_CREATED]
-    for made in forgotten:
-        made.close()
+    forgotten = []
+    for made in context._made:
+        # One that has ended, as nearly all have, has no frame any more.
+        if made.cr_frame is not None and inspect.getcoroutinestate(made) == inspect.CORO_CREATED:
+            forgotten.append(_shown(made))
+            made.close()
     context._made.clear()
-    return [_shown(made) for made in forgotten]
+    return forgotten
 
 
 def _shown(made: Coroutine[Any, Any, Any]) -> str:

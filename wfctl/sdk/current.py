@@ -32,21 +32,16 @@ class TaskInfo(msgspec.Struct, frozen=True):
     idempotency_key: str
 
 
-class CurrentStep:
+class CurrentStep(msgspec.Struct, eq=False):
     """The step that a handler works for: where its tasks are recorded, and the loop and the threads they run on.
 
     `made` collects the coroutines that were handed out, so that one that was never awaited is noticed.
     """
 
-    __slots__ = ("_loop", "made", "ops", "threads")
-
-    def __init__(
-        self, ops: Ops, loop: asyncio.AbstractEventLoop, threads: Threads, made: list[Coroutine[Any, Any, Any]]
-    ) -> None:
-        self.ops = ops
-        self.threads = threads
-        self.made = made
-        self._loop = loop
+    ops: Ops
+    _loop: asyncio.AbstractEventLoop
+    threads: Threads
+    made: list[Coroutine[Any, Any, Any]]
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run `work` on the host's loop, from a thread, and return what it returns."""
@@ -87,28 +82,24 @@ class Attempt:
         return TaskInfo(self.name, self._number, hashlib.sha256(same.encode()).hexdigest()[:32])
 
     def __enter__(self) -> None:
-        self._was_info, self._was_step = _attempt.set(self), step.set(None)
+        self._was_info, self._was_step = attempt.set(self), step.set(None)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         step.reset(self._was_step)
-        _attempt.reset(self._was_info)
+        attempt.reset(self._was_info)
 
 
-_attempt: contextvars.ContextVar[Attempt | None] = contextvars.ContextVar("wfctl_task", default=None)
+# The task that the running code is part of.
+attempt: contextvars.ContextVar[Attempt | None] = contextvars.ContextVar("wfctl_task", default=None)
 
 
 def current_task() -> TaskInfo:
     """Name, attempt and idempotency key of the task that calls this, also from a thread; RuntimeError outside of a task."""
-    attempt = _attempt.get()
-    if attempt is None:
+    inside = attempt.get()
+    if inside is None:
         raise RuntimeError(
             "current_task() is for the inside of a function that is decorated with @task and called by a handler"
         )
-    return attempt.info()
-
-
-def inside_task(context: contextvars.Context | None = None) -> Attempt | None:
-    """The task that the caller, or code in `context`, is part of."""
-    return _attempt.get() if context is None else context.get(_attempt)
+    return inside.info()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from wfctl.errors import ErrorData
@@ -44,10 +44,6 @@ class Record(Protocol):
 R = TypeVar("R", bound=Record)
 
 
-def digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
 class _Index:
     """The keys of the records: in their order, by base, and by base and branch; and the numbers that are taken."""
 
@@ -71,34 +67,39 @@ _NONE = _Index(())
 class Replay(Generic[R]):
     """The records of earlier executions, and which of them this execution has asked for.
 
-    `new` lists the keys asked for that no record answered, with the place in the code that asked.
+    `unasked` holds those that it has not, by key and in the order they were recorded. `new` lists the keys asked for that no
+    record answered, with the place in the code that asked.
     """
 
-    __slots__ = ("_ahead", "_cleaning", "_index", "_left", "_seen", "new")
+    __slots__ = ("_ahead", "_cleaning", "_index", "_seen", "new", "unasked")
 
-    def __init__(self, records: Iterable[R] = ()) -> None:
-        self._left: dict[str, R] = {record.key: record for record in records}
+    def __init__(self, records: Sequence[R] = ()) -> None:
+        self.unasked: dict[str, R] = {}
         self._seen: dict[str, int] = {}
-        self._index = _Index(self._left) if self._left else _NONE
+        self._index = _NONE
         self._cleaning = False
         # Records of the way to the cancellation still to be asked for.
-        self._ahead = sum(not key.startswith(CLEANUP_MARK) for key in self._left) if self._left else 0
+        self._ahead = 0
         self.new: list[tuple[str, str]] = []
+        if records:
+            self.unasked.update((record.key, record) for record in records)
+            self._index = _Index(self.unasked)
+            self._ahead = sum(not key.startswith(CLEANUP_MARK) for key in self.unasked)
 
     def base(self, kind: str, name: str, content: bytes) -> str:
         """A content key without its end, which tells occurrences apart."""
-        return f"{CLEANUP_MARK if self._cleaning else ''}{kind}:{name}:{digest(content)}"
+        hashed = hashlib.sha256(content, usedforsecurity=False).hexdigest()[:16]
+        return f"{CLEANUP_MARK if self._cleaning else ''}{kind}:{name}:{hashed}"
 
-    def key(self, kind: str, name: str, content: bytes) -> str:
+    def key(self, base: str) -> str:
         """The content key of this occurrence of the operation; each call counts as one."""
-        base = self.base(kind, name, content)
         count = self._seen.get(base, 0)
         self._seen[base] = count + 1
         return f"{base}:{count}"
 
     def take(self, key: str) -> R | None:
         """The record of `key`, which counts as asked for; None when earlier executions did not get that far."""
-        record = self._left.pop(key, None)
+        record = self.unasked.pop(key, None)
         if record is not None and not key.startswith(CLEANUP_MARK):
             self._ahead -= 1
         return record
@@ -130,12 +131,12 @@ class Replay(Generic[R]):
     @property
     def next_key(self) -> str | None:
         """The first record, in the order they were made, that nobody has asked for yet."""
-        return self._first(self._index.order) if self._left else None
+        return self._first(self._index.order)
 
     def _first(self, keys: deque[str] | None) -> str | None:
         """The first of `keys` that nobody has asked for; the others before it are dropped for good."""
         while keys:
-            if keys[0] in self._left:
+            if keys[0] in self.unasked:
                 return keys[0]
             keys.popleft()
         return None
@@ -145,22 +146,9 @@ class Replay(Generic[R]):
         self._cleaning = True
 
     @property
-    def exhausted(self) -> bool:
-        return not self._left
-
-    @property
-    def left(self) -> int:
-        """How many records nobody has asked for."""
-        return len(self._left)
-
-    @property
     def caught_up(self) -> bool:
         """Everything recorded before the cancellation (if there was one) has been asked for."""
         return self._ahead == 0
-
-    def unused(self) -> list[R]:
-        """Records not asked for, in the order they were recorded."""
-        return list(self._left.values())
 
 
 def _parts(key: str) -> tuple[str, int, str]:

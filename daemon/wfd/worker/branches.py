@@ -16,28 +16,25 @@ import inspect
 from collections.abc import Coroutine
 from typing import Any
 
-from wfctl.sdk.current import inside_task
+import msgspec
+
+from wfctl.sdk.current import attempt
 from wfctl.values.codec import canonical
 
 
-class Branch:
+class Branch(msgspec.Struct, eq=False):
     """One task of a handler. `tasks` are all that the handler has created so far, shared between its branches."""
 
-    __slots__ = ("_children", "mark", "path", "tasks")
-
-    def __init__(self, path: str = "", tasks: list[asyncio.Task[Any]] | None = None) -> None:
-        self.path = path
-        # The path in short; nothing for the handler's own task.
-        self.mark = hashlib.sha256(path.encode()).hexdigest()[:8] if path else ""
-        self.tasks: list[asyncio.Task[Any]] = [] if tasks is None else tasks
-        self._children: dict[str, int] | None = None
+    path: str = ""
+    mark: str = ""  # the path in short; nothing for the handler's own task
+    tasks: list[asyncio.Task[Any]] = []
+    _children: dict[str, int] = {}
 
     def child(self, name: str) -> Branch:
-        if self._children is None:
-            self._children = {}
         number = self._children.get(name, 0)
         self._children[name] = number + 1
-        return Branch(f"{self.path}/{name}#{number}", self.tasks)
+        path = f"{self.path}/{name}#{number}"
+        return Branch(path, hashlib.sha256(path.encode()).hexdigest()[:8], self.tasks)
 
 
 def label(coro: Coroutine[Any, Any, Any]) -> str:
@@ -70,9 +67,10 @@ def _create_task(
     context: contextvars.Context | None = None,
     **options: Any,
 ) -> asyncio.Task[Any]:
-    branch = current.get() if context is None else context.get(current)
+    get = contextvars.ContextVar.get if context is None else context.get
+    branch = get(current)
     # What a recorded task's function does inside is not the handler's.
-    if branch is None or inside_task(context) is not None:
+    if branch is None or get(attempt) is not None:
         return asyncio.Task(coro, loop=loop, context=context, **options)
     if context is None:
         context = contextvars.copy_context()

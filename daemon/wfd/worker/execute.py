@@ -26,6 +26,7 @@ from wfctl.sdk.failure import describe_exception
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.hints import did_you_mean, listing
 from wfctl.sdk.port import StepUnwind
+from wfctl.sdk.replay import Replay
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.threads import Threads
 from wfctl.sdk.workflow import Workflow
@@ -43,6 +44,8 @@ _SETTLING_TURNS = 20
 
 class Executor:
     """The steps of one worker. Create it with a running or ready loop; feed `receive`; `send` gets the answers."""
+
+    _ops_type = LiveOps
 
     def __init__(
         self,
@@ -113,8 +116,12 @@ class Executor:
     # -- beginning a step -----------------------------------------------------------------------
 
     def _run(self, message: RunStep) -> None:
+        workflow = self._workflows.get(message.run.workflow_type)
+        handler = None if workflow is None else workflow.handler(message.kind, message.handler)
+        if workflow is None or handler is None:
+            self._send(StepStuck(message.token, self._missing(message, workflow)))
+            return
         try:
-            workflow, handler = self._find(message)
             kwargs = arguments(handler, message.kwargs)
         except Misfit as error:
             self._send(StepStuck(message.token, error.reason))
@@ -126,7 +133,10 @@ class Executor:
         step.task = asyncio.Task(drive, loop=self._loop)
 
     def _ops(self, message: RunStep, handler: Handler, workflow: Workflow) -> LiveOps:
-        return LiveOps(message, handler, workflow, self._workflows, self._sources, self._send, self._loop)
+        return self._ops_type(
+            message.token, message.run, message.step, handler, workflow, self._workflows, self._sources,
+            Replay(message.ops), message.cancel, message.store, self._send, self._loop, bool(message.ops), message.logged,
+        )  # fmt: skip
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -137,22 +147,19 @@ class Executor:
         self._queries.discard(task)
         self._maybe_stopped()
 
-    def _find(self, message: RunStep) -> tuple[Workflow, Handler]:
+    def _missing(self, message: RunStep, workflow: Workflow | None) -> str:
+        """Why the step's handler is not there."""
         workflow_type = message.run.workflow_type
-        workflow = self._workflows.get(workflow_type)
         if workflow is None:
-            raise Misfit(
+            return (
                 f"workflow type {workflow_type!r} is not loaded{did_you_mean(workflow_type, self._workflows)}: put back the "
                 f"module that defines it (loaded: {listing(self._workflows)})"
             )
-        handler = workflow.handler(message.kind, message.handler)
-        if handler is None:
-            known = workflow.names(message.kind)
-            raise Misfit(
-                f"workflow {workflow_type!r} has no {message.kind} {message.handler!r} any more"
-                f"{did_you_mean(message.handler, known)}: put it back (it has: {listing(known)})"
-            )
-        return workflow, handler
+        known = workflow.names(message.kind)
+        return (
+            f"workflow {workflow_type!r} has no {message.kind} {message.handler!r} any more"
+            f"{did_you_mean(message.handler, known)}: put it back (it has: {listing(known)})"
+        )
 
     # -- running it -----------------------------------------------------------------------------
 
@@ -165,14 +172,16 @@ class Executor:
         current.step.set(current.CurrentStep(step, self._loop, self._threads, context._made))
         outcome: Any = None
         raised: BaseException | None = None
-        step.begin()
+        step.begun = True
+        if step.cancel_requested:
+            step.cancel_soon()
         try:
             outcome = step.handler.function(context, **kwargs)
             if hasattr(outcome, "__await__"):
                 outcome = await outcome
         except BaseException as error:
             raised = error
-        if not step.replay.exhausted:
+        if step.replay.unasked:
             await self._settle(step)
         self._finish(step, context, outcome, raised)
         raised = None  # its traceback holds this frame
@@ -180,7 +189,7 @@ class Executor:
     async def _settle(self, step: LiveOps) -> None:
         """Tasks that the handler left behind may be about to ask for the records that look unused."""
         for _ in range(_SETTLING_TURNS):
-            if step.replay.exhausted or all(task.done() for task in step.branch.tasks):
+            if not step.replay.unasked or all(task.done() for task in step.branch.tasks):
                 return
             try:
                 await asyncio.sleep(0)
@@ -227,24 +236,20 @@ class Executor:
     def _finish(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> None:
         step.close([] if context is None else discard_unawaited(context))
         self._steps.pop(step.token, None)
-        self._say_end(step, context, outcome, raised)
-        if self._stopping:
-            self._maybe_stopped()
-
-    def _say_end(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> None:
-        if step.abandoned:
-            self._send(StepGone(step.token))
-            return
         try:
             self._send(self._answer(step, context, outcome, raised))
         except Exception as error:  # an outcome that cannot be written must not leave the step without an answer
             self._send(StepRaised(step.token, describe_exception(error, self._sources)))
+        if self._stopping:
+            self._maybe_stopped()
 
     def _answer(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> ToDaemon:
-        cancelled = step.cancel_delivered and isinstance(raised, asyncio.CancelledError)
+        if step.abandoned:
+            return StepGone(step.token)
         if step.stuck_reason is not None:
             return StepStuck(step.token, step.stuck_reason, step.both_sides())
-        if not step.replay.exhausted and not cancelled:
+        cancelled = step.cancel_delivered and isinstance(raised, asyncio.CancelledError)
+        if step.replay.unasked and not cancelled:
             # Also when it raised: before, it had got further than this, so the code or the world has changed, and failing
             # the run would throw away what was done.
             reason = step.disagreement()
@@ -307,6 +312,8 @@ def _in_thread(step: LiveOps, context: Context, kwargs: dict[str, Any]) -> tuple
 
 def _refused(step: LiveOps, outcome: Any) -> InvalidDirectiveError | None:
     """Why what the handler returned is not a directive for its run, or None."""
+    if isinstance(outcome, CompleteDirective):
+        return None
     if isinstance(outcome, Directive):
         return _foreign(step, outcome)
     label = step.handler.label

@@ -10,13 +10,15 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, NoReturn
+
+import msgspec
 
 from wfctl.errors import StaleStepError, UsageError, from_data
-from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, Progress, RunStep, ToDaemon
-from wfctl.sdk.current import inside_task
+from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, Progress, ToDaemon
+from wfctl.sdk import current
 from wfctl.sdk.failure import readable
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.port import StepUnwind
@@ -41,70 +43,72 @@ _QUIET_TURNS = 20
 _MAKING = threading.Lock()  # Two threads of a handler's may begin to report at a time.
 
 
-class _Pending(NamedTuple):
+class _Pending(msgspec.Struct, eq=False):
     key: str
     answer: asyncio.Future[OpDone]
     patient: bool
 
 
-class LiveOps:
+class _Body(msgspec.Struct, eq=False):
+    """The function of a task that has begun runs inside of it."""
+
+    ops: LiveOps
+    begun: Op
+
+    def __enter__(self) -> None:
+        self.ops._bodies[self.begun.op] = self.begun.key, asyncio.current_task()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ops, begun = self.ops, self.begun
+        del ops._bodies[begun.op]
+        if error is not None and not (ops.abandoned or ops.closed):
+            # It has no outcome, and nobody says that its function runs no more: its handler may only wait from now on.
+            ops._next_op += 1
+            ops._say(ops._next_op, "task_left", begun.name, begun.key, b"{}")
+
+
+class LiveOps(msgspec.Struct, eq=False):
     """`wfctl.sdk.port.Ops` of a running handler, plus what its executor steers it with."""
 
-    __slots__ = (
-        "_begun", "_bodies", "_lines", "_logged_before", "_loop", "_loop_thread", "_next_op", "_pending",
-        "_recorded_before", "_reporter", "_send", "_store", "_told", "abandoned", "begun", "branch", "cancel_delivered",
-        "cancel_requested", "closed", "handler", "replay", "run", "sources", "step", "stuck_reason", "task",
-        "thread", "token", "types", "workflow",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        message: RunStep,
-        handler: Handler,
-        workflow: Workflow,
-        types: Mapping[str, Workflow],
-        sources: Sources,
-        send: Callable[[ToDaemon], None],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self.token = message.token
-        self.run: RunInfo = message.run
-        self.step = message.step
-        self.handler = handler
-        self.workflow = workflow
-        self.types = types
-        self.sources = sources
-        self.replay: Replay[OpRecord] = Replay(message.ops)
-        self.cancel_requested = message.cancel
-        self.cancel_delivered = False
-        self.abandoned = False
-        self.begun = False
-        self.closed = False
-        self.stuck_reason: str | None = None
-        self.branch = branches.Branch()
-        self.task: asyncio.Task[Any] | None = None
-        self.thread: int | None = None  # of a plain `def` handler
-        self._store = message.store
-        self._send = send
-        self._loop = loop
-        self._loop_thread = threading.get_ident()
-        self._pending: dict[int, _Pending] = {}
-        # The functions of tasks that run now: the key, and the asyncio task that waits for it.
-        self._bodies: dict[int, tuple[str, asyncio.Task[Any] | None]] = {}
-        # The beginning of a task that is still to be said: what ends in this very turn of the loop is told with it.
-        self._begun: Op | None = None
-        self._next_op = 0
-        self._told = False
-        self._recorded_before = bool(message.ops)
-        self._logged_before = message.logged
-        self._lines: list[LogLine] = []
-        self._reporter: Reporter | None = None
+    token: int
+    run: RunInfo
+    step: int
+    handler: Handler
+    workflow: Workflow
+    types: Mapping[str, Workflow]
+    sources: Sources
+    replay: Replay[OpRecord]
+    cancel_requested: bool
+    _store: dict[str, bytes]
+    _send: Callable[[ToDaemon], None]
+    _loop: asyncio.AbstractEventLoop
+    _recorded_before: bool
+    _logged_before: int
+    cancel_delivered: bool = False
+    abandoned: bool = False
+    begun: bool = False
+    closed: bool = False
+    stuck_reason: str | None = None
+    branch: branches.Branch = msgspec.field(default_factory=branches.Branch)
+    task: asyncio.Task[Any] | None = None
+    thread: int | None = None  # of a plain `def` handler
+    _pending: dict[int, _Pending] = {}
+    # The functions of tasks that run now: the key, and the asyncio task that waits for it.
+    _bodies: dict[int, tuple[str, asyncio.Task[Any] | None]] = {}
+    # The beginning of a task that is still to be said: what ends in this very turn of the loop is told with it.
+    _begun: Op | None = None
+    _next_op: int = 0
+    _told: bool = False
+    _lines: list[LogLine] = []
+    _reporter: Reporter | None = None
 
     # -- the port -------------------------------------------------------------------------------
 
     @property
     def replaying(self) -> bool:
-        return not self.replay.exhausted
+        return bool(self.replay.unasked)
 
     async def load(self, key: str) -> bytes | None:
         return self._store.get(key)
@@ -115,7 +119,7 @@ class LiveOps:
     async def perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> bytes:
         key, record = await self.find(kind, name, content)
         if record is None:
-            return await self._told_of(kind, name, key, arguments())
+            return await self.tell(kind, name, key, arguments())
         if record.error is not None:
             raise from_data(record.error)
         return record.value
@@ -125,10 +129,29 @@ class LiveOps:
         branch = branches.current.get() if self.thread is None else None
         if kind in _ALIKE:
             content = b"" if branch is None else branch.path.encode()
+        base = self.replay.base(kind, name, content)
+        mark = branch.mark if branch is not None and kind in _BY_BRANCH else ""
+        if self.replay.unasked:
+            key, record = await self._recorded(kind, base, mark, place)
+            if record is not None:
+                self.cancel_soon()
+                return key, record
+        else:
+            key = self.replay.fresh_key(base, mark)
+        if self.cancel_requested and self._cancel_due:
+            await self._cancel_here()
+            self._admit()
+        if self._recorded_before:
+            self._note(key, place)
+        if self.replay.unasked and self._is_sequential():
+            # No other branch is left that could still ask for the records: this call is what the code was changed to.
+            self.stuck(self.disagreement())
+        return key, None
+
+    async def _recorded(self, kind: str, base: str, mark: str, place: str) -> tuple[str, OpRecord | None]:
+        """The operation's key, and its record if there is one, while there are records that nobody has asked for."""
         expected = self.replay.next_key
         if kind in _BY_BRANCH:
-            base = self.replay.base(kind, name, content)
-            mark = "" if branch is None else branch.mark
             record = self.replay.take_own(base, mark)
             if record is None and self.replay.has_alike(base):
                 if not self._is_sequential():
@@ -137,48 +160,35 @@ class LiveOps:
                 record = self.replay.take_alike(base)
             key = self.replay.fresh_key(base, mark) if record is None else record.key
         else:
-            key = self.replay.key(kind, name, content)
+            key = self.replay.key(base)
             record = self.replay.take(key)
-        if record is not None:
-            if expected not in (None, key) and self._is_sequential():
-                self._note(key, place)
-                self.stuck(self.disagreement())
-            self._cancel_soon()
-            return key, record
-        if self._cancel_due:
-            await self._cancel_here()
-            self._admit()
-        if self._recorded_before:
+        if record is not None and expected not in (None, key) and self._is_sequential():
             self._note(key, place)
-        if not self.replay.exhausted and self._is_sequential():
-            # No other branch is left that could still ask for the records: this call is what the code was changed to.
             self.stuck(self.disagreement())
-        return key, None
+        return key, record
 
     async def _others_first(self, base: str) -> None:
         """Such an operation is recorded, but another branch asked for it. Should that one still come, it is to have its own."""
-        left, quiet = self.replay.left, 0
+        left, quiet = len(self.replay.unasked), 0
         while quiet < _QUIET_TURNS and self.replay.has_alike(base):
             await asyncio.sleep(0)
-            quiet = quiet + 1 if self.replay.left == left else 0
-            left = self.replay.left
+            quiet = quiet + 1 if len(self.replay.unasked) == left else 0
+            left = len(self.replay.unasked)
 
     async def tell(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
         self._admit()
+        patient = kind in _PATIENT
         if kind in ("resume", "child_result") and self._cancel_due:
             # An earlier execution was cancelled while it waited here, or has not come as far.
             await self._cancel_here()
             self._admit()
-        return await self._told_of(kind, name, key, arguments)
-
-    async def _told_of(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
         self._next_op += 1
         number = self._next_op
         answer: asyncio.Future[OpDone] = self._loop.create_future()
-        self._pending[number] = _Pending(key, answer, kind in _PATIENT)
+        self._pending[number] = _Pending(key, answer, patient)
         self._say(number, kind, name, key, arguments)
-        if kind in _PATIENT:
-            self._cancel_soon()
+        if patient:
+            self.cancel_soon()
         try:
             done = await answer
         finally:
@@ -187,43 +197,24 @@ class LiveOps:
             raise from_data(done.error)
         return done.value
 
-    @contextmanager
-    def attempt(self, name: str, key: str, arguments: bytes) -> Iterator[None]:
+    def attempt(self, name: str, key: str, arguments: bytes) -> _Body:
         self._admit()
-        self._next_op += 1
-        number = self._next_op
         # It is not answered: the outcome is recorded after this, and its answer says that both are.
-        self.flush_logs()
-        self._say_begun()
-        self._begun = Op(self.token, number, key, "task", name, arguments)
-        self._loop.call_soon(self._say_begun)
-        self._bodies[number] = key, asyncio.current_task()
-        try:
-            yield
-        except BaseException:
-            # It has no outcome, and nobody says that its function runs no more: its handler may only wait from now on.
-            if not (self.abandoned or self.closed):
-                self._next_op += 1
-                self._say(self._next_op, "task_left", name, key, b"{}")
-            raise
-        finally:
-            del self._bodies[number]
+        self._say_rest()
+        self._next_op += 1
+        self._begun = Op(self.token, self._next_op, key, "task", name, arguments)
+        self._loop.call_soon(self._say_rest)
+        return _Body(self, self._begun)
 
     def _say(self, number: int, kind: str, name: str, key: str, arguments: bytes) -> None:
-        self.flush_logs()
         begun = self._begun
-        if begun is not None and kind == "task_completed" and key == begun.key:
+        if begun is not None and kind == "task_completed" and key == begun.key and not self._lines:
             self._begun = None
             # Two JSON objects with different fields.
             kind, arguments = "task_at_once", begun.args[:-1] + b"," + arguments[1:]
-        elif begun is not None:
-            self._say_begun()
+        else:
+            self._say_rest()
         self._send(Op(self.token, number, key, kind, name, arguments))
-
-    def _say_begun(self) -> None:
-        begun, self._begun = self._begun, None
-        if begun is not None:
-            self._send(begun)
 
     def _note(self, key: str, place: str) -> None:
         self.replay.new.append((key, self.sources.caller(sys._getframe(1)) or place))
@@ -238,7 +229,7 @@ class LiveOps:
 
     def log(self, level: str, message: str) -> None:
         line = LogLine(int(time.time() * 1_000), level, readable(message, MAX_LOG_CHARS))
-        if threading.get_ident() == self._loop_thread:
+        if asyncio._get_running_loop() is self._loop:
             self._keep(line)
         else:
             self._loop.call_soon_threadsafe(self._keep, line)
@@ -247,7 +238,7 @@ class LiveOps:
         message = Progress(self.token, done, total, readable(note, MAX_NOTE_CHARS))
         if self._reporter is None:
             with _MAKING:
-                self._reporter = self._reporter or Reporter(self._send, self._loop, self._loop_thread)
+                self._reporter = self._reporter or Reporter(self._send, self._loop)
         if not self.closed:
             # What a replay passes by in an instant was shown once already.
             self._reporter.report(message, later=self.replaying)
@@ -259,12 +250,15 @@ class LiveOps:
             self._logged_before -= 1
         elif not self.closed:
             if not self._lines:
-                self._loop.call_soon(self.flush_logs)
+                self._loop.call_soon(self._say_rest)
             self._lines.append(line)
 
-    def flush_logs(self) -> None:
+    def _say_rest(self) -> None:
+        """Say now, in their order, what was to be said in the next turn of the loop at the latest."""
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
+            self._send(begun)
         if self._lines:
-            self._say_begun()
             lines, self._lines = self._lines, []
             self._send(Logs(self.token, lines))
 
@@ -272,7 +266,7 @@ class LiveOps:
 
     def disagreement(self) -> str:
         """Why this execution is not the one that was recorded: the handler, and both sides."""
-        recorded = "; ".join(in_words(record.key) for record in self.replay.unused()[:5])
+        recorded = "; ".join(in_words(key) for key in [*self.replay.unasked][:5])
         asked = "; ".join(in_words(key) + (f" at {place}" if place else "") for key, place in self.replay.new[:5])
         return (
             f"{self.handler.label} ({self.sources.place(self.handler.file, self.handler.line)}) does not repeat what it did: "
@@ -282,7 +276,7 @@ class LiveOps:
 
     def both_sides(self) -> dict[str, list[str]]:
         """The disagreement for programs: content keys."""
-        recorded = [record.key for record in self.replay.unused()]
+        recorded = [*self.replay.unasked]
         return {"recorded": recorded, "asked": [key for key, _ in self.replay.new]} if recorded else {}
 
     def _is_sequential(self) -> bool:
@@ -294,16 +288,12 @@ class LiveOps:
         waiting = self._pending.pop(message.op, None)
         if waiting is not None and not waiting.answer.done():
             waiting.answer.set_result(message)
-            self._cancel_soon()
-
-    def begin(self) -> None:
-        """The handler's own code starts now."""
-        self.begun = True
-        self._cancel_soon()
+            if self.cancel_requested:
+                self.cancel_soon()
 
     def request_cancel(self) -> None:
         self.cancel_requested = True
-        self._cancel_soon()
+        self.cancel_soon()
 
     @property
     def _cancel_due(self) -> bool:
@@ -315,10 +305,11 @@ class LiveOps:
             and self.replay.caught_up
         )
 
-    def _cancel_soon(self) -> None:
+    def cancel_soon(self) -> None:
+        """Where a cancellation is due, bring it."""
         # Not at once: before its first await the handler has not entered the `try` it would clean up in, and an answered
         # operation must return its value, or the replay would see a value where this execution saw none.
-        if self.cancel_requested and self._cancel_due:
+        if self._cancel_due:
             self._loop.call_soon(self._cancel_now)
 
     def _cancel_now(self) -> None:
@@ -364,9 +355,13 @@ class LiveOps:
             self.task.cancel()
 
     def _admit(self) -> None:
+        if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
+            self._refuse()
+
+    def _refuse(self) -> None:
         if self.stuck_reason is not None:
             raise StepUnwind(self.stuck_reason)
-        if (info := inside_task()) is not None:
+        if (info := current.attempt.get()) is not None:
             raise UsageError(
                 f"task {info.name!r} uses the context of its handler: what happens in a task is not recorded on its own",
                 hint="do it in the handler, before or after the task",
@@ -374,11 +369,10 @@ class LiveOps:
         if self.abandoned and self.thread is not None and not self._told:
             self._told = True
             raise asyncio.CancelledError
-        if self.abandoned or self.closed:
-            why = "has returned" if self.closed else "was ended by the daemon (it timed out, or its run was closed)"
-            raise StaleStepError(
-                f"{self.handler.label} {why}, so it cannot do more", hint="await every operation before returning"
-            )
+        why = "has returned" if self.closed else "was ended by the daemon (it timed out, or its run was closed)"
+        raise StaleStepError(
+            f"{self.handler.label} {why}, so it cannot do more", hint="await every operation before returning"
+        )
 
     def close(self, unawaited: list[str]) -> None:
         """The handler has ended. What it did not await is cancelled, and said in its log; `unawaited` never even began."""
@@ -389,8 +383,7 @@ class LiveOps:
             if (left or unawaited) and not self.abandoned:
                 names = [*unawaited, *(in_words(key) for key in left)]
                 self.log("warning", f"{self.handler.label} returned without awaiting {', '.join(names)}: write `await`")
-        self.flush_logs()
-        self._say_begun()
+        self._say_rest()
         self.closed = True
         if self._reporter is not None:
             self._reporter.close(tell=not self.abandoned)

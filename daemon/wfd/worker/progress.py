@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 
 from wfctl.protocol.channel import Progress
@@ -18,13 +17,11 @@ class Reporter:
     `report` may be called from any thread, in a tight loop: while the gate is shut it costs an assignment.
     """
 
-    __slots__ = ("_closed", "_gate_shut", "_loop", "_newest", "_send", "_thread", "_timer")
+    __slots__ = ("_closed", "_gate_shut", "_loop", "_newest", "_send", "_timer")
 
-    def __init__(self, send: Callable[[Progress], None], loop: asyncio.AbstractEventLoop, thread: int) -> None:
-        """`thread` is the loop's."""
+    def __init__(self, send: Callable[[Progress], None], loop: asyncio.AbstractEventLoop) -> None:
         self._send = send
         self._loop = loop
-        self._thread = thread
         self._newest: Progress | None = None
         self._gate_shut = False
         self._timer: asyncio.TimerHandle | None = None
@@ -39,7 +36,7 @@ class Reporter:
             return
         self._gate_shut = True
         begin = self._wait if later else self._pass
-        if threading.get_ident() == self._thread:
+        if asyncio._get_running_loop() is self._loop:
             begin()
         else:
             self._loop.call_soon_threadsafe(begin)

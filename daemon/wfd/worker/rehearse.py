@@ -33,27 +33,23 @@ _GRACE_S = 1.0
 _HELD = "held"
 
 
-class RehearsedOps(LiveOps):
+class RehearsedOps(LiveOps, eq=False):
     """Operations that are recorded come back as in a worker; every other holds its caller for good. `held` numbers those."""
 
-    __slots__ = ("differs", "guard", "held")
-
-    def under(self, guard: Guard) -> None:
-        """To be called first: `guard` watches this rehearsal."""
-        self.guard = guard
-        self.held: set[int] = set()
-        self.differs = False
+    guard: Guard | None = None  # of the trial; it is there before anything runs
+    held: set[int] = set()
+    differs: bool = False
 
     def stuck(self, reason: str) -> NoReturn:
         # What differs because something was refused is not held against the code; what differed before is.
-        self.differs = self.differs or not self.guard.stopped
+        self.differs = self.differs or self.guard is None or not self.guard.stopped
         super().stuck(reason)
 
     async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, OpRecord | None]:
         key, record = await super().find(kind, name, content, place)
         # A task that was begun would be tried again; whether a sleep that was begun is over, the daemon knows.
         if record is None or (record.open and kind == "task"):
-            await self._told_of(_HELD, name, key, b"{}")
+            await self.tell(_HELD, name, key, b"{}")
             raise StepUnwind("a rehearsal does nothing new")
         return key, record
 
@@ -77,7 +73,7 @@ class RehearsedOps(LiveOps):
 
     @property
     def standing(self) -> tuple[int, int, int]:
-        return self.replay.left, self._next_op, len(self.held)
+        return len(self.replay.unasked), self._next_op, len(self.held)
 
 
 class _Rehearsal:
@@ -95,6 +91,8 @@ class _Rehearsal:
 
 class Rehearser(Executor):
     """A trial's executor. It rehearses one step at a time, and runs none."""
+
+    _ops_type = RehearsedOps
 
     def __init__(
         self,
@@ -135,8 +133,9 @@ class Rehearser(Executor):
         return ""
 
     def _ops(self, message: RunStep, handler: Handler, workflow: Workflow) -> LiveOps:
-        ops = RehearsedOps(message, handler, workflow, self._workflows, self._sources, self._send, self._loop)
-        ops.under(self._guard)
+        ops = super()._ops(message, handler, workflow)
+        assert isinstance(ops, RehearsedOps)
+        ops.guard = self._guard
         if self._now is not None:
             self._now.ops = ops
         return ops
@@ -165,7 +164,7 @@ class Rehearser(Executor):
             ops = now.ops
             if ops is None or now.verdict.done():
                 continue
-            if ops.held and ops.replay.exhausted:
+            if ops.held and not ops.replay.unasked:
                 now.judge("agrees")
                 return
             expecting = self._trial_loop.expecting or ops.asking or (ops.thread is not None and not ops.held)
@@ -175,14 +174,14 @@ class Rehearser(Executor):
             if quiet < _QUIET_TURNS:
                 continue
             # Nothing that it still waits for can disagree with a record that it is through with.
-            if not expecting or ops.replay.exhausted or self._loop.time() >= deadline:
+            if not expecting or not ops.replay.unasked or self._loop.time() >= deadline:
                 now.judge(*self._standing(ops, expecting))
             else:
                 await self._trial_loop.nap(_NAP_S)
 
     def _standing(self, ops: RehearsedOps, expecting: bool) -> tuple[str, str]:
         """The verdict where the handler does not end by itself."""
-        if ops.replay.exhausted:
+        if not ops.replay.unasked:
             return "agrees", ""
         if self._guard.stopped:
             return "stopped", self._guard.stopped

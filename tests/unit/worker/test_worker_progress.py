@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -47,9 +48,11 @@ def sent() -> list[float]:
 
 
 @pytest.fixture
-def reporter(timers: Timers, sent: list[float]) -> Reporter:
+def reporter(timers: Timers, sent: list[float]) -> Iterator[Reporter]:
     loop: Any = timers
-    return Reporter(lambda message: sent.append(message.done), loop, threading.get_ident())
+    asyncio._set_running_loop(loop)
+    yield Reporter(lambda message: sent.append(message.done), loop)
+    asyncio._set_running_loop(None)
 
 
 def said(done: int) -> Progress:
