@@ -62,7 +62,7 @@ class MemoryOps:
         self.shown: list[tuple[int | float, int | float | None, str]] = []
         self.skipped = 0
         self.step = 3
-        self._replay = Replay(self.records)
+        self._replay = Replay.of(self.records)
         self._store = dict(store or {})
         self._answer = answer or self._default
 

@@ -43,7 +43,12 @@ async def run(step: CurrentStep, task: Definition, call: Call, function: Callabl
     while True:
         begun = _json({"arguments": msgspec.Raw(call.arguments), "attempt": attempt})
         with ops.attempt(task.name, key, begun):
-            value, error = await _tried(step, task, function, Attempt(ops, key, task.name, attempt))
+            info = Attempt(ops, key, task.name, attempt)
+            if task.is_async:
+                value, error = await _tried(task, function, info, None)
+            else:
+                async with step.threads.turn():
+                    value, error = await _tried(task, function, info, step)
         if error is None:
             value, data, error = _through_json(task, value)
         elif task.policy.retries(error, attempt):
@@ -86,18 +91,9 @@ def _through_json(task: Definition, value: Any) -> tuple[Any, bytes, Exception |
 
 
 async def _tried(
-    step: CurrentStep, task: Definition, function: Callable[[], Any], attempt: Attempt
-) -> tuple[Any, Exception | None]:
-    """One attempt: its result, or the exception that is its failure. A cancellation and the like pass."""
-    if task.is_async:
-        return await _limited(task, function, attempt, None)
-    async with step.threads.turn():
-        return await _limited(task, function, attempt, step)
-
-
-async def _limited(
     task: Definition, function: Callable[[], Any], attempt: Attempt, threaded: CurrentStep | None
 ) -> tuple[Any, Exception | None]:
+    """One attempt: its result, or the exception that is its failure. A cancellation and the like pass."""
     limit: asyncio.Timeout | None = None
     try:
         with attempt:

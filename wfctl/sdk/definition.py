@@ -125,6 +125,8 @@ class Definition:
         """By name, in the order of the signature, with defaults."""
         names = self._names
         if names is not None and len(args) + len(kwargs) == len(names):
+            if not kwargs:
+                return dict(zip(names, args, strict=True))
             named = names[len(args) :]
             if all(name in kwargs for name in named):
                 return dict(zip(names, args + tuple(kwargs[name] for name in named), strict=True))

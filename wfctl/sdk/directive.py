@@ -83,14 +83,13 @@ class Next:
                 "wait_for_event: on_timeout without a timeout would never run",
                 hint="wait_for_event(timeout=timedelta(...), on_timeout=...)",
             )
-        hears = self._workflow.names("event") or any(one.outcome for one in self._workflow.handlers)
-        if not names and timeout is None and not hears:
+        if not names and timeout is None and not self._workflow.hears:
             raise InvalidDirectiveError(
                 f"workflow {self._workflow.workflow_type!r} has no event handlers, so it would wait for ever",
                 hint="declare one with @....event(), or give a timeout",
             )
         return WaitDirective(
-            tuple(dict.fromkeys(self._event_name(name) for name in names)) or None,
+            tuple(dict.fromkeys(self._event_name(name) for name in names)) if names else None,
             None if timeout is None else to_ms(timeout, "timeout"),
             None if on_timeout is None else self._step_name(on_timeout, "on_timeout"),
         )

@@ -185,7 +185,7 @@ class Handler:
 
         Most are, and need neither the check nor the conversion that tell of all the others what is wrong or different.
         """
-        types = self.types
+        types = self.types if self._types is None else self._types
         for name, value in given.items():
             wanted = types.get(name)
             if wanted is not type(value) and wanted is not Any:

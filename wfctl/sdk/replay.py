@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Generic, Protocol, TypeVar
+
+import msgspec
 
 from wfctl.errors import ErrorData
 from wfctl.values.failure import Failure
@@ -64,27 +66,26 @@ class _Index:
 _NONE = _Index(())
 
 
-class Replay(Generic[R]):
+class Replay(msgspec.Struct, Generic[R], eq=False):
     """The records of earlier executions, and which of them this execution has asked for.
 
     `unasked` holds those that it has not, by key and in the order they were recorded. `new` lists the keys asked for that no
     record answered, with the place in the code that asked.
     """
 
-    __slots__ = ("_ahead", "_cleaning", "_index", "_seen", "new", "unasked")
+    unasked: dict[str, R] = {}
+    new: list[tuple[str, str]] = []
+    _index: _Index = _NONE
+    # Records of the way to the cancellation still to be asked for.
+    _ahead: int = 0
+    _seen: dict[str, int] = {}
+    _cleaning: bool = False
 
-    def __init__(self, records: Sequence[R] = ()) -> None:
-        self.unasked: dict[str, R] = {}
-        self._seen: dict[str, int] = {}
-        self._index = _NONE
-        self._cleaning = False
-        # Records of the way to the cancellation still to be asked for.
-        self._ahead = 0
-        self.new: list[tuple[str, str]] = []
-        if records:
-            self.unasked.update((record.key, record) for record in records)
-            self._index = _Index(self.unasked)
-            self._ahead = sum(not key.startswith(CLEANUP_MARK) for key in self.unasked)
+    @classmethod
+    def of(cls, records: Iterable[R]) -> Replay[R]:
+        unasked = {record.key: record for record in records}
+        ahead = sum(not key.startswith(CLEANUP_MARK) for key in unasked)
+        return cls(unasked, _index=_Index(unasked), _ahead=ahead)
 
     def base(self, kind: str, name: str, content: bytes) -> str:
         """A content key without its end, which tells occurrences apart."""

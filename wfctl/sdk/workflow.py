@@ -42,6 +42,8 @@ class Workflow:
             refuse(self.file, self.line, error.message, "Workflow('Order')")
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._start: Handler | None = None
+        # Whether it has handlers that a wait can end in: of events, or of how a child ended.
+        self.hears = False
         self._by_function: dict[tuple[str, Any], Handler] = {}
 
     def __repr__(self) -> str:
@@ -145,6 +147,7 @@ class Workflow:
         self._by_function[handler.kind, handler.function] = handler
         if handler.kind == "start":
             self._start = handler
+        self.hears = self.hears or handler.kind == "event" or handler.outcome
 
     # -- asking ---------------------------------------------------------------------------------
 

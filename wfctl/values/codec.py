@@ -84,7 +84,7 @@ def encode(value: Any, what: str, *, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
 
     Raises InvalidPayloadError for what JSON cannot hold, PayloadTooLargeError over `limit` bytes.
     """
-    if not isinstance(value, _SCALARS):
+    if not (isinstance(value, _SCALARS) or (type(value) is float and math.isfinite(value))):
         try:
             _refuse(value, what)
         except RecursionError:

@@ -133,9 +133,10 @@ class Executor:
         step.task = asyncio.Task(drive, loop=self._loop)
 
     def _ops(self, message: RunStep, handler: Handler, workflow: Workflow) -> LiveOps:
+        replay = Replay.of(message.ops) if message.ops else Replay()
         return self._ops_type(
-            message.token, message.run, message.step, handler, workflow, self._workflows, self._sources,
-            Replay(message.ops), message.cancel, message.store, self._send, self._loop, bool(message.ops), message.logged,
+            message.token, message.run, message.step, handler, workflow, self._workflows, self._sources, replay,
+            message.cancel, message.store, self._send, self._loop, bool(message.ops), message.logged,
         )  # fmt: skip
 
     def _keep(self, task: asyncio.Task[None]) -> None:

@@ -44,7 +44,7 @@ def test_two_branches_of_distinct_operations_find_their_records_in_any_interleav
     recording: Replay[Recorded] = Replay()
     asked = interleavings(data.draw, first, second)
     records = [Recorded(key_of(recording, call), json.dumps([side, call]).encode()) for side, call in asked]
-    replay = Replay(records)
+    replay = Replay.of(records)
     for side, call in interleavings(data.draw, first, second):
         record = replay.take(key_of(replay, call))
         assert record is not None
@@ -57,7 +57,7 @@ def test_what_was_recorded_before_a_cut_is_found_and_the_rest_is_new(asked: list
     recording: Replay[Recorded] = Replay()
     records = [Recorded(key_of(recording, call)) for call in asked]
     cut = data.draw(st.integers(0, len(records)))
-    replay = Replay(records[:cut])
+    replay = Replay.of(records[:cut])
     found = [replay.take(key_of(replay, call)) for call in asked]
     assert found == [*records[:cut], *([None] * (len(asked) - cut))]
     assert not replay.unasked
@@ -87,7 +87,7 @@ def test_a_set_is_the_same_content_in_a_process_that_shuffles_it_otherwise() -> 
 
 def test_records_not_asked_for_are_listed_in_their_order() -> None:
     records = [Recorded("child:A:0011223344556677:0"), Recorded("now::0011223344556677:0")]
-    replay = Replay(records)
+    replay = Replay.of(records)
     assert list(replay.unasked.values()) == records
     assert replay.take("child:A:0011223344556677:0") is records[0]
     assert replay.take("child:A:0011223344556677:0") is None
@@ -100,7 +100,7 @@ def test_clean_up_after_a_cancellation_has_records_of_its_own() -> None:
     recording.cleaning()
     after = recording.key(recording.base("event", "e", b"{}"))
     assert after == f"~{before}"
-    replay = Replay([Recorded(before), Recorded(after)])
+    replay = Replay.of([Recorded(before), Recorded(after)])
     assert not replay.caught_up
     replay.take(before)
     assert replay.caught_up
