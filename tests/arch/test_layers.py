@@ -305,6 +305,7 @@ def test_importing_by_name_is_kept_to_who_loads_code() -> None:
         "wfctl.cli.app": "one command a verb, when it is typed",
         "wfctl.sdk.loader": "the user's modules",
         "wfctl.sdk.failure": "the class of a recorded exception",
+        "wfctl.sdk.replay": "Python's own SHA-256, in a module whose name depends on the version",
         "wfd.server.router": "one handler a verb",
     }
     places = {

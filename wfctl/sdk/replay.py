@@ -10,16 +10,24 @@ a queue is a matter of timing, and the item's record must be found all the same.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
+import sys
 from collections import deque
-from collections.abc import Iterable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from wfctl.errors import ErrorData
 from wfctl.values.failure import Failure
 from wfctl.values.opkeys import BRANCH_MARK, CLEANUP_MARK, branch_of, call_of
+
+# Python's own code for it: OpenSSL's takes longer to begin than to work through a call's few bytes.
+sha256: Callable[[bytes], Any] = hashlib.sha256
+with contextlib.suppress(ImportError):  # Python may be built without it
+    sha256 = importlib.import_module("_sha2" if sys.version_info >= (3, 12) else "_sha256").sha256
 
 
 class Record(Protocol):
@@ -89,7 +97,7 @@ class Replay(msgspec.Struct, Generic[R], eq=False):
 
     def base(self, kind: str, name: str, content: bytes) -> str:
         """A content key without its end, which tells occurrences apart."""
-        hashed = hashlib.sha256(content, usedforsecurity=False).hexdigest()[:16]
+        hashed = sha256(content).hexdigest()[:16]
         return f"{CLEANUP_MARK if self._cleaning else ''}{kind}:{name}:{hashed}"
 
     def key(self, base: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import hashlib
 import inspect
 from collections.abc import Coroutine
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import msgspec
 
 from wfctl.sdk.current import attempt
+from wfctl.sdk.replay import sha256
 from wfctl.values.codec import canonical
 
 
@@ -34,7 +34,7 @@ class Branch(msgspec.Struct, eq=False):
         number = self._children.get(name, 0)
         self._children[name] = number + 1
         path = f"{self.path}/{name}#{number}"
-        return Branch(path, hashlib.sha256(path.encode()).hexdigest()[:8], self.tasks)
+        return Branch(path, sha256(path.encode()).hexdigest()[:8], self.tasks)
 
 
 def label(coro: Coroutine[Any, Any, Any]) -> str:
@@ -46,7 +46,7 @@ def label(coro: Coroutine[Any, Any, Any]) -> str:
     code, values = frame.f_code, frame.f_locals
     count = code.co_argcount + code.co_kwonlyargcount
     count += bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
-    total = hashlib.sha256()
+    total = sha256(b"")
     some = False
     for argument in code.co_varnames[:count]:
         try:

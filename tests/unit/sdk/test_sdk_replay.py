@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -105,6 +106,11 @@ def test_clean_up_after_a_cancellation_has_records_of_its_own() -> None:
     replay.take(before)
     assert replay.caught_up
     assert replay.unasked
+
+
+@given(st.binary(max_size=200))
+def test_a_key_holds_the_sha_256_of_its_content_whichever_code_works_it_out(content: bytes) -> None:
+    assert Replay().base("event", "e", content) == f"event:e:{hashlib.sha256(content).hexdigest()[:16]}"
 
 
 def test_keys_are_told_in_words() -> None:
