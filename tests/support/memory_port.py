@@ -100,6 +100,9 @@ class MemoryOps:
         self.asked.append(Asked("task", name, msgspec.json.decode(arguments)))
         yield
 
+    def waits(self, key: str) -> None:
+        """Its beginning is known at once."""
+
     def not_repeated(self, lines: int) -> None:
         self.skipped += lines
 

@@ -47,6 +47,7 @@ async def run(step: CurrentStep, task: Definition, call: Call, function: Callabl
             if task.is_async:
                 value, error = await _tried(task, function, info, None)
             else:
+                info.waits()
                 async with step.threads.turn():
                     value, error = await _tried(task, function, info, step)
         if error is None:
@@ -108,6 +109,7 @@ async def _tried(
                     except StopIteration as end:
                         return end.value, None
                     work = _going_on(work, waiting)
+                attempt.waits()
                 async with asyncio.timeout_at(ends_at) as limit:
                     return await work, None
             async with asyncio.timeout_at(ends_at) as limit:

@@ -68,7 +68,7 @@ class Attempt:
     """One attempt of a task. Around its function, `with attempt:`: `current_task()` tells of it, and the tasks it calls are just
     functions."""
 
-    __slots__ = ("_key", "_number", "_ops", "_was_info", "_was_step", "name")
+    __slots__ = ("_before", "_key", "_number", "_ops", "name")
 
     def __init__(self, ops: Ops, key: str, name: str, number: int) -> None:
         self.name = name
@@ -82,13 +82,16 @@ class Attempt:
         return TaskInfo(self.name, self._number, hashlib.sha256(same.encode()).hexdigest()[:32])
 
     def __enter__(self) -> None:
-        self._was_info, self._was_step = attempt.set(self), step.set(None)
+        self._before = attempt.set(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        step.reset(self._was_step)
-        attempt.reset(self._was_info)
+        attempt.reset(self._before)
+
+    def waits(self) -> None:
+        """The function does not end in this turn of the loop."""
+        self._ops.waits(self._key)
 
 
 # The task that the running code is part of.

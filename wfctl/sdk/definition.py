@@ -107,9 +107,9 @@ class Definition:
         given = self._given(args, kwargs)
         if all(map(unchanged, given.values())):
             try:
-                arguments, content = msgspec.json.encode(given), canonical(given)
+                arguments = msgspec.json.encode(given)
                 if len(arguments) <= MAX_PAYLOAD_BYTES:
-                    return Call(arguments, content)
+                    return Call(arguments, arguments if len(given) == 1 else canonical(given))
             except (ValueError, OverflowError):  # text that is no Unicode
                 pass
         encoded = {

@@ -72,6 +72,9 @@ class Ops(Protocol):
     def attempt(self, name: str, key: str, arguments: bytes) -> AbstractContextManager[None]:
         """Around the function of task `key`: an attempt begins, which is recorded meanwhile. Ends with the step at the latest."""
 
+    def waits(self, key: str) -> None:
+        """The function of task `key`, whose attempt has begun, does not end in this turn of the loop."""
+
     def not_repeated(self, lines: int) -> None:
         """That many log lines of earlier executions belong to what this one does not do again."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, TypeVar, overload
 
 from wfctl.errors import StoreKeyNotFoundError
@@ -15,15 +14,6 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 _MISSING: Any = object()
-
-
-@lru_cache(maxsize=4096)
-def _known_good(key: str) -> str:
-    return check_name(key, "store key")
-
-
-def _checked(key: str) -> str:
-    return _known_good(key) if isinstance(key, str) else check_name(key, "store key")
 
 
 class Store:
@@ -43,11 +33,11 @@ class Store:
 
         Raises InvalidPayloadError for what JSON cannot hold (NaN, a lock...), PayloadTooLargeError over 1 MiB.
         """
-        self._written[_checked(key)] = encode(value, f"store value {key!r}")
+        self._written[check_name(key, "store key")] = encode(value, f"store value {key!r}")
 
     def delete(self, key: str) -> None:
         """Remove `key`; fine where there is none."""
-        self._written[_checked(key)] = None
+        self._written[check_name(key, "store key")] = None
 
     @overload
     async def get(self, key: str) -> Any: ...
@@ -63,7 +53,7 @@ class Store:
         Without the key: `default` where given (None counts), else StoreKeyNotFoundError, which is a KeyError. Raises
         InvalidPayloadError when the value does not convert.
         """
-        _checked(key)
+        check_name(key, "store key")
         data = self._written[key] if key in self._written else await self._ops.load(key)
         if data is None:
             if default is _MISSING:

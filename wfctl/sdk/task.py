@@ -98,7 +98,7 @@ def _called(definition: Definition) -> Any:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         step = current.step.get()
-        if step is None:
+        if step is None or current.attempt.get() is not None:
             return function(*args, **kwargs)
         bound = definition.bind(args, kwargs)
         # Only told where the records disagree, for which there must be some.

@@ -56,13 +56,13 @@ class _Body(msgspec.Struct, eq=False):
     begun: Op
 
     def __enter__(self) -> None:
-        self.ops._bodies[self.begun.op] = self.begun.key, asyncio.current_task()
+        pass
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         ops, begun = self.ops, self.begun
-        del ops._bodies[begun.op]
+        ops._bodies.pop(begun.key, None)
         if error is not None and not (ops.abandoned or ops.closed):
             # It has no outcome, and nobody says that its function runs no more: its handler may only wait from now on.
             ops._next_op += 1
@@ -95,8 +95,8 @@ class LiveOps(msgspec.Struct, eq=False):
     task: asyncio.Task[Any] | None = None
     thread: int | None = None  # of a plain `def` handler
     _pending: dict[int, _Pending] = {}
-    # The functions of tasks that run now: the key, and the asyncio task that waits for it.
-    _bodies: dict[int, tuple[str, asyncio.Task[Any] | None]] = {}
+    # The functions of tasks that take their time: the asyncio task that waits for it, by the task's key.
+    _bodies: dict[str, asyncio.Task[Any] | None] = {}
     # The beginning of a task that is still to be said: what ends in this very turn of the loop is told with it.
     _begun: Op | None = None
     _next_op: int = 0
@@ -203,8 +203,11 @@ class LiveOps(msgspec.Struct, eq=False):
         self._say_rest()
         self._next_op += 1
         self._begun = Op(self.token, self._next_op, key, "task", name, arguments)
-        self._loop.call_soon(self._say_rest)
         return _Body(self, self._begun)
+
+    def waits(self, key: str) -> None:
+        self._say_rest()
+        self._bodies[key] = asyncio.current_task()
 
     def _say(self, number: int, kind: str, name: str, key: str, arguments: bytes) -> None:
         begun = self._begun
@@ -326,7 +329,7 @@ class LiveOps(msgspec.Struct, eq=False):
         """End what a thread may be waiting for."""
         for waiting in list(self._pending.values()):
             waiting.answer.cancel()
-        for _, task in list(self._bodies.values()):
+        for task in list(self._bodies.values()):
             if task is not None:
                 task.cancel()
 
@@ -378,7 +381,7 @@ class LiveOps(msgspec.Struct, eq=False):
         """The handler has ended. What it did not await is cancelled, and said in its log; `unawaited` never even began."""
         if self._pending or self._bodies or unawaited:
             left = [waiting.key for waiting in self._pending.values() if not waiting.answer.done()]
-            left += [key for key, _ in self._bodies.values()]
+            left += self._bodies
             self._end_waits()
             if (left or unawaited) and not self.abandoned:
                 names = [*unawaited, *(in_words(key) for key in left)]

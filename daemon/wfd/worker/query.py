@@ -61,6 +61,9 @@ class QueryOps:
     def attempt(self, name: str, key: str, arguments: bytes) -> AbstractContextManager[None]:
         refuse_in_query(name)
 
+    def waits(self, key: str) -> None:
+        """No task begins."""
+
     def not_repeated(self, lines: int) -> None:
         """Nothing of a query is repeated."""
 
