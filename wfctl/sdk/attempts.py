@@ -41,7 +41,7 @@ async def run(step: CurrentStep, task: Definition, call: Call, function: Callabl
         ops.not_repeated(record.attempts)
         await ops.tell("resume", task.name, key, b"{}")
     while True:
-        begun = _json({"arguments": msgspec.Raw(call.arguments), "attempt": attempt})
+        begun = b'{"arguments":%b,"attempt":%d}' % (call.arguments, attempt)
         with ops.attempt(task.name, key, begun):
             info = Attempt(ops, key, task.name, attempt)
             if task.is_async:
@@ -61,7 +61,7 @@ async def run(step: CurrentStep, task: Definition, call: Call, function: Callabl
             ended = {"failure": failure, "attempts": attempt, "max_attempts": task.policy.attempts}
             await ops.tell("task_failed", task.name, key, _json(ended))
             raise _to_raise(task, failure) from error
-        await ops.tell("task_completed", task.name, key, _json({"result": msgspec.Raw(data), "attempts": attempt}))
+        await ops.tell("task_completed", task.name, key, b'{"result":%b,"attempts":%d}' % (data, attempt))
         return value
 
 

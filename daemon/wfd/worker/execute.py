@@ -21,7 +21,7 @@ from wfctl.sdk import current
 from wfctl.sdk.blocking import BlockingContext
 from wfctl.sdk.checks import bound, event_of, query_of, start_of, workflow_of
 from wfctl.sdk.context import Context, discard_unawaited
-from wfctl.sdk.directive import CompleteDirective, Directive, FailDirective, StepDirective, WaitDirective
+from wfctl.sdk.directive import CompleteDirective, FailDirective, StepDirective, WaitDirective
 from wfctl.sdk.failure import describe_exception
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.hints import did_you_mean, listing
@@ -130,7 +130,7 @@ class Executor:
         self._steps[message.token] = step
         drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
         # Not by the loop's factory: it numbers the tasks that a handler makes, and this is the handler.
-        step.task = asyncio.Task(drive, loop=self._loop)
+        step.task = asyncio.Task(drive, loop=self._loop, name=handler.name)
 
     def _ops(self, message: RunStep, handler: Handler, workflow: Workflow) -> LiveOps:
         replay = Replay.of(message.ops) if message.ops else Replay()
@@ -235,7 +235,7 @@ class Executor:
     # -- ending it ------------------------------------------------------------------------------
 
     def _finish(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> None:
-        step.close([] if context is None else discard_unawaited(context))
+        step.close(discard_unawaited(context) if context is not None else [])
         self._steps.pop(step.token, None)
         try:
             self._send(self._answer(step, context, outcome, raised))
@@ -259,13 +259,11 @@ class Executor:
             return StepStuck(step.token, reason, step.both_sides())
         if raised is not None:
             return StepRaised(step.token, describe_exception(raised, self._sources), cancelled)
-        refused = _refused(step, outcome)
-        if refused is not None or context is None:
-            place = self._sources.place(step.handler.file, step.handler.line, step.handler.function.__name__)
-            error = refused or InvalidDirectiveError("no directive")
-            return StepRaised(step.token, describe_exception(error, self._sources, frame=place))
-        put, deleted = context.store.changes()
-        return done(step.token, outcome, put, deleted)
+        done = None if context is None else _done(step, outcome, context)
+        if done is not None:
+            return done
+        place = self._sources.place(step.handler.file, step.handler.line, step.handler.function.__name__)
+        return StepRaised(step.token, describe_exception(_refused(step, outcome), self._sources, frame=place))
 
     # -- checking and asking --------------------------------------------------------------------
 
@@ -311,13 +309,36 @@ def _in_thread(step: LiveOps, context: Context, kwargs: dict[str, Any]) -> tuple
         return None, error
 
 
-def _refused(step: LiveOps, outcome: Any) -> InvalidDirectiveError | None:
-    """Why what the handler returned is not a directive for its run, or None."""
-    if isinstance(outcome, CompleteDirective):
-        return None
-    if isinstance(outcome, Directive):
-        return _foreign(step, outcome)
+def _done(step: LiveOps, directive: Any, context: Context) -> StepDone | None:
+    """The message of what the handler returned; None where that is no directive for its run."""
+    put, deleted = context.store.changes()
+    if isinstance(directive, StepDirective):
+        if step.workflow.handler("step", directive.name) is None:
+            return None
+        return StepDone(step.token, "step", directive.name, None, directive.after_ms, put=put, deleted=deleted)
+    if isinstance(directive, WaitDirective):
+        name = directive.on_timeout
+        if name is not None and step.workflow.handler("step", name) is None:
+            return None
+        listed = None if directive.names is None else list(directive.names)
+        return StepDone(step.token, "wait", name or "", listed, directive.timeout_ms, put=put, deleted=deleted)
+    if isinstance(directive, CompleteDirective):
+        return StepDone(step.token, "complete", value=directive.value, put=put, deleted=deleted)
+    if isinstance(directive, FailDirective):
+        return StepDone(step.token, "fail", failure=directive.failure, put=put, deleted=deleted)
+    return None
+
+
+def _refused(step: LiveOps, outcome: Any) -> InvalidDirectiveError:
+    """Why what the handler returned is not a directive for its run."""
     label = step.handler.label
+    if isinstance(outcome, StepDirective | WaitDirective):
+        # Another run's context may have made it, of another type even.
+        name = outcome.name if isinstance(outcome, StepDirective) else outcome.on_timeout
+        return InvalidDirectiveError(
+            f"{label} returned a directive of another workflow: {step.workflow.workflow_type!r} has no step {name!r}",
+            hint=f"its steps: {listing(step.workflow.names('step'))}",
+        )
     hint = "return ctx.next.step(...), ctx.next.wait_for_event(), ctx.next.complete(...) or ctx.next.fail(...)"
     if outcome is None:
         return InvalidDirectiveError(f"{label} returned None: did you forget `return ctx.next...`?", hint=hint)
@@ -326,32 +347,3 @@ def _refused(step: LiveOps, outcome: Any) -> InvalidDirectiveError | None:
     return InvalidDirectiveError(
         f"{label} returned {type(outcome).__name__} {repr(outcome)[:80]}, which is no directive", hint=hint
     )
-
-
-def _foreign(step: LiveOps, outcome: Directive) -> InvalidDirectiveError | None:
-    """Another run's context may have made it, of another type even."""
-    if isinstance(outcome, StepDirective):
-        name: str | None = outcome.name
-    else:
-        name = outcome.on_timeout if isinstance(outcome, WaitDirective) else None
-    if name is None or step.workflow.handler("step", name) is not None:
-        return None
-    return InvalidDirectiveError(
-        f"{step.handler.label} returned a directive of another workflow: {step.workflow.workflow_type!r} has no step {name!r}",
-        hint=f"its steps: {listing(step.workflow.names('step'))}",
-    )
-
-
-def done(token: int, directive: Directive, put: dict[str, bytes], deleted: list[str]) -> StepDone:
-    """The message of a returned directive."""
-    if isinstance(directive, StepDirective):
-        return StepDone(token, "step", directive.name, None, directive.after_ms, put=put, deleted=deleted)
-    if isinstance(directive, WaitDirective):
-        listed = None if directive.names is None else list(directive.names)
-        name, timeout_ms = directive.on_timeout or "", directive.timeout_ms
-        return StepDone(token, "wait", name, listed, timeout_ms, put=put, deleted=deleted)
-    if isinstance(directive, CompleteDirective):
-        return StepDone(token, "complete", value=directive.value, put=put, deleted=deleted)
-    if isinstance(directive, FailDirective):
-        return StepDone(token, "fail", failure=directive.failure, put=put, deleted=deleted)
-    raise AssertionError(f"a directive of a new kind: {directive!r}")

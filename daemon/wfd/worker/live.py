@@ -215,7 +215,7 @@ class LiveOps(msgspec.Struct, eq=False):
             self._begun = None
             # Two JSON objects with different fields.
             kind, arguments = "task_at_once", begun.args[:-1] + b"," + arguments[1:]
-        else:
+        elif begun is not None or self._lines:
             self._say_rest()
         self._send(Op(self.token, number, key, kind, name, arguments))
 
@@ -386,7 +386,8 @@ class LiveOps(msgspec.Struct, eq=False):
             if (left or unawaited) and not self.abandoned:
                 names = [*unawaited, *(in_words(key) for key in left)]
                 self.log("warning", f"{self.handler.label} returned without awaiting {', '.join(names)}: write `await`")
-        self._say_rest()
+        if self._begun is not None or self._lines:
+            self._say_rest()
         self.closed = True
         if self._reporter is not None:
             self._reporter.close(tell=not self.abandoned)
