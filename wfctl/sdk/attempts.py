@@ -15,12 +15,13 @@ from typing import Any
 import msgspec
 
 from wfctl.errors import TaskTimeoutError, from_data
+from wfctl.sdk import current
 from wfctl.sdk.current import Attempt, CurrentStep
 from wfctl.sdk.definition import Call, Definition
 from wfctl.sdk.failure import describe_task_failure, rebuilt
 from wfctl.sdk.port import Ops
 from wfctl.sdk.replay import Record
-from wfctl.values.codec import unchanged
+from wfctl.values.codec import encode, unchanged
 from wfctl.values.failure import Failure
 from wfctl.values.times import format_duration
 
@@ -83,7 +84,7 @@ def _replayed(ops: Ops, task: Definition, record: Record) -> Any:
 def _through_json(task: Definition, value: Any) -> tuple[Any, bytes, Exception | None]:
     """The result as a replay would return it. One that cannot be recorded fails the task for good: it did its work."""
     try:
-        data = task.encode_result(value)
+        data = encode(value, f"result of task {task.name!r}")
         if unchanged(value) and task.result_type in (type(value), Any):
             return value, data, None
         return task.result(data), data, None
@@ -96,28 +97,30 @@ async def _tried(
 ) -> tuple[Any, Exception | None]:
     """One attempt: its result, or the exception that is its failure. A cancellation and the like pass."""
     limit: asyncio.Timeout | None = None
+    outside = current.attempt.set(attempt)
     try:
-        with attempt:
-            ends_at = None if task.timeout_ms is None else asyncio.get_running_loop().time() + task.timeout_ms / 1_000
-            if threaded is None:
-                work = function()
-                # One that somebody awaits already, as a cached function returns it, is not ours to drive: `await` says so.
-                if type(work) is types.CoroutineType and not work.cr_suspended:
-                    # A timer costs more than many a function: it is set where the function first waits.
-                    try:
-                        waiting = work.send(None)
-                    except StopIteration as end:
-                        return end.value, None
-                    work = _going_on(work, waiting)
-                attempt.waits()
-                async with asyncio.timeout_at(ends_at) as limit:
-                    return await work, None
+        ends_at = None if task.timeout_ms is None else asyncio.get_running_loop().time() + task.timeout_ms / 1_000
+        if threaded is None:
+            work = function()
+            # One that somebody awaits already, as a cached function returns it, is not ours to drive: `await` says so.
+            if type(work) is types.CoroutineType and not work.cr_suspended:
+                # A timer costs more than many a function: it is set where the function first waits.
+                try:
+                    waiting = work.send(None)
+                except StopIteration as end:
+                    return end.value, None
+                work = _going_on(work, waiting)
+            attempt.waits()
             async with asyncio.timeout_at(ends_at) as limit:
-                value, error = await threaded.threads.run(function, f"wfctl-task {task.name}")
+                return await work, None
+        async with asyncio.timeout_at(ends_at) as limit:
+            value, error = await threaded.threads.run(function, f"wfctl-task {task.name}")
     except TimeoutError as late:
         return None, _timed_out(task, late) if limit is not None and limit.expired() else late
     except Exception as raised:
         return None, raised
+    finally:
+        current.attempt.reset(outside)
     if error is None or isinstance(error, Exception):
         return value, error
     raise error

@@ -10,7 +10,6 @@ import concurrent.futures
 import contextvars
 import hashlib
 from collections.abc import Coroutine
-from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -64,30 +63,18 @@ class CurrentStep(msgspec.Struct, eq=False):
 step: contextvars.ContextVar[CurrentStep | None] = contextvars.ContextVar("wfctl_step", default=None)
 
 
-class Attempt:
-    """One attempt of a task. Around its function, `with attempt:`: `current_task()` tells of it, and the tasks it calls are just
-    functions."""
+class Attempt(msgspec.Struct, eq=False):
+    """One attempt of a task. While it is that of the running code, `current_task()` tells of it, and tasks are just functions."""
 
-    __slots__ = ("_before", "_key", "_number", "_ops", "name")
-
-    def __init__(self, ops: Ops, key: str, name: str, number: int) -> None:
-        self.name = name
-        self._ops = ops
-        self._key = key
-        self._number = number
+    _ops: Ops
+    _key: str
+    name: str
+    _number: int
 
     def info(self) -> TaskInfo:
         # From what stays the same: the run, the number of the step, and which of its calls this is.
         same = f"{self._ops.run.id}\n{self._ops.step}\n{call_of(self._key)}"
         return TaskInfo(self.name, self._number, hashlib.sha256(same.encode()).hexdigest()[:32])
-
-    def __enter__(self) -> None:
-        self._before = attempt.set(self)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        attempt.reset(self._before)
 
     def waits(self) -> None:
         """The function does not end in this turn of the loop."""

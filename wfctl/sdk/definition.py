@@ -96,14 +96,12 @@ class Definition:
         wanted = self.result_type
         return value if wanted is Any else convert(value, wanted, f"result of task {self.name!r}")
 
-    def encode_result(self, value: Any) -> bytes:
-        return encode(value, f"result of task {self.name!r}")
-
     # -- a call ---------------------------------------------------------------------------------
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """The call's arguments, defaults applied. TypeError as Python's own, InvalidPayloadError names what JSON cannot hold."""
-        _ = self.result_type  # found out before anything happens
+        if self._result is None:
+            _ = self.result_type  # found out before anything happens
         given = self._given(args, kwargs)
         if all(map(unchanged, given.values())):
             try:

@@ -200,7 +200,8 @@ class LiveOps(msgspec.Struct, eq=False):
     def attempt(self, name: str, key: str, arguments: bytes) -> _Body:
         self._admit()
         # It is not answered: the outcome is recorded after this, and its answer says that both are.
-        self._say_rest()
+        if self._begun is not None or self._lines:
+            self._say_rest()
         self._next_op += 1
         self._begun = Op(self.token, self._next_op, key, "task", name, arguments)
         return _Body(self, self._begun)

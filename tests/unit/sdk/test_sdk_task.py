@@ -91,8 +91,7 @@ def test_an_argument_that_json_cannot_hold_is_refused_by_name() -> None:
 
 
 def test_a_result_comes_back_as_the_annotated_type() -> None:
-    data = definition(fetch).encode_result(Line("a", Decimal("1.10")))
-    assert data == b'{"sku":"a","price":"1.10"}'
+    data = b'{"sku":"a","price":"1.10"}'
     assert definition(fetch).result(data) == Line("a", Decimal("1.10"))
 
 
