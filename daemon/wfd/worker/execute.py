@@ -23,7 +23,6 @@ from wfctl.sdk.checks import bound, event_of, query_of, start_of, workflow_of
 from wfctl.sdk.context import Context, discard_unawaited
 from wfctl.sdk.directive import CompleteDirective, FailDirective, StepDirective, WaitDirective
 from wfctl.sdk.failure import describe_exception
-from wfctl.sdk.handler import Handler
 from wfctl.sdk.hints import did_you_mean, listing
 from wfctl.sdk.port import StepUnwind
 from wfctl.sdk.replay import Replay
@@ -126,18 +125,15 @@ class Executor:
         except Misfit as error:
             self._send(StepStuck(message.token, error.reason))
             return
-        step = self._ops(message, handler, workflow)
+        replay = Replay.of(message.ops) if message.ops else Replay()
+        step = self._ops_type(
+            message.token, message.run, message.step, handler, workflow, self._workflows, self._sources, replay,
+            message.cancel, message.store, self._send, self._loop, bool(message.ops), message.logged,
+        )  # fmt: skip
         self._steps[message.token] = step
         drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
         # Not by the loop's factory: it numbers the tasks that a handler makes, and this is the handler.
         step.task = asyncio.Task(drive, loop=self._loop, name=handler.name)
-
-    def _ops(self, message: RunStep, handler: Handler, workflow: Workflow) -> LiveOps:
-        replay = Replay.of(message.ops) if message.ops else Replay()
-        return self._ops_type(
-            message.token, message.run, message.step, handler, workflow, self._workflows, self._sources, replay,
-            message.cancel, message.store, self._send, self._loop, bool(message.ops), message.logged,
-        )  # fmt: skip
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -235,7 +231,7 @@ class Executor:
     # -- ending it ------------------------------------------------------------------------------
 
     def _finish(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> None:
-        step.close(discard_unawaited(context) if context is not None else [])
+        step.close(discard_unawaited(context) if context is not None and context._made else [])
         self._steps.pop(step.token, None)
         try:
             self._send(self._answer(step, context, outcome, raised))

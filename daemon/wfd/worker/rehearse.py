@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from wfctl.protocol import channel
-from wfctl.protocol.channel import OpRecord, RunStep, StepDone, StepRaised, StepStuck, ToDaemon, ToWorker
-from wfctl.sdk.handler import Handler
+from wfctl.protocol.channel import OpRecord, StepDone, StepRaised, StepStuck, ToDaemon, ToWorker
 from wfctl.sdk.port import StepUnwind
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.workflow import Workflow
@@ -132,14 +131,6 @@ class Rehearser(Executor):
             return error.reason
         return ""
 
-    def _ops(self, message: RunStep, handler: Handler, workflow: Workflow) -> LiveOps:
-        ops = super()._ops(message, handler, workflow)
-        assert isinstance(ops, RehearsedOps)
-        ops.guard = self._guard
-        if self._now is not None:
-            self._now.ops = ops
-        return ops
-
     # -- one rehearsal --------------------------------------------------------------------------
 
     async def _rehearse(self, message: channel.Rehearse) -> None:
@@ -147,6 +138,9 @@ class Rehearser(Executor):
         now = self._now = _Rehearsal(self._trial_loop)
         self._guard.arm()
         self._run(message.step)
+        ops = self._steps.get(token)
+        if isinstance(ops, RehearsedOps):
+            now.ops, ops.guard = ops, self._guard
         await self._follow(now, deadline)
         verdict, reason = now.verdict.result()
         clean = await self._let_go(now, token)
