@@ -190,7 +190,7 @@ class Handler:
             wanted = types.get(name)
             if wanted is not type(value) and wanted is not Any:
                 return False
-        return self.required <= given.keys()
+        return len(given) == len(types) or self.required <= given.keys()
 
     def describe(self) -> HandlerSpec:
         """The handler as data. Raises RegistrationError where an annotation cannot be resolved."""

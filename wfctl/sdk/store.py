@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, TypeVar, overload
 
 from wfctl.errors import StoreKeyNotFoundError
@@ -14,6 +15,11 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 _MISSING: Any = object()
+
+
+@lru_cache(maxsize=4096)
+def _known_good(key: str) -> str:
+    return check_name(key, "store key")
 
 
 class Store:
@@ -33,7 +39,9 @@ class Store:
 
         Raises InvalidPayloadError for what JSON cannot hold (NaN, a lock...), PayloadTooLargeError over 1 MiB.
         """
-        self._written[check_name(key, "store key")] = encode(value, f"store value {key!r}")
+        data = encode(value, f"store value {key!r}")
+        # The cache's own function: one of Python around it costs as much as what it saves.
+        self._written[_known_good(key) if isinstance(key, str) else check_name(key, "store key")] = data
 
     def delete(self, key: str) -> None:
         """Remove `key`; fine where there is none."""
@@ -53,7 +61,7 @@ class Store:
         Without the key: `default` where given (None counts), else StoreKeyNotFoundError, which is a KeyError. Raises
         InvalidPayloadError when the value does not convert.
         """
-        check_name(key, "store key")
+        key = _known_good(key) if isinstance(key, str) else check_name(key, "store key")
         data = self._written[key] if key in self._written else await self._ops.load(key)
         if data is None:
             if default is _MISSING:

@@ -41,8 +41,8 @@ def _dec_hook(wanted: type[Any], value: Any) -> Any:
     raise msgspec.ValidationError(f"cannot make a {wanted.__qualname__} from JSON")
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
-_sorting_encoder = msgspec.json.Encoder(enc_hook=_enc_hook, order="sorted")
+_encode = msgspec.json.Encoder(enc_hook=_enc_hook).encode
+_encode_sorted = msgspec.json.Encoder(enc_hook=_enc_hook, order="sorted").encode
 _SCALARS = (str, int, bool, type(None))
 # What JSON holds as it is, and what it holds so that reading gives the very same type back.
 _PLAIN = frozenset(_SCALARS)
@@ -90,7 +90,7 @@ def encode(value: Any, what: str, *, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
         except RecursionError:
             raise InvalidPayloadError(f"{what} contains itself or is nested too deeply") from None
     try:
-        data = _encoder.encode(value)
+        data = _encode(value)
     except NotImplementedError as error:
         raise InvalidPayloadError(
             f"{what} holds a {error}, which JSON cannot hold",
@@ -117,9 +117,9 @@ def canonical(value: Any) -> bytes:
     For comparing and hashing what `encode` accepted; never stored.
     """
     try:
-        return _sorting_encoder.encode(value)
+        return _encode_sorted(value)
     except TypeError:  # a set of things that have no order among themselves
-        return _sorting_encoder.encode(decode(_encoder.encode(value)))
+        return _encode_sorted(decode(_encode(value)))
 
 
 def too_large(what: str, size: int, limit: int) -> PayloadTooLargeError:
@@ -160,7 +160,7 @@ def _plain(error: msgspec.ValidationError) -> str:
 def show(value: Any, limit: int = 60) -> str:
     """`value` as JSON, cut to `limit` characters: for error messages."""
     try:
-        text = _encoder.encode(value).decode()
+        text = _encode(value).decode()
     except Exception:
         text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
