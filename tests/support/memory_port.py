@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 import msgspec
@@ -95,13 +94,14 @@ class MemoryOps:
         self.asked.append(asked)
         return msgspec.json.encode(self._answer(asked))
 
-    @contextmanager
-    def attempt(self, name: str, key: str, arguments: bytes) -> Iterator[None]:
+    def begin(self, name: str, key: str, arguments: bytes) -> None:
         self.asked.append(Asked("task", name, msgspec.json.decode(arguments)))
-        yield
 
     def waits(self, key: str) -> None:
         """Its beginning is known at once."""
+
+    def left(self, name: str, key: str) -> None:
+        """Nothing is recorded of it."""
 
     def not_repeated(self, lines: int) -> None:
         self.skipped += lines

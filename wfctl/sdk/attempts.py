@@ -42,15 +42,18 @@ async def run(step: CurrentStep, task: Definition, call: Call, function: Callabl
         ops.not_repeated(record.attempts)
         await ops.tell("resume", task.name, key, b"{}")
     while True:
-        begun = b'{"arguments":%b,"attempt":%d}' % (call.arguments, attempt)
-        with ops.attempt(task.name, key, begun):
-            info = Attempt(ops, key, task.name, attempt)
+        ops.begin(task.name, key, b'{"arguments":%b,"attempt":%d}' % (call.arguments, attempt))
+        info = Attempt(ops, key, task.name, attempt)
+        try:
             if task.is_async:
                 value, error = await _tried(task, function, info, None)
             else:
-                info.waits()
+                ops.waits(key)
                 async with step.threads.turn():
                     value, error = await _tried(task, function, info, step)
+        except BaseException:
+            ops.left(task.name, key)
+            raise
         if error is None:
             value, data, error = _through_json(task, value)
         elif task.policy.retries(error, attempt):

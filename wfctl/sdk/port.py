@@ -8,7 +8,6 @@ operation is a method of `Context` and a branch in the host's engine, and nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from typing import NoReturn, Protocol
 
 from wfctl.sdk.replay import Record
@@ -69,11 +68,14 @@ class Ops(Protocol):
     async def tell(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
         """Have the host do or record what `kind` says of the operation `key`, and wait for its answer (JSON)."""
 
-    def attempt(self, name: str, key: str, arguments: bytes) -> AbstractContextManager[None]:
-        """Around the function of task `key`: an attempt begins, which is recorded meanwhile. Ends with the step at the latest."""
+    def begin(self, name: str, key: str, arguments: bytes) -> None:
+        """An attempt of task `key` begins: its function runs next, while that is recorded. What `tell` says of it next ends it."""
 
     def waits(self, key: str) -> None:
-        """The function of task `key`, whose attempt has begun, does not end in this turn of the loop."""
+        """The function does not end in this turn of the loop; whoever awaits it ends with the step at the latest."""
+
+    def left(self, name: str, key: str) -> None:
+        """The function was cut short: the attempt has no outcome."""
 
     def not_repeated(self, lines: int) -> None:
         """That many log lines of earlier executions belong to what this one does not do again."""

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
 from typing import Any, NoReturn
 
 import msgspec
@@ -47,26 +46,6 @@ class _Pending(msgspec.Struct, eq=False):
     key: str
     answer: asyncio.Future[OpDone]
     patient: bool
-
-
-class _Body(msgspec.Struct, eq=False):
-    """The function of a task that has begun runs inside of it."""
-
-    ops: LiveOps
-    begun: Op
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        ops, begun = self.ops, self.begun
-        ops._bodies.pop(begun.key, None)
-        if error is not None and not (ops.abandoned or ops.closed):
-            # It has no outcome, and nobody says that its function runs no more: its handler may only wait from now on.
-            ops._next_op += 1
-            ops._say(ops._next_op, "task_left", begun.name, begun.key, b"{}")
 
 
 class LiveOps(msgspec.Struct, eq=False):
@@ -176,6 +155,8 @@ class LiveOps(msgspec.Struct, eq=False):
             left = len(self.replay.unasked)
 
     async def tell(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
+        if self._bodies:
+            self._bodies.pop(key, None)
         self._admit()
         patient = kind in _PATIENT
         if kind in ("resume", "child_result") and self._cancel_due:
@@ -197,18 +178,23 @@ class LiveOps(msgspec.Struct, eq=False):
             raise from_data(done.error)
         return done.value
 
-    def attempt(self, name: str, key: str, arguments: bytes) -> _Body:
+    def begin(self, name: str, key: str, arguments: bytes) -> None:
         self._admit()
         # It is not answered: the outcome is recorded after this, and its answer says that both are.
-        if self._begun is not None or self._lines:
-            self._say_rest()
+        self._say_rest()
         self._next_op += 1
         self._begun = Op(self.token, self._next_op, key, "task", name, arguments)
-        return _Body(self, self._begun)
 
     def waits(self, key: str) -> None:
         self._say_rest()
         self._bodies[key] = asyncio.current_task()
+
+    def left(self, name: str, key: str) -> None:
+        self._bodies.pop(key, None)
+        if not (self.abandoned or self.closed):
+            # Nobody says that its function runs no more: its handler may only wait from now on.
+            self._next_op += 1
+            self._say(self._next_op, "task_left", name, key, b"{}")
 
     def _say(self, number: int, kind: str, name: str, key: str, arguments: bytes) -> None:
         begun = self._begun

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NoReturn
 
@@ -58,11 +57,14 @@ class QueryOps:
     async def tell(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
         refuse_in_query(kind)
 
-    def attempt(self, name: str, key: str, arguments: bytes) -> AbstractContextManager[None]:
+    def begin(self, name: str, key: str, arguments: bytes) -> None:
         refuse_in_query(name)
 
     def waits(self, key: str) -> None:
-        """No task begins."""
+        refuse_in_query(key)
+
+    def left(self, name: str, key: str) -> None:
+        refuse_in_query(name)
 
     def not_repeated(self, lines: int) -> None:
         """Nothing of a query is repeated."""
