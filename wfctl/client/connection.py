@@ -80,23 +80,24 @@ class Connection(asyncio.Protocol):
 
     async def call(self, call: Call) -> Any:
         """The answer to `call`. When the caller is cancelled the daemon is told; a command may have happened all the same."""
-        if isinstance(call, Result) and call.wait:
-            async with self._results:
-                return await self._ask(call)
-        return await self._ask(call)
-
-    async def _ask(self, call: Call) -> Any:
-        if self._error is not None or not self._writable.is_set():
-            await self._ready(call)
-        id = self._send(call)
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._calls[id] = (call.method, future)
+        waits = isinstance(call, Result) and call.wait
+        if waits:
+            await self._results.acquire()
         try:
-            return await future
-        except asyncio.CancelledError:
-            if self._calls.pop(id, None) is not None and self._error is None:
-                self._write(self._talk.cancel(id))
-            raise
+            if self._error is not None or not self._writable.is_set():
+                await self._ready(call)
+            id = self._send(call)
+            future: asyncio.Future[Any] = self._loop.create_future()
+            self._calls[id] = (call.method, future)
+            try:
+                return await future
+            except asyncio.CancelledError:
+                if self._calls.pop(id, None) is not None and self._error is None:
+                    self._write(self._talk.cancel(id))
+                raise
+        finally:
+            if waits:
+                self._results.release()
 
     async def stream(self, call: Call) -> Stream:
         """Begin a stream. Only on a connection that nothing else uses."""
