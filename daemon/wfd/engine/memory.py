@@ -168,9 +168,9 @@ class Memory:
         self._idle.pop(live.run.key, None)
         del self._runs[live.run.key]
         del self._keys[live.run.run_id]
-        if live.run.closed:
-            self.recent.keep(live.run)
         parent = live.parent
+        if parent is None and live.run.closed:
+            self.recent.keep(live.run)  # it is runs at the top that somebody outside has started
         if parent is not None:
             parent.pins -= 1
             self.settle(parent)

@@ -17,7 +17,7 @@ _EACH = 1_000
 
 
 class Recent:
-    """Outcomes by run ID, of runs that are closed on disk and not in memory; those that closed longest ago go first."""
+    """Outcomes by run ID, of runs at the top that are closed on disk and not in memory; those that closed longest ago go first."""
 
     def __init__(self) -> None:
         self._outcomes: OrderedDict[str, tuple[Outcome, int]] = OrderedDict()

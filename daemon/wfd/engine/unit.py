@@ -69,7 +69,7 @@ class _Rows:
         key, add = live.run.key, self.unit.history.append
         if key not in self._first:
             self._first[key] = change
-        else:
+        elif self._at[key] != seq:
             follows(key, self._at[key], seq)
         if change.reopens:
             self._reopened.add(key)
@@ -128,28 +128,29 @@ class _Rows:
         for key, change in self._first.items():
             live, before = change.live, change.before
             run = live.run
-            follows(key, run.seq, self._at[key])
+            if run.seq != self._at[key]:
+                follows(key, run.seq, self._at[key])
             if key not in more:
                 unit.runs_passed.append((key, run.seq, before))
                 continue
-            now = counted(run)
+            now = _, status, _, _ = counted(run)
             unit.count(live.counted, now)
             live.counted = now
             if before == 0:
-                unit.runs_new.append(row_of(run))
+                unit.runs_new.append(row_of(run, status))
             elif key in self._reopened:
-                unit.runs_reopened.append(changed_of(run, before))
+                unit.runs_reopened.append(changed_of(run, status, before))
             else:
-                unit.runs_changed.append(changed_of(run, before))
+                unit.runs_changed.append(changed_of(run, status, before))
         return unit
 
 
-def row_of(run: Run) -> RunRow:
+def row_of(run: Run, status: str) -> RunRow:
     """The row of a run that is new: who it is, and what a change has."""
     (
-        seq, step, attempt, waiting_for, saved, result, error, reason, children, open_children, queued, status, deadline,
+        seq, step, attempt, waiting_for, saved, result, error, reason, children, open_children, queued, _, deadline,
         wake_at, closed_at, key, _,
-    ) = changed_of(run, 0)  # fmt: skip
+    ) = changed_of(run, status, 0)  # fmt: skip
     return RunRow(
         key, run.run_id, run.workflow_id, run.workflow_type, None if run.parent is None else run.parent.key, run.root,
         run.depth, bytes(run.input).decode(), run.started_at, deadline, status, wake_at, closed_at, seq, step, attempt,
@@ -157,8 +158,9 @@ def row_of(run: Run) -> RunRow:
     )  # fmt: skip
 
 
-def changed_of(run: Run, before: int) -> Changed:
-    """What changes of a run that was at seq `before`: its saved state, and the columns that queries and listings need."""
+def changed_of(run: Run, status: str, before: int) -> Changed:
+    """What changes of a run that was at seq `before` and is in `status`: its saved state, and the columns that queries and
+    listings need."""
     phase, step, attempt, reason = run.phase, run.handler, 1, None
     waiting_for = result = error = closed_at = None
     if type(phase) is state.Stepping:
@@ -177,7 +179,7 @@ def changed_of(run: Run, before: int) -> Changed:
         reason, attempt = phase.reason, phase.resume.attempt
     return (
         run.seq, step, attempt, waiting_for, state.dump(run), result, error, reason, run.children, run.open_children,
-        len(run.inbox), run.status, run.deadline, run.wake_at, closed_at, run.key, before,
+        len(run.inbox), status, run.deadline, run.wake_at, closed_at, run.key, before,
     )  # fmt: skip
 
 

@@ -102,24 +102,25 @@ class Steps:
 
     def run(self, order: StepOrder) -> None:
         """Give the step to a worker, now or when one has room."""
-        if not order.alone and (worker := self._free_at_once(order)) is not None:
-            self._give(order, worker)
+        now = self._clock.now_ms()
+        if not order.alone and (worker := self._free_at_once(order, now)) is not None:
+            self._give(order, worker, now)
             return
-        order.queued_at = self._clock.now_ms()
+        order.queued_at = now
         if order.alone:
             self._suspects[order.token] = order
             self.share_out()
         elif self._queues.add(order):
             self.share_out()
 
-    def _free_at_once(self, order: StepOrder) -> Runner | None:
+    def _free_at_once(self, order: StepOrder, now: int) -> Runner | None:
         """The worker of a step that need not be lined up."""
         if self._paused or not self._nobody_waits or not self._may_begin(order):
             return None
         workflow_type, begins = order.workflow_type, order.begins
         if (workflow_type, order.message.handler) not in self._brief:
             return self._least_busy(workflow_type, begins)
-        now, worker = self._clock.now_ms(), self._together
+        worker = self._together
         if (
             worker is None
             or self._begun >= TOGETHER
@@ -151,7 +152,7 @@ class Steps:
         turns = self._turns
         while found := self._queues.take(self._least_busy, turns.free, turns.limited):
             order, worker = found
-            self._give(order, worker)
+            self._give(order, worker, self._clock.now_ms())
             if self._listener is not None:
                 self._listener.left_line(order.workflow_type)
 
@@ -172,7 +173,7 @@ class Steps:
         assert self._reserved is not None
         if not self._reserved.steps:
             del self._suspects[suspect.token]
-            self._give(suspect, self._reserved)
+            self._give(suspect, self._reserved, self._clock.now_ms())
             self._reserve(self._reserved, suspect.workflow_type)
 
     def _next_suspect(self, worker: Runner | None = None) -> StepOrder | None:
@@ -202,7 +203,7 @@ class Steps:
         suspect = None if worker is None else self._next_suspect(worker)
         if worker is not None and suspect is not None:
             del self._suspects[suspect.token]
-            self._give(suspect, worker)
+            self._give(suspect, worker, self._clock.now_ms())
         # Before another suspect takes a worker from them.
         self._share_queues()
         self._share_alone()
@@ -225,8 +226,7 @@ class Steps:
             executing -= self._turns.lent.get(worker, 0)
         return executing if executing < STEPS_PER_WORKER else None
 
-    def _give(self, order: StepOrder, worker: Runner) -> None:
-        now = self._clock.now_ms()
+    def _give(self, order: StepOrder, worker: Runner, now: int) -> None:
         execution = self._running[order.token] = Execution(order, worker, now)
         self._turns.begins(execution)
         order.generation, order.source = worker.generation, worker.source
