@@ -124,6 +124,30 @@ def test_start_wait_shows_progress_on_a_terminal_and_prints_only_the_result(cli:
     assert fake.asked("tail")[0].progress
 
 
+@pytest.mark.parametrize(("status", "how"), [("stuck", "is stuck"), ("waiting", "waits for an event")])
+def test_who_waits_at_a_terminal_is_told_once_that_the_run_stands_still(
+    cli: Cli, daemon: Start, monkeypatch: pytest.MonkeyPatch, status: str, how: str
+) -> None:
+    """CLI.md 4: what failed, on which object, why, remedy: also while somebody waits for it."""
+    looks: list[int] = []
+
+    def tail(call: Any) -> Iterator[Any]:
+        yield entry("step.started", rev=1, handler="encode", step=1)
+        wait_until(lambda: len(looks) > 1)
+        yield entry("step.completed", rev=3, step=1, next="complete")
+        return TailEnd(rev=3, outcomes=[outcome()])
+
+    def result(call: Any) -> Outcome:
+        looks.append(1)
+        return outcome(status, b"null")
+
+    monkeypatch.setattr("wfctl.cli.outcome.STANDS_S", 0.01)
+    daemon(tail=tail, result=result)
+    said = cli("--color", "never", "result", "order-1", tty=True)
+    assert said.code == 0
+    assert said.err.count(f"order-1 {how}; more: wfctl show order-1\n") == 1
+
+
 def growing_tree() -> Callable[[Any], Any]:
     """First the order alone, then its payment too, then both completed."""
     times = itertools.count()

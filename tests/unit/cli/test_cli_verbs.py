@@ -38,6 +38,7 @@ from wfctl.protocol.views import (
     MissingView,
     Outcome,
     ProblemView,
+    ProgressView,
     RunDetail,
     StatusView,
     UnloadedView,
@@ -335,6 +336,23 @@ def test_show_is_one_screen_with_store_and_inbox(cli: Cli, daemon: Start) -> Non
     assert document["wake_at"] == "2026-11-23T03:01:00.000Z"
 
 
+def test_show_tells_the_progress_of_the_step_and_what_keeps_the_code_of_a_waiting_run_away(
+    cli: Cli, daemon: Start
+) -> None:
+    step = run(status="running", progress=ProgressView(done=6, total=10, note="stirring"))
+    problem = ProblemView(module="orders", message="SyntaxError: invalid syntax", file="orders.py", line=7)
+    fake = daemon(
+        get=RunDetail(run=step),
+        history=HistoryPage(run=step, items=[], total=0),
+        workflows=WorkflowList(items=[], problems=[problem]),
+    )
+    assert "progress     60% 6/10 stirring\n" in cli("show", "order-1").out
+    fake.answers["get"] = RunDetail(run=run(status="waiting"))
+    said = cli("show", "order-1").err
+    assert said.startswith("the code of Order is not loaded: orders.py:7: SyntaxError: invalid syntax\n")
+    assert "wfctl send" not in said
+
+
 @pytest.mark.parametrize(
     ("reload", "problems", "cure"),
     [
@@ -477,6 +495,15 @@ def test_status_tells_how_many_steps_wait_for_a_worker_and_since_when_the_oldest
     assert "running, 1200 queued (the oldest since 2026-11-23T02:56:00.000Z)" in cli("status").out
     assert "running, 1,200 queued (the oldest for 4m)" in cli("--color", "never", "status", tty=True, columns=200).out
     assert cli("status", "-o", "json").json["oldest_queued_at"] == "2026-11-23T02:56:00.000Z"  # type: ignore[index]
+
+
+def test_status_says_that_open_runs_need_what_the_code_lacks_and_that_none_is_loaded(cli: Cli, daemon: Start) -> None:
+    gone = [UnloadedView(workflow_type="Order", open_runs=2)]
+    fake = daemon(status=STATUS, workflows=WorkflowList(items=[], problems=[], unloaded=gone))
+    assert "open runs need handlers that it lacks: wfctl workflows" in cli("status").out
+    fake.answers["status"] = msgspec.structs.replace(STATUS, generation=0, source_hash="", counts={"failed": 1})
+    said = cli("status").out
+    assert ("  none is loaded\n" in said, "lacks" in said) == (True, False)
 
 
 def test_status_warns_of_a_blocked_worker_with_what_it_runs(cli: Cli, daemon: Start) -> None:

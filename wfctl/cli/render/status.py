@@ -14,8 +14,13 @@ from wfctl.protocol.daemon import ProblemView, StatusView, WorkerView
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 
+_MISSING: Line = [("  open runs need handlers that it lacks: wfctl workflows", "magenta")]
 
-def status_lines(view: StatusView, backup: LastBackup | None, *, person: bool, ascii: bool) -> list[Line]:
+
+def status_lines(
+    view: StatusView, backup: LastBackup | None, *, lacks: bool = False, person: bool, ascii: bool
+) -> list[Line]:
+    """`lacks`: open runs need what the loaded code does not have."""
     state: Line = [("running", "green")]
     if view.storage_error:
         state = [("stopped working", "bold red")]
@@ -30,7 +35,7 @@ def status_lines(view: StatusView, backup: LastBackup | None, *, person: bool, a
         ("database", [(f"{clean(view.database)}  {_database(view)}", "")]),
         ("backup", [(_backup(backup, view.now, person=person), "")]),
         ("log", [(clean(view.log), "")]),
-        ("code", [(_code(view), "")]),
+        ("code", [(_code(view), ""), *_MISSING * lacks]),
         ("python", [(clean(view.python), "")]),
         ("runs", _counts(view.counts, person=person, ascii=ascii)),
         ("workers", [(_workers(view, person), "")]),
@@ -76,6 +81,8 @@ def _code(view: StatusView) -> str:
     older = f", older code in use too: generation {', '.join(map(str, others))}" if others else ""
     # An import that is over in a moment is not worth a word.
     loading = f", new code is loading for {format_duration(view.loading_ms)}" if view.loading_ms > 1_000 else ""
+    if not view.generation:
+        return f"none is loaded{loading}"
     return f"generation {view.generation}  {view.source_hash[:12]}{older}{loading}"
 
 

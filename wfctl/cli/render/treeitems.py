@@ -6,7 +6,7 @@ Knows rules (what is expanded, sampled, merged), not columns; `render.tree` lays
 from __future__ import annotations
 
 from wfctl.cli.render.runs import position, problem
-from wfctl.cli.render.text import SHORT_ID, clean, counted, cut_middle
+from wfctl.cli.render.text import SHORT_ID, clean, counted, cut, cut_middle
 from wfctl.cli.render.times import short
 from wfctl.cli.render.treeline import (
     BAD,
@@ -27,6 +27,7 @@ from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 
 _HEAD = "+ "
+MOST_CAUSE = 40  # cells: one of the causes that a line counts
 
 
 def root_items(root: TreeNode, fold: Fold, now_ms: int, *, relative: bool) -> list[Item]:
@@ -305,7 +306,7 @@ def _histogram(errors: dict[str, int]) -> str:
     if len(by_kind) == 1:
         by_kind = {signature: number for signature, number in errors.items() if number > 0}
     top = sorted(by_kind.items(), key=lambda entry: -entry[1])[:3]
-    return "   " + " · ".join(f"{clean(kind)} {number:,}" for kind, number in top) if top else ""
+    return "   " + " · ".join(f"{cut(clean(kind), MOST_CAUSE)} {number:,}" for kind, number in top) if top else ""
 
 
 def _merged(items: list[Item]) -> list[Item]:
