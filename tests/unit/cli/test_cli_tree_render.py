@@ -412,6 +412,8 @@ def test_a_running_step_shows_its_progress_as_a_bar_and_as_a_number_where_it_is_
     assert drawn(snapshot, width=36)[1] == "└ ► encode            60%     3m20s"
     assert "encode  60% 6/10 resizing  3m20s" in drawn(snapshot, width=None)[1]
     assert drawn(snapshot, ascii=True)[1].isascii()
+    again = tree(node(run(progress=progress), step("encode", "running", took=None, attempts=2)))
+    assert "60% 6/10 resizing" in drawn(again)[1]
 
 
 def test_over_the_budget_failures_and_what_is_open_are_the_last_to_go() -> None:

@@ -123,7 +123,7 @@ def _step(step: TreeStep, node: TreeNode, moment: Moment) -> Item:
             item.note = sleep_note(step.wake_at, moment)
     elif step.ended_at is None:
         show_progress(item, node.run, moment)
-    if step.attempts > 1:
+    if step.attempts > 1 and not item.short_notes:
         item.note = counted(step.attempts, "attempt")
     if step.tries is not None and not (item.note and step.status == Status.COMPLETED):
         show_tries(item, step.tries, moment)
