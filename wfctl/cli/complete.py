@@ -155,7 +155,8 @@ def _for_bash(value: str, word: Word) -> str:
     if word.quote == "'":
         return "'" + rest.replace("'", "'\\''") + "'"
     if word.quote:
-        return '"' + re.sub(r'([\\"$`])', r"\\\1", rest) + '"'
+        # In these quotes history is looked up for a `!`, and a backslash before one would stay in the word.
+        return '"' + re.sub(r'([\\"$`])', r"\\\1", rest).replace("!", '"\\!"') + '"'
     return re.sub(r"([^\w@%+=:,./-])", r"\\\1", rest)
 
 
