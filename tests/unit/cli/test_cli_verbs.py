@@ -610,6 +610,31 @@ def test_children_are_changed_too_and_counted(
     assert several.endswith(f"2 {done}, 0 had nothing to do, 0 failed; {twice} {done}\n")
 
 
+def test_of_runs_that_filters_chose_only_those_with_children_are_asked_about_and_not_too_many(
+    cli: Cli, daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [
+        run("parent", run_id="run-parent", status="waiting", children=2),
+        run("child", run_id="run-child", status="waiting", parent=ParentInfo("run-parent", "parent", "Order")),
+        *(run(f"r-{number}", run_id=f"run-{number}", status="waiting") for number in range(20)),
+    ]
+
+    def ends(call: Terminate) -> Changed:
+        below = 2 if call.id == "run-parent" else 0
+        return Changed(run_id=call.id, workflow_id=call.id, status=Status.TERMINATED, changed=True, descendants=below)
+
+    fake = daemon(terminate=ends, list=RunPage(items=runs, next=None, total=22))
+    said = cli("terminate", "--type", "Order", "--children", "--yes").err
+    # Of the two below one is chosen itself.
+    assert said.startswith("1 open descendant of 22 runs will be terminated too\n")
+    assert [call.id for call in fake.asked("terminate") if call.dry_run] == ["run-parent"]
+    assert fake.asked("get") == []
+    monkeypatch.setattr("wfctl.cli.commands.terminate.MOST_ASKED", 0)
+    said = cli("terminate", "--type", "Order", "--children", "--yes").err
+    told = "the open descendants of 22 runs will be terminated too; how many there are tells --dry-run\n"
+    assert said.startswith(told)
+
+
 def test_of_several_runs_each_descendant_is_counted_once_whichever_of_them_it_is_below(cli: Cli, daemon: Start) -> None:
     """a ─ (b closed) ─ c ─ d, and e beside: named are a, c and e."""
     below, parents = {"a": 2, "c": 1, "e": 3}, {"d": "c", "c": "b", "b": "a"}
