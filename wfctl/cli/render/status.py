@@ -14,6 +14,8 @@ from wfctl.protocol.daemon import ProblemView, StatusView, WorkerView
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 
+# So soon after its start a daemon may have found what it lines up.
+RECOVERED_MS = 10_000
 _MISSING: Line = [("  open runs need handlers that it lacks: wfctl workflows", "magenta")]
 
 
@@ -91,7 +93,9 @@ def _workers(view: StatusView, person: bool) -> str:
     queued = f", {count(view.queued_steps, grouped=person)} queued" if view.queued_steps else ""
     if view.queued_steps and view.oldest_queued_at is not None:
         oldest = when(min(view.oldest_queued_at, view.now), view.now, relative=person)
-        queued += f" (the oldest {f'for {oldest[:-4]}' if oldest.endswith(' ago') else f'since {oldest}'})"
+        # A daemon counts from when it had the step itself; another one may have had it before.
+        least = ", or longer" if view.oldest_queued_at < view.started_at + RECOVERED_MS else ""
+        queued += f" (the oldest {f'for {oldest[:-4]}' if oldest.endswith(' ago') else f'since {oldest}'}{least})"
     youngest = max((worker.started_at for worker in view.workers), default=None)
     since = f", youngest started {when(youngest, view.now, relative=person)}" if youngest is not None else ""
     blocked = sum(worker.blocked_ms > 0 for worker in view.workers)
