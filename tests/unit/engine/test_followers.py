@@ -208,8 +208,9 @@ async def over(ctx: Context) -> Directive:
     return ctx.next.complete()
 
 
-async def _changes(env: WorkflowEnvironment, id: str | None, since_rev: int = 0) -> list[RunChange]:
-    watch = Watch(env.engine.reads, env.engine.hub, env.clock, calls.Watch(id=id, changes=True, since_rev=since_rev))
+async def _changes(env: WorkflowEnvironment, id: str | None, since_rev: int = 0, *ids: str) -> list[RunChange]:
+    call = calls.Watch(id=id, ids=[*ids], changes=True, since_rev=since_rev)
+    watch = Watch(env.engine.reads, env.engine.hub, env.clock, call)
     found: list[RunChange] = []
     async for item in watch:
         found += item.changes
@@ -260,6 +261,35 @@ async def test_changes_of_a_part_of_a_tree_are_named_from_there(env: WorkflowEnv
         (["p-sleeps"], "sleeping", "running"),
         (["p-sleeps"], "running", "completed"),
     ]
+
+
+async def test_changes_of_several_runs_are_those_of_each_named_from_the_uppermost(env: WorkflowEnvironment) -> None:
+    await _lived(env)
+    both = await _changes(env, "q", 0, "p-sleeps")
+    assert both == sorted([*await _changes(env, "q"), *await _changes(env, "p-sleeps")], key=lambda one: one.rev)
+    assert await _changes(env, "p-sleeps", 0, "p") == await _changes(env, "p")
+
+
+async def test_a_watch_of_several_runs_ends_when_all_have_closed(env: WorkflowEnvironment) -> None:
+    await _lived(env)
+    for ids, ends in ((["p", "p-sleeps"], True), (["p", "q"], False)):
+        watch = Watch(env.engine.reads, env.engine.hub, env.clock, calls.Watch(ids=ids, every_ms=1))
+        items = aiter(watch)
+        await anext(items)
+        if ends:
+            with pytest.raises(StopAsyncIteration):
+                await anext(items)
+            assert watch.answer is not None
+            assert watch.answer.status.closed
+        else:
+            rest = asyncio.ensure_future(anext(items, None))
+            await env.client.handle("q").send("over")
+            await env.advance(timedelta(hours=3))
+            await rest
+            assert [item async for item in items][1:] == []
+            assert watch.answer is not None
+            assert watch.answer.status.closed
+        await watch.aclose()
 
 
 async def test_changes_of_more_runs_than_are_remembered_are_the_same(
