@@ -40,7 +40,7 @@ async def finish(ctx: Context) -> Directive:
 @pytest.fixture
 async def env() -> AsyncIterator[WorkflowEnvironment]:
     gates["go"] = asyncio.Event()
-    async with WorkflowEnvironment([works, parent, child]) as env:
+    async with WorkflowEnvironment([works, parent, child, rests]) as env:
         yield env
 
 
@@ -103,6 +103,20 @@ async def test_progress_ends_with_the_step_however_that_ends(env: WorkflowEnviro
         await env.settle()
     assert env.engine.hub.reports == {}
     assert (await env.engine.reads.tree(calls.GetTree(id="w"))).roots[0].run.progress is None
+
+
+async def test_the_tree_shows_until_when_a_handler_sleeps(env: WorkflowEnvironment) -> None:
+    await env.client.start("Rests", workflow_id="r")
+    await env.settle()
+
+    async def stands() -> tuple[str, int | None, int | None]:
+        (root,) = (await env.engine.reads.tree(calls.GetTree(id="r"))).roots
+        return root.run.status, root.run.wake_at, root.steps[-1].wake_at
+
+    until = env.clock.now_ms() + 60_000
+    assert await stands() == ("running", until, until)
+    await env.advance(timedelta(minutes=1))
+    assert await stands() == ("completed", None, None)
 
 
 async def test_the_tree_and_a_client_show_progress(env: WorkflowEnvironment) -> None:
@@ -171,7 +185,7 @@ async def test_a_time_says_where_to_begin(env: WorkflowEnvironment) -> None:
 
 # -- changes of status -----------------------------------------------------------------------------
 
-parent, child = Workflow("Parent"), Workflow("Child")
+parent, child, rests = Workflow("Parent"), Workflow("Child"), Workflow("Rests")
 
 
 @task(retry=RetryPolicy(attempts=2, delay=timedelta(seconds=1)))
@@ -193,6 +207,12 @@ async def child_start(ctx: Context, how: str) -> Directive:
 
 @child.step()
 async def child_end(ctx: Context) -> Directive:
+    return ctx.next.complete()
+
+
+@rests.start()
+async def rest(ctx: Context) -> Directive:
+    await ctx.sleep(timedelta(minutes=1))
     return ctx.next.complete()
 
 

@@ -11,13 +11,13 @@ from wfctl.cli.render.times import short
 from wfctl.cli.render.treeline import (
     BAD,
     BAD_STYLE,
-    RETRYING,
     Fold,
     Item,
     Moment,
     due,
     percentiles,
     show_progress,
+    show_sleep,
     show_tries,
     sleep_note,
     wait_notes,
@@ -123,6 +123,7 @@ def _step(step: TreeStep, node: TreeNode, moment: Moment) -> Item:
             item.note = sleep_note(step.wake_at, moment)
     elif step.ended_at is None:
         show_progress(item, node.run, moment)
+        show_sleep(item, step.wake_at, moment)
     if step.attempts > 1 and not item.short_notes:
         item.note = counted(step.attempts, "attempt")
     if step.tries is not None and not (item.note and step.status == Status.COMPLETED):
@@ -143,7 +144,7 @@ def _child(node: TreeNode, fold: Fold, moment: Moment, depth: int) -> Item:
         if item.children:
             # The rows below say where it is; the row itself says only what went wrong.
             item.text = clean(problem(node.run))
-            if item.status in (RETRYING, Status.WAITING):
+            if item.status == Status.WAITING or item.status != node.run.status:
                 item.status, item.note, item.short_notes = node.run.status, "", ()
             return item
     if not item.text or node.run.status.closed or node.cut:
@@ -184,6 +185,7 @@ def _run_item(node: TreeNode, moment: Moment) -> Item:
         item.note = f"times out {due(run.wake_at, moment)}"
     elif run.status is Status.RUNNING:
         show_progress(item, run, moment)
+        show_sleep(item, run.wake_at, moment)
     if node.tries is not None and (run.status is Status.RUNNING or not item.note):
         show_tries(item, node.tries, moment)
     return item
