@@ -445,8 +445,8 @@ def tries(attempt: int, most: int | None = 5, **more: object) -> TriesView:
 
 
 def test_a_step_whose_handler_sleeps_says_until_when_wherever_its_run_is_shown() -> None:
-    inside = step("rest", "running", took=None, wake_at=NOW + 8_000)
-    member = node(run("ShipItem#5002", type="ShipItem", step="rest", wake_at=NOW + 8_000))
+    inside = step("rest", "running", took=None, wake_at=NOW + 8_000, attempts=3, tries=tries(2))
+    member = node(run("ShipItem#5002", type="ShipItem", step="rest", wake_at=NOW + 8_000, attempt=3), tries=tries(2))
     group = TreeGroup(workflow_type="ShipItem", total=9, by_status={"running": 9}, sample=[member])
     snapshot = tree(node(run("order-1"), inside, group))
     lines = drawn(snapshot)

@@ -123,11 +123,12 @@ def _step(step: TreeStep, node: TreeNode, moment: Moment) -> Item:
             item.note = sleep_note(step.wake_at, moment)
     elif step.ended_at is None:
         show_progress(item, node.run, moment)
-        show_sleep(item, step.wake_at, moment)
     if step.attempts > 1 and not item.short_notes:
         item.note = counted(step.attempts, "attempt")
     if step.tries is not None and not (item.note and step.status == Status.COMPLETED):
         show_tries(item, step.tries, moment)
+    if step.kind not in ("wait", "sleep"):
+        show_sleep(item, step.wake_at, moment)
     if step.error:
         item.text, item.loud = clean(step.error), True
     return item
@@ -185,9 +186,9 @@ def _run_item(node: TreeNode, moment: Moment) -> Item:
         item.note = f"times out {due(run.wake_at, moment)}"
     elif run.status is Status.RUNNING:
         show_progress(item, run, moment)
-        show_sleep(item, run.wake_at, moment)
     if node.tries is not None and (run.status is Status.RUNNING or not item.note):
         show_tries(item, node.tries, moment)
+    show_sleep(item, run.wake_at, moment)
     return item
 
 
