@@ -22,6 +22,8 @@ class Screen:
     def __init__(self, stream: TextIO, color: str = "auto") -> None:
         self.stream = stream
         self.tty = stream.isatty()
+        # Whether what stands there can be written over.
+        self.live = self.tty and os.environ.get("TERM") != "dumb"
         self.styled = _wants_color(color, self.tty)
         self.ascii = os.environ.get("TERM") == "dumb" or _plain_locale() or not _can_encode(stream)
         self._console: Console | None = None

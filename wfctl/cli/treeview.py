@@ -137,7 +137,7 @@ class Viewer:
         """Until the runs have closed, and how they did. Live on a terminal, a line a change elsewhere, one document at the end with
         `-o json`."""
         shell = self._shell
-        if shell.output is Output.TABLE and shell.out.tty:
+        if shell.output is Output.TABLE and shell.out.live:
             from wfctl.cli.live import Region, Resizes
 
             with Region(shell.out) as region, Resizes() as resizes:

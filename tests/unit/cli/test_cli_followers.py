@@ -332,6 +332,26 @@ def test_a_live_tree_redraws_in_place_and_leaves_its_last_frame(cli: Cli, daemon
     assert said.out.count("order_start") == 2, "once, and once more when a line came below it"
 
 
+def test_on_a_dumb_terminal_a_follower_adds_lines_and_writes_over_none(
+    cli: Cli, daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CLI.md 1 and 3.1: TERM=dumb knows neither colour nor where its cursor is."""
+
+    def tail(call: Any) -> Iterator[Any]:
+        yield progress(6)
+        yield entry("step.completed", rev=3, step=1, next="complete")
+        return TailEnd(rev=3, outcomes=[outcome()])
+
+    monkeypatch.setenv("TERM", "dumb")
+    daemon(tree=growing_tree(), watch=watching, tail=tail, result=outcome("running", b"null"))
+    for words in (("tree", "-f", "order-1"), ("tail", "-f", "order-1"), ("result", "order-1")):
+        said = cli(*words, tty=True)
+        assert said.code == 0
+        assert "\x1b" not in said.out + said.err
+    assert "running -> completed" in cli("tree", "-f", "order-1", tty=True).out
+    assert cli("list", "-w", tty=True).code == 2
+
+
 def test_a_failed_root_makes_a_followed_tree_exit_with_ten(cli: Cli, daemon: Start) -> None:
     def watch(call: Any) -> Iterator[Any]:
         yield WatchItem(rev=1)

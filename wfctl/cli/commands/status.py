@@ -79,7 +79,7 @@ def _watch(shell: Shell) -> None:
 
     if shell.output is Output.JSON:
         raise UsageError("-o json is one document, and a watch has no end", hint="wfctl status -w -o jsonl")
-    if shell.output is Output.TABLE and shell.out.tty:
+    if shell.output is Output.TABLE and shell.out.live:
         with Region(shell.out) as region:
             watch(shell, lambda: _draw(shell, region), begin=region.settle, tick_s=TICK_S)
     watch(shell, Told(shell).look)

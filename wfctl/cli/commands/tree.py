@@ -125,7 +125,7 @@ def _named(shell: Shell, several: Several) -> list[str]:
 
 def _in_lines(shell: Shell) -> bool:
     """Whether what is followed comes as lines, not as a picture or one document."""
-    return shell.output is Output.JSONL or (shell.output is Output.TABLE and not shell.out.tty)
+    return shell.output is Output.JSONL or (shell.output is Output.TABLE and not shell.out.live)
 
 
 def _given(value: int | None, default: int) -> int:
