@@ -118,8 +118,10 @@ class Told:
             shell.document("status", view, running=True, last_backup=_backup(view))
         else:
             from wfctl.cli.render.status import counts_line
+            from wfctl.cli.render.times import when
 
-            shell.out.line([(f"{shell.instant(view.now)}  ", ""), *counts_line(view)])
+            # A line that stays says when it was, not how long ago that is.
+            shell.out.line([(f"{when(view.now, view.now, relative=False)}  ", ""), *counts_line(view)])
         shell.out.flush()
 
 
