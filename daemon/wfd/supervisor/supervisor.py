@@ -333,8 +333,7 @@ class Supervisor:
 
     def _code_of(self, workflow_type: str) -> tuple[int, GenerationCode | None]:
         """The generation that serves a type, and what its workers are given."""
-        number = self.catalog.owner_of(workflow_type).number
-        return number, self._codes.get(number)
+        return (number := self.catalog.owner_of(workflow_type).number), self._codes.get(number)
 
     def _slow(self, worker: Worker) -> None:
         if not worker.ready and not worker.leaving:
