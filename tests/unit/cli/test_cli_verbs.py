@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -890,7 +889,8 @@ def test_a_demo_that_is_interrupted_while_a_command_begins_sees_its_end(monkeypa
 
     def interrupted(command: list[str], **how: Any) -> subprocess.Popen[str]:
         begun.append(popen([sys.executable, "-c", ""], text=True))
-        os.kill(os.getpid(), signal.SIGINT)
+        # Threads of other tests that are still there would take it, were it for the process.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         return begun[0]
 
     monkeypatch.setattr("wfctl.cli.commands.demo.subprocess.Popen", interrupted)
