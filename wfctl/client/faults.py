@@ -57,7 +57,7 @@ def dropped(path: Path, method: str) -> DaemonDownError:
 def cut_short(method: str, how: str) -> WfctlError:
     """What read the database in the daemon's place ended before it answered. It changes nothing, so nothing has happened."""
     return WfctlError(
-        f"no daemon runs, and the process that reads its database {how} before it answered {method!r}",
+        f"the process that reads the database in the daemon's place {how} before it answered {method!r}",
         hint="try it again, or run a daemon: wfctl up",
     )
 
@@ -65,7 +65,7 @@ def cut_short(method: str, how: str) -> WfctlError:
 def unread(method: str, timeout_s: float | None) -> NotFinishedError:
     """What reads the database in the daemon's place has not answered in time."""
     return NotFinishedError(
-        f"no daemon runs, and its database did not answer {method!r} within {timeout_s:g} s",
+        f"what reads the database in the daemon's place did not answer {method!r} within {timeout_s:g} s",
         hint="try it again, or run a daemon: wfctl up",
     )
 

@@ -221,7 +221,7 @@ def test_the_end_of_the_process_that_reads_the_database_is_told_as_what_it_is(le
         done = left.run("query", "open", "kills")
     finally:
         left.write("flows.py", FLOWS)
-    told = "no daemon runs, and the process that reads its database was ended by signal 9 before it answered 'query'"
+    told = "the process that reads the database in the daemon's place was ended by signal 9 before it answered 'query'"
     assert done.returncode == 1
     assert done.stderr == f"{NO_DAEMON}error[internal]: {told}\n  hint: try it again, or run a daemon: wfctl up\n"
 
