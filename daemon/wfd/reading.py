@@ -37,7 +37,7 @@ from wfd.store.connect import SCHEMA_VERSION, still_uri
 from wfd.store.inspect import State, check_readable
 from wfd.store.reader import Reader
 from wfd.supervisor import Unanswered
-from wfd.supervisor.apart import Apart, no_answer
+from wfd.supervisor.respondent import Respondent, no_answer
 
 # For all that a query is: to load the code, to check what it is asked with, and to answer. Less than what the command line waits.
 QUERY_S = 50.0
@@ -46,7 +46,7 @@ QUERY_S = 50.0
 class Standin:
     """The part of a backend that needs no daemon."""
 
-    def __init__(self, reader: Reader, state: State, code: Apart) -> None:
+    def __init__(self, reader: Reader, state: State, code: Respondent) -> None:
         reads = Reads(reader, SystemClock())
         timetables = ScheduleReads(reader, SystemClock())
         self._reads = reads
@@ -152,7 +152,7 @@ async def serve(config: Config, sock: socket.socket) -> None:
         sock.close()
         return
     try:
-        standin = Standin(reader, state, code := Apart(config))
+        standin = Standin(reader, state, code := Respondent(config))
         session = Session(_host(config, standin))
         await asyncio.get_running_loop().create_connection(lambda: session, sock=sock)
         try:

@@ -108,10 +108,17 @@ def would_end_below(shell: Shell, ends: list[Changed], known: Mapping[str, RunVi
             run = detail.run
         return None if run.parent is None else run.parent.id
 
-    def is_below(run_id: str | None) -> bool:
-        while run_id is not None and (run_id := parent_of(run_id)) not in named:
-            continue
-        return run_id is not None
+    # In other trees nothing is below a run with descendants.
+    trees = {known[id].root_id if id in known else None for id, one in named.items() if one.descendants}
+
+    def is_below(run_id: str) -> bool:
+        run = known.get(run_id)
+        if run is not None and not trees & {None, run.root_id}:
+            return False
+        at = parent_of(run_id)
+        while at is not None and at not in named:
+            at = parent_of(at)
+        return at is not None
 
     return sum(-one.changed if is_below(run_id) else one.descendants for run_id, one in named.items())
 

@@ -18,12 +18,12 @@ from wfctl.errors import ConfigError
 from wfctl.protocol import channel
 from wfd.config import Config
 from wfd.runtime.clock import Clock
-from wfd.supervisor.apart import Aside
 from wfd.supervisor.catalog import Catalog, Generation
 from wfd.supervisor.contract import Listener, Spoken, WorkerInfo
 from wfd.supervisor.heartbeat import Heartbeat
 from wfd.supervisor.leaving import Leaving
 from wfd.supervisor.questions import Questions
+from wfd.supervisor.respondent import Aside
 from wfd.supervisor.spare import Spare
 from wfd.supervisor.steps import Steps
 from wfd.supervisor.takeover import Fate, Takeover, take_over

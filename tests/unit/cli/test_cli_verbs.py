@@ -621,6 +621,8 @@ def test_of_runs_that_filters_chose_only_those_with_children_are_asked_about_and
     runs = [
         run("parent", run_id="run-parent", status="waiting", children=2),
         run("child", run_id="run-child", status="waiting", parent=ParentInfo("run-parent", "parent", "Order")),
+        # Of another tree, so nobody asks who its parent is below.
+        run("far", run_id="run-far", status="waiting", root_id="far", parent=ParentInfo("run-top", "top", "Order")),
         *(run(f"r-{number}", run_id=f"run-{number}", status="waiting") for number in range(20)),
     ]
 
@@ -628,15 +630,15 @@ def test_of_runs_that_filters_chose_only_those_with_children_are_asked_about_and
         below = 2 if call.id == "run-parent" else 0
         return Changed(run_id=call.id, workflow_id=call.id, status=Status.TERMINATED, changed=True, descendants=below)
 
-    fake = daemon(terminate=ends, list=RunPage(items=runs, next=None, total=22))
+    fake = daemon(terminate=ends, list=RunPage(items=runs, next=None, total=23))
     said = cli("terminate", "--type", "Order", "--children", "--yes").err
     # Of the two below one is chosen itself.
-    assert said.startswith("1 open descendant of 22 runs will be terminated too\n")
+    assert said.startswith("1 open descendant of 23 runs will be terminated too\n")
     assert [call.id for call in fake.asked("terminate") if call.dry_run] == ["run-parent"]
     assert fake.asked("get") == []
     monkeypatch.setattr("wfctl.cli.commands.terminate.MOST_ASKED", 0)
     said = cli("terminate", "--type", "Order", "--children", "--yes").err
-    told = "the open descendants of 22 runs will be terminated too; how many there are tells --dry-run\n"
+    told = "the open descendants of 23 runs will be terminated too; how many there are tells --dry-run\n"
     assert said.startswith(told)
 
 

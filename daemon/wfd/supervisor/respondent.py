@@ -11,6 +11,7 @@ from wfctl.protocol import channel
 from wfd.config import Config
 from wfd.runtime.clock import Clock, SystemClock, TimerHandle
 from wfd.supervisor.catalog import Catalog, Generation
+from wfd.supervisor.contract import Unanswered
 from wfd.supervisor.questions import ANSWER_S, Questions
 from wfd.supervisor.trial import GenerationCode
 from wfd.supervisor.worker import Worker
@@ -20,7 +21,7 @@ LOAD_S = 30.0
 KEPT_MS = int(ANSWER_S * 1_000) + 10_000
 
 
-class Apart:
+class Respondent:
     """The code that `code` has read, or as it is now, in one worker. `start` it first; `close` ends it, whatever it is doing."""
 
     def __init__(self, config: Config, code: channel.Code | None = None) -> None:
@@ -101,31 +102,34 @@ class Apart:
 
 
 class Aside:
-    """Beside workers that are blocked: one `Apart` of the generation that was asked last, for as long as it goes on being asked.
+    """Beside workers that are blocked: a `Respondent` of the generation that was asked last, as long as it goes on being asked.
     `code_of(workflow_type)` is the generation that serves a type, and its code."""
 
     def __init__(self, clock: Clock, code_of: Callable[[str], tuple[int, GenerationCode | None]]) -> None:
         self._clock = clock
         self._code_of = code_of
-        self._apart: Apart | None = None
+        self._respondent: Respondent | None = None
         self._generation = 0
         self._timer: TimerHandle | None = None
+        self._stopped = False
 
     async def questions(self, workflow_type: str) -> Questions:
         """Where the code that serves a type answers. A WfctlError says why it cannot."""
         generation, code = self._code_of(workflow_type)
+        if self._stopped:
+            raise Unanswered("the daemon is stopping", hint="wfctl up")
         if code is None:
             raise no_answer(f"that of workflow type {workflow_type!r} is not there any more")
-        apart = self._apart
-        if apart is None or apart.over or self._generation != generation:
+        respondent = self._respondent
+        if respondent is None or respondent.over or self._generation != generation:
             self._end()
-            apart = self._apart = Apart(code.config, code.code)
+            respondent = self._respondent = Respondent(code.config, code.code)
             self._generation = generation
         self._keep()
-        await apart.start()
-        if apart is self._apart:
+        await respondent.start()
+        if respondent is self._respondent:
             self._keep()
-        return apart.questions
+        return respondent.questions
 
     def _keep(self) -> None:
         if self._timer is not None:
@@ -133,18 +137,21 @@ class Aside:
         self._timer = self._clock.call_later(KEPT_MS, self._end)
 
     async def stop(self) -> None:
-        apart = self._apart
+        self._stopped = True
+        respondent = self._respondent
+        if respondent is not None:
+            respondent.questions.close()
         self._end()
-        if apart is not None:
-            await apart.close()
+        if respondent is not None:
+            await respondent.close()
 
     def _end(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        apart, self._apart = self._apart, None
-        if apart is not None:
-            apart.end("it is not asked any more")
+        respondent, self._respondent = self._respondent, None
+        if respondent is not None:
+            respondent.end("it is not asked any more")
 
 
 def no_answer(why: str) -> WfctlError:
