@@ -103,9 +103,14 @@ class LazyGroup(TyperGroup):
             near = difflib.get_close_matches(args[0], self.verbs, n=1, cutoff=0.6)
             if (word := self.elsewhere.get(args[0])) in self.verbs:
                 near = [str(word)]
+            hint = f"{ctx.command_path} {near[0]} --help" if near else f"{ctx.command_path} --help"
+            if args[0] == "help" and args[1:2] and args[1] in self.verbs:
+                hint = f"{ctx.command_path} {args[1]} --help"
+            elif args[0] == "version":
+                hint = "wfctl --version"
             raise UsageError(
                 f"{ctx.command_path} has no command {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
-                hint=f"{ctx.command_path} {near[0]} --help" if near else f"{ctx.command_path} --help",
+                hint=hint,
                 value=args[0],
                 allowed=list(self.verbs),
             )

@@ -40,6 +40,10 @@ def wfctl(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     [
         (("strat",), "wfctl has no command 'strat'; did you mean 'start'?", "  try: wfctl start --help"),
         (("frobnicate",), "wfctl has no command 'frobnicate'", "  try: wfctl --help"),
+        (("help", "start"), "wfctl has no command 'help'", "  try: wfctl start --help"),
+        (("help", "strat"), "wfctl has no command 'help'", "  try: wfctl --help"),
+        (("schedule", "help", "add"), "wfctl schedule has no command 'help'", "  try: wfctl schedule add --help"),
+        (("version",), "wfctl has no command 'version'", "  try: wfctl --version"),
         (("start", "Order", "--timout", "5m"), "wfctl start has no option '--timout'; did you mean '--timeout'?", None),
         (("list", "-z"), "wfctl list has no option '-z'", "  try: wfctl list --help"),
         (("send", "order 1"), "wfctl send: missing argument 'EVENT'", "  try: wfctl show 'order 1'"),
