@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ from wfd.supervisor.contract import Unanswered
 from wfd.supervisor.questions import ANSWER_S, Questions
 from wfd.supervisor.trial import GenerationCode
 from wfd.supervisor.worker import Worker
+
+log = logging.getLogger("wfd.supervisor")
 
 LOAD_S = 30.0
 # So long after it was last asked it is kept; longer than any answer may take.
@@ -125,6 +128,7 @@ class Aside:
             self._end()
             respondent = self._respondent = Respondent(code.config, code.code)
             self._generation = generation
+            log.warning("handlers block all workers of generation %d; another is started for questions", generation)
         self._keep()
         await respondent.start()
         if respondent is self._respondent:
