@@ -19,7 +19,7 @@ import msgspec
 
 import wfctl
 from wfctl.errors import DaemonDownError, StorageError, UnknownWorkflowTypeError, WfctlError
-from wfctl.protocol import calls, channel, rpc, schedules, views
+from wfctl.protocol import calls, rpc, schedules, views
 from wfctl.protocol.calls import PROTOCOL_MAX, PROTOCOL_MIN, Call, Welcome
 from wfctl.values.project import find_config
 from wfctl.values.runinfo import RunInfo
@@ -36,87 +36,17 @@ from wfd.server.session import Host, Session
 from wfd.store.connect import SCHEMA_VERSION, still_uri
 from wfd.store.inspect import State, check_readable
 from wfd.store.reader import Reader
-from wfd.supervisor import Catalog, Generation, Unanswered
-from wfd.supervisor.questions import Questions
-from wfd.supervisor.worker import Worker
+from wfd.supervisor import Unanswered
+from wfd.supervisor.respondent import Respondent, no_answer
 
-LOAD_S = 30.0
 # For all that a query is: to load the code, to check what it is asked with, and to answer. Less than what the command line waits.
 QUERY_S = 50.0
-
-
-class Code:
-    """The project's code as it is now, in one worker. `start` it first; `close` ends it, whatever it is doing."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._worker = Worker(config, self._received, self._gone)
-        self._loaded: asyncio.Future[channel.Loaded] = asyncio.get_running_loop().create_future()
-        self._questions = Questions(self._ready)
-        self._started = False
-        self._error: WfctlError | None = None
-        self.catalog = Catalog()
-        self.check, self.query = self._questions.check, self._questions.query
-
-    async def start(self) -> None:
-        """Load the code, once. A WfctlError says what keeps it from being loaded."""
-        if self._started:
-            return
-        self._started = True
-        config = self._config
-        try:
-            await self._worker.start()
-            self._worker.load(
-                channel.Load(str(config.project), [*config.modules], [str(one) for one in config.path], 1)
-            )
-            loaded = await asyncio.wait_for(self._loaded, LOAD_S)
-        except OSError as error:  # TimeoutError is one
-            why = error.strerror or f"not within {LOAD_S:g} s"
-            raise _no_answer(why) from None
-        now = SystemClock().now_ms()
-        served = Generation.of(loaded, 1, now)
-        self.catalog = Catalog(
-            1, served.types, tuple(loaded.problems), loaded.source_hash, served.files, loaded.python, now
-        )
-
-    async def close(self) -> None:
-        if self._started:
-            self._worker.kill("the command is over")
-            await self._worker.gone()
-
-    def _received(self, worker: Worker, message: Any) -> None:
-        match message:
-            case channel.Loaded():
-                if not self._loaded.done():  # as it is where nobody waits any more
-                    self._loaded.set_result(message)
-            case (
-                channel.Checked(call=call, kwargs=value, error=error)
-                | channel.Answered(call=call, value=value, error=error)
-            ):
-                self._questions.answered(call, value, error)
-
-    def _gone(self, worker: Worker, why: str) -> None:
-        said = f" ({worker.last_words[-1]})" if worker.last_words and not worker.killed_for else ""
-        error = _no_answer(f"its process ended: {why}{said}")
-        if not self._loaded.done():
-            self._loaded.set_exception(error)
-        self._error = error
-        self._questions.lose(worker)
-
-    def _ready(self, workflow_type: str) -> list[Worker]:
-        if self._error is not None:
-            raise self._error  # there will be no other
-        return [self._worker]
-
-
-def _no_answer(why: str) -> WfctlError:
-    return WfctlError(f"the code could not answer: {why}", hint="wfctl doctor")
 
 
 class Standin:
     """The part of a backend that needs no daemon."""
 
-    def __init__(self, reader: Reader, state: State, code: Code) -> None:
+    def __init__(self, reader: Reader, state: State, code: Respondent) -> None:
         reads = Reads(reader, SystemClock())
         timetables = ScheduleReads(reader, SystemClock())
         self._reads = reads
@@ -174,9 +104,9 @@ class Standin:
             async with asyncio.timeout(QUERY_S):
                 return await self._answer(call, detail)
         except TimeoutError:
-            raise _no_answer(f"not within {QUERY_S:g} s") from None
+            raise no_answer(f"not within {QUERY_S:g} s") from None
         except Unanswered as error:
-            raise _no_answer(error.message) from None
+            raise no_answer(error.message) from None
 
     async def _answer(self, call: calls.Query, detail: views.RunDetail) -> calls.QueryAnswer:
         run, code = detail.run, self._code
@@ -222,7 +152,7 @@ async def serve(config: Config, sock: socket.socket) -> None:
         sock.close()
         return
     try:
-        standin = Standin(reader, state, code := Code(config))
+        standin = Standin(reader, state, code := Respondent(config))
         session = Session(_host(config, standin))
         await asyncio.get_running_loop().create_connection(lambda: session, sock=sock)
         try:

@@ -18,6 +18,7 @@ SETTINGS = (
 )
 FLOWS = """
 import asyncio, time
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from wfctl import Context, Directive, Workflow
@@ -27,6 +28,11 @@ loop_hog_limited = Workflow("LoopHogLimited")
 thread_hog = Workflow("ThreadHog")
 patient = Workflow("Patient")
 calm = Workflow("Calm")
+asked = Workflow("Asked")
+
+@dataclass
+class Slot:
+    day: int
 
 def block_until(name):
     Path(f"{name}.began").touch()
@@ -52,6 +58,19 @@ def hog(ctx: Context, until: str) -> Directive:
 async def never(ctx: Context) -> Directive:
     Path(f"{ctx.run.workflow_id}.began").touch()
     await asyncio.Event().wait()
+
+@asked.start()
+async def begin(ctx: Context) -> Directive:
+    ctx.store.put("said", "all is well")
+    return ctx.next.wait_for_event("due")
+
+@asked.event()
+async def due(ctx: Context, slot: Slot) -> Directive:
+    return ctx.next.complete(slot.day)
+
+@asked.query()
+async def said(ctx: Context, slot: Slot | None = None) -> str:
+    return await ctx.store.get("said", str)
 
 @calm.start()
 async def begin(ctx: Context, until: str) -> Directive:
@@ -114,6 +133,24 @@ def test_a_handler_that_blocks_its_loop_is_named_and_the_others_run_beside_it(pa
     wait_until(lambda: not _blocked(pair))
     assert blocked["pid"] in pair.workers()
     assert broken_promises(pair.database) == []
+
+
+def test_queries_are_answered_and_payloads_checked_while_a_handler_blocks_the_only_worker(alone: Project) -> None:
+    alone.ok("start", "Asked", "--id", "asked")
+    alone.ok("start", "LoopHog", "--id", "hog", "until=go")
+    _begun(alone, "go")
+    # What answers is the code that serves, not what somebody is writing.
+    alone.write("flows.py", "raise SystemExit")
+    assert alone.ok("query", "asked", "said") == "all is well\n"  # asked before anybody knew
+    assert _blocked(alone)
+    known = alone.children()
+    assert alone.ok("query", "asked", "said", 'slot:={"day": 1}') == "all is well\n"
+    assert "expected int at .day" in alone.run("send", "asked", "due", 'slot:={"day": "x"}').stderr
+    alone.ok("send", "asked", "due", 'slot:={"day": 7}')
+    assert alone.children() == known
+    (alone.folder / "go").touch()
+    assert alone.ok("result", "asked") == "7\n"
+    assert broken_promises(alone.database) == []
 
 
 def test_time_limits_hold_for_other_runs_of_a_worker_whose_loop_is_blocked(alone: Project) -> None:

@@ -61,6 +61,12 @@ ELSEWHERE = {
     "types": "workflows", "validate": "check",
 }  # fmt: skip
 
+# What other tools call an option.
+_OPTIONS_ELSEWHERE = {
+    "follow": ("watch",), "force": ("yes",), "format": ("output",), "json": ("output",), "n": ("lines", "limit"),
+    "tail": ("lines", "limit"), "watch": ("follow",), "workflow-id": ("id",),
+}  # fmt: skip
+
 BEGIN = """\b
 To begin:
   wfctl demo
@@ -97,9 +103,14 @@ class LazyGroup(TyperGroup):
             near = difflib.get_close_matches(args[0], self.verbs, n=1, cutoff=0.6)
             if (word := self.elsewhere.get(args[0])) in self.verbs:
                 near = [str(word)]
+            hint = f"{ctx.command_path} {near[0]} --help" if near else f"{ctx.command_path} --help"
+            if args[0] == "help" and args[1:2] and args[1] in self.verbs:
+                hint = f"{ctx.command_path} {args[1]} --help"
+            elif args[0] == "version":
+                hint = "wfctl --version"
             raise UsageError(
                 f"{ctx.command_path} has no command {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
-                hint=f"{ctx.command_path} {near[0]} --help" if near else f"{ctx.command_path} --help",
+                hint=hint,
                 value=args[0],
                 allowed=list(self.verbs),
             )
@@ -217,6 +228,7 @@ def _execute(arguments: list[str], settings: Settings) -> int:
     except BrokenPipeError:
         return _pipe_closed()
     except WfctlError as error:
+        _correct(error, arguments)
         return _report(error, settings, arguments)
     except ParserError as error:
         return _report(_usage(error, arguments), settings, arguments)
@@ -264,6 +276,18 @@ def _check_text(arguments: list[str]) -> None:
             raise UsageError(f"argument {position} ({argument!a}) is not UTF-8 text", hint="give it as UTF-8") from None
 
 
+def _correct(error: WfctlError, arguments: list[str]) -> None:
+    """Make the remedy of a name that is nearly one the command line as it was meant."""
+    meant = re.fullmatch(r"did you mean '(\S+)'\?", error.hint or "")
+    wrong = next((error.detail[key] for key in ("event", "workflow_type") if key in error.detail), None)
+    if meant is not None and wrong in arguments:
+        from wfctl.cli.words import quoted
+
+        arguments = [*arguments]
+        arguments[arguments.index(wrong)] = meant.group(1)
+        error.hint = " ".join(["wfctl", *map(quoted, arguments)])
+
+
 def _usage(error: Exception, arguments: list[str]) -> UsageError:
     """The parser's complaint as one of ours."""
     ctx = getattr(error, "ctx", None)
@@ -271,16 +295,42 @@ def _usage(error: Exception, arguments: list[str]) -> UsageError:
     path = ctx.command_path if ctx is not None else f"wfctl{verb}"
     option = getattr(error, "option_name", None)
     if option is not None and hasattr(error, "possibilities"):
-        # The dashes, which all of them have, make none alike.
-        params = [] if ctx is None else ctx.command.get_params(ctx)
-        known = {name.lstrip("-"): name for param in params for name in (*param.opts, *param.secondary_opts)}
-        near = [known[word] for word in difflib.get_close_matches(option.lstrip("-"), known, n=1, cutoff=0.6)]
-        text = f"{path} has no option {option!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-        return UsageError(text, hint=f"{path} --help", value=option)
+        return _no_option(path, option, [] if ctx is None else ctx.command.get_params(ctx))
     text = error.format_message() if hasattr(error, "format_message") else str(error)
     text = re.sub(r"is not a valid int(eger)? range", "is no whole number", text.strip().rstrip("."))
     text = re.sub(r"(\S+) is not in the range x>=(\d+)", r"\1 is less than \2", text)
-    return UsageError(f"{path}: {text[:1].lower()}{text[1:]}", hint=f"{path} --help")
+    return UsageError(f"{path}: {text[:1].lower()}{text[1:]}", hint=_where_from(error, ctx) or f"{path} --help")
+
+
+def _where_from(error: Exception, ctx: Any) -> str | None:
+    """The command that tells what an argument may be that was left out."""
+    name = getattr(getattr(error, "param", None), "name", None)
+    if ctx is None:
+        return None
+    if name == "workflow_type":
+        return "wfctl workflows"
+    if name == "event" and ctx.params.get("id"):
+        from wfctl.cli.words import quoted
+
+        return f"wfctl show {quoted(ctx.params['id'])}"
+    return None
+
+
+def _no_option(path: str, option: str, params: list[Any]) -> UsageError:
+    """An option that there is not: what it may be called here, or that it is an argument."""
+    word = option.lstrip("-")
+    told = f"{path} has no option {option!r}"
+    argument = next((param for param in params if param.param_type_name == "argument" and param.name == word), None)
+    if argument is not None:
+        name = (argument.metavar or word.upper()).strip("[].")
+        return UsageError(f"{told}: {name} is an argument", hint=f"{path} --help", value=option)
+    # The dashes, which all of them have, make none alike.
+    known = {
+        name.lstrip("-"): name for param in params for name in (*param.opts, *param.secondary_opts) if name[0] == "-"
+    }
+    meant = next((known[one] for one in _OPTIONS_ELSEWHERE.get(word, ()) if one in known), None)
+    near = [meant] if meant else [known[one] for one in difflib.get_close_matches(word, known, n=1, cutoff=0.6)]
+    return UsageError(told + (f"; did you mean {near[0]!r}?" if near else ""), hint=f"{path} --help", value=option)
 
 
 def _unexpected(error: Exception, settings: Settings, arguments: list[str]) -> WfctlError:

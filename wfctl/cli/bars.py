@@ -51,7 +51,7 @@ class Bars:
 
     def take(self, entry: HistoryEntry) -> None:
         """Notice what the entry says of the progress of its run, or of the end of the step that reported it."""
-        if not self._screen.tty:
+        if not self._screen.live:
             return
         if entry.kind == PROGRESS:
             self._bars[entry.run_id] = entry.workflow_id, msgspec.convert(entry.data, ProgressView)

@@ -6,7 +6,7 @@ import getpass
 import operator
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from wfctl.errors import DaemonDownError, DeclinedError, RunNotFoundError, Usage
 from wfctl.protocol.call import Call
 from wfctl.protocol.changes import Changed
 from wfctl.protocol.lists import List, RunPage
-from wfctl.protocol.runs import Get, RunDetail
+from wfctl.protocol.runs import Get, RunDetail, RunView
 
 SHOWN_TARGETS = 10
 PAGE = 1_000
@@ -47,10 +47,12 @@ class Verb(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """The IDs to work on. `bulk`: there are several, or filters chose them, so somebody is to confirm it."""
+    """The IDs to work on. `bulk`: there are several, or filters chose them, so somebody is to confirm it. `known` are the runs that
+    filters chose, by run ID, as they were then."""
 
     ids: list[str]
     bulk: bool
+    known: Mapping[str, RunView] = {}
 
 
 def change_runs(
@@ -76,15 +78,18 @@ def change_runs(
         changed = sum(result.changed for result in results)
         would, had = ("would ", "would have") if dry_run else ("", "had")
         nothing = f"{len(results) - changed} {had} nothing to do"
-        ended = would_end_below(shell, results) if dry_run else sum(result.descendants for result in results)
+        ended = (
+            would_end_below(shell, results, targets.known) if dry_run else sum(result.descendants for result in results)
+        )
         below = f"; {_descendants(ended)} {would}{done}" if children else ""
         return f"{changed} {would}{done}, {nothing}, {failed} failed{below}"
 
     return carry_out(shell, Verb(verb, "change", make, tell, sum_up), targets, yes=yes, dry_run=dry_run)
 
 
-def would_end_below(shell: Shell, ends: list[Changed]) -> int:
-    """How many runs would end with those that are named, of which `ends` says what would become of them: each once.
+def would_end_below(shell: Shell, ends: list[Changed], known: Mapping[str, RunView]) -> int:
+    """How many runs would end with those that are named, of which `ends` says what would become of them: each once. What is
+    `known` is not asked for.
 
     Where a named run is below another, that one's descendants have all of it among them: it too, which is named anyway.
     """
@@ -94,16 +99,26 @@ def would_end_below(shell: Shell, ends: list[Changed]) -> int:
 
     @cache
     def parent_of(run_id: str) -> str | None:
-        try:
-            detail: RunDetail = shell.call(Get(id=run_id))
-        except RunNotFoundError:
-            return None  # purged
-        return None if detail.run.parent is None else detail.run.parent.id
+        run = known.get(run_id)
+        if run is None:
+            try:
+                detail: RunDetail = shell.call(Get(id=run_id))
+            except RunNotFoundError:
+                return None  # purged
+            run = detail.run
+        return None if run.parent is None else run.parent.id
 
-    def is_below(run_id: str | None) -> bool:
-        while run_id is not None and (run_id := parent_of(run_id)) not in named:
-            continue
-        return run_id is not None
+    # In other trees nothing is below a run with descendants.
+    trees = {known[id].root_id if id in known else None for id, one in named.items() if one.descendants}
+
+    def is_below(run_id: str) -> bool:
+        run = known.get(run_id)
+        if run is not None and not trees & {None, run.root_id}:
+            return False
+        at = parent_of(run_id)
+        while at is not None and at not in named:
+            at = parent_of(at)
+        return at is not None
 
     return sum(-one.changed if is_below(run_id) else one.descendants for run_id, one in named.items())
 
@@ -116,20 +131,20 @@ def named(shell: Shell, ids: list[str]) -> Targets:
 
 def chosen(shell: Shell, call: List, limit: int | None) -> Targets:
     """The runs that filters choose, the newest first; what a limit leaves out is told."""
-    ids: list[str] = []
+    known: dict[str, RunView] = {}
     after: str | None = None
     while True:
-        room = PAGE if limit is None else min(limit - len(ids), PAGE)
+        room = PAGE if limit is None else min(limit - len(known), PAGE)
         page: RunPage = shell.call(msgspec.structs.replace(call, limit=room, after=after))
-        ids += [run.run_id for run in page.items]
+        known.update((run.run_id, run) for run in page.items)
         after = page.next
-        if after is None or not page.items or len(ids) == limit:
+        if after is None or not page.items or len(known) == limit:
             break
     if after is not None and page.total is not None:
-        shell.note(f"{counted(page.total - len(ids), 'more run')} would match; --limit is {limit}", always=True)
-    if not ids:
+        shell.note(f"{counted(page.total - len(known), 'more run')} would match; --limit is {limit}", always=True)
+    if not known:
         say_what_is_no_type(shell, call.types)
-    return Targets(ids, True)
+    return Targets([*known], True, known)
 
 
 def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool, dry_run: bool) -> int:

@@ -75,7 +75,7 @@ class Progress:
     def __init__(self, shell: Shell, doing: str) -> None:
         self._shell = shell
         self._doing = doing
-        self._shown = shell.err.tty and not shell.quiet and not shell.json
+        self._shown = shell.err.live and not shell.quiet and not shell.json
         self._width = 0
         self._text = ""
 

@@ -155,7 +155,8 @@ def _for_bash(value: str, word: Word) -> str:
     if word.quote == "'":
         return "'" + rest.replace("'", "'\\''") + "'"
     if word.quote:
-        return '"' + re.sub(r'([\\"$`])', r"\\\1", rest) + '"'
+        # In these quotes history is looked up for a `!`, and a backslash before one would stay in the word.
+        return '"' + re.sub(r'([\\"$`])', r"\\\1", rest).replace("!", '"\\!"') + '"'
     return re.sub(r"([^\w@%+=:,./-])", r"\\\1", rest)
 
 
@@ -288,10 +289,10 @@ class Source:
     # -- from the daemon -----------------------------------------------------------------------
 
     def _ask(self, method: str, **params: Any) -> Any:
-        from wfctl.cli.ask import ask
+        from wfctl.cli.peek import peek
         from wfctl.values.project import chosen_socket
 
-        return ask(chosen_socket(_project(self._before)), method, params, end=self._end)
+        return peek(chosen_socket(_project(self._before)), method, params, end=self._end)
 
     def _runs(self, current: str) -> list[Candidate]:
         statuses = [status for status in Status if status in OPEN] if self._verb in _FOR_OPEN else []

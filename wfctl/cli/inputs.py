@@ -26,10 +26,10 @@ class Inputs(NamedTuple):
     text: dict[str, str]
 
 
-def parse_inputs(arguments: list[str], document: str | None, *, option: str = "-i") -> Inputs:
+def parse_inputs(arguments: list[str], document: str | None, *, option: str = "-i", id_option: bool = False) -> Inputs:
     """What the words after the verb and its `-i` (or the `option` that is like it) say.
 
-    InvalidArgumentError names the word, and the place in JSON.
+    InvalidArgumentError names the word, and the place in JSON; with `id_option` also that an ID has an option of its own.
     """
     text: dict[str, str] = {}
     values: dict[str, msgspec.Raw] = {}
@@ -38,6 +38,8 @@ def parse_inputs(arguments: list[str], document: str | None, *, option: str = "-
         try:
             _parse_one(argument, text, values)
         except InvalidArgumentError as error:
+            if id_option and error.hint == EXAMPLES:
+                error.hint = f"{EXAMPLES}; a workflow ID is given with --id"
             problems.append(error)
     try:
         whole = None if document is None else _document(document, option)

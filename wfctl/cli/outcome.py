@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.document import as_data
 from wfctl.cli.render.runs import outcome_error, result_text
+from wfctl.cli.render.text import clean
 from wfctl.cli.shell import Shell, stopping
+from wfctl.cli.words import quoted
 from wfctl.errors import NotFinishedError, WfctlError
 from wfctl.protocol.runs import Outcome, Result
 from wfctl.values.kinds import PROGRESS
 from wfctl.values.status import Status
+
+if TYPE_CHECKING:
+    from wfctl.cli.bars import Bars
+
+# So long an awaited run stands still before it is told.
+STANDS_S = 2.0
 
 
 def await_outcome(shell: Shell, id: str, *, timeout_ms: int | None, stuck: bool) -> Outcome:
@@ -50,13 +59,20 @@ def _watched(shell: Shell, id: str, deadline: float | None, *, stuck: bool) -> O
             Tail(ids=[id], follow=True, children=True, last=0, kinds=["step", "run", PROGRESS], progress=True)
         )
         outcome = look()
+        standing = _Standing(shell, bars)
         while outcome.status.open and not (stuck and outcome.status is Status.STUCK):
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return outcome
-            entry = stream.poll(min((s for s in (left, bars.due_s) if s is not None), default=None))
+            if standing.due_s == 0.0:
+                outcome = look()
+                standing.tell(outcome)
+                continue
+            entry = stream.poll(min((s for s in (left, bars.due_s, standing.due_s) if s is not None), default=None))
             if entry is not None:
                 bars.take(entry)
+                if entry.run_id == outcome.run_id:
+                    standing.moved()
                 if entry.kind == "run.stuck":
                     outcome = look()
             elif stream.ended:
@@ -67,6 +83,35 @@ def _watched(shell: Shell, id: str, deadline: float | None, *, stuck: bool) -> O
             elif bars.due_s == 0.0:
                 bars.draw()
         return outcome
+
+
+class _Standing:
+    """Tells once of an awaited run that it stands still and needs somebody: that it is stuck, or has waited for an event for a
+    while."""
+
+    def __init__(self, shell: Shell, bars: Bars) -> None:
+        self._shell = shell
+        self._bars = bars
+        self._told: set[Status] = set()
+        self.moved()
+
+    def moved(self) -> None:
+        self._due: float | None = time.monotonic() + STANDS_S
+
+    @property
+    def due_s(self) -> float | None:
+        """In how long it is to be looked at; None before it moves again."""
+        return None if self._due is None else max(self._due - time.monotonic(), 0.0)
+
+    def tell(self, outcome: Outcome) -> None:
+        self._due = None
+        if self._shell.json:
+            return
+        if outcome.status in (Status.STUCK, Status.WAITING) and outcome.status not in self._told:
+            self._told.add(outcome.status)
+            how = "is stuck" if outcome.status is Status.STUCK else "waits for an event"
+            text = f"{clean(outcome.workflow_id)} {how}; more: wfctl show {quoted(outcome.workflow_id)}"
+            self._bars.print([(text, "")])
 
 
 def tell(shell: Shell, outcome: Outcome, *, fail_if_stuck: bool) -> int:

@@ -22,8 +22,10 @@ class Screen:
     def __init__(self, stream: TextIO, color: str = "auto") -> None:
         self.stream = stream
         self.tty = stream.isatty()
+        # Whether what stands there can be written over.
+        self.live = self.tty and os.environ.get("TERM") != "dumb"
         self.styled = _wants_color(color, self.tty)
-        self.ascii = os.environ.get("TERM") == "dumb" or not _can_encode(stream)
+        self.ascii = os.environ.get("TERM") == "dumb" or _plain_locale() or not _can_encode(stream)
         self._console: Console | None = None
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -84,6 +86,11 @@ class Screen:
 
     def flush(self) -> None:
         self.stream.flush()
+
+
+def _plain_locale() -> bool:
+    """Whether somebody asks for ASCII; Python writes UTF-8 then all the same."""
+    return os.environ.get("LC_ALL") in ("C", "POSIX")
 
 
 def _can_encode(stream: TextIO) -> bool:

@@ -131,7 +131,9 @@ class Shell:
             except ConfigError:
                 raise down from None  # only a socket is known, so there is no database to be found
             connection = read_database(config, state, self.socket, self.project_name, down)
-            self.note("no daemon runs; this is read from its database as it lies", always=True)
+            there = self.socket.exists() and not down.detail.get("stale")
+            why = "the daemon does not answer" if there else "no daemon runs"
+            self.note(f"{why}; this is read from its database as it lies", always=True)
             return connection
 
     def call(self, call: Call, *, timeout_s: float | None = 60.0) -> Any:

@@ -13,6 +13,9 @@ from pathlib import Path
 from wfctl.client.blocking import Connection
 from wfctl.errors import ConfigError, DaemonDownError, NotFoundError
 
+# After it has hung up.
+_REAPED_S = 2.0
+
 
 def read_database(config: Path, state: Path, path: Path, name: str, down: DaemonDownError) -> Connection:
     """A connection to a reader of the project's database; `path` and `name` are as for the daemon's own.
@@ -33,7 +36,16 @@ def read_database(config: Path, state: Path, path: Path, name: str, down: Daemon
             pass_fds=(theirs.fileno(),),
         )
     child.returncode = 0
+
+    def how_ended() -> str:
+        child.returncode = None
+        try:
+            code = child.wait(_REAPED_S)
+        except subprocess.TimeoutExpired:
+            return "hung up"
+        return f"was ended by signal {-code}" if code < 0 else f"ended with exit status {code}"
+
     try:
-        return Connection.over(ours, path, name)
+        return Connection.over(ours, path, name, how_ended)
     except (NotFoundError, ConfigError, DaemonDownError):
         raise down from None  # 'wfctl up' will say what is wrong with the configuration

@@ -133,17 +133,18 @@ class Viewer:
 
     # -- following --------------------------------------------------------------------------
 
-    def follow(self) -> Outcome:
-        """Until the run has closed: live on a terminal, a line a change elsewhere, one document at the end with `-o json`."""
+    def follow(self) -> list[Status]:
+        """Until the runs have closed, and how they did. Live on a terminal, a line a change elsewhere, one document at the end with
+        `-o json`."""
         shell = self._shell
-        if shell.output is Output.TABLE and shell.out.tty:
+        if shell.output is Output.TABLE and shell.out.live:
             from wfctl.cli.live import Region, Resizes
 
             with Region(shell.out) as region, Resizes() as resizes:
                 return shell.persist(lambda: self._live(region, resizes), rev=lambda: self._seen)
         return shell.persist(self._changes, rev=lambda: self._rev)
 
-    def _live(self, region: Region, resizes: Resizes) -> Outcome:
+    def _live(self, region: Region, resizes: Resizes) -> list[Status]:
         from wfctl.cli.live import closed
         from wfctl.cli.render.tree import STATIC_BUDGET
         from wfctl.protocol.streams import Watch
@@ -152,7 +153,7 @@ class Viewer:
         # The tree is asked for first: it says which run it is.
         tree = self.fetch(self._shell.connect())
         with self._shell.dial() as beside:
-            stream = beside.stream(Watch(id=self._call.id, every_ms=EVERY_MS, progress=True))
+            stream = beside.stream(Watch(id=self._call.id, ids=self._call.ids, every_ms=EVERY_MS, progress=True))
             fetched = time.monotonic()
             while True:
                 age_ms = int((time.monotonic() - fetched) * 1_000)
@@ -170,9 +171,13 @@ class Viewer:
                     outcome = closed(stream)
                     # The final frame has no screen to fit on any more, and stays in the scrollback.
                     self._draw(region, tree, self._style(STATIC_BUDGET), tree.now)
-                    return outcome
+                    return self._ends(outcome, tree)
                 # A terminal that is being dragged wider says so more often than it is drawn for.
                 time.sleep(max(drawn + EVERY_MS / 1_000 - time.monotonic(), 0.0))
+
+    def _ends(self, outcome: Outcome, tree: Tree) -> list[Status]:
+        """How the followed runs closed."""
+        return [root.run.status for root in tree.roots] if self._call.ids else [outcome.status]
 
     def _draw(self, region: Region, tree: Tree, style: Style, now_ms: int) -> None:
         from wfctl.cli.render.status import problem_notes
@@ -186,7 +191,7 @@ class Viewer:
             style = style._replace(budget=max(style.budget - len(notes), 1))
         region.draw([*self._lines(tree, style, now_ms), *notes], width)
 
-    def _changes(self) -> Outcome:
+    def _changes(self) -> list[Status]:
         from wfctl.cli.live import closed
         from wfctl.protocol.streams import Watch
 
@@ -200,7 +205,10 @@ class Viewer:
                 shell.out.lines([(standing_text(root.run, tree.now), "")] for root in tree.roots)
             shell.out.flush()
         with shell.dial() as beside:
-            stream = beside.stream(Watch(id=self._call.id, every_ms=EVERY_MS, changes=True, since_rev=self._rev))
+            call = self._call
+            stream = beside.stream(
+                Watch(id=call.id, ids=call.ids, every_ms=EVERY_MS, changes=True, since_rev=self._rev)
+            )
             while not stream.ended:
                 item = stream.poll(self._merger.due_s)
                 self._tell(item, last=stream.ended)
@@ -210,7 +218,7 @@ class Viewer:
                 shell.out.write(text_of(end_line(tree)))
             elif shell.output is not Output.TABLE:
                 self.still(tree)
-            return outcome
+            return self._ends(outcome, tree)
 
     def _tell(self, item: WatchItem | None, *, last: bool) -> None:
         """Print what changed; without an item what was held back, where it is time."""

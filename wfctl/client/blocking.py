@@ -10,13 +10,13 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from wfctl import __version__
-from wfctl.client.faults import dropped, oversize, unreachable, unsupported
+from wfctl.client.faults import cut_short, dropped, oversize, unreachable, unread, unsupported
 from wfctl.errors import DaemonDownError, WfctlError
 from wfctl.protocol.call import Call
 from wfctl.protocol.hello import Hello, Welcome
@@ -42,19 +42,25 @@ class Connection:
         self.path = path
         self.project = project
         self.welcome: Welcome | None = None
-        self.read_only = False
+        self._how_ended: Callable[[], str] | None = None
 
     @classmethod
-    def over(cls, sock: socket.socket, path: Path, project: str) -> Connection:
-        """The same over a socket that is connected already, to what answers in a daemon's place and only reads."""
+    def over(cls, sock: socket.socket, path: Path, project: str, how_ended: Callable[[], str]) -> Connection:
+        """The same over a socket that is connected already, to a process that answers in a daemon's place and only reads.
+        `how_ended` tells of it, once it has hung up, how it ended."""
         connection = cls(sock, path, project)
-        connection.read_only = True
+        connection._how_ended = how_ended
         try:
             connection._greet(CALL_TIMEOUT_S)
         except BaseException:
             sock.close()
             raise
         return connection
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it is no daemon that answers."""
+        return self._how_ended is not None
 
     @classmethod
     def connect(cls, path: Path, *, project: str = "", timeout_s: float = CONNECT_TIMEOUT_S) -> Connection:
@@ -89,6 +95,8 @@ class Connection:
                 got = self._next(id, deadline, call.method)
             except TimeoutError:
                 self._forget(id)
+                if self.read_only:
+                    raise unread(call.method, timeout_s) from None
                 raise DaemonDownError(
                     f"the daemon at {self.path} did not answer {call.method!r} within {timeout_s:g} s",
                     hint="wfctl logs",
@@ -132,10 +140,10 @@ class Connection:
         except BlockingIOError:
             return
         except OSError:
-            raise dropped(self.path, method) from None
+            raise self._gone(method) from None
         if data is not None:
             if not data:
-                raise dropped(self.path, method)
+                raise self._gone(method)
             self._ready.extend(self._talk.feed(data))
 
     def stream(self, call: Call) -> Stream:
@@ -178,7 +186,7 @@ class Connection:
             self._sock.sendall(line)
         except OSError:
             # What the daemon said before it hung up tells more than the broken pipe does.
-            raise self._last_words(id) or dropped(self.path, call.method) from None
+            raise self._last_words(id) or self._gone(call.method) from None
         return id
 
     def _last_words(self, id: int) -> WfctlError | None:
@@ -207,10 +215,14 @@ class Connection:
             except TimeoutError:
                 raise
             except OSError:
-                raise dropped(self.path, method) from None
+                raise self._gone(method) from None
             if not data:
-                raise dropped(self.path, method)
+                raise self._gone(method)
             self._ready.extend(self._talk.feed(data))
+
+    def _gone(self, method: str) -> WfctlError:
+        """Nobody answers any more."""
+        return dropped(self.path, method) if self._how_ended is None else cut_short(method, self._how_ended())
 
     def _forget(self, id: int) -> None:
         line = self._talk.cancel(id)

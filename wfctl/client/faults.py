@@ -6,7 +6,15 @@ import errno
 from pathlib import Path
 
 from wfctl import __version__
-from wfctl.errors import ConfigError, DaemonDownError, DeniedError, IncompatibleError, PayloadTooLargeError, WfctlError
+from wfctl.errors import (
+    ConfigError,
+    DaemonDownError,
+    DeniedError,
+    IncompatibleError,
+    NotFinishedError,
+    PayloadTooLargeError,
+    WfctlError,
+)
 from wfctl.protocol.hello import PROTOCOL_MAX, PROTOCOL_MIN, Welcome
 from wfctl.values.codec import too_large
 
@@ -43,6 +51,22 @@ def dropped(path: Path, method: str) -> DaemonDownError:
         hint="wfctl status",
         socket=str(path),
         dropped=True,
+    )
+
+
+def cut_short(method: str, how: str) -> WfctlError:
+    """What read the database in the daemon's place ended before it answered. It changes nothing, so nothing has happened."""
+    return WfctlError(
+        f"the process that reads the database in the daemon's place {how} before it answered {method!r}",
+        hint="try it again, or run a daemon: wfctl up",
+    )
+
+
+def unread(method: str, timeout_s: float | None) -> NotFinishedError:
+    """What reads the database in the daemon's place has not answered in time."""
+    return NotFinishedError(
+        f"what reads the database in the daemon's place did not answer {method!r} within {timeout_s:g} s",
+        hint="try it again, or run a daemon: wfctl up",
     )
 
 

@@ -68,8 +68,9 @@ class WatchItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Watch(Call, frozen=True):
-    """Tells that something changed in the subtree of `id` (all runs where None) since the last notice, at most every
-    `every_ms`; the stream ends when that run closes. The first notice comes at once.
+    """Tells that something changed in the subtree of `id` (all runs where None), or of another of `ids`, since the last notice,
+    at most every `every_ms`. The first notice comes at once. The stream ends when those runs have closed, with the outcome of
+    one of them; it is that of an open one where the stream ended before.
 
     With `changes` each notice says which runs have another status, each change once, beginning after `since_rev` (by default: from
     now on). With `progress` it also tells that a running step there reports progress, or no longer does.
@@ -83,3 +84,4 @@ class Watch(Call, frozen=True):
     changes: bool = False
     since_rev: int | None = None
     progress: bool = False
+    ids: list[str] = []

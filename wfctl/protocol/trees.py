@@ -30,7 +30,8 @@ class TreeGroup(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class TreeStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One step, wait or sleep of a run, as a line of its tree. `status` is a status word. `attempts` counts executions of the step;
+    """One step, wait or sleep of a run, as a line of its tree. `status` is a status word; of a running step that sleeps, `wake_at`
+    says until when. `attempts` counts executions of the step;
     `tries` is of the one task in it that matters most: waits to be tried again, is tried again, failed it, or was tried most."""
 
     name: str

@@ -63,12 +63,13 @@ def status_after(kind: str, data: str) -> Status | None:
 
 
 class Changes:
-    """Goes on after revision `rev` each time it is asked. `top` is the watched run, `root` that of its tree (None: all trees)."""
+    """Goes on after revision `rev` each time it is asked. `tops` are the watched runs (none: all), `roots` those of their trees."""
 
-    def __init__(self, root: int | None, top: int | None, rev: int) -> None:
+    def __init__(self, roots: set[int], tops: set[int], rev: int) -> None:
         self.rev = rev
-        self._root = root
-        self._top = None if top == root else top
+        # Of several trees all are read.
+        self._root = next(iter(roots)) if len(roots) == 1 else None
+        self._tops = set[int]() if self._root is not None and self._root in tops else tops
         self._statuses: dict[int, Status] = {}
         # By run: its workflow ID and its parent.
         self._names: dict[int, tuple[str, int | None]] = {}
@@ -114,18 +115,19 @@ class Changes:
                 self._names[key] = (found.workflow_id, found.parent)
 
     def _path(self, run: int) -> list[str] | None:
-        """The workflow IDs down to `run`; None where it is not below the watched one."""
+        """The workflow IDs down to `run`, from the uppermost watched one; None where it is below none."""
         path: list[str] = []
+        length = 0
         at: int | None = run
         while at is not None:
             if at not in self._names:  # purged meanwhile
                 break
             workflow_id, above = self._names[at]
             path.append(workflow_id)
-            if at == self._top:
-                return path[::-1]
+            if at in self._tops or not self._tops:
+                length = len(path)
             at = above
-        return path[::-1] if self._top is None else None
+        return path[:length][::-1] if length or not self._tops else None
 
 
 def _change(record: StatusRecord, path: list[str], was: Status | None, now: Status) -> RunChange:

@@ -87,6 +87,8 @@ class _Line(msgspec.Struct):
     def end(self, status: Status, at: int, error: str | None = None) -> None:
         self.status, self.ended_at = status, at
         self.error = error or self.error
+        if self.kind not in ("sleep", "wait"):
+            self.wake_at = None
 
     def tries(self) -> TriesView | None:
         """Of the task that matters most, if one does."""
@@ -189,6 +191,12 @@ class _Reading:
             # The next attempt follows without a record of its own, unless the run closes.
             line.attempts = data.attempt + 1
 
+    def sleep_recorded(self, record: StepRecord, data: _Data) -> None:
+        """The handler sleeps: the newest of its sleeps is told."""
+        line = self._open()
+        if line is not None:
+            line.wake_at = data.wake_at
+
     def wait_started(self, record: StepRecord, data: _Data) -> None:
         line = self._add("", "wait", Status.WAITING, record)
         line.name, line.names, line.wake_at = ", ".join(data.names or ["any event"]), data.names, data.deadline
@@ -264,6 +272,7 @@ _RECORDS: dict[str, Callable[[_Reading, StepRecord, Any], None]] = {
     "step.failed": _Reading.step_failed,
     "step.timed_out": _Reading.step_timed_out,
     "step.interrupted": _Reading.step_interrupted,
+    "sleep.recorded": _Reading.sleep_recorded,
     "wait.started": _Reading.wait_started,
     "wait.timed_out": _Reading.wait_timed_out,
     "run.stuck": _Reading.stuck,

@@ -189,7 +189,7 @@ def _outcomes(standing: Iterable[views.Outcome | RunNotFoundError]) -> list[view
 
 
 class Watch:
-    """Notices of change in one run's tree (or anywhere), at most one per `every_ms`; the first at once."""
+    """Notices of change in the trees of some runs (or anywhere), at most one per `every_ms`; the first at once."""
 
     def __init__(self, reads: Reads, hub: Hub, clock: Clock, call: calls.Watch) -> None:
         self._reads = reads
@@ -201,17 +201,16 @@ class Watch:
 
     async def __aiter__(self) -> AsyncIterator[calls.WatchItem]:
         call = self._call
-        key = root = None
-        if call.id is not None:
-            key = (await self._reads.resolve(call.id)).key
-            root = await self._reads.root_of(key)
-            self._follower.roots = {root}
+        keys = [(await self._reads.resolve(id)).key for id in (call.id, *call.ids) if id is not None]
+        roots = {await self._reads.root_of(key) for key in keys}
+        if keys:
+            self._follower.roots = roots
         changes = None
         if call.changes:
             rev = await self._reads.newest_rev() if call.since_rev is None else call.since_rev
-            changes = Changes(root, key, rev)
+            changes = Changes(roots, set(keys), rev)
         while True:
-            outcome = None if key is None else await self._reads.outcome(key)
+            outcome = await self._standing(keys)
             code = self._hub.code
             problems = [] if code is None else code.problems
             if changes is None:
@@ -226,6 +225,15 @@ class Watch:
                 return
             await self._pause()
             await self._follower.changed()
+
+    async def _standing(self, keys: list[int]) -> views.Outcome | None:
+        """The outcome of one of these runs: of one that is open, while there is one."""
+        outcome = None
+        for key in keys:
+            outcome = await self._reads.outcome(key)
+            if outcome.status.open:
+                break
+        return outcome
 
     async def _pause(self) -> None:
         over = asyncio.Event()

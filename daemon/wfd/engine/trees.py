@@ -95,6 +95,8 @@ class _Branch(msgspec.Struct):
     seq: int = 0
     cut: bool = False
     tries: TriesView | None = None
+    # When the sleep of its running step is over.
+    wake_at: int | None = None
 
 
 class _Ways:
@@ -290,6 +292,8 @@ class Forest:
     def _keep_newest(self, branch: _Branch, steps: list[TreeStep], before: int) -> None:
         if steps and branch.run.status in _TRIED:
             branch.tries = steps[-1].tries
+            if branch.run.status == Status.RUNNING and steps[-1].kind not in ("sleep", "wait"):
+                branch.wake_at = steps[-1].wake_at
         if not branch.inside:
             return
         branch.steps = steps[-MAX_STEPS:]
@@ -300,8 +304,9 @@ class Forest:
     def _node(self, key: int) -> TreeNode:
         branch = self._branches[key]
         report = self._reports.get(key)
+        view = run_view(branch.run, None if report is None else report.progress)
         return TreeNode(
-            run=run_view(branch.run, None if report is None else report.progress),
+            run=view if branch.wake_at is None else msgspec.structs.replace(view, wake_at=branch.wake_at),
             steps=branch.steps, steps_elided=branch.steps_elided,
             children=[self._node(child) for child in branch.children], children_elided=branch.children_elided,
             groups=[self._group_view(group) for group in branch.groups],

@@ -18,12 +18,19 @@ BLOCKED_MS = 2_000
 
 
 class Heartbeat:
-    """`at_work(worker)` says what a worker runs, for the log."""
+    """`at_work(worker)` says what a worker runs, for the log; `blocked(worker)` hears of each that has just been found blocked."""
 
-    def __init__(self, clock: Clock, workers: Iterable[Worker], at_work: Callable[[Worker], tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        workers: Iterable[Worker],
+        at_work: Callable[[Worker], tuple[str, ...]],
+        blocked: Callable[[Worker], None],
+    ) -> None:
         self._clock = clock
         self._workers = workers
         self._at_work = at_work
+        self._blocked = blocked
         self._timer: TimerHandle | None = None
 
     def beat(self) -> None:
@@ -39,6 +46,7 @@ class Heartbeat:
                 worker.blocked_at = worker.pinged_at
                 what = "; ".join(self._at_work(worker)) or "no step"
                 log.warning("worker %d does not answer: a handler blocks its loop. It runs %s", worker.pid, what)
+                self._blocked(worker)
         self._timer = self._clock.call_later(BEAT_MS, self.beat)
 
     def stop(self) -> None:

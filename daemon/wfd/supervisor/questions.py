@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
 
 from wfctl.errors import ErrorData, from_data
@@ -23,11 +23,23 @@ class _Ended(Exception):
     """The worker that was asked has ended."""
 
 
-class Questions:
-    """`taking(workflow_type)` lists the workers that may be asked."""
+class _Blocked(Exception):
+    """The worker that was asked, or each that could be, is blocked by a handler."""
 
-    def __init__(self, taking: Callable[[str], Sequence[Worker]]) -> None:
+
+class Questions:
+    """`taking(workflow_type)` lists the workers that may be asked, `elsewhere(workflow_type)` finds who answers while handlers
+    block them, `at_work(worker)` says what a worker runs."""
+
+    def __init__(
+        self,
+        taking: Callable[[str], Sequence[Worker]],
+        elsewhere: Callable[[str], Awaitable[Questions]] | None = None,
+        at_work: Callable[[Worker], tuple[str, ...]] = lambda _: (),
+    ) -> None:
         self._taking = taking
+        self._elsewhere = elsewhere
+        self._at_work = at_work
         self._asked: dict[int, tuple[Worker, asyncio.Future[bytes]]] = {}
         self._next = 1
         self._more = asyncio.Event()
@@ -66,6 +78,14 @@ class Questions:
             if asked is worker and not future.done():
                 future.set_exception(_Ended)
 
+    def blocked(self, worker: Worker) -> None:
+        """The worker does not answer. What it was asked is asked elsewhere; not of another that runs steps, since it may be the
+        question that blocks."""
+        if self._elsewhere is not None:
+            for asked, future in self._asked.values():
+                if asked is worker and not future.done():
+                    future.set_exception(_Blocked)
+
     def close(self) -> None:
         """The daemon stops: nobody answers any more."""
         for _, future in self._asked.values():
@@ -88,13 +108,13 @@ class Questions:
                         return await self._ask_one(worker, question)
                     except _Ended:
                         continue
+        except _Blocked:
+            assert self._elsewhere is not None
+            return await (await self._elsewhere(workflow_type))._ask(workflow_type, question, what)
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise Unanswered(
-                f"no worker answered within {ANSWER_S:g} s",
-                hint="a handler blocks its loop, or none is left: wfctl status",
-            ) from None
+            raise self._unanswered(workflow_type) from None
         if what is not None:
             self._deadly[what] = generation
             while len(self._deadly) > MOST_DEADLY:
@@ -107,7 +127,22 @@ class Questions:
         while not (ready := self._taking(workflow_type)):
             self._more.clear()
             await self._more.wait()
-        return min(ready, key=lambda worker: (worker.blocked_at is not None, len(worker.steps)))
+        worker = min(ready, key=lambda worker: (worker.blocked_at is not None, len(worker.steps)))
+        if worker.blocked_at is not None and self._elsewhere is not None:
+            raise _Blocked
+        return worker
+
+    def _unanswered(self, workflow_type: str) -> Unanswered:
+        blocked = [worker for worker in self._taking(workflow_type) if worker.blocked_at is not None]
+        told = "".join(
+            f"\nworker {one.pid} is blocked by {'; '.join(self._at_work(one)) or 'code of it'}" for one in blocked
+        )
+        return Unanswered(
+            f"no worker answered within {ANSWER_S:g} s{told}",
+            hint="await what takes long, or write the handler with 'def' alone, which gets a thread"
+            if blocked
+            else "none is left, or what was asked takes too long: wfctl status",
+        )
 
     async def _ask_one(self, worker: Worker, question: Callable[[int], channel.ToWorker]) -> bytes:
         call, self._next = self._next, self._next + 1

@@ -23,6 +23,7 @@ from wfd.supervisor.contract import Listener, Spoken, WorkerInfo
 from wfd.supervisor.heartbeat import Heartbeat
 from wfd.supervisor.leaving import Leaving
 from wfd.supervisor.questions import Questions
+from wfd.supervisor.respondent import Aside
 from wfd.supervisor.spare import Spare
 from wfd.supervisor.steps import Steps
 from wfd.supervisor.takeover import Fate, Takeover, take_over
@@ -58,8 +59,9 @@ class Supervisor:
         self._steps = Steps(clock, self._taking)
         self._steps.limit(config.limits)
         self._leaving = Leaving(clock, self._workers, self._steps)
-        self._questions = Questions(self._taking)
-        self._heartbeat = Heartbeat(clock, self._workers, self._steps.at_work)
+        self._aside = Aside(clock, self._code_of)
+        self._questions = Questions(self._taking, self._aside.questions, self._steps.at_work)
+        self._heartbeat = Heartbeat(clock, self._workers, self._steps.at_work, self._questions.blocked)
         # What the engine says goes straight to who does it.
         self.run = self._steps.run
         self.answer = self._steps.answer
@@ -113,7 +115,7 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._spare.stop()
+        await asyncio.gather(self._spare.stop(), self._aside.stop())
         workers = list(self._workers)
         for worker in workers:
             if worker.steps:
@@ -282,15 +284,12 @@ class Supervisor:
 
     def _wanted(self, generation: int) -> bool:
         """Whether workers of this generation serve, or are to serve."""
-        return not self._stopping and (generation in self._codes or self._on_trial(generation))
-
-    def _on_trial(self, generation: int) -> bool:
-        return self._trial is not None and self._trial.number == generation
+        on_trial = self._trial is not None and self._trial.number == generation
+        return not self._stopping and (generation in self._codes or on_trial)
 
     def _respawn(self, generation: int) -> None:
         """Put another worker in the place of one that ended, unless its generation is leaving anyway."""
-        code = self._codes.get(generation)
-        if not self._stopping and code is not None:
+        if not self._stopping and (code := self._codes.get(generation)) is not None:
             self._later(self._spawn(self._delay_ms(), generation, code))
 
     def _delay_ms(self) -> int:
@@ -331,6 +330,10 @@ class Supervisor:
             if worker.ready and not worker.leaving and worker.generation == generation:
                 (ready if worker.blocked_at is None else blocked).append(worker)
         return ready or blocked
+
+    def _code_of(self, workflow_type: str) -> tuple[int, GenerationCode | None]:
+        """The generation that serves a type, and what its workers are given."""
+        return (number := self.catalog.owner_of(workflow_type).number), self._codes.get(number)
 
     def _slow(self, worker: Worker) -> None:
         if not worker.ready and not worker.leaving:

@@ -36,6 +36,7 @@ QUOTED = [
     ("it", "it's"),
     ('"it', "it's"),
     ("'x:y", "x:y z"),
+    ('"wow', "wow!me"),
     ("x:y", "x:y z"),
 ]
 
@@ -51,7 +52,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     }  # fmt: skip
     project.serve()
     project.ok("start", "Order", "--id", "my:order", "order_id=1", "amount=1")
-    for id in ("me@here", "a b", "it's", "x:y z"):
+    for id in ("me@here", "a b", "it's", "x:y z", "wow!me"):
         project.ok("start", "Order", "--id", id, "order_id=1", "amount=1")
     yield project
     project.stop()

@@ -206,6 +206,26 @@ def test_who_writes_to_the_database_while_a_query_answers_does_not_matter_any_mo
         left.write("flows.py", FLOWS)
 
 
+KILLS = """
+@order.query()
+def kills(ctx) -> str:
+    import os
+    os.kill(os.getppid(), 9)
+"""
+
+
+def test_the_end_of_the_process_that_reads_the_database_is_told_as_what_it_is(left: Project) -> None:
+    """CLI contract, section 4: what failed, and why. There is no daemon that could be blamed."""
+    left.write("flows.py", FLOWS + KILLS)
+    try:
+        done = left.run("query", "open", "kills")
+    finally:
+        left.write("flows.py", FLOWS)
+    told = "the process that reads the database in the daemon's place was ended by signal 9 before it answered 'query'"
+    assert done.returncode == 1
+    assert done.stderr == f"{NO_DAEMON}error[internal]: {told}\n  hint: try it again, or run a daemon: wfctl up\n"
+
+
 async def test_a_query_that_does_not_come_to_an_end_is_given_up_before_the_command_line_blames_a_daemon(
     left: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,7 +98,7 @@ def test_a_dry_run_checks_everything_and_writes_nothing(schedule: Cli) -> None:
         (("add", "s", "Hold", "--every", "1h", "--until", "2001-01-01"), 2, "it never comes"),
         (("add", "s", "Hold", "--every", "1h", "--note", "x"), 2, "--note says why it is paused"),
         (("add", "s", "Hold", "--every", "1h", "when=soon"), 2, "'when' (int)"),
-        (("add", "s", "Hodl", "--every", "1h"), 4, "did you mean 'Hold'?"),
+        (("add", "s", "Hodl", "--every", "1h"), 4, "try: wfctl schedule add s Hold --every 1h"),
         (("add", "s" * 201, "Hold", "--every", "1h"), 2, "at most 200 characters"),
         (("next",), 2, "next times of what?"),
         (("next", "nightly", "--every", "1h"), 2, "a timetable of its own"),

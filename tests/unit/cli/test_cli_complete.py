@@ -159,10 +159,14 @@ def test_bash_gets_what_follows_the_end_of_its_word(offered: Offered, shop: Fake
         ("'$x:", ["'$x:\"1\"'"]),
         ("'$x':", ['\\"1\\"']),
         ("'$x:'", ['\\$x:\\"1\\"']),
+        ('"wow', ['"wow"\\!"me"']),
+        ('"wow"\\!"m', ['"me"']),
+        ("wow", ["wow\\!me"]),
+        ("'wow", ["'wow!me'"]),
     ],
 )
 def test_bash_puts_an_id_as_its_word_is_quoted(offered: Offered, daemon: Start, typed: str, put: list[str]) -> None:
-    ids = ["me@here", "a b", "a;b", "it's", '$x:"1"']
+    ids = ["me@here", "a b", "a;b", "it's", '$x:"1"', "wow!me"]
     runs = [run(workflow_id=id, run_id=f"01{id}", type="Order", status="waiting") for id in ids]
     daemon(list=RunPage(items=runs, next=None, total=len(runs)))
     assert offered(f"wfctl show {typed}", mode="line") == put

@@ -15,7 +15,10 @@ import pytest
 
 from support.cli import Cli
 from support.fake_daemon import NOW, FakeDaemon
-from wfctl.protocol.calls import Ok
+from wfctl.cli.shell import Shell
+from wfctl.client.blocking import Connection
+from wfctl.errors import DaemonDownError
+from wfctl.protocol.calls import Ok, RunPage
 from wfctl.protocol.views import StatusView
 
 Start = Callable[..., FakeDaemon]
@@ -225,3 +228,19 @@ def test_a_bare_wfctl_is_its_status(cli: Cli, daemon: Start, project: Path) -> N
     assert cli() == cli("status")
     assert cli().out.startswith("daemon ")
     assert cli("-o", "json").json == cli("status", "-o", "json").json
+
+
+def test_a_daemon_that_is_there_and_does_not_answer_is_not_said_to_be_gone(
+    cli: Cli, daemon: Start, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CLI.md 4: why. What is shown then comes from the database, as where none runs."""
+    daemon(list=RunPage(items=[], next=None, total=0))
+
+    def unanswered(shell: Shell) -> Connection:
+        raise DaemonDownError("the daemon did not answer 'hello' within 5 s", hint="wfctl logs")
+
+    monkeypatch.setattr(Shell, "dial", unanswered)
+    monkeypatch.setattr("wfctl.cli.standin.read_database", lambda *_: Connection.connect(project / "d.sock"))
+    assert cli("list").err == "the daemon does not answer; this is read from its database as it lies\n"
+    monkeypatch.setenv("WFCTL_SOCKET", str(project / "gone.sock"))
+    assert cli("list").err == "no daemon runs; this is read from its database as it lies\n"

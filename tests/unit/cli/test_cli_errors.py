@@ -19,7 +19,7 @@ from support.runs import run
 from wfctl.cli.app import VERBS
 from wfctl.cli.render.problem import error_json, error_lines
 from wfctl.cli.render.text import plain, wrap
-from wfctl.errors import ConfigError, IncompatibleError, WfctlError
+from wfctl.errors import ConfigError, IncompatibleError, UnknownEventError, UnknownWorkflowTypeError, WfctlError
 from wfctl.protocol.calls import RunPage
 from wfctl.protocol.views import Outcome
 from wfctl.values.failure import Failure
@@ -40,9 +40,22 @@ def wfctl(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     [
         (("strat",), "wfctl has no command 'strat'; did you mean 'start'?", "  try: wfctl start --help"),
         (("frobnicate",), "wfctl has no command 'frobnicate'", "  try: wfctl --help"),
+        (("help", "start"), "wfctl has no command 'help'", "  try: wfctl start --help"),
+        (("help", "strat"), "wfctl has no command 'help'", "  try: wfctl --help"),
+        (("schedule", "help", "add"), "wfctl schedule has no command 'help'", "  try: wfctl schedule add --help"),
+        (("version",), "wfctl has no command 'version'", "  try: wfctl --version"),
         (("start", "Order", "--timout", "5m"), "wfctl start has no option '--timout'; did you mean '--timeout'?", None),
         (("list", "-z"), "wfctl list has no option '-z'", "  try: wfctl list --help"),
-        (("send", "order-1"), "wfctl send: missing argument 'EVENT'", "  try: wfctl send --help"),
+        (("send", "order 1"), "wfctl send: missing argument 'EVENT'", "  try: wfctl show 'order 1'"),
+        (("send",), "wfctl send: missing argument 'ID'", "  try: wfctl send --help"),
+        (("start",), "wfctl start: missing argument 'TYPE'", "  try: wfctl workflows"),
+        (("start", "O", "--workflow-id", "x"), "wfctl start has no option '--workflow-id'; did you mean '--id'?", None),
+        (("list", "-n", "5"), "wfctl list has no option '-n'; did you mean '--limit'?", None),
+        (
+            ("schedule", "add", "--id", "x"),
+            "wfctl schedule add has no option '--id': SCHEDULE is an argument",
+            "  try: wfctl schedule add --help",
+        ),
         (("timeline", "a", "b"), "wfctl timeline: got unexpected extra argument", None),
         (("list", "--limit", "x"), "wfctl list: invalid value for '--limit': 'x' is no whole number", None),
         (("list", "-o"), "wfctl list: option '-o' requires an argument", None),
@@ -58,6 +71,19 @@ def test_usage_errors_have_the_one_format_and_code_two(
     assert lines[-1] == (last or f"  try: wfctl {arguments[0]} --help")
 
 
+def test_the_remedy_of_a_name_that_is_nearly_one_is_the_command_as_it_was_meant(cli: Cli, daemon: Start) -> None:
+    """CLI.md 4: the last line says what to type."""
+    daemon(
+        start=UnknownWorkflowTypeError("no such type", hint="did you mean 'Order'?", workflow_type="Ordr"),
+        send=UnknownEventError("no such event", hint="did you mean 'paid'?", event="payd"),
+    )
+    for words, meant in (
+        (("start", "Ordr", "note=a b", "--id", "Ordr"), "wfctl start Order 'note=a b' --id Ordr"),
+        (("send", "order-1", "payd", "-o", "json"), "wfctl send order-1 paid -o json"),
+    ):
+        assert meant in cli(*words).err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -70,7 +96,11 @@ def test_usage_errors_have_the_one_format_and_code_two(
         (("start", "Order", "--timeout", "5 minutes"), "'5 minutes' is not a duration"),
         (("list", "--since", "yesterday"), "'yesterday' is not a time"),
         (("list", "--since", "0001-01-01"), "'0001-01-01' is too far away"),
-        (("start", "Order", "amount"), "'amount' is no input"),
+        (
+            ("start", "Order", "amount"),
+            "'amount' is no input\n  hint: write key=value, key:=json, key=@file, or -i with JSON; "
+            "a workflow ID is given with --id",
+        ),
         (("start", "Order", "-i", "{"), "-i is not JSON: it ends too early (after 1 bytes)"),
     ],
 )

@@ -124,6 +124,30 @@ def test_start_wait_shows_progress_on_a_terminal_and_prints_only_the_result(cli:
     assert fake.asked("tail")[0].progress
 
 
+@pytest.mark.parametrize(("status", "how"), [("stuck", "is stuck"), ("waiting", "waits for an event")])
+def test_who_waits_at_a_terminal_is_told_once_that_the_run_stands_still(
+    cli: Cli, daemon: Start, monkeypatch: pytest.MonkeyPatch, status: str, how: str
+) -> None:
+    """CLI.md 4: what failed, on which object, why, remedy: also while somebody waits for it."""
+    looks: list[int] = []
+
+    def tail(call: Any) -> Iterator[Any]:
+        yield entry("step.started", rev=1, handler="encode", step=1)
+        wait_until(lambda: len(looks) > 1)
+        yield entry("step.completed", rev=3, step=1, next="complete")
+        return TailEnd(rev=3, outcomes=[outcome()])
+
+    def result(call: Any) -> Outcome:
+        looks.append(1)
+        return outcome(status, b"null")
+
+    monkeypatch.setattr("wfctl.cli.outcome.STANDS_S", 0.01)
+    daemon(tail=tail, result=result)
+    said = cli("--color", "never", "result", "order-1", tty=True)
+    assert said.code == 0
+    assert said.err.count(f"order-1 {how}; more: wfctl show order-1\n") == 1
+
+
 def growing_tree() -> Callable[[Any], Any]:
     """First the order alone, then its payment too, then both completed."""
     times = itertools.count()
@@ -306,6 +330,26 @@ def test_a_live_tree_redraws_in_place_and_leaves_its_last_frame(cli: Cli, daemon
     final = said.out.split("\r")[-1]
     assert "Payment(payment-1)" in final
     assert said.out.count("order_start") == 2, "once, and once more when a line came below it"
+
+
+def test_on_a_dumb_terminal_a_follower_adds_lines_and_writes_over_none(
+    cli: Cli, daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CLI.md 1 and 3.1: TERM=dumb knows neither colour nor where its cursor is."""
+
+    def tail(call: Any) -> Iterator[Any]:
+        yield progress(6)
+        yield entry("step.completed", rev=3, step=1, next="complete")
+        return TailEnd(rev=3, outcomes=[outcome()])
+
+    monkeypatch.setenv("TERM", "dumb")
+    daemon(tree=growing_tree(), watch=watching, tail=tail, result=outcome("running", b"null"))
+    for words in (("tree", "-f", "order-1"), ("tail", "-f", "order-1"), ("result", "order-1")):
+        said = cli(*words, tty=True)
+        assert said.code == 0
+        assert "\x1b" not in said.out + said.err
+    assert "running -> completed" in cli("tree", "-f", "order-1", tty=True).out
+    assert cli("list", "-w", tty=True).code == 2
 
 
 def test_a_failed_root_makes_a_followed_tree_exit_with_ten(cli: Cli, daemon: Start) -> None:

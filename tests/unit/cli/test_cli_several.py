@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from wfctl.cli.commands.logs import Presence
 from wfctl.cli.options import Settings
 from wfctl.cli.shell import Shell
 from wfctl.errors import IncompatibleError, RunNotFoundError
-from wfctl.protocol.calls import HistoryPage
+from wfctl.protocol.calls import HistoryPage, WatchItem
 from wfctl.protocol.views import HistoryEntry, Outcome, RunDetail, StatusView
 from wfctl.values.status import Status
 from wfctl.values.times import rfc3339
@@ -144,7 +144,7 @@ def test_results_of_several_are_waited_for_one_after_the_other(cli: Cli, daemon:
     assert cli("result", "a", "c", "--no-wait").code == 14
 
 
-def test_several_trees_are_drawn_one_below_the_other_and_one_alone_is_followed(cli: Cli, shop: FakeDaemon) -> None:
+def test_several_trees_are_drawn_one_below_the_other(cli: Cli, shop: FakeDaemon) -> None:
     said = cli("tree", "a", "nobody", "c")
     assert (said.code, said.out.count("└ ✓ pay")) == (9, 2)
     assert (shop.asked("tree")[0].id, shop.asked("tree")[0].ids) == ("A", ["C"])
@@ -152,9 +152,34 @@ def test_several_trees_are_drawn_one_below_the_other_and_one_alone_is_followed(c
     assert [root["workflow_id"] for root in document["roots"]] == ["a"]
     assert "open_roots" not in document
     assert cli("tree", "nobody", "noone").code == 9
-    refused = cli("tree", "-f", "a", "two words")
-    assert refused.code == 2
-    assert "try: wfctl tail -f --children a 'two words'" in refused.err
+
+
+def test_several_trees_are_followed_until_all_have_closed_and_the_most_severe_end_counts(
+    cli: Cli, shop: FakeDaemon
+) -> None:
+    """CLI.md 3.2: commands that take IDs accept several. CLI.md 2: of several awaited runs the most severe counts."""
+    ends = {"A": "completed", "B": "failed"}
+
+    def watch(call: Any) -> Iterator[WatchItem]:
+        yield WatchItem(rev=7)
+        return ended("a")
+
+    shop.answers["watch"] = watch
+    shop.answers["tree"] = lambda call: tree(
+        *(
+            node(run(id.lower(), run_id=id.upper(), status=ends[id.upper()]), step("pay"))
+            for id in (call.id, *call.ids)
+        ),
+        rev=7,
+    )
+    drawn = cli("--color", "never", "tree", "-f", "a", "b", tty=True)
+    assert (drawn.code, drawn.out.count("└ ✓ pay") >= 2) == (10, True)
+    assert cli("tree", "-f", "a").code == 0
+    lines = cli("tree", "-f", "a", "b").out.splitlines()
+    assert [line.split()[1:] for line in lines] == [["a", "->", "completed"], ["b", "->", "failed"]]
+    assert cli("tree", "-f", "a", "nobody", "b").code == 9
+    asked = [(call.id, call.ids) for call in shop.asked("watch")]
+    assert asked == [("A", ["B"]), ("A", []), ("A", ["B"]), ("A", ["B"])]
 
 
 # -- a history in parts ------------------------------------------------------------------------------

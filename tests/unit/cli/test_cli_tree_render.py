@@ -412,6 +412,8 @@ def test_a_running_step_shows_its_progress_as_a_bar_and_as_a_number_where_it_is_
     assert drawn(snapshot, width=36)[1] == "└ ► encode            60%     3m20s"
     assert "encode  60% 6/10 resizing  3m20s" in drawn(snapshot, width=None)[1]
     assert drawn(snapshot, ascii=True)[1].isascii()
+    again = tree(node(run(progress=progress), step("encode", "running", took=None, attempts=2)))
+    assert "60% 6/10 resizing" in drawn(again)[1]
 
 
 def test_over_the_budget_failures_and_what_is_open_are_the_last_to_go() -> None:
@@ -440,6 +442,23 @@ def test_every_status_can_be_drawn() -> None:
 
 def tries(attempt: int, most: int | None = 5, **more: object) -> TriesView:
     return TriesView(task="book_carrier", attempt=attempt, max_attempts=most, **more)  # type: ignore[arg-type]
+
+
+def test_a_step_whose_handler_sleeps_says_until_when_wherever_its_run_is_shown() -> None:
+    inside = step("rest", "running", took=None, wake_at=NOW + 8_000, attempts=3, tries=tries(2))
+    member = node(run("ShipItem#5002", type="ShipItem", step="rest", wake_at=NOW + 8_000, attempt=3), tries=tries(2))
+    group = TreeGroup(workflow_type="ShipItem", total=9, by_status={"running": 9}, sample=[member])
+    snapshot = tree(node(run("order-1"), inside, group))
+    lines = drawn(snapshot)
+    assert lines[1] == "├ ⧖ rest                                      wakes 03:00:08Z (in 8s)     3m20s"
+    assert "⧖ ShipItem#5002  rest" in lines[3]
+    assert "wakes in 8s" in drawn(snapshot, 40)[1]
+    over = [plain(line) for line in tree_lines(snapshot, Style(80), now_ms=NOW + 8_000)]
+    assert over[1].startswith("├ ► rest  ")
+    assert "wakes" not in over[1] + over[3]
+    child = drawn(tree(node(run(), node(run("c-1", type="C", wake_at=NOW + 8_000), inside))))
+    assert child[1].startswith("└ ► C(c-1)  ")
+    assert "⧖ rest" in child[2]
 
 
 def test_a_task_that_is_tried_again_counts_down_where_its_run_is_shown() -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from wfctl.protocol.views import (
     MissingView,
     Outcome,
     ProblemView,
+    ProgressView,
     RunDetail,
     StatusView,
     UnloadedView,
@@ -335,6 +335,23 @@ def test_show_is_one_screen_with_store_and_inbox(cli: Cli, daemon: Start) -> Non
     assert document["wake_at"] == "2026-11-23T03:01:00.000Z"
 
 
+def test_show_tells_the_progress_of_the_step_and_what_keeps_the_code_of_a_waiting_run_away(
+    cli: Cli, daemon: Start
+) -> None:
+    step = run(status="running", progress=ProgressView(done=6, total=10, note="stirring"))
+    problem = ProblemView(module="orders", message="SyntaxError: invalid syntax", file="orders.py", line=7)
+    fake = daemon(
+        get=RunDetail(run=step),
+        history=HistoryPage(run=step, items=[], total=0),
+        workflows=WorkflowList(items=[], problems=[problem]),
+    )
+    assert "progress     60% 6/10 stirring\n" in cli("show", "order-1").out
+    fake.answers["get"] = RunDetail(run=run(status="waiting"))
+    said = cli("show", "order-1").err
+    assert said.startswith("the code of Order is not loaded: orders.py:7: SyntaxError: invalid syntax\n")
+    assert "wfctl send" not in said
+
+
 @pytest.mark.parametrize(
     ("reload", "problems", "cure"),
     [
@@ -473,10 +490,25 @@ def test_status_shows_the_daemon_and_counts(cli: Cli, daemon: Start) -> None:
 
 
 def test_status_tells_how_many_steps_wait_for_a_worker_and_since_when_the_oldest_does(cli: Cli, daemon: Start) -> None:
-    daemon(status=msgspec.structs.replace(STATUS, queued_steps=1_200, oldest_queued_at=NOW - 240_000))
+    long = msgspec.structs.replace(
+        STATUS, started_at=NOW - 3_600_000, queued_steps=1_200, oldest_queued_at=NOW - 240_000
+    )
+    fake = daemon(status=long)
     assert "running, 1200 queued (the oldest since 2026-11-23T02:56:00.000Z)" in cli("status").out
     assert "running, 1,200 queued (the oldest for 4m)" in cli("--color", "never", "status", tty=True, columns=200).out
     assert cli("status", "-o", "json").json["oldest_queued_at"] == "2026-11-23T02:56:00.000Z"  # type: ignore[index]
+    # What a daemon found when it came up may have waited for the one before.
+    fake.answers["status"] = msgspec.structs.replace(long, started_at=NOW - 241_000)
+    assert "queued (the oldest for 4m, or longer)" in cli("--color", "never", "status", tty=True, columns=200).out
+
+
+def test_status_says_that_open_runs_need_what_the_code_lacks_and_that_none_is_loaded(cli: Cli, daemon: Start) -> None:
+    gone = [UnloadedView(workflow_type="Order", open_runs=2)]
+    fake = daemon(status=STATUS, workflows=WorkflowList(items=[], problems=[], unloaded=gone))
+    assert "open runs need handlers that it lacks: wfctl workflows" in cli("status").out
+    fake.answers["status"] = msgspec.structs.replace(STATUS, generation=0, source_hash="", counts={"failed": 1})
+    said = cli("status").out
+    assert ("  none is loaded\n" in said, "lacks" in said) == (True, False)
 
 
 def test_status_warns_of_a_blocked_worker_with_what_it_runs(cli: Cli, daemon: Start) -> None:
@@ -581,6 +613,33 @@ def test_children_are_changed_too_and_counted(
     if verb == "terminate" and descendants:
         assert several.startswith(f"{descendants * 2:,} open descendants of 2 runs will be terminated too\n")
     assert several.endswith(f"2 {done}, 0 had nothing to do, 0 failed; {twice} {done}\n")
+
+
+def test_of_runs_that_filters_chose_only_those_with_children_are_asked_about_and_not_too_many(
+    cli: Cli, daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [
+        run("parent", run_id="run-parent", status="waiting", children=2),
+        run("child", run_id="run-child", status="waiting", parent=ParentInfo("run-parent", "parent", "Order")),
+        # Of another tree, so nobody asks who its parent is below.
+        run("far", run_id="run-far", status="waiting", root_id="far", parent=ParentInfo("run-top", "top", "Order")),
+        *(run(f"r-{number}", run_id=f"run-{number}", status="waiting") for number in range(20)),
+    ]
+
+    def ends(call: Terminate) -> Changed:
+        below = 2 if call.id == "run-parent" else 0
+        return Changed(run_id=call.id, workflow_id=call.id, status=Status.TERMINATED, changed=True, descendants=below)
+
+    fake = daemon(terminate=ends, list=RunPage(items=runs, next=None, total=23))
+    said = cli("terminate", "--type", "Order", "--children", "--yes").err
+    # Of the two below one is chosen itself.
+    assert said.startswith("1 open descendant of 23 runs will be terminated too\n")
+    assert [call.id for call in fake.asked("terminate") if call.dry_run] == ["run-parent"]
+    assert fake.asked("get") == []
+    monkeypatch.setattr("wfctl.cli.commands.terminate.MOST_ASKED", 0)
+    said = cli("terminate", "--type", "Order", "--children", "--yes").err
+    told = "the open descendants of 23 runs will be terminated too; how many there are tells --dry-run\n"
+    assert said.startswith(told)
 
 
 def test_of_several_runs_each_descendant_is_counted_once_whichever_of_them_it_is_below(cli: Cli, daemon: Start) -> None:
@@ -832,7 +891,8 @@ def test_a_demo_that_is_interrupted_while_a_command_begins_sees_its_end(monkeypa
 
     def interrupted(command: list[str], **how: Any) -> subprocess.Popen[str]:
         begun.append(popen([sys.executable, "-c", ""], text=True))
-        os.kill(os.getpid(), signal.SIGINT)
+        # Threads of other tests that are still there would take it, were it for the process.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         return begun[0]
 
     monkeypatch.setattr("wfctl.cli.commands.demo.subprocess.Popen", interrupted)

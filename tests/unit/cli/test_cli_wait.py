@@ -121,7 +121,9 @@ def test_what_is_open_when_the_time_is_up_is_not_finished(cli: Cli, daemon: Star
 
 def test_stuck_is_waited_out_unless_it_shall_fail(cli: Cli, daemon: Start) -> None:
     fake = daemon(result=lambda call: outcome("a", "stuck", stuck_reason="no step 'pay'"))
-    assert cli("wait", "a", "--timeout", "1s").code == 14
+    waited = cli("wait", "a", "--timeout", "1s")
+    assert waited.code == 14
+    assert waited.err.startswith("a is stuck; more: wfctl show a\n")
     said = cli("wait", "a", "--fail-if-stuck")
     assert said.code == 15
     assert "no step 'pay'" in said.err

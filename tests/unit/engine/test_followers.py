@@ -40,7 +40,7 @@ async def finish(ctx: Context) -> Directive:
 @pytest.fixture
 async def env() -> AsyncIterator[WorkflowEnvironment]:
     gates["go"] = asyncio.Event()
-    async with WorkflowEnvironment([works, parent, child]) as env:
+    async with WorkflowEnvironment([works, parent, child, rests]) as env:
         yield env
 
 
@@ -103,6 +103,20 @@ async def test_progress_ends_with_the_step_however_that_ends(env: WorkflowEnviro
         await env.settle()
     assert env.engine.hub.reports == {}
     assert (await env.engine.reads.tree(calls.GetTree(id="w"))).roots[0].run.progress is None
+
+
+async def test_the_tree_shows_until_when_a_handler_sleeps(env: WorkflowEnvironment) -> None:
+    await env.client.start("Rests", workflow_id="r")
+    await env.settle()
+
+    async def stands() -> tuple[str, int | None, int | None]:
+        (root,) = (await env.engine.reads.tree(calls.GetTree(id="r"))).roots
+        return root.run.status, root.run.wake_at, root.steps[-1].wake_at
+
+    until = env.clock.now_ms() + 60_000
+    assert await stands() == ("running", until, until)
+    await env.advance(timedelta(minutes=1))
+    assert await stands() == ("completed", None, None)
 
 
 async def test_the_tree_and_a_client_show_progress(env: WorkflowEnvironment) -> None:
@@ -171,7 +185,7 @@ async def test_a_time_says_where_to_begin(env: WorkflowEnvironment) -> None:
 
 # -- changes of status -----------------------------------------------------------------------------
 
-parent, child = Workflow("Parent"), Workflow("Child")
+parent, child, rests = Workflow("Parent"), Workflow("Child"), Workflow("Rests")
 
 
 @task(retry=RetryPolicy(attempts=2, delay=timedelta(seconds=1)))
@@ -196,6 +210,12 @@ async def child_end(ctx: Context) -> Directive:
     return ctx.next.complete()
 
 
+@rests.start()
+async def rest(ctx: Context) -> Directive:
+    await ctx.sleep(timedelta(minutes=1))
+    return ctx.next.complete()
+
+
 @parent.start()
 async def parent_start(ctx: Context) -> Directive:
     for how in ("fails", "sleeps", "waits", "ends", "waits2"):
@@ -208,8 +228,9 @@ async def over(ctx: Context) -> Directive:
     return ctx.next.complete()
 
 
-async def _changes(env: WorkflowEnvironment, id: str | None, since_rev: int = 0) -> list[RunChange]:
-    watch = Watch(env.engine.reads, env.engine.hub, env.clock, calls.Watch(id=id, changes=True, since_rev=since_rev))
+async def _changes(env: WorkflowEnvironment, id: str | None, since_rev: int = 0, *ids: str) -> list[RunChange]:
+    call = calls.Watch(id=id, ids=[*ids], changes=True, since_rev=since_rev)
+    watch = Watch(env.engine.reads, env.engine.hub, env.clock, call)
     found: list[RunChange] = []
     async for item in watch:
         found += item.changes
@@ -260,6 +281,35 @@ async def test_changes_of_a_part_of_a_tree_are_named_from_there(env: WorkflowEnv
         (["p-sleeps"], "sleeping", "running"),
         (["p-sleeps"], "running", "completed"),
     ]
+
+
+async def test_changes_of_several_runs_are_those_of_each_named_from_the_uppermost(env: WorkflowEnvironment) -> None:
+    await _lived(env)
+    both = await _changes(env, "q", 0, "p-sleeps")
+    assert both == sorted([*await _changes(env, "q"), *await _changes(env, "p-sleeps")], key=lambda one: one.rev)
+    assert await _changes(env, "p-sleeps", 0, "p") == await _changes(env, "p")
+
+
+async def test_a_watch_of_several_runs_ends_when_all_have_closed(env: WorkflowEnvironment) -> None:
+    await _lived(env)
+    for ids, ends in ((["p", "p-sleeps"], True), (["p", "q"], False)):
+        watch = Watch(env.engine.reads, env.engine.hub, env.clock, calls.Watch(ids=ids, every_ms=1))
+        items = aiter(watch)
+        await anext(items)
+        if ends:
+            with pytest.raises(StopAsyncIteration):
+                await anext(items)
+            assert watch.answer is not None
+            assert watch.answer.status.closed
+        else:
+            rest = asyncio.ensure_future(anext(items, None))
+            await env.client.handle("q").send("over")
+            await env.advance(timedelta(hours=3))
+            await rest
+            assert [item async for item in items][1:] == []
+            assert watch.answer is not None
+            assert watch.answer.status.closed
+        await watch.aclose()
 
 
 async def test_changes_of_more_runs_than_are_remembered_are_the_same(

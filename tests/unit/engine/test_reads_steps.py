@@ -81,6 +81,15 @@ def test_a_delay_is_a_line_of_its_own_until_its_step_begins() -> None:
     assert lines[1].wake_at == 500
 
 
+def test_a_running_step_tells_until_when_its_handler_sleeps() -> None:
+    sleeps = ("sleep.recorded", {"key": "s", "wake_at": 500})
+    cut = ("step.interrupted", {"step": 1, "attempt": 1, "reason": "its worker died"})
+    (line,) = _lines(started(1, "begin", "start"), sleeps, cut)
+    assert (line.status, line.wake_at) == ("running", 500)
+    (line,) = _lines(started(1, "begin", "start"), sleeps, completed(1, "complete"), ("run.completed", {}))
+    assert (line.status, line.wake_at) == ("completed", None)
+
+
 def test_attempts_are_counted_on_one_line() -> None:
     (line,) = _lines(
         started(1, "begin", "start"),

@@ -156,7 +156,7 @@ def _count(shell: Shell, call: List, by: str) -> int:
 
 def _watch(shell: Shell, call: List, limit: int | None) -> int:
     """The newest runs that fit on the screen, again and again, until Ctrl-C."""
-    if shell.output is not Output.TABLE or not shell.out.tty:
+    if shell.output is not Output.TABLE or not shell.out.live:
         raise UsageError("a list is watched on a terminal, as a table", hint="wfctl tail -f -o jsonl")
     from wfctl.cli.live import Region
 

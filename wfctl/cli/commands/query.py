@@ -90,7 +90,7 @@ def _ask(shell: Shell, call: Query, timeout: str | None) -> QueryAnswer:
     began = time.monotonic()
     try:
         answer = connection.call(call, timeout_s=timeout_s)
-    except DaemonDownError:
+    except (DaemonDownError, NotFinishedError):
         if time.monotonic() - began < timeout_s:
             raise
         raise NotFinishedError(

@@ -17,7 +17,7 @@ from wfctl.values.times import rfc3339
 if TYPE_CHECKING:
     from wfctl.cli.render.pending import Pending
     from wfctl.protocol.code import WorkflowList
-    from wfctl.protocol.daemon import StatusView
+    from wfctl.protocol.daemon import ProblemView, StatusView
     from wfctl.protocol.lists import Counted
     from wfctl.values.signature import HandlerSpec
 
@@ -140,17 +140,20 @@ def _advice(shell: Shell, run: RunView) -> list[str]:
         case Status.FAILED | Status.TIMED_OUT:
             return retry_advice(id)
         case Status.WAITING:
-            return waiting_advice(run, _events(shell, run))
+            return waiting_advice(run, *_events(shell, run))
         case _:
             return advice(run)
 
 
-def _events(shell: Shell, run: RunView) -> "list[HandlerSpec] | None":
-    """The event handlers of the run's type; None where it is not loaded, or nobody is there to ask."""
+def _events(shell: Shell, run: RunView) -> "tuple[list[HandlerSpec] | None, list[ProblemView]]":
+    """The event handlers of the run's type, None where it is not loaded, and what keeps code from being so. Nothing of either where
+    nobody is there to ask."""
     if shell.alone:
-        return None
+        return None, []
     from wfctl.protocol.code import Workflows
 
     served: WorkflowList = shell.call(Workflows())
     spec = next((item.spec for item in served.items if item.spec.workflow_type == run.workflow_type), None)
-    return None if spec is None else [handler for handler in spec.handlers if handler.kind == "event"]
+    if spec is None:
+        return None, served.problems
+    return [handler for handler in spec.handlers if handler.kind == "event"], []

@@ -60,7 +60,7 @@ def run(
     """
     shell = shell_of(ctx)
     _check(at=at, delay=delay, wait=wait, fail_if_stuck=fail_if_stuck)
-    given = parse_inputs(inputs or [], data)
+    given = parse_inputs(inputs or [], data, id_option=True)
     started: Started = shell.call(
         Start(
             workflow_type=workflow_type,

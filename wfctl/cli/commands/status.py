@@ -9,11 +9,13 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.project import LastBackup, recall_backup
 from wfctl.cli.shell import Shell, shell_of
-from wfctl.errors import ConfigError, DaemonDownError, UsageError
+from wfctl.errors import ConfigError, DaemonDownError, UsageError, WfctlError
 from wfctl.protocol.daemon import GetStatus, StatusView
+from wfctl.values.status import OPEN
 
 if TYPE_CHECKING:
     from wfctl.cli.live import Region
+    from wfctl.protocol.code import WorkflowList
 
 EXAMPLES = """
   wfctl status
@@ -49,8 +51,22 @@ def run(
     elif not shell.quiet:
         from wfctl.cli.render.status import status_lines
 
-        shell.out.prose(status_lines(view, _backup(view), person=shell.out.tty, ascii=shell.out.ascii))
+        lacks = _lacks(shell, view)
+        shell.out.prose(status_lines(view, _backup(view), lacks=lacks, person=shell.out.tty, ascii=shell.out.ascii))
     return exit.OK
+
+
+def _lacks(shell: Shell, view: StatusView) -> bool:
+    """Whether there are open runs that need what the loaded code does not have."""
+    if not any(view.counts.get(status) for status in OPEN):
+        return False
+    from wfctl.protocol.code import Workflows
+
+    try:
+        served: WorkflowList = shell.call(Workflows())
+    except WfctlError:
+        return False  # status has other things to tell than that
+    return bool(served.unloaded) or any(item.missing for item in served.items)
 
 
 def _backup(view: StatusView) -> LastBackup | None:
@@ -63,7 +79,7 @@ def _watch(shell: Shell) -> None:
 
     if shell.output is Output.JSON:
         raise UsageError("-o json is one document, and a watch has no end", hint="wfctl status -w -o jsonl")
-    if shell.output is Output.TABLE and shell.out.tty:
+    if shell.output is Output.TABLE and shell.out.live:
         with Region(shell.out) as region:
             watch(shell, lambda: _draw(shell, region), begin=region.settle, tick_s=TICK_S)
     watch(shell, Told(shell).look)
@@ -75,7 +91,9 @@ def _draw(shell: Shell, region: "Region") -> None:
 
     view: StatusView = shell.call(GetStatus())
     columns = shell.out.columns
-    lines = shell.out.broken(status_lines(view, _backup(view), person=True, ascii=shell.out.ascii))
+    lines = shell.out.broken(
+        status_lines(view, _backup(view), lacks=_lacks(shell, view), person=True, ascii=shell.out.ascii)
+    )
     # A line that the terminal wraps would be two rows, and the region counts on one.
     region.draw([clip(line, columns - 1) for line in lines[: max(shell.out.rows - 2, 3)]], columns)
 
@@ -100,8 +118,10 @@ class Told:
             shell.document("status", view, running=True, last_backup=_backup(view))
         else:
             from wfctl.cli.render.status import counts_line
+            from wfctl.cli.render.times import when
 
-            shell.out.line([(f"{shell.instant(view.now)}  ", ""), *counts_line(view)])
+            # A line that stays says when it was, not how long ago that is.
+            shell.out.line([(f"{when(view.now, view.now, relative=False)}  ", ""), *counts_line(view)])
         shell.out.flush()
 
 

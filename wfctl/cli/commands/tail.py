@@ -74,7 +74,7 @@ def run(
     if lines is None and not chosen and since_rev is None and since is None:
         lines = LAST_OF_ALL
     # Where lines are for people, progress is drawn, which takes a terminal.
-    progress = follow and (shell.output is Output.JSONL or (shell.output is Output.TABLE and shell.out.tty))
+    progress = follow and (shell.output is Output.JSONL or (shell.output is Output.TABLE and shell.out.live))
     call = Tail(
         ids=chosen, children=children, follow=follow, since_rev=since_rev, since_ms=since_ms, last=lines, logs=logs,
         kinds=[] if not wanted else [*wanted, *({CODE} if not shell.json else ())], code=True, progress=progress,

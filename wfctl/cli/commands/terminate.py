@@ -19,6 +19,8 @@ EXAMPLES = """
   wfctl list --type Order --status waiting -o id | wfctl terminate --yes -
 """
 TAKES = ("ids",)
+# A run takes a millisecond or two to be asked about, and somebody waits for the question that comes then.
+MOST_ASKED = 1_000
 OPEN_STATUSES = [status for status in Status if status.open]
 
 
@@ -68,14 +70,23 @@ def run(
 
 def _show_below(shell: Shell, found: Targets) -> None:
     """Before anything ends, and before anybody is asked: how many runs end with those that are meant."""
-    ends: list[Changed] = []
-    for id in found.ids:
+    of = clean(found.ids[0]) if len(found.ids) == 1 else counted(len(found.ids), "run")
+    asking = [id for id in found.ids if id not in found.known or found.known[id].children]
+    if len(asking) > MOST_ASKED:
+        shell.note(f"the open descendants of {of} will be terminated too; how many there are tells --dry-run")
+        return
+    # What has no children has nothing below it, and who is not asked about is known.
+    ends = [
+        Changed(run_id=id, workflow_id=run.workflow_id, status=run.status, changed=run.status.open)
+        for id, run in found.known.items()
+        if not run.children
+    ]
+    for id in asking:
         try:
             ends.append(shell.call(Terminate(id=id, reason="", children=True, dry_run=True)))
         except DaemonDownError:
             raise
         except WfctlError:
             continue  # what is wrong with it is told in its turn
-    if below := would_end_below(shell, ends):
-        of = clean(found.ids[0]) if len(found.ids) == 1 else counted(len(found.ids), "run")
+    if below := would_end_below(shell, ends, found.known):
         shell.note(f"{counted(below, 'open descendant')} of {of} will be terminated too")

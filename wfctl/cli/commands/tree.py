@@ -11,7 +11,7 @@ from wfctl.cli.render.treeline import Fold
 from wfctl.cli.several import Several
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.cli.treeview import Look, Viewer
-from wfctl.cli.words import parse_statuses, quoted
+from wfctl.cli.words import parse_statuses
 from wfctl.errors import UsageError
 from wfctl.protocol.runs import Result
 from wfctl.protocol.trees import GetTree
@@ -60,7 +60,7 @@ def run(
         list[str] | None,
         typer.Argument(metavar="[ID]...", help="Roots of the trees; - reads stdin. Without any the newest open runs."),
     ] = None,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Redraw until the run has closed.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Redraw until the runs have closed.")] = False,
     depth: Depth = None,
     only: Only = None,
     fold: Folded = None,
@@ -75,7 +75,7 @@ def run(
     """Show runs with their steps, waits and children.
 
     Many children of one type are one line with their numbers and a few of them, those that failed first. With -f on a terminal
-    the tree is redrawn in place as things happen, elsewhere each change is one line; the exit code then tells how the run closed.
+    the tree is redrawn in place as things happen, elsewhere each change is one line; the exit code then tells how the runs closed.
 
     Without an ID, --only failed shows the newest trees in which something went wrong, open or closed.
     """
@@ -90,7 +90,7 @@ def run(
     only_failed = only is not None and choose(only, ("failed",), "choice for --only") == "failed"
     expanded = [_meant(shell, word) for word in expand or []]
     several = Several(shell, ids) if ids else None
-    named = [] if several is None else _named(shell, several, follow=follow)
+    named = [] if several is None else _named(shell, several)
     if several is not None and not named:
         return several.code
     call = GetTree(
@@ -109,28 +109,23 @@ def run(
             viewer.still(viewer.fetch(shell.connect()))
         return exit.OK if several is None else several.code
     try:
-        outcome = viewer.follow()
+        statuses = viewer.follow()
     except KeyboardInterrupt:
-        shell.note("stopped watching; the run goes on" if named else "stopped watching; the runs go on")
+        shell.note("stopped watching; the run goes on" if len(named) == 1 else "stopped watching; the runs go on")
         raise
-    return exit.LOOKS[outcome.status].exit
+    return exit.worst(statuses) if several is None else several.code or exit.worst(statuses)
 
 
-def _named(shell: Shell, several: Several, *, follow: bool) -> list[str]:
+def _named(shell: Shell, several: Several) -> list[str]:
     """The roots that a command line names. Of several, those that there are."""
     if several.one:
         return list(several.each(str))
-    if follow:
-        raise UsageError(
-            "one tree can be followed at a time, and several runs are named",
-            hint=f"wfctl tail -f --children {' '.join(map(quoted, several.ids))}",
-        )
     return [found.run_id for found in several.each(lambda id: shell.call(Result(id=id, wait=False)))]
 
 
 def _in_lines(shell: Shell) -> bool:
     """Whether what is followed comes as lines, not as a picture or one document."""
-    return shell.output is Output.JSONL or (shell.output is Output.TABLE and not shell.out.tty)
+    return shell.output is Output.JSONL or (shell.output is Output.TABLE and not shell.out.live)
 
 
 def _given(value: int | None, default: int) -> int:

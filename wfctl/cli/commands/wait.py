@@ -10,6 +10,7 @@ from wfctl.cli.options import Output
 from wfctl.cli.render.document import as_data
 from wfctl.cli.render.problem import error_lines, traceback_text
 from wfctl.cli.render.runs import outcome_error, outcomes_table
+from wfctl.cli.render.text import clean
 from wfctl.cli.shell import Shell, shell_of, stopping
 from wfctl.cli.words import given_ids, parse_statuses, quoted
 from wfctl.errors import RunClosedError, WfctlError
@@ -81,6 +82,9 @@ class Wait:
                 self._runs.setdefault(found[position].run_id, found[position])
             for outcome in list(self._runs.values()):
                 self._take(outcome)
+                if outcome.status is Status.STUCK and not self._ended(outcome):
+                    name = outcome.workflow_id
+                    self._shell.note(f"{clean(name)} is stuck; more: wfctl show {quoted(name)}")
         pending = [outcome.run_id for outcome in self._runs.values() if not self._ended(outcome)]
         if not pending or (self._any and len(pending) < len(self._runs)):
             return

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from wfctl.cli.render.document import as_sent
 from wfctl.cli.render.pending import Pending, pending_line
+from wfctl.cli.render.progress import progress_notes
 from wfctl.cli.render.runs import position, status_span
 from wfctl.cli.render.table import facts
 from wfctl.cli.render.text import Line, clean, count, counted
 from wfctl.cli.render.times import both, when
 from wfctl.cli.words import quoted
+from wfctl.protocol.daemon import ProblemView
 from wfctl.protocol.runs import RunDetail, RunView
 from wfctl.values.signature import HandlerSpec
 from wfctl.values.status import Status
@@ -67,6 +71,8 @@ def show_lines(
             if Status(status).closed or status == Status.STUCK
         )
         pairs.append(("children", [(f"{counted(run.children, 'run')}: {stand}", "")]))
+    if run.progress is not None:
+        pairs.append(("progress", [(progress_notes(run.progress, drawn=person)[0], "")]))
     pairs += [(one.kind, pending_line(one, now_ms, person=person)) for one in doing]
     pairs += _problem_facts(run, person=person)
     data = _data_facts(detail)
@@ -129,8 +135,16 @@ def retry_advice(id: str) -> list[str]:
     ]
 
 
-def waiting_advice(run: RunView, events: list[HandlerSpec] | None) -> list[str]:
-    """The events that take a waiting run further, as they are sent. `events` are the handlers its type has, where that is known."""
+def waiting_advice(run: RunView, events: list[HandlerSpec] | None, problems: Sequence[ProblemView] = ()) -> list[str]:
+    """The events that take a waiting run further, as they are sent. `events` are the handlers its type has, where that is known;
+    where they are not, `problems` may keep its code from being loaded."""
+    if events is None and problems:
+        first = problems[0]
+        where = f"{first.file}:{first.line}" if first.file and first.line else first.file or first.module
+        return [
+            f"the code of {clean(run.workflow_type)} is not loaded: {clean(f'{where}: {first.message}')}",
+            "  correct it and save it; then this tells what the run waits for",
+        ]
     known = {one.name: one for one in events or ()}
     names = run.waiting_for if run.waiting_for is not None else list(known)
     if not names:

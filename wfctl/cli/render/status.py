@@ -14,8 +14,15 @@ from wfctl.protocol.daemon import ProblemView, StatusView, WorkerView
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 
+# So soon after its start a daemon may have found what it lines up.
+RECOVERED_MS = 10_000
+_MISSING: Line = [("  open runs need handlers that it lacks: wfctl workflows", "magenta")]
 
-def status_lines(view: StatusView, backup: LastBackup | None, *, person: bool, ascii: bool) -> list[Line]:
+
+def status_lines(
+    view: StatusView, backup: LastBackup | None, *, lacks: bool = False, person: bool, ascii: bool
+) -> list[Line]:
+    """`lacks`: open runs need what the loaded code does not have."""
     state: Line = [("running", "green")]
     if view.storage_error:
         state = [("stopped working", "bold red")]
@@ -30,7 +37,7 @@ def status_lines(view: StatusView, backup: LastBackup | None, *, person: bool, a
         ("database", [(f"{clean(view.database)}  {_database(view)}", "")]),
         ("backup", [(_backup(backup, view.now, person=person), "")]),
         ("log", [(clean(view.log), "")]),
-        ("code", [(_code(view), "")]),
+        ("code", [(_code(view), ""), *_MISSING * lacks]),
         ("python", [(clean(view.python), "")]),
         ("runs", _counts(view.counts, person=person, ascii=ascii)),
         ("workers", [(_workers(view, person), "")]),
@@ -76,6 +83,8 @@ def _code(view: StatusView) -> str:
     older = f", older code in use too: generation {', '.join(map(str, others))}" if others else ""
     # An import that is over in a moment is not worth a word.
     loading = f", new code is loading for {format_duration(view.loading_ms)}" if view.loading_ms > 1_000 else ""
+    if not view.generation:
+        return f"none is loaded{loading}"
     return f"generation {view.generation}  {view.source_hash[:12]}{older}{loading}"
 
 
@@ -84,7 +93,9 @@ def _workers(view: StatusView, person: bool) -> str:
     queued = f", {count(view.queued_steps, grouped=person)} queued" if view.queued_steps else ""
     if view.queued_steps and view.oldest_queued_at is not None:
         oldest = when(min(view.oldest_queued_at, view.now), view.now, relative=person)
-        queued += f" (the oldest {f'for {oldest[:-4]}' if oldest.endswith(' ago') else f'since {oldest}'})"
+        # A daemon counts from when it had the step itself; another one may have had it before.
+        least = ", or longer" if view.oldest_queued_at < view.started_at + RECOVERED_MS else ""
+        queued += f" (the oldest {f'for {oldest[:-4]}' if oldest.endswith(' ago') else f'since {oldest}'}{least})"
     youngest = max((worker.started_at for worker in view.workers), default=None)
     since = f", youngest started {when(youngest, view.now, relative=person)}" if youngest is not None else ""
     blocked = sum(worker.blocked_ms > 0 for worker in view.workers)

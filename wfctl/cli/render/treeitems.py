@@ -6,18 +6,18 @@ Knows rules (what is expanded, sampled, merged), not columns; `render.tree` lays
 from __future__ import annotations
 
 from wfctl.cli.render.runs import position, problem
-from wfctl.cli.render.text import SHORT_ID, clean, counted, cut_middle
+from wfctl.cli.render.text import SHORT_ID, clean, counted, cut, cut_middle
 from wfctl.cli.render.times import short
 from wfctl.cli.render.treeline import (
     BAD,
     BAD_STYLE,
-    RETRYING,
     Fold,
     Item,
     Moment,
     due,
     percentiles,
     show_progress,
+    show_sleep,
     show_tries,
     sleep_note,
     wait_notes,
@@ -27,6 +27,7 @@ from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 
 _HEAD = "+ "
+MOST_CAUSE = 40  # cells: one of the causes that a line counts
 
 
 def root_items(root: TreeNode, fold: Fold, now_ms: int, *, relative: bool) -> list[Item]:
@@ -122,10 +123,12 @@ def _step(step: TreeStep, node: TreeNode, moment: Moment) -> Item:
             item.note = sleep_note(step.wake_at, moment)
     elif step.ended_at is None:
         show_progress(item, node.run, moment)
-    if step.attempts > 1:
+    if step.attempts > 1 and not item.short_notes:
         item.note = counted(step.attempts, "attempt")
     if step.tries is not None and not (item.note and step.status == Status.COMPLETED):
         show_tries(item, step.tries, moment)
+    if step.kind not in ("wait", "sleep"):
+        show_sleep(item, step.wake_at, moment)
     if step.error:
         item.text, item.loud = clean(step.error), True
     return item
@@ -142,7 +145,7 @@ def _child(node: TreeNode, fold: Fold, moment: Moment, depth: int) -> Item:
         if item.children:
             # The rows below say where it is; the row itself says only what went wrong.
             item.text = clean(problem(node.run))
-            if item.status in (RETRYING, Status.WAITING):
+            if item.status == Status.WAITING or item.status != node.run.status:
                 item.status, item.note, item.short_notes = node.run.status, "", ()
             return item
     if not item.text or node.run.status.closed or node.cut:
@@ -185,6 +188,7 @@ def _run_item(node: TreeNode, moment: Moment) -> Item:
         show_progress(item, run, moment)
     if node.tries is not None and (run.status is Status.RUNNING or not item.note):
         show_tries(item, node.tries, moment)
+    show_sleep(item, run.wake_at, moment)
     return item
 
 
@@ -305,7 +309,7 @@ def _histogram(errors: dict[str, int]) -> str:
     if len(by_kind) == 1:
         by_kind = {signature: number for signature, number in errors.items() if number > 0}
     top = sorted(by_kind.items(), key=lambda entry: -entry[1])[:3]
-    return "   " + " · ".join(f"{clean(kind)} {number:,}" for kind, number in top) if top else ""
+    return "   " + " · ".join(f"{cut(clean(kind), MOST_CAUSE)} {number:,}" for kind, number in top) if top else ""
 
 
 def _merged(items: list[Item]) -> list[Item]:

@@ -100,6 +100,13 @@ def due(at_ms: int, moment: Moment) -> str:
     return f"at {_instant(at_ms, moment)}"
 
 
+def show_sleep(item: Item, wake_at: int | None, moment: Moment) -> None:
+    """Of a running step that its handler sleeps, and until when. Progress, or a task that waits to be tried again, tells more."""
+    if item.status == Status.RUNNING and wake_at is not None and wake_at > moment.now_ms and not item.short_notes:
+        item.status = Status.SLEEPING
+        item.note, item.short_notes = sleep_note(wake_at, moment), (f"wakes {due(wake_at, moment)}",)
+
+
 def show_progress(item: Item, run: RunView, moment: Moment) -> None:
     if run.progress is not None:
         item.note, *shorter = progress_notes(run.progress, drawn=moment.relative)

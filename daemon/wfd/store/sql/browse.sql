@@ -238,7 +238,7 @@ cross join history as h indexed by history_by_run on h.run = k.value
 where (h.kind in (
     'step.started', 'step.completed', 'step.failed', 'step.timed_out', 'step.interrupted', 'wait.started', 'wait.timed_out',
     'run.completed', 'run.failed', 'run.cancel_requested', 'run.cancelled', 'run.terminated', 'run.timed_out', 'run.stuck',
-    'run.resumed', 'task.attempt_failed', 'task.failed')
+    'run.resumed', 'task.attempt_failed', 'task.failed', 'sleep.recorded')
     -- Most runs begin at once, and what they were given may be long.
     or (h.kind = 'run.started' and instr(h.data, '"begins_at":') > 0))
 order by h.run, h.seq;

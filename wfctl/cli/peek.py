@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1 << 16
 
 
-def ask(path: Path, method: str, params: dict[str, Any], *, end: float) -> Any:
+def peek(path: Path, method: str, params: dict[str, Any], *, end: float) -> Any:
     """The result of a call, as it stands in the JSON: what has its default is left out. OSError where there is none by `end`
     (monotonic seconds), ValueError where it is none that can be read."""
     hello = {"protocol_min": PROTOCOL_MIN, "protocol_max": PROTOCOL_MAX, "version": __version__}
