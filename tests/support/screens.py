@@ -105,6 +105,7 @@ def capture(folder: Path) -> list[Screen]:
                 patch.delenv(name, raising=False)
             patch.setenv("WFCTL_SOCKET", str(project.socket))
             patch.setenv("TERM", "xterm-256color")
+            patch.setenv("WFCTL_PAGER", "")
             wfctl = Cli(patch)
             assert wfctl("start", "Order", "--id", "order-1", "parcels=30").code == 0
             wait_until(lambda: not wfctl("list", "--status", "running", "-o", "id").out)
@@ -116,7 +117,7 @@ def capture(folder: Path) -> list[Screen]:
 
 
 def _screen(wfctl: Cli, name: str, words: list[str]) -> Screen:
-    said = wfctl("--no-pager", *words, tty=True, columns=COLUMNS)
+    said = wfctl(*words, tty=True, columns=COLUMNS)
     return Screen(name, f"wfctl {' '.join(words)}", [line.rstrip() for line in (said.out + said.err).splitlines()])
 
 
