@@ -97,7 +97,9 @@ def _multiply(path: Path, now_ms: int, copies: int) -> None:
     for pragma in ("journal_mode = off", "synchronous = off", "cache_size = -500000", "locking_mode = exclusive"):
         db.execute(f"pragma {pragma}").fetchall()
     # The triggers as well: what is deleted and inserted here is nothing to count.
-    made = db.execute("select type, name, sql from sqlite_master where type in ('index', 'trigger') and sql is not null")
+    made = db.execute(
+        "select type, name, sql from sqlite_master where type in ('index', 'trigger') and sql is not null"
+    )
     aside = made.fetchall()
     for kind, name, _ in aside:
         db.execute(f"drop {kind} {name}")
