@@ -150,13 +150,18 @@ async def test_what_closed_long_enough_ago_goes_and_the_rest_stays() -> None:
 
 async def test_a_result_is_known_without_reading_until_its_run_is_purged(monkeypatch: pytest.MonkeyPatch) -> None:
     async with WorkflowEnvironment([_order()]) as env:
-        run_id = await _started(env, "a")
-        with monkeypatch.context() as patch:
-            patch.setattr(type(env.store.reader), "_take", None)  # whoever reads now breaks
-            assert await env.client.handle(run_id).result() == "complete"
-        await env.client.purge(status="completed")
-        with pytest.raises(RunNotFoundError):
-            await env.client.handle(run_id).result()
+        run_id = await _started(env, "a", children=["complete"])
+        child = (await env.client.handle("a.0").describe()).run.run_id
+        other = await _started(env, "b")
+        for purged in (False, True):
+            with monkeypatch.context() as patch:
+                patch.setattr(type(env.store.reader), "_take", None)  # whoever reads now breaks
+                for known in [other] if purged else [run_id, child, other]:
+                    assert await env.client.handle(known).result() == "complete"
+            await env.client.purge(status="completed", limit=1)
+        for gone in (run_id, child, other):
+            with pytest.raises(RunNotFoundError):
+                await env.client.handle(gone).result()
 
 
 async def test_a_purge_needs_a_status_or_an_age_and_takes_closed_statuses_alone() -> None:
