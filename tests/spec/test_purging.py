@@ -576,6 +576,22 @@ async def test_a_client_that_leaves_in_the_middle_leaves_whole_trees(small: None
         assert env.engine.memory._barred == {}
 
 
+async def test_of_two_purges_at_once_each_counts_the_trees_that_it_took_away_itself() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        for number in range(9):
+            await _started(env, f"o{number}", children=["complete"])
+        rule, taken = Rule(dict.fromkeys(CLOSED, env.clock.now_ms())), Counter[str]()
+        first, second = [await env.engine.purges.find(rule, each=True) for _ in range(2)]
+        for going, trees in ((first, 2), (second, 5), (first, 7), (second, 4)):
+            taken.update(
+                [tree.workflow_id for tree in await env.engine.purges.take(going, going.next(trees), lambda: True)]
+            )
+        assert taken == Counter(f"o{number}" for number in range(9)), "each once"
+        assert await _left(env) == []
+        assert [(one.tally.trees, one.tally.runs, one.tally.held) for one in (first, second)] == [(6, 12, 0), (3, 6, 0)]
+        assert [one.tally.total for one in (first, second)] == [6, 3], "as far as each has to go"
+
+
 # -- retention -----------------------------------------------------------------------------------------
 
 

@@ -127,6 +127,8 @@ class Purges:
                 began, units = _time_s(), self._units
                 reader = self._m.store.reader
                 found, held = await purge.weights(reader, going.rule, barred, PORTION_ROWS)
+                # The others are held, or gone already: somebody else took them, who counts them.
+                tally.total -= len(page) - len(found)
                 trees = await purge.trees(reader, found) if going.each else []
                 await self._rest(units, _time_s() - began, READ_REST, going)
                 async for removal, whole in self._portions(found, going):
