@@ -107,6 +107,16 @@ async def test_each_run_is_looked_at_once_however_many_types_there_are(monkeypat
             assert sum(looked) == len(there)
 
 
+async def test_no_more_is_looked_for_once_nobody_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purges, "LOOK", 2)
+    async with WorkflowEnvironment([_order()]) as env:
+        for number in range(9):
+            await _started(env, f"o{number}")
+        rule, answers = Rule({Status.COMPLETED: env.clock.now_ms()}), [True, True]
+        going = await env.engine.purges.find(rule, wanted=lambda: bool(answers and answers.pop()))
+        assert (going.looked, going.tally.total, going.next()) == (4, 4, [1, 2, 3, 4])
+
+
 async def test_who_waits_for_a_tree_that_is_purged_holds_up_no_other_results() -> None:
     async with WorkflowEnvironment([_order()]) as env:
         gone = await _started(env, "gone")
