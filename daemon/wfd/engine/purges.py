@@ -28,8 +28,8 @@ from wfd.store.store import Store
 
 log = logging.getLogger("wfd.engine")
 
-# Runs that are looked at in one read.
-LOOK = 500
+# Runs that are looked at in one read, which takes about a millisecond.
+LOOK = 200
 # Free pages returned at a time.
 PAGES = 64
 _END = 1 << 62
