@@ -10,7 +10,6 @@ import pytest
 from ulid import ULID
 
 from support.rows import T0, Ledger, commit
-from wfctl.errors import RunNotFoundError
 from wfctl.protocol import calls
 from wfctl.values.status import Status
 from wfd.engine.reads import Reads
@@ -43,11 +42,6 @@ async def _filled(path: Path, runs: int, waiting: int = OPEN) -> tuple[Store, Le
             units.append(ledger.wait(number + 1, names, wake_at=ledger.now + 3_600_000))
     await commit(store.writer, *units)
     return store, ledger
-
-
-async def _unknown(reads: Reads) -> None:
-    with pytest.raises(RunNotFoundError):
-        await reads.resolve("nothing like it")
 
 
 def _looks(runs: int) -> dict[str, Callable[[Store, Reads], Awaitable[Any]]]:
