@@ -18,7 +18,7 @@ import msgspec
 
 from wfd.store.purge import Rule
 
-REST, READ_REST = 9, 4
+REST, READ_REST = 19, 6
 GONE, CLOSED = 5, 4
 LOOKED = 10
 # Trees that are looked at, and barred, at a time; so many where it is behind.
