@@ -96,9 +96,13 @@ def _multiply(path: Path, now_ms: int, copies: int) -> None:
     # A file that a crash leaves half made is thrown away.
     for pragma in ("journal_mode = off", "synchronous = off", "cache_size = -500000", "locking_mode = exclusive"):
         db.execute(f"pragma {pragma}").fetchall()
-    indexes = db.execute("select name, sql from sqlite_master where type = 'index' and sql is not null").fetchall()
-    for name, _ in indexes:
-        db.execute(f"drop index {name}")
+    # The triggers as well: what is deleted and inserted here is nothing to count.
+    made = db.execute(
+        "select type, name, sql from sqlite_master where type in ('index', 'trigger') and sql is not null"
+    )
+    aside = made.fetchall()
+    for kind, name, _ in aside:
+        db.execute(f"drop {kind} {name}")
     for table in KEYS:
         db.execute(f"create temp table block_{table} as select * from main.{table}")
         db.execute(f"delete from {table}")
@@ -138,8 +142,11 @@ def _multiply(path: Path, now_ms: int, copies: int) -> None:
             values.append(value)
         db.execute(f"insert into {table} select {', '.join(values)} from copies as c cross join block_{table} as t")
     db.execute("update totals set runs = runs * ?", (copies,))
+    counts = "select type, status, sum(runs) from totals group by 1, 2 having sum(runs) <> 0 order by 1, 2"
+    there = "select type, status, count(*) from runs group by 1, 2 order by 1, 2"
+    assert db.execute(counts).fetchall() == db.execute(there).fetchall()
     db.execute("commit")
-    for _, sql in indexes:
+    for _, _, sql in aside:
         db.execute(sql)
     db.execute("pragma journal_mode = wal").fetchall()
     db.close()

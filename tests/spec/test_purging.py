@@ -107,6 +107,16 @@ async def test_each_run_is_looked_at_once_however_many_types_there_are(monkeypat
             assert sum(looked) == len(there)
 
 
+async def test_no_more_is_looked_for_once_nobody_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purges, "LOOK", 2)
+    async with WorkflowEnvironment([_order()]) as env:
+        for number in range(9):
+            await _started(env, f"o{number}")
+        rule, answers = Rule({Status.COMPLETED: env.clock.now_ms()}), [True, True]
+        going = await env.engine.purges.find(rule, wanted=lambda: bool(answers and answers.pop()))
+        assert (going.looked, going.tally.total, going.next()) == (4, 4, [1, 2, 3, 4])
+
+
 async def test_who_waits_for_a_tree_that_is_purged_holds_up_no_other_results() -> None:
     async with WorkflowEnvironment([_order()]) as env:
         gone = await _started(env, "gone")
@@ -150,13 +160,18 @@ async def test_what_closed_long_enough_ago_goes_and_the_rest_stays() -> None:
 
 async def test_a_result_is_known_without_reading_until_its_run_is_purged(monkeypatch: pytest.MonkeyPatch) -> None:
     async with WorkflowEnvironment([_order()]) as env:
-        run_id = await _started(env, "a")
-        with monkeypatch.context() as patch:
-            patch.setattr(type(env.store.reader), "_take", None)  # whoever reads now breaks
-            assert await env.client.handle(run_id).result() == "complete"
-        await env.client.purge(status="completed")
-        with pytest.raises(RunNotFoundError):
-            await env.client.handle(run_id).result()
+        run_id = await _started(env, "a", children=["complete"])
+        child = (await env.client.handle("a.0").describe()).run.run_id
+        other = await _started(env, "b")
+        for purged in (False, True):
+            with monkeypatch.context() as patch:
+                patch.setattr(type(env.store.reader), "_take", None)  # whoever reads now breaks
+                for known in [other] if purged else [run_id, other]:
+                    assert await env.client.handle(known).result() == "complete"
+            await env.client.purge(status="completed", limit=1)
+        for gone in (run_id, child, other):
+            with pytest.raises(RunNotFoundError):
+                await env.client.handle(gone).result()
 
 
 async def test_a_purge_needs_a_status_or_an_age_and_takes_closed_statuses_alone() -> None:
@@ -569,6 +584,22 @@ async def test_a_client_that_leaves_in_the_middle_leaves_whole_trees(small: None
         left = await _left(env)
         assert len(left) % 5 == 0
         assert env.engine.memory._barred == {}
+
+
+async def test_of_two_purges_at_once_each_counts_the_trees_that_it_took_away_itself() -> None:
+    async with WorkflowEnvironment([_order()]) as env:
+        for number in range(9):
+            await _started(env, f"o{number}", children=["complete"])
+        rule, taken = Rule(dict.fromkeys(CLOSED, env.clock.now_ms())), Counter[str]()
+        first, second = [await env.engine.purges.find(rule, each=True) for _ in range(2)]
+        for going, trees in ((first, 2), (second, 5), (first, 7), (second, 4)):
+            taken.update(
+                [tree.workflow_id for tree in await env.engine.purges.take(going, going.next(trees), lambda: True)]
+            )
+        assert taken == Counter(f"o{number}" for number in range(9)), "each once"
+        assert await _left(env) == []
+        assert [(one.tally.trees, one.tally.runs, one.tally.held) for one in (first, second)] == [(6, 12, 0), (3, 6, 0)]
+        assert [one.tally.total for one in (first, second)] == [6, 3], "as far as each has to go"
 
 
 # -- retention -----------------------------------------------------------------------------------------

@@ -192,7 +192,8 @@ class Client:
         limit: int | None = None,
         dry_run: bool = False,
     ) -> calls.Purged:
-        """Take closed runs away for good, and return how many, and the bytes that are free by that.
+        """Take closed runs away for good, and return how many, and the bytes that are free by that; of several purges at once,
+        those that this one took away.
 
         Trees go whole, and only when every run in them is closed, is in one of `status` and closed at least `older_than` ago
         (or at or before that moment; local time where it has no zone). `workflow_type` narrows by the type of the root. A status

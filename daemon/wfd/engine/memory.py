@@ -280,7 +280,6 @@ class Memory:
     def bar(self, roots: Iterable[int]) -> set[int]:
         """Hold nothing of these trees any more, and have whoever wants to read of them wait for `lift`. Returns those that are
         barred by that: a tree of which something is open or under way here is not."""
-        self.recent.clear()
         wanted = set(roots).difference(self._barred)
         inside = [live for live in self._runs.values() if live.run.root in wanted]
         wanted.difference_update([live.run.root for live in inside if live.pending or not live.run.closed])
@@ -289,12 +288,13 @@ class Memory:
                 live.forgotten = True
                 self._idle.pop(live.run.key, None)
                 del self._runs[live.run.key], self._keys[live.run.run_id]
+        self.recent.forget_trees(wanted)
         self._barred |= {root: asyncio.Event() for root in wanted}
         return wanted
 
     def give_up(self, root: int) -> None:
         """A tree that is barred, or is from now on, will be gone: to whoever wants to read of it, it is."""
-        self.recent.clear()
+        self.recent.forget_trees((root,))
         self._barred.setdefault(root, asyncio.Event()).set()
 
     def given_up(self, root: int) -> bool:

@@ -20,7 +20,7 @@ from wfctl.errors import DaemonDownError, InvalidArgumentError, WfctlError
 from wfctl.protocol import calls
 from wfctl.values.status import Status
 from wfd.engine.memory import Memory
-from wfd.engine.passes import MOST_ROWS, PORTION_ROWS, REST, Pass, Tally
+from wfd.engine.passes import MOST_ROWS, PORTION_ROWS, READ_REST, REST, Pass, Tally
 from wfd.runtime.clock import Clock
 from wfd.store import browse, purge
 from wfd.store.purge import Removal, Room, Rule, Tree, Weights
@@ -28,8 +28,8 @@ from wfd.store.store import Store
 
 log = logging.getLogger("wfd.engine")
 
-# Runs that are looked at in one read.
-LOOK = 500
+# Runs that are looked at in one read, which takes about a millisecond.
+LOOK = 200
 # Free pages returned at a time.
 PAGES = 64
 _END = 1 << 62
@@ -52,7 +52,6 @@ class Purges:
         self._m = machine
         # One page of trees at a time, whoever wants them gone.
         self._turn = asyncio.Lock()
-        self._units = 0
         # Whether there may be a tree on the disk that is begun.
         self._begun = True
         # How many runs have closed in each status since the daemon is up.
@@ -69,44 +68,47 @@ class Purges:
 
     # -- finding -----------------------------------------------------------------------------
 
-    async def find(self, rule: Rule, each: bool = False) -> Pass:
-        """The trees that may go now; counts them, and those that are held. With `each`, `take` tells of each of them."""
-        found: list[array[int]] = []
-        tally = Tally()
+    async def find(self, rule: Rule, each: bool = False, wanted: Callable[[], bool] = lambda: True) -> Pass:
+        """The trees that may go now; counts them, and those that are held. With `each`, `take` tells of each of them. Once they are
+        not `wanted` any more, no more of them are looked for."""
+        going = Pass(rule, partial(self._ever_closed, rule), each)
         async with self._m.store.reader.snapshot() as snapshot:
             kinds = await browse.types(snapshot)
-        # One after the other, so that each goes through its runs once, however many types there are.
         chosen = [kind for kind in kinds if not rule.types or kind in rule.types]
+        found: list[array[int]] = []
         for status, closed_by in rule.closed_by.items():
             last = await purge.last_before(self._m.store.reader, closed_by)
-            found += [await self._walk(rule, kind, status, last, tally) for kind in chosen]
-        tally.total = sum(map(len, found))
-        return Pass(rule, tally, heapq.merge(*found), partial(self._ever_closed, rule), each)
+            # One after the other, so that each goes through its runs once, however many types there are.
+            found += [await self._walk(going, kind, status, last, wanted) for kind in chosen]
+        going.begin(heapq.merge(*found), sum(map(len, found)))
+        return going
 
     def _ever_closed(self, rule: Rule) -> int:
         return sum(self.closed[status] for status in rule.closed_by)
 
-    async def _walk(self, rule: Rule, kind: str, status: Status, last: int, tally: Tally) -> array[int]:
+    async def _walk(self, going: Pass, kind: str, status: Status, last: int, wanted: Callable[[], bool]) -> array[int]:
         """The same of the runs of one type in one status."""
         roots: array[int] = array("q")
         after = 0
-        while True:
-            began = _time_s()
-            looked = await purge.roots_of(self._m.store.reader, rule, kind, status, after, last, LOOK)
-            await self._rest(_time_s() - began)
+        while wanted():
+            began, units = _time_s(), self._units
+            looked = await purge.roots_of(self._m.store.reader, going.rule, kind, status, after, last, LOOK)
+            going.looked += looked.runs
+            going.tally.held += looked.held
             roots.extend(looked.roots)
-            tally.held += looked.held
             if looked.runs < LOOK:
-                return roots
+                break
             after = looked.newest
+            await self._rest(units, _time_s() - began, READ_REST, going)
+        return roots
 
     async def look_at(self, rule: Rule, page: list[int]) -> list[Tree]:
         """What would go of these trees."""
-        began = _time_s()
+        began, units = _time_s(), self._units
         async with self._m.store.reader.snapshot() as snapshot:
             matching = await purge.matching(snapshot, rule, page)
             trees = await purge.trees(snapshot, [key for key, whole in matching.items() if whole])
-        await self._rest(_time_s() - began)
+        await self._rest(units, _time_s() - began, READ_REST)
         return trees
 
     # -- taking away ---------------------------------------------------------------------------
@@ -122,11 +124,13 @@ class Purges:
             gone: set[int] = set()
             try:
                 # Read once they are barred: what was decided before is on disk, and nothing more is.
-                began = _time_s()
+                began, units = _time_s(), self._units
                 reader = self._m.store.reader
                 found, held = await purge.weights(reader, going.rule, barred, PORTION_ROWS)
+                # The others are held, or gone already: somebody else took them, who counts them.
+                tally.total -= len(page) - len(found)
                 trees = await purge.trees(reader, found) if going.each else []
-                await self._rest(_time_s() - began, going=going)
+                await self._rest(units, _time_s() - began, READ_REST, going)
                 async for removal, whole in self._portions(found, going):
                     await self._remove(removal, going)
                     gone.update(whole)
@@ -202,6 +206,7 @@ class Purges:
     async def _remove(self, removal: Removal, going: Pass | None = None) -> None:
         # Not to be cancelled: until it is known what has become of it, its trees stay barred.
         self._begun |= removal.mark is not None
+        units = self._units
         try:
             removed = await asyncio.shield(self._m.store.writer.remove(removal))
         finally:
@@ -211,14 +216,19 @@ class Purges:
         if going is not None:
             going.tally.runs += len(removal.keys)
             going.tally.freed_bytes += removed.freed_bytes
-        await self._rest(removed.took_s, REST, going)
+        await self._rest(units, removed.took_s, REST, going)
 
-    async def _rest(self, took_s: float, times: int = 1, going: Pass | None = None) -> None:
-        """Let others go first, where there are others that write, as long as that does not leave the pass behind."""
-        units = self._m.store.writer.stats.units
-        busy, self._units = units != self._units, units
+    @property
+    def _units(self) -> int:
+        return self._m.store.writer.stats.units
+
+    async def _rest(self, units: int, took_s: float, times: int, going: Pass | None = None) -> None:
+        """Let others go first, where they have written since there were so many `units` or want to now, if `going` has the time."""
         await asyncio.sleep(0)
-        while busy and times and not (going is not None and going.behind()):
+        writer = self._m.store.writer
+        if units == writer.stats.units and not writer.under_way:
+            return
+        while times and not (going is not None and going.hurries()):
             await asyncio.sleep(took_s)
             times -= 1
 
@@ -247,12 +257,12 @@ class Purges:
         writer = self._m.store.writer
         room = await writer.give_back(0)
         while room.shrinks and room.free > room.pages * keep:
-            before, began = room, _time_s()
+            before, began, units = room, _time_s(), self._units
             room = await writer.give_back(PAGES)
             if room.pages >= before.pages:
                 break
             tally.returned_bytes += (before.pages - room.pages) * room.page_bytes
-            await self._rest(_time_s() - began, REST)
+            await self._rest(units, _time_s() - began, REST)
         return room
 
 
@@ -322,7 +332,7 @@ class Purging:
 
     async def _work(self, rule: Rule) -> None:
         call = self._call
-        going = await self._p.find(rule, call.each)
+        going = await self._p.find(rule, call.each, lambda: not self._stopped)
         tally = self._tally = going.tally
         more = 0 if call.limit is None else going.only(call.limit)
         while not self._stopped and (page := going.next(LOOK if call.dry_run else None)):

@@ -4,6 +4,7 @@ memory any more; read one by one, those would hold up everybody else's reads for
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Container
 
 from wfctl.protocol.views import Outcome
 from wfd.core.state import Run
@@ -20,7 +21,8 @@ class Recent:
     """Outcomes by run ID, of runs at the top that are closed on disk and not in memory; those that closed longest ago go first."""
 
     def __init__(self) -> None:
-        self._outcomes: OrderedDict[str, tuple[Outcome, int]] = OrderedDict()
+        # With their size, and the root of their tree.
+        self._outcomes: OrderedDict[str, tuple[Outcome, int, int]] = OrderedDict()
         self._bytes = 0
 
     def keep(self, run: Run) -> None:
@@ -31,10 +33,10 @@ class Recent:
             return  # these are read; what an error holds has no size of its own
         size = _EACH + length
         self.forget(run.run_id)
-        self._outcomes[run.run_id] = outcome, size
+        self._outcomes[run.run_id] = outcome, size, run.root
         self._bytes += size
         while len(self._outcomes) > MOST_RUNS or self._bytes > MOST_BYTES:
-            _, (_, gone) = self._outcomes.popitem(last=False)
+            _, (_, gone, _) = self._outcomes.popitem(last=False)
             self._bytes -= gone
 
     def get(self, run_id: str) -> Outcome | None:
@@ -46,6 +48,11 @@ class Recent:
         found = self._outcomes.pop(run_id, None)
         if found is not None:
             self._bytes -= found[1]
+
+    def forget_trees(self, roots: Container[int]) -> None:
+        """The trees of these roots are purged."""
+        for run_id in [run_id for run_id, (_, _, root) in self._outcomes.items() if root in roots]:
+            self.forget(run_id)
 
     def clear(self) -> None:
         self._outcomes.clear()

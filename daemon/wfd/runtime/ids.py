@@ -28,8 +28,17 @@ def _text(ulid: int) -> str:
 
 def least_run_id(since_ms: int) -> str:
     """No run that started at `since_ms` (UTC epoch ms) or later has a smaller run ID."""
-    at_ms = min(max(since_ms - _SLACK_MS, 0), _TIME_MAX)
-    return str(ULID.from_int(at_ms << _RANDOM_BITS))
+    return _first_at(since_ms - _SLACK_MS)
+
+
+def surely_since(since_ms: int) -> str:
+    """No run that started before `since_ms` (UTC epoch ms) has this run ID or a greater one, but for those that were started while
+    the clock, set back, was behind the time of the newest ID."""
+    return _first_at(since_ms + _SLACK_MS)
+
+
+def _first_at(at_ms: int) -> str:
+    return str(ULID.from_int(min(max(at_ms, 0), _TIME_MAX) << _RANDOM_BITS))
 
 
 class IdSource:

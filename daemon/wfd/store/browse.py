@@ -12,15 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from wfctl.values.status import Status
-from wfd.runtime.ids import least_run_id
+from wfd.runtime.ids import least_run_id, surely_since
 from wfd.store import queries
 from wfd.store.reader import Row, Snapshot
 from wfd.store.rows import Ancestor, Entry, Filter, Retry, Scope, Sibling, StatusRecord, StepRecord, Summary, Trouble
 
 BROWSE = queries.load("browse")
 _END = 1 << 62
-# Runs since a time are not counted beforehand: so many are, in a few milliseconds.
+# What is not counted beforehand is counted so far: runs since a time in a fraction of a millisecond, those below a parent in a few.
 MAX_COUNTED = 2_000
+MAX_CHILDREN = 100_000
 # Up to so many revisions, going through them all costs less than going through the records of the runs asked for.
 _NEAR = 5_000
 Words = dict[str, object]
@@ -51,63 +52,46 @@ async def page(
 
     Each type and status that it takes is one walk through one index, newest first.
     """
-    kind, walks = await _walks(snapshot, wanted)
-    bounds = await _bounds(snapshot, wanted)
-    words = {"before": _END if before is None else before, "limit": limit + 1, "walks": _list(walks)}
-    keys = [key for (key,) in await snapshot.all(BROWSE[f"list_{kind}"], bounds | words)]
-    if wanted.since_ms is not None:
-        total = await _count_up_to(MAX_COUNTED, snapshot, kind, walks, bounds)
-    elif wanted.parent is not None:
-        total = sum([number for _, _, number in await _count_each(snapshot, wanted)])
-    else:
-        total = sum([number for _, _, number in await _totals(snapshot, wanted)])
+    walks, total = await _walks(snapshot, wanted)
+    bounds = await _bounds(snapshot, wanted) | {"walks": _list(walks)}
+    words = bounds | {"before": _END if before is None else before, "limit": limit + 1}
+    kind = "parent" if wanted.parent is not None else "type" if wanted.types or wanted.statuses else "all"
+    keys = [key for (key,) in await snapshot.all(BROWSE[f"list_{kind}"], words)]
+    if total is None:
+        most = MAX_COUNTED if wanted.since_ms is not None else MAX_CHILDREN
+        alone = before is None and len(keys) <= limit
+        counted = len(keys) if alone else await _count_up_to(most + 1, snapshot, wanted, bounds)
+        total = counted if counted <= most else None
     return keys[:limit], len(keys) > limit, total
-
-
-async def _bounds(snapshot: Snapshot, wanted: Filter) -> Words:
-    """`low` is nearly the same bound as the time, but one that every index can use. The time itself is still checked."""
-    low = 0
-    if wanted.since_ms is not None:
-        row = await snapshot.one(BROWSE["first_key_since"], (least_run_id(wanted.since_ms),))
-        low = _END if row is None else int(row[0])
-    return {"low": low, "since": wanted.since_ms, "parent": wanted.parent}
-
-
-async def _count_up_to(most: int, snapshot: Snapshot, kind: str, walks: list[Walk], bounds: Words) -> int | None:
-    """How many runs all the walks have, None where there are more than `most`."""
-    number = 0
-    for walk in walks or [("", "")]:
-        row = await snapshot.one(BROWSE[f"count_{kind}"], bounds | _of(walk) | {"limit": most + 1 - number})
-        number += 0 if row is None else row[0]
-        if number > most:
-            return None
-    return number
-
-
-async def _walks(snapshot: Snapshot, wanted: Filter) -> tuple[str, list[Walk]]:
-    """Which kind of query lists `wanted`, and the types and statuses it goes through."""
-    if wanted.parent is not None:
-        rows = await snapshot.all(BROWSE["child_types"], (wanted.parent,))
-        types = [kind for (kind,) in rows if not wanted.types or kind in wanted.types]
-        return "parent", [(kind, str(s)) for kind in types for s in dict.fromkeys(wanted.statuses or Status)]
-    if wanted.types or wanted.statuses:
-        return "type", [(kind, status) for kind, status, _ in await _totals(snapshot, wanted)]
-    return "all", []
-
-
-def _of(walk: Walk) -> Words:
-    return {"type": walk[0], "status": walk[1]}
 
 
 async def count(snapshot: Snapshot, wanted: Filter, *, by_type: bool) -> dict[str, int]:
     """How many runs `wanted` takes, by type or by status; those without any are missing."""
-    plain = wanted.parent is None and wanted.since_ms is None
+    if wanted.parent is None and wanted.since_ms is None:
+        counted = await _totals(snapshot, wanted)
+    else:
+        walks, _ = await _walks(snapshot, wanted)
+        bounds = await _bounds(snapshot, wanted)
+        words = [bounds | {"walks": _list([walk])} for walk in walks]
+        numbers = [await _count_up_to(-1, snapshot, wanted, each) for each in words]
+        counted = [(*walk, number) for walk, number in zip(walks, numbers, strict=True)]
     found: dict[str, int] = {}
-    for kind, status, number in await (_totals if plain else _count_each)(snapshot, wanted):
+    for kind, status, number in counted:
         name = kind if by_type else status
         if number:
             found[name] = found.get(name, 0) + number
     return found
+
+
+async def _walks(snapshot: Snapshot, wanted: Filter) -> tuple[list[Walk], int | None]:
+    """The types and statuses that `wanted` goes through; and how many runs it takes, where that is kept."""
+    if wanted.parent is not None:
+        rows = await snapshot.all(BROWSE["child_types"], (wanted.parent,))
+        types = [kind for (kind,) in rows if not wanted.types or kind in wanted.types]
+        return [(kind, str(s)) for kind in types for s in dict.fromkeys(wanted.statuses or Status)], None
+    totals = await _totals(snapshot, wanted)
+    kept = None if wanted.since_ms is not None else sum([number for _, _, number in totals])
+    return [(kind, status) for kind, status, _ in totals], kept
 
 
 async def _totals(snapshot: Snapshot, wanted: Filter) -> list[Row]:
@@ -116,14 +100,25 @@ async def _totals(snapshot: Snapshot, wanted: Filter) -> list[Row]:
     return await snapshot.all(BROWSE["totals"], {name: text if text != "[]" else None for name, text in words.items()})
 
 
-async def _count_each(snapshot: Snapshot, wanted: Filter) -> list[Row]:
-    """The same of those below a parent, or begun since some time: each type and status is one walk through an index."""
-    if wanted.parent is None and not wanted.types and not wanted.statuses:
-        wanted = Filter(tuple(Status), (), None, wanted.since_ms)
-    bounds = await _bounds(snapshot, wanted) | {"limit": -1}
-    kind, walks = await _walks(snapshot, wanted)
-    counted = [(walk, await snapshot.one(BROWSE[f"count_{kind}"], bounds | _of(walk))) for walk in walks]
-    return [(*walk, 0 if row is None else row[0]) for walk, row in counted]
+async def _bounds(snapshot: Snapshot, wanted: Filter) -> Words:
+    """No run before `low` was started since that time, and all from `sure` on were. Unlike the time, keys are in every index."""
+    since, low, sure = wanted.since_ms, 0, 0
+    if since is not None:
+        low = sure = _END
+        times = {"least": least_run_id(since), "surely": surely_since(since)}
+        for first, surely, newest, started_at in await snapshot.all(BROWSE["keys_since"], times):
+            low = _END if first is None else first
+            # A clock that was set back is behind the run IDs until it comes there again: till then they do not tell.
+            behind = newest >= surely_since(started_at)
+            sure = _END if surely is None or behind else surely
+    return {"low": low, "sure": sure, "since": since, "parent": wanted.parent}
+
+
+async def _count_up_to(limit: int, snapshot: Snapshot, wanted: Filter, bounds: Words) -> int:
+    """How many runs the walks have, at most `limit` (-1: all)."""
+    kind = "type" if wanted.parent is None else "parent"
+    row = await snapshot.one(BROWSE[f"count_{kind}"], bounds | {"limit": limit})
+    return 0 if row is None else int(row[0])
 
 
 async def retries(snapshot: Snapshot, keys: Iterable[int], now_ms: int) -> dict[int, Retry]:

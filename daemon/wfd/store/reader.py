@@ -1,6 +1,6 @@
 """Reads: a few read-only connections, each on its own thread through aiosqlite. Never writes, never checkpoints.
 
-This module holds what the engine needs to go on with its runs; what people look at is in `listing.py`.
+This module holds what the engine needs to go on with its runs; what people look at is in `browse.py`.
 """
 
 from __future__ import annotations

@@ -99,6 +99,11 @@ class Writer(Service):
         """Of the process that writes, where it is one of its own."""
         return self._place.pid if isinstance(self._place, Apart) else None
 
+    @property
+    def under_way(self) -> bool:
+        """Whether anything waits to be written, or is being written."""
+        return bool(self._items or self._asked)
+
     async def _start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.failure = None

@@ -12,9 +12,11 @@ from typing import cast
 import pytest
 
 from wfctl.values.status import Status
-from wfd.engine.passes import CLOSED, GONE, MOST_ROWS, PORTION_ROWS, REST, Pass, Tally
-from wfd.engine.purges import Machine, Purges
-from wfd.store.purge import Removal, Removed, Rule, Weights
+from wfd.engine import purges
+from wfd.engine.passes import CLOSED, GONE, LOOKED, MOST_ROWS, PORTION_ROWS, READ_REST, REST, Pass
+from wfd.engine.purges import LOOK, Machine, Purges
+from wfd.store import purge
+from wfd.store.purge import Looked, Removal, Removed, Rule, Weights
 
 # Rows of a run; what a commit takes, and what a run in it.
 ROWS = 14
@@ -25,6 +27,8 @@ SMALL_S = COMMIT_S + SMALL * RUN_S
 # What can go in a second in small portions while the purge rests in full, and while it does not.
 RESTING = SMALL / (SMALL_S * (1 + REST))
 AT_MOST = SMALL / SMALL_S
+READ_S = 0.002
+LOOKED_AT_RESTING = LOOK / (READ_S * (1 + READ_REST))
 
 
 class Others:
@@ -35,9 +39,12 @@ class Others:
         self.rate = rate
         self.wait_s = wait_s
         self.stats = SimpleNamespace(units=0)
-        self.purges = Purges(cast(Machine, SimpleNamespace(store=SimpleNamespace(writer=self))))
+        self.under_way = False
+        self.purges = Purges(cast(Machine, SimpleNamespace(store=SimpleNamespace(writer=self, reader=None))))
+        self.now = 0.0
         self.portions: list[int] = []
         self.held = self.rested = 0.0
+        self.left = 0
         self._chance = random.Random(seed)
         self._status = status
         self._owed = 0.0
@@ -47,6 +54,7 @@ class Others:
         return self.purges.closed[Status.COMPLETED]
 
     def _pass(self, seconds: float) -> None:
+        self.now += seconds
         if self.rate:
             self.stats.units += 1
         self._owed += seconds * self.rate * self._chance.uniform(0, 2)
@@ -65,8 +73,22 @@ class Others:
         self._pass(seconds)
         self.rested += seconds
 
+    async def roots_of(self, *_: object) -> Looked:
+        self._pass(READ_S)
+        self.held += READ_S
+        self.left -= LOOK
+        return Looked(max(min(self.left + LOOK, LOOK), 0), 0, [], 0)
+
+    async def look_at(self, runs: int) -> Pass:
+        self.left = runs
+        going = Pass(Rule({Status.COMPLETED: 0}), lambda: self.closed)
+        await self.purges._walk(going, "Order", Status.COMPLETED, 0, lambda: True)
+        assert going.looked == runs
+        return going
+
     async def one_pass(self, trees: int) -> Pass:
-        going = Pass(Rule({Status.COMPLETED: 0}), Tally(trees), iter(range(1, trees + 1)), lambda: self.closed)
+        going = Pass(Rule({Status.COMPLETED: 0}), lambda: self.closed)
+        going.begin(iter(range(1, trees + 1)), trees)
         while page := going.next():
             found: dict[int, Weights | None] = {root: [(root, ROWS)] for root in page}
             async for removal, _ in self.purges._portions(found, going):
@@ -80,6 +102,8 @@ def others(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Others]:
     def made(*given: float, **more: float) -> Others:
         found = Others(*given, **more)  # type: ignore[arg-type]
         monkeypatch.setattr(asyncio, "sleep", found.sleep)
+        monkeypatch.setattr(purge, "roots_of", found.roots_of)
+        monkeypatch.setattr(purges, "_time_s", lambda: found.now)
         return found
 
     return made
@@ -119,6 +143,22 @@ async def test_a_purge_that_cannot_keep_up_does_not_rest_and_takes_as_much_as_ma
     most = MOST_ROWS // ROWS
     assert max(world.portions) <= most
     assert sum(one == most for one in world.portions) > len(world.portions) / 4
+
+
+async def test_it_rests_in_full_while_it_looks_for_what_may_go(others: Callable[..., Others]) -> None:
+    world = others(LOOKED_AT_RESTING / LOOKED / 3)
+    await world.look_at(20 * LOOK)
+    assert world.rested == pytest.approx((world.held - READ_S) * READ_REST), "after all but the last"
+
+
+@pytest.mark.parametrize("share", [2, 4])
+async def test_it_rests_less_where_more_closes_than_a_share_of_what_is_looked_at(
+    others: Callable[..., Others], share: int
+) -> None:
+    world = others(LOOKED_AT_RESTING / LOOKED * share)
+    going = await world.look_at(100 * LOOK)
+    assert going.looked + 2 * LOOK * share > LOOKED * world.closed
+    assert 0 < world.rested < world.held * READ_REST
 
 
 async def test_runs_that_close_in_other_statuses_are_nothing_to_keep_up_with(others: Callable[..., Others]) -> None:

@@ -10,18 +10,18 @@ import pytest
 from ulid import ULID
 
 from support.rows import T0, Ledger, commit
-from wfctl.errors import RunNotFoundError
 from wfctl.protocol import calls
 from wfctl.values.status import Status
 from wfd.engine.reads import Reads
 from wfd.runtime.clock import ManualClock
+from wfd.runtime.ids import IdSource
 from wfd.store.rows import Scope
 from wfd.store.store import Store, open_store
 from wfd.supervisor import Catalog
 
 FEW, MANY = 200, 2_000
 OPEN = 20
-SECOND = 1_000
+SECOND, HOUR = 1_000, 3_600_000
 
 
 async def _filled(path: Path, runs: int, waiting: int = OPEN) -> tuple[Store, Ledger]:
@@ -42,11 +42,6 @@ async def _filled(path: Path, runs: int, waiting: int = OPEN) -> tuple[Store, Le
             units.append(ledger.wait(number + 1, names, wake_at=ledger.now + 3_600_000))
     await commit(store.writer, *units)
     return store, ledger
-
-
-async def _unknown(reads: Reads) -> None:
-    with pytest.raises(RunNotFoundError):
-        await reads.resolve("nothing like it")
 
 
 def _looks(runs: int) -> dict[str, Callable[[Store, Reads], Awaitable[Any]]]:
@@ -81,6 +76,9 @@ def _looks(runs: int) -> dict[str, Callable[[Store, Reads], Awaitable[Any]]]:
         "list type and status": {"types": ["Order", "Parcel"], "statuses": [Status.COMPLETED]},
         "list since": {"since_ms": since},
         "list since, of a type": {"since_ms": since, "types": ["Order"], "statuses": [Status.COMPLETED]},
+        "list since long": {"since_ms": T0},
+        "list since long, open": {"since_ms": T0, "statuses": [status for status in Status if status.open]},
+        "list since long, of types": {"since_ms": T0, "types": ["Order", "Parcel"]},
         "list children": {"parent": "o-148"},
     }.items():
         found[name] = lambda _, reads, words=words: reads.list(calls.List(limit=4, **words))  # type: ignore[misc]
@@ -115,14 +113,19 @@ async def _steps(path: Path, runs: int, waiting: int = OPEN) -> dict[str, int]:
     return found
 
 
-async def test_what_is_read_does_not_grow_with_the_runs_that_have_closed(tmp_path: Path) -> None:
+@pytest.fixture
+def few_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wfd.store.browse.MAX_COUNTED", 15)
+
+
+async def test_what_is_read_does_not_grow_with_the_runs_that_have_closed(few_counted: None, tmp_path: Path) -> None:
     few, many = await _steps(tmp_path / "few.db", FEW), await _steps(tmp_path / "many.db", MANY)
     assert min(few.values()) > 0
     grown = {name: (few[name], many[name]) for name in few if many[name] > 1.2 * few[name] + 20}
     assert grown == {}
 
 
-async def test_what_is_read_does_not_grow_with_the_runs_that_wait(tmp_path: Path) -> None:
+async def test_what_is_read_does_not_grow_with_the_runs_that_wait(few_counted: None, tmp_path: Path) -> None:
     few, many = await _steps(tmp_path / "few.db", FEW, 60), await _steps(tmp_path / "many.db", FEW, 1_000)
     grown = {name: (few[name], many[name]) for name in few if many[name] > 1.2 * few[name] + 20}
     assert set(grown) == ALL_OPEN, grown
@@ -141,4 +144,43 @@ async def test_runs_since_a_time_are_counted_only_as_far_as_that_is_quick(
         rest = await reads.list(calls.List(limit=40, since_ms=since, after=page.next))
         assert (len(rest.items), rest.total, rest.next) == (30, total, None)
     assert (await reads.list(calls.List(limit=1))).total == 60 + OPEN
+    await store.stop()
+
+
+async def test_runs_since_a_time_are_told_by_their_own_times_while_a_clock_that_was_set_back_is_behind(
+    tmp_path: Path,
+) -> None:
+    store, ledger = await open_store(tmp_path / "back.db"), Ledger()
+    clock = ManualClock(T0)
+    reads, ids = Reads(store.reader, clock), IdSource(clock)
+
+    async def start(workflow_id: str) -> None:
+        ledger.now = clock.now_ms()
+        unit = ledger.start(workflow_id)
+        unit.runs_new[0].run_id = ids.run_id()
+        await commit(store.writer, unit)
+        clock.advance(HOUR)
+
+    async def since(at: int) -> list[str]:
+        page = await reads.list(calls.List(since_ms=at, limit=2))
+        found = page.items
+        if page.next is not None:
+            found = found + (await reads.list(calls.List(since_ms=at, after=page.next))).items
+        typed = await reads.list(calls.List(since_ms=at, types=["Order"]))
+        assert typed.items == found
+        counted = await reads.count(calls.Count(since_ms=at))
+        assert (page.total, typed.total, counted.total) == (len(found),) * 3
+        return [run.workflow_id for run in found]
+
+    for number in range(4):
+        await start(f"before-{number}")
+    assert await since(T0 + HOUR) == ["before-3", "before-2", "before-1"]
+    assert await since(T0 + 4 * HOUR) == []
+    clock.advance(-4 * HOUR)
+    for number in range(3):
+        await start(f"behind-{number}")
+    assert await since(T0 + 2 * HOUR) == ["behind-2", "before-3", "before-2"]
+    clock.advance(2 * HOUR)
+    await start("after")
+    assert await since(T0 + 5 * HOUR) == ["after"]
     await store.stop()

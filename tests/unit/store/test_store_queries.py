@@ -127,6 +127,15 @@ def test_a_purge_looks_every_row_up(db: sqlite3.Connection) -> None:
         assert any(step.startswith(f"SEARCH {table} USING {index} (run=?") for step in plans)
 
 
+def test_runs_since_a_time_are_counted_and_listed_in_indexes_alone(db: sqlite3.Connection) -> None:
+    browse = queries.load("browse")
+    for kind in ("type", "parent"):
+        plan = _plan(db, browse[f"count_{kind}"])
+        sure, looked_at = [step for step in plan if step.startswith("SEARCH r ")]
+        assert sure.startswith(f"SEARCH r USING COVERING INDEX runs_by_{kind} (")
+        assert "rowid>? AND rowid<?" in looked_at, "what is looked at lies between two runs"
+
+
 def test_every_query_is_used_and_none_is_missing() -> None:
     code = "\n".join(file.read_text() for file in queries.HERE.glob("*.py"))
     # `list_{kind}` and the like stand for every query that fits.

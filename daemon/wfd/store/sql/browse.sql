@@ -12,13 +12,18 @@ cross join runs as r on r.key = k.value
 join runs as o on o.key = r.root
 left join runs as p on p.key = r.parent;
 
--- name: first_key_since
--- Run IDs are in the order of keys, and none has a time before its run's start.
-select key from runs where run_id >= ? order by run_id limit 1;
+-- name: keys_since
+-- The first runs with these IDs or later ones, and of the newest run what its ID and its start are. Run IDs are in the order of keys.
+select
+    (select key from runs where run_id >= :least order by run_id limit 1),
+    (select key from runs where run_id >= :surely order by run_id limit 1),
+    r.run_id, r.started_at
+from runs as r where r.key = (select max(key) from runs);
 
 -- name: list_all
+-- In this and those below, what the index has is enough from :sure on; of what is older each run is looked at.
 select key from runs
-where key >= :low and key < :before and (:since is null or started_at >= :since)
+where key >= :low and key < :before and (key >= :sure or started_at >= :since)
 order by key desc
 limit :limit;
 
@@ -29,7 +34,7 @@ from json_each(:walks) as w
 cross join runs as r on r.key in (
     select x.key from runs as x
     where x.type = json_extract(w.value, '$[0]') and x.status = json_extract(w.value, '$[1]') and x.key >= :low
-        and x.key < :before and (:since is null or x.started_at >= :since)
+        and x.key < :before and (x.key >= :sure or x.started_at >= :since)
     order by x.key desc
     limit :limit)
 order by r.key desc
@@ -42,7 +47,7 @@ from json_each(:walks) as w
 cross join runs as r on r.key in (
     select x.key from runs as x
     where x.parent = :parent and x.type = json_extract(w.value, '$[0]') and x.status = json_extract(w.value, '$[1]')
-        and x.key >= :low and x.key < :before and (:since is null or x.started_at >= :since)
+        and x.key >= :low and x.key < :before and (x.key >= :sure or x.started_at >= :since)
     order by x.key desc
     limit :limit)
 order by r.key desc
@@ -56,22 +61,28 @@ where (:types is null or type in (select value from json_each(:types)))
 group by type, status
 having sum(runs) > 0;
 
--- name: count_all
--- This and the next two count no further than :limit; -1: all.
-select count(*) from (
-    select 1 from runs where key >= :low and (:since is null or started_at >= :since) limit :limit);
-
 -- name: count_type
+-- How many the pairs have, no further than :limit (-1: all).
 select count(*) from (
-    select 1 from runs
-    where type = :type and status = :status and key >= :low and (:since is null or started_at >= :since)
+    select 1 from json_each(:walks) as w
+    cross join runs as r on r.type = json_extract(w.value, '$[0]') and r.status = json_extract(w.value, '$[1]')
+        and r.key >= :sure
+    union all
+    select 1 from json_each(:walks) as w
+    cross join runs as r on r.type = json_extract(w.value, '$[0]') and r.status = json_extract(w.value, '$[1]')
+        and r.key >= :low and r.key < :sure and r.started_at >= :since
     limit :limit);
 
 -- name: count_parent
+-- The same below a parent.
 select count(*) from (
-    select 1 from runs
-    where parent = :parent and type = :type and status = :status and key >= :low
-        and (:since is null or started_at >= :since)
+    select 1 from json_each(:walks) as w
+    cross join runs as r on r.parent = :parent and r.type = json_extract(w.value, '$[0]') and r.status = json_extract(w.value, '$[1]')
+        and r.key >= :sure
+    union all
+    select 1 from json_each(:walks) as w
+    cross join runs as r on r.parent = :parent and r.type = json_extract(w.value, '$[0]') and r.status = json_extract(w.value, '$[1]')
+        and r.key >= :low and r.key < :sure and r.started_at >= :since
     limit :limit);
 
 -- name: retries
