@@ -61,10 +61,12 @@ def use_alone() -> None:
     import ctypes
 
     # SQLite's locks, and its count of the memory it has, which is kept under one. A Python that has SQLite inside names no file of
-    # it, or not these functions.
+    # it, or not these functions. What came along with Python (a tracer, say) may use SQLite here too, from a thread even.
     with contextlib.suppress(OSError, AttributeError, ImportError):
         library = ctypes.CDLL(sys.modules["_sqlite3"].__file__)
         configure = library.sqlite3_config
+        if library.sqlite3_memory_used() or len(sys._current_frames()) > 1:
+            return
         library.sqlite3_shutdown()
         configure(_CONFIG_SINGLETHREAD)
         configure(_CONFIG_MEMSTATUS, 0)

@@ -266,3 +266,27 @@ def test_a_process_that_writes_alone_spares_sqlites_locks_and_counts_and_writes_
     assert row == "('null', None, 'text')"
     if sys.platform == "linux":
         assert counted == "0"
+
+
+BESIDE = """
+import ctypes, sqlite3, sys, threading
+from wfd.store.apart import use_alone
+used = ctypes.CDLL(sys.modules["_sqlite3"].__file__).sqlite3_memory_used
+if sys.argv[1] == "connection":
+    before = sqlite3.connect(":memory:")
+    before.execute("create table t (a)")
+else:
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+use_alone()
+counted = used()
+after = sqlite3.connect(":memory:")
+after.execute("create table t (a)")
+print(used() > counted)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there is SQLite told that it is used alone")
+@pytest.mark.parametrize("beside", ["connection", "thread"])
+def test_sqlite_keeps_its_locks_where_the_process_does_not_use_it_alone(beside: str) -> None:
+    ran = subprocess.run([sys.executable, "-c", BESIDE, beside], check=True, capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "True\n"
