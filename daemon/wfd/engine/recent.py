@@ -4,7 +4,7 @@ memory any more; read one by one, those would hold up everybody else's reads for
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Container
+from collections.abc import Iterable
 
 from wfctl.protocol.views import Outcome
 from wfd.core.state import Run
@@ -21,8 +21,9 @@ class Recent:
     """Outcomes by run ID, of runs at the top that are closed on disk and not in memory; those that closed longest ago go first."""
 
     def __init__(self) -> None:
-        # With their size, and the root of their tree.
+        # With their size and their key.
         self._outcomes: OrderedDict[str, tuple[Outcome, int, int]] = OrderedDict()
+        self._ids: dict[int, str] = {}
         self._bytes = 0
 
     def keep(self, run: Run) -> None:
@@ -33,11 +34,11 @@ class Recent:
             return  # these are read; what an error holds has no size of its own
         size = _EACH + length
         self.forget(run.run_id)
-        self._outcomes[run.run_id] = outcome, size, run.root
+        self._outcomes[run.run_id] = outcome, size, run.key
+        self._ids[run.key] = run.run_id
         self._bytes += size
         while len(self._outcomes) > MOST_RUNS or self._bytes > MOST_BYTES:
-            _, (_, gone, _) = self._outcomes.popitem(last=False)
-            self._bytes -= gone
+            self.forget(next(iter(self._outcomes)))
 
     def get(self, run_id: str) -> Outcome | None:
         found = self._outcomes.get(run_id)
@@ -47,13 +48,17 @@ class Recent:
         """The run is in memory again, and may be re-opened there."""
         found = self._outcomes.pop(run_id, None)
         if found is not None:
-            self._bytes -= found[1]
+            _, size, key = found
+            self._bytes -= size
+            del self._ids[key]
 
-    def forget_trees(self, roots: Container[int]) -> None:
+    def forget_trees(self, roots: Iterable[int]) -> None:
         """The trees of these roots are purged."""
-        for run_id in [run_id for run_id, (_, _, root) in self._outcomes.items() if root in roots]:
-            self.forget(run_id)
+        for root in roots:
+            if (run_id := self._ids.get(root)) is not None:
+                self.forget(run_id)
 
     def clear(self) -> None:
         self._outcomes.clear()
+        self._ids.clear()
         self._bytes = 0

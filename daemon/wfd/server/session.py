@@ -238,7 +238,7 @@ class Session(asyncio.Protocol):
         if route.promise is not None and (promised := route.promise(self._host.backend, call)) is not None:
             self._open[id] = (promised, route.kind)
             self._waits.add(id)
-            promised.add_done_callback(partial(self._kept, id))
+            promised.add_done_callback(partial(self._kept, id, method))
             return
         task = self._loop.create_task(self._serve(id, route, call))
         self._open[id] = (task, route.kind)
@@ -311,13 +311,11 @@ class Session(asyncio.Protocol):
             line = rpc.failure(id, told(error, call.method))
         self._answer(id, asyncio.current_task(), line)
 
-    def _kept(self, id: int | str, promised: asyncio.Future[Any]) -> None:
+    def _kept(self, id: int | str, method: str, promised: asyncio.Future[Any]) -> None:
         if promised.cancelled():
             return  # it has been given up
         error = promised.exception()
-        line = (
-            rpc.response(id, promised.result()) if error is None else rpc.failure(id, told(error, "a promised answer"))
-        )
+        line = rpc.response(id, promised.result()) if error is None else rpc.failure(id, told(error, method))
         self._answer(id, promised, line)
 
     def _answer(self, id: int | str, call: asyncio.Future[Any] | None, line: bytes) -> None:

@@ -12,12 +12,11 @@ from wfd.engine import recent
 from wfd.engine.recent import Recent
 
 
-def closed(
-    run_id: str, result: bytes = b"1", error: Failure | None = None, reason: str | None = None, root: int = 1
-) -> Run:
+def closed(run_id: str, result: bytes = b"1", error: Failure | None = None, reason: str | None = None) -> Run:
     status = Status.COMPLETED if error is None else Status.FAILED
     phase = Closed(status, 1, Raw(result), error, reason)
-    return Run(1, run_id, "w", "Order", state.EMPTY, 0, None, root, run_id, 0, phase)
+    key = ord(run_id[0])
+    return Run(key, run_id, "w", "Order", state.EMPTY, 0, None, key, run_id, 0, phase)
 
 
 def test_the_oldest_go_where_there_are_too_many_or_too_much_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,10 +56,15 @@ def test_what_is_forgotten_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_of_trees_that_are_purged_nothing_is_kept_and_of_others_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent, "MOST_BYTES", 4_500)
     kept = Recent()
-    for number, name in enumerate("abcd"):
-        kept.keep(closed(name, root=number // 2))
-    kept.forget_trees({0, 7})
+    for name in "abcd":
+        kept.keep(closed(name))
+    kept.forget_trees({ord("a"), ord("b"), ord("z")})
     assert [kept.get(name) is not None for name in "abcd"] == [False, False, True, True]
-    kept.keep(closed("e", root=5))
-    kept.keep(closed("f", root=5))
+    kept.keep(closed("e"))
+    kept.keep(closed("f"))
     assert [kept.get(name) is not None for name in "cdef"] == [True] * 4, "there is room for what is gone"
+    kept.keep(closed("g"))
+    kept.forget_trees({ord("c")})
+    assert [kept.get(name) is not None for name in "cdefg"] == [False, True, True, True, True], (
+        "c had made room by itself"
+    )
