@@ -25,6 +25,8 @@ _CONFIG_SINGLETHREAD = 1
 _CONFIG_MEMSTATUS = 9
 # It holds nothing that refers to itself; what a commit makes is gone with the commit.
 _GC_THRESHOLD = 100_000
+# Of what is asked: as much as the socket has at once.
+_BUFFERED_BYTES = 256 * 1024
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,8 +77,8 @@ def use_alone() -> None:
 
 def _serve(channel: socket.socket, database: Database) -> None:
     # A broken channel is the end of the daemon, as its end is.
-    with contextlib.suppress(ConnectionError):
-        while (request := read_frame(channel)) is not None:
+    with contextlib.suppress(ConnectionError), open(channel.fileno(), "rb", _BUFFERED_BYTES, closefd=False) as requests:
+        while (request := read_frame(requests)) is not None:
             write_frame(channel, database.obey(request))
 
 

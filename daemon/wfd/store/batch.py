@@ -149,7 +149,9 @@ class Batch:
         for id, (schedule, expected) in self.schedules.items():
             _write_schedule(db, id, schedule, expected)
         if self.totals:
-            _each(db, "total_changed", ((*name, change) for name, change in self.totals.items() if change))
+            # A number for whether it is at the top: for a bool Python would look for methods that adapt it.
+            changes = [(type, status, +top, needs, by) for (type, status, top, needs), by in self.totals.items() if by]
+            _each(db, "total_changed", changes)
         return newest
 
     def _write_runs(self, db: sqlite3.Cursor, standing: Standing) -> None:

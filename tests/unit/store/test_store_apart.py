@@ -20,6 +20,7 @@ from support.waiting import until, wait_until
 from wfctl.errors import DaemonAlreadyRunningError, StorageError
 from wfd.runtime.lock import StateLock
 from wfd.store import writer
+from wfd.store.places import read_frame
 from wfd.store.rows import Unit
 from wfd.store.store import Store, open_store
 
@@ -290,3 +291,13 @@ print(used() > counted)
 def test_sqlite_keeps_its_locks_where_the_process_does_not_use_it_alone(beside: str) -> None:
     ran = subprocess.run([sys.executable, "-c", BESIDE, beside], check=True, capture_output=True, text=True, timeout=60)
     assert ran.stdout == "True\n"
+
+
+def test_frames_that_come_together_are_taken_one_by_one_and_one_that_is_cut_short_is_the_end() -> None:
+    sent = b"\0\0\0\3one" + b"\0\0\0\0" + b"\0\0\0\5three"
+    for cut, whole in ((0, [b"one", b"", b"three"]), (1, [b"one", b""]), (8, [b"one", b""]), (13, [b"one"])):
+        ours, theirs = socket.socketpair()
+        with ours, theirs, open(theirs.fileno(), "rb", closefd=False) as requests:
+            ours.sendall(sent[: len(sent) - cut])
+            ours.shutdown(socket.SHUT_WR)
+            assert list(iter(lambda stream=requests: read_frame(stream), None)) == whole
