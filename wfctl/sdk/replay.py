@@ -100,6 +100,14 @@ class Replay(msgspec.Struct, Generic[R], eq=False):
         hashed = sha256(content).hexdigest()[:16]
         return f"{CLEANUP_MARK if self._cleaning else ''}{kind}:{name}:{hashed}"
 
+    def first(self, kind: str, name: str, content: bytes, branch: str) -> str:
+        """As `fresh_key`, where there are no records at all and no cancellation."""
+        base = f"{kind}:{name}:{sha256(content).hexdigest()[:16]}"
+        seen = self._seen
+        number = seen.get(base, 0)
+        seen[base] = number + 1
+        return f"{base}:{number}{BRANCH_MARK}{branch}" if branch else f"{base}:{number}"
+
     def key(self, base: str) -> str:
         """The content key of this occurrence of the operation; each call counts as one."""
         count = self._seen.get(base, 0)
