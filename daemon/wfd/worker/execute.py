@@ -186,7 +186,7 @@ class Executor:
             self._finish(step, None, None, None)
             return
         context = Context(step)
-        branches.current.set(step.branch)
+        branches.current.set(step)
         current.step.set(current.CurrentStep(step, self._loop, self._threads, context._made))
         outcome: Any = None
         raised: BaseException | None = None
@@ -207,7 +207,7 @@ class Executor:
     async def _settle(self, step: LiveOps) -> None:
         """Tasks that the handler left behind may be about to ask for the records that look unused."""
         for _ in range(_SETTLING_TURNS):
-            if not step.replay.unasked or all(task.done() for task in step.branch.tasks):
+            if not step.replay.unasked or all(task.done() for task in step.tasks):
                 return
             try:
                 await asyncio.sleep(0)
@@ -220,7 +220,7 @@ class Executor:
             self._pool = concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="wfctl-handler")
         here = current.CurrentStep(step, self._loop, self._threads, [])
         context = BlockingContext(step, here.wait)
-        branches.current.set(step.branch)
+        branches.current.set(step)
         current.step.set(here)
         step.thread = 0  # not known yet, but a thread it will be
         running = self._pool.submit(contextvars.copy_context().run, _in_thread, step, context, kwargs)

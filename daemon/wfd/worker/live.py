@@ -52,7 +52,7 @@ class Pending(msgspec.Struct, eq=False):
     patient: bool
 
 
-class LiveOps(msgspec.Struct, eq=False):
+class LiveOps(branches.Branch, eq=False):
     """`wfctl.sdk.port.Ops` of a running handler, plus what its executor steers it with."""
 
     token: int
@@ -75,7 +75,6 @@ class LiveOps(msgspec.Struct, eq=False):
     begun: bool = False
     closed: bool = False
     stuck_reason: str | None = None
-    branch: branches.Branch = msgspec.field(default_factory=branches.Branch)
     task: asyncio.Task[Any] | None = None
     thread: int | None = None  # of a plain `def` handler
     _pending: dict[int, Pending] = {}
@@ -295,7 +294,7 @@ class LiveOps(msgspec.Struct, eq=False):
         return {"recorded": recorded, "asked": [key for key, _ in self.replay.new]} if recorded else {}
 
     def _is_sequential(self) -> bool:
-        return branches.is_alone(self._loop, self.task, self.branch, threaded=self.thread is not None)
+        return branches.is_alone(self._loop, self.task, self, threaded=self.thread is not None)
 
     # -- answers and cancellation ---------------------------------------------------------------
 
@@ -416,5 +415,5 @@ class LiveOps(msgspec.Struct, eq=False):
             self._reporter.close(tell=not self.abandoned)
         # The tasks' contexts lead back here: as a circle, each step would be left to the garbage collector.
         self.task = None
-        if self.branch.tasks:
-            self.branch.tasks[:] = [task for task in self.branch.tasks if not task.done()]
+        if self.tasks:
+            self.tasks[:] = [task for task in self.tasks if not task.done()]

@@ -228,10 +228,10 @@ class Rehearser(Executor):
             return True
         if not now.gone.is_set():
             self._abandon(token)
-        for task in ops.branch.tasks:
+        for task in ops.tasks:
             task.cancel()
         end = self._loop.time() + _GRACE_S
-        while not (now.gone.is_set() and all(task.done() for task in ops.branch.tasks)):
+        while not (now.gone.is_set() and all(task.done() for task in ops.tasks)):
             if self._loop.time() >= end:
                 return False
             await self._trial_loop.nap(_NAP_S)
