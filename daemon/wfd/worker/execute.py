@@ -270,7 +270,7 @@ class Executor:
         if step.abandoned:
             return StepGone(step.token)
         if step.stuck_reason is not None:
-            return StepStuck(step.token, step.stuck_reason, step.both_sides())
+            return StepStuck(step.token, step.stuck_reason, step.replay.both_sides())
         cancelled = step.cancel_delivered and isinstance(raised, asyncio.CancelledError)
         if step.replay.unasked and not cancelled:
             # Also when it raised: before, it had got further than this, so the code or the world has changed, and failing
@@ -278,7 +278,7 @@ class Executor:
             reason = step.disagreement()
             if raised is not None and not isinstance(raised, StepUnwind):
                 reason += f" (it raised {describe_exception(raised, self._sources)})"
-            return StepStuck(step.token, reason, step.both_sides())
+            return StepStuck(step.token, reason, step.replay.both_sides())
         if raised is not None:
             return StepRaised(step.token, describe_exception(raised, self._sources), cancelled)
         place = self._sources.place(step.handler.file, step.handler.line, step.handler.function.__name__)

@@ -201,8 +201,7 @@ class LiveOps(branches.Branch, eq=False):
         return await self.tell(kind, name, key, arguments)
 
     def begin(self, name: str, key: str, arguments: bytes) -> None:
-        if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
-            self._refuse()
+        self._admit()
         # It is not answered: the outcome is recorded after this, and its answer says that both are.
         if self._begun is not None or self._lines:
             self._say_rest()
@@ -280,18 +279,10 @@ class LiveOps(branches.Branch, eq=False):
 
     def disagreement(self) -> str:
         """Why this execution is not the one that was recorded: the handler, and both sides."""
-        recorded = "; ".join(in_words(key) for key in [*self.replay.unasked][:5])
-        asked = "; ".join(in_words(key) + (f" at {place}" if place else "") for key, place in self.replay.new[:5])
         return (
             f"{self.handler.label} ({self.sources.place(self.handler.file, self.handler.line)}) does not repeat what it did: "
-            f"recorded and not asked for: {recorded}; asked for instead: {asked or 'nothing'}. "
-            "Put the code back as it was; the step then goes on by itself"
+            f"{self.replay.difference()}. Put the code back as it was; the step then goes on by itself"
         )
-
-    def both_sides(self) -> dict[str, list[str]]:
-        """The disagreement for programs: content keys."""
-        recorded = [*self.replay.unasked]
-        return {"recorded": recorded, "asked": [key for key, _ in self.replay.new]} if recorded else {}
 
     def _is_sequential(self) -> bool:
         return branches.is_alone(self._loop, self.task, self, threaded=self.thread is not None)
@@ -316,13 +307,8 @@ class LiveOps(branches.Branch, eq=False):
 
     @property
     def _cancel_due(self) -> bool:
-        return (
-            self.cancel_requested
-            and not self.cancel_delivered
-            and not self.closed
-            and self.begun
-            and self.replay.caught_up
-        )
+        due = self.cancel_requested and not self.cancel_delivered and not self.closed
+        return due and self.begun and self.replay.caught_up
 
     def cancel_soon(self) -> None:
         """Where a cancellation is due, bring it."""
@@ -395,12 +381,7 @@ class LiveOps(branches.Branch, eq=False):
 
     def close(self, context: Context | None) -> None:
         """The handler has ended. What it did not await is cancelled, and said in its log, also what never even began."""
-        unawaited: list[str] = []
-        if context is not None:
-            for made in context._made:
-                if made.cr_frame is not None:  # one that has ended, as nearly all have, has none any more
-                    unawaited = discard_unawaited(context)
-                    break
+        unawaited = discard_unawaited(context) if context is not None and context._made else []
         if self._pending or self._bodies or unawaited:
             left = [waiting.key for waiting in self._pending.values() if not waiting.answer.done()]
             left += self._bodies
