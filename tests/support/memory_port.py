@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from wfctl.errors import ErrorData, from_data
+from wfctl.sdk.directive import Next
 from wfctl.sdk.port import StepUnwind
 from wfctl.sdk.replay import Replay
 from wfctl.sdk.sources import Sources
@@ -66,6 +67,10 @@ class MemoryOps:
         self._answer = answer or self._default
 
     @property
+    def next(self) -> Next:
+        return Next(self.workflow, self.sources)
+
+    @property
     def replaying(self) -> bool:
         return bool(self._replay.unasked)
 
@@ -84,6 +89,9 @@ class MemoryOps:
         if record.error is not None:
             raise from_data(record.error)
         return record.value
+
+    def fresh(self, kind: str, name: str, content: bytes) -> None:
+        """It is for `find` to say."""
 
     async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, Recorded | None]:
         key = self._replay.key(self._replay.base(kind, name, content))

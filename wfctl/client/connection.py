@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -39,6 +39,7 @@ class Connection(asyncio.Protocol):
         self._calls: dict[int, tuple[str, asyncio.Future[Any]]] = {}
         self._streams: dict[int, Stream] = {}
         self._unsent: list[bytes] = []
+        self._flushing = False
         self._writable = asyncio.Event()
         self._writable.set()
         self._error: WfctlError | None = None
@@ -134,11 +135,16 @@ class Connection(asyncio.Protocol):
 
     def _write(self, line: bytes) -> None:
         """Send together with all else that this turn of the loop has to say."""
-        if not self._unsent:
-            self._loop.call_soon(self._flush)
         self._unsent.append(line)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
+        self._flushing = False
         if self._unsent and not self._transport.is_closing():
             self._transport.write(b"".join(self._unsent))
         self._unsent.clear()
@@ -191,6 +197,8 @@ class Connection(asyncio.Protocol):
                         future.set_result(said.value)
                     else:
                         future.set_exception(said.error)
+        # Behind the tasks that these wake: what they ask next leaves in the same turn of the loop.
+        self._flush_soon()
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -280,10 +288,15 @@ class Link:
                 self._connection = await Connection.open(self.path, self._project)
             return self._connection
 
-    async def call(self, call: Call) -> Any:
+    def call(self, call: Call) -> Coroutine[Any, Any, Any]:
+        """As `Connection.call`, which see; connects where there is no connection."""
         connection = self._connection
         if connection is None or connection.lost or self._closed:
-            connection = await self.connect()
+            return self._connect_and_call(call)
+        return connection.call(call)
+
+    async def _connect_and_call(self, call: Call) -> Any:
+        connection = await self.connect()
         return await connection.call(call)
 
     @asynccontextmanager

@@ -23,8 +23,11 @@ def pack(*messages: msgspec.Struct) -> bytes:
 
 def frames(encoded: list[bytes]) -> bytes:
     """Encoded messages, in their order, as bytes for the channel. One frame for many costs both ends less than one for each."""
+    if len(encoded) == 1:
+        message = encoded[0]
+        return (len(message) + 1).to_bytes(HEADER_BYTES, "big") + b"\x91" + message
     size = sum(map(len, encoded))
-    if size <= _FULL_FRAME_BYTES or len(encoded) == 1:
+    if size <= _FULL_FRAME_BYTES:
         return _frame(encoded, size)
     full: list[bytes] = []
     begin = size = 0
@@ -51,6 +54,11 @@ class FrameBuffer:
         self._held = b""
 
     def feed(self, data: bytes) -> list[Any]:
+        if (
+            not self._held
+            and int.from_bytes(data[:HEADER_BYTES], "big") + HEADER_BYTES == len(data) <= _FULL_FRAME_BYTES
+        ):
+            return self._one(data[HEADER_BYTES:])  # as nearly always: a frame, and no more
         held = self._held + data if self._held else data
         out: list[Any] = []
         start, end = 0, len(held)
@@ -61,10 +69,14 @@ class FrameBuffer:
             stop = start + HEADER_BYTES + size
             if stop > end:
                 break
-            try:
-                out += self._decode(memoryview(held)[start + HEADER_BYTES : stop])
-            except msgspec.MsgspecError as error:
-                raise IncompatibleError(f"a frame that is not understood on the worker channel: {error}") from None
+            out += self._one(memoryview(held)[start + HEADER_BYTES : stop])
             start = stop
         self._held = held[start:]
         return out
+
+    def _one(self, frame: bytes | memoryview) -> list[Any]:
+        try:
+            messages: list[Any] = self._decode(frame)
+        except msgspec.MsgspecError as error:
+            raise IncompatibleError(f"a frame that is not understood on the worker channel: {error}") from None
+        return messages

@@ -70,24 +70,21 @@ class LineBuffer:
         self._held = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        *lines, rest = data.split(b"\n")
-        if lines:
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        if lines and self._parts:
             lines[0] = b"".join([*self._parts, lines[0]])
             self._parts.clear()
             self._held = 0
         if rest:
             self._parts.append(rest)
             self._held += len(rest)
-        for line in lines:
-            self._check(len(line))
-        self._check(self._held)
-        return [line for line in lines if line.strip()]
-
-    def _check(self, size: int) -> None:
-        if size > self._limit:
+        longest = max(self._held, *map(len, lines)) if lines else self._held
+        if longest > self._limit:
             raise IncompatibleError(
-                f"a message of over {self._limit:,} bytes", size_bytes=size, limit_bytes=self._limit
+                f"a message of over {self._limit:,} bytes", size_bytes=longest, limit_bytes=self._limit
             )
+        return [line for line in lines if line.strip()]
 
 
 def request(id: int, call: Call) -> bytes:
@@ -158,8 +155,7 @@ class Conversation:
         out: list[Item | Reply] = []
         for line in self._buffer.feed(data):
             try:
-                envelope = parse(line)
-                answer = self._one(envelope)
+                answer = self._one(_decode_envelope(line))
             except msgspec.MsgspecError as error:
                 raise IncompatibleError(
                     f"the daemon's answer is not understood ({error})",

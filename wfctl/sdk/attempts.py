@@ -21,7 +21,7 @@ from wfctl.sdk.definition import Call, Definition
 from wfctl.sdk.failure import describe_task_failure, rebuilt
 from wfctl.sdk.port import Ops
 from wfctl.sdk.replay import Record
-from wfctl.values.codec import encode, unchanged
+from wfctl.values.codec import encode, encode_plain
 from wfctl.values.failure import Failure
 from wfctl.values.times import format_duration
 
@@ -33,7 +33,10 @@ _jitter = random.SystemRandom()
 async def run(step: CurrentStep, task: Definition, call: Call, function: Callable[[], Any], place: str) -> Any:
     """The outcome of this call of `task`; `function` does the work, `place` is the line that called it."""
     ops = step.ops
-    key, record = await ops.find("task", task.key, call.content, place)
+    record: Record | None = None
+    key = ops.fresh("task", task.key, call.content)
+    if key is None:
+        key, record = await ops.find("task", task.key, call.content, place)
     attempt = 1
     if record is not None:
         if not record.open:
@@ -87,9 +90,10 @@ def _replayed(ops: Ops, task: Definition, record: Record) -> Any:
 def _through_json(task: Definition, value: Any) -> tuple[Any, bytes, Exception | None]:
     """The result as a replay would return it. One that cannot be recorded fails the task for good: it did its work."""
     try:
-        data = encode(value, f"result of task {task.name!r}")
-        if unchanged(value) and task.result_type in (type(value), Any):
+        data = encode_plain(value)
+        if data is not None and value is not None and task.result_type in (type(value), Any):
             return value, data, None
+        data = data or encode(value, f"result of task {task.name!r}")
         return task.result(data), data, None
     except Exception as error:  # converting runs the user's own code
         return None, b"", error

@@ -14,7 +14,7 @@ import msgspec
 
 from wfctl.errors import InvalidArgumentError, NoParentError
 from wfctl.sdk.checks import bound, check_amount, start_of
-from wfctl.sdk.directive import Next, outcome_step
+from wfctl.sdk.directive import outcome_step
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.logger import RunLogger
 from wfctl.sdk.port import Ops
@@ -98,7 +98,7 @@ class Context:
     def __init__(self, ops: Ops) -> None:
         self.run: RunInfo = ops.run
         self.store = Store(ops)
-        self.next = Next(ops.workflow, ops.sources)
+        self.next = ops.next
         self._ops = ops
         self._logger: RunLogger | None = None
         self._made: list[Any] = []
@@ -155,8 +155,10 @@ class Context:
         Raises InvalidDirectiveError for a step that takes no ChildOutcome, UnknownWorkflowTypeError, InvalidPayloadError (what the
         start handler takes), and WorkflowAlreadyRunning when someone else's open run has that ID.
         """
-        check_name(workflow_type, "workflow type")
-        check_workflow_id(workflow_id)
+        workflow = self._ops.types.get(workflow_type) if isinstance(workflow_type, str) else None
+        if workflow is None:
+            check_name(workflow_type, "workflow type")
+        check_name(workflow_id, "workflow ID")
         timeout_ms = None if workflow_timeout is None else to_ms(workflow_timeout, "workflow_timeout")
         if timeout_ms == 0:
             raise InvalidArgumentError(
@@ -175,9 +177,9 @@ class Context:
             same["on_parent_close"] = on_parent_close
 
         def arguments() -> bytes:
-            if workflow_type not in self._ops.types:
+            if workflow is None:
                 return _json({**same, "input": msgspec.Raw(given), **_unbound(workflow_input)})
-            handler = start_of(self._ops.types, workflow_type)
+            handler = workflow.begins or start_of(self._ops.types, workflow_type)
             return _json({**same, "input": msgspec.Raw(_bound(handler, given, what, workflow_input))})
 
         identity = canonical({**same, "input": workflow_input})

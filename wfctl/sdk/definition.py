@@ -102,7 +102,9 @@ class Definition:
         """The call's arguments, defaults applied. TypeError as Python's own, InvalidPayloadError names what JSON cannot hold."""
         if self._result is None:
             _ = self.result_type  # found out before anything happens
-        given = self._given(args, kwargs)
+        names = self._names
+        usual = names is not None and not kwargs and len(args) == len(names)
+        given = dict(zip(names or (), args, strict=False)) if usual else self._given(args, kwargs)
         if all(map(unchanged, given.values())):
             try:
                 arguments = msgspec.json.encode(given)
@@ -123,8 +125,6 @@ class Definition:
         """By name, in the order of the signature, with defaults."""
         names = self._names
         if names is not None and len(args) + len(kwargs) == len(names):
-            if not kwargs:
-                return dict(zip(names, args, strict=True))
             named = names[len(args) :]
             if all(name in kwargs for name in named):
                 return dict(zip(names, args + tuple(kwargs[name] for name in named), strict=True))

@@ -14,7 +14,7 @@ from wfctl.sdk.handler import Handler
 from wfctl.sdk.hints import did_you_mean, listing
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.workflow import Workflow
-from wfctl.values.codec import encode
+from wfctl.values.codec import encode, encode_plain
 from wfctl.values.failure import Failure
 from wfctl.values.times import to_ms
 
@@ -53,19 +53,30 @@ class FailDirective(Directive, frozen=True):
 class Next:
     """`ctx.next`. Every method returns a directive and does nothing else: return it from the handler."""
 
-    __slots__ = ("_sources", "_workflow")
+    __slots__ = ("_sources", "_steps", "_workflow")
 
     def __init__(self, workflow: Workflow, sources: Sources) -> None:
         self._workflow = workflow
         self._sources = sources
+        # What `step` made of the functions and names that it was given without a delay.
+        self._steps: dict[Callable[..., Any] | str, StepDirective] = {}
 
     def step(self, fn: Callable[..., Any] | str, *, after: timedelta | None = None) -> Directive:
         """Run step `fn` (its function or name) next, `after` this long; the delay survives restarts.
 
         Raises InvalidDirectiveError for what is no step of this workflow.
         """
-        name = self._step_name(fn, "ctx.next.step")
-        return StepDirective(name, None if after is None else to_ms(after, "after"))
+        if after is not None:
+            return StepDirective(self._step(fn, "ctx.next.step").name, to_ms(after, "after"))
+        try:
+            return self._steps[fn]
+        except (KeyError, TypeError):  # not asked before, or not hashable
+            pass
+        handler = self._step(fn, "ctx.next.step")
+        directive = StepDirective(handler.name)
+        if fn is handler.function or isinstance(fn, str):  # of which there are only so many
+            self._steps[fn] = directive
+        return directive
 
     def wait_for_event(
         self,
@@ -91,14 +102,14 @@ class Next:
         return WaitDirective(
             tuple(dict.fromkeys(self._event_name(name) for name in names)) if names else None,
             None if timeout is None else to_ms(timeout, "timeout"),
-            None if on_timeout is None else self._step_name(on_timeout, "on_timeout"),
+            None if on_timeout is None else self._step(on_timeout, "on_timeout").name,
         )
 
     wait = wait_for_event
 
     def complete(self, result: Any = None) -> Directive:
         """End the run with `result`, written as JSON here and now: InvalidPayloadError names what JSON cannot hold."""
-        return CompleteDirective(encode(result, "result"))
+        return CompleteDirective(encode_plain(result) or encode(result, "result"))
 
     def fail(self, error: BaseException | str) -> Directive:
         """End the run as failed with `error`: an exception (its own traceback is kept), or a message."""
@@ -111,7 +122,7 @@ class Next:
             )
         return FailDirective(describe_exception(error, self._sources))
 
-    def _step_name(self, fn: Callable[..., Any] | str, where: str) -> str:
+    def _step(self, fn: Callable[..., Any] | str, where: str) -> Handler:
         workflow = self._workflow
         handler = workflow.handler("step", fn) if isinstance(fn, str) else workflow.handler_of("step", fn)
         if handler is not None and handler.outcome:
@@ -120,7 +131,7 @@ class Next:
                 hint=f"ctx.start(..., on_completed_step={handler.name}); or let a step without it do what both need",
             )
         if handler is not None:
-            return handler.name
+            return handler
         _no_step(self._workflow, fn, where)
 
     def _event_name(self, name: Callable[..., Any] | str) -> str:

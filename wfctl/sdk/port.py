@@ -7,9 +7,10 @@ operation is a method of `Context` and a branch in the host's engine, and nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import NoReturn, Protocol
 
+from wfctl.sdk.directive import Next
 from wfctl.sdk.replay import Record
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.workflow import Workflow
@@ -42,6 +43,10 @@ class Ops(Protocol):
     def sources(self) -> Sources: ...
 
     @property
+    def next(self) -> Next:
+        """What makes the directives of the run's type."""
+
+    @property
     def replaying(self) -> bool:
         """Whether operations recorded by an earlier execution of this step are still to be asked for."""
 
@@ -51,13 +56,16 @@ class Ops(Protocol):
     def keys(self) -> Iterable[str]:
         """The committed store's keys, for naming near matches."""
 
-    async def perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> bytes:
-        """Record one operation and return its committed value (JSON), or return what was recorded before.
+    def perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> Awaitable[bytes]:
+        """Record one operation and return its committed value (JSON), or return what was recorded before. Awaited at once.
 
         `content` is what identifies it besides kind and name: canonical JSON. `arguments` makes the JSON object to be
         recorded; it is called only for an operation that is not recorded yet, and may raise to refuse it. A recorded error is
         raised again.
         """
+
+    def fresh(self, kind: str, name: str, content: bytes) -> str | None:
+        """The content key of one operation where it is plain that nothing is recorded of it; None where `find` is to be asked."""
 
     async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, Record | None]:
         """The content key of one operation, and what earlier executions recorded of it: None when they did not get that far.
@@ -65,8 +73,8 @@ class Ops(Protocol):
         `place` is the line that asks, for where the stack does not tell. A call that differs from the records ends the step.
         """
 
-    async def tell(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
-        """Have the host do or record what `kind` says of the operation `key`, and wait for its answer (JSON)."""
+    def tell(self, kind: str, name: str, key: str, arguments: bytes) -> Awaitable[bytes]:
+        """Have the host do or record what `kind` says of the operation `key`; its answer (JSON) is awaited at once."""
 
     def begin(self, name: str, key: str, arguments: bytes) -> None:
         """An attempt of task `key` begins: its function runs next, while that is recorded. What `tell` says of it next ends it."""

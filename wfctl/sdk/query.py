@@ -19,7 +19,7 @@ def refuse_in_query(what: str) -> NoReturn:
     )
 
 
-class _NoNext:
+class NoNext:
     """In the place of `ctx.next`: a query returns an answer, not a directive."""
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -48,7 +48,6 @@ class QueryContext(Context):
     def __init__(self, ops: Ops) -> None:
         super().__init__(ops)
         self.store = _ReadOnly(ops)
-        self.next = _NoNext()  # type: ignore[assignment]
 
 
 class BlockingQueryContext(BlockingContext):
@@ -59,4 +58,3 @@ class BlockingQueryContext(BlockingContext):
     def __init__(self, ops: Ops, wait: Wait) -> None:
         super().__init__(ops, wait)
         self.store = _BlockingReadOnly(ops, wait)
-        self.next = _NoNext()  # type: ignore[assignment]

@@ -22,7 +22,7 @@ import msgspec
 
 from wfctl.errors import ErrorData
 from wfctl.values.failure import Failure
-from wfctl.values.opkeys import BRANCH_MARK, CLEANUP_MARK, branch_of, call_of
+from wfctl.values.opkeys import BRANCH_MARK, CLEANUP_MARK, branch_of, call_of, in_words
 
 # Python's own code for it: OpenSSL's takes longer to begin than to work through a call's few bytes.
 sha256: Callable[[bytes], Any] = hashlib.sha256
@@ -100,6 +100,14 @@ class Replay(msgspec.Struct, Generic[R], eq=False):
         hashed = sha256(content).hexdigest()[:16]
         return f"{CLEANUP_MARK if self._cleaning else ''}{kind}:{name}:{hashed}"
 
+    def first(self, kind: str, name: str, content: bytes, branch: str) -> str:
+        """As `fresh_key`, where there are no records at all and no cancellation."""
+        base = f"{kind}:{name}:{sha256(content).hexdigest()[:16]}"
+        seen = self._seen
+        number = seen.get(base, 0)
+        seen[base] = number + 1
+        return f"{base}:{number}{BRANCH_MARK}{branch}" if branch else f"{base}:{number}"
+
     def key(self, base: str) -> str:
         """The content key of this occurrence of the operation; each call counts as one."""
         count = self._seen.get(base, 0)
@@ -136,6 +144,17 @@ class Replay(msgspec.Struct, Generic[R], eq=False):
             number += 1
         self._seen[base] = number + 1
         return f"{base}:{number}" + (f"{BRANCH_MARK}{branch}" if branch else "")
+
+    def difference(self) -> str:
+        """What is recorded and was not asked for, and what was asked for instead, in words."""
+        recorded = "; ".join(in_words(key) for key in [*self.unasked][:5])
+        asked = "; ".join(in_words(key) + (f" at {place}" if place else "") for key, place in self.new[:5])
+        return f"recorded and not asked for: {recorded}; asked for instead: {asked or 'nothing'}"
+
+    def both_sides(self) -> dict[str, list[str]]:
+        """The difference for programs: content keys."""
+        recorded = [*self.unasked]
+        return {"recorded": recorded, "asked": [key for key, _ in self.new]} if recorded else {}
 
     @property
     def next_key(self) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 from wfctl.errors import StoreKeyNotFoundError
 from wfctl.sdk.hints import did_you_mean, listing
 from wfctl.sdk.port import Ops
-from wfctl.values.codec import convert, decode, encode
+from wfctl.values.codec import convert, decode, encode, encode_plain
 from wfctl.values.ids import check_name
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Store:
 
         Raises InvalidPayloadError for what JSON cannot hold (NaN, a lock...), PayloadTooLargeError over 1 MiB.
         """
-        data = encode(value, f"store value {key!r}")
+        data = encode_plain(value) or encode(value, f"store value {key!r}")
         # The cache's own function: one of Python around it costs as much as what it saves.
         self._written[_known_good(key) if isinstance(key, str) else check_name(key, "store key")] = data
 

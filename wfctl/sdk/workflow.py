@@ -41,7 +41,9 @@ class Workflow:
         except InvalidArgumentError as error:
             refuse(self.file, self.line, error.message, "Workflow('Order')")
         self._handlers: dict[tuple[str, str], Handler] = {}
-        self._start: Handler | None = None
+        self.steps: dict[str, Handler] = {}
+        # The start handler.
+        self.begins: Handler | None = None
         # Whether it has handlers that a wait can end in: of events, or of how a child ended.
         self.hears = False
         self._by_function: dict[tuple[str, Any], Handler] = {}
@@ -129,7 +131,7 @@ class Workflow:
 
     def _add(self, handler: Handler) -> None:
         key = (handler.kind, handler.name)
-        known = self._start if handler.kind == "start" else self._handlers.get(key)
+        known = self.begins if handler.kind == "start" else self._handlers.get(key)
         if known is not None:
             what = (
                 "a workflow has exactly one start handler"
@@ -144,9 +146,11 @@ class Workflow:
                 f"remove one of the two{', or give one another name ' + rename if rename else ', or rename one'}",
             )
         self._handlers[key] = handler
+        if handler.kind == "step":
+            self.steps[handler.name] = handler
         self._by_function[handler.kind, handler.function] = handler
         if handler.kind == "start":
-            self._start = handler
+            self.begins = handler
         self.hears = self.hears or handler.kind == "event" or handler.outcome
 
     # -- asking ---------------------------------------------------------------------------------
@@ -157,7 +161,7 @@ class Workflow:
 
     def handler(self, kind: str, name: str) -> Handler | None:
         """The handler, or None. The start handler is found whatever its name: there is only one."""
-        return self._start if kind == "start" else self._handlers.get((kind, name))
+        return self.begins if kind == "start" else self._handlers.get((kind, name))
 
     def handler_of(self, kind: str, function: Callable[..., Any]) -> Handler | None:
         """The handler that `function`, or what a later decorator wrapped around it, was registered as."""
@@ -177,7 +181,7 @@ class Workflow:
 
     def describe(self) -> TypeSpec:
         """The workflow as data. Raises RegistrationError without a start handler or for an unresolvable annotation."""
-        if self._start is None:
+        if self.begins is None:
             refuse(
                 self.file,
                 self.line,
@@ -190,5 +194,5 @@ class Workflow:
             module=self.module,
             file=self.file,
             line=self.line,
-            doc=self._start.describe().doc,
+            doc=self.begins.describe().doc,
         )

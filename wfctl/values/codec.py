@@ -9,9 +9,9 @@ dataclass, Struct, Pydantic model) are accepted.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -52,7 +52,7 @@ _SAME = frozenset({str, int, float, bool})
 def _refuse(value: Any, path: str) -> None:
     """Raise for what msgspec would change silently: NaN to null, a key that is no text to text."""
     if isinstance(value, float):
-        if not math.isfinite(value):
+        if not isfinite(value):
             raise InvalidPayloadError(f"{path} is {value}, which JSON cannot hold", path=path)
     elif isinstance(value, dict):
         for key, item in value.items():
@@ -79,16 +79,26 @@ def _refuse(value: Any, path: str) -> None:
             _refuse(getattr(value, name, None), f"{path}.{name}")
 
 
+def _refuse_all(value: Any, what: str) -> None:
+    try:
+        _refuse(value, what)
+    except RecursionError:
+        raise InvalidPayloadError(f"{what} contains itself or is nested too deeply") from None
+
+
 def encode(value: Any, what: str, *, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
     """JSON of `value`. `what` names it in errors (`store value 'amount'`, `payload of event 'paid'`).
 
     Raises InvalidPayloadError for what JSON cannot hold, PayloadTooLargeError over `limit` bytes.
     """
-    if not (isinstance(value, _SCALARS) or (type(value) is float and math.isfinite(value))):
-        try:
-            _refuse(value, what)
-        except RecursionError:
-            raise InvalidPayloadError(f"{what} contains itself or is nested too deeply") from None
+    if type(value) is dict:
+        # Most hold a few texts and numbers, which need no closer look.
+        for key, item in value.items():
+            if type(key) is not str or (type(item) not in _PLAIN and not (type(item) is float and isfinite(item))):
+                _refuse_all(value, what)
+                break
+    elif not (isinstance(value, _SCALARS) or (type(value) is float and isfinite(value))):
+        _refuse_all(value, what)
     try:
         data = _encode(value)
     except NotImplementedError as error:
@@ -106,9 +116,21 @@ def encode(value: Any, what: str, *, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
     return data
 
 
+def encode_plain(value: Any) -> bytes | None:
+    """As `encode`, for a text, a number, a boolean or None; None where that has to look closer, or to say what is wrong."""
+    if type(value) in _PLAIN or (type(value) is float and isfinite(value)):
+        try:
+            data = _encode(value)
+        except (ValueError, OverflowError):
+            return None
+        if len(data) <= MAX_PAYLOAD_BYTES:
+            return data
+    return None
+
+
 def unchanged(value: Any) -> bool:
     """Whether `value` is a text, number or boolean that JSON gives back as it is; an integer or a text may still be refused."""
-    return type(value) in _SAME and (type(value) is not float or math.isfinite(value))
+    return type(value) in _SAME and (type(value) is not float or isfinite(value))
 
 
 def canonical(value: Any) -> bytes:

@@ -22,8 +22,11 @@ from wfctl.sdk.replay import sha256
 from wfctl.values.codec import canonical
 
 
-class Branch(msgspec.Struct, eq=False):
-    """One task of a handler. `tasks` are all that the handler has created so far, shared between its branches."""
+class Branch(msgspec.Struct, eq=False, kw_only=True):
+    """One task of a handler. `tasks` are all that the handler has created so far, shared between its branches.
+
+    What runs a step is the branch of the handler's own task.
+    """
 
     path: str = ""
     mark: str = ""  # the path in short; nothing for the handler's own task
@@ -34,7 +37,7 @@ class Branch(msgspec.Struct, eq=False):
         number = self._children.get(name, 0)
         self._children[name] = number + 1
         path = f"{self.path}/{name}#{number}"
-        return Branch(path, sha256(path.encode()).hexdigest()[:8], self.tasks)
+        return Branch(path=path, mark=sha256(path.encode()).hexdigest()[:8], tasks=self.tasks)
 
 
 def label(coro: Coroutine[Any, Any, Any]) -> str:

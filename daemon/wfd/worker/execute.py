@@ -20,9 +20,10 @@ from wfctl.protocol.channel import OpDone, RunStep, StepDone, StepGone, StepRais
 from wfctl.sdk import current
 from wfctl.sdk.blocking import BlockingContext
 from wfctl.sdk.checks import bound, event_of, query_of, start_of, workflow_of
-from wfctl.sdk.context import Context, discard_unawaited
-from wfctl.sdk.directive import CompleteDirective, FailDirective, StepDirective, WaitDirective
+from wfctl.sdk.context import Context
+from wfctl.sdk.directive import CompleteDirective, FailDirective, Next, StepDirective, WaitDirective
 from wfctl.sdk.failure import describe_exception
+from wfctl.sdk.handler import Handler
 from wfctl.sdk.hints import did_you_mean, listing
 from wfctl.sdk.port import StepUnwind
 from wfctl.sdk.replay import Replay
@@ -58,6 +59,8 @@ class Executor:
         self._send = send
         self._loop = loop
         self._steps: dict[int, LiveOps] = {}
+        # By workflow type, kind and name, what has run before.
+        self._found: dict[tuple[str, str, str], tuple[Workflow, Handler, Next]] = {}
         # The loop holds its tasks weakly; a handler's must not vanish.
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_threads: dict[int, concurrent.futures.Future[Any]] = {}
@@ -71,15 +74,18 @@ class Executor:
     def idle(self) -> bool:
         return not self._tasks and all(map(_never_begins, self._steps.values()))
 
-    def receive(self, message: ToWorker) -> None:
-        """Take one message; after `Stop`, `on_stopped` is called as soon as nothing runs. Never raises."""
-        if isinstance(message, RunStep):
-            self._run(message)
-            return
-        if isinstance(message, OpDone):
-            if (step := self._steps.get(message.token)) is not None:
-                step.answer(message)
-            return
+    def receive(self, *messages: ToWorker) -> None:
+        """Take messages, in their order; after `Stop`, `on_stopped` is called as soon as nothing runs. Never raises."""
+        for message in messages:
+            if isinstance(message, RunStep):
+                self._run(message)
+            elif isinstance(message, OpDone):
+                if (step := self._steps.get(message.token)) is not None:
+                    step.answer(message)
+            else:
+                self._take(message)
+
+    def _take(self, message: ToWorker) -> None:
         match message:
             case channel.CancelStep():
                 if (step := self._steps.get(message.token)) is not None:
@@ -115,22 +121,25 @@ class Executor:
     # -- beginning a step -----------------------------------------------------------------------
 
     def _run(self, message: RunStep) -> None:
-        workflow = self._workflows.get(message.run.workflow_type)
-        handler = None if workflow is None else workflow.handler(message.kind, message.handler)
-        if workflow is None or handler is None:
-            self._send(StepStuck(message.token, self._missing(message, workflow)))
+        token, run = message.token, message.run
+        found = self._found.get((run.workflow_type, message.kind, message.handler)) or self._find(message)
+        if found is None:
             return
-        try:
-            kwargs = arguments(handler, message.kwargs)
-        except Misfit as error:
-            self._send(StepStuck(message.token, error.reason))
-            return
+        workflow, handler, after = found
+        if message.kwargs == b"{}" and not handler.required:
+            kwargs = {}
+        else:
+            try:
+                kwargs = arguments(handler, message.kwargs)
+            except Misfit as error:
+                self._send(StepStuck(token, error.reason))
+                return
         replay = Replay.of(message.ops) if message.ops else Replay()
         step = self._ops_type(
-            message.token, message.run, message.step, handler, workflow, self._workflows, self._sources, replay,
+            token, run, message.step, handler, workflow, self._workflows, self._sources, after, replay,
             message.cancel, message.store, self._send, self._loop, bool(message.ops), message.logged,
         )  # fmt: skip
-        self._steps[message.token] = step
+        self._steps[token] = step
         drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
         # Not by the loop's factory: it numbers the tasks that a handler makes, and this is the handler.
         step.task = asyncio.Task(drive, loop=self._loop, name=handler.name)
@@ -143,6 +152,18 @@ class Executor:
         self._tasks.discard(task)
         self._queries.discard(task)
         self._maybe_stopped()
+
+    def _find(self, message: RunStep) -> tuple[Workflow, Handler, Next] | None:
+        """What runs the step. Where there is nothing, that is its answer."""
+        workflow = self._workflows.get(message.run.workflow_type)
+        handler = None if workflow is None else workflow.handler(message.kind, message.handler)
+        if workflow is None or handler is None:
+            self._send(StepStuck(message.token, self._missing(message, workflow)))
+            return None
+        found = (workflow, handler, Next(workflow, self._sources))
+        if handler.name == message.handler:  # the start handler is found whatever its name
+            self._found[workflow.workflow_type, message.kind, handler.name] = found
+        return found
 
     def _missing(self, message: RunStep, workflow: Workflow | None) -> str:
         """Why the step's handler is not there."""
@@ -165,7 +186,7 @@ class Executor:
             self._finish(step, None, None, None)
             return
         context = Context(step)
-        branches.current.set(step.branch)
+        branches.current.set(step)
         current.step.set(current.CurrentStep(step, self._loop, self._threads, context._made))
         outcome: Any = None
         raised: BaseException | None = None
@@ -186,7 +207,7 @@ class Executor:
     async def _settle(self, step: LiveOps) -> None:
         """Tasks that the handler left behind may be about to ask for the records that look unused."""
         for _ in range(_SETTLING_TURNS):
-            if not step.replay.unasked or all(task.done() for task in step.branch.tasks):
+            if not step.replay.unasked or all(task.done() for task in step.tasks):
                 return
             try:
                 await asyncio.sleep(0)
@@ -199,7 +220,7 @@ class Executor:
             self._pool = concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="wfctl-handler")
         here = current.CurrentStep(step, self._loop, self._threads, [])
         context = BlockingContext(step, here.wait)
-        branches.current.set(step.branch)
+        branches.current.set(step)
         current.step.set(here)
         step.thread = 0  # not known yet, but a thread it will be
         running = self._pool.submit(contextvars.copy_context().run, _in_thread, step, context, kwargs)
@@ -231,20 +252,25 @@ class Executor:
     # -- ending it ------------------------------------------------------------------------------
 
     def _finish(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> None:
-        step.close(discard_unawaited(context) if context is not None and context._made else [])
+        step.close(context)
         self._steps.pop(step.token, None)
         try:
-            self._send(self._answer(step, context, outcome, raised))
+            if raised is not None or step.replay.unasked or step.stuck_reason is not None or step.abandoned:
+                done = None
+            else:
+                done = _done(step, outcome, context)
+            self._send(self._answer(step, outcome, raised) if done is None else done)
         except Exception as error:  # an outcome that cannot be written must not leave the step without an answer
             self._send(StepRaised(step.token, describe_exception(error, self._sources)))
         if self._stopping:
             self._maybe_stopped()
 
-    def _answer(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> ToDaemon:
+    def _answer(self, step: LiveOps, outcome: Any, raised: BaseException | None) -> ToDaemon:
+        """What is to be said of a step that did not end with a directive for its run."""
         if step.abandoned:
             return StepGone(step.token)
         if step.stuck_reason is not None:
-            return StepStuck(step.token, step.stuck_reason, step.both_sides())
+            return StepStuck(step.token, step.stuck_reason, step.replay.both_sides())
         cancelled = step.cancel_delivered and isinstance(raised, asyncio.CancelledError)
         if step.replay.unasked and not cancelled:
             # Also when it raised: before, it had got further than this, so the code or the world has changed, and failing
@@ -252,12 +278,9 @@ class Executor:
             reason = step.disagreement()
             if raised is not None and not isinstance(raised, StepUnwind):
                 reason += f" (it raised {describe_exception(raised, self._sources)})"
-            return StepStuck(step.token, reason, step.both_sides())
+            return StepStuck(step.token, reason, step.replay.both_sides())
         if raised is not None:
             return StepRaised(step.token, describe_exception(raised, self._sources), cancelled)
-        done = None if context is None else _done(step, outcome, context)
-        if done is not None:
-            return done
         place = self._sources.place(step.handler.file, step.handler.line, step.handler.function.__name__)
         return StepRaised(step.token, describe_exception(_refused(step, outcome), self._sources, frame=place))
 
@@ -305,16 +328,16 @@ def _in_thread(step: LiveOps, context: Context, kwargs: dict[str, Any]) -> tuple
         return None, error
 
 
-def _done(step: LiveOps, directive: Any, context: Context) -> StepDone | None:
+def _done(step: LiveOps, directive: Any, context: Context | None) -> StepDone | None:
     """The message of what the handler returned; None where that is no directive for its run."""
-    put, deleted = context.store.changes()
+    put, deleted = ({}, []) if context is None else context.store.changes()
     if isinstance(directive, StepDirective):
-        if step.workflow.handler("step", directive.name) is None:
+        if directive.name not in step.workflow.steps:
             return None
         return StepDone(step.token, "step", directive.name, None, directive.after_ms, put=put, deleted=deleted)
     if isinstance(directive, WaitDirective):
         name = directive.on_timeout
-        if name is not None and step.workflow.handler("step", name) is None:
+        if name is not None and name not in step.workflow.steps:
             return None
         listed = None if directive.names is None else list(directive.names)
         return StepDone(step.token, "wait", name or "", listed, directive.timeout_ms, put=put, deleted=deleted)

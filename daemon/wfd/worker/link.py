@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import cast
 
 from wfctl.errors import IncompatibleError
-from wfctl.protocol.channel import ToDaemon, ToWorker
+from wfctl.protocol.channel import ToDaemon
 from wfctl.protocol.frames import FrameBuffer, encode, frames
 
 _DRAIN_S = 0.005
@@ -16,15 +16,16 @@ _log = logging.getLogger("wfd.worker")
 
 
 class Link(asyncio.Protocol):
-    """`receive` gets each message in order; `lost` is called once, when the daemon is gone."""
+    """`receive` gets the messages in order, as its arguments; `lost` is called once, when the daemon is gone."""
 
-    receive: Callable[[ToWorker], None]  # set before there is a connection
+    receive: Callable[..., None]  # set before there is a connection
 
     def __init__(self, lost: Callable[[], None], frames: FrameBuffer, loop: asyncio.AbstractEventLoop) -> None:
         self._lost: Callable[[], None] | None = lost
         self._frames = frames
         self._transport: asyncio.WriteTransport | None = None
         self._out: list[bytes] = []
+        self._flushing = False
         self._loop = loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -38,8 +39,11 @@ class Link(asyncio.Protocol):
             _log.critical("the daemon's messages are not understood (%s); is it of another version?", error)
             self._gone()
             return
-        for message in messages:
-            self.receive(message)
+        self.receive(*messages)
+        # Behind what these have woken, so that its answers leave in the same turn of the loop.
+        if messages and not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self.flush)
 
     def eof_received(self) -> None:
         self._gone()
@@ -54,11 +58,13 @@ class Link(asyncio.Protocol):
 
     def send(self, message: ToDaemon) -> None:
         """Queue one message; everything of this turn of the loop leaves in one write, in order."""
-        if not self._out:
+        if not self._flushing:
+            self._flushing = True
             self._loop.call_soon(self.flush)
         self._out.append(encode(message))
 
     def flush(self) -> None:
+        self._flushing = False
         if self._out and self._transport is not None:
             data = frames(self._out)
             self._out.clear()

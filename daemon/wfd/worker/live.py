@@ -10,7 +10,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 import msgspec
@@ -18,6 +18,8 @@ import msgspec
 from wfctl.errors import StaleStepError, UsageError, from_data
 from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, Progress, ToDaemon
 from wfctl.sdk import current
+from wfctl.sdk.context import Context, discard_unawaited
+from wfctl.sdk.directive import Next
 from wfctl.sdk.failure import readable
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.port import StepUnwind
@@ -35,20 +37,22 @@ MAX_NOTE_CHARS = 200
 _ALIKE = frozenset({"now", "random", "uuid"})
 # Kinds whose calls may be alike in all arguments and still have outcomes of their own.
 _BY_BRANCH = frozenset({"task", "sleep"})
+_NOT_BY_CONTENT = _ALIKE | _BY_BRANCH
 # Kinds whose answer may take long and commits nothing: a cancellation does not wait for it.
 _PATIENT = frozenset({"sleep", "resume", "task_attempt_failed", "child_result"})
+_ENDED_BY_CANCELLATION = frozenset({"resume", "child_result"})
 # Turns of the loop in which nobody asks for a record, after which a branch may take what another branch recorded.
 _QUIET_TURNS = 20
 _MAKING = threading.Lock()  # Two threads of a handler's may begin to report at a time.
 
 
-class _Pending(msgspec.Struct, eq=False):
+class Pending(msgspec.Struct, eq=False):
     key: str
-    answer: asyncio.Future[OpDone]
+    answer: asyncio.Future[bytes]
     patient: bool
 
 
-class LiveOps(msgspec.Struct, eq=False):
+class LiveOps(branches.Branch, eq=False):
     """`wfctl.sdk.port.Ops` of a running handler, plus what its executor steers it with."""
 
     token: int
@@ -58,6 +62,7 @@ class LiveOps(msgspec.Struct, eq=False):
     workflow: Workflow
     types: Mapping[str, Workflow]
     sources: Sources
+    next: Next
     replay: Replay[OpRecord]
     cancel_requested: bool
     _store: dict[str, bytes]
@@ -70,10 +75,9 @@ class LiveOps(msgspec.Struct, eq=False):
     begun: bool = False
     closed: bool = False
     stuck_reason: str | None = None
-    branch: branches.Branch = msgspec.field(default_factory=branches.Branch)
     task: asyncio.Task[Any] | None = None
     thread: int | None = None  # of a plain `def` handler
-    _pending: dict[int, _Pending] = {}
+    _pending: dict[int, Pending] = {}
     # The functions of tasks that take their time: the asyncio task that waits for it, by the task's key.
     _bodies: dict[str, asyncio.Task[Any] | None] = {}
     # The beginning of a task that is still to be said: what ends in this very turn of the loop is told with it.
@@ -95,13 +99,31 @@ class LiveOps(msgspec.Struct, eq=False):
     def keys(self) -> Iterable[str]:
         return self._store.keys()
 
-    async def perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> bytes:
+    def perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> Awaitable[bytes]:
+        key = self.fresh(kind, name, content)
+        return self._perform(kind, name, content, arguments) if key is None else self.tell(kind, name, key, arguments())
+
+    async def _perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> bytes:
         key, record = await self.find(kind, name, content)
         if record is None:
             return await self.tell(kind, name, key, arguments())
         if record.error is not None:
             raise from_data(record.error)
         return record.value
+
+    def fresh(self, kind: str, name: str, content: bytes) -> str | None:
+        if self._recorded_before or self.cancel_requested:
+            return None
+        if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
+            self._refuse()
+        mark = ""
+        if kind in _NOT_BY_CONTENT:
+            branch = branches.current.get() if self.thread is None else None
+            if kind in _ALIKE:
+                content = b"" if branch is None else branch.path.encode()
+            elif branch is not None:
+                mark = branch.mark
+        return self.replay.first(kind, name, content, mark)
 
     async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, OpRecord | None]:
         self._admit()
@@ -154,34 +176,35 @@ class LiveOps(msgspec.Struct, eq=False):
             quiet = quiet + 1 if len(self.replay.unasked) == left else 0
             left = len(self.replay.unasked)
 
-    async def tell(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
+    def tell(self, kind: str, name: str, key: str, arguments: bytes) -> Awaitable[bytes]:
         if self._bodies:
             self._bodies.pop(key, None)
-        self._admit()
+        if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
+            self._refuse()
+        if self.cancel_requested and kind in _ENDED_BY_CANCELLATION and self._cancel_due:
+            return self._tell_cancelled(kind, name, key, arguments)
+        self._next_op = number = self._next_op + 1
+        answer: asyncio.Future[bytes] = self._loop.create_future()
         patient = kind in _PATIENT
-        if kind in ("resume", "child_result") and self._cancel_due:
-            # An earlier execution was cancelled while it waited here, or has not come as far.
-            await self._cancel_here()
-            self._admit()
-        self._next_op += 1
-        number = self._next_op
-        answer: asyncio.Future[OpDone] = self._loop.create_future()
-        self._pending[number] = _Pending(key, answer, patient)
-        self._say(number, kind, name, key, arguments)
+        self._pending[number] = Pending(key, answer, patient)
+        if self._begun is None and not self._lines:
+            self._send(Op(self.token, number, key, kind, name, arguments))
+        else:
+            self._say(number, kind, name, key, arguments)
         if patient:
             self.cancel_soon()
-        try:
-            done = await answer
-        finally:
-            self._pending.pop(number, None)
-        if done.error is not None:
-            raise from_data(done.error)
-        return done.value
+        return answer
+
+    async def _tell_cancelled(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
+        # An earlier execution was cancelled while it waited here, or has not come as far.
+        await self._cancel_here()
+        return await self.tell(kind, name, key, arguments)
 
     def begin(self, name: str, key: str, arguments: bytes) -> None:
         self._admit()
         # It is not answered: the outcome is recorded after this, and its answer says that both are.
-        self._say_rest()
+        if self._begun is not None or self._lines:
+            self._say_rest()
         self._next_op += 1
         self._begun = Op(self.token, self._next_op, key, "task", name, arguments)
 
@@ -256,30 +279,27 @@ class LiveOps(msgspec.Struct, eq=False):
 
     def disagreement(self) -> str:
         """Why this execution is not the one that was recorded: the handler, and both sides."""
-        recorded = "; ".join(in_words(key) for key in [*self.replay.unasked][:5])
-        asked = "; ".join(in_words(key) + (f" at {place}" if place else "") for key, place in self.replay.new[:5])
         return (
             f"{self.handler.label} ({self.sources.place(self.handler.file, self.handler.line)}) does not repeat what it did: "
-            f"recorded and not asked for: {recorded}; asked for instead: {asked or 'nothing'}. "
-            "Put the code back as it was; the step then goes on by itself"
+            f"{self.replay.difference()}. Put the code back as it was; the step then goes on by itself"
         )
 
-    def both_sides(self) -> dict[str, list[str]]:
-        """The disagreement for programs: content keys."""
-        recorded = [*self.replay.unasked]
-        return {"recorded": recorded, "asked": [key for key, _ in self.replay.new]} if recorded else {}
-
     def _is_sequential(self) -> bool:
-        return branches.is_alone(self._loop, self.task, self.branch, threaded=self.thread is not None)
+        return branches.is_alone(self._loop, self.task, self, threaded=self.thread is not None)
 
     # -- answers and cancellation ---------------------------------------------------------------
 
     def answer(self, message: OpDone) -> None:
         waiting = self._pending.pop(message.op, None)
-        if waiting is not None and not waiting.answer.done():
-            waiting.answer.set_result(message)
-            if self.cancel_requested:
-                self.cancel_soon()
+        if waiting is None or waiting.answer.done():  # whoever asked was cancelled meanwhile
+            return
+        if message.error is None:
+            waiting.answer.set_result(message.value)
+        else:
+            waiting.answer.set_exception(from_data(message.error))
+            waiting.answer.exception()  # known: whoever waits may be cancelled before it gets there
+        if self.cancel_requested:
+            self.cancel_soon()
 
     def request_cancel(self) -> None:
         self.cancel_requested = True
@@ -287,13 +307,8 @@ class LiveOps(msgspec.Struct, eq=False):
 
     @property
     def _cancel_due(self) -> bool:
-        return (
-            self.cancel_requested
-            and not self.cancel_delivered
-            and not self.closed
-            and self.begun
-            and self.replay.caught_up
-        )
+        due = self.cancel_requested and not self.cancel_delivered and not self.closed
+        return due and self.begun and self.replay.caught_up
 
     def cancel_soon(self) -> None:
         """Where a cancellation is due, bring it."""
@@ -304,11 +319,11 @@ class LiveOps(msgspec.Struct, eq=False):
 
     def _cancel_now(self) -> None:
         # An operation on its way is let through; its answer, or the next operation, brings the cancellation.
-        if not self._cancel_due or not all(waiting.patient for waiting in self._pending.values()):
+        if not self._cancel_due or not all(one.patient or one.answer.done() for one in self._pending.values()):
             return
         if self.thread is None:
             self._deliver()
-        elif self._pending or self._bodies:
+        elif self._bodies or any(not waiting.answer.done() for waiting in self._pending.values()):
             self._deliver()
             self._end_waits()
 
@@ -364,8 +379,9 @@ class LiveOps(msgspec.Struct, eq=False):
             f"{self.handler.label} {why}, so it cannot do more", hint="await every operation before returning"
         )
 
-    def close(self, unawaited: list[str]) -> None:
-        """The handler has ended. What it did not await is cancelled, and said in its log; `unawaited` never even began."""
+    def close(self, context: Context | None) -> None:
+        """The handler has ended. What it did not await is cancelled, and said in its log, also what never even began."""
+        unawaited = discard_unawaited(context) if context is not None and context._made else []
         if self._pending or self._bodies or unawaited:
             left = [waiting.key for waiting in self._pending.values() if not waiting.answer.done()]
             left += self._bodies
@@ -380,5 +396,5 @@ class LiveOps(msgspec.Struct, eq=False):
             self._reporter.close(tell=not self.abandoned)
         # The tasks' contexts lead back here: as a circle, each step would be left to the garbage collector.
         self.task = None
-        if self.branch.tasks:
-            self.branch.tasks[:] = [task for task in self.branch.tasks if not task.done()]
+        if self.tasks:
+            self.tasks[:] = [task for task in self.tasks if not task.done()]

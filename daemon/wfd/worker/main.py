@@ -176,8 +176,7 @@ class _Worker:
         link = self._link
         link.receive = self._executor.receive
         await self._loop.create_unix_connection(lambda: link, sock=self._channel)
-        for message in self._early:
-            link.receive(message)
+        link.receive(*self._early)
         status = await self._ended
         await link.finish()
         return status

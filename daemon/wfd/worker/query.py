@@ -13,10 +13,11 @@ from wfctl.protocol.channel import Answered, Query
 from wfctl.sdk import current
 from wfctl.sdk.checks import query_of, workflow_of
 from wfctl.sdk.context import discard_unawaited
+from wfctl.sdk.directive import Next
 from wfctl.sdk.failure import describe_exception
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.port import StepUnwind
-from wfctl.sdk.query import BlockingQueryContext, QueryContext, refuse_in_query
+from wfctl.sdk.query import BlockingQueryContext, NoNext, QueryContext, refuse_in_query
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.threads import Threads
 from wfctl.sdk.workflow import Workflow
@@ -40,6 +41,7 @@ class QueryOps:
         self.workflow = workflow
         self.types = types
         self.sources = sources
+        self.next: Next = NoNext()  # type: ignore[assignment]
         self._store = message.store
 
     async def load(self, key: str) -> bytes | None:
@@ -50,6 +52,9 @@ class QueryOps:
 
     async def perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> bytes:
         refuse_in_query(_WORDS.get(kind, "ctx.{}()").format(kind))
+
+    def fresh(self, kind: str, name: str, content: bytes) -> None:
+        """It is for `find` to say."""
 
     async def find(self, kind: str, name: str, content: bytes, place: str = "") -> NoReturn:
         refuse_in_query(f"task {name.rpartition('.')[2]!r}" if kind == "task" else f"ctx.{kind}()")

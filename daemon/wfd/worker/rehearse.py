@@ -20,7 +20,7 @@ from wfctl.sdk.workflow import Workflow
 from wfd.worker.execute import Executor
 from wfd.worker.fitting import Misfit, arguments
 from wfd.worker.guard import Guard
-from wfd.worker.live import LiveOps
+from wfd.worker.live import LiveOps, Pending
 from wfd.worker.trialloop import TrialLoop
 
 # Turns of the loop without any progress, after which nothing moves any more.
@@ -28,8 +28,6 @@ _QUIET_TURNS = 40
 _NAP_S = 0.01
 # From "let go" to a process that cannot be used again.
 _GRACE_S = 1.0
-# Of what is not recorded: it is never said to the daemon, so that no answer comes.
-_HELD = "held"
 
 
 class RehearsedOps(LiveOps, eq=False):
@@ -44,19 +42,20 @@ class RehearsedOps(LiveOps, eq=False):
         self.differs = self.differs or self.guard is None or not self.guard.stopped
         super().stuck(reason)
 
+    def fresh(self, kind: str, name: str, content: bytes) -> None:
+        """It is for `find` to say."""
+
     async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, OpRecord | None]:
         key, record = await super().find(kind, name, content, place)
         # A task that was begun would be tried again; whether a sleep that was begun is over, the daemon knows.
         if record is None or (record.open and kind == "task"):
-            await self.tell(_HELD, name, key, b"{}")
+            self._admit()
+            self._next_op += 1
+            self.held.add(self._next_op)
+            for_good = self._pending[self._next_op] = Pending(key, self._loop.create_future(), patient=False)
+            await for_good.answer
             raise StepUnwind("a rehearsal does nothing new")
         return key, record
-
-    def _say(self, number: int, kind: str, name: str, key: str, arguments: bytes) -> None:
-        if kind == _HELD:
-            self.held.add(number)
-        else:
-            super()._say(number, kind, name, key, arguments)
 
     def progress(self, done: int | float, total: int | float | None, note: str) -> None:
         """Nobody looks at a rehearsal."""
@@ -68,7 +67,7 @@ class RehearsedOps(LiveOps, eq=False):
     @property
     def asking(self) -> bool:
         """Whether the daemon still owes an answer."""
-        return any(number not in self.held for number in self._pending)
+        return any(op not in self.held and not one.answer.done() for op, one in self._pending.items())
 
     @property
     def standing(self) -> tuple[int, int, int]:
@@ -108,7 +107,11 @@ class Rehearser(Executor):
         self._guard = Guard(sources, self._waiting_at)
         self._guard.install()
 
-    def receive(self, message: ToWorker) -> None:
+    def receive(self, *messages: ToWorker) -> None:
+        for message in messages:
+            self._hear(message)
+
+    def _hear(self, message: ToWorker) -> None:
         match message:
             case channel.Rehearse():
                 self._keep(self._loop.create_task(self._rehearse(message)))
@@ -225,10 +228,10 @@ class Rehearser(Executor):
             return True
         if not now.gone.is_set():
             self._abandon(token)
-        for task in ops.branch.tasks:
+        for task in ops.tasks:
             task.cancel()
         end = self._loop.time() + _GRACE_S
-        while not (now.gone.is_set() and all(task.done() for task in ops.branch.tasks)):
+        while not (now.gone.is_set() and all(task.done() for task in ops.tasks)):
             if self._loop.time() >= end:
                 return False
             await self._trial_loop.nap(_NAP_S)

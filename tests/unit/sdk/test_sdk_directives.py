@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from datetime import timedelta
 from typing import Any
@@ -37,6 +38,19 @@ def test_step_takes_the_function_or_its_name_and_a_delay(next_: Next) -> None:
     assert next_.step(charge_card) == StepDirective("charge_card")
     assert next_.step("charge_card", after=timedelta(hours=24)) == StepDirective("charge_card", 86_400_000)
     assert isinstance(next_.step(charge_card), Directive)
+
+
+def test_a_step_is_found_again_whichever_way_it_is_named(next_: Next) -> None:
+    @functools.wraps(charge_card)
+    async def around(ctx: Context) -> Directive:
+        return await charge_card(ctx)
+
+    for _ in range(2):
+        assert (
+            next_.step(charge_card) == next_.step("charge_card") == next_.step(around) == StepDirective("charge_card")
+        )
+        assert next_.step(charge_card, after=timedelta(seconds=1)) == StepDirective("charge_card", 1_000)
+    assert around not in next_._steps, "others are made anew each time, and would pile up"
 
 
 def test_an_unknown_step_is_refused_with_the_nearest_name_and_all_names(next_: Next) -> None:

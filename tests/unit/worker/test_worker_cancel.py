@@ -43,6 +43,14 @@ async def waits_first(ctx: Context) -> Directive:
 
 
 @wf.step()
+async def gives_up_an_operation(ctx: Context) -> Directive:
+    asked = asyncio.ensure_future(ctx.send("other", "begin"))
+    await asyncio.sleep(0)
+    asked.cancel()
+    return await waits_first(ctx)
+
+
+@wf.step()
 async def never_stops_asking(ctx: Context) -> Directive:
     while True:
         await ctx.send("other", "again")
@@ -159,6 +167,18 @@ async def test_a_second_cancellation_changes_nothing(desk: Desk) -> None:
     await turns()
     desk.reply(undo)
     assert isinstance(await desk.next(), StepDone)
+
+
+async def test_an_operation_that_its_caller_has_given_up_holds_up_no_cancellation(desk: Desk) -> None:
+    token = desk.begin("step", "gives_up_an_operation")
+    asked = await desk.next(Op)
+    await turns()
+    desk.executor.receive(CancelStep(token))
+    ended = await desk.next(StepRaised)
+    assert (ended.cancelled, trace) == (True, ["entered", "left"])
+    desk.reply(asked)  # nobody is there for it any more
+    await turns()
+    assert len(desk.sent) == 2
 
 
 async def test_an_operation_on_its_way_returns_before_the_cancellation(desk: Desk) -> None:

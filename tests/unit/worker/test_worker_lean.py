@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 from datetime import timedelta
 from typing import Any
 
@@ -13,11 +14,21 @@ import pytest
 from support.handlers import Desk
 from wfctl import Context, Directive, TaskTimeoutError, Workflow, task
 from wfctl.errors import IncompatibleError
-from wfctl.protocol.channel import AbandonStep, Checked, Pong, StepDone, StepGone, to_daemon_frames
+from wfctl.protocol.channel import (
+    AbandonStep,
+    Checked,
+    Ping,
+    Pong,
+    StepDone,
+    StepGone,
+    to_daemon_frames,
+    to_worker_frames,
+)
 from wfctl.protocol.frames import encode as encoded, frames, pack
 from wfctl.sdk.handler import Handler
 from wfctl.values.codec import convert, decode, encode, unchanged
 from wfctl.values.signature import bind
+from wfd.worker.link import Link
 from wfd.worker.live import LiveOps
 
 wf = Workflow("Order")
@@ -213,6 +224,30 @@ def test_a_frame_is_no_larger_than_its_largest_message_or_what_one_is_to_hold() 
         reads += [len(got)] if got else []
     assert come == messages
     assert reads == [1, 1, 3, 2]
+
+
+async def test_what_a_message_wakes_is_answered_in_the_same_turn_of_the_loop() -> None:
+    loop = asyncio.get_running_loop()
+    mine, theirs = socket.socketpair()
+    mine.setblocking(False)
+    link = Link(lambda: None, to_worker_frames(), loop)
+
+    def receive(*messages: Ping) -> None:
+        for message in messages:
+            loop.call_soon(link.send, Pong(message.number))
+
+    link.receive = receive
+    transport, _ = await loop.create_unix_connection(lambda: link, sock=theirs)
+    try:
+        link.data_received(pack(Ping(1), Ping(2)))
+        await asyncio.sleep(0)
+        assert to_daemon_frames().feed(mine.recv(1 << 16)) == [Pong(1), Pong(2)]
+        link.send(Pong(3))
+        await asyncio.sleep(0)
+        assert to_daemon_frames().feed(mine.recv(1 << 16)) == [Pong(3)]
+    finally:
+        transport.close()
+        mine.close()
 
 
 def test_what_is_no_array_of_messages_is_refused() -> None:
