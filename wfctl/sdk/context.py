@@ -158,7 +158,7 @@ class Context:
         workflow = self._ops.types.get(workflow_type) if isinstance(workflow_type, str) else None
         if workflow is None:
             check_name(workflow_type, "workflow type")
-        check_name(workflow_id, "workflow ID")
+        check_workflow_id(workflow_id)
         timeout_ms = None if workflow_timeout is None else to_ms(workflow_timeout, "workflow_timeout")
         if timeout_ms == 0:
             raise InvalidArgumentError(

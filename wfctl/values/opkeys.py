@@ -44,6 +44,8 @@ def in_few_words(key: str) -> str:
 
 def _parts(key: str) -> tuple[str, str, str]:
     head, _, count = call_of(key).removeprefix(CLEANUP_MARK).rpartition(":")
+    if head == "child_result":  # how a child ended, by its run ID: asked for, and not recorded
+        return "handle.result()", count, ""
     head, _, hashed = head.rpartition(":")
     kind, _, name = head.partition(":")
     words = _WORDS.get(kind, f"{kind} {{}}").format(repr(name))

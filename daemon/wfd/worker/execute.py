@@ -252,10 +252,16 @@ class Executor:
     # -- ending it ------------------------------------------------------------------------------
 
     def _finish(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> None:
-        step.close(context)
         self._steps.pop(step.token, None)
         try:
-            if raised is not None or step.replay.unasked or step.stuck_reason is not None or step.abandoned:
+            step.close(context)
+            if (
+                context is None
+                or raised is not None
+                or step.replay.unasked
+                or step.stuck_reason is not None
+                or step.abandoned
+            ):
                 done = None
             else:
                 done = _done(step, outcome, context)
@@ -328,9 +334,9 @@ def _in_thread(step: LiveOps, context: Context, kwargs: dict[str, Any]) -> tuple
         return None, error
 
 
-def _done(step: LiveOps, directive: Any, context: Context | None) -> StepDone | None:
+def _done(step: LiveOps, directive: Any, context: Context) -> StepDone | None:
     """The message of what the handler returned; None where that is no directive for its run."""
-    put, deleted = ({}, []) if context is None else context.store.changes()
+    put, deleted = context.store.changes()
     if isinstance(directive, StepDirective):
         if directive.name not in step.workflow.steps:
             return None

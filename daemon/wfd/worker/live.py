@@ -13,8 +13,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
-import msgspec
-
 from wfctl.errors import StaleStepError, UsageError, from_data
 from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, Progress, ToDaemon
 from wfctl.sdk import current
@@ -29,6 +27,7 @@ from wfctl.sdk.workflow import Workflow
 from wfctl.values.opkeys import in_words
 from wfctl.values.runinfo import RunInfo
 from wfd.worker import branches
+from wfd.worker.pending import REFUSABLE, Pending, told
 from wfd.worker.progress import Reporter
 
 MAX_LOG_CHARS = 32_000
@@ -44,12 +43,6 @@ _ENDED_BY_CANCELLATION = frozenset({"resume", "child_result"})
 # Turns of the loop in which nobody asks for a record, after which a branch may take what another branch recorded.
 _QUIET_TURNS = 20
 _MAKING = threading.Lock()  # Two threads of a handler's may begin to report at a time.
-
-
-class Pending(msgspec.Struct, eq=False):
-    key: str
-    answer: asyncio.Future[bytes]
-    patient: bool
 
 
 class LiveOps(branches.Branch, eq=False):
@@ -184,7 +177,7 @@ class LiveOps(branches.Branch, eq=False):
         if self.cancel_requested and kind in _ENDED_BY_CANCELLATION and self._cancel_due:
             return self._tell_cancelled(kind, name, key, arguments)
         self._next_op = number = self._next_op + 1
-        answer: asyncio.Future[bytes] = self._loop.create_future()
+        answer: asyncio.Future[Any] = self._loop.create_future()
         patient = kind in _PATIENT
         self._pending[number] = Pending(key, answer, patient)
         if self._begun is None and not self._lines:
@@ -193,7 +186,7 @@ class LiveOps(branches.Branch, eq=False):
             self._say(number, kind, name, key, arguments)
         if patient:
             self.cancel_soon()
-        return answer
+        return told(answer) if kind in REFUSABLE else answer
 
     async def _tell_cancelled(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
         # An earlier execution was cancelled while it waited here, or has not come as far.
@@ -293,11 +286,7 @@ class LiveOps(branches.Branch, eq=False):
         waiting = self._pending.pop(message.op, None)
         if waiting is None or waiting.answer.done():  # whoever asked was cancelled meanwhile
             return
-        if message.error is None:
-            waiting.answer.set_result(message.value)
-        else:
-            waiting.answer.set_exception(from_data(message.error))
-            waiting.answer.exception()  # known: whoever waits may be cancelled before it gets there
+        waiting.settle(message.value, message.error)
         if self.cancel_requested:
             self.cancel_soon()
 
@@ -307,8 +296,8 @@ class LiveOps(branches.Branch, eq=False):
 
     @property
     def _cancel_due(self) -> bool:
-        due = self.cancel_requested and not self.cancel_delivered and not self.closed
-        return due and self.begun and self.replay.caught_up
+        due = self.cancel_requested and self.begun and not self.cancel_delivered and not self.closed
+        return due and self.replay.caught_up
 
     def cancel_soon(self) -> None:
         """Where a cancellation is due, bring it."""

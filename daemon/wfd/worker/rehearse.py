@@ -20,7 +20,8 @@ from wfctl.sdk.workflow import Workflow
 from wfd.worker.execute import Executor
 from wfd.worker.fitting import Misfit, arguments
 from wfd.worker.guard import Guard
-from wfd.worker.live import LiveOps, Pending
+from wfd.worker.live import LiveOps
+from wfd.worker.pending import Pending
 from wfd.worker.trialloop import TrialLoop
 
 # Turns of the loop without any progress, after which nothing moves any more.
@@ -61,7 +62,8 @@ class RehearsedOps(LiveOps, eq=False):
         """Nobody looks at a rehearsal."""
 
     def not_yet(self, op: int) -> None:
-        if op in self._pending:
+        asked = self._pending.get(op)
+        if asked is not None and not asked.answer.done():  # else it was given up
             self.held.add(op)
 
     @property

@@ -13,7 +13,8 @@ import pytest
 
 from support.handlers import Desk
 from wfctl import ChildOutcome, Context, Directive, RunFailedError, Workflow
-from wfctl.protocol.channel import CancelStep, Op, StepDone, StepRaised, StepStuck
+from wfctl.errors import RunNotFoundError
+from wfctl.protocol.channel import CancelStep, Op, OpDone, StepDone, StepRaised, StepStuck
 
 wf = Workflow("Order")
 kid_wf = Workflow("Kid")
@@ -51,6 +52,31 @@ def runs_a_child_in_a_thread(ctx: Any) -> Directive:
     first = ctx.run_child("Kid", "kid-1", result_type=Receipt)
     ctx.sleep(timedelta(seconds=1))
     return ctx.next.complete([repr(first), repr(ctx.start("Kid", "kid-2").result())])
+
+
+@wf.step()
+async def takes_the_first(ctx: Context) -> Directive:
+    handles = [await ctx.start("Kid", f"kid-{number}") for number in (1, 2)]
+    waits = [asyncio.ensure_future(handle.result()) for handle in handles]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    return ctx.next.complete([wait.done() for wait in waits])
+
+
+@wf.step()
+async def asks_in_an_except_block(ctx: Context) -> Directive:
+    try:
+        raise KeyError("first")
+    except KeyError:
+        await asks(ctx, await ctx.store.get("what"))
+    return ctx.next.complete()
+
+
+async def asks(ctx: Context, what: str) -> None:
+    if what == "event":
+        await ctx.send("nobody", "x")
+    else:
+        handle = await ctx.start("Kid", "kid-1")
+        await handle.result()
 
 
 @wf.step()
@@ -124,6 +150,31 @@ async def test_in_a_plain_handler_children_and_sleeps_block(desk: Desk) -> None:
     done = await ended(desk, closed(result={"amount": "2"}), "step", "runs_a_child_in_a_thread")
     assert msgspec.json.decode(done.value) == ["Receipt(amount=Decimal('2'))", "{'amount': '2'}"]
     assert [op.kind for op in desk.ops()] == ["child", "child_result", "sleep", "child", "child_result"]
+
+
+async def test_a_handler_may_return_while_it_waits_for_the_result_of_another_child(desk: Desk) -> None:
+    desk.begin("step", "takes_the_first")
+    for _ in range(2):
+        started = await desk.next(Op)
+        desk.reply(started, desk.value(started))
+    first, _ = await desk.next(Op), await desk.next(Op)
+    desk.reply(first, closed())
+    done = await desk.next((StepDone, StepRaised))
+    assert done.value == b"[true,false]"
+    assert "returned without awaiting handle.result() [RUN-kid-2]: write `await`" in desk.lines[0]
+
+
+@pytest.mark.parametrize("what", ["event", "child", "result"])
+async def test_what_is_refused_fails_at_the_line_that_asked_also_in_an_except_block(desk: Desk, what: str) -> None:
+    desk.begin("step", "asks_in_an_except_block", store={"what": what})
+    op = await desk.next(Op)
+    if what == "result":
+        desk.reply(op, desk.value(op))
+        op = await desk.next(Op)
+    desk.executor.receive(OpDone(op.token, op.op, error=RunNotFoundError("no run").to_data()))
+    raised = await desk.next(StepRaised)
+    assert raised.failure.type == "RunNotFoundError"
+    assert raised.failure.frame.endswith(" in asks")
 
 
 async def test_a_wait_for_a_child_does_not_hold_up_a_cancellation(desk: Desk) -> None:
