@@ -289,7 +289,7 @@ class Link:
             return self._connection
 
     def call(self, call: Call) -> Coroutine[Any, Any, Any]:
-        """As `Connection.call`, which see; connects where there is no connection."""
+        """As `Connection.call`, which see; connects where there is no connection. To be awaited at once."""
         connection = self._connection
         if connection is None or connection.lost or self._closed:
             return self._connect_and_call(call)

@@ -155,7 +155,7 @@ class Conversation:
         out: list[Item | Reply] = []
         for line in self._buffer.feed(data):
             try:
-                answer = self._one(_decode_envelope(line))
+                answer = self._one(parse(line))
             except msgspec.MsgspecError as error:
                 raise IncompatibleError(
                     f"the daemon's answer is not understood ({error})",

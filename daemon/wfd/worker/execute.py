@@ -126,14 +126,11 @@ class Executor:
         if found is None:
             return
         workflow, handler, after = found
-        if message.kwargs == b"{}" and not handler.required:
-            kwargs = {}
-        else:
-            try:
-                kwargs = arguments(handler, message.kwargs)
-            except Misfit as error:
-                self._send(StepStuck(token, error.reason))
-                return
+        try:
+            kwargs = arguments(handler, message.kwargs)
+        except Misfit as error:
+            self._send(StepStuck(token, error.reason))
+            return
         replay = Replay.of(message.ops) if message.ops else Replay()
         step = self._ops_type(
             token, run, message.step, handler, workflow, self._workflows, self._sources, after, replay,

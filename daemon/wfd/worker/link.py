@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from wfctl.errors import IncompatibleError
-from wfctl.protocol.channel import ToDaemon
+from wfctl.protocol.channel import ToDaemon, ToWorker
 from wfctl.protocol.frames import FrameBuffer, encode, frames
 
 _DRAIN_S = 0.005
 _log = logging.getLogger("wfd.worker")
 
 
+class Receiver(Protocol):
+    def __call__(self, *messages: ToWorker) -> None: ...
+
+
 class Link(asyncio.Protocol):
     """`receive` gets the messages in order, as its arguments; `lost` is called once, when the daemon is gone."""
 
-    receive: Callable[..., None]  # set before there is a connection
+    receive: Receiver  # set before there is a connection
 
     def __init__(self, lost: Callable[[], None], frames: FrameBuffer, loop: asyncio.AbstractEventLoop) -> None:
         self._lost: Callable[[], None] | None = lost

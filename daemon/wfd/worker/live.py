@@ -284,9 +284,12 @@ class LiveOps(branches.Branch, eq=False):
 
     def answer(self, message: OpDone) -> None:
         waiting = self._pending.pop(message.op, None)
-        if waiting is None or waiting.answer.done():  # whoever asked was cancelled meanwhile
+        if waiting is None:
             return
-        waiting.settle(message.value, message.error)
+        if (
+            not waiting.answer.done()
+        ):  # else whoever asked has given it up; a cancellation may have waited for it all the same
+            waiting.settle(message.value, message.error)
         if self.cancel_requested:
             self.cancel_soon()
 

@@ -17,6 +17,7 @@ from wfctl.protocol.channel import AbandonStep, CancelStep, Op, StepDone, StepGo
 wf = Workflow("Order")
 trace: list[str] = []
 gate = threading.Event()
+given_up = asyncio.Event()
 
 
 @wf.start()
@@ -46,6 +47,14 @@ async def waits_first(ctx: Context) -> Directive:
 async def gives_up_an_operation(ctx: Context) -> Directive:
     asked = asyncio.ensure_future(ctx.send("other", "begin"))
     await asyncio.sleep(0)
+    asked.cancel()
+    return await waits_first(ctx)
+
+
+@wf.step()
+async def gives_up_when_cancelled_already(ctx: Context) -> Directive:
+    asked = asyncio.ensure_future(ctx.send("other", "begin"))
+    await given_up.wait()
     asked.cancel()
     return await waits_first(ctx)
 
@@ -179,6 +188,19 @@ async def test_an_operation_that_its_caller_has_given_up_holds_up_no_cancellatio
     desk.reply(asked)  # nobody is there for it any more
     await turns()
     assert len(desk.sent) == 2
+
+
+async def test_a_cancellation_that_waited_for_an_operation_comes_also_where_that_is_given_up(desk: Desk) -> None:
+    token = desk.begin("step", "gives_up_when_cancelled_already")
+    asked = await desk.next(Op)
+    desk.executor.receive(CancelStep(token))
+    await turns()
+    given_up.set()
+    await turns()
+    assert trace == ["entered"], "the operation is on its way still"
+    desk.reply(asked)
+    assert (await desk.next(StepRaised)).cancelled
+    assert trace == ["entered", "left"]
 
 
 async def test_an_operation_on_its_way_returns_before_the_cancellation(desk: Desk) -> None:

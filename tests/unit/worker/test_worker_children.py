@@ -15,6 +15,7 @@ from support.handlers import Desk
 from wfctl import ChildOutcome, Context, Directive, RunFailedError, Workflow
 from wfctl.errors import RunNotFoundError
 from wfctl.protocol.channel import CancelStep, Op, OpDone, StepDone, StepRaised, StepStuck
+from wfd.worker import live
 
 wf = Workflow("Order")
 kid_wf = Workflow("Kid")
@@ -162,6 +163,22 @@ async def test_a_handler_may_return_while_it_waits_for_the_result_of_another_chi
     done = await desk.next((StepDone, StepRaised))
     assert done.value == b"[true,false]"
     assert "returned without awaiting handle.result() [RUN-kid-2]: write `await`" in desk.lines[0]
+
+
+async def test_a_step_is_answered_whatever_goes_wrong_where_it_is_closed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(key: str) -> str:
+        raise ValueError(key)
+
+    monkeypatch.setattr(live, "in_words", fails)
+    desk.begin("step", "takes_the_first")
+    for _ in range(2):
+        started = await desk.next(Op)
+        desk.reply(started, desk.value(started))
+    desk.reply(await desk.next(Op), closed())
+    assert (await desk.next(StepRaised)).failure.type == "ValueError"
+    assert desk.executor.idle
 
 
 @pytest.mark.parametrize("what", ["event", "child", "result"])

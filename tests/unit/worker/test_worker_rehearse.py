@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from support.handlers import apart, recorded
+from support.handlers import Desk, apart, recorded
 from support.worker_process import WorkerProcess, run_step
+from wfctl import Context, Directive, Workflow
 from wfctl.protocol.channel import (
     Fits,
     Fitted,
@@ -31,7 +33,9 @@ from wfctl.protocol.channel import (
 from wfctl.values.outcome import ChildOutcome
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
+from wfd.worker.execute import Executor
 from wfd.worker.guard import would
+from wfd.worker.rehearse import RehearsedOps
 
 HEAD = """
 import asyncio, os, socket, sqlite3, subprocess, threading, time
@@ -371,3 +375,33 @@ def test_one_process_rehearses_many_steps_and_answers_other_questions(tmp_path: 
     assert fitted.call == 3
     assert [bool(reason) for reason in fitted.reasons] == [False, True, True, False]
     assert "put the parameters back" in fitted.reasons[1]
+
+
+async def test_what_was_given_up_before_there_was_an_answer_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    wf, child = Workflow("Order"), Workflow("Child")
+
+    @child.start()
+    async def started(ctx: Context) -> Directive:
+        return ctx.next.complete()
+
+    @wf.step()
+    async def waits(ctx: Context) -> Directive:
+        handle = await ctx.start("Child", "child-1")
+        given_up = asyncio.ensure_future(handle.result())
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await handle.result()
+        raise AssertionError
+
+    desk = Desk(wf, child)
+    assert await desk.finish("step", "waits", crash_after=1) is None
+    monkeypatch.setattr(Executor, "_ops_type", RehearsedOps)
+    desk.begin("step", "waits", ops=desk.records)
+    asked, _ = await desk.next(Op), await desk.next(Op)
+    ops = desk.executor._steps[asked.token]
+    assert isinstance(ops, RehearsedOps)
+    ops.not_yet(asked.op)
+    assert (ops.held, ops.asking) == (set(), True)
+    ops.not_yet(asked.op + 1)
+    assert (ops.held, ops.asking) == ({asked.op + 1}, False)
+    desk.executor.close()
