@@ -132,7 +132,7 @@ def test_a_verb_of_the_socket_is_a_method_of_the_backend() -> None:
     tree = parsed(modules()["wfd.server.backend"].file)
     (backend,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Backend"]
     methods = {node.name for node in backend.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-    # `closing` is `result` where that is a future already.
-    assert methods - {"closing"} == CALLS.keys() - {"hello"}, (
+    # `starting` is `start` and `closing` is `result`, where that is a future already.
+    assert methods - {"starting", "closing"} == CALLS.keys() - {"hello"}, (
         "daemon/wfd/server/backend.py: one method a verb, of its name"
     )

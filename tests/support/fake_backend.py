@@ -150,6 +150,9 @@ class FakeBackend:
         last = items[-1].seq
         return calls.HistoryPage(run=self._view(run), items=items, next=last if last < 5 else None)
 
+    def starting(self, call: calls.Start) -> asyncio.Future[calls.Started] | None:
+        return asyncio.ensure_future(self.start(call)) if call.workflow_type == "Order" else None
+
     def closing(self, call: calls.Result) -> asyncio.Future[views.Outcome] | None:
         run = self.runs.get(call.id)
         plain = call.wait and call.timeout_ms is None and run is not None and run.status.open

@@ -44,6 +44,7 @@ class Backend:
         self._started_at = engine.clock.now_ms()
         commands = Commands(engine)
         self.start = commands.start
+        self.starting = commands.starting
         self.send = Sending(engine, commands).send
         self.cancel = commands.cancel
         self.terminate = commands.terminate

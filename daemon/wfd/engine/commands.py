@@ -15,12 +15,14 @@ from wfctl.errors import (
     DaemonDownError,
     InvalidArgumentError,
     RunNotFoundError,
+    WfctlError,
     WorkflowAlreadyRunning,
 )
 from wfctl.protocol import calls
 from wfctl.protocol.views import Outcome
 from wfctl.values.ids import check_new_id
 from wfctl.values.runinfo import RunInfo
+from wfctl.values.signature import TypeSpec
 from wfctl.values.status import Status
 from wfctl.values.times import MAX_MS
 from wfd.core import stimuli as s
@@ -47,16 +49,8 @@ class Commands:
 
     async def start(self, call: calls.Start) -> calls.Started:
         """A new run, committed. Raises WorkflowAlreadyRunning, UnknownWorkflowTypeError, InvalidPayloadError..."""
-        self.check_taking()
-        engine = self._e
-        if call.if_running not in ("fail", "use"):
-            raise InvalidArgumentError(f"if_running is 'fail' or 'use', not {call.if_running!r}")
-        if call.timeout_ms is not None and call.timeout_ms <= 0:
-            raise InvalidArgumentError("a timeout must be longer than nothing")
-        _check_beginning(call, engine.clock.now_ms())
-        spec = engine.workers.catalog.type_of(call.workflow_type)
+        engine, spec = self._e, self._startable(call)
         if call.workflow_id is not None:
-            check_new_id(call.workflow_id)
             existing = await self._existing(call)
             if existing is not None:
                 return existing
@@ -69,23 +63,61 @@ class Commands:
             # While a worker looked at the arguments somebody else may have taken the ID.
             if call.workflow_id is not None and (existing := await self._existing(call)) is not None:
                 return existing
+        return await self._begin(call, spec, kwargs)
+
+    def starting(self, call: calls.Start) -> asyncio.Future[calls.Started] | None:
+        """What `start` answers, where that needs no one but the disk: as nearly all who ask, and what they ask with then costs no
+        task of its own. Else None, and nothing has been done."""
+        if call.workflow_id in self._e.open_ids:
+            return None
+        try:
+            spec = self._startable(call)
+            if not spec.start.plain:
+                return None
+            return self._begin(call, spec, bind_plain(spec, spec.start, bytes(call.input), call.text))
+        except WfctlError:
+            return None  # `start` says why
+
+    def _startable(self, call: calls.Start) -> TypeSpec:
+        """The type to start, once all is well that can be told without waiting."""
+        self.check_taking()
+        if call.if_running not in ("fail", "use"):
+            raise InvalidArgumentError(f"if_running is 'fail' or 'use', not {call.if_running!r}")
+        if call.timeout_ms is not None and call.timeout_ms <= 0:
+            raise InvalidArgumentError("a timeout must be longer than nothing")
+        _check_beginning(call, self._e.clock.now_ms())
+        spec = self._e.workers.catalog.type_of(call.workflow_type)
+        if call.workflow_id is not None:
+            check_new_id(call.workflow_id)
+        return spec
+
+    def _begin(self, call: calls.Start, spec: TypeSpec, kwargs: bytes) -> asyncio.Future[calls.Started]:
+        """Begin the run, whose ID is free; the future is settled when it is on the disk, or never will be."""
+        engine = self._e
         workflow_id = call.workflow_id or self._readable(call.workflow_type)
         batch = engine.batch()
         begins_at = call.begins_at if call.delay_ms is None else batch.now + call.delay_ms
+        future: asyncio.Future[calls.Started] = asyncio.get_running_loop().create_future()
         if call.dry_run:
             info = RunInfo("", workflow_id, call.workflow_type, started_at_ms=batch.now)
             later = begins_at is not None and begins_at > batch.now
-            return calls.Started(
-                run=info, status=Status.SLEEPING if later else Status.RUNNING, begins_at=begins_at if later else None
+            future.set_result(
+                calls.Started(
+                    run=info,
+                    status=Status.SLEEPING if later else Status.RUNNING,
+                    begins_at=begins_at if later else None,
+                )
             )
+            return future
         live = batch.open(
             key=engine.new_key(), run_id=engine.ids.run_id(), workflow_id=workflow_id,
-            workflow_type=call.workflow_type, handler=handler.name, input=kwargs, timeout_ms=call.timeout_ms,
+            workflow_type=call.workflow_type, handler=spec.start.name, input=kwargs, timeout_ms=call.timeout_ms,
             begins_at=begins_at,
         )  # fmt: skip
-        info, run = live.info, live.run
-        await engine.committed(batch)
-        return calls.Started(run=info, status=run.status, begins_at=run.begins_at)
+        run = live.run
+        started = calls.Started(run=live.info, status=run.status, begins_at=run.begins_at)
+        engine.commit(batch, settled=partial(_settle, future, started))
+        return future
 
     def _readable(self, workflow_type: str) -> str:
         while True:
@@ -297,6 +329,14 @@ class Commands:
                 return closed.result()
         finally:
             self._e.hub.leave(follower)
+
+
+def _settle(future: asyncio.Future[calls.Started], started: calls.Started, error: BaseException | None) -> None:
+    if not future.done():
+        if error is None:
+            future.set_result(started)
+        else:
+            future.set_exception(error)
 
 
 def _check_beginning(call: calls.Start, now: int) -> None:

@@ -18,12 +18,13 @@ KEPT_FREE = 50
 # Of the files that the daemon may open so many are for connections, with those that are being refused; the rest is for workers
 # and the database.
 SHARE_OF_FILES = 4
-# Calls of one connection that are under way at once; the next are read when one of them is answered, so that nobody who asks for
-# ten thousand things in one breath holds up the others: each turn of the loop, and each commit, has so many of theirs in it.
-MAX_CALLS = 32
-# Of all connections together, as far as each has the least: a program with twenty connections gets through no more than with four.
+# Calls of all connections that are under way at once, as far as each has the least; the next are read when one of them is answered,
+# so that nobody who asks for ten thousand things in one breath, over one connection or twenty, holds up the others: each turn of
+# the loop, and each commit, has so many of theirs in it.
 ALL_CALLS = 128
 LEAST_CALLS = 2
+# Questions of one connection among them: what reads the database answers one after the other, and others ask as well.
+MAX_QUESTIONS = 32
 
 
 class Connections:
@@ -43,10 +44,9 @@ class Connections:
         for hear in self.held:
             asyncio.get_running_loop().call_soon(hear)
 
-    @property
-    def share(self) -> int:
-        """How many calls one connection may have under way."""
-        return min(MAX_CALLS, max(LEAST_CALLS, ALL_CALLS // max(self.calling, 1)))
+    def room(self, calls: int, questions: int) -> bool:
+        """Whether a connection that has so many calls under way, and so many questions among them, may have one more."""
+        return questions < MAX_QUESTIONS and calls < max(LEAST_CALLS, ALL_CALLS // max(self.calling, 1))
 
     def limit(self, files: int) -> None:
         """The daemon may open so many files."""

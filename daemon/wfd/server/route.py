@@ -38,8 +38,10 @@ class Route:
         self.decode: Callable[[bytes | msgspec.Raw], Call] = msgspec.json.Decoder(call).decode
 
 
-def command(call: type[CallT]) -> Callable[[Callable[[Backend, CallT], Awaitable[Any]]], Route]:
-    return lambda handle: Route(call, Kind.COMMAND, handle)
+def command(
+    call: type[CallT], promise: Callable[[Backend, CallT], asyncio.Future[Any] | None] | None = None
+) -> Callable[[Callable[[Backend, CallT], Awaitable[Any]]], Route]:
+    return lambda handle: Route(call, Kind.COMMAND, handle, promise)
 
 
 def question(

@@ -25,7 +25,7 @@ MOST_IN_WORKER = 4_096
 # So many steps, of handlers that are brief, go to one worker where they begin within so many milliseconds: each worker that is
 # woken for a few costs more than they do, here and there, and what they say comes together as well. Brief is a handler that had
 # something to say, or had ended, within so many when it last began: then its worker was soon free for others.
-TOGETHER = 32
+TOGETHER = 64
 TOGETHER_MS = 2
 BRIEF_MS = 20
 # From "let go" to SIGKILL.

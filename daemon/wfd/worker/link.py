@@ -12,6 +12,8 @@ from wfctl.protocol.channel import ToDaemon, ToWorker
 from wfctl.protocol.frames import FrameBuffer, encode, frames
 
 _DRAIN_S = 0.005
+# What is said in one turn of the loop leaves at once where it is so much: the daemon begins with it while this goes on.
+MOST_UNSENT = 32
 _log = logging.getLogger("wfd.worker")
 
 
@@ -61,15 +63,21 @@ class Link(asyncio.Protocol):
             lost()
 
     def send(self, message: ToDaemon) -> None:
-        """Queue one message; everything of this turn of the loop leaves in one write, in order."""
-        if not self._flushing:
+        """Queue one message; what is said in this turn of the loop leaves in one write, or in a few, in order."""
+        self._out.append(encode(message))
+        if len(self._out) >= MOST_UNSENT:
+            self._write()
+        elif not self._flushing:
             self._flushing = True
             self._loop.call_soon(self.flush)
-        self._out.append(encode(message))
 
     def flush(self) -> None:
         self._flushing = False
-        if self._out and self._transport is not None:
+        if self._out:
+            self._write()
+
+    def _write(self) -> None:
+        if self._transport is not None:
             data = frames(self._out)
             self._out.clear()
             self._transport.write(data)

@@ -1,18 +1,26 @@
-"""Who waits for nothing but a run's end waits with a future, and no task."""
+"""Who waits for nothing but the disk, or a run's end, waits with a future, and no task."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import msgspec
 import pytest
 
 from support.waiting import until
 from wfctl import Context, Directive, Workflow
-from wfctl.errors import StorageError
+from wfctl.errors import StorageError, WorkflowAlreadyRunning
 from wfctl.protocol import calls
 from wfctl.values.status import Status
 from wfd.engine.commands import Commands
 from wfd.testing import WorkflowEnvironment
+
+
+class Plan(msgspec.Struct):
+    """A type of the user's own, which only a worker knows."""
+
+    at: str
 
 
 def approval() -> Workflow:
@@ -63,3 +71,65 @@ async def test_what_is_more_than_a_wait_for_the_end_has_no_such_future(more: dic
         assert plain is not None
         plain.cancel()
         assert commands.closing(calls.Result(**{"id": "a", **more})) is None  # type: ignore[arg-type]
+
+
+async def test_a_start_that_needs_only_the_disk_is_a_future_and_begun() -> None:
+    async with WorkflowEnvironment([approval()]) as env:
+        commands = Commands(env.engine)
+        starting = commands.starting(calls.Start(workflow_type="Approval", workflow_id="a"))
+        assert starting is not None
+        assert not starting.done()
+        with pytest.raises(WorkflowAlreadyRunning):
+            await commands.start(calls.Start(workflow_type="Approval", workflow_id="a"))
+        started = await starting
+        assert (started.run.workflow_id, started.status, started.existing) == ("a", Status.RUNNING, False)
+        assert [run.run_id for run in await env.client.list()] == [started.run.id]
+        named = commands.starting(calls.Start(workflow_type="Approval"))
+        assert named is not None
+        assert (await named).run.workflow_id.startswith("approval")
+
+
+async def test_a_start_that_is_not_on_the_disk_is_answered_with_why() -> None:
+    async with WorkflowEnvironment([approval()]) as env:
+        starting = Commands(env.engine).starting(calls.Start(workflow_type="Approval", workflow_id="a"))
+        assert starting is not None
+        env.engine.fail(StorageError("the disk is gone"))
+        with pytest.raises(StorageError, match="the disk is gone"):
+            await starting
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"workflow_type": "Nothing"},
+        {"workflow_id": "taken"},
+        {"workflow_id": "taken", "if_running": "use"},
+        {"workflow_id": " "},
+        {"if_running": "perhaps"},
+        {"timeout_ms": 0},
+        {"delay_ms": -1},
+        {"input": msgspec.Raw(b'{"unknown": 1}')},
+        {"workflow_type": "Dated", "input": msgspec.Raw(b'"2026-01-01"')},
+    ],
+)
+async def test_any_other_start_begins_nothing_there_and_says_why_as_before(other: dict[str, Any]) -> None:
+    dated = Workflow("Dated")
+
+    @dated.start()
+    async def begin(ctx: Context, when: Plan) -> Directive:
+        return ctx.next.complete(None)
+
+    async with WorkflowEnvironment([approval(), dated]) as env:
+        await env.client.start("Approval", workflow_id="taken")
+        commands = Commands(env.engine)
+        call = calls.Start(**{"workflow_type": "Approval", "workflow_id": "a", **other})
+        assert commands.starting(call) is None
+        assert list(env.engine.open_ids) == ["taken"]
+
+
+async def test_a_rehearsed_start_begins_nothing() -> None:
+    async with WorkflowEnvironment([approval()]) as env:
+        starting = Commands(env.engine).starting(calls.Start(workflow_type="Approval", workflow_id="a", dry_run=True))
+        assert starting is not None
+        assert (await starting).run.id == ""
+        assert not env.engine.open_ids

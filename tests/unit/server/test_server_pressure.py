@@ -10,7 +10,7 @@ from support.fake_backend import FakeBackend, entry
 from support.raw_peer import Peer
 from support.waiting import until
 from wfctl.protocol import rpc
-from wfctl.protocol.calls import GetTree, List, Result, Start, Tail
+from wfctl.protocol.calls import GetTree, List, Result, RunPage, Start, Tail
 from wfd.server import Server, backlog, connections, session
 from wfd.server.connections import Connections
 
@@ -20,15 +20,37 @@ async def test_a_flood_on_one_connection_is_taken_a_part_at_a_time_and_all_of_it
 ) -> None:
     backend.gate = asyncio.Event()
     ids = [peer.send(Start(workflow_type="Order")) for _ in range(2_000)]
-    await until(lambda: len(backend.calls) == connections.MAX_CALLS)
+    await until(lambda: len(backend.calls) == connections.ALL_CALLS)
     other = await Peer.greeted(server.path)
     assert "result" in await other.ask(GetTree())
-    assert len(backend.calls) == connections.MAX_CALLS
+    assert len(backend.calls) == connections.ALL_CALLS
     assert ["waiting" in line for line in server._host.pressure.lines()] == [True]
     backend.gate.set()
     assert [(await peer.read())["id"] for _ in ids] == ids
     assert server._host.pressure.lines() == []
     await other.close()
+
+
+async def test_questions_of_one_connection_are_asked_so_many_at_a_time_whatever_room_there_is_for_commands(
+    peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, gate, pages = [], asyncio.Event(), backend.list
+
+    async def list(call: List) -> RunPage:
+        asked.append(call)
+        await gate.wait()
+        return await pages(call)
+
+    monkeypatch.setattr(backend, "list", list)
+    backend.gate = gate
+    commands = [peer.send(Start(workflow_type="Order")) for _ in range(3)]
+    questions = [peer.send(List()) for _ in range(3 * connections.MAX_QUESTIONS)]
+    last = peer.send(Start(workflow_type="Order"))
+    await until(lambda: len(asked) == connections.MAX_QUESTIONS)
+    assert len(backend.calls) == len(commands)
+    gate.set()
+    ids = [(await peer.read())["id"] for _ in range(len(questions) + 4)]
+    assert sorted(ids) == [*commands, *questions, last]
 
 
 async def test_a_program_with_many_connections_gets_no_more_done_at_once_than_one_with_few(
@@ -79,7 +101,7 @@ async def test_those_who_wait_for_a_result_hold_up_no_command_on_their_connectio
     peer: Peer, backend: FakeBackend
 ) -> None:
     await peer.ask(Start(workflow_type="Order", workflow_id="a"))
-    waiting = [peer.send(Result(id="a")) for _ in range(2 * connections.MAX_CALLS)]
+    waiting = [peer.send(Result(id="a")) for _ in range(2 * connections.ALL_CALLS)]
     assert "result" in await peer.ask(Start(workflow_type="Order", workflow_id="b"))
     backend.close("a")
     assert sorted([(await peer.read())["id"] for _ in waiting]) == waiting
@@ -110,7 +132,7 @@ async def test_a_client_that_does_not_read_its_answers_is_not_heard_until_it_doe
     (here,) = (one for one in server._host.sessions if one._greeted)
     await until(lambda: not here._reading)
     unsent = here._transport.get_write_buffer_size() + here._unsent_bytes
-    assert unsent < session.MAX_UNSENT_BYTES + connections.MAX_CALLS * 60_000
+    assert unsent < session.MAX_UNSENT_BYTES + connections.MAX_QUESTIONS * 60_000
     other = await Peer.greeted(server.path)
     assert "result" in await other.ask(GetTree())
     await other.close()
@@ -142,7 +164,7 @@ async def test_who_gives_a_call_up_is_heard_while_there_is_room_for_no_other(pee
     waiting = peer.send(Result(id="a"))
     await peer.ask(List())
     backend.gate = asyncio.Event()
-    busy = [peer.send(Start(workflow_type="Order")) for _ in range(connections.MAX_CALLS + 10)]
+    busy = [peer.send(Start(workflow_type="Order")) for _ in range(connections.ALL_CALLS + 10)]
     later = peer.send(List())
     peer.write(rpc.notify("cancel", {"id": waiting}))
     await until(lambda: backend.cancelled == ["a"])
@@ -151,7 +173,7 @@ async def test_who_gives_a_call_up_is_heard_while_there_is_room_for_no_other(pee
         peer.write(rpc.notify("cancel", {"id": id}))
     last = peer.send(List())
     backend.gate.set()
-    assert [(await peer.read())["id"] for _ in range(len(busy) + 1)] == [*busy, last]
+    assert sorted([(await peer.read())["id"] for _ in range(len(busy) + 1)]) == [*busy, last]
     assert sum(isinstance(call, List) for call in backend.calls) == 2
 
 
@@ -169,12 +191,12 @@ async def test_so_much_is_read_ahead_of_a_full_connection_and_no_more(
 
 async def test_what_a_client_asked_before_it_left_is_carried_out(peer: Peer, backend: FakeBackend) -> None:
     backend.gate = asyncio.Event()
-    for _ in range(3 * connections.MAX_CALLS):
+    for _ in range(3 * connections.ALL_CALLS):
         peer.send(Start(workflow_type="Order"))
     peer.writer.write_eof()
-    await until(lambda: len(backend.calls) == connections.MAX_CALLS)
+    await until(lambda: len(backend.calls) == connections.ALL_CALLS)
     backend.gate.set()
-    await until(lambda: len(backend.calls) == 3 * connections.MAX_CALLS)
+    await until(lambda: len(backend.calls) == 3 * connections.ALL_CALLS)
     while await peer.read():
         pass  # and then the connection is closed
 
@@ -193,7 +215,7 @@ async def test_an_id_that_was_given_up_and_is_used_again_is_answered_for_its_new
 
 async def test_an_id_whose_call_no_verb_took_is_no_longer_given_up(peer: Peer, backend: FakeBackend) -> None:
     backend.gate = asyncio.Event()
-    busy = [peer.send(Start(workflow_type="Order")) for _ in range(connections.MAX_CALLS)]
+    busy = [peer.send(Start(workflow_type="Order")) for _ in range(connections.ALL_CALLS)]
     peer.write(b'{"jsonrpc":"2.0","id":900,"method":"no_such_verb"}\n' + rpc.notify("cancel", {"id": 900}))
     peer.write(rpc.request(900, List()))
     await until(lambda: len(backend.calls) == len(busy))
@@ -209,7 +231,7 @@ async def test_of_lines_that_are_no_messages_only_the_first_is_looked_at(
     understood = session.understood
     monkeypatch.setattr(session, "understood", lambda line: (looked_at.append(line), understood(line))[1])
     backend.gate = asyncio.Event()
-    busy = [peer.send(Start(workflow_type="Order")) for _ in range(connections.MAX_CALLS)]
+    busy = [peer.send(Start(workflow_type="Order")) for _ in range(connections.ALL_CALLS)]
     peer.write(b"x\n" * 10_000)
     await until(lambda: len(backend.calls) == len(busy) and b"x" in looked_at)
     peer.write(b"x\n" * 10_000)

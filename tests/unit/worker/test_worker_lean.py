@@ -28,7 +28,7 @@ from wfctl.protocol.frames import encode as encoded, frames, pack
 from wfctl.sdk.handler import Handler
 from wfctl.values.codec import convert, decode, encode, unchanged
 from wfctl.values.signature import bind
-from wfd.worker.link import Link
+from wfd.worker.link import MOST_UNSENT, Link
 from wfd.worker.live import LiveOps
 
 wf = Workflow("Order")
@@ -245,6 +245,27 @@ async def test_what_a_message_wakes_is_answered_in_the_same_turn_of_the_loop() -
         link.send(Pong(3))
         await asyncio.sleep(0)
         assert to_daemon_frames().feed(mine.recv(1 << 16)) == [Pong(3)]
+    finally:
+        transport.close()
+        mine.close()
+
+
+async def test_of_much_that_is_said_in_one_turn_the_first_part_leaves_before_its_end() -> None:
+    loop = asyncio.get_running_loop()
+    mine, theirs = socket.socketpair()
+    mine.setblocking(False)
+    link = Link(lambda: None, to_worker_frames(), loop)
+    transport, _ = await loop.create_unix_connection(lambda: link, sock=theirs)
+    try:
+        for number in range(MOST_UNSENT):
+            link.send(Pong(number))
+        first = to_daemon_frames().feed(mine.recv(1 << 16))
+        assert first == [Pong(number) for number in range(MOST_UNSENT)]
+        link.send(Pong(-1))
+        with pytest.raises(BlockingIOError):
+            mine.recv(1 << 16)
+        await asyncio.sleep(0)
+        assert to_daemon_frames().feed(mine.recv(1 << 16)) == [Pong(-1)]
     finally:
         transport.close()
         mine.close()

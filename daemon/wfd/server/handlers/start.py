@@ -7,6 +7,6 @@ from wfd.server.backend import Backend
 from wfd.server.route import command
 
 
-@command(calls.Start)
+@command(calls.Start, promise=lambda backend, call: backend.starting(call))
 async def handle(backend: Backend, call: calls.Start) -> calls.Started:
     return await backend.start(call)
