@@ -27,7 +27,7 @@ from wfctl.sdk.workflow import Workflow
 from wfctl.values.opkeys import in_words
 from wfctl.values.runinfo import RunInfo
 from wfd.worker import branches
-from wfd.worker.pending import REFUSABLE, Pending, told
+from wfd.worker.pending import REFUSABLE, Pending, taken_up, told
 from wfd.worker.progress import Reporter
 
 MAX_LOG_CHARS = 32_000
@@ -176,6 +176,9 @@ class LiveOps(branches.Branch, eq=False):
             self._refuse()
         if self.cancel_requested and kind in _ENDED_BY_CANCELLATION and self._cancel_due:
             return self._tell_cancelled(kind, name, key, arguments)
+        if kind == "child_result" and (again := taken_up(self._pending.values(), key)) is not None:
+            self.cancel_soon()
+            return told(again)
         self._next_op = number = self._next_op + 1
         answer: asyncio.Future[Any] = self._loop.create_future()
         patient = kind in _PATIENT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -24,6 +25,16 @@ class Pending(msgspec.Struct, eq=False):
 
     def settle(self, value: bytes, error: ErrorData | None) -> None:
         self.answer.set_result(value if error is None else from_data(error))
+
+
+def taken_up(pending: Iterable[Pending], key: str) -> asyncio.Future[Any] | None:
+    """The answer to what was asked with this key and given up: the daemon still has the question, and asking it again and again for
+    as long as a child runs would pile up here and there."""
+    for waiting in pending:
+        if waiting.key == key and waiting.answer.cancelled():
+            waiting.answer = waiting.answer.get_loop().create_future()
+            return waiting.answer
+    return None
 
 
 async def told(answer: asyncio.Future[Any]) -> bytes:

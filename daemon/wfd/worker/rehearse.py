@@ -63,7 +63,9 @@ class RehearsedOps(LiveOps, eq=False):
 
     def not_yet(self, op: int) -> None:
         asked = self._pending.get(op)
-        if asked is not None and not asked.answer.done():  # else it was given up
+        if asked is not None and asked.answer.done():
+            del self._pending[op]  # it was given up; who asks once more is to be answered
+        elif asked is not None:
             self.held.add(op)
 
     @property

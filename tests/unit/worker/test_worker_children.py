@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 
 from support.handlers import Desk
+from support.waiting import until
 from wfctl import ChildOutcome, Context, Directive, RunFailedError, Workflow
 from wfctl.errors import RunNotFoundError
 from wfctl.protocol.channel import CancelStep, Op, OpDone, StepDone, StepRaised, StepStuck
@@ -61,6 +63,16 @@ async def takes_the_first(ctx: Context) -> Directive:
     waits = [asyncio.ensure_future(handle.result()) for handle in handles]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     return ctx.next.complete([wait.done() for wait in waits])
+
+
+@wf.step()
+async def looks_again_and_again(ctx: Context) -> Directive:
+    handle = await ctx.start("Kid", "kid-1")
+    for _ in range(50):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(handle.result(), 0.0001)
+    trace.append("looked")
+    return ctx.next.complete([await handle.result(), await handle.result()])
 
 
 @wf.step()
@@ -163,6 +175,29 @@ async def test_a_handler_may_return_while_it_waits_for_the_result_of_another_chi
     done = await desk.next((StepDone, StepRaised))
     assert done.value == b"[true,false]"
     assert "returned without awaiting handle.result() [RUN-kid-2]: write `await`" in desk.lines[0]
+
+
+async def test_a_result_that_is_given_up_and_asked_for_again_is_asked_for_once(desk: Desk) -> None:
+    desk.begin("step", "looks_again_and_again")
+    started = await desk.next(Op)
+    desk.reply(started, desk.value(started))
+    first = await desk.next(Op)
+    await until(lambda: trace == ["looked"])
+    assert [op.kind for op in desk.ops()] == ["child", "child_result"]
+    desk.reply(first, closed(result=1))
+    # Answered once, the next is a question of its own.
+    second = await desk.next(Op)
+    desk.reply(second, closed(result=2))
+    assert (await desk.next(StepDone)).value == b"[1,2]"
+
+
+async def test_a_cancellation_reaches_a_handler_that_waits_again_for_what_it_gave_up(desk: Desk) -> None:
+    token = desk.begin("step", "looks_again_and_again")
+    started = await desk.next(Op)
+    desk.reply(started, desk.value(started))
+    await until(lambda: trace == ["looked"])
+    desk.executor.receive(CancelStep(token))
+    assert (await desk.next((StepRaised, StepDone))).cancelled
 
 
 async def test_a_step_is_answered_whatever_goes_wrong_where_it_is_closed(

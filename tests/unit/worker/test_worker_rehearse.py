@@ -386,15 +386,17 @@ async def test_what_was_given_up_before_there_was_an_answer_is_not_held(monkeypa
 
     @wf.step()
     async def waits(ctx: Context) -> Directive:
-        handle = await ctx.start("Child", "child-1")
+        handle, other = await ctx.start("Child", "child-1"), await ctx.start("Child", "child-2")
         given_up = asyncio.ensure_future(handle.result())
         await asyncio.sleep(0)
         given_up.cancel()
+        await asyncio.wait({asyncio.ensure_future(other.result()), asyncio.ensure_future(on.wait())})
         await handle.result()
         raise AssertionError
 
+    on = asyncio.Event()
     desk = Desk(wf, child)
-    assert await desk.finish("step", "waits", crash_after=1) is None
+    assert await desk.finish("step", "waits", crash_after=2) is None
     monkeypatch.setattr(Executor, "_ops_type", RehearsedOps)
     desk.begin("step", "waits", ops=desk.records)
     asked, _ = await desk.next(Op), await desk.next(Op)
@@ -404,4 +406,9 @@ async def test_what_was_given_up_before_there_was_an_answer_is_not_held(monkeypa
     assert (ops.held, ops.asking) == (set(), True)
     ops.not_yet(asked.op + 1)
     assert (ops.held, ops.asking) == ({asked.op + 1}, False)
+    # Nobody held it, so it is asked for once more.
+    on.set()
+    desk.executor.receive(OpDone(asked.token, asked.op + 1, msgspec.json.encode(kid())))
+    again = await desk.next(Op)
+    assert (again.key, again.op, ops.asking) == (asked.key, asked.op + 2, True)
     desk.executor.close()
