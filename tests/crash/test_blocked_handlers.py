@@ -72,6 +72,11 @@ async def due(ctx: Context, slot: Slot) -> Directive:
 async def said(ctx: Context, slot: Slot | None = None) -> str:
     return await ctx.store.get("said", str)
 
+@asked.query()
+async def hangs(ctx: Context) -> str:
+    block_until("hang-no-more")
+    return "at last"
+
 @calm.start()
 async def begin(ctx: Context, until: str) -> Directive:
     Path(f"{ctx.run.workflow_id}.began").touch()
@@ -82,9 +87,9 @@ async def begin(ctx: Context, until: str) -> Directive:
 """
 
 
-def _project(folder: Path, workers: int) -> Project:
+def _project(folder: Path, workers: int, more: str = "") -> Project:
     project = Project(folder, {"flows.py": FLOWS}, daemon=f"workers = {workers}", workflows="reload = false")
-    project.environment |= hooks(SETTINGS)
+    project.environment |= hooks(SETTINGS + more)
     return project
 
 
@@ -151,6 +156,29 @@ def test_queries_are_answered_and_payloads_checked_while_a_handler_blocks_the_on
     (alone.folder / "go").touch()
     assert alone.ok("result", "asked") == "7\n"
     assert broken_promises(alone.database) == []
+
+
+def test_a_query_that_blocks_what_answers_in_the_place_of_blocked_workers_costs_it_and_not_those_asked_later(
+    tmp_path: Path,
+) -> None:
+    project = _project(tmp_path / "hangs", 1, " wfd.supervisor.questions:ANSWER_S=1")
+    project.serve()
+    try:
+        project.ok("start", "Asked", "--id", "asked")
+        project.ok("start", "LoopHog", "--id", "hog", "until=go")
+        _begun(project, "go")
+        wait_until(lambda: _blocked(project))
+        hanging = project.run("query", "asked", "hangs")
+        assert "no worker answered within 1 s" in hanging.stderr
+        assert (project.folder / "hang-no-more.began").exists()
+        wait_until(lambda: project.run("query", "asked", "said").stdout == "all is well\n")
+        [entry] = [line for line in project.run("logs").stdout.splitlines() if "for questions" in line][1:]
+        assert "another is started" in entry
+        (project.folder / "go").touch()
+        assert "let go" in project.ok("result", "hog")
+        assert broken_promises(project.database) == []
+    finally:
+        project.stop()
 
 
 def test_time_limits_hold_for_other_runs_of_a_worker_whose_loop_is_blocked(alone: Project) -> None:

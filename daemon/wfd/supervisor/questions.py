@@ -29,17 +29,19 @@ class _Blocked(Exception):
 
 class Questions:
     """`taking(workflow_type)` lists the workers that may be asked, `elsewhere(workflow_type)` finds who answers while handlers
-    block them, `at_work(worker)` says what a worker runs."""
+    block them, `at_work(worker)` says what a worker runs, `silent(worker)` hears of one that has not answered in time."""
 
     def __init__(
         self,
         taking: Callable[[str], Sequence[Worker]],
         elsewhere: Callable[[str], Awaitable[Questions]] | None = None,
         at_work: Callable[[Worker], tuple[str, ...]] = lambda _: (),
+        silent: Callable[[Worker], None] = lambda _: None,
     ) -> None:
         self._taking = taking
         self._elsewhere = elsewhere
         self._at_work = at_work
+        self._silent = silent
         self._asked: dict[int, tuple[Worker, asyncio.Future[bytes]]] = {}
         self._next = 1
         self._more = asyncio.Event()
@@ -96,7 +98,7 @@ class Questions:
         self, workflow_type: str, question: Callable[[int], channel.ToWorker], what: bytes | None = None
     ) -> bytes:
         """`what` is the same for questions that are the same."""
-        generation = 0
+        generation, worker = 0, None
         try:
             async with asyncio.timeout(ANSWER_S) as limit:
                 for _ in range(TRIES):
@@ -114,7 +116,10 @@ class Questions:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise self._unanswered(workflow_type) from None
+            unanswered = self._unanswered(workflow_type)
+            if worker is not None:
+                self._silent(worker)
+            raise unanswered from None
         if what is not None:
             self._deadly[what] = generation
             while len(self._deadly) > MOST_DEADLY:

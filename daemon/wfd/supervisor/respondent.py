@@ -35,7 +35,8 @@ class Respondent:
         self._starting: asyncio.Task[None] | None = None
         self._ended_for = ""
         self._error: WfctlError | None = None
-        self.questions = Questions(self._ready)
+        # It runs no steps: what keeps it from answering is a question, and would be kept up by those that come after it.
+        self.questions = Questions(self._ready, silent=lambda _: self.end(f"it did not answer within {ANSWER_S:g} s"))
         self.catalog = Catalog()
         self.check, self.query = self.questions.check, self.questions.query
 
