@@ -16,7 +16,7 @@ import pytest
 from support.cli import Cli
 from support.fake_daemon import NOW, FakeDaemon, HangUp, welcome
 from support.runs import entry, failure, run
-from wfctl.cli.commands.demo import Demo
+from wfctl.cli.commands.demo import Demo, Ends
 from wfctl.cli.options import Settings
 from wfctl.cli.shell import Shell
 from wfctl.errors import DaemonDownError, RunNotFoundError, UnknownWorkflowTypeError
@@ -885,18 +885,38 @@ def test_an_option_that_would_change_nothing_is_refused(cli: Cli, daemon: Start,
     assert [call.method for call in fake.calls if call.method != "hello"] == []
 
 
-def test_a_demo_that_is_interrupted_while_a_command_begins_sees_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("thread", ["main", "other"])
+def test_a_demo_that_is_ended_while_a_command_begins_sees_its_end(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals, thread: str
+) -> None:
     begun: list[subprocess.Popen[str]] = []
     popen = subprocess.Popen
 
+    def elsewhere() -> None:
+        # As a thread that was there before, and has kept nothing back.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_kill(threading.get_ident(), number)
+
     def interrupted(command: list[str], **how: Any) -> subprocess.Popen[str]:
         begun.append(popen([sys.executable, "-c", ""], text=True))
-        # Threads of other tests that are still there would take it, were it for the process.
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        if thread == "main":
+            # Threads of other tests that are still there would take it, were it for the process.
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+        else:
+            there = threading.Thread(target=elsewhere)
+            there.start()
+            there.join()
         return begun[0]
 
     monkeypatch.setattr("wfctl.cli.commands.demo.subprocess.Popen", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        Demo(Shell(Settings()))._call(["up"], capture=False)
+    before = {one: signal.signal(one, signal.default_int_handler) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        ends = Ends()
+        with ends, pytest.raises(KeyboardInterrupt):
+            Demo(Shell(Settings()), ends)._call(["up"], capture=False)
+    finally:
+        for one, was in before.items():
+            signal.signal(one, was)
     assert begun[0].returncode == 0
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
@@ -46,8 +46,9 @@ def run(ctx: typer.Context) -> int:
     """
     shell = shell_of(ctx)
     began = time.monotonic()
-    demo = Demo(shell)
-    with _one_end():
+    ends = Ends()
+    demo = Demo(shell, ends)
+    with ends:
         try:
             try:
                 demo.set_up()
@@ -76,25 +77,45 @@ def _own() -> str:
     return begin
 
 
-@contextmanager
-def _one_end() -> Iterator[None]:
+class Ends:
     """The first Ctrl-C, SIGTERM or hang-up ends the play as everywhere; those after it find a demo that cleans up already."""
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in _ENDS}
 
-    def end(number: int, frame: FrameType | None) -> None:
-        _ignore_ends()
-        if not callable(before[number]):
-            raise KeyboardInterrupt
-        before[number](number, frame)
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+        self._keeps = False
+        self._kept: int | None = None
 
-    for number, was in before.items():
-        if was != signal.SIG_IGN:
-            signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, was in before.items():
+    def __enter__(self) -> None:
+        self._before = {number: signal.getsignal(number) for number in _ENDS}
+        for number, was in self._before.items():
+            if was != signal.SIG_IGN:
+                signal.signal(number, self._end)
+
+    def __exit__(self, *_: object) -> None:
+        for number, was in self._before.items():
             signal.signal(number, was)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        if self._keeps:
+            self._kept = number
+            return
+        _ignore_ends()
+        if not callable(self._before[number]):
+            raise KeyboardInterrupt
+        self._before[number](number, frame)
+
+    @contextmanager
+    def kept_back(self) -> Iterator[None]:
+        """One that comes inside is raised at the end of it. To be used by the main thread, which is where Python handles signals,
+        also those that the system has given to another thread."""
+        self._keeps = True
+        try:
+            yield
+        finally:
+            self._keeps = False
+            kept, self._kept = self._kept, None
+            if kept is not None:
+                self._end(kept, None)
 
 
 def _ignore_ends() -> None:
@@ -105,8 +126,9 @@ def _ignore_ends() -> None:
 class Demo:
     """The play: what is typed, in which order, and what is cleared away however it ends."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, shell: Shell, ends: Ends) -> None:
         self._shell = shell
+        self._ends = ends
         self._told = shell.output is Output.TABLE
         self._place = Path(tempfile.gettempdir()) / f"wfctl-demo-{os.urandom(4).hex()}"
         self.typed: list[str] = []
@@ -196,22 +218,24 @@ class Demo:
         color = ["--color", self._shell.settings.color] if self._shell.settings.color else []
         quiet = ["--quiet"] if self._shell.quiet else []
         pipe = subprocess.PIPE if capture else None
+        main = threading.current_thread() is threading.main_thread()
+        child: subprocess.Popen[str] | None = None
         # The terminal's Ctrl-C goes to the child too, which could only show a traceback before it has got to its `main`.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "wfctl.cli.main", *color, *quiet, "--project", str(self._place), *arguments],
-                env=self._environment, text=True, stdout=pipe, stderr=pipe, start_new_session=apart,
-            )  # fmt: skip
-        except BaseException:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            raise
-        try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)  # a Ctrl-C that was kept back comes here
+            # Ended in the middle of this, nobody would know the child, which need not have heard of it.
+            with self._ends.kept_back() if main else nullcontext():
+                child = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "wfctl.cli.main", *color, *quiet, "--project", str(self._place), *arguments],
+                    env=self._environment, text=True, stdout=pipe, stderr=pipe, start_new_session=apart,
+                )  # fmt: skip
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)  # a Ctrl-C that the system has kept back comes here
             printed, said = child.communicate(timeout=COMMAND_TIMEOUT_S)
         except BaseException:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             # Killed at once, `up` would leave the daemon that it has begun.
-            _see_off(child)
+            if child is not None:
+                _see_off(child)
             raise
         return child.returncode, printed or "", said or ""
 
