@@ -116,6 +116,36 @@ async def test_a_parent_that_has_given_up_a_task_waits_for_a_child_of_its_own_li
         assert await asyncio.wait_for(handle.result(), 10) is None
 
 
+@pytest.mark.parametrize("shielded", [False, True])
+async def test_a_cancelled_run_that_waits_on_for_its_child_lends_it_its_turn_again(shielded: bool) -> None:
+    wf = Workflow("Nested")
+
+    @wf.start()
+    async def begin(ctx: Context, child: bool) -> Directive:
+        if child:
+            return ctx.next.wait_for_event()
+        handle = await ctx.start("Nested", "child", True)
+        ends = asyncio.ensure_future(handle.result())
+        try:
+            return ctx.next.complete(await (asyncio.shield(ends) if shielded else ends))
+        except asyncio.CancelledError:
+            return ctx.next.complete(await (ends if shielded else handle.result()))
+
+    @wf.event()
+    async def go(ctx: Context) -> Directive:
+        return ctx.next.complete("went")
+
+    async with WorkflowEnvironment([wf], limits={"Nested": 1}) as env:
+        handle = await env.client.start("Nested", workflow_id="parent", workflow_input=False)
+        await until(lambda: "child" in env.engine.open_ids)
+        await env.advance(timedelta(seconds=1))
+        await handle.cancel()
+        await env.advance(timedelta(seconds=1))
+        await env.client.handle("child").send("go")
+        await env.advance(timedelta(seconds=1))
+        assert await asyncio.wait_for(handle.result(), 10) == "went"
+
+
 async def test_a_cancelled_run_that_waits_for_its_turn_does_not_wait_for_it() -> None:
     pay = Pay()
     async with WorkflowEnvironment([pay.wf], limits={"Pay": 1}) as env:

@@ -248,7 +248,7 @@ def _from_text(raw: str, wanted: Any, param: ParamSpec) -> Any:
 def _readings(raw: str) -> list[Any]:
     try:
         return [msgspec.json.decode(raw)]
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return [None] if raw.lower() in ("null", "none") else []
 
 

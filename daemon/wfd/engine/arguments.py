@@ -6,9 +6,10 @@ from typing import Protocol
 
 import msgspec
 
-from wfctl.errors import InvalidPayloadError
+from wfctl.errors import InvalidArgumentError, InvalidPayloadError
 from wfctl.values.codec import MAX_PAYLOAD_BYTES, decode, show, too_large
 from wfctl.values.signature import HandlerSpec, TypeSpec, bind, unbound
+from wfctl.values.times import MAX_MS
 
 _encode = msgspec.json.Encoder().encode
 
@@ -77,8 +78,18 @@ def rebound(handler: HandlerSpec, payload: bytes | msgspec.Raw, positional: bool
     return data
 
 
+def check_timeout(timeout_ms: int | None) -> None:
+    """Raises InvalidArgumentError for a length of time that no run can have."""
+    if timeout_ms is not None and timeout_ms <= 0:
+        raise InvalidArgumentError("a timeout must be longer than nothing")
+    if timeout_ms is not None and timeout_ms > MAX_MS:
+        raise InvalidArgumentError(f"a timeout is at most 100 years, not {timeout_ms} ms")
+
+
 def _decode(payload: bytes, name: str) -> object:
     try:
         return decode(payload)
     except msgspec.DecodeError as error:
         raise InvalidPayloadError(f"{name} is not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidPayloadError(f"{name} is nested too deeply") from None

@@ -15,7 +15,6 @@ from wfctl.errors import (
     DaemonDownError,
     InvalidArgumentError,
     RunNotFoundError,
-    WfctlError,
     WorkflowAlreadyRunning,
 )
 from wfctl.protocol import calls
@@ -28,7 +27,7 @@ from wfctl.values.times import MAX_MS
 from wfd.core import stimuli as s
 from wfd.core.decide import decide
 from wfd.core.state import Raw
-from wfd.engine.arguments import bind_any, bind_plain
+from wfd.engine.arguments import bind_any, bind_plain, check_timeout
 from wfd.engine.engine import Engine
 from wfd.engine.memory import AT_ONCE, Live
 from wfd.engine.outcomes import outcome_of
@@ -67,24 +66,20 @@ class Commands:
 
     def starting(self, call: calls.Start) -> asyncio.Future[calls.Started] | None:
         """What `start` answers, where that needs no one but the disk: as nearly all who ask, and what they ask with then costs no
-        task of its own. Else None, and nothing has been done."""
+        task of its own. Else None, and nothing has been done. Raises as `start` does."""
         if call.workflow_id in self._e.open_ids:
             return None
-        try:
-            spec = self._startable(call)
-            if not spec.start.plain:
-                return None
-            return self._begin(call, spec, bind_plain(spec, spec.start, bytes(call.input), call.text))
-        except WfctlError:
-            return None  # `start` says why
+        spec = self._startable(call)
+        if not spec.start.plain:
+            return None
+        return self._begin(call, spec, bind_plain(spec, spec.start, bytes(call.input), call.text))
 
     def _startable(self, call: calls.Start) -> TypeSpec:
         """The type to start, once all is well that can be told without waiting."""
         self.check_taking()
         if call.if_running not in ("fail", "use"):
             raise InvalidArgumentError(f"if_running is 'fail' or 'use', not {call.if_running!r}")
-        if call.timeout_ms is not None and call.timeout_ms <= 0:
-            raise InvalidArgumentError("a timeout must be longer than nothing")
+        check_timeout(call.timeout_ms)
         _check_beginning(call, self._e.clock.now_ms())
         spec = self._e.workers.catalog.type_of(call.workflow_type)
         if call.workflow_id is not None:

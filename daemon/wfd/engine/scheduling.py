@@ -23,7 +23,7 @@ from wfctl.values.times import MAX_MS, rfc3339
 from wfd.core import schedules as core
 from wfd.core.schedules import Fired, Schedule
 from wfd.core.state import Raw
-from wfd.engine.arguments import bind_any
+from wfd.engine.arguments import bind_any, check_timeout
 from wfd.engine.batch import Batch
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
@@ -318,7 +318,6 @@ def _check(call: p.ScheduleAdd, now: int) -> None:
 def _check_limits(spec: ScheduleSpec) -> None:
     if not 0 <= spec.catch_up_ms <= MAX_MS:
         raise InvalidArgumentError(f"times are made good for 0s to 100 years, not {spec.catch_up_ms} ms")
-    if spec.timeout_ms is not None and spec.timeout_ms <= 0:
-        raise InvalidArgumentError("a timeout must be longer than nothing")
+    check_timeout(spec.timeout_ms)
     if spec.times is not None and spec.times < 1:
         raise InvalidArgumentError(f"a schedule starts at least one run, not {spec.times}", hint="--times 1")

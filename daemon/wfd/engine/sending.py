@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 
 from wfctl.errors import (
     ConflictError,
-    InvalidArgumentError,
     RunClosedError,
     RunNotFoundError,
     UnknownEventError,
@@ -22,7 +21,7 @@ from wfctl.values.ids import check_name, check_new_id
 from wfd.core import stimuli as s
 from wfd.core.actions import Action
 from wfd.core.state import Raw, Waiting
-from wfd.engine.arguments import bind_any, bind_later, bind_plain
+from wfd.engine.arguments import bind_any, bind_later, bind_plain, check_timeout
 from wfd.engine.batch import Batch
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
@@ -47,8 +46,7 @@ class Sending:
         self._c.check_taking()
         if call.start is not None:
             check_new_id(call.id)
-            if call.start.timeout_ms is not None and call.start.timeout_ms <= 0:
-                raise InvalidArgumentError("a timeout must be longer than nothing")
+            check_timeout(call.start.timeout_ms)
         if call.event_id is None:
             return await self._send(call, await self._find(call))
         check_name(call.event_id, "event ID")

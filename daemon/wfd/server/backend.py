@@ -39,7 +39,8 @@ class Backend(Protocol):
     async def start(self, call: calls.Start, /) -> calls.Started: ...
 
     def starting(self, call: calls.Start, /) -> asyncio.Future[calls.Started] | None:
-        """What `start` would answer, where that only has to wait for the disk: it is begun then. Else None. It is not cancelled."""
+        """What `start` would answer, where that only has to wait for the disk: it is begun then. Else None. It is not cancelled,
+        and raises as `start` does."""
         ...
 
     async def send(self, call: calls.Send, /) -> calls.Sent: ...

@@ -23,8 +23,8 @@ SHARE_OF_FILES = 4
 # the loop, and each commit, has so many of theirs in it.
 ALL_CALLS = 128
 LEAST_CALLS = 2
-# Questions of one connection among them: what reads the database answers one after the other, and others ask as well.
-MAX_QUESTIONS = 32
+# Of one connection so many may be more than starts that only wait for the disk: they read, or ask a worker, as others do too.
+MAX_TASKS = 32
 
 
 class Connections:
@@ -44,9 +44,9 @@ class Connections:
         for hear in self.held:
             asyncio.get_running_loop().call_soon(hear)
 
-    def room(self, calls: int, questions: int) -> bool:
-        """Whether a connection that has so many calls under way, and so many questions among them, may have one more."""
-        return questions < MAX_QUESTIONS and calls < max(LEAST_CALLS, ALL_CALLS // max(self.calling, 1))
+    def room(self, calls: int, tasks: int) -> bool:
+        """Whether a connection that has so many calls under way, and so many tasks for them, may have one more."""
+        return tasks < MAX_TASKS and calls < max(LEAST_CALLS, ALL_CALLS // max(self.calling, 1))
 
     def limit(self, files: int) -> None:
         """The daemon may open so many files."""

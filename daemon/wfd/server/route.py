@@ -13,7 +13,7 @@ from wfctl.protocol.calls import Call
 from wfd.server.backend import Backend, Stream
 
 CallT = TypeVar("CallT", bound=Call)
-Promise = Callable[[Backend, Any], asyncio.Future[Any] | None]
+Promise = Callable[[Backend, CallT], asyncio.Future[Any] | None]
 
 
 class Kind(Enum):
@@ -29,7 +29,7 @@ class Route:
     __slots__ = ("call", "decode", "handle", "kind", "promise")
 
     def __init__(
-        self, call: type[Call], kind: Kind, handle: Callable[[Backend, Any], Any], promise: Promise | None = None
+        self, call: type[Call], kind: Kind, handle: Callable[[Backend, Any], Any], promise: Promise[Any] | None = None
     ) -> None:
         self.call = call
         self.kind = kind
@@ -39,13 +39,13 @@ class Route:
 
 
 def command(
-    call: type[CallT], promise: Callable[[Backend, CallT], asyncio.Future[Any] | None] | None = None
+    call: type[CallT], promise: Promise[CallT] | None = None
 ) -> Callable[[Callable[[Backend, CallT], Awaitable[Any]]], Route]:
     return lambda handle: Route(call, Kind.COMMAND, handle, promise)
 
 
 def question(
-    call: type[CallT], promise: Callable[[Backend, CallT], asyncio.Future[Any] | None] | None = None
+    call: type[CallT], promise: Promise[CallT] | None = None
 ) -> Callable[[Callable[[Backend, CallT], Awaitable[Any]]], Route]:
     return lambda handle: Route(call, Kind.QUESTION, handle, promise)
 

@@ -72,7 +72,7 @@ class Session(asyncio.Protocol):
         # What has been read and has to wait for calls before it. Afterwards, where nothing more will come, that is the end.
         self._unheard = Backlog()
         self._said_all = self._calling = False
-        self._calls = self._questions = 0
+        self._calls = self._tasks = 0
         self._waits: set[int | str] = set()
         self._reading, self._busy = True, False
         self._unsent: list[bytes] = []
@@ -177,7 +177,7 @@ class Session(asyncio.Protocol):
 
     def _hear(self) -> None:
         """Take what has been read, as far as there is room for its calls and answers."""
-        while self._unheard and self._host.connections.room(self._calls, self._questions) and self._writable.is_set():
+        while self._unheard and self._host.connections.room(self._calls, self._tasks) and self._writable.is_set():
             self._message(self._unheard.take())
         self._read_on()
         if self._said_all and not self._unheard and not self._closing:
@@ -235,30 +235,30 @@ class Session(asyncio.Protocol):
         if waits and len(self._waits) >= MAX_WAITS:
             self._write(rpc.failure(id, too_many_waits(MAX_WAITS)))
             return
-        answer = None if route.promise is None else route.promise(self._host.backend, call)
-        if answer is None:
-            answer = self._loop.create_task(self._serve(id, route, call))
-        else:
-            answer.add_done_callback(partial(self._kept, id, method))
+        try:
+            promised = None if route.promise is None else route.promise(self._host.backend, call)
+        except Exception as error:
+            self._write(rpc.failure(id, told(error, method)))
+            return
+        if promised is not None:
+            promised.add_done_callback(partial(self._kept, id, method))
+        answer = promised or self._loop.create_task(self._serve(id, route, call))
         self._open[id] = (answer, route.kind)
         if waits:
             self._waits.add(id)
         else:
             self._calls += 1
-            self._questions += route.kind is Kind.QUESTION
+            self._tasks += promised is None
             self._host.connections.calling += not self._calling
             self._calling = True
-            answer.add_done_callback(self._served if route.kind is Kind.COMMAND else self._told)
+            answer.add_done_callback(partial(self._served, promised is None))
         if route.kind is Kind.COMMAND:
             self._host.finishing.add(answer)
             answer.add_done_callback(self._host.finishing.discard)
 
-    def _told(self, question: asyncio.Future[Any]) -> None:
-        self._questions -= 1
-        self._served(question)
-
-    def _served(self, call: asyncio.Future[Any]) -> None:
+    def _served(self, by_task: bool, call: asyncio.Future[Any]) -> None:
         self._calls -= 1
+        self._tasks -= by_task
         if self._unheard:
             self._hear()
         if not self._calls:

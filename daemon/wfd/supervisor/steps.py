@@ -24,7 +24,7 @@ STEPS_PER_WORKER = 256
 MOST_IN_WORKER = 4_096
 # So many steps, of handlers that are brief, go to one worker where they begin within so many milliseconds: each worker that is
 # woken for a few costs more than they do, here and there, and what they say comes together as well. Brief is a handler that had
-# something to say, or had ended, within so many when it last began: then its worker was soon free for others.
+# something to say, or had ended, within so many whenever it was last given its step or an answer: then its worker was soon free.
 TOGETHER = 64
 TOGETHER_MS = 2
 BRIEF_MS = 20
@@ -227,7 +227,7 @@ class Steps:
         return executing if executing < STEPS_PER_WORKER else None
 
     def _give(self, order: StepOrder, worker: Runner, now: int) -> None:
-        execution = self._running[order.token] = Execution(order, worker, now)
+        execution = self._running[order.token] = Execution(order, worker, now, now)
         self._turns.begins(execution)
         order.generation, order.source = worker.generation, worker.source
         worker.steps.add(order.token)
@@ -262,7 +262,7 @@ class Steps:
         execution = self._running.get(token)
         if execution is not None:
             execution.worker.send(channel.CancelStep(token))
-            self._turns.go_on(execution)
+            self._turns.cancelled(execution)
             return
         order = self._waiting(token)
         if order is not None:
@@ -315,10 +315,10 @@ class Steps:
         listener, execution = self._listener, self._running.get(message.token)
         if listener is None or execution is None or execution.worker is not worker:
             return
-        if not execution.heard:
+        late = self._clock.now_ms() - execution.given_at > BRIEF_MS
+        if late or not execution.heard:
             execution.heard = True
-            brief = self._clock.now_ms() - execution.begun_at <= BRIEF_MS
-            (self._brief.add if brief else self._brief.discard)(execution.order.handler)
+            (self._brief.discard if late else self._brief.add)(execution.order.handler)
         if type(message) is channel.Op:
             if not execution.abandoned:
                 self._turns.asks(execution, message)

@@ -27,12 +27,13 @@ RESTS_AFTER_MS = 100
 class Execution(msgspec.Struct):
     """`abandoned`: nobody wants it any more. `moved` (why): it is to begin again elsewhere, once it has let go; until then it
     is heard, since what it asks for is recorded and will be found again. `turn`: it counts as executing. `heard`: it has said
-    something. `held` is what it is to be told when it has its turn back. `late_at` is when its time is up, `held_at` since when
-    that is put off, as it waits for its turn."""
+    something. `given_at` is when it was given its step, or an answer since; `held` what it is to be told when it has its turn back,
+    `late_at` when its time is up, `held_at` since when that is put off, as it waits for its turn."""
 
     order: StepOrder
     worker: Runner
     begun_at: int
+    given_at: int
     heard: bool = False
     abandoned: bool = False
     moved: str = ""
@@ -191,8 +192,15 @@ class Turns:
             self.give_back()
             return
         execution.is_told(message.op)
+        execution.given_at = self._clock.now_ms()
         execution.worker.send(message)
         if execution.patient or execution.rests is not None:
+            self._look(execution)
+
+    def cancelled(self, execution: Execution) -> None:
+        """It goes on to clean up; or to wait on for what it has asked for already, and nobody hears of that."""
+        self.go_on(execution)
+        if execution.patient:
             self._look(execution)
 
     def give_back(self) -> None:

@@ -1,4 +1,4 @@
-"""The worker's end of the channel on an asyncio loop: frames in, messages out, one write for each turn of the loop."""
+"""The worker's end of the channel on an asyncio loop: frames in, messages out, a write or a few for each turn of the loop."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             data = frames(self._out)
             self._out.clear()
-            self._transport.write(data)
+            if not self._transport.is_closing():
+                self._transport.write(data)
 
     async def finish(self) -> None:
         """Write everything that is queued. The channel stays open until the process ends: its end is what the daemon sees."""

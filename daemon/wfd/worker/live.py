@@ -27,7 +27,7 @@ from wfctl.sdk.workflow import Workflow
 from wfctl.values.opkeys import in_words
 from wfctl.values.runinfo import RunInfo
 from wfd.worker import branches
-from wfd.worker.pending import REFUSABLE, Pending, taken_up, told
+from wfd.worker.pending import REFUSABLE, Pending, Questions, answered, taken_up, told
 from wfd.worker.progress import Reporter
 
 MAX_LOG_CHARS = 32_000
@@ -76,6 +76,7 @@ class LiveOps(branches.Branch, eq=False):
     # The beginning of a task that is still to be said: what ends in this very turn of the loop is told with it.
     _begun: Op | None = None
     _next_op: int = 0
+    _questions: Questions = {}
     _told: bool = False
     _lines: list[LogLine] = []
     _reporter: Reporter | None = None
@@ -176,13 +177,15 @@ class LiveOps(branches.Branch, eq=False):
             self._refuse()
         if self.cancel_requested and kind in _ENDED_BY_CANCELLATION and self._cancel_due:
             return self._tell_cancelled(kind, name, key, arguments)
-        if kind == "child_result" and (again := taken_up(self._pending.values(), key)) is not None:
+        if kind == "child_result" and (again := taken_up(self._questions, key)) is not None:
             self.cancel_soon()
             return told(again)
         self._next_op = number = self._next_op + 1
         answer: asyncio.Future[Any] = self._loop.create_future()
         patient = kind in _PATIENT
-        self._pending[number] = Pending(key, answer, patient)
+        self._pending[number] = asked = Pending(key, answer, patient)
+        if kind == "child_result":
+            self._questions.setdefault(key, []).append(asked)
         if self._begun is None and not self._lines:
             self._send(Op(self.token, number, key, kind, name, arguments))
         else:
@@ -289,9 +292,10 @@ class LiveOps(branches.Branch, eq=False):
         waiting = self._pending.pop(message.op, None)
         if waiting is None:
             return
-        if (
-            not waiting.answer.done()
-        ):  # else whoever asked has given it up; a cancellation may have waited for it all the same
+        if self._questions:
+            answered(self._questions, waiting)
+        # Else whoever asked has given it up; a cancellation may have waited for it all the same.
+        if not waiting.answer.done():
             waiting.settle(message.value, message.error)
         if self.cancel_requested:
             self.cancel_soon()

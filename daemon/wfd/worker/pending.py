@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -27,14 +26,27 @@ class Pending(msgspec.Struct, eq=False):
         self.answer.set_result(value if error is None else from_data(error))
 
 
-def taken_up(pending: Iterable[Pending], key: str) -> asyncio.Future[Any] | None:
-    """The answer to what was asked with this key and given up: the daemon still has the question, and asking it again and again for
-    as long as a child runs would pile up here and there."""
-    for waiting in pending:
-        if waiting.key == key and waiting.answer.cancelled():
-            waiting.answer = waiting.answer.get_loop().create_future()
-            return waiting.answer
+# How a child has ended: what the daemon was asked and has not answered, by its key.
+Questions = dict[str, list[Pending]]
+
+
+def taken_up(questions: Questions, key: str) -> asyncio.Future[Any] | None:
+    """The answer to what was asked before and given up: the daemon still has the question, and asking it again and again for as
+    long as a child runs would pile up here and there."""
+    for asked in questions.get(key, ()):
+        if asked.answer.cancelled():
+            asked.answer = asked.answer.get_loop().create_future()
+            return asked.answer
     return None
+
+
+def answered(questions: Questions, waiting: Pending) -> None:
+    """It is no question any more, if it was one."""
+    asked = questions.get(waiting.key)
+    if asked is not None:
+        asked.remove(waiting)
+        if not asked:
+            del questions[waiting.key]
 
 
 async def told(answer: asyncio.Future[Any]) -> bytes:

@@ -21,7 +21,7 @@ from wfd.worker.execute import Executor
 from wfd.worker.fitting import Misfit, arguments
 from wfd.worker.guard import Guard
 from wfd.worker.live import LiveOps
-from wfd.worker.pending import Pending
+from wfd.worker.pending import Pending, answered
 from wfd.worker.trialloop import TrialLoop
 
 # Turns of the loop without any progress, after which nothing moves any more.
@@ -64,7 +64,9 @@ class RehearsedOps(LiveOps, eq=False):
     def not_yet(self, op: int) -> None:
         asked = self._pending.get(op)
         if asked is not None and asked.answer.done():
-            del self._pending[op]  # it was given up; who asks once more is to be answered
+            # It was given up; who asks once more is to be answered.
+            del self._pending[op]
+            answered(self._questions, asked)
         elif asked is not None:
             self.held.add(op)
 

@@ -10,7 +10,14 @@ import pytest
 
 from support.waiting import until
 from wfctl import Context, Directive, Workflow
-from wfctl.errors import StorageError, WorkflowAlreadyRunning
+from wfctl.errors import (
+    InvalidArgumentError,
+    InvalidPayloadError,
+    StorageError,
+    UnknownWorkflowTypeError,
+    WfctlError,
+    WorkflowAlreadyRunning,
+)
 from wfctl.protocol import calls
 from wfctl.values.status import Status
 from wfd.engine.commands import Commands
@@ -99,31 +106,44 @@ async def test_a_start_that_is_not_on_the_disk_is_answered_with_why() -> None:
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("other", "error"),
     [
-        {"workflow_type": "Nothing"},
-        {"workflow_id": "taken"},
-        {"workflow_id": "taken", "if_running": "use"},
-        {"workflow_id": " "},
-        {"if_running": "perhaps"},
-        {"timeout_ms": 0},
-        {"delay_ms": -1},
-        {"input": msgspec.Raw(b'{"unknown": 1}')},
-        {"workflow_type": "Dated", "input": msgspec.Raw(b'"2026-01-01"')},
+        ({"workflow_type": "Nothing"}, UnknownWorkflowTypeError),
+        ({"workflow_id": "taken"}, None),
+        ({"workflow_id": "taken", "if_running": "use"}, None),
+        ({"workflow_id": " "}, InvalidArgumentError),
+        ({"if_running": "perhaps"}, InvalidArgumentError),
+        ({"timeout_ms": 0}, InvalidArgumentError),
+        ({"timeout_ms": 2**63 - 1}, InvalidArgumentError),
+        ({"delay_ms": -1}, InvalidArgumentError),
+        ({"input": msgspec.Raw(b'{"unknown": 1}')}, InvalidPayloadError),
+        ({"input": msgspec.Raw(b"[" * 2_000 + b"]" * 2_000)}, InvalidPayloadError),
+        ({"workflow_type": "Listed", "text": {"of": "[" * 2_000 + "]" * 2_000}}, InvalidPayloadError),
+        ({"workflow_type": "Dated", "input": msgspec.Raw(b'"2026-01-01"')}, None),
     ],
 )
-async def test_any_other_start_begins_nothing_there_and_says_why_as_before(other: dict[str, Any]) -> None:
+async def test_any_other_start_begins_nothing_there(other: dict[str, Any], error: type[WfctlError] | None) -> None:
     dated = Workflow("Dated")
 
     @dated.start()
     async def begin(ctx: Context, when: Plan) -> Directive:
         return ctx.next.complete(None)
 
-    async with WorkflowEnvironment([approval(), dated]) as env:
+    listed = Workflow("Listed")
+
+    @listed.start()
+    async def start(ctx: Context, of: list[int]) -> Directive:
+        return ctx.next.complete(None)
+
+    async with WorkflowEnvironment([approval(), dated, listed]) as env:
         await env.client.start("Approval", workflow_id="taken")
         commands = Commands(env.engine)
         call = calls.Start(**{"workflow_type": "Approval", "workflow_id": "a", **other})
-        assert commands.starting(call) is None
+        if error is None:
+            assert commands.starting(call) is None
+        else:
+            with pytest.raises(error):
+                commands.starting(call)
         assert list(env.engine.open_ids) == ["taken"]
 
 

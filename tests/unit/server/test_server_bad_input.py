@@ -13,8 +13,8 @@ from support.raw_peer import Peer
 from support.waiting import until
 from wfctl.errors import BY_CODE
 from wfctl.protocol import rpc
-from wfctl.protocol.calls import GetStatus, GetTree, Hello, Start
-from wfd.server import Server
+from wfctl.protocol.calls import GetStatus, GetTree, Hello, List, Start
+from wfd.server import Server, connections
 
 
 @pytest.fixture
@@ -190,6 +190,24 @@ async def test_a_bug_in_a_handler_is_an_internal_error_and_logged(peer: Peer, ca
         error = (await peer.ask(GetStatus()))["error"]["data"]
     assert (error["code"], error["message"]) == ("internal", "status: ZeroDivisionError: a bug")
     assert "Traceback" in caplog.text
+
+
+async def test_a_bug_where_a_start_is_begun_at_once_costs_that_call_alone(
+    peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starting(call: Start) -> None:
+        if call.workflow_id == "deep":
+            raise RecursionError("too deep")
+
+    monkeypatch.setattr(backend, "starting", starting)
+    backend.gate = asyncio.Event()
+    busy = [peer.send(Start(workflow_type="Order", workflow_id=f"o-{n}")) for n in range(2 * connections.MAX_TASKS)]
+    bad = [peer.send(Start(workflow_type="Order", workflow_id="deep")) for _ in range(3)]
+    last = peer.send(List())
+    backend.gate.set()
+    answers = {(answer := await peer.read())["id"]: answer for _ in range(len(busy) + 4)}
+    assert all("result" in answers[id] for id in [*busy, last])
+    assert {answers[id]["error"]["data"]["code"] for id in bad} == {"internal"}
 
 
 async def test_an_error_of_the_engine_crosses_with_its_code_and_hint(peer: Peer) -> None:

@@ -31,7 +31,7 @@ async def test_a_flood_on_one_connection_is_taken_a_part_at_a_time_and_all_of_it
     await other.close()
 
 
-async def test_questions_of_one_connection_are_asked_so_many_at_a_time_whatever_room_there_is_for_commands(
+async def test_what_needs_more_than_the_disk_is_done_so_many_at_a_time_whatever_room_there_is_for_starts(
     peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, gate, pages = [], asyncio.Event(), backend.list
@@ -44,9 +44,9 @@ async def test_questions_of_one_connection_are_asked_so_many_at_a_time_whatever_
     monkeypatch.setattr(backend, "list", list)
     backend.gate = gate
     commands = [peer.send(Start(workflow_type="Order")) for _ in range(3)]
-    questions = [peer.send(List()) for _ in range(3 * connections.MAX_QUESTIONS)]
+    questions = [peer.send(List()) for _ in range(3 * connections.MAX_TASKS)]
     last = peer.send(Start(workflow_type="Order"))
-    await until(lambda: len(asked) == connections.MAX_QUESTIONS)
+    await until(lambda: len(asked) == connections.MAX_TASKS)
     assert len(backend.calls) == len(commands)
     gate.set()
     ids = [(await peer.read())["id"] for _ in range(len(questions) + 4)]
@@ -132,7 +132,7 @@ async def test_a_client_that_does_not_read_its_answers_is_not_heard_until_it_doe
     (here,) = (one for one in server._host.sessions if one._greeted)
     await until(lambda: not here._reading)
     unsent = here._transport.get_write_buffer_size() + here._unsent_bytes
-    assert unsent < session.MAX_UNSENT_BYTES + connections.MAX_QUESTIONS * 60_000
+    assert unsent < session.MAX_UNSENT_BYTES + connections.MAX_TASKS * 60_000
     other = await Peer.greeted(server.path)
     assert "result" in await other.ask(GetTree())
     await other.close()
