@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
 from wfctl.protocol import channel
 from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.runtime.clock import ManualClock
@@ -407,7 +409,10 @@ def test_a_handler_that_has_kept_its_worker_for_long_is_not_brief_any_more() -> 
     assert bench.begin(10) == (5, 5)
 
 
-def test_a_handler_that_asks_at_once_and_keeps_its_worker_after_the_answer_is_not_brief_any_more() -> None:
+@pytest.mark.parametrize(("late_ms", "shared"), [(0, (10, 0)), (1, (5, 5))])
+def test_a_handler_that_asks_at_once_is_brief_unless_it_keeps_its_worker_after_the_answer(
+    late_ms: int, shared: tuple[int, int]
+) -> None:
     bench = Two()
     bench.run(1)
     bench.ended(1)
@@ -417,17 +422,8 @@ def test_a_handler_that_asks_at_once_and_keeps_its_worker_after_the_answer_is_no
     # The disk may take its time.
     bench.clock.advance(2 * BRIEF_MS)
     bench.steps.answer(channel.OpDone(2, 1))
-    bench.ended(2, after_ms=BRIEF_MS)
-    assert bench.begin(10) == (10, 0)
-    bench = Two()
-    bench.run(1)
-    bench.ended(1)
-    bench.run(2)
-    [worker] = [one for one in (bench.worker, bench.other) if 2 in one.steps]
-    bench.steps.heard(worker, channel.Op(2, 1, "now:1", "now", "now", b"{}"))
-    bench.steps.answer(channel.OpDone(2, 1))
-    bench.ended(2, after_ms=BRIEF_MS + 1)
-    assert bench.begin(10) == (5, 5)
+    bench.ended(2, after_ms=BRIEF_MS + late_ms)
+    assert bench.begin(10) == shared
 
 
 def test_a_worker_that_has_no_room_gets_no_brief_step_either() -> None:
