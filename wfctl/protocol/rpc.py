@@ -7,6 +7,7 @@ notification `cancel` with that id.
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import msgspec
@@ -52,13 +53,26 @@ encoder = msgspec.json.Encoder()
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_item = msgspec.json.Decoder(StreamItem).decode
 _answers: dict[Any, msgspec.json.Decoder[Any]] = {}
+# What ends a command from outside.
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def decode_as(kind: Any, raw: msgspec.Raw) -> Any:
     decoder = _answers.get(kind)
     if decoder is None:
-        decoder = _answers[kind] = msgspec.json.Decoder(kind)
+        decoder = _answers[kind] = _decoder(kind)
     return decoder.decode(raw)
+
+
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    """Made with signals kept back. msgspec asks each enum for an attribute of its own, and takes whatever comes of that for "it has
+    none": a KeyboardInterrupt too, and the Ctrl-C would be lost."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+        return msgspec.json.Decoder(kind)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class LineBuffer:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from enum import Enum, EnumMeta
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from support.fake_backend import FakeBackend, entry, held_lock, server_for
@@ -247,3 +251,28 @@ async def test_the_daemon_of_a_project_is_found_from_below_it(
     monkeypatch.delenv("WFCTL_SOCKET")
     with pytest.raises(DaemonDownError, match=f"no wfctl daemon for project {project}"):
         await Client.connect(project=project)
+
+
+class Interrupting(EnumMeta):
+    """A Ctrl-C comes just as msgspec looks for what it keeps on an enum."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__msgspec"):
+            signal.raise_signal(signal.SIGINT)
+        raise AttributeError(name)
+
+
+class Colour(Enum, metaclass=Interrupting):
+    RED = "red"
+
+
+def test_an_interrupt_that_comes_while_a_decoder_is_made_is_not_lost() -> None:
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            rpc.decode_as(Colour, msgspec.Raw(b'"red"'))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == blocked
+    assert rpc.decode_as(Colour, msgspec.Raw(b'"red"')) is Colour.RED
