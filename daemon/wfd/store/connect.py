@@ -179,12 +179,12 @@ def migrate(db: sqlite3.Connection, version: int, target: int) -> None:
                 raise
 
 
-def empty_log(db: sqlite3.Connection, busy_ms: int) -> bool:
-    """Copy the whole log into the database and cut its file to nothing. Waits for nobody: false where somebody still reads
-    from it."""
+def finish_log(db: sqlite3.Connection, busy_ms: int, *, truncate: bool) -> bool:
+    """Copy the whole log into the database, so that the next commit begins it anew; with `truncate` its file is cut to nothing
+    too. Waits for nobody: false where somebody still reads from it."""
     db.execute("pragma busy_timeout = 0")
     try:
-        busy: int = db.execute("pragma wal_checkpoint(truncate)").fetchone()[0]
+        busy: int = db.execute(f"pragma wal_checkpoint({'truncate' if truncate else 'restart'})").fetchone()[0]
     finally:
         db.execute(f"pragma busy_timeout = {busy_ms}")
     return not busy

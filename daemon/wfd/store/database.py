@@ -16,7 +16,7 @@ import msgspec
 from wfctl.errors import ErrorData, StorageError, WfctlError
 from wfd.store import purge
 from wfd.store.batch import WRITE, Batch, Standing
-from wfd.store.connect import Durability, connect_writer, empty_log, explain
+from wfd.store.connect import CHECKPOINT_PAGES, LOG_BYTES, Durability, connect_writer, explain, finish_log
 from wfd.store.rows import Unit
 
 
@@ -89,11 +89,11 @@ class Database:
         self._failed: WfctlError | None = None
         self._standing: Standing = {}
         self._verbs: dict[str, tuple[Callable[..., object], tuple[Any, ...]]] = {
-            "open": (self.open, ()),
-            "reopen": (self.reopen, ()),
+            "open": (self.open, (bool,)),
+            "reopen": (self.reopen, (bool,)),
             "note": (self.note, (str, str)),
-            "checkpoint": (self.checkpoint, ()),
-            "empty_log": (self.empty_log, ()),
+            "keep_log": (self.keep_log, (bool,)),
+            "shorten_log": (self.shorten_log, (int,)),
             "remove": (self.remove, (purge.Removal,)),
             "give_back": (self.give_back, (int,)),
             "close": (self.close, ()),
@@ -120,8 +120,10 @@ class Database:
                 self._failed = told
             return _encode(Reply(told.to_data()))
 
-    def open(self) -> None:
+    def open(self, keep: bool = False) -> None:
+        """`keep`: as `keep_log` from the start."""
         self._db = connect_writer(self._path, self._setting.busy_ms, self._setting.durability)
+        self._copy_at(0 if keep else CHECKPOINT_PAGES)
         self._failed = None
         purge.prepare(self._db)
         self._rev = self._db.execute(WRITE["last_rev"]).fetchone()[0]
@@ -148,26 +150,37 @@ class Database:
         self._rev = newest
         self._commits += 1
 
-    def reopen(self) -> None:
+    def reopen(self, keep: bool = False) -> None:
         """Open it again after a failure, and prove with a small commit that it can be written."""
         if self._db is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._db.close()
             self._db = None
-        self.open()
-        db = self._connection()
-        db.execute("begin immediate")
-        db.execute(WRITE["touch"], (str(self._commits),))
-        db.execute("commit")
+        self.open(keep)
+        self._touch()
 
     def note(self, key: str, value: str) -> None:
         self._connection().execute(WRITE["note"], (key, value))
 
-    def checkpoint(self) -> None:
-        self._connection().execute("pragma wal_checkpoint(passive)").fetchall()
+    def keep_log(self, keep: bool) -> None:
+        """Commits leave the log as it is, until they need not any more. What is kept ends in a commit that is nowhere else yet."""
+        self._copy_at(0 if keep else CHECKPOINT_PAGES)
+        if keep:
+            self._touch()
 
-    def empty_log(self) -> bool:
-        return empty_log(self._connection(), self._setting.busy_ms)
+    def shorten_log(self, size: int) -> bool:
+        """Copy what is not in the database yet and cut the log's file to so many bytes, or nothing. False where somebody reads."""
+        db = self._connection()
+        if not finish_log(db, self._setting.busy_ms, truncate=not size):
+            return False
+        if size:
+            # It is cut to its limit by the commit that begins it anew.
+            db.execute(f"pragma journal_size_limit = {size}")
+            try:
+                self._touch()
+            finally:
+                db.execute(f"pragma journal_size_limit = {LOG_BYTES}")
+        return True
 
     def remove(self, removal: purge.Removal) -> purge.Removed:
         if self._before_commit is not None:
@@ -186,6 +199,14 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("pragma wal_checkpoint(truncate)").fetchall()
             db.close()
+
+    def _copy_at(self, pages: int) -> None:
+        """From how many pages of log on a commit copies it into the database; 0: none does."""
+        self._connection().execute(f"pragma wal_autocheckpoint = {pages}")
+
+    def _touch(self) -> None:
+        # A transaction by itself: nothing of it is left where it fails.
+        self._connection().execute(WRITE["touch"])
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:

@@ -2,16 +2,24 @@
 that very moment nobody reads from it. Where reads always overlap it never would: so when the log is long, ours are held back for
 as long as that takes. A reader that is not ours (a backup, a sqlite3 shell) is waited for, commits go on, and the log is cut once
 it has gone.
+
+A log that has become long meanwhile takes seconds to copy, and its file seconds to cut. A commit that did it would hold up all
+others, so from then on commits leave it to a connection that is opened here, and wait for a last small copy and the cut of a part
+at a time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sqlite3
 
-from wfctl.errors import WfctlError
+import aiosqlite
+
+from wfctl.errors import StorageError, WfctlError
 from wfd.runtime.clock import Clock
 from wfd.runtime.periodic import Periodic
-from wfd.store.connect import LOG_BYTES
+from wfd.store.connect import CHECKPOINT_PAGES, LOG_BYTES, explain
 from wfd.store.store import Store
 
 log = logging.getLogger("wfd.store")
@@ -19,6 +27,12 @@ log = logging.getLogger("wfd.store")
 LOOK_MS = 1_000
 # After a try in vain: somebody reads for long.
 AGAIN_MS = 5_000
+# Of the file of a long log, as much as is cut at a time: file systems take up to a second for some gigabytes. And what they are
+# given to breathe in between.
+PART_BYTES = LOG_BYTES
+PART_MS = 100
+# Copies that are made one after the other, each of what was written during the one before, until commits wait for the last.
+MOST_COPIES = 8
 
 
 class Upkeep(Periodic):
@@ -28,19 +42,68 @@ class Upkeep(Periodic):
         super().__init__(clock)
         self._store = store
         self._limit = limit
+        # Whether commits leave the log alone.
+        self._ours = False
 
     async def _start(self) -> None:
         self.arm(LOOK_MS)
 
     async def _look(self) -> int:
         try:
-            done = self._store.log_bytes() <= self._limit or await self.cut()
+            if not self._ours and (self._store.log_bytes() <= self._limit or await self.cut()):
+                return LOOK_MS
+            return await self._work_off()
         except (WfctlError, OSError) as error:  # a TimeoutError is one of these
             log.info("the log of the database is not cut yet: %s", error)
-            done = False
-        return LOOK_MS if done else AGAIN_MS
+            return AGAIN_MS
 
-    async def cut(self) -> bool:
-        """Cut the log to nothing, while nothing of ours reads; false where somebody else does."""
+    async def cut(self, size: int = 0) -> bool:
+        """Cut the log to so many bytes, while nothing of ours reads; false where somebody else does."""
         async with self._store.reader.stillness():
-            return await self._store.writer.empty_log()
+            return await self._store.writer.shorten_log(size)
+
+    async def _work_off(self) -> int:
+        """Copy a log that commits leave alone and cut a part of it; after how many ms to look again."""
+        self._ours = True
+        size = self._store.log_bytes()
+        if not await self._copied() or not await self.cut(max(size - PART_BYTES, 0)):
+            return AGAIN_MS
+        if size > PART_BYTES:
+            return PART_MS
+        await self._store.writer.keep_log(False)
+        self._ours = False
+        return LOOK_MS
+
+    async def _copied(self) -> bool:
+        """Copy the log while commits go on, until so little is left that they can wait for it; false where somebody reads from
+        it."""
+        copied = 0
+        for _ in range(MOST_COPIES):
+            # Before each copy, not for the commits alone. A log that is in the database as a whole may begin anew at any commit;
+            # who begins to copy it just then takes the new one for the old (SQLite before 3.51.3), and the database is lost. After
+            # this it is not whole in there until the copy is made.
+            await self._store.writer.keep_log(True)
+            before = copied
+            pages, copied = await self._copy()
+            if pages - copied > CHECKPOINT_PAGES:
+                return False
+            # One that has begun anew meanwhile counts from its beginning.
+            if copied - (before if before <= copied else 0) <= CHECKPOINT_PAGES:
+                break
+        return True
+
+    async def _copy(self) -> tuple[int, int]:
+        """Copy as much of the log as readers allow: how many pages it had then, and how many of them are in the database now."""
+        path = self._store.path
+        try:
+            async with aiosqlite.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None) as db:
+                try:
+                    ((busy, pages, copied),) = await db.execute_fetchall("pragma wal_checkpoint(passive)")
+                except asyncio.CancelledError:
+                    await db.interrupt()
+                    raise
+        except sqlite3.Error as error:
+            raise explain(error, path, "write") from error
+        if busy:
+            raise StorageError("somebody else copies the log of the database", path=str(path))
+        return pages, copied

@@ -1,4 +1,5 @@
-"""The one writer: the only connection that writes or checkpoints, wherever it runs (`places`).
+"""The one writer: the only connection that writes, wherever it runs (`places`); and that checkpoints, but for `upkeep`'s, to which
+it leaves the log meanwhile.
 
 Units commit in the order they are submitted. What waits when a commit can be asked for goes into it, so a lone unit pays one
 fsync and a thousand share one. After a failed commit nothing is written any more until `reset`: what memory has decided
@@ -83,6 +84,7 @@ class Writer(Service):
         setting = Setting(str(path), busy_ms, durability)
         self._place: Place = InThread(setting, self._before) if held is None else Apart(setting, held)
         self._open = False
+        self._kept = False
         self._items: deque[_Work | _Order] = deque()
         # What is asked and not answered, in order: one order, or as many commits as the place takes.
         self._asked: deque[list[_Work] | _Order] = deque()
@@ -118,7 +120,7 @@ class Writer(Service):
         if not self._placed:
             await self._place.start(self._answered, self._lost)
             self._placed = True
-        await self._order(verb)
+        await self._order(verb, self._kept)
 
     def submit(self, unit: Unit, done: Done) -> None:
         """Commit `unit` after all submitted before it, then call `done` on the loop: with None, or with why it is not
@@ -155,13 +157,18 @@ class Writer(Service):
         """Keep a fact about the database itself, in a commit of its own."""
         await self._order("note", key, value)
 
-    async def checkpoint(self) -> None:
-        """Copy the log into the database file as far as readers allow."""
-        await self._order("checkpoint")
+    async def keep_log(self, keep: bool) -> None:
+        """From here on no commit copies the log into the database, whatever process or connection it is made with; or again.
 
-    async def empty_log(self) -> bool:
-        """Copy the whole log into the database file and cut it to nothing; false where somebody reads from it still."""
-        return bool(database.answer(await self._order("empty_log"), bool))
+        When this returns, the end of a log that is kept is not in the database yet.
+        """
+        self._kept = self._kept or keep
+        await self._order("keep_log", keep)
+        self._kept = keep
+
+    async def shorten_log(self, size: int = 0) -> bool:
+        """Copy the whole log into the database file and cut it to so many bytes; false where somebody reads from it still."""
+        return bool(database.answer(await self._order("shorten_log", size), bool))
 
     async def remove(self, removal: purge.Removal) -> purge.Removed:
         """Take closed runs away for good, in a commit of their own behind what was submitted before."""
@@ -328,7 +335,7 @@ class Writer(Service):
             self._placed = True
             opened: asyncio.Future[bytes] = self._loop.create_future()
             # Before the units that have come meanwhile.
-            self._items.appendleft(_Order(database.request("open"), opened))
+            self._items.appendleft(_Order(database.request("open", self._kept), opened))
             self._pump()
             await opened
         except WfctlError as error:

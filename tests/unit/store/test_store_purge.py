@@ -1,4 +1,4 @@
-"""The writer's side of a purge, the room that it makes, and the length of the write-ahead log."""
+"""The writer's side of a purge, and the room that it makes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import pytest
 
 from support.rows import T0, Ledger, check, commit, contents
 from wfctl.errors import StorageError
-from wfd.runtime.clock import ManualClock
 from wfd.store.purge import Removal, last_before
 from wfd.store.store import Store, open_store
-from wfd.store.upkeep import LOOK_MS, Upkeep
 
 
 async def _closed(store: Store, ledger: Ledger, count: int, size: int = 10) -> None:
@@ -105,7 +103,7 @@ async def test_freed_pages_are_used_again_and_can_be_returned(store: Store, ledg
     assert some.pages == used.pages - 8
     rest = await store.writer.give_back(10_000)
     assert rest.free == 0
-    await store.writer.checkpoint()
+    assert await store.writer.shorten_log()
     assert store.path.stat().st_size == rest.pages * rest.page_bytes
     check(store.path)
 
@@ -130,31 +128,3 @@ async def test_a_database_that_was_made_without_it_reuses_its_pages_and_says_so(
     store = await open_store(path)
     assert (await store.writer.give_back(0)).shrinks
     await store.stop()
-
-
-async def test_the_log_is_cut_once_a_long_reader_has_gone(store: Store, ledger: Ledger) -> None:
-    clock = ManualClock()
-    upkeep = Upkeep(store, clock, limit=100_000)
-    await upkeep.start()
-    reader = sqlite3.connect(f"{store.path.as_uri()}?mode=ro", uri=True, isolation_level=None)
-    reader.execute("begin")
-    reader.execute("select count(*) from runs").fetchone()
-    await _closed(store, ledger, 5, size=30_000)
-    await store.writer.checkpoint()
-    await _closed(store, ledger, 5, size=30_000)
-    long = store.log_bytes()
-    assert long > 100_000
-    assert not await upkeep.cut()
-    assert store.log_bytes() >= long
-    reader.close()
-    # While one of ours reads, it waits; nothing that is asked meanwhile fails.
-    async with store.reader.snapshot() as snapshot:
-        clock.advance(LOOK_MS)
-        assert await snapshot.one("select count(*) from runs") == (10,)
-    assert upkeep._task is not None
-    await upkeep._task
-    assert store.log_bytes() == 0
-    assert len(await store.reader.resolve("order-4")) == 1
-    await _closed(store, ledger, 1)
-    assert 0 < store.log_bytes() < 100_000
-    await upkeep.stop()

@@ -72,9 +72,9 @@ on conflict (type, status, top, needs) do update set runs = runs + excluded.runs
 select max(coalesce((select max(rev) from history), 0), coalesce((select max(rev) from logs), 0));
 
 -- name: touch
--- The proof that writing works again.
-insert into meta (key, value) values ('reset', ?)
-on conflict (key) do update set value = excluded.value;
+-- A commit of nothing. Each has another value: what is overwritten by itself is not written.
+insert into meta (key, value) values ('reset', '1')
+on conflict (key) do update set value = cast(value as integer) + 1;
 
 -- name: note
 insert into meta (key, value) values (?, ?)

@@ -1,0 +1,298 @@
+"""The length of the write-ahead log, whoever reads from it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import signal
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.rows import Ledger, check, commit, contents
+from support.waiting import until
+from wfctl.errors import StorageError
+from wfd.runtime.clock import ManualClock
+from wfd.store import database, upkeep as upkeep_module
+from wfd.store.connect import CHECKPOINT_PAGES
+from wfd.store.store import Store, open_store
+from wfd.store.upkeep import AGAIN_MS, LOOK_MS, PART_MS, Upkeep
+
+LIMIT = 100_000
+# More than what a commit that does not leave the log alone would have copied.
+LONG = CHECKPOINT_PAGES * 4096 * 3 // 2
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Somebody who is not ours."""
+    reader = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    reader.execute("begin")
+    reader.execute("select count(*) from runs").fetchone()
+    yield
+    reader.close()
+
+
+async def written(store: Store, ledger: Ledger, size: int, of: int = 500_000) -> None:
+    """So many bytes, in commits of `of`."""
+    for _ in range(-(-size // of)):
+        unit = ledger.start(f"order-{len(ledger.runs)}")
+        key = len(ledger.runs)
+        await commit(store.writer, unit, ledger.change(key, store={"text": "x" * of}), ledger.close(key))
+
+
+async def looked(upkeep: Upkeep, clock: ManualClock, after_ms: int) -> None:
+    clock.advance(after_ms)
+    assert upkeep._task is not None
+    await upkeep._task
+
+
+async def taken_over(store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock) -> None:
+    """Until commits leave the log alone, because of somebody who has gone then."""
+    with reading(store.path):
+        await written(store, ledger, LIMIT * 2, LIMIT)
+        await looked(upkeep, clock, LOOK_MS)
+    assert store.log_bytes() > LIMIT
+
+
+async def test_the_log_is_cut_once_a_long_reader_has_gone(store: Store, ledger: Ledger) -> None:
+    clock = ManualClock()
+    upkeep = Upkeep(store, clock, limit=LIMIT)
+    await upkeep.start()
+    with reading(store.path):
+        await written(store, ledger, 150_000, 30_000)
+        assert not await store.writer.shorten_log()
+        await written(store, ledger, 150_000, 30_000)
+        long = store.log_bytes()
+        assert long > LIMIT
+        assert not await upkeep.cut()
+        assert store.log_bytes() >= long
+    # While one of ours reads, it waits; nothing that is asked meanwhile fails.
+    async with store.reader.snapshot() as snapshot:
+        clock.advance(LOOK_MS)
+        assert await snapshot.one("select count(*) from runs") == (10,)
+    assert upkeep._task is not None
+    await upkeep._task
+    assert store.log_bytes() == 0
+    assert len(await store.reader.resolve("order-4")) == 1
+    await written(store, ledger, 10, 10)
+    assert 0 < store.log_bytes() < LIMIT
+    await upkeep.stop()
+
+
+async def test_commits_leave_a_log_alone_that_became_long_and_go_on_while_it_is_copied(
+    store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    upkeep = Upkeep(store, clock, limit=LIMIT)
+    await upkeep.start()
+    await taken_over(store, ledger, upkeep, clock)
+    before = store.path.read_bytes()
+    await written(store, ledger, LONG)
+    assert store.path.read_bytes() == before
+    copies = []
+    copy = upkeep._copy
+
+    async def beside() -> tuple[int, int]:
+        copying = asyncio.ensure_future(copy())
+        await written(store, ledger, 10, 10)
+        copies.append(await copying)
+        return copies[-1]
+
+    monkeypatch.setattr(upkeep, "_copy", beside)
+    await looked(upkeep, clock, AGAIN_MS)
+    assert store.log_bytes() == 0
+    # Long at first, then what was written meanwhile; the commits waited for the rest alone.
+    assert len(copies) == 2
+    assert copies[0][1] > CHECKPOINT_PAGES > copies[1][1] % copies[0][1]
+    # From here on they copy it themselves again.
+    size = store.path.stat().st_size
+    await written(store, ledger, LONG)
+    assert store.path.stat().st_size > size + LONG // 2
+    await upkeep.stop()
+    check(store.path)
+
+
+async def test_a_long_log_is_cut_part_by_part_and_commits_go_on_in_between(
+    store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = 2 << 20
+    monkeypatch.setattr(upkeep_module, "PART_BYTES", part)
+    clock = ManualClock()
+    upkeep = Upkeep(store, clock, limit=LIMIT)
+    await upkeep.start()
+    with reading(store.path):
+        await written(store, ledger, LONG)
+        await looked(upkeep, clock, LOOK_MS)
+    sizes = [store.log_bytes()]
+    await looked(upkeep, clock, AGAIN_MS)
+    while upkeep._ours:
+        sizes.append(store.log_bytes())
+        await written(store, ledger, LIMIT, LIMIT)
+        await looked(upkeep, clock, PART_MS)
+    assert len(sizes) == sizes[0] // part + 1
+    assert {before - after for before, after in itertools.pairwise(sizes)} == {part}
+    assert store.log_bytes() == 0
+    # One that is written after that is cut to what it always was.
+    await written(store, ledger, LIMIT, LIMIT)
+    assert await upkeep.cut(1)
+    assert 0 < store.log_bytes() < LIMIT
+    await upkeep.stop()
+    check(store.path)
+
+
+async def test_a_log_that_is_written_as_fast_as_it_is_copied_is_cut_all_the_same(
+    store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    upkeep = Upkeep(store, clock, limit=LIMIT)
+    await upkeep.start()
+    await taken_over(store, ledger, upkeep, clock)
+    monkeypatch.setattr(upkeep_module, "CHECKPOINT_PAGES", 10)
+    copies = []
+    copy = upkeep._copy
+
+    async def beside() -> tuple[int, int]:
+        copies.append(await copy())
+        await written(store, ledger, LIMIT * len(copies), LIMIT)
+        return copies[-1]
+
+    monkeypatch.setattr(upkeep, "_copy", beside)
+    await looked(upkeep, clock, AGAIN_MS)
+    assert len(copies) == upkeep_module.MOST_COPIES
+    assert store.log_bytes() == 0
+    await upkeep.stop()
+
+
+async def test_nobody_copies_a_log_in_vain_again_and_again_while_somebody_reads(
+    store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    upkeep = Upkeep(store, clock, limit=LIMIT)
+    await upkeep.start()
+    copies = []
+    copy = upkeep._copy
+
+    async def counted() -> tuple[int, int]:
+        copies.append(await copy())
+        return copies[-1]
+
+    monkeypatch.setattr(upkeep, "_copy", counted)
+    with reading(store.path):
+        await written(store, ledger, LONG)
+        await looked(upkeep, clock, LOOK_MS)
+        assert len(copies) == 1
+        await looked(upkeep, clock, AGAIN_MS)
+        assert len(copies) == 2
+    assert store.log_bytes() > LONG
+    await upkeep.stop()
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["thread", "process"])
+async def test_a_connection_that_is_made_anew_leaves_the_log_alone_too(
+    path: Path, ledger: Ledger, *, apart: bool
+) -> None:
+    store = await open_store(path, held=tuple if apart else None)
+    clock = ManualClock()
+    upkeep = Upkeep(store, clock, limit=LIMIT)
+    await upkeep.start()
+    await taken_over(store, ledger, upkeep, clock)
+    with pytest.raises(StorageError, match="contradicts"):
+        await commit(store.writer, Ledger().start("order-0"))
+    await store.writer.reset()
+    if apart:
+        first = store.writer.pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: store.writer.pid not in (first, None))
+    before = path.read_bytes()
+    await written(store, ledger, LONG)
+    assert path.read_bytes() == before
+    await looked(upkeep, clock, AGAIN_MS)
+    assert store.log_bytes() == 0
+    await upkeep.stop()
+    await store.stop()
+    check(path)
+
+
+async def test_a_log_that_is_kept_never_ends_in_what_the_database_has_already(store: Store, ledger: Ledger) -> None:
+    """What the copying beside commits stands on: it takes a commit to keep it, also where nothing else is written."""
+    await written(store, ledger, 10, 10)
+    upkeep = Upkeep(store, ManualClock())
+    log = store.path.with_name("wfctl.db-wal")
+    for _ in range(3):
+        pages, copied = await upkeep._copy()
+        assert pages == copied
+        before = log.read_bytes()
+        await store.writer.keep_log(True)
+        assert log.read_bytes() != before
+
+
+@pytest.mark.parametrize("turns", range(0, 40, 4))
+async def test_a_copy_that_is_given_up_at_a_stop_leaves_everything_as_it_was(
+    path: Path, ledger: Ledger, turns: int
+) -> None:
+    store = await open_store(path)
+    clock = ManualClock()
+    upkeep = Upkeep(store, clock, limit=LIMIT)
+    await upkeep.start()
+    await taken_over(store, ledger, upkeep, clock)
+    await written(store, ledger, LONG // 4)
+    clock.advance(AGAIN_MS)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await upkeep.stop()
+    await written(store, ledger, 10, 10)
+    runs = len(ledger.runs)
+    await store.stop()
+    check(path)
+    assert len(contents(path)["runs"]) == runs
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whoever_reads_and_writes_meanwhile_the_database_is_whole(
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(database, "CHECKPOINT_PAGES", 20)
+    monkeypatch.setattr(upkeep_module, "CHECKPOINT_PAGES", 20)
+    chance = random.Random(seed)
+    store = await open_store(path)
+    clock = ManualClock()
+    upkeep = Upkeep(store, clock, limit=LIMIT)
+    await upkeep.start()
+    over = False
+
+    async def writes() -> None:
+        for _ in range(150):
+            await written(store, ledger, 1, chance.choice([10, 3_000, 30_000]))
+
+    async def readers() -> None:
+        while not over:
+            with reading(path):
+                for _ in range(chance.randrange(30)):
+                    await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001 * chance.randrange(20))
+
+    async def ours() -> None:
+        while not over:
+            await store.reader.resolve(f"order-{chance.randrange(50)}")
+            await asyncio.sleep(0.001 * chance.randrange(5))
+
+    async def looks() -> None:
+        while not over:
+            clock.advance(chance.choice([LOOK_MS, AGAIN_MS]))
+            await asyncio.sleep(0.001 * chance.randrange(10))
+
+    others = [asyncio.create_task(work) for work in (readers(), ours(), looks())]
+    await writes()
+    over = True
+    await asyncio.gather(*others)
+    await upkeep.stop()
+    await store.stop()
+    check(path)
+    assert [row[2] for row in contents(path)["runs"]] == [f"order-{number}" for number in range(150)]
