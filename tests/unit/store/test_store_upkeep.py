@@ -267,6 +267,10 @@ async def test_whoever_reads_and_writes_meanwhile_the_database_is_whole(
     await upkeep.start()
     over = False
 
+    async def turns(count: int) -> None:
+        for _ in range(count):
+            await asyncio.sleep(0)
+
     async def writes() -> None:
         for _ in range(150):
             await written(store, ledger, 1, chance.choice([10, 3_000, 30_000]))
@@ -274,19 +278,18 @@ async def test_whoever_reads_and_writes_meanwhile_the_database_is_whole(
     async def readers() -> None:
         while not over:
             with reading(path):
-                for _ in range(chance.randrange(30)):
-                    await asyncio.sleep(0.001)
-            await asyncio.sleep(0.001 * chance.randrange(20))
+                await turns(chance.randrange(600))
+            await turns(chance.randrange(400))
 
     async def ours() -> None:
         while not over:
             await store.reader.resolve(f"order-{chance.randrange(50)}")
-            await asyncio.sleep(0.001 * chance.randrange(5))
+            await turns(chance.randrange(1, 100))
 
     async def looks() -> None:
         while not over:
             clock.advance(chance.choice([LOOK_MS, AGAIN_MS]))
-            await asyncio.sleep(0.001 * chance.randrange(10))
+            await turns(chance.randrange(1, 200))
 
     others = [asyncio.create_task(work) for work in (readers(), ours(), looks())]
     await writes()
