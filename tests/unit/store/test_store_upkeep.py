@@ -175,20 +175,27 @@ async def test_nobody_copies_a_log_in_vain_again_and_again_while_somebody_reads(
     clock = ManualClock()
     upkeep = Upkeep(store, clock, limit=LIMIT)
     await upkeep.start()
-    copies = []
-    copy = upkeep._copy
+    copies, cuts = [], []
+    copy, cut = upkeep._copy, upkeep.cut
 
     async def counted() -> tuple[int, int]:
         copies.append(await copy())
         return copies[-1]
 
+    async def tried(size: int = 0) -> bool:
+        cuts.append(size)
+        return await cut(size)
+
     monkeypatch.setattr(upkeep, "_copy", counted)
+    monkeypatch.setattr(upkeep, "cut", tried)
     with reading(store.path):
         await written(store, ledger, LONG)
         await looked(upkeep, clock, LOOK_MS)
         assert len(copies) == 1
         await looked(upkeep, clock, AGAIN_MS)
         assert len(copies) == 2
+    # The writer is not asked again: were the reader to go just then, it would copy all of it.
+    assert cuts == [0]
     assert store.log_bytes() > LONG
     await upkeep.stop()
 

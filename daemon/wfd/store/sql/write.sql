@@ -72,7 +72,7 @@ on conflict (type, status, top, needs) do update set runs = runs + excluded.runs
 select max(coalesce((select max(rev) from history), 0), coalesce((select max(rev) from logs), 0));
 
 -- name: touch
--- A commit of nothing. Each has another value: what is overwritten by itself is not written.
+-- A commit of nothing, but written all the same: SQLite may spare itself to overwrite a value by itself.
 insert into meta (key, value) values ('reset', '1')
 on conflict (key) do update set value = cast(value as integer) + 1;
 
