@@ -84,7 +84,13 @@ class Upkeep(Periodic):
             # this it is not whole in there until the copy is made.
             await self._store.writer.keep_log(True)
             before = copied
-            pages, copied = await self._copy()
+            try:
+                pages, copied = await self._copy()
+            except WfctlError:
+                # Commits can do it, if at a price.
+                await self._store.writer.keep_log(False)
+                self._ours = False
+                raise
             if pages - copied > CHECKPOINT_PAGES:
                 return False
             # One that has begun anew meanwhile counts from its beginning.
