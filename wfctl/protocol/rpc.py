@@ -66,7 +66,7 @@ def decode_as(kind: Any, raw: msgspec.Raw) -> Any:
 
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     """Made with signals kept back. msgspec asks each enum for an attribute of its own, and takes whatever comes of that for "it has
-    none": a KeyboardInterrupt too, and the Ctrl-C would be lost."""
+    none": a KeyboardInterrupt too, and the Ctrl-C would be lost. Of a process with one thread, as a command is."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)

@@ -85,6 +85,7 @@ class Database:
         self._db: sqlite3.Connection | None = None
         self._rev = 0
         self._commits = 0
+        self._log_bytes = LOG_BYTES
         # Why a commit failed: one that was asked for behind it is built on what is not on disk.
         self._failed: WfctlError | None = None
         self._standing: Standing = {}
@@ -179,7 +180,7 @@ class Database:
             try:
                 self._touch()
             finally:
-                db.execute(f"pragma journal_size_limit = {LOG_BYTES}")
+                db.execute(f"pragma journal_size_limit = {self._log_bytes}")
         return True
 
     def remove(self, removal: purge.Removal) -> purge.Removed:
@@ -201,8 +202,10 @@ class Database:
             db.close()
 
     def _copy_at(self, pages: int) -> None:
-        """From how many pages of log on a commit copies it into the database; 0: none does."""
+        """From how many pages of log on a commit copies it into the database; 0: none does, and none cuts its file either."""
+        self._log_bytes = LOG_BYTES if pages else -1
         self._connection().execute(f"pragma wal_autocheckpoint = {pages}")
+        self._connection().execute(f"pragma journal_size_limit = {self._log_bytes}")
 
     def _touch(self) -> None:
         # A transaction by itself: nothing of it is left where it fails.

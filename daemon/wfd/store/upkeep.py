@@ -65,8 +65,10 @@ class Upkeep(Periodic):
     async def _work_off(self) -> int:
         """Copy a log that commits leave alone and cut a part of it; after how many ms to look again."""
         self._ours = True
+        if not await self._copied():
+            return AGAIN_MS
         size = self._store.log_bytes()
-        if not await self._copied() or not await self.cut(max(size - PART_BYTES, 0)):
+        if not await self.cut(max(size - PART_BYTES, 0)):
             return AGAIN_MS
         if size > PART_BYTES:
             return PART_MS
@@ -82,14 +84,15 @@ class Upkeep(Periodic):
             # Before each copy, not for the commits alone. A log that is in the database as a whole may begin anew at any commit;
             # who begins to copy it just then takes the new one for the old (SQLite before 3.51.3), and the database is lost. After
             # this it is not whole in there until the copy is made.
-            await self._store.writer.keep_log(True)
             before = copied
             try:
+                await self._store.writer.keep_log(True)
                 pages, copied = await self._copy()
             except WfctlError:
-                # Commits can do it, if at a price.
+                # The writer can do it, if at a price; and where the disk is full it needs no room for that.
                 await self._store.writer.keep_log(False)
                 self._ours = False
+                await self.cut()
                 raise
             if pages - copied > CHECKPOINT_PAGES:
                 return False
@@ -108,7 +111,7 @@ class Upkeep(Periodic):
                 except asyncio.CancelledError:
                     await db.interrupt()
                     raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, RuntimeError, ValueError) as error:  # no thread to be had, say
             raise explain(error, path, "write") from error
         if busy:
             raise StorageError("somebody else copies the log of the database", path=str(path))
