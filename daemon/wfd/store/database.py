@@ -167,6 +167,9 @@ class Database:
         """Commits leave the log as it is, until they need not any more. What is kept ends in a commit that is nowhere else yet."""
         self._copy_at(0 if keep else CHECKPOINT_PAGES)
         if keep:
+            if self._connection().in_transaction:
+                # One that failed and could not be given up: what is written now would be part of it, and no commit.
+                raise StorageError(f"a commit to {self._path} is not over yet", path=str(self._path))
             self._touch()
 
     def shorten_log(self, size: int) -> bool:

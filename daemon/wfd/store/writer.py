@@ -109,6 +109,7 @@ class Writer(Service):
     async def _start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.failure = None
+        self._kept = False
         try:
             await self._begin("open")
         except BaseException:

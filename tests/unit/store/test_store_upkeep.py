@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiosqlite
@@ -28,6 +28,25 @@ from wfd.store.upkeep import AGAIN_MS, LOOK_MS, PART_MS, Upkeep
 LIMIT = 100_000
 # More than what a commit that does not leave the log alone would have copied.
 LONG = CHECKPOINT_PAGES * 4096 * 3 // 2
+
+
+@contextlib.asynccontextmanager
+async def upkept(store: Store, clock: ManualClock) -> AsyncIterator[Upkeep]:
+    upkeep = Upkeep(store, clock, limit=LIMIT)
+    await upkeep.start()
+    yield upkeep
+    await upkeep.stop()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def upkeep(store: Store, clock: ManualClock) -> AsyncIterator[Upkeep]:
+    async with upkept(store, clock) as upkeep:
+        yield upkeep
 
 
 @contextlib.contextmanager
@@ -62,10 +81,9 @@ async def taken_over(store: Store, ledger: Ledger, upkeep: Upkeep, clock: Manual
     assert store.log_bytes() > LIMIT
 
 
-async def test_the_log_is_cut_once_a_long_reader_has_gone(store: Store, ledger: Ledger) -> None:
-    clock = ManualClock()
-    upkeep = Upkeep(store, clock, limit=LIMIT)
-    await upkeep.start()
+async def test_the_log_is_cut_once_a_long_reader_has_gone(
+    store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock
+) -> None:
     with reading(store.path):
         await written(store, ledger, 150_000, 30_000)
         assert not await store.writer.shorten_log()
@@ -84,15 +102,11 @@ async def test_the_log_is_cut_once_a_long_reader_has_gone(store: Store, ledger: 
     assert len(await store.reader.resolve("order-4")) == 1
     await written(store, ledger, 10, 10)
     assert 0 < store.log_bytes() < LIMIT
-    await upkeep.stop()
 
 
 async def test_commits_leave_a_log_alone_that_became_long_and_go_on_while_it_is_copied(
-    store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = ManualClock()
-    upkeep = Upkeep(store, clock, limit=LIMIT)
-    await upkeep.start()
     await taken_over(store, ledger, upkeep, clock)
     before = store.path.read_bytes()
     await written(store, ledger, LONG)
@@ -116,56 +130,45 @@ async def test_commits_leave_a_log_alone_that_became_long_and_go_on_while_it_is_
     size = store.path.stat().st_size
     await written(store, ledger, LONG)
     assert store.path.stat().st_size > size + LONG // 2
-    await upkeep.stop()
     check(store.path)
 
 
 async def test_a_commit_that_begins_a_long_log_anew_does_not_cut_it(
-    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    path: Path, ledger: Ledger, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (database, connect):
         monkeypatch.setattr(module, "LOG_BYTES", LIMIT)
     store = await open_store(path)
-    clock = ManualClock()
-    upkeep = Upkeep(store, clock, limit=LIMIT)
-    await upkeep.start()
-    await taken_over(store, ledger, upkeep, clock)
-    await written(store, ledger, LONG)
-    long = store.log_bytes()
-    await upkeep._copy()
-    await written(store, ledger, 10, 10)
-    assert store.log_bytes() == long
-    await looked(upkeep, clock, AGAIN_MS)
-    await written(store, ledger, 10, 10)
-    assert store.log_bytes() < LIMIT
-    await upkeep.stop()
+    async with upkept(store, clock) as upkeep:
+        await taken_over(store, ledger, upkeep, clock)
+        await written(store, ledger, LONG)
+        long = store.log_bytes()
+        await upkeep._copy()
+        await written(store, ledger, 10, 10)
+        assert store.log_bytes() == long
+        await looked(upkeep, clock, AGAIN_MS)
+        await written(store, ledger, 10, 10)
+        assert store.log_bytes() < LIMIT
     await store.stop()
 
 
 async def test_a_long_log_is_cut_where_nothing_can_be_written_any_more(
-    store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk: what the cut makes room for is what everybody waits for."""
-    clock = ManualClock()
-    upkeep = Upkeep(store, clock, limit=LIMIT)
-    await upkeep.start()
     await taken_over(store, ledger, upkeep, clock)
     with monkeypatch.context() as patch:
         patch.setitem(database.WRITE, "touch", "insert into no_room values (1)")
         await looked(upkeep, clock, AGAIN_MS)
     assert store.log_bytes() == 0
     assert not upkeep._ours
-    await upkeep.stop()
 
 
 async def test_a_long_log_is_cut_part_by_part_and_commits_go_on_in_between(
-    store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = 2 << 20
     monkeypatch.setattr(upkeep_module, "PART_BYTES", part)
-    clock = ManualClock()
-    upkeep = Upkeep(store, clock, limit=LIMIT)
-    await upkeep.start()
     with reading(store.path):
         await written(store, ledger, LONG)
         await looked(upkeep, clock, LOOK_MS)
@@ -183,16 +186,12 @@ async def test_a_long_log_is_cut_part_by_part_and_commits_go_on_in_between(
     await written(store, ledger, LIMIT, LIMIT)
     assert await upkeep.cut(1)
     assert 0 < store.log_bytes() < LIMIT
-    await upkeep.stop()
     check(store.path)
 
 
 async def test_commits_copy_a_long_log_again_where_nobody_else_can(
-    store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = ManualClock()
-    upkeep = Upkeep(store, clock, limit=LIMIT)
-    await upkeep.start()
     await taken_over(store, ledger, upkeep, clock)
     elsewhere = functools.partial(aiosqlite.connect, store.path.parent / "missing" / "wfctl.db")
     with monkeypatch.context() as patch:
@@ -203,15 +202,11 @@ async def test_commits_copy_a_long_log_again_where_nobody_else_can(
     assert store.path.stat().st_size > size + LONG // 2
     await looked(upkeep, clock, AGAIN_MS)
     assert store.log_bytes() == 0
-    await upkeep.stop()
 
 
 async def test_a_log_that_is_written_as_fast_as_it_is_copied_is_cut_all_the_same(
-    store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = ManualClock()
-    upkeep = Upkeep(store, clock, limit=LIMIT)
-    await upkeep.start()
     await taken_over(store, ledger, upkeep, clock)
     monkeypatch.setattr(upkeep_module, "CHECKPOINT_PAGES", 10)
     copies = []
@@ -226,15 +221,11 @@ async def test_a_log_that_is_written_as_fast_as_it_is_copied_is_cut_all_the_same
     await looked(upkeep, clock, AGAIN_MS)
     assert len(copies) == upkeep_module.MOST_COPIES
     assert store.log_bytes() == 0
-    await upkeep.stop()
 
 
 async def test_nobody_copies_a_log_in_vain_again_and_again_while_somebody_reads(
-    store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = ManualClock()
-    upkeep = Upkeep(store, clock, limit=LIMIT)
-    await upkeep.start()
     copies, cuts = [], []
     copy, cut = upkeep._copy, upkeep.cut
 
@@ -257,40 +248,37 @@ async def test_nobody_copies_a_log_in_vain_again_and_again_while_somebody_reads(
     # The writer is not asked again: were the reader to go just then, it would copy all of it.
     assert cuts == [0]
     assert store.log_bytes() > LONG
-    await upkeep.stop()
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["thread", "process"])
 async def test_a_connection_that_is_made_anew_leaves_the_log_alone_too(
-    path: Path, ledger: Ledger, *, apart: bool
+    path: Path, ledger: Ledger, clock: ManualClock, *, apart: bool
 ) -> None:
     store = await open_store(path, held=tuple if apart else None)
-    clock = ManualClock()
-    upkeep = Upkeep(store, clock, limit=LIMIT)
-    await upkeep.start()
-    await taken_over(store, ledger, upkeep, clock)
-    with pytest.raises(StorageError, match="contradicts"):
-        await commit(store.writer, Ledger().start("order-0"))
-    await store.writer.reset()
-    if apart:
-        first = store.writer.pid
-        assert first is not None
-        os.kill(first, signal.SIGKILL)
-        await until(lambda: store.writer.pid not in (first, None))
-    before = path.read_bytes()
-    await written(store, ledger, LONG)
-    assert path.read_bytes() == before
-    await looked(upkeep, clock, AGAIN_MS)
-    assert store.log_bytes() == 0
-    await upkeep.stop()
+    async with upkept(store, clock) as upkeep:
+        await taken_over(store, ledger, upkeep, clock)
+        with pytest.raises(StorageError, match="contradicts"):
+            await commit(store.writer, Ledger().start("order-0"))
+        await store.writer.reset()
+        if apart:
+            first = store.writer.pid
+            assert first is not None
+            os.kill(first, signal.SIGKILL)
+            await until(lambda: store.writer.pid not in (first, None))
+        before = path.read_bytes()
+        await written(store, ledger, LONG)
+        assert path.read_bytes() == before
+        await looked(upkeep, clock, AGAIN_MS)
+        assert store.log_bytes() == 0
     await store.stop()
     check(path)
 
 
-async def test_a_log_that_is_kept_never_ends_in_what_the_database_has_already(store: Store, ledger: Ledger) -> None:
+async def test_a_log_that_is_kept_never_ends_in_what_the_database_has_already(
+    store: Store, ledger: Ledger, upkeep: Upkeep
+) -> None:
     """What the copying beside commits stands on: it takes a commit to keep it, also where nothing else is written."""
     await written(store, ledger, 10, 10)
-    upkeep = Upkeep(store, ManualClock())
     log = store.path.with_name("wfctl.db-wal")
     for _ in range(3):
         pages, copied = await upkeep._copy()
@@ -300,20 +288,26 @@ async def test_a_log_that_is_kept_never_ends_in_what_the_database_has_already(st
         assert log.read_bytes() != before
 
 
+def test_a_log_is_not_kept_by_what_is_no_commit(path: Path) -> None:
+    apart = database.Database(database.Setting(str(path), 0, "full"))
+    apart.open()
+    apart._connection().execute("begin")
+    with pytest.raises(StorageError, match="is not over yet"):
+        apart.keep_log(True)
+    apart.close()
+
+
 @pytest.mark.parametrize("turns", range(0, 40, 4))
 async def test_a_copy_that_is_given_up_at_a_stop_leaves_everything_as_it_was(
-    path: Path, ledger: Ledger, turns: int
+    path: Path, ledger: Ledger, clock: ManualClock, turns: int
 ) -> None:
     store = await open_store(path)
-    clock = ManualClock()
-    upkeep = Upkeep(store, clock, limit=LIMIT)
-    await upkeep.start()
-    await taken_over(store, ledger, upkeep, clock)
-    await written(store, ledger, LONG // 4)
-    clock.advance(AGAIN_MS)
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    await upkeep.stop()
+    async with upkept(store, clock) as upkeep:
+        await taken_over(store, ledger, upkeep, clock)
+        await written(store, ledger, LONG // 4)
+        clock.advance(AGAIN_MS)
+        for _ in range(turns):
+            await asyncio.sleep(0)
     await written(store, ledger, 10, 10)
     runs = len(ledger.runs)
     await store.stop()
@@ -323,29 +317,26 @@ async def test_a_copy_that_is_given_up_at_a_stop_leaves_everything_as_it_was(
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_whoever_reads_and_writes_meanwhile_the_database_is_whole(
-    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, seed: int
+    path: Path, ledger: Ledger, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(database, "CHECKPOINT_PAGES", 20)
     monkeypatch.setattr(upkeep_module, "CHECKPOINT_PAGES", 20)
     chance = random.Random(seed)
     store = await open_store(path)
-    clock = ManualClock()
-    upkeep = Upkeep(store, clock, limit=LIMIT)
-    await upkeep.start()
-    with contextlib.ExitStack() as theirs:
-        for _ in range(150):
-            await written(store, ledger, 1, chance.choice([10, 3_000, 30_000]))
-            what = chance.randrange(6)
-            if what == 0:
-                theirs.enter_context(reading(path))
-            elif what == 1:
-                theirs.close()
-            elif what == 2:
-                await store.reader.resolve("order-0")
-            elif what < 5:
-                # Not waited for: what it does is done beside what is written next.
-                clock.advance(AGAIN_MS)
-    await upkeep.stop()
+    async with upkept(store, clock):
+        with contextlib.ExitStack() as theirs:
+            for _ in range(150):
+                await written(store, ledger, 1, chance.choice([10, 3_000, 30_000]))
+                what = chance.randrange(6)
+                if what == 0:
+                    theirs.enter_context(reading(path))
+                elif what == 1:
+                    theirs.close()
+                elif what == 2:
+                    await store.reader.resolve("order-0")
+                elif what < 5:
+                    # Not waited for: what it does is done beside what is written next.
+                    clock.advance(AGAIN_MS)
     await store.stop()
     check(path)
     assert [row[2] for row in contents(path)["runs"]] == [f"order-{number}" for number in range(150)]
