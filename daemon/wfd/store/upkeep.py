@@ -33,6 +33,8 @@ PART_BYTES = LOG_BYTES
 PART_MS = 100
 # Copies that are made one after the other, each of what was written during the one before, until commits wait for the last.
 MOST_COPIES = 8
+# Copies that fail one after the other, until it is left to the writer: what is in the way may be gone in a moment.
+MOST_FAILURES = 3
 
 
 class Upkeep(Periodic):
@@ -44,6 +46,7 @@ class Upkeep(Periodic):
         self._limit = limit
         # Whether commits leave the log alone.
         self._ours = False
+        self._failures = 0
 
     async def _start(self) -> None:
         self.arm(LOOK_MS)
@@ -87,19 +90,30 @@ class Upkeep(Periodic):
             before = copied
             try:
                 await self._store.writer.keep_log(True)
+            except WfctlError:
+                await self._leave()
+                raise
+            try:
                 pages, copied = await self._copy()
             except WfctlError:
-                # The writer can do it, if at a price; and where the disk is full it needs no room for that.
-                await self._store.writer.keep_log(False)
-                self._ours = False
-                await self.cut()
+                self._failures += 1
+                if self._failures >= MOST_FAILURES:
+                    await self._leave()
                 raise
+            self._failures = 0
             if pages - copied > CHECKPOINT_PAGES:
                 return False
             # One that has begun anew meanwhile counts from its beginning.
             if copied - (before if before <= copied else 0) <= CHECKPOINT_PAGES:
                 break
         return True
+
+    async def _leave(self) -> None:
+        """Leave the log to the writer. All who write wait for it then; but where the disk is full, it needs no room for that."""
+        await self._store.writer.keep_log(False)
+        self._ours = False
+        self._failures = 0
+        await self.cut()
 
     async def _copy(self) -> tuple[int, int]:
         """Copy as much of the log as readers allow: how many pages it had then, and how many of them are in the database now."""
