@@ -128,5 +128,6 @@ class Upkeep(Periodic):
         except (sqlite3.Error, RuntimeError, ValueError) as error:  # no thread to be had, say
             raise explain(error, path, "write") from error
         if busy:
-            raise StorageError("somebody else copies the log of the database", path=str(path))
+            # Somebody else copies it; or the writer was at the head of its index in that very moment.
+            raise StorageError("the log of the database cannot be copied just now", path=str(path))
         return pages, copied
