@@ -3,14 +3,15 @@ that very moment nobody reads from it. Where reads always overlap it never would
 as long as that takes. A reader that is not ours (a backup, a sqlite3 shell) is waited for, commits go on, and the log is cut once
 it has gone.
 
-A log that has become long meanwhile takes seconds to copy, and its file seconds to cut. A commit that did it would hold up all
-others, so from then on commits leave it to a connection that is opened here, and wait for a last small copy and the cut of a part
-at a time.
+A log that has become long meanwhile, or that a killed daemon has left so, takes seconds to copy, and its file seconds to cut. A
+commit that did it would hold up all others, so from then on commits leave it to a connection that is opened here, and wait for a
+last small copy and the cut of a part at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 
@@ -44,16 +45,17 @@ class Upkeep(Periodic):
         super().__init__(clock)
         self._store = store
         self._limit = limit
-        # Whether commits leave the log alone.
-        self._ours = False
         self._failures = 0
 
     async def _start(self) -> None:
+        with contextlib.suppress(WfctlError, OSError):  # the look says what is wrong
+            if self._store.log_bytes() > self._limit:
+                await self._store.writer.keep_log(True)  # or the first commit would copy it
         self.arm(LOOK_MS)
 
     async def _look(self) -> int:
         try:
-            if not self._ours and (self._store.log_bytes() <= self._limit or await self.cut()):
+            if not self._store.writer.keeps_log and (self._store.log_bytes() <= self._limit or await self.cut()):
                 return LOOK_MS
             return await self._work_off()
         except (WfctlError, OSError) as error:  # a TimeoutError is one of these
@@ -67,7 +69,6 @@ class Upkeep(Periodic):
 
     async def _work_off(self) -> int:
         """Copy a log that commits leave alone and cut a part of it; after how many ms to look again."""
-        self._ours = True
         if not await self._copied():
             return AGAIN_MS
         size = self._store.log_bytes()
@@ -76,7 +77,6 @@ class Upkeep(Periodic):
         if size > PART_BYTES:
             return PART_MS
         await self._store.writer.keep_log(False)
-        self._ours = False
         return LOOK_MS
 
     async def _copied(self) -> bool:
@@ -111,7 +111,6 @@ class Upkeep(Periodic):
     async def _leave(self) -> None:
         """Leave the log to the writer. All who write wait for it then; but where the disk is full, it needs no room for that."""
         await self._store.writer.keep_log(False)
-        self._ours = False
         self._failures = 0
         await self.cut()
 

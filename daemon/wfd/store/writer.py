@@ -102,6 +102,11 @@ class Writer(Service):
         return self._place.pid if isinstance(self._place, Apart) else None
 
     @property
+    def keeps_log(self) -> bool:
+        """Whether commits leave the log as it is, or are to (`keep_log`)."""
+        return self._kept
+
+    @property
     def under_way(self) -> bool:
         """Whether anything waits to be written, or is being written."""
         return bool(self._items or self._asked)

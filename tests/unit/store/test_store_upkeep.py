@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -31,7 +32,10 @@ LONG = CHECKPOINT_PAGES * 4096 * 3 // 2
 
 
 @contextlib.asynccontextmanager
-async def upkept(store: Store, clock: ManualClock) -> AsyncIterator[Upkeep]:
+async def upkept(store: Store, clock: ManualClock, *, long: bool = False) -> AsyncIterator[Upkeep]:
+    """From a short log on, or from a `long` one: that of a new database is over this limit."""
+    if not long:
+        assert await store.writer.shorten_log()
     upkeep = Upkeep(store, clock, limit=LIMIT)
     await upkeep.start()
     yield upkeep
@@ -87,6 +91,16 @@ async def taken_over(store: Store, ledger: Ledger, upkeep: Upkeep, clock: Manual
     assert store.log_bytes() > LIMIT
 
 
+async def worked_off(store: Store, upkeep: Upkeep, clock: ManualClock) -> None:
+    """Until nobody leaves the log alone any more, and it is gone."""
+    for _ in range(100):
+        if not store.writer.keeps_log:
+            break
+        await looked(upkeep, clock, AGAIN_MS)
+    assert not store.writer.keeps_log
+    assert store.log_bytes() == 0
+
+
 async def test_the_log_is_cut_once_a_long_reader_has_gone(
     store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock
 ) -> None:
@@ -127,9 +141,7 @@ async def test_commits_leave_a_log_alone_that_became_long_and_go_on_while_it_is_
         return copies[-1]
 
     monkeypatch.setattr(upkeep, "_copy", beside)
-    while upkeep._ours:
-        await looked(upkeep, clock, AGAIN_MS)
-    assert store.log_bytes() == 0
+    await worked_off(store, upkeep, clock)
     # Long at first, then what was written meanwhile; the commits waited for the rest alone.
     assert len(copies) == 2
     assert copies[0][1] > CHECKPOINT_PAGES > copies[1][1] % copies[0][1]
@@ -168,7 +180,7 @@ async def test_a_long_log_is_cut_where_nothing_can_be_written_any_more(
         patch.setitem(database.WRITE, "touch", "insert into no_room values (1)")
         await looked(upkeep, clock, AGAIN_MS)
     assert store.log_bytes() == 0
-    assert not upkeep._ours
+    assert not store.writer.keeps_log
 
 
 async def test_a_long_log_is_cut_part_by_part_and_commits_go_on_in_between(
@@ -181,7 +193,7 @@ async def test_a_long_log_is_cut_part_by_part_and_commits_go_on_in_between(
         await looked(upkeep, clock, LOOK_MS)
     sizes = [store.log_bytes()]
     await looked(upkeep, clock, AGAIN_MS)
-    while upkeep._ours:
+    while store.writer.keeps_log:
         sizes.append(store.log_bytes())
         await written(store, ledger, LIMIT, LIMIT)
         await looked(upkeep, clock, PART_MS)
@@ -325,6 +337,65 @@ async def test_a_copy_that_is_given_up_at_a_stop_leaves_everything_as_it_was(
     await store.stop()
     check(path)
     assert len(contents(path)["runs"]) == runs
+
+
+async def test_a_log_that_a_killed_daemon_has_left_long_is_not_copied_by_the_first_commit(
+    store: Store, ledger: Ledger, clock: ManualClock
+) -> None:
+    left = store.path.with_name("left.db")
+    with reading(store.path):
+        await written(store, ledger, LONG)
+        for end in ("", "-wal"):
+            # By another process: to close a file here would give up the locks on it.
+            await asyncio.to_thread(subprocess.run, ["cp", f"{store.path}{end}", f"{left}{end}"], check=True)
+    after = await open_store(left)
+    async with upkept(after, clock, long=True) as upkeep:
+        size = left.stat().st_size
+        await written(after, ledger, 10, 10)
+        assert left.stat().st_size == size
+        await worked_off(after, upkeep, clock)
+    await after.stop()
+    check(left)
+    assert len(contents(left)["runs"]) == len(ledger.runs)
+
+
+async def test_before_each_copy_the_log_is_made_to_end_in_what_is_nowhere_else(
+    store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or SQLite before 3.51.3 may lose the database (see `Upkeep._copied`)."""
+    done: list[str] = []
+    keep, copy = store.writer.keep_log, upkeep._copy
+
+    async def kept(keeps: bool) -> None:
+        await keep(keeps)
+        done.append(f"keep {keeps}")
+
+    async def copies() -> tuple[int, int]:
+        if len(done) < 4:
+            await written(store, ledger, LONG)
+        done.append("copy")
+        return await copy()
+
+    monkeypatch.setattr(store.writer, "keep_log", kept)
+    monkeypatch.setattr(upkeep, "_copy", copies)
+    await taken_over(store, ledger, upkeep, clock)
+    await worked_off(store, upkeep, clock)
+    assert done.count("copy") > 2
+    assert done[-1] == "keep False"
+    assert all(before == "keep True" for before, after in itertools.pairwise(done) if after == "copy")
+
+
+async def test_a_start_on_a_disk_that_takes_nothing_leaves_a_long_log_to_the_next_look(
+    store: Store, ledger: Ledger, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with reading(store.path):
+        await written(store, ledger, LIMIT * 2, LIMIT)
+    with monkeypatch.context() as patch:
+        patch.setitem(database.WRITE, "touch", "insert into no_room values (1)")
+        async with upkept(store, clock, long=True) as upkeep:
+            await looked(upkeep, clock, LOOK_MS)
+    assert store.log_bytes() == 0
+    assert not store.writer.keeps_log
 
 
 @pytest.mark.parametrize("seed", range(6))
