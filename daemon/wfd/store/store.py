@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from wfd.runtime.aside import begin_writing
 from wfd.runtime.lifecycle import Service
-from wfd.store.connect import BUSY_MS, SCHEMA_VERSION, Durability, wal_of
+from wfd.store.connect import BUSY_MS, SCHEMA_VERSION, Durability, explain, wal_of
 from wfd.store.copy import Copy
 from wfd.store.reader import Reader
 from wfd.store.writer import Writer
@@ -30,11 +32,17 @@ class Store(Service):
         self.path = path
         self.writer = Writer(path, durability=durability, before_commit=before_commit, busy_ms=busy_ms, held=held)
         self.reader = Reader(path)
+        self._file: int | None = None
 
     async def _start(self) -> None:
         await self.writer.start()
         try:
             await self.reader.start()
+            try:
+                self._file = os.open(self.path, os.O_RDONLY)
+            except OSError as error:
+                await self.reader.stop()
+                raise explain(error, self.path, "open") from error
         except BaseException:
             await self.writer.stop()
             raise
@@ -43,6 +51,15 @@ class Store(Service):
         # The reader first: a log that nobody reads can be copied into the database and emptied.
         await self.reader.stop()
         await self.writer.stop()
+        if self._file is not None:
+            # Not before: to close a file gives up all locks that this process has on it, SQLite's as well.
+            os.close(self._file)
+            self._file = None
+
+    def write_back(self) -> None:
+        """Have the disk begin with what was written to the database's file (see `begin_writing`). To be over before `stop`."""
+        if self._file is not None:
+            begin_writing(self._file)
 
     def copy(self, target: Path, *, force: bool = False) -> Copy:
         """A copy into `target` that can be begun. It reads on a connection of its own: others are not held up by it."""

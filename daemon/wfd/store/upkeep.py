@@ -14,10 +14,13 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+from collections.abc import AsyncIterator
+from typing import Any
 
 import aiosqlite
 
 from wfctl.errors import StorageError, WfctlError
+from wfd.runtime.aside import give_way
 from wfd.runtime.clock import Clock
 from wfd.runtime.periodic import Periodic
 from wfd.store.connect import CHECKPOINT_PAGES, LOG_BYTES, explain
@@ -36,6 +39,9 @@ PART_MS = 100
 MOST_COPIES = 8
 # Copies that fail one after the other, until it is left to the writer: what is in the way may be gone in a moment.
 MOST_FAILURES = 3
+# How long what a copy writes to the database's file is left in the system's cache. All at the end, gigabytes at times, it would be
+# ahead of every commit at the disk.
+WRITE_BACK_MS = 100
 
 
 class Upkeep(Periodic):
@@ -83,7 +89,7 @@ class Upkeep(Periodic):
         """Copy the log while commits go on, until so little is left that they can wait for it; false where somebody reads from
         it."""
         copied = 0
-        for _ in range(MOST_COPIES):
+        for number in range(MOST_COPIES):
             # Before each copy, not for the commits alone. A log that is in the database as a whole may begin anew at any commit;
             # who begins to copy it just then takes the new one for the old (SQLite before 3.51.3), and the database is lost. After
             # this it is not whole in there until the copy is made.
@@ -94,7 +100,9 @@ class Upkeep(Periodic):
                 await self._leave()
                 raise
             try:
-                pages, copied = await self._copy()
+                # The long one leaves the processor to whoever commits. The others are as fast as they can be: where the processors
+                # never rest, each would take longer than the one before.
+                pages, copied = await self._copy(_Aside if number == 0 else sqlite3.Connection)
             except WfctlError:
                 self._failures += 1
                 if self._failures >= MOST_FAILURES:
@@ -114,11 +122,17 @@ class Upkeep(Periodic):
         self._failures = 0
         await self.cut()
 
-    async def _copy(self) -> tuple[int, int]:
-        """Copy as much of the log as readers allow: how many pages it had then, and how many of them are in the database now."""
+    async def _copy(self, kind: type[sqlite3.Connection]) -> tuple[int, int]:
+        """Copy as much of the log as readers allow: how many pages it had then, and how many of them are in the database now.
+        `kind` is the connection that it is done on, in a thread of its own."""
         path = self._store.path
         try:
-            async with aiosqlite.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None) as db:
+            async with (
+                aiosqlite.connect(
+                    f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, factory=kind
+                ) as db,
+                self._writing_back(),
+            ):
                 try:
                     ((busy, pages, copied),) = await db.execute_fetchall("pragma wal_checkpoint(passive)")
                 except asyncio.CancelledError:
@@ -130,3 +144,37 @@ class Upkeep(Periodic):
             # Somebody else copies it; or the writer was at the head of its index in that very moment.
             raise StorageError("the log of the database cannot be copied just now", path=str(path))
         return pages, copied
+
+    @contextlib.asynccontextmanager
+    async def _writing_back(self) -> AsyncIterator[None]:
+        """Have the disk keep up with what is written to the database's file meanwhile."""
+        over = asyncio.Event()
+        task = asyncio.get_running_loop().create_task(self._write_back_until(over))
+        try:
+            yield
+        finally:
+            over.set()
+            # Also where this is cancelled: the store is not stopped before.
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError:
+                await asyncio.wait({task})
+                raise
+
+    async def _write_back_until(self, over: asyncio.Event) -> None:
+        while not over.is_set():
+            try:
+                await asyncio.to_thread(self._store.write_back)
+            except (OSError, RuntimeError) as error:  # no thread to be had, say; the copy is as good without
+                log.info("the database's file is not written while the log is copied into it: %s", error)
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), WRITE_BACK_MS / 1_000)
+
+
+class _Aside(sqlite3.Connection):
+    """A connection whose thread leaves the processor to others."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        give_way()
+        super().__init__(*arguments, **named)

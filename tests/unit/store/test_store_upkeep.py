@@ -11,8 +11,11 @@ import random
 import signal
 import sqlite3
 import subprocess
+import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 import pytest
@@ -20,8 +23,9 @@ import pytest
 from support.rows import Ledger, check, commit, contents
 from support.waiting import until
 from wfctl.errors import StorageError
+from wfd.runtime.aside import MOST_NICE, NICE
 from wfd.runtime.clock import ManualClock
-from wfd.store import connect, database, upkeep as upkeep_module
+from wfd.store import connect, database, store as store_module, upkeep as upkeep_module
 from wfd.store.connect import CHECKPOINT_PAGES
 from wfd.store.store import Store, open_store
 from wfd.store.upkeep import AGAIN_MS, LOOK_MS, PART_MS, Upkeep
@@ -134,8 +138,8 @@ async def test_commits_leave_a_log_alone_that_became_long_and_go_on_while_it_is_
     copies = []
     copy = upkeep._copy
 
-    async def beside() -> tuple[int, int]:
-        copying = asyncio.ensure_future(copy())
+    async def beside(kind: type[sqlite3.Connection]) -> tuple[int, int]:
+        copying = asyncio.ensure_future(copy(kind))
         await written(store, ledger, 10, 10)
         copies.append(await copying)
         return copies[-1]
@@ -162,7 +166,7 @@ async def test_a_commit_that_begins_a_long_log_anew_does_not_cut_it(
         await taken_over(store, ledger, upkeep, clock)
         await written(store, ledger, LONG)
         long = store.log_bytes()
-        await upkeep._copy()
+        await upkeep._copy(sqlite3.Connection)
         await written(store, ledger, 10, 10)
         assert store.log_bytes() == long
         await looked(upkeep, clock, AGAIN_MS)
@@ -236,8 +240,8 @@ async def test_a_log_that_is_written_as_fast_as_it_is_copied_is_cut_all_the_same
     copies = []
     copy = upkeep._copy
 
-    async def beside() -> tuple[int, int]:
-        copies.append(await copy())
+    async def beside(kind: type[sqlite3.Connection]) -> tuple[int, int]:
+        copies.append(await copy(kind))
         await written(store, ledger, LIMIT * len(copies), LIMIT)
         return copies[-1]
 
@@ -253,8 +257,8 @@ async def test_nobody_copies_a_log_in_vain_again_and_again_while_somebody_reads(
     copies, cuts = [], []
     copy, cut = upkeep._copy, upkeep.cut
 
-    async def counted() -> tuple[int, int]:
-        copies.append(await copy())
+    async def counted(kind: type[sqlite3.Connection]) -> tuple[int, int]:
+        copies.append(await copy(kind))
         return copies[-1]
 
     async def tried(size: int = 0) -> bool:
@@ -305,7 +309,7 @@ async def test_a_log_that_is_kept_never_ends_in_what_the_database_has_already(
     await written(store, ledger, 10, 10)
     log = store.path.with_name("wfctl.db-wal")
     for _ in range(3):
-        pages, copied = await upkeep._copy()
+        pages, copied = await upkeep._copy(sqlite3.Connection)
         assert pages == copied
         before = log.read_bytes()
         await store.writer.keep_log(True)
@@ -359,6 +363,85 @@ async def test_a_log_that_a_killed_daemon_has_left_long_is_not_copied_by_the_fir
     assert len(contents(left)["runs"]) == len(ledger.runs)
 
 
+async def test_what_a_copy_writes_goes_to_the_disk_meanwhile_and_others_have_the_processor_first(
+    store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep_module, "WRITE_BACK_MS", 0)
+    ours, written_back, nice = os.getpriority(os.PRIO_PROCESS, 0), [], []
+    times = threading.Semaphore(0)
+
+    def begin_writing(file: int) -> None:
+        written_back.append(os.fstat(file))
+        times.release()
+
+    class Slow(upkeep_module._Aside):
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            nice.append(os.getpriority(os.PRIO_PROCESS, 0))
+            assert all(times.acquire(timeout=30) for _ in range(3))
+            return super().execute(*arguments)
+
+    monkeypatch.setattr(store_module, "begin_writing", begin_writing)
+    monkeypatch.setattr(upkeep_module, "_Aside", Slow)
+    await taken_over(store, ledger, upkeep, clock)
+    await worked_off(store, upkeep, clock)
+    assert os.path.samestat(written_back[0], store.path.stat())
+    assert nice
+    if sys.platform == "linux":
+        assert set(nice) == {min(ours + NICE, MOST_NICE)}
+    assert os.getpriority(os.PRIO_PROCESS, 0) == ours
+    check(store.path)
+
+
+async def test_a_log_is_copied_also_where_its_copy_is_not_written_meanwhile(
+    store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def refused() -> None:
+        tried.append(RuntimeError("can't start new thread"))
+        raise tried[-1]
+
+    monkeypatch.setattr(store, "write_back", refused)
+    await taken_over(store, ledger, upkeep, clock)
+    await worked_off(store, upkeep, clock)
+    assert tried
+
+
+@pytest.mark.parametrize("copied", [False, True])
+async def test_nothing_is_written_any_more_once_upkeep_has_stopped(
+    store: Store, ledger: Ledger, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, copied: bool
+) -> None:
+    begun, executed, go_on, ended = asyncio.Event(), asyncio.Event(), threading.Event(), []
+    loop = asyncio.get_running_loop()
+
+    def write_back() -> None:
+        loop.call_soon_threadsafe(begun.set)
+        assert go_on.wait(30)
+        ended.append(True)
+
+    class Slow(upkeep_module._Aside):
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            assert copied or go_on.wait(30)
+            cursor = super().execute(*arguments)
+            loop.call_soon_threadsafe(executed.set)
+            return cursor
+
+    async with upkept(store, clock) as upkeep:
+        await taken_over(store, ledger, upkeep, clock)
+        monkeypatch.setattr(store, "write_back", write_back)
+        monkeypatch.setattr(upkeep_module, "_Aside", Slow)
+        clock.advance(AGAIN_MS)
+        await begun.wait()
+        if copied:
+            await executed.wait()
+        stopping = asyncio.ensure_future(upkeep.stop())
+        await until(lambda: upkeep._task is not None and upkeep._task.cancelling() > 0)
+        assert not stopping.done()
+        go_on.set()
+        await stopping
+        assert ended == [True]
+
+
 async def test_before_each_copy_the_log_is_made_to_end_in_what_is_nowhere_else(
     store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,11 +453,11 @@ async def test_before_each_copy_the_log_is_made_to_end_in_what_is_nowhere_else(
         await keep(keeps)
         done.append(f"keep {keeps}")
 
-    async def copies() -> tuple[int, int]:
+    async def copies(kind: type[sqlite3.Connection]) -> tuple[int, int]:
         if len(done) < 4:
             await written(store, ledger, LONG)
         done.append("copy")
-        return await copy()
+        return await copy(kind)
 
     monkeypatch.setattr(store.writer, "keep_log", kept)
     monkeypatch.setattr(upkeep, "_copy", copies)
@@ -396,6 +479,18 @@ async def test_a_start_on_a_disk_that_takes_nothing_leaves_a_long_log_to_the_nex
             await looked(upkeep, clock, LOOK_MS)
     assert store.log_bytes() == 0
     assert not store.writer.keeps_log
+
+
+async def test_no_lock_on_the_database_is_given_up_by_what_the_store_has_open_besides(
+    store: Store, ledger: Ledger
+) -> None:
+    await written(store, ledger, 10, 10)
+    store.write_back()
+    # Only who has the database alone may do that.
+    alone = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('pragma journal_mode = delete')"
+    other = [sys.executable, "-c", alone, str(store.path)]
+    ended = await asyncio.to_thread(subprocess.run, other, capture_output=True, text=True)
+    assert "database is locked" in ended.stderr
 
 
 @pytest.mark.parametrize("seed", range(6))
