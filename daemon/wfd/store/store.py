@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from wfd.runtime.aside import begin_writing
+from wfd.runtime.background import begin_writing
 from wfd.runtime.lifecycle import Service
 from wfd.store.connect import BUSY_MS, SCHEMA_VERSION, Durability, explain, wal_of
 from wfd.store.copy import Copy

@@ -20,7 +20,7 @@ from typing import Any
 import aiosqlite
 
 from wfctl.errors import StorageError, WfctlError
-from wfd.runtime.aside import give_way
+from wfd.runtime.background import give_way
 from wfd.runtime.clock import Clock
 from wfd.runtime.periodic import Periodic
 from wfd.store.connect import CHECKPOINT_PAGES, LOG_BYTES, explain
@@ -102,7 +102,7 @@ class Upkeep(Periodic):
             try:
                 # The long one leaves the processor to whoever commits. The others are as fast as they can be: where the processors
                 # never rest, each would take longer than the one before.
-                pages, copied = await self._copy(_Aside if number == 0 else sqlite3.Connection)
+                pages, copied = await self._copy(_Background if number == 0 else sqlite3.Connection)
             except WfctlError:
                 self._failures += 1
                 if self._failures >= MOST_FAILURES:
@@ -172,7 +172,7 @@ class Upkeep(Periodic):
                 await asyncio.wait_for(over.wait(), WRITE_BACK_MS / 1_000)
 
 
-class _Aside(sqlite3.Connection):
+class _Background(sqlite3.Connection):
     """A connection whose thread leaves the processor to others."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

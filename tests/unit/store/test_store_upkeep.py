@@ -23,7 +23,7 @@ import pytest
 from support.rows import Ledger, check, commit, contents
 from support.waiting import until
 from wfctl.errors import StorageError
-from wfd.runtime.aside import MOST_NICE, NICE
+from wfd.runtime.background import MOST_NICE, NICE
 from wfd.runtime.clock import ManualClock
 from wfd.store import connect, database, store as store_module, upkeep as upkeep_module
 from wfd.store.connect import CHECKPOINT_PAGES
@@ -42,8 +42,10 @@ async def upkept(store: Store, clock: ManualClock, *, long: bool = False) -> Asy
         assert await store.writer.shorten_log()
     upkeep = Upkeep(store, clock, limit=LIMIT)
     await upkeep.start()
-    yield upkeep
-    await upkeep.stop()
+    try:
+        yield upkeep
+    finally:
+        await upkeep.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -197,7 +199,7 @@ async def test_a_long_log_is_cut_part_by_part_and_commits_go_on_in_between(
         await looked(upkeep, clock, LOOK_MS)
     sizes = [store.log_bytes()]
     await looked(upkeep, clock, AGAIN_MS)
-    while store.writer.keeps_log:
+    while store.writer.keeps_log and len(sizes) < 1_000:
         sizes.append(store.log_bytes())
         await written(store, ledger, LIMIT, LIMIT)
         await looked(upkeep, clock, PART_MS)
@@ -353,12 +355,14 @@ async def test_a_log_that_a_killed_daemon_has_left_long_is_not_copied_by_the_fir
             # By another process: to close a file here would give up the locks on it.
             await asyncio.to_thread(subprocess.run, ["cp", f"{store.path}{end}", f"{left}{end}"], check=True)
     after = await open_store(left)
-    async with upkept(after, clock, long=True) as upkeep:
-        size = left.stat().st_size
-        await written(after, ledger, 10, 10)
-        assert left.stat().st_size == size
-        await worked_off(after, upkeep, clock)
-    await after.stop()
+    try:
+        async with upkept(after, clock, long=True) as upkeep:
+            size = left.stat().st_size
+            await written(after, ledger, 10, 10)
+            assert left.stat().st_size == size
+            await worked_off(after, upkeep, clock)
+    finally:
+        await after.stop()
     check(left)
     assert len(contents(left)["runs"]) == len(ledger.runs)
 
@@ -374,14 +378,14 @@ async def test_what_a_copy_writes_goes_to_the_disk_meanwhile_and_others_have_the
         written_back.append(os.fstat(file))
         times.release()
 
-    class Slow(upkeep_module._Aside):
+    class Slow(upkeep_module._Background):
         def execute(self, *arguments: Any) -> sqlite3.Cursor:
             nice.append(os.getpriority(os.PRIO_PROCESS, 0))
             assert all(times.acquire(timeout=30) for _ in range(3))
             return super().execute(*arguments)
 
     monkeypatch.setattr(store_module, "begin_writing", begin_writing)
-    monkeypatch.setattr(upkeep_module, "_Aside", Slow)
+    monkeypatch.setattr(upkeep_module, "_Background", Slow)
     await taken_over(store, ledger, upkeep, clock)
     await worked_off(store, upkeep, clock)
     assert os.path.samestat(written_back[0], store.path.stat())
@@ -419,7 +423,7 @@ async def test_nothing_is_written_any_more_once_upkeep_has_stopped(
         assert go_on.wait(30)
         ended.append(True)
 
-    class Slow(upkeep_module._Aside):
+    class Slow(upkeep_module._Background):
         def execute(self, *arguments: Any) -> sqlite3.Cursor:
             assert copied or go_on.wait(30)
             cursor = super().execute(*arguments)
@@ -429,7 +433,7 @@ async def test_nothing_is_written_any_more_once_upkeep_has_stopped(
     async with upkept(store, clock) as upkeep:
         await taken_over(store, ledger, upkeep, clock)
         monkeypatch.setattr(store, "write_back", write_back)
-        monkeypatch.setattr(upkeep_module, "_Aside", Slow)
+        monkeypatch.setattr(upkeep_module, "_Background", Slow)
         clock.advance(AGAIN_MS)
         await begun.wait()
         if copied:

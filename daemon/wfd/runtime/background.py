@@ -1,5 +1,5 @@
-"""For work beside what somebody waits for: it leaves them the processor and the disk. Hints, which do nothing where the system
-has no such thing."""
+"""For background work, beside what somebody waits for: it leaves them the processor and the disk. Hints, which do nothing where the
+system has no such thing."""
 
 from __future__ import annotations
 
