@@ -28,6 +28,7 @@ from wfd.runtime.lifecycle import Service, Services
 from wfd.runtime.lock import StateLock
 from wfd.runtime.logs import DaemonLog
 from wfd.server import Server
+from wfd.server.connections import Connections
 from wfd.server.endpoint import answers
 from wfd.store.store import Store
 from wfd.store.upkeep import Upkeep
@@ -70,6 +71,7 @@ class Daemon:
             schema=store.schema_version,
             project=str(config.project),
             pressure=self._engine.pressure,
+            connections=Connections(self._engine.left),
             files=most_files(),
         )
         # Started from the top, stopped from the bottom: nobody is let in before all is there, what is under way is

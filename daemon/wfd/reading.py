@@ -30,9 +30,11 @@ from wfd.engine.reads import Reads
 from wfd.engine.scheduling import ScheduleReads
 from wfd.runtime.clock import SystemClock
 from wfd.runtime.pressure import Pressure
+from wfd.server.connections import Connections
+from wfd.server.host import Host
 from wfd.server.route import Kind, Route
 from wfd.server.router import routes
-from wfd.server.session import Host, Session
+from wfd.server.session import Session
 from wfd.store.connect import SCHEMA_VERSION, still_uri
 from wfd.store.inspect import State, check_readable
 from wfd.store.reader import Reader
@@ -163,7 +165,7 @@ async def serve(config: Config, sock: socket.socket) -> None:
         await reader.stop()
 
 
-def _host(config: Config, standin: Standin) -> Host:
+def _host(config: Config, standin: Standin) -> Host[Session]:
     welcome = Welcome(
         protocol=PROTOCOL_MAX,
         protocol_min=PROTOCOL_MIN,
@@ -175,7 +177,15 @@ def _host(config: Config, standin: Standin) -> Host:
         limit_bytes=rpc.MAX_LINE_BYTES,
         state=str(config.state),
     )
-    return Host(standin, standin.routes(), welcome, Pressure(), uid=os.getuid(), handshake_s=10.0)  # type: ignore[arg-type]
+    return Host(
+        standin,  # type: ignore[arg-type]
+        standin.routes(),
+        welcome,
+        Pressure(),
+        Connections(),
+        uid=os.getuid(),
+        handshake_s=10.0,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

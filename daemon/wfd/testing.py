@@ -190,6 +190,9 @@ class LocalWorkers:
     def oldest_queued_at(self) -> int | None:
         return self._steps.oldest_queued_at
 
+    def unheard(self) -> int:
+        return self._steps.unheard()
+
     @property
     def loading_ms(self) -> int:
         return 0

@@ -94,6 +94,10 @@ class Commits:
         if self.unwritten.too_many(len(self._turn)):
             await self.committed(self._m.batch())
 
+    def left(self) -> int:
+        """How many more decisions there should be on their way to the disk at once."""
+        return self.unwritten.left(len(self._turn))
+
     @property
     def busy(self) -> bool:
         """Whether anything is decided and not on the disk."""

@@ -35,7 +35,7 @@ from wfd.engine.reads import Reads
 from wfd.engine.recovery import begin_again
 from wfd.engine.schedules import Schedules
 from wfd.engine.timers import Timers
-from wfd.engine.unwritten import Unwritten
+from wfd.engine.unwritten import ENOUGH_UNHEARD, Unwritten
 from wfd.engine.watch import Hub
 from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
@@ -163,6 +163,10 @@ class Engine:
         """A new batch of decisions, all at one instant; raises the storage error while the disk takes nothing."""
         self.check_open()
         return Batch(self.clock.now_ms(), self.workers.catalog)
+
+    def left(self) -> int:
+        """How much more there should be under way: decisions to the disk, and steps to handlers that have not begun yet."""
+        return self._commits.left() - min(self.workers.unheard(), ENOUGH_UNHEARD)
 
     def check_open(self) -> None:
         if self.failure is not None:

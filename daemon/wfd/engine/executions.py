@@ -13,7 +13,7 @@ from wfctl.protocol import channel
 from wfctl.values.signature import HandlerSpec
 from wfd.core import stimuli as s
 from wfd.core.state import OpResult, Raw, Stepping
-from wfd.engine.memory import Live, Memory
+from wfd.engine.memory import NOTHING, Live, Memory
 from wfd.engine.watch import Hub
 from wfd.runtime.clock import Clock
 from wfd.supervisor import Catalog, Demand, Heard, StepOrder, Workers
@@ -100,7 +100,7 @@ class Executions:
             live.logged = 0
         token, self._next = self._next, self._next + 1
         live.token = token
-        live.unheard.clear()
+        live.unheard = NOTHING
         message = channel.RunStep(
             token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
             [recorded(op) for op in phase.ops.values()] if phase.ops else [],

@@ -31,6 +31,7 @@ log = logging.getLogger("wfd.engine")
 
 IDLE_RUNS = 2_048
 AT_ONCE = nullcontext()
+NOTHING: frozenset[str] = frozenset()
 
 
 class Live:
@@ -58,7 +59,7 @@ class Live:
         self.pending = 0
         self.pins = 0
         self.forgotten = False
-        self.unheard: set[str] = set()
+        self.unheard = NOTHING
         self.children: dict[str, int] | None = None
         self.counted: Counted | None = None
         self._info: RunInfo | None = None

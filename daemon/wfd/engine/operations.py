@@ -193,10 +193,10 @@ class Operations:
         assert result is not None
         reply = channel.OpDone(live.token or 0, asked.op.op, bytes(result.value), result.error)
         if result.error is not None or result.failure is not None:
-            live.unheard.add(result.key)
+            live.unheard |= {result.key}
 
         def then() -> None:
-            live.unheard.discard(result.key)
+            live.unheard = live.unheard and live.unheard - {result.key}
             self._answer(reply, due_at)
 
         self._m.commit(batch, then)

@@ -54,6 +54,11 @@ class Backlog:
         return len(self._waiting)
 
     @property
+    def next(self) -> rpc.Envelope | Misread:
+        """What `take` takes; there is something."""
+        return self._waiting[0][0]
+
+    @property
     def full(self) -> bool:
         return self._bytes >= MAX_UNHEARD_BYTES
 

@@ -28,10 +28,14 @@ MAX_TASKS = 32
 
 
 class Connections:
-    """`calling` is how many of them have calls under way, `held` what hears those on that have asked for more than their share."""
+    """`calling` is how many of them have calls under way, `held` what hears those on that have asked for more than their share.
+    `left()` is how much more there should be under way, of what commands begin."""
 
-    def __init__(self, most: int = MAX_CONNECTIONS, kept_free: int = KEPT_FREE) -> None:
+    def __init__(
+        self, left: Callable[[], int] = lambda: ALL_CALLS, most: int = MAX_CONNECTIONS, kept_free: int = KEPT_FREE
+    ) -> None:
         self.most = most
+        self._left = left
         self._kept_free = kept_free
         self._of: Counter[int] = Counter()
         self._told = False
@@ -44,9 +48,11 @@ class Connections:
         for hear in self.held:
             asyncio.get_running_loop().call_soon(hear)
 
-    def room(self, calls: int, tasks: int) -> bool:
-        """Whether a connection that has so many calls under way, and so many tasks for them, may have one more."""
-        return tasks < MAX_TASKS and calls < max(LEAST_CALLS, ALL_CALLS // max(self.calling, 1))
+    def room(self, calls: int, tasks: int, changes: bool) -> bool:
+        """Whether a connection that has so many calls under way, and so many tasks for them, may have one more, which `changes`
+        something or only asks. Commands share what is left until there is enough under way: beyond that nothing gets faster."""
+        share = min(ALL_CALLS, self._left()) if changes else ALL_CALLS
+        return tasks < MAX_TASKS and calls < max(LEAST_CALLS, share // max(self.calling, 1))
 
     def limit(self, files: int) -> None:
         """The daemon may open so many files."""

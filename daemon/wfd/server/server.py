@@ -13,9 +13,11 @@ from wfd.runtime.lifecycle import Service
 from wfd.runtime.lock import StateLock
 from wfd.runtime.pressure import Pressure
 from wfd.server.backend import Backend
+from wfd.server.connections import Connections
 from wfd.server.endpoint import BACKLOG, listen
+from wfd.server.host import Host
 from wfd.server.router import routes
-from wfd.server.session import Host, Session
+from wfd.server.session import Session
 
 log = logging.getLogger("wfd.server")
 
@@ -44,6 +46,7 @@ class Server(Service):
         limit_bytes: int = MAX_LINE_BYTES,
         uid: int | None = None,
         pressure: Pressure | None = None,
+        connections: Connections | None = None,
         files: int | None = None,
     ) -> None:
         super().__init__()
@@ -61,7 +64,15 @@ class Server(Service):
             state=str(lock.path.parent),
         )
         uid = os.getuid() if uid is None else uid
-        self._host = Host(backend, routes(), welcome, pressure or Pressure(), uid=uid, handshake_s=handshake_s)
+        self._host: Host[Session] = Host(
+            backend,
+            routes(),
+            welcome,
+            pressure or Pressure(),
+            connections or Connections(),
+            uid=uid,
+            handshake_s=handshake_s,
+        )
         if files is not None:
             self._host.connections.limit(files)
         self._listener: asyncio.Server | None = None

@@ -11,14 +11,13 @@ import msgspec
 
 from wfctl.errors import DeniedError, UsageError, WfctlError
 from wfctl.protocol import rpc
-from wfctl.protocol.calls import Call, Hello, Result, Welcome
+from wfctl.protocol.calls import Call, Hello, Result
 from wfctl.values.codec import too_large
-from wfd.runtime.pressure import Pressure
-from wfd.server.backend import Backend
 from wfd.server.backlog import UNDECODABLE, Backlog, Misread, decode_cancel, understood
-from wfd.server.connections import ALL_CALLS, Connections
+from wfd.server.connections import ALL_CALLS, LEAST_CALLS
 from wfd.server.endpoint import peer
 from wfd.server.handlers.hello import greet
+from wfd.server.host import Host
 from wfd.server.refusals import invalid_params, stopping, told, too_many_waits
 from wfd.server.route import Kind, Route
 from wfd.server.router import HANDSHAKE, unknown_method
@@ -29,7 +28,10 @@ MAX_UNSENT_BYTES = 256 << 10
 # Calls of one connection that wait for something to happen (a result, a stream). They cost memory only, and what they wait for
 # may have to come over this very connection: so the next one is refused, and not waited for.
 MAX_WAITS = 10_000
-_BUSY = f"a connection has its share of {ALL_CALLS} calls under way, or does not read its answers"
+_BUSY = (
+    f"a connection has its share of {ALL_CALLS} calls under way (as few as {LEAST_CALLS} commands while much is under way), "
+    "or does not read its answers"
+)
 # A line this many times over the limit is not read to its end, though its exact size would help its sender.
 _GIVE_UP_FACTOR = 16
 _LINGER_S = 5.0
@@ -37,32 +39,8 @@ _LINGER_S = 5.0
 _decode_hello = msgspec.json.Decoder(Hello).decode
 
 
-class Host:
-    """What the sessions of one server share. `finishing` are commands that go on when their caller has left."""
-
-    def __init__(
-        self,
-        backend: Backend,
-        routes: dict[str, Route],
-        welcome: Welcome,
-        pressure: Pressure,
-        *,
-        uid: int,
-        handshake_s: float,
-    ) -> None:
-        self.backend = backend
-        self.routes = routes
-        self.welcome = welcome
-        self.uid = uid
-        self.handshake_s = handshake_s
-        self.pressure = pressure
-        self.sessions: set[Session] = set()
-        self.finishing: set[asyncio.Future[Any]] = set()
-        self.connections = Connections()
-
-
 class Session(asyncio.Protocol):
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host[Session]) -> None:
         self._host = host
         self._loop = asyncio.get_running_loop()
         self._lines = rpc.LineBuffer(host.welcome.limit_bytes)
@@ -177,12 +155,17 @@ class Session(asyncio.Protocol):
 
     def _hear(self) -> None:
         """Take what has been read, as far as there is room for its calls and answers."""
-        while self._unheard and self._host.connections.room(self._calls, self._tasks) and self._writable.is_set():
+        while self._unheard and self._writable.is_set() and self._room():
             self._message(self._unheard.take())
         self._read_on()
         if self._said_all and not self._unheard and not self._closing:
             self._flush()
             self._transport.close()
+
+    def _room(self) -> bool:
+        """Whether the next of what has been read may begin."""
+        changes = self._host.changes(self._unheard.next)
+        return self._host.connections.room(self._calls, self._tasks, changes)
 
     def _message(self, message: rpc.Envelope | Misread) -> None:
         if self._closing:  # by one before this

@@ -141,6 +141,10 @@ class Workers(Protocol):
         """Since when the step waits that has waited longest for a worker; None where none waits."""
         ...
 
+    def unheard(self) -> int:
+        """How many steps workers have been given that they have said nothing of yet."""
+        ...
+
     @property
     def loading_ms(self) -> int:
         """For how long new code has been importing; 0 when none is."""

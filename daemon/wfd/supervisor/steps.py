@@ -49,6 +49,7 @@ class Steps:
         self._running: dict[int, Execution] = {}
         self._queues = Queues()
         self._turns = Turns(clock, self.share_out, self._time)
+        self.unheard = self._turns.unheard
         self._suspects: OrderedDict[int, StepOrder] = OrderedDict()
         self._brief: set[tuple[str, str]] = set()
         # Who gets the brief steps that begin now, since when, and how many it got.
@@ -317,7 +318,7 @@ class Steps:
             return
         late = self._clock.now_ms() - execution.given_at > BRIEF_MS
         if late or not execution.heard:
-            execution.heard = True
+            self._turns.is_heard(execution)
             (self._brief.discard if late else self._brief.add)(execution.order.handler)
         if type(message) is channel.Op:
             if not execution.abandoned:
@@ -351,8 +352,7 @@ class Steps:
         execution.worker.steps.discard(token)
         if not self._nobody_waits:
             self.share_out()
-        if not self._running:
-            self._idle.set()
+        self._settled()
         return not execution.abandoned
 
     def lose(self, worker: Runner, reason: str, crash: bool) -> int:

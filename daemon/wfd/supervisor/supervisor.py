@@ -72,8 +72,8 @@ class Supervisor:
         self.demand = self._steps.demand
         self.lined_up = self._steps.lined_up
         self.waits_for_turn = self._steps.waits_for_turn
-        self.check = self._questions.check
-        self.query = self._questions.query
+        self.unheard = self._steps.unheard
+        self.check, self.query = self._questions.check, self._questions.query
         self._spare = Spare(clock, self._worker)
         self._number = 0
         self._wrong: ConfigError | None = None

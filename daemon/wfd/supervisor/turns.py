@@ -45,10 +45,10 @@ class Execution(msgspec.Struct):
     kill_timer: TimerHandle | None = None
     # Until it is taken for one that only waits.
     rests: TimerHandle | None = None
-    # What it has asked for and has no answer to, by number, what takes its time apart; and the tasks whose functions run.
-    _open: set[int] = set()
-    patient: set[int] = set()
-    _bodies: set[str] = set()
+    # What it has asked for and has no answer to, by number, and the tasks whose functions run, by key: whether it takes its time.
+    _open: dict[int | str, bool] = {}
+    # How many of them do.
+    patient: int = 0
     _last_op: int = 0
 
     def asks(self, op: channel.Op) -> None:
@@ -56,25 +56,25 @@ class Execution(msgspec.Struct):
             return
         self._last_op = op.op
         if op.kind == "task":  # not answered: its end is
-            self._bodies.add(op.key)
+            self._open[op.key] = False
             return
         if op.kind.startswith("task_"):
-            self._bodies.discard(op.key)
+            self._open.pop(op.key, None)
         if op.kind != "task_left":  # nor is that
-            (self.patient if op.kind in _PATIENT else self._open).add(op.op)
+            patient = self._open[op.op] = op.kind in _PATIENT
+            self.patient += patient
 
     def is_patient(self, op: int) -> None:
-        if op in self._open:
-            self._open.discard(op)
-            self.patient.add(op)
+        if self._open.get(op) is False:
+            self._open[op] = True
+            self.patient += 1
 
     def is_told(self, op: int) -> None:
-        self._open.discard(op)
-        self.patient.discard(op)
+        self.patient -= self._open.pop(op, False)
 
     @property
     def only_waits(self) -> bool:
-        return bool(self.patient) and not self._open and not self._bodies
+        return 0 < self.patient == len(self._open)
 
     def rests_in(self, timer: TimerHandle | None) -> None:
         if self.rests is not None:
@@ -100,6 +100,7 @@ class Turns:
         self._resumed = resumed
         self.limits: Mapping[str, int] = {}
         self._executing: dict[str, int] = {}
+        self._unheard = 0
         # How many steps of a worker have lent their turn, where any have.
         self.lent: Counter[Runner] = Counter()
         # Those that have what they waited for, and wait for their turn, by type; none of these is empty.
@@ -107,6 +108,10 @@ class Turns:
 
     def executing(self, workflow_type: str) -> int:
         return self._executing.get(workflow_type, 0)
+
+    def unheard(self) -> int:
+        """How many steps workers have been given that they have said nothing of yet."""
+        return self._unheard
 
     def returning(self, workflow_type: str) -> int:
         """How many have what they waited for, and wait for their turn."""
@@ -126,10 +131,18 @@ class Turns:
         self._freed()
 
     def begins(self, execution: Execution) -> None:
+        self._unheard += 1
         self._count(execution, 1)
+
+    def is_heard(self, execution: Execution) -> None:
+        """It has said something."""
+        if not execution.heard:
+            execution.heard = True
+            self._unheard -= 1
 
     def ends(self, execution: Execution) -> None:
         execution.stop_timers()
+        self.is_heard(execution)
         if not execution.turn:
             self._forget_held(execution)
             self._has_back(execution)
@@ -232,5 +245,6 @@ class Turns:
 
     def clear(self) -> None:
         self._executing.clear()
+        self._unheard = 0
         self.lent.clear()
         self.waiting.clear()

@@ -7,6 +7,7 @@ import pytest
 from wfd.engine import unwritten
 from wfd.engine.unwritten import Unwritten
 from wfd.runtime.pressure import Pressure
+from wfd.testing import WorkflowEnvironment
 
 
 def test_workers_are_not_heard_while_too_much_is_on_its_way_to_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,3 +24,24 @@ def test_workers_are_not_heard_while_too_much_is_on_its_way_to_the_disk(monkeypa
     assert heard == [False]
     units.end(1)
     assert (heard, units.count, pressure.lines()) == ([False, True], 2, [])
+
+
+async def test_what_is_left_until_enough_is_under_way_counts_decisions_not_yet_submitted_and_steps_not_yet_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unwritten, "ENOUGH", 3)
+    async with WorkflowEnvironment([]) as env:
+        engine = env.engine
+        assert engine.left() == 3
+        engine.commit(engine.batch())
+        assert engine.left() == 2
+        engine._commits.unwritten.begin(3)
+        assert engine.left() == -1
+        engine._commits.unwritten.end(3)
+        await engine.committed(engine.batch())
+        assert engine.left() == 3
+        monkeypatch.setattr(engine.workers, "unheard", lambda: 2)
+        assert engine.left() == 1
+        monkeypatch.setattr(unwritten, "ENOUGH", unwritten.ENOUGH_UNHEARD + 3)
+        monkeypatch.setattr(engine.workers, "unheard", lambda: 10_000)
+        assert engine.left() == 3, "handlers that say nothing for long keep no command out"

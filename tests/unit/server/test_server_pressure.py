@@ -72,6 +72,39 @@ async def test_a_program_with_many_connections_gets_no_more_done_at_once_than_on
     await until(lambda: server._host.connections.calling == 0)
 
 
+async def test_commands_share_what_is_left_on_the_way_to_the_disk_and_questions_do_not_wait_for_it(
+    server: Server, peer: Peer, backend: FakeBackend
+) -> None:
+    left = 10
+    server._host.connections._left = lambda: left
+    backend.gate = asyncio.Event()
+    ids = [peer.send(Start(workflow_type="Order")) for _ in range(50)]
+    await until(lambda: len(backend.calls) == left)
+    other = await Peer.greeted(server.path)
+    commands = [other.send(Start(workflow_type="Order")) for _ in range(20)]
+    # Of the two each has half; the first keeps what it has begun.
+    await until(lambda: len(backend.calls) == 10 + 5)
+    left = -1_000
+    third = await Peer.greeted(server.path)
+    asked = [third.send(Start(workflow_type="Order")) for _ in range(connections.LEAST_CALLS)]
+    asked += [third.send(List()) for _ in range(20)]
+    answers = [await third.read() for _ in range(20)]
+    assert [answer["id"] for answer in answers] == asked[connections.LEAST_CALLS :]
+    asked.append(third.send(Start(workflow_type="Order")))
+    # It is not begun, however long that is: what is asked behind it, neither.
+    questions = sum(isinstance(call, List) for call in backend.calls)
+    asked.append(third.send(List()))
+    fourth = await Peer.greeted(server.path)
+    assert "result" in await fourth.ask(List())
+    assert len(backend.calls) == 10 + 5 + connections.LEAST_CALLS + questions + 1
+    backend.gate.set()
+    for connection, wanted in ((peer, ids), (other, commands)):
+        assert [(await connection.read())["id"] for _ in wanted] == wanted
+    assert sorted([(await third.read())["id"] for _ in range(4)]) == [*asked[:2], *asked[-2:]]
+    for connection in (other, third, fourth):
+        await connection.close()
+
+
 async def test_what_one_connection_does_not_use_any_more_is_there_for_others_at_once(
     server: Server, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,48 @@
+"""What the sessions of one server share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Generic, TypeVar
+
+from wfctl.protocol import rpc
+from wfctl.protocol.calls import Welcome
+from wfd.runtime.pressure import Pressure
+from wfd.server.backend import Backend
+from wfd.server.backlog import Misread
+from wfd.server.connections import Connections
+from wfd.server.route import Kind, Route
+
+SessionT = TypeVar("SessionT")
+
+
+class Host(Generic[SessionT]):
+    """`finishing` are commands that go on when their caller has left."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        routes: dict[str, Route],
+        welcome: Welcome,
+        pressure: Pressure,
+        connections: Connections,
+        *,
+        uid: int,
+        handshake_s: float,
+    ) -> None:
+        self.backend = backend
+        self.routes = routes
+        self.welcome = welcome
+        self.uid = uid
+        self.handshake_s = handshake_s
+        self.pressure = pressure
+        self.connections = connections
+        self.sessions: set[SessionT] = set()
+        self.finishing: set[asyncio.Future[Any]] = set()
+
+    def changes(self, message: rpc.Envelope | Misread) -> bool:
+        """Whether it asks for something that has to get to the disk."""
+        if isinstance(message, Misread) or message.method is None:
+            return False
+        route = self.routes.get(message.method)
+        return route is not None and route.kind is Kind.COMMAND
