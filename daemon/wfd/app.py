@@ -63,6 +63,8 @@ class Daemon:
         self._retention = Retention(self._engine.purges, clock, config.retention)
         self._reloader = Reloader(config, self._workers, self._configured)
         self._backend = Backend(self._engine, config, self.request_stop, self._reloader.begin)
+        connections = Connections(self._engine.left)
+        self._engine.eased = connections.hear_on
         server = Server(
             config.socket,
             self._backend,
@@ -71,7 +73,7 @@ class Daemon:
             schema=store.schema_version,
             project=str(config.project),
             pressure=self._engine.pressure,
-            connections=Connections(self._engine.left),
+            connections=connections,
             files=most_files(),
         )
         # Started from the top, stopped from the bottom: nobody is let in before all is there, what is under way is

@@ -190,8 +190,8 @@ class LocalWorkers:
     def oldest_queued_at(self) -> int | None:
         return self._steps.oldest_queued_at
 
-    def unheard(self) -> int:
-        return self._steps.unheard()
+    def silent(self) -> int:
+        return self._steps.silent()
 
     @property
     def loading_ms(self) -> int:

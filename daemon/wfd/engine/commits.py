@@ -36,6 +36,7 @@ class Machine(Protocol):
 
     def batch(self) -> Batch: ...
     def act(self, change: Change) -> None: ...
+    def eased(self) -> None: ...
     def fail(self, error: BaseException) -> None: ...
 
 
@@ -144,6 +145,7 @@ class Commits:
                 log.exception("what follows a commit failed")
         if error is not None and epoch == self.epoch:
             self._m.fail(error)
+        self._m.eased()
 
     def _carry_out(self, batch: Batch) -> None:
         machine, touched = self._m, batch.touched.values()

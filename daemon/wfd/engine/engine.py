@@ -35,7 +35,7 @@ from wfd.engine.reads import Reads
 from wfd.engine.recovery import begin_again
 from wfd.engine.schedules import Schedules
 from wfd.engine.timers import Timers
-from wfd.engine.unwritten import ENOUGH_UNHEARD, Unwritten
+from wfd.engine.unwritten import ENOUGH_SILENT, Unwritten
 from wfd.engine.watch import Hub
 from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
@@ -79,6 +79,8 @@ class Engine:
         self.open_ids: dict[str, int] = {}
         self.failure: StorageError | None = None
         self.draining = False
+        # Called when there may be more of `left` than before.
+        self.eased: Callable[[], None] = lambda: None
         self._next_key = 1
         self._waiters: dict[int, list[asyncio.Future[Outcome]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -166,7 +168,7 @@ class Engine:
 
     def left(self) -> int:
         """How much more there should be under way: decisions to the disk, and steps to handlers that have not begun yet."""
-        return self._commits.left() - min(self.workers.unheard(), ENOUGH_UNHEARD)
+        return self._commits.left() - min(self.workers.silent(), ENOUGH_SILENT)
 
     def check_open(self) -> None:
         if self.failure is not None:

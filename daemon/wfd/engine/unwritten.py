@@ -8,11 +8,11 @@ from wfd.runtime.pressure import Pressure
 
 # At so many whatever needs no answer waits, and workers are not heard; at half of it they are again.
 MOST_UNWRITTEN = 2_000
-# So many, with the steps that workers have not begun, keep everything busy; more make commits longer and memory larger, and
-# nothing faster: whoever asks for many things at once gets them by and by.
+# So many, with the steps that workers have said nothing of yet, keep everything busy; more make commits longer and memory larger,
+# and nothing faster: whoever asks for many things at once gets them by and by.
 ENOUGH = 400
 # Of which so many may be such steps: handlers that say nothing for long are no reason to take fewer commands.
-ENOUGH_UNHEARD = 300
+ENOUGH_SILENT = 300
 _BEHIND = f"{MOST_UNWRITTEN:,} decisions on their way to the disk: workers are not heard until it has caught up"
 
 

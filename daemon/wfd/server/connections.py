@@ -45,14 +45,24 @@ class Connections:
     def rests(self) -> None:
         """One of them has no more calls under way: the others may have more."""
         self.calling -= 1
+        self.hear_on()
+
+    def hear_on(self) -> None:
+        """There may be room for what some of them have asked for."""
         for hear in self.held:
             asyncio.get_running_loop().call_soon(hear)
 
-    def room(self, calls: int, tasks: int, changes: bool) -> bool:
-        """Whether a connection that has so many calls under way, and so many tasks for them, may have one more, which `changes`
-        something or only asks. Commands share what is left until there is enough under way: beyond that nothing gets faster."""
-        share = min(ALL_CALLS, self._left()) if changes else ALL_CALLS
-        return tasks < MAX_TASKS and calls < max(LEAST_CALLS, share // max(self.calling, 1))
+    def room(self, calls: int, tasks: int) -> bool:
+        """Whether a connection that has so many calls under way, and so many tasks for them, may have one more."""
+        return tasks < MAX_TASKS and calls < self._share(ALL_CALLS)
+
+    def room_to_change(self, commands: int) -> bool:
+        """Whether one that has so many commands under way may have one more: they share what is left until there is enough to do,
+        beyond which nothing gets faster."""
+        return commands < LEAST_CALLS or commands < self._share(self._left())
+
+    def _share(self, of: int) -> int:
+        return max(LEAST_CALLS, of // max(self.calling, 1))
 
     def limit(self, files: int) -> None:
         """The daemon may open so many files."""

@@ -50,7 +50,7 @@ class Session(asyncio.Protocol):
         # What has been read and has to wait for calls before it. Afterwards, where nothing more will come, that is the end.
         self._unheard = Backlog()
         self._said_all = self._calling = False
-        self._calls = self._tasks = 0
+        self._calls = self._commands = self._tasks = 0
         self._waits: set[int | str] = set()
         self._reading, self._busy = True, False
         self._unsent: list[bytes] = []
@@ -164,8 +164,10 @@ class Session(asyncio.Protocol):
 
     def _room(self) -> bool:
         """Whether the next of what has been read may begin."""
-        changes = self._host.changes(self._unheard.next)
-        return self._host.connections.room(self._calls, self._tasks, changes)
+        host = self._host
+        if not host.connections.room(self._calls, self._tasks):
+            return False
+        return host.connections.room_to_change(self._commands) or not host.changes(self._unheard.next)
 
     def _message(self, message: rpc.Envelope | Misread) -> None:
         if self._closing:  # by one before this
@@ -227,6 +229,10 @@ class Session(asyncio.Protocol):
             promised.add_done_callback(partial(self._kept, id, method))
         answer = promised or self._loop.create_task(self._serve(id, route, call))
         self._open[id] = (answer, route.kind)
+        if route.kind is Kind.COMMAND:
+            self._commands += 1
+            self._host.finishing.add(answer)
+            answer.add_done_callback(self._finished)
         if waits:
             self._waits.add(id)
         else:
@@ -235,9 +241,10 @@ class Session(asyncio.Protocol):
             self._host.connections.calling += not self._calling
             self._calling = True
             answer.add_done_callback(partial(self._served, promised is None))
-        if route.kind is Kind.COMMAND:
-            self._host.finishing.add(answer)
-            answer.add_done_callback(self._host.finishing.discard)
+
+    def _finished(self, command: asyncio.Future[Any]) -> None:
+        self._commands -= 1
+        self._host.finishing.discard(command)
 
     def _served(self, by_task: bool, call: asyncio.Future[Any]) -> None:
         self._calls -= 1

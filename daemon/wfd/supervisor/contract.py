@@ -141,7 +141,7 @@ class Workers(Protocol):
         """Since when the step waits that has waited longest for a worker; None where none waits."""
         ...
 
-    def unheard(self) -> int:
+    def silent(self) -> int:
         """How many steps workers have been given that they have said nothing of yet."""
         ...
 

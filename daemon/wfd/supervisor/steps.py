@@ -49,7 +49,7 @@ class Steps:
         self._running: dict[int, Execution] = {}
         self._queues = Queues()
         self._turns = Turns(clock, self.share_out, self._time)
-        self.unheard = self._turns.unheard
+        self.silent = self._turns.silent
         self._suspects: OrderedDict[int, StepOrder] = OrderedDict()
         self._brief: set[tuple[str, str]] = set()
         # Who gets the brief steps that begin now, since when, and how many it got.

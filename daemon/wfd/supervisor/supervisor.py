@@ -72,7 +72,7 @@ class Supervisor:
         self.demand = self._steps.demand
         self.lined_up = self._steps.lined_up
         self.waits_for_turn = self._steps.waits_for_turn
-        self.unheard = self._steps.unheard
+        self.silent = self._steps.silent
         self.check, self.query = self._questions.check, self._questions.query
         self._spare = Spare(clock, self._worker)
         self._number = 0

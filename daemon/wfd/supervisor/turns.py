@@ -100,7 +100,7 @@ class Turns:
         self._resumed = resumed
         self.limits: Mapping[str, int] = {}
         self._executing: dict[str, int] = {}
-        self._unheard = 0
+        self._silent = 0
         # How many steps of a worker have lent their turn, where any have.
         self.lent: Counter[Runner] = Counter()
         # Those that have what they waited for, and wait for their turn, by type; none of these is empty.
@@ -109,9 +109,9 @@ class Turns:
     def executing(self, workflow_type: str) -> int:
         return self._executing.get(workflow_type, 0)
 
-    def unheard(self) -> int:
+    def silent(self) -> int:
         """How many steps workers have been given that they have said nothing of yet."""
-        return self._unheard
+        return self._silent
 
     def returning(self, workflow_type: str) -> int:
         """How many have what they waited for, and wait for their turn."""
@@ -131,14 +131,14 @@ class Turns:
         self._freed()
 
     def begins(self, execution: Execution) -> None:
-        self._unheard += 1
+        self._silent += 1
         self._count(execution, 1)
 
     def is_heard(self, execution: Execution) -> None:
         """It has said something."""
         if not execution.heard:
             execution.heard = True
-            self._unheard -= 1
+            self._silent -= 1
 
     def ends(self, execution: Execution) -> None:
         execution.stop_timers()
@@ -245,6 +245,6 @@ class Turns:
 
     def clear(self) -> None:
         self._executing.clear()
-        self._unheard = 0
+        self._silent = 0
         self.lent.clear()
         self.waiting.clear()

@@ -26,7 +26,7 @@ def test_workers_are_not_heard_while_too_much_is_on_its_way_to_the_disk(monkeypa
     assert (heard, units.count, pressure.lines()) == ([False, True], 2, [])
 
 
-async def test_what_is_left_until_enough_is_under_way_counts_decisions_not_yet_submitted_and_steps_not_yet_begun(
+async def test_what_is_left_until_enough_is_under_way_counts_decisions_not_yet_submitted_and_steps_nothing_is_heard_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(unwritten, "ENOUGH", 3)
@@ -35,13 +35,15 @@ async def test_what_is_left_until_enough_is_under_way_counts_decisions_not_yet_s
         assert engine.left() == 3
         engine.commit(engine.batch())
         assert engine.left() == 2
+        eased: list[int] = []
+        engine.eased = lambda: eased.append(engine.left())
         engine._commits.unwritten.begin(3)
         assert engine.left() == -1
         engine._commits.unwritten.end(3)
         await engine.committed(engine.batch())
-        assert engine.left() == 3
-        monkeypatch.setattr(engine.workers, "unheard", lambda: 2)
+        assert (engine.left(), eased) == (3, [3])
+        monkeypatch.setattr(engine.workers, "silent", lambda: 2)
         assert engine.left() == 1
-        monkeypatch.setattr(unwritten, "ENOUGH", unwritten.ENOUGH_UNHEARD + 3)
-        monkeypatch.setattr(engine.workers, "unheard", lambda: 10_000)
+        monkeypatch.setattr(unwritten, "ENOUGH", unwritten.ENOUGH_SILENT + 3)
+        monkeypatch.setattr(engine.workers, "silent", lambda: 10_000)
         assert engine.left() == 3, "handlers that say nothing for long keep no command out"

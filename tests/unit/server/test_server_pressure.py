@@ -79,7 +79,7 @@ async def test_commands_share_what_is_left_on_the_way_to_the_disk_and_questions_
     server._host.connections._left = lambda: left
     backend.gate = asyncio.Event()
     ids = [peer.send(Start(workflow_type="Order")) for _ in range(50)]
-    await until(lambda: len(backend.calls) == left)
+    await until(lambda: len(backend.calls) == 10)
     other = await Peer.greeted(server.path)
     commands = [other.send(Start(workflow_type="Order")) for _ in range(20)]
     # Of the two each has half; the first keeps what it has begun.
@@ -103,6 +103,35 @@ async def test_commands_share_what_is_left_on_the_way_to_the_disk_and_questions_
     assert sorted([(await third.read())["id"] for _ in range(4)]) == [*asked[:2], *asked[-2:]]
     for connection in (other, third, fourth):
         await connection.close()
+
+
+async def test_commands_that_wait_for_others_to_be_done_are_heard_when_they_are_whatever_else_their_connection_asks(
+    server: Server, peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, gate, pages = [], asyncio.Event(), backend.list
+
+    async def list(call: List) -> RunPage:
+        asked.append(call)
+        await gate.wait()
+        return await pages(call)
+
+    monkeypatch.setattr(backend, "list", list)
+    left = 0
+    server._host.connections._left = lambda: left
+    backend.gate = gate
+    ids = [peer.send(List()) for _ in range(5)]
+    ids += [peer.send(Start(workflow_type="Order")) for _ in range(5)]
+    # Questions that take long are no commands.
+    await until(lambda: len(backend.calls) == connections.LEAST_CALLS and len(asked) == 5)
+    server._host.connections.hear_on()
+    await (other := await Peer.greeted(server.path)).ask(GetTree())
+    assert len(backend.calls) == connections.LEAST_CALLS
+    left = 4
+    server._host.connections.hear_on()
+    await until(lambda: len(backend.calls) == left)
+    gate.set()
+    assert sorted([(await peer.read())["id"] for _ in ids]) == ids
+    await other.close()
 
 
 async def test_what_one_connection_does_not_use_any_more_is_there_for_others_at_once(

@@ -353,22 +353,22 @@ def test_a_worker_that_dies_gives_the_turns_of_those_back_that_have_lent_theirs(
     assert bench.steps.demand("Pay").executing == 1
 
 
-def test_a_step_is_unheard_of_from_when_it_has_a_worker_until_its_handler_says_something_or_is_lost() -> None:
+def test_a_step_is_silent_from_when_it_has_a_worker_until_its_handler_says_something_or_is_lost() -> None:
     bench = Bench(Pay=4)
     bench.run(1, 2, 3, 4, 5)
-    assert bench.steps.unheard() == 4
+    assert bench.steps.silent() == 4
     for op in (1, 2):
         bench.asks(1, op, "now")
-        assert bench.steps.unheard() == 3
+        assert bench.steps.silent() == 3
     bench.end(1)
-    assert bench.steps.unheard() == 4, "the fifth has its worker now"
+    assert bench.steps.silent() == 4, "the fifth has its worker now"
     bench.end(2)
-    assert bench.steps.unheard() == 3
+    assert bench.steps.silent() == 3
     bench.steps.lose(bench.worker, "signal SIGKILL", crash=True)
-    assert bench.steps.unheard() == 0
+    assert bench.steps.silent() == 0
     bench.run(6)
     bench.steps.clear()
-    assert bench.steps.unheard() == 0
+    assert bench.steps.silent() == 0
 
 
 class Two(Bench):

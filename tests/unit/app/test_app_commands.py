@@ -1,0 +1,90 @@
+"""The daemon's parts, put together: what the server lets begin is what the engine has room for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.raw_peer import Peer
+from support.waiting import until
+from wfctl.client import Client
+from wfctl.protocol import calls
+from wfd.app import Daemon
+from wfd.config import load
+from wfd.engine import unwritten
+from wfd.server.connections import LEAST_CALLS
+
+FLOWS = """
+from wfctl import Context, Directive, Workflow
+
+echo = Workflow("Echo")
+
+@echo.start()
+async def begin(ctx: Context) -> Directive:
+    return ctx.next.complete("hi")
+"""
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Daemon]:
+    """One that has enough to do, whatever it does."""
+    monkeypatch.setattr(unwritten, "ENOUGH", 0)
+    (tmp_path / "flows.py").write_text(FLOWS)
+    (tmp_path / "wfctl.toml").write_text('[daemon]\nworkers = 1\n[workflows]\nmodules = ["flows.py"]\nreload = false\n')
+    daemon, ready = Daemon(load(tmp_path / "wfctl.toml"), stderr=False), asyncio.Event()
+    serving = asyncio.create_task(daemon.run(lambda problems: ready.set()))
+    await ready.wait()
+    yield daemon
+    daemon.request_stop(1_000)
+    await serving
+
+
+async def test_a_program_that_starts_many_runs_has_no_more_begun_at_a_time_than_there_is_room_for_and_all_of_them(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting, under_way, most = daemon._backend.starting, set[asyncio.Future[calls.Started]](), 0
+
+    def counted(call: calls.Start) -> asyncio.Future[calls.Started] | None:
+        nonlocal most
+        future = starting(call)
+        assert future is not None
+        under_way.add(future)
+        future.add_done_callback(under_way.discard)
+        most = max(most, len(under_way))
+        return future
+
+    monkeypatch.setattr(daemon._backend, "starting", counted)
+    async with Client.connect(socket=daemon._backend.config.socket) as client:
+        handles = await asyncio.gather(*(client.start("Echo") for _ in range(40)))
+        results: list[Any] = await asyncio.gather(*(handle.result() for handle in handles))
+    assert (results, most) == (["hi"] * 40, LEAST_CALLS)
+
+
+async def test_a_command_that_waits_for_room_begins_when_a_commit_makes_some_however_long_others_of_its_connection_take(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, asked = asyncio.Event(), []
+
+    async def send(call: calls.Send) -> calls.Ok:
+        asked.append(call)
+        await gate.wait()
+        return calls.Ok()
+
+    monkeypatch.setattr(daemon._backend, "send", send)
+    peer = await Peer.connect(daemon._backend.config.socket)
+    await peer.ask(calls.Hello(version="1"))
+    long = [peer.send(calls.Send(id="w", event="go")) for _ in range(LEAST_CALLS)]
+    waiting = peer.send(calls.Start(workflow_type="Echo"))
+    engine = daemon._engine
+    await until(lambda: len(asked) == len(long) and bool(engine.pressure.lines()))
+    monkeypatch.setattr(unwritten, "ENOUGH", 400)
+    await engine.committed(engine.batch())
+    async with asyncio.timeout(10):
+        assert (await peer.read())["id"] == waiting
+    gate.set()
+    assert [(await peer.read())["id"] for _ in long] == long
+    await peer.close()
