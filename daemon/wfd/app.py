@@ -64,7 +64,7 @@ class Daemon:
         self._reloader = Reloader(config, self._workers, self._configured)
         self._backend = Backend(self._engine, config, self.request_stop, self._reloader.begin)
         connections = Connections(self._engine.left)
-        self._engine.eased = connections.hear_on
+        self._engine.eased = connections.eased
         server = Server(
             config.socket,
             self._backend,

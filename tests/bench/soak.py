@@ -65,6 +65,10 @@ class Soak:
             best = max(best, found["rate"])
         return best
 
+    async def widest(self) -> None:
+        """As many orders at once as there ever are: what a queue takes of memory stays with the process, and is no growth."""
+        await drive(lambda n: self._order(f"wide-{n}"), 5 * MAX_UNDER_WAY, MAX_UNDER_WAY)
+
     async def _order(self, name: str) -> None:
         given = {"order_id": name, "amount": 9.99}
         result = await self._client.run("Order", workflow_id=f"order-{name}", workflow_input=given)
@@ -213,6 +217,7 @@ async def measure(place: Place, minutes: float) -> dict[str, Any]:
         soak = Soak(place, client, minutes * 60)
         fastest = await soak.fastest(min(minutes * 2, 30))
         rate = fastest / 2
+        await soak.widest()
         await soak.run(rate)
     found = {"minutes": minutes, "fastest": fastest, "rate": rate, "samples": soak.samples, "stood_s": soak.stood_s}
     return found | {"verdict": verdict(soak.samples, rate)}

@@ -95,9 +95,9 @@ class Commits:
         if self.unwritten.too_many(len(self._turn)):
             await self.committed(self._m.batch())
 
-    def left(self) -> int:
-        """How many more decisions there should be on their way to the disk at once."""
-        return self.unwritten.left(len(self._turn))
+    def left(self, silent: int) -> int:
+        """How many more runs should be begun, with so many steps that nothing has been heard of."""
+        return self.unwritten.left(len(self._turn), silent)
 
     @property
     def busy(self) -> bool:

@@ -35,7 +35,7 @@ from wfd.engine.reads import Reads
 from wfd.engine.recovery import begin_again
 from wfd.engine.schedules import Schedules
 from wfd.engine.timers import Timers
-from wfd.engine.unwritten import ENOUGH_SILENT, Unwritten
+from wfd.engine.unwritten import Unwritten
 from wfd.engine.watch import Hub
 from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
@@ -167,8 +167,8 @@ class Engine:
         return Batch(self.clock.now_ms(), self.workers.catalog)
 
     def left(self) -> int:
-        """How much more there should be under way: decisions to the disk, and steps to handlers that have not begun yet."""
-        return self._commits.left() - min(self.workers.silent(), ENOUGH_SILENT)
+        """How many more runs should be begun, for everything to be busy."""
+        return self._commits.left(self.workers.silent())
 
     def check_open(self) -> None:
         if self.failure is not None:

@@ -20,6 +20,8 @@ _EACH = 400
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Outcome).decode
+# Of what is nested too deep for that.
+_TOO_DEEP = (RecursionError, msgspec.MsgspecError)
 
 
 class Recent:
@@ -37,9 +39,16 @@ class Recent:
 
     def keep(self, run: Run) -> None:
         """The run leaves memory, closed."""
-        encoded = _encode(outcome_of(run))
-        if len(encoded) > MOST_EACH:
+        outcome = outcome_of(run)
+        if len(bytes(outcome.result)) > MOST_EACH:
             return  # it is read
+        try:
+            encoded = _encode(outcome)
+            _decode(encoded)
+        except _TOO_DEEP:
+            return
+        if len(encoded) > MOST_EACH:
+            return
         self.forget(run.run_id)
         self._outcomes[run.run_id] = encoded, run.key
         self._ids[run.key] = run.run_id

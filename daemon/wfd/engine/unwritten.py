@@ -11,7 +11,7 @@ MOST_UNWRITTEN = 2_000
 # So many, with the steps that workers have said nothing of yet, keep everything busy; more make commits longer and memory larger,
 # and nothing faster: whoever asks for many things at once gets them by and by.
 ENOUGH = 400
-# Of which so many may be such steps: handlers that say nothing for long are no reason to take fewer commands.
+# Of which so many may be such steps: handlers that say nothing for long leave room for others all the same.
 ENOUGH_SILENT = 300
 _BEHIND = f"{MOST_UNWRITTEN:,} decisions on their way to the disk: workers are not heard until it has caught up"
 
@@ -29,9 +29,10 @@ class Unwritten:
         """Whether there would be with so many more."""
         return self.count + more >= MOST_UNWRITTEN
 
-    def left(self, more: int) -> int:
-        """How many are missing, beside so many more, until there are enough; less than nothing where there are."""
-        return ENOUGH - self.count - more
+    def left(self, more: int, silent: int) -> int:
+        """How many are missing, beside so many more and so many silent steps, until there are enough; at most nothing where there
+        are."""
+        return ENOUGH - self.count - more - min(silent, ENOUGH_SILENT)
 
     def begin(self, number: int) -> None:
         self.count += number

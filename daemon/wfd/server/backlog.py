@@ -54,7 +54,7 @@ class Backlog:
         return len(self._waiting)
 
     @property
-    def next(self) -> rpc.Envelope | Misread:
+    def first(self) -> rpc.Envelope | Misread:
         """What `take` takes; there is something."""
         return self._waiting[0][0]
 

@@ -23,13 +23,15 @@ SHARE_OF_FILES = 4
 # the loop, and each commit, has so many of theirs in it.
 ALL_CALLS = 128
 LEAST_CALLS = 2
+# Starts of all connections that may be under way whatever else is: what the engine does by itself is no reason to take none.
+LEAST_STARTS = 16
 # Of one connection so many may be more than starts that only wait for the disk: they read, or ask a worker, as others do too.
 MAX_TASKS = 32
 
 
 class Connections:
-    """`calling` is how many of them have calls under way, `held` what hears those on that have asked for more than their share.
-    `left()` is how much more there should be under way, of what commands begin."""
+    """`calling` is how many of them have calls under way, `starts` how many starts these have, `held` what hears those on that
+    have asked for more than their share. `left()` is how many more starts there should be under way."""
 
     def __init__(
         self, left: Callable[[], int] = lambda: ALL_CALLS, most: int = MAX_CONNECTIONS, kept_free: int = KEPT_FREE
@@ -39,7 +41,8 @@ class Connections:
         self._kept_free = kept_free
         self._of: Counter[int] = Counter()
         self._told = False
-        self.calling = 0
+        self.calling = self.starts = 0
+        self._hearing = False
         self.held: set[Callable[[], None]] = set()
 
     def rests(self) -> None:
@@ -47,19 +50,30 @@ class Connections:
         self.calling -= 1
         self.hear_on()
 
+    def eased(self) -> None:
+        """More starts may be left than before."""
+        if self.held and self._left() > 0:
+            self.hear_on()
+
     def hear_on(self) -> None:
         """There may be room for what some of them have asked for."""
-        for hear in self.held:
-            asyncio.get_running_loop().call_soon(hear)
+        if not self._hearing:
+            self._hearing = True
+            asyncio.get_running_loop().call_soon(self._hear_all)
+
+    def _hear_all(self) -> None:
+        self._hearing = False
+        for hear in list(self.held):
+            hear()
 
     def room(self, calls: int, tasks: int) -> bool:
         """Whether a connection that has so many calls under way, and so many tasks for them, may have one more."""
         return tasks < MAX_TASKS and calls < self._share(ALL_CALLS)
 
-    def room_to_change(self, commands: int) -> bool:
-        """Whether one that has so many commands under way may have one more: they share what is left until there is enough to do,
-        beyond which nothing gets faster."""
-        return commands < LEAST_CALLS or commands < self._share(self._left())
+    def room_to_start(self, starts: int) -> bool:
+        """Whether one that has so many starts under way may have one more: they share what keeps everything busy, beyond which
+        nothing gets faster."""
+        return starts < LEAST_CALLS or starts < self._share(max(self.starts + self._left(), LEAST_STARTS))
 
     def _share(self, of: int) -> int:
         return max(LEAST_CALLS, of // max(self.calling, 1))

@@ -6,12 +6,12 @@ import asyncio
 from typing import Any, Generic, TypeVar
 
 from wfctl.protocol import rpc
-from wfctl.protocol.calls import Welcome
+from wfctl.protocol.calls import Start, Welcome
 from wfd.runtime.pressure import Pressure
 from wfd.server.backend import Backend
 from wfd.server.backlog import Misread
 from wfd.server.connections import Connections
-from wfd.server.route import Kind, Route
+from wfd.server.route import Route
 
 SessionT = TypeVar("SessionT")
 
@@ -40,9 +40,9 @@ class Host(Generic[SessionT]):
         self.sessions: set[SessionT] = set()
         self.finishing: set[asyncio.Future[Any]] = set()
 
-    def changes(self, message: rpc.Envelope | Misread) -> bool:
-        """Whether it asks for something that has to get to the disk."""
-        if isinstance(message, Misread) or message.method is None:
+    def asks_for_start(self, message: rpc.Envelope | Misread) -> bool:
+        """Whether it asks for a run to begin."""
+        if isinstance(message, Misread) or message.method is None or message.id is None:
             return False
         route = self.routes.get(message.method)
-        return route is not None and route.kind is Kind.COMMAND
+        return route is not None and route.call is Start

@@ -11,10 +11,10 @@ import msgspec
 
 from wfctl.errors import DeniedError, UsageError, WfctlError
 from wfctl.protocol import rpc
-from wfctl.protocol.calls import Call, Hello, Result
+from wfctl.protocol.calls import Call, Hello, Result, Start
 from wfctl.values.codec import too_large
 from wfd.server.backlog import UNDECODABLE, Backlog, Misread, decode_cancel, understood
-from wfd.server.connections import ALL_CALLS, LEAST_CALLS
+from wfd.server.connections import ALL_CALLS
 from wfd.server.endpoint import peer
 from wfd.server.handlers.hello import greet
 from wfd.server.host import Host
@@ -28,10 +28,8 @@ MAX_UNSENT_BYTES = 256 << 10
 # Calls of one connection that wait for something to happen (a result, a stream). They cost memory only, and what they wait for
 # may have to come over this very connection: so the next one is refused, and not waited for.
 MAX_WAITS = 10_000
-_BUSY = (
-    f"a connection has its share of {ALL_CALLS} calls under way (as few as {LEAST_CALLS} commands while much is under way), "
-    "or does not read its answers"
-)
+_BUSY = f"a connection has its share of {ALL_CALLS} calls under way, or does not read its answers"
+_ENOUGH = "a connection has more runs to start while there is enough under way"
 # A line this many times over the limit is not read to its end, though its exact size would help its sender.
 _GIVE_UP_FACTOR = 16
 _LINGER_S = 5.0
@@ -50,9 +48,9 @@ class Session(asyncio.Protocol):
         # What has been read and has to wait for calls before it. Afterwards, where nothing more will come, that is the end.
         self._unheard = Backlog()
         self._said_all = self._calling = False
-        self._calls = self._commands = self._tasks = 0
+        self._calls = self._starts = self._tasks = 0
         self._waits: set[int | str] = set()
-        self._reading, self._busy = True, False
+        self._reading, self._busy = True, ""
         self._unsent: list[bytes] = []
         self._unsent_bytes, self._flushing = 0, False
         self._writable = asyncio.Event()
@@ -109,6 +107,7 @@ class Session(asyncio.Protocol):
         # has asked for before that is heard.
         self._flush()
         self._said_all = True
+        self._hear()
         return bool(self._unheard)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -141,10 +140,16 @@ class Session(asyncio.Protocol):
         """Read, unless there is enough to do already."""
         ready = self._closing or self._writable.is_set()
         busy = not self._closing and not (ready and not self._unheard)
-        if busy != self._busy:
-            self._busy = busy
-            (self._host.pressure.begin if busy else self._host.pressure.end)(_BUSY)
-            (self._host.connections.held.add if busy else self._host.connections.held.discard)(self._hear)
+        if busy != bool(self._busy):
+            if busy:
+                room = ready and self._host.connections.room(self._calls, self._tasks)
+                self._busy = _ENOUGH if room else _BUSY
+                self._host.pressure.begin(self._busy)
+                self._host.connections.held.add(self._hear)
+            else:
+                self._host.pressure.end(self._busy)
+                self._host.connections.held.discard(self._hear)
+                self._busy = ""
         wanted = ready and not self._unheard.full
         if wanted != self._reading:
             self._reading = wanted
@@ -167,7 +172,12 @@ class Session(asyncio.Protocol):
         host = self._host
         if not host.connections.room(self._calls, self._tasks):
             return False
-        return host.connections.room_to_change(self._commands) or not host.changes(self._unheard.next)
+        # Who has hung up after the last is heard while it still can be.
+        return (
+            self._said_all
+            or host.connections.room_to_start(self._starts)
+            or not host.asks_for_start(self._unheard.first)
+        )
 
     def _message(self, message: rpc.Envelope | Misread) -> None:
         if self._closing:  # by one before this
@@ -229,10 +239,10 @@ class Session(asyncio.Protocol):
             promised.add_done_callback(partial(self._kept, id, method))
         answer = promised or self._loop.create_task(self._serve(id, route, call))
         self._open[id] = (answer, route.kind)
-        if route.kind is Kind.COMMAND:
-            self._commands += 1
-            self._host.finishing.add(answer)
-            answer.add_done_callback(self._finished)
+        if type(call) is Start:
+            self._starts += 1
+            self._host.connections.starts += 1
+            answer.add_done_callback(self._started)
         if waits:
             self._waits.add(id)
         else:
@@ -241,10 +251,13 @@ class Session(asyncio.Protocol):
             self._host.connections.calling += not self._calling
             self._calling = True
             answer.add_done_callback(partial(self._served, promised is None))
+        if route.kind is Kind.COMMAND:
+            self._host.finishing.add(answer)
+            answer.add_done_callback(self._host.finishing.discard)
 
-    def _finished(self, command: asyncio.Future[Any]) -> None:
-        self._commands -= 1
-        self._host.finishing.discard(command)
+    def _started(self, call: asyncio.Future[Any]) -> None:
+        self._starts -= 1
+        self._host.connections.starts -= 1
 
     def _served(self, by_task: bool, call: asyncio.Future[Any]) -> None:
         self._calls -= 1

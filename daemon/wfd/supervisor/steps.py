@@ -301,7 +301,7 @@ class Steps:
         token = execution.order.token
         execution.stop_timers()
         execution.worker.send(channel.AbandonStep(token))
-        self._turns.go_on(execution)
+        self._turns.lets_go(execution)
         execution.kill_timer = self._clock.call_later(GRACE_MS, partial(self._no_grace, token))
 
     def _no_grace(self, token: int) -> None:
@@ -318,7 +318,7 @@ class Steps:
             return
         late = self._clock.now_ms() - execution.given_at > BRIEF_MS
         if late or not execution.heard:
-            self._turns.is_heard(execution)
+            self._turns.speaks(execution)
             (self._brief.discard if late else self._brief.add)(execution.order.handler)
         if type(message) is channel.Op:
             if not execution.abandoned:

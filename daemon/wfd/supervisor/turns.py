@@ -134,15 +134,15 @@ class Turns:
         self._silent += 1
         self._count(execution, 1)
 
-    def is_heard(self, execution: Execution) -> None:
-        """It has said something."""
+    def speaks(self, execution: Execution) -> None:
+        """It has said something, or nobody waits for that any more."""
         if not execution.heard:
             execution.heard = True
             self._silent -= 1
 
     def ends(self, execution: Execution) -> None:
         execution.stop_timers()
-        self.is_heard(execution)
+        self.speaks(execution)
         if not execution.turn:
             self._forget_held(execution)
             self._has_back(execution)
@@ -221,6 +221,11 @@ class Turns:
         for workflow_type, waiting in list(self.waiting.items()):
             while waiting and self.free(workflow_type):
                 self.go_on(next(iter(waiting.values())))
+
+    def lets_go(self, execution: Execution) -> None:
+        """It is to end, and has its turn for that."""
+        self.speaks(execution)
+        self.go_on(execution)
 
     def go_on(self, execution: Execution) -> None:
         """It has its turn, whether or not there is one: it executes."""

@@ -41,6 +41,16 @@ def test_long_results_reasons_and_failures_are_left_to_the_disk() -> None:
     assert kept.get("failed") is None
 
 
+def test_results_and_details_that_are_nested_too_deep_are_left_to_the_disk() -> None:
+    kept, deep = Recent(), [[]]
+    for _ in range(3_000):
+        deep = [deep]
+    kept.keep(closed("long", b"[" * 3_000 + b"]" * 3_000))
+    kept.keep(closed("failed", error=Failure("E", "no", detail={"deep": deep})))
+    assert kept.get("long") is None
+    assert kept.get("failed") is None
+
+
 def test_what_is_kept_is_what_memory_would_tell() -> None:
     kept = Recent()
     runs = [

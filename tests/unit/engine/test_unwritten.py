@@ -46,4 +46,4 @@ async def test_what_is_left_until_enough_is_under_way_counts_decisions_not_yet_s
         assert engine.left() == 1
         monkeypatch.setattr(unwritten, "ENOUGH", unwritten.ENOUGH_SILENT + 3)
         monkeypatch.setattr(engine.workers, "silent", lambda: 10_000)
-        assert engine.left() == 3, "handlers that say nothing for long keep no command out"
+        assert engine.left() == 3, "handlers that say nothing for long leave room"

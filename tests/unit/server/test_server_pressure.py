@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from support.fake_backend import FakeBackend, entry
 from support.raw_peer import Peer
 from support.waiting import until
 from wfctl.protocol import rpc
-from wfctl.protocol.calls import GetTree, List, Result, RunPage, Start, Tail
+from wfctl.protocol.calls import Call, GetTree, List, Result, RunPage, Start, Tail
 from wfd.server import Server, backlog, connections, session
 from wfd.server.connections import Connections
 
@@ -72,40 +73,54 @@ async def test_a_program_with_many_connections_gets_no_more_done_at_once_than_on
     await until(lambda: server._host.connections.calling == 0)
 
 
-async def test_commands_share_what_is_left_on_the_way_to_the_disk_and_questions_do_not_wait_for_it(
-    server: Server, peer: Peer, backend: FakeBackend
+def leave(server: Server, most: int) -> None:
+    """So many starts keep everything busy."""
+    connections = server._host.connections
+    connections._left = lambda: most - connections.starts
+
+
+async def test_connections_share_the_starts_that_keep_everything_busy_and_nothing_else_waits_for_that(
+    server: Server, peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = 10
-    server._host.connections._left = lambda: left
+    monkeypatch.setattr(connections, "LEAST_STARTS", 0)
+    leave(server, 10)
     backend.gate = asyncio.Event()
     ids = [peer.send(Start(workflow_type="Order")) for _ in range(50)]
     await until(lambda: len(backend.calls) == 10)
-    other = await Peer.greeted(server.path)
-    commands = [other.send(Start(workflow_type="Order")) for _ in range(20)]
+    assert "enough under way" in server._host.pressure.lines()[0]
+    other, third = [await Peer.greeted(server.path) for _ in range(2)]
+    starts = [other.send(Start(workflow_type="Order")) for _ in range(20)]
     # Of the two each has half; the first keeps what it has begun.
     await until(lambda: len(backend.calls) == 10 + 5)
-    left = -1_000
-    third = await Peer.greeted(server.path)
+    leave(server, -1_000)
     asked = [third.send(Start(workflow_type="Order")) for _ in range(connections.LEAST_CALLS)]
     asked += [third.send(List()) for _ in range(20)]
     answers = [await third.read() for _ in range(20)]
     assert [answer["id"] for answer in answers] == asked[connections.LEAST_CALLS :]
-    asked.append(third.send(Start(workflow_type="Order")))
-    # It is not begun, however long that is: what is asked behind it, neither.
     questions = sum(isinstance(call, List) for call in backend.calls)
-    asked.append(third.send(List()))
-    fourth = await Peer.greeted(server.path)
-    assert "result" in await fourth.ask(List())
-    assert len(backend.calls) == 10 + 5 + connections.LEAST_CALLS + questions + 1
+    asked += [third.send(Start(workflow_type="Order")), third.send(List())]
+    assert "result" in await other_one(server, List())
+    assert len(backend.calls) == 10 + 5 + connections.LEAST_CALLS + questions + 1, (
+        "what is behind a start waits with it"
+    )
     backend.gate.set()
-    for connection, wanted in ((peer, ids), (other, commands)):
+    for connection, wanted in ((peer, ids), (other, starts)):
         assert [(await connection.read())["id"] for _ in wanted] == wanted
     assert sorted([(await third.read())["id"] for _ in range(4)]) == [*asked[:2], *asked[-2:]]
-    for connection in (other, third, fourth):
+    assert (server._host.connections.starts, server._host.pressure.lines()) == (0, [])
+    for connection in (other, third):
         await connection.close()
 
 
-async def test_commands_that_wait_for_others_to_be_done_are_heard_when_they_are_whatever_else_their_connection_asks(
+async def other_one(server: Server, call: Call) -> dict[str, Any]:
+    """What another connection is answered."""
+    other = await Peer.greeted(server.path)
+    answer = await other.ask(call)
+    await other.close()
+    return answer
+
+
+async def test_starts_that_wait_are_heard_when_there_is_room_whatever_else_their_connection_asks(
     server: Server, peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, gate, pages = [], asyncio.Event(), backend.list
@@ -116,22 +131,47 @@ async def test_commands_that_wait_for_others_to_be_done_are_heard_when_they_are_
         return await pages(call)
 
     monkeypatch.setattr(backend, "list", list)
-    left = 0
-    server._host.connections._left = lambda: left
+    monkeypatch.setattr(connections, "LEAST_STARTS", 0)
+    leave(server, 0)
     backend.gate = gate
     ids = [peer.send(List()) for _ in range(5)]
     ids += [peer.send(Start(workflow_type="Order")) for _ in range(5)]
-    # Questions that take long are no commands.
+    # Questions that take long are no starts.
     await until(lambda: len(backend.calls) == connections.LEAST_CALLS and len(asked) == 5)
-    server._host.connections.hear_on()
-    await (other := await Peer.greeted(server.path)).ask(GetTree())
+    server._host.connections.eased()
+    await other_one(server, GetTree())
     assert len(backend.calls) == connections.LEAST_CALLS
-    left = 4
-    server._host.connections.hear_on()
-    await until(lambda: len(backend.calls) == left)
+    leave(server, 4)
+    server._host.connections.eased()
+    await until(lambda: len(backend.calls) == 4)
     gate.set()
     assert sorted([(await peer.read())["id"] for _ in ids]) == ids
-    await other.close()
+
+
+async def test_some_starts_are_begun_whatever_else_is_under_way(
+    server: Server, peer: Peer, backend: FakeBackend
+) -> None:
+    leave(server, -1_000)
+    backend.gate = asyncio.Event()
+    ids = [peer.send(Start(workflow_type="Order")) for _ in range(100)]
+    await until(lambda: len(backend.calls) == connections.LEAST_STARTS)
+    await other_one(server, GetTree())
+    assert len(backend.calls) == connections.LEAST_STARTS
+    backend.gate.set()
+    assert [(await peer.read())["id"] for _ in ids] == ids
+
+
+async def test_what_a_client_asked_before_it_hung_up_does_not_wait_for_room_to_start(
+    server: Server, peer: Peer, backend: FakeBackend
+) -> None:
+    leave(server, -1_000)
+    backend.gate = asyncio.Event()
+    for _ in range(100):
+        peer.send(Start(workflow_type="Order"))
+    await peer.close()
+    await until(lambda: len(backend.calls) == 100)
+    backend.gate.set()
+    await until(lambda: backend.finished == 100 and not server._host.connections.starts)
 
 
 async def test_what_one_connection_does_not_use_any_more_is_there_for_others_at_once(
