@@ -16,6 +16,20 @@ from wfd.server import Server, backlog, connections, session
 from wfd.server.connections import Connections
 
 
+def hold_lists(backend: FakeBackend, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch) -> list[List]:
+    """Nobody's runs are listed before the gate opens; who has asked for that."""
+    asked: list[List] = []
+    pages = backend.list
+
+    async def held(call: List) -> RunPage:
+        asked.append(call)
+        await gate.wait()
+        return await pages(call)
+
+    monkeypatch.setattr(backend, "list", held)
+    return asked
+
+
 async def test_a_flood_on_one_connection_is_taken_a_part_at_a_time_and_all_of_it(
     server: Server, peer: Peer, backend: FakeBackend
 ) -> None:
@@ -35,14 +49,8 @@ async def test_a_flood_on_one_connection_is_taken_a_part_at_a_time_and_all_of_it
 async def test_what_needs_more_than_the_disk_is_done_so_many_at_a_time_whatever_room_there_is_for_starts(
     peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, gate, pages = [], asyncio.Event(), backend.list
-
-    async def list(call: List) -> RunPage:
-        asked.append(call)
-        await gate.wait()
-        return await pages(call)
-
-    monkeypatch.setattr(backend, "list", list)
+    gate = asyncio.Event()
+    asked = hold_lists(backend, gate, monkeypatch)
     backend.gate = gate
     commands = [peer.send(Start(workflow_type="Order")) for _ in range(3)]
     questions = [peer.send(List()) for _ in range(3 * connections.MAX_TASKS)]
@@ -123,14 +131,8 @@ async def other_one(server: Server, call: Call) -> dict[str, Any]:
 async def test_starts_that_wait_are_heard_when_there_is_room_whatever_else_their_connection_asks(
     server: Server, peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, gate, pages = [], asyncio.Event(), backend.list
-
-    async def list(call: List) -> RunPage:
-        asked.append(call)
-        await gate.wait()
-        return await pages(call)
-
-    monkeypatch.setattr(backend, "list", list)
+    gate = asyncio.Event()
+    asked = hold_lists(backend, gate, monkeypatch)
     monkeypatch.setattr(connections, "LEAST_STARTS", 0)
     leave(server, 0)
     backend.gate = gate
