@@ -366,7 +366,11 @@ def test_a_step_is_silent_from_when_it_has_a_worker_until_its_handler_says_somet
     assert bench.steps.silent() == 3
     bench.steps.lose(bench.worker, "signal SIGKILL", crash=True)
     assert bench.steps.silent() == 0
-    bench.run(6)
+    bench.run(6, 7)
+    bench.steps.abandon(6)
+    assert bench.steps.silent() == 1, "nobody waits for what it says any more"
+    bench.end(6)
+    assert bench.steps.silent() == 1
     bench.steps.clear()
     assert bench.steps.silent() == 0
 
