@@ -25,7 +25,11 @@ BUSY_MS = 5_000
 CHECKPOINT_PAGES = 4_000
 # What the log's file is cut to when it begins anew, and beyond which it is seen to that it does (`upkeep`).
 LOG_BYTES = 64 << 20
-CACHE_KIB = 64 * 1024
+# Each commit that splits a page of an index looks at every page in the cache: SQLite gives a page the number of the one at 1 GiB for
+# a moment, and drops what it has beyond the end of the file afterwards. A page that is not here is in the system's cache.
+CACHE_KIB = 4 * 1024
+# Changed pages are kept, cache or not, up to so many of a commit: 64 MB.
+SPILL_PAGES = 16_000
 
 Durability = Literal["full", "normal"]
 
@@ -130,6 +134,7 @@ def _settle(db: sqlite3.Connection, path: Path, durability: Durability) -> None:
     db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
     db.execute(f"pragma journal_size_limit = {LOG_BYTES}")
     db.execute(f"pragma cache_size = -{CACHE_KIB}")
+    db.execute(f"pragma cache_spill = {SPILL_PAGES}")
     db.execute("pragma temp_store = memory")
     if sys.version_info >= (3, 12):
         db.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, False)
