@@ -18,15 +18,13 @@ import sys
 import msgspec
 
 from wfd.store.database import Database, Setting
-from wfd.store.places import read_frame, write_frame
+from wfd.store.places import Frames, frame
 
 _PR_SET_PDEATHSIG = 1
 _CONFIG_SINGLETHREAD = 1
 _CONFIG_MEMSTATUS = 9
 # It holds nothing that refers to itself; what a commit makes is gone with the commit.
 _GC_THRESHOLD = 100_000
-# Of what is asked: as much as the socket has at once.
-_BUFFERED_BYTES = 256 * 1024
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,10 +74,12 @@ def use_alone() -> None:
 
 
 def _serve(channel: socket.socket, database: Database) -> None:
+    frames = Frames(channel)
     # A broken channel is the end of the daemon, as its end is.
-    with contextlib.suppress(ConnectionError), open(channel.fileno(), "rb", _BUFFERED_BYTES, closefd=False) as requests:
-        while (request := read_frame(requests)) is not None:
-            write_frame(channel, database.obey(request))
+    with contextlib.suppress(ConnectionError):
+        while requests := frames.take():
+            reply = database.obey(*requests)
+            channel.sendall(frame(reply) * len(requests))
 
 
 def _end_with_parent() -> None:

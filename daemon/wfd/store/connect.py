@@ -25,10 +25,10 @@ BUSY_MS = 5_000
 CHECKPOINT_PAGES = 4_000
 # What the log's file is cut to when it begins anew, and beyond which it is seen to that it does (`upkeep`).
 LOG_BYTES = 64 << 20
-# Each commit that splits a page of an index looks at every page in the cache: SQLite gives a page the number of the one at 1 GiB for
-# a moment, and drops what it has beyond the end of the file afterwards. A page that is not here is in the system's cache.
+# Each commit that splits a page of an index looks at every page in the cache: SQLite gives a page the number of the one at 1 GiB
+# for a moment, and drops what it has beyond the end of the file afterwards. A page that is not here is in the system's cache.
 CACHE_KIB = 4 * 1024
-# Changed pages are kept, cache or not, up to so many of a commit: 64 MB.
+# Changed pages are kept, cache or not, up to so many of a commit: 64 MB. A multiple of 256 would be taken for "all of them".
 SPILL_PAGES = 16_000
 
 Durability = Literal["full", "normal"]

@@ -61,6 +61,10 @@ def commit(units: list[bytes]) -> bytes:
     return b"".join((_COMMIT, len(units).to_bytes(4, "big"), *units))
 
 
+def is_commit(request: bytes) -> bool:
+    return request.startswith(_COMMIT)
+
+
 def request(verb: str, *arguments: object) -> bytes:
     return _encode(Request(verb, [], [msgspec.Raw(_encode(argument)) for argument in arguments]))
 
@@ -100,16 +104,18 @@ class Database:
             "close": (self.close, ()),
         }
 
-    def obey(self, data: bytes | bytearray) -> bytes:
-        """Do what the request in `data` asks for. Never raises: what goes wrong is in the reply. After a commit that failed there
-        is no other until `open`, or `reopen`."""
+    def obey(self, *requests: bytes) -> bytes:
+        """Do what is asked for: one request, or commits, which become one. The reply is that to each of them. Never raises: what
+        goes wrong is in the reply. After a commit that failed there is no other until `open`, or `reopen`."""
         verb = "commit"
         try:
-            asked = _decode_request(data)
+            asked, *others = map(_decode_request, requests)
             verb = asked.verb
             if verb == "commit":
                 if self._failed is not None:
                     raise self._failed
+                for other in others:
+                    asked.units += other.units
                 self.commit(asked.units)
                 return _DONE
             method, kinds = self._verbs[verb]

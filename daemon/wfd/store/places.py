@@ -15,17 +15,20 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import BinaryIO, Protocol, cast
+from typing import Protocol, cast
 
 import msgspec
 
 from wfctl.errors import StorageError
-from wfd.store.database import Database, Setting
+from wfd.store.database import Database, Setting, is_commit
 
 log = logging.getLogger("wfd.store")
 
 HEADER_BYTES = 4
+# Of what is asked: as much as the socket has at once.
+_BUFFERED_BYTES = 256 * 1024
 # A process that has closed its channel is about to end by itself, and then says how.
 _LAST_MOMENTS_S = 0.2
 _LAST_WORDS_BYTES = 4_000
@@ -78,8 +81,9 @@ class Apart:
     """A process, `wfd.store.apart`. `held` are descriptors it inherits: with one that has the lock on the state directory,
     no other daemon takes that over while this process may still write."""
 
-    # It goes on with the next while the loop is still busy and hears of the last only after that.
-    most_asked = 2
+    # It goes on with the next while the loop is still busy and hears of the last only after that. What has come by then goes into
+    # one commit: the units of so many turns of a busy loop wait for the rest of the one under way, and for no other.
+    most_asked = 16
 
     def __init__(self, setting: Setting, held: Callable[[], Sequence[int]]) -> None:
         self._setting = setting
@@ -185,14 +189,51 @@ class _Pipe(asyncio.Protocol):
         self._transport.close()
 
 
-def read_frame(channel: BinaryIO) -> bytes | None:
-    """The next frame, waiting for it; None at the end. For the other end of the pipe, which is buffered so that most come whole in
-    one call."""
-    header = channel.read(HEADER_BYTES)
-    size = int.from_bytes(header, "big")
-    frame = channel.read(size)
-    return None if len(header) < HEADER_BYTES or len(frame) < size else frame
+def frame(reply: bytes) -> bytes:
+    return len(reply).to_bytes(HEADER_BYTES, "big") + reply
 
 
-def write_frame(channel: socket.socket, frame: bytes) -> None:
-    channel.sendall(len(frame).to_bytes(HEADER_BYTES, "big") + frame)
+class Frames:
+    """What comes in at the other end of the pipe, in its order."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        # Not a new one for each look, which would be memory mapped and given back each time.
+        self._room = memoryview(bytearray(_BUFFERED_BYTES))
+        self._held = bytearray()
+        self._whole: deque[bytes] = deque()
+        self._ended = False
+
+    def take(self) -> list[bytes]:
+        """The next request, waiting for it; where it is a commit, with the commits that have come right behind it. Nothing at the
+        end. Raises ConnectionError where whoever asks is gone without having heard all answers."""
+        self._read()
+        if not self._whole:
+            return []
+        taken = [self._whole.popleft()]
+        if is_commit(taken[0]):
+            while self._whole and is_commit(self._whole[0]):
+                taken.append(self._whole.popleft())
+        return taken
+
+    def _read(self) -> None:
+        """All that is there; where that is no whole request, until there is one."""
+        while not self._ended:
+            try:
+                size = self._channel.recv_into(self._room, 0, socket.MSG_DONTWAIT if self._whole else 0)
+            except BlockingIOError:
+                return
+            self._ended = not size
+            self._held += self._room[:size]
+            at = 0
+            with memoryview(self._held) as held:
+                while len(held) - at >= HEADER_BYTES:
+                    begin = at + HEADER_BYTES
+                    end = begin + int.from_bytes(held[at:begin], "big")
+                    if len(held) < end:
+                        break
+                    self._whole.append(bytes(held[begin:end]))
+                    at = end
+            del self._held[:at]
+            if self._whole and size < _BUFFERED_BYTES:
+                return

@@ -1,9 +1,9 @@
 """The one writer: the only connection that writes, wherever it runs (`places`); and that checkpoints, but for `upkeep`'s, to which
 it leaves the log meanwhile.
 
-Units commit in the order they are submitted. What waits when a commit can be asked for goes into it, so a lone unit pays one
-fsync and a thousand share one. After a failed commit nothing is written any more until `reset`: what memory has decided
-since is built on what disk does not have.
+Units commit in the order they are submitted. What waits when a commit can be asked for goes into it, and a process of its own makes
+one of all those it has been asked for by then: a lone unit pays one fsync, a thousand share one. After a failed commit nothing is
+written any more until `reset`: what memory has decided since is built on what disk does not have.
 """
 
 from __future__ import annotations
@@ -32,12 +32,15 @@ Done = Callable[[BaseException | None], None]
 
 MAX_UNITS = 2_000
 MAX_BYTES = 8 << 20
+# With so much asked for there are two commits at most, one under way and one behind it. It is about what a socket has room for:
+# what has not come when the first ends cannot become part of the second, and is better asked for as one later.
+READY_BYTES = 128 << 10
 # At a stop: a process that does nothing for so long will not.
 HANGS_S = 3.0
 
 
 class WriterStats(msgspec.Struct):
-    """Counts since the start: commits, the units in them, and the units of the newest one."""
+    """Counts since the start: commits that were asked for and made, the units in them, and the units of the newest one."""
 
     commits: int = 0
     units: int = 0
@@ -50,6 +53,13 @@ class _Work(msgspec.Struct, frozen=True, gc=False):
     unit: bytes | None
     done: Done
     error: WfctlError | None = None
+
+
+class _Commit(msgspec.Struct, frozen=True):
+    """These are asked for together; `size` is in bytes."""
+
+    works: list[_Work]
+    size: int
 
 
 class _Order(msgspec.Struct, frozen=True):
@@ -87,7 +97,8 @@ class Writer(Service):
         self._kept = False
         self._items: deque[_Work | _Order] = deque()
         # What is asked and not answered, in order: one order, or as many commits as the place takes.
-        self._asked: deque[list[_Work] | _Order] = deque()
+        self._asked: deque[_Commit | _Order] = deque()
+        self._asked_bytes = 0
         self._placed = False
         self._replacing: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -247,7 +258,9 @@ class Writer(Service):
         that fails, so does this."""
         if not self._asked:
             return True
-        return len(self._asked) < self._place.most_asked and isinstance(self._asked[-1], list) and self._has_rows()
+        most = 2 if self._asked_bytes > READY_BYTES else self._place.most_asked
+        roomy = len(self._asked) < min(most, self._place.most_asked)
+        return roomy and isinstance(self._asked[-1], _Commit) and self._has_rows()
 
     def _has_rows(self) -> bool:
         """Whether what stands first is a unit that is to be written."""
@@ -268,7 +281,8 @@ class Writer(Service):
                 units.append(item.unit)
                 size += len(item.unit)
         if units:
-            self._asked.append(works)
+            self._asked.append(_Commit(works, size))
+            self._asked_bytes += size
             self._place.ask(database.commit(units))
         else:
             self._tell_all(works, None)
@@ -280,18 +294,20 @@ class Writer(Service):
         if isinstance(asked, _Order):
             _settle(asked.future, error, reply)
             self._pump()
-        elif error is not None:
-            self._fail(asked, error)
-            self._pump()
+            return
+        works = asked.works
+        self._asked_bytes -= asked.size
+        if error is not None:
+            self._fail(works, error)
         else:
             self.stats.commits += 1
-            self.stats.units += len(asked)
-            self.stats.last_batch = len(asked)
+            self.stats.units += len(works)
+            self.stats.last_batch = len(works)
             # The next goes out first: it is written while the answers to these are given.
             if self._has_rows():
                 self._pump()
-            self._tell_all(asked, None)
-            self._pump()
+            self._tell_all(works, None)
+        self._pump()
 
     def _fail(self, works: list[_Work], error: WfctlError) -> None:
         """These are not on disk, and neither will be what waits behind them."""
@@ -325,7 +341,8 @@ class Writer(Service):
             if isinstance(asked, _Order):
                 _settle(asked.future, error)
             else:
-                works += asked
+                works += asked.works
+        self._asked_bytes = 0
         if not works and self._open and self.failure is None and self._replacing is None:
             self._replacing = self._loop.create_task(self._replace())
             return

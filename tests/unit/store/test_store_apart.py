@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import signal
 import socket
@@ -19,9 +20,9 @@ from support.rows import Ledger, check, commit, contents
 from support.waiting import until, wait_until
 from wfctl.errors import DaemonAlreadyRunningError, StorageError
 from wfd.runtime.lock import StateLock
-from wfd.store import writer
-from wfd.store.places import read_frame
-from wfd.store.rows import Unit
+from wfd.store import database, writer
+from wfd.store.places import Apart, Frames, frame
+from wfd.store.rows import LogRow, Unit
 from wfd.store.store import Store, open_store
 
 PARENT = """
@@ -181,8 +182,8 @@ async def test_a_commit_that_is_asked_for_behind_one_that_fails_is_not_done(
     answers: list[BaseException | None] = []
     for name in ("o-1", "o-2", "o-3"):
         apart.writer.submit(ledger.start(name), answers.append)
-    # Two are on their way already, and nothing calls them back.
-    assert len(apart.writer._asked) == 2
+    # They are on their way already, and nothing calls them back.
+    assert len(apart.writer._asked) == 3
     os.kill(_pid(apart), signal.SIGCONT)
     await until(lambda: len(answers) == 3 and not apart.writer._asked)
     for answer in answers:
@@ -192,6 +193,29 @@ async def test_a_commit_that_is_asked_for_behind_one_that_fails_is_not_done(
     fresh = Ledger(rev=await apart.reader.max_rev())
     await commit(apart.writer, fresh.start("o-4", key=2))
     assert [row[2] for row in contents(path)["runs"]] == ["o-1", "o-4"]
+
+
+def test_what_is_asked_for_while_a_commit_fails_is_refused_and_of_commits_that_become_one_nothing_is_kept(
+    path: Path, ledger: Ledger
+) -> None:
+    target = database.Database(database.Setting(str(path), 1_000, "full"))
+    target.open()
+    one, again, two, three = (
+        database.commit([database.packed(ledger.start(name))]) for name in ("o-1", "o-1", "o-2", "o-3")
+    )
+    assert database.failure(target.obey(one)) is None
+    failed = database.failure(target.obey(two, again))
+    assert failed is not None
+    assert "UNIQUE" in failed.message
+    assert database.failure(target.obey(three)) == failed
+    assert [row[2] for row in contents(path)["runs"]] == ["o-1"]
+    assert database.failure(target.obey(database.request("reopen", False))) is None
+    fresh = Ledger(rev=2)
+    four = [database.commit([database.packed(fresh.start(f"o-{key}", key=key))]) for key in (4, 5)]
+    assert database.failure(target.obey(*four)) is None
+    target.close()
+    assert [row[2] for row in contents(path)["runs"]] == ["o-1", "o-4", "o-5"]
+    check(path)
 
 
 async def test_two_that_are_asked_for_at_once_fail_both_where_it_dies(path: Path, apart: Store, ledger: Ledger) -> None:
@@ -293,11 +317,56 @@ def test_sqlite_keeps_its_locks_where_the_process_does_not_use_it_alone(beside: 
     assert ran.stdout == "True\n"
 
 
+def _taken(*sent: bytes) -> list[list[bytes]]:
+    """What the other end of the pipe takes at a time of what is sent in these pieces."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        frames = Frames(theirs)
+        for piece in sent:
+            ours.sendall(piece)
+        ours.shutdown(socket.SHUT_WR)
+        return list(iter(frames.take, []))
+
+
 def test_frames_that_come_together_are_taken_one_by_one_and_one_that_is_cut_short_is_the_end() -> None:
     sent = b"\0\0\0\3one" + b"\0\0\0\0" + b"\0\0\0\5three"
     for cut, whole in ((0, [b"one", b"", b"three"]), (1, [b"one", b""]), (8, [b"one", b""]), (13, [b"one"])):
-        ours, theirs = socket.socketpair()
-        with ours, theirs, open(theirs.fileno(), "rb", closefd=False) as requests:
-            ours.sendall(sent[: len(sent) - cut])
-            ours.shutdown(socket.SHUT_WR)
-            assert list(iter(lambda stream=requests: read_frame(stream), None)) == whole
+        assert _taken(sent[: len(sent) - cut]) == [[one] for one in whole]
+        assert _taken(sent[:2], sent[2 : len(sent) - cut]) == [[one] for one in whole]
+
+
+def test_commits_that_have_come_become_one_but_for_what_stands_between_them() -> None:
+    first, second, third = (
+        database.commit([database.packed(Unit(logs=[LogRow(n, 1, 0, "info", "x")]))]) for n in range(3)
+    )
+    note = database.request("note", "k", "v")
+    sent = b"".join(map(frame, (first, second, note, note, third, first)))
+    assert _taken(sent) == [[first, second], [note], [note], [third, first]]
+
+
+def _commits(path: Path) -> int:
+    """How many commits are in the log."""
+    log = path.with_name("wfctl.db-wal").read_bytes()
+    return sum(log[at + 4 : at + 8] != b"\0\0\0\0" for at in range(32, len(log), 24 + 4096))
+
+
+@pytest.mark.parametrize(("size", "asked", "most"), [(10, Apart.most_asked, 2), (100_000, 2, 3), (1_000_000, 2, 4)])
+async def test_what_is_submitted_during_a_commit_is_answered_in_order_and_in_few_commits(
+    path: Path, apart: Store, ledger: Ledger, size: int, asked: int, most: int
+) -> None:
+    await commit(apart.writer, ledger.start("o-0"))
+    before = _commits(path)
+    os.kill(_pid(apart), signal.SIGSTOP)
+    answers: list[tuple[int, BaseException | None]] = []
+    numbers = range(1, 10 if size == 1_000_000 else 40)
+    for number in numbers:
+        unit = ledger.start(f"o-{number}", state=json.dumps({"text": "x" * size}))
+        apart.writer.submit(unit, lambda error, number=number: answers.append((number, error)))  # type: ignore[misc]
+    # Of large ones no more than before: what a socket has no room for could not become part of another commit.
+    assert asked <= len(apart.writer._asked) <= asked + 1
+    os.kill(_pid(apart), signal.SIGCONT)
+    await apart.writer.flush()
+    assert answers == [(number, None) for number in numbers]
+    assert [row[2] for row in contents(path)["runs"]] == ["o-0", *(f"o-{number}" for number in numbers)]
+    assert 0 < _commits(path) - before <= most
+    check(path)

@@ -50,6 +50,14 @@ async def test_a_commit_waits_for_the_disk_unless_told_otherwise(path: Path, dur
     db.close()
 
 
+async def test_changed_pages_are_kept_beyond_the_small_cache_but_not_without_end(path: Path) -> None:
+    db = connect.connect_writer(path)
+    # SQLite has 0 where a number is one of those that it takes for "off".
+    assert db.execute("pragma cache_spill").fetchone() == (connect.SPILL_PAGES,)
+    assert connect.SPILL_PAGES * 4 > -db.execute("pragma cache_size").fetchone()[0] == connect.CACHE_KIB
+    db.close()
+
+
 async def test_an_empty_file_becomes_a_database(path: Path) -> None:
     path.touch()
     store = await open_store(path)
