@@ -75,7 +75,7 @@ class Supervisor:
         self.silent = self._steps.silent
         self.check, self.query = self._questions.check, self._questions.query
         self._spare = Spare(clock, self._worker)
-        self._number = 0
+        self._number = self._failures = 0
         self._wrong: ConfigError | None = None
         self._trial: Trial | None = None
         self._codes: dict[int, GenerationCode] = {}
@@ -83,8 +83,7 @@ class Supervisor:
         self._asking: list[asyncio.Future[Takeover]] = []
         self._started: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._failures = 0
-        self._stopping = False
+        self._stopping, self._hears = False, True
 
     # -- life --------------------------------------------------------------------------------
 
@@ -93,7 +92,8 @@ class Supervisor:
         self._steps.listen(listener)
 
     def hear(self, on: bool) -> None:
-        for worker in self._workers:
+        self._hears = on
+        for worker in [one for one in self._workers if one.ready]:  # others have to say first what they offer
             worker.hear(on)
 
     async def start(self, wait_ms: int = START_MS) -> None:
@@ -373,8 +373,8 @@ class Supervisor:
             worker.kill("; ".join(f"{one.module}: {one.message}" for one in loaded.problems) or "it loaded less")
 
     def _serves(self, worker: Worker, loaded: channel.Loaded) -> None:
-        worker.ready = True
-        worker.source = loaded.source_hash
+        worker.ready, worker.source = True, loaded.source_hash
+        worker.hear(self._hears)
         self._failures = 0
         self._questions.ready()
         self._steps.share_out()

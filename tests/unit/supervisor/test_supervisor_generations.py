@@ -57,6 +57,8 @@ class Process:
             raise OSError(11, "Resource temporarily unavailable")
         Process.made.append(self)
 
+    def hear(self, on: bool) -> None: ...
+
     def load(self, load: channel.Load) -> None:
         self.told = load
         self.generation = load.generation

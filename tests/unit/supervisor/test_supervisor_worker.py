@@ -8,8 +8,13 @@ import signal
 import sys
 from pathlib import Path
 
-from wfctl.protocol.channel import Load
+from support.waiting import until
+from wfctl.protocol.channel import Load, RunStep, StepDone
+from wfctl.values.runinfo import RunInfo
 from wfd.config import Config
+from wfd.runtime.clock import SystemClock
+from wfd.supervisor import Catalog, Heard, StepOrder
+from wfd.supervisor.supervisor import Supervisor
 from wfd.supervisor.worker import Worker
 
 LEAVES_A_PROGRAM = """
@@ -19,12 +24,65 @@ os.kill(os.getpid(), 9)
 """
 
 
-async def test_the_end_of_a_worker_is_noticed_while_a_program_it_started_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "flows.py").write_text(LEAVES_A_PROGRAM)
-    config = Config(
-        project=tmp_path, file=tmp_path / "wfctl.toml", state=tmp_path, socket=tmp_path / "s", workers=1, crash_limit=5,
-        modules=("flows.py",), path=(tmp_path,), python=Path(sys.executable), reload=False, durability="full", sources={},
+ENDS_AT_ONCE = """
+from wfctl import Workflow
+flow = Workflow(workflow_type="Flow")
+
+@flow.start()
+async def begin(ctx):
+    return ctx.next.complete()
+"""
+
+
+def _config(folder: Path, module: str) -> Config:
+    (folder / "flows.py").write_text(module)
+    return Config(
+        project=folder, file=folder / "wfctl.toml", state=folder, socket=folder / "s", workers=1, crash_limit=5,
+        modules=("flows.py",), path=(folder,), python=Path(sys.executable), reload=False, durability="full", sources={},
     )  # fmt: skip
+
+
+class Ear:
+    """A listener that keeps what handlers say."""
+
+    def __init__(self) -> None:
+        self.said: list[Heard] = []
+
+    def heard(self, message: Heard) -> None:
+        self.said.append(message)
+
+    def timed_out(self, token: int, timeout_ms: int) -> None: ...
+    def lost(self, tokens: list[int], reason: str, crash: bool) -> None: ...
+    def left_line(self, workflow_type: str) -> None: ...
+    def catalog_changed(self, catalog: Catalog) -> None: ...
+
+
+async def test_a_worker_that_comes_while_none_is_heard_says_what_it_offers_and_is_heard_with_the_others(
+    tmp_path: Path,
+) -> None:
+    supervisor, ear = Supervisor(_config(tmp_path, ENDS_AT_ONCE), SystemClock()), Ear()
+    supervisor.listen(ear)
+    await supervisor.start()
+    try:
+        (first,) = supervisor._workers
+        supervisor.hear(False)
+        assert not first.heard
+        os.kill(first.pid, signal.SIGKILL)
+        await until(lambda: any(one is not first and one.ready for one in supervisor._workers))
+        (second,) = supervisor._workers
+        assert second._link is not None
+        assert (second.heard, second._link._hears) == (False, False)
+        supervisor.run(StepOrder(1, RunStep(1, RunInfo("R", "f-1", "Flow"), "start", "begin", b"{}", {}, [])))
+        assert second.steps == {1}
+        supervisor.hear(True)
+        await until(lambda: ear.said)
+        assert isinstance(ear.said[0], StepDone)
+    finally:
+        await supervisor.stop()
+
+
+async def test_the_end_of_a_worker_is_noticed_while_a_program_it_started_goes_on(tmp_path: Path) -> None:
+    config = _config(tmp_path, LEAVES_A_PROGRAM)
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     worker = Worker(config, lambda *_: None, lambda _, why: ended.set_result(why))
     await worker.start()
