@@ -8,7 +8,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # as typing's, which would take longer to load than all of this
 if TYPE_CHECKING:
-    from wfctl.client import Client as Client, WorkflowHandle as WorkflowHandle
+    from wfctl.client import Client as Client, ClientHandle as ClientHandle
     from wfctl.errors import (
         AmbiguousIdError as AmbiguousIdError,
         ConflictError as ConflictError,
@@ -41,12 +41,13 @@ if TYPE_CHECKING:
         WfctlError as WfctlError,
         WorkflowAlreadyRunning as WorkflowAlreadyRunning,
     )
-    from wfctl.sdk.context import Context as Context
+    from wfctl.sdk.context import ChildHandle as ChildHandle, Context as Context
     from wfctl.sdk.current import TaskInfo as TaskInfo, current_task as current_task
     from wfctl.sdk.directive import Directive as Directive
     from wfctl.sdk.retry import RetryPolicy as RetryPolicy
     from wfctl.sdk.task import task as task
     from wfctl.sdk.workflow import Workflow as Workflow
+    from wfctl.values.handle import WorkflowHandle as WorkflowHandle
     from wfctl.values.outcome import ChildOutcome as ChildOutcome
     from wfctl.values.runinfo import RunInfo as RunInfo
     from wfctl.values.status import Status as Status
@@ -55,7 +56,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Client": "wfctl.client",
-    "WorkflowHandle": "wfctl.client",
+    "ClientHandle": "wfctl.client",
+    "ChildHandle": "wfctl.sdk.context",
+    "WorkflowHandle": "wfctl.values.handle",
     "Context": "wfctl.sdk.context",
     "TaskInfo": "wfctl.sdk.current",
     "current_task": "wfctl.sdk.current",

@@ -13,8 +13,10 @@ from support.source import Module, modules
 
 PUBLIC = [
     "AmbiguousIdError",
+    "ChildHandle",
     "ChildOutcome",
     "Client",
+    "ClientHandle",
     "ConflictError",
     "Context",
     "DaemonDownError",

@@ -5,11 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wfctl.client.client import Client as Client
-    from wfctl.client.handle import WorkflowHandle as WorkflowHandle
+    from wfctl.client.handle import ClientHandle as ClientHandle
+    from wfctl.values.handle import WorkflowHandle as WorkflowHandle
 
-_HOMES = {"Client": "wfctl.client.client", "WorkflowHandle": "wfctl.client.handle"}
+_HOMES = {
+    "Client": "wfctl.client.client",
+    "ClientHandle": "wfctl.client.handle",
+    "WorkflowHandle": "wfctl.values.handle",
+}
 
-__all__ = ["Client", "WorkflowHandle"]
+__all__ = ["Client", "ClientHandle", "WorkflowHandle"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,11 +14,12 @@ from typing import Any, Literal, TypeVar, overload
 import msgspec
 
 from wfctl.client.connection import Link
-from wfctl.client.handle import WorkflowHandle, exact_run_id
+from wfctl.client.handle import ClientHandle, exact_run_id
 from wfctl.client.schedules import Schedules
 from wfctl.errors import InvalidArgumentError
 from wfctl.protocol import calls, views
 from wfctl.values import codec
+from wfctl.values.handle import WorkflowHandle
 from wfctl.values.ids import check_name, check_new_id, check_workflow_id
 from wfctl.values.project import find_config, socket_path
 from wfctl.values.status import Status
@@ -79,7 +80,7 @@ class Client:
         if_running: Literal["fail", "use"] = "fail",
         at: datetime | None = None,
         delay: timedelta | None = None,
-    ) -> WorkflowHandle:
+    ) -> ClientHandle:
         """Start a run; returns when it is on disk. Without `workflow_id` it gets a readable one.
 
         `at` (local time where it has no zone) or `delay`: its start handler begins then. The run is there from now on and sleeps,
@@ -104,7 +105,7 @@ class Client:
                 delay_ms=None if delay is None else to_ms(delay, "delay"),
             )
         )
-        return WorkflowHandle(self._link, started.run.workflow_id, started.run)
+        return ClientHandle(self._link, started.run.workflow_id, started.run)
 
     @overload
     async def run(
@@ -152,9 +153,9 @@ class Client:
         )
         return await handle.result(timeout, type=type)
 
-    def handle(self, workflow_id: str) -> WorkflowHandle:
+    def handle(self, workflow_id: str) -> ClientHandle:
         """A handle on the newest run of a workflow ID, or on the run of a run ID. Asks nothing of the daemon yet."""
-        return WorkflowHandle(self._link, check_workflow_id(workflow_id))
+        return ClientHandle(self._link, check_workflow_id(workflow_id))
 
     async def list(
         self,

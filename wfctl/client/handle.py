@@ -22,6 +22,7 @@ from wfctl.errors import (
 )
 from wfctl.protocol import calls, views
 from wfctl.values import codec
+from wfctl.values.handle import WorkflowHandle
 from wfctl.values.ids import check_name
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
@@ -57,7 +58,7 @@ class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
     history_entries: int
 
 
-class WorkflowHandle:
+class ClientHandle(WorkflowHandle):
     """Made by `Client.start` (then it is that very run) or `Client.handle` (then the newest run of the ID at each call).
 
     `run_info` is set by a start, or once `describe` has learnt it; else None. IDs are exact, never prefixes. Every method
@@ -73,7 +74,7 @@ class WorkflowHandle:
 
     def __repr__(self) -> str:
         run = f", run {self.run_info.id}" if self.run_info is not None else ""
-        return f"<WorkflowHandle {self.workflow_id!r}{run}>"
+        return f"<ClientHandle {self.workflow_id!r}{run}>"
 
     async def send(
         self,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from wfctl.client.connection import Link
-from wfctl.client.handle import WorkflowHandle
+from wfctl.client.handle import ClientHandle
 from wfctl.protocol import schedules as views
 from wfctl.values import codec
 from wfctl.values.ids import check_name, check_new_id
@@ -111,7 +111,7 @@ class Schedules:
         )
         return changed
 
-    async def trigger(self, schedule_id: str) -> WorkflowHandle:
+    async def trigger(self, schedule_id: str) -> ClientHandle:
         """Start a run of it now, whatever the time, whether it is paused, and whatever of it is open."""
         ran: views.ScheduleRan = await self._link.call(
             views.RunSchedule(schedule_id=check_name(schedule_id, "schedule ID"))
@@ -121,7 +121,7 @@ class Schedules:
             run.run_id, run.workflow_id, ran.workflow_type, None, run.run_id, 1, run.started_at,
             ScheduleInfo(ran.schedule_id, run.at),
         )  # fmt: skip
-        return WorkflowHandle(self._link, run.workflow_id, info)
+        return ClientHandle(self._link, run.workflow_id, info)
 
     async def delete(self, schedule_id: str) -> None:
         """Take it away. The runs that it started go on."""

@@ -195,7 +195,7 @@ class Op(msgspec.Struct, tag="op", array_like=True):
     object whose fields depend on the kind (now has none):
 
     child: workflow_id, input (kwargs, already checked), timeout_ms|null, on_completed_step|null, on_parent_close
-    parent_event: payload (kwargs)          event: workflow_id, payload (raw, the daemon has it checked)
+    parent_event: payload (kwargs)          event: workflow_id, run_id (that run alone), payload (raw, the daemon has it checked)
     child and parent_event, where the worker does not have the receiver: input or payload raw, unbound (true), positional
     random, uuid: value                     sleep: duration_ms (answered when it is over)
     task: arguments, attempt (begun; the answer need not be awaited before the task's function is called)
@@ -205,6 +205,7 @@ class Op(msgspec.Struct, tag="op", array_like=True):
     task_at_once: the fields of task and task_completed, where the one comes before the other could be sent
     resume: none (`key` of an open record; answered when the sleep or retry delay it stands in is over)
     child_result: none (`name` is a child's run ID; answered with ChildOutcome's JSON when that run has closed; not recorded)
+    child_cancel, child_terminate: reason (`name` is a child's run ID; one that has closed stays as it is; not recorded)
     """
 
     token: int

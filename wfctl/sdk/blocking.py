@@ -15,7 +15,19 @@ from wfctl.sdk.store import Store
 
 Wait = Callable[[Coroutine[Any, Any, Any]], Any]
 
-_OPERATIONS = ("start", "run_child", "send_to_parent", "send", "now", "random", "uuid4", "sleep", "_result_of")
+_OPERATIONS = (
+    "start",
+    "run_child",
+    "send_to_parent",
+    "send",
+    "now",
+    "random",
+    "uuid4",
+    "sleep",
+    "_result_of",
+    "_send_to",
+    "_end",
+)
 
 
 class BlockingStore(Store):

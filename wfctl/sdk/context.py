@@ -6,7 +6,7 @@ import functools
 import inspect
 import random
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args, overload
 
@@ -20,6 +20,7 @@ from wfctl.sdk.logger import RunLogger
 from wfctl.sdk.port import Ops
 from wfctl.sdk.store import Store
 from wfctl.values.codec import canonical, convert, decode, encode
+from wfctl.values.handle import WorkflowHandle
 from wfctl.values.ids import check_name, check_workflow_id
 from wfctl.values.outcome import ChildOutcome
 from wfctl.values.runinfo import RunInfo
@@ -32,10 +33,17 @@ T = TypeVar("T")
 OnParentClose = Literal["abandon", "cancel", "terminate"]
 _ON_PARENT_CLOSE = get_args(OnParentClose)
 
+_NOTHING: Mapping[str, str] = {}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _json = msgspec.json.Encoder().encode
 _run_info = msgspec.json.Decoder(RunInfo).decode
 _outcome: Callable[[bytes], ChildOutcome[Any]] = msgspec.json.Decoder(ChildOutcome).decode
+# Operations of a child's handle, as its author wrote them.
+_OF_HANDLES = {
+    "Context._result_of": "handle.result()",
+    "Context._send_to": "handle.send()",
+    "Context._end": "handle.cancel(), or terminate()",
+}
 # Not the module's shared generator, which an author may have seeded.
 _entropy = random.SystemRandom()
 
@@ -54,13 +62,17 @@ def _operation(
     return call
 
 
-class ChildHandle:
-    """A started child. `run_info` is about its run: `run_info.id`, `workflow_id`, `workflow_type`, `parent`..."""
+class ChildHandle(WorkflowHandle):
+    """A started child. `run_info` is about its run: `run_info.id`, `workflow_id`, `workflow_type`, `parent`...
 
-    __slots__ = ("_context", "run_info")
+    What it does is of that very run, also where its workflow ID has been taken again since.
+    """
+
+    __slots__ = ("_context", "run_info", "workflow_id")
 
     def __init__(self, run_info: RunInfo, context: Context) -> None:
-        self.run_info = run_info
+        self.run_info: RunInfo = run_info
+        self.workflow_id = run_info.workflow_id
         self._context = context
 
     def __repr__(self) -> str:
@@ -68,7 +80,7 @@ class ChildHandle:
 
     def send(self, event: str, payload: Any = None) -> Coroutine[Any, Any, None]:
         """Send an event to the child; as `ctx.send`."""
-        return self._context.send(self.run_info.workflow_id, event, payload)
+        return self._context._send_to(self.run_info, event, payload)
 
     @overload
     def result(self) -> Coroutine[Any, Any, Any]: ...
@@ -81,6 +93,15 @@ class ChildHandle:
         on meanwhile, its timeout too: for a child that takes long, `on_completed_step` waits without a running step.
         """
         return self._context._result_of(self.run_info, type)
+
+    def cancel(self, reason: str | None = None) -> Coroutine[Any, Any, None]:
+        """Ask the child to end: its handler gets `asyncio.CancelledError` and may clean up. Returns when that is on disk, not when
+        the child has closed. One that has closed already is no error, so it may be asked again on replay."""
+        return self._context._end("child_cancel", self.run_info, reason)
+
+    def terminate(self, reason: str | None = None) -> Coroutine[Any, Any, None]:
+        """End the child now; its handler is not asked. One that has closed already is no error."""
+        return self._context._end("child_terminate", self.run_info, reason)
 
 
 class Context:
@@ -144,16 +165,17 @@ class Context:
     ) -> ChildHandle:
         """Start a child run of `workflow_type`; it begins at once and runs in parallel.
 
-        `workflow_id` is its stable name: this run starting the same ID again gets the same child. `workflow_input`: a dict
-        becomes keyword arguments of its start handler, None none, anything else the first argument. `workflow_timeout` limits
-        the child's whole life (None: unlimited).
+        `workflow_id` is its stable name: this run starting the same ID again gets the same child, as it was started.
+        `workflow_input`: a dict becomes keyword arguments of its start handler, None none, anything else the first argument.
+        `workflow_timeout` limits the child's whole life (None: unlimited).
 
         `on_completed_step`: a step of this workflow that runs when the child has closed, however it did, and gets its
         `ChildOutcome`: like an event, once this run waits. `on_parent_close`: what becomes of the child when this run closes first:
         it goes on ("abandon"), is asked to end ("cancel"), or is ended ("terminate").
 
         Raises InvalidDirectiveError for a step that takes no ChildOutcome, UnknownWorkflowTypeError, InvalidPayloadError (what the
-        start handler takes), and WorkflowAlreadyRunning when someone else's open run has that ID.
+        start handler takes), WorkflowAlreadyRunning when someone else's open run has that ID, and InvalidArgumentError when the
+        same child was started with another `on_completed_step` or `on_parent_close`.
         """
         workflow = self._ops.types.get(workflow_type) if isinstance(workflow_type, str) else None
         if workflow is None:
@@ -278,14 +300,27 @@ class Context:
         take. An error that was recorded is raised again on replay.
         """
         check_workflow_id(workflow_id)
+        await self._sent(event, payload, {"workflow_id": workflow_id})
+
+    @_operation
+    async def _send_to(self, child: RunInfo, event: str, payload: Any) -> None:
+        await self._sent(event, payload, {"workflow_id": child.workflow_id}, {"run_id": child.id})
+
+    async def _sent(self, event: str, payload: Any, to: dict[str, str], more: Mapping[str, str] = _NOTHING) -> None:
         check_name(event, "event name")
         given = encode(payload, f"payload of event {event!r}")
 
         def arguments() -> bytes:
-            return _json({"workflow_id": workflow_id, "payload": msgspec.Raw(given)})
+            return _json({**to, **more, "payload": msgspec.Raw(given)})
 
-        identity = canonical({"workflow_id": workflow_id, "payload": payload})
-        await self._ops.perform("event", event, identity, arguments)
+        await self._ops.perform("event", event, canonical({**to, "payload": payload}), arguments)
+
+    @_operation
+    async def _end(self, kind: str, child: RunInfo, reason: str | None) -> None:
+        if not isinstance(reason, str | None):
+            raise InvalidArgumentError(f"the reason must be text, not {type(reason).__name__}")
+        # Not recorded: to ask again for an end changes nothing.
+        await self._ops.tell(kind, child.id, f"{kind}:{child.id}", _json({"reason": reason or ""}))
 
     @_operation
     async def now(self) -> datetime:
@@ -347,6 +382,4 @@ def discard_unawaited(context: Context) -> list[str]:
 
 def _shown(made: Coroutine[Any, Any, Any]) -> str:
     name: str = getattr(made, "__qualname__", "operation")
-    return {"Context._result_of": "handle.result()"}.get(name) or (
-        f"{name.replace('Context.', 'ctx.')}()" if name.startswith("Context.") else name
-    )
+    return _OF_HANDLES.get(name) or (f"{name.replace('Context.', 'ctx.')}()" if name.startswith("Context.") else name)

@@ -23,7 +23,8 @@ def refuse(file: str, line: int, message: str, hint: str) -> NoReturn:
 
 
 class Handler:
-    """A registered function. `params` are those after `ctx`; `types` their resolved annotations, by name.
+    """A registered function. `params` are those after `ctx`; `types` their resolved annotations, by name; `context` is what
+    `ctx` is called, where a `**` could be given that name too.
 
     Everything a step needs at run time is worked out once, here: running it inspects nothing.
     """
@@ -32,6 +33,7 @@ class Handler:
         "_returns",
         "_spec",
         "_types",
+        "context",
         "extra",
         "file",
         "function",
@@ -91,6 +93,7 @@ class Handler:
                 f"def {self.function.__name__}(ctx: Context{', ...' if parameters else ''}) -> Directive",
             )
         self.extra = False
+        self.context: str | None = None
         kept: list[inspect.Parameter] = []
         for parameter in parameters[1:]:
             if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
@@ -105,6 +108,8 @@ class Handler:
                 )
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 self.extra = True
+                if parameters[0].kind is not inspect.Parameter.POSITIONAL_ONLY:
+                    self.context = parameters[0].name
             else:
                 kept.append(parameter)
         needed = [p.name for p in kept if p.default is inspect.Parameter.empty]
@@ -202,6 +207,7 @@ class Handler:
                 function=self.function.__name__,
                 params=tuple(_param(parameter, self.types[parameter.name]) for parameter in self.params),
                 extra=self.extra,
+                context=self.context,
                 timeout_ms=self.timeout_ms,
                 file=self.file,
                 line=self.line,

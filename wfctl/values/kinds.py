@@ -16,8 +16,9 @@ RECORDS = (
     "child.resumed", "task.started", "task.attempt_failed", "task.completed", "task.failed", "timestamp.recorded",
     "random.recorded", "uuid.recorded", "sleep.recorded", "operation.refused",
 )  # fmt: skip
-# The key of what stands for a payload while its handler is not there; its value is the payload.
-UNBOUND = "$unbound"
+# The key of what stands for a payload while its handler is not there; its value is the payload. Beside it, what a command line gave
+# as text.
+UNBOUND, TEXT = "$unbound", "$text"
 
 
 def chosen_kinds(words: Iterable[str]) -> list[str]:

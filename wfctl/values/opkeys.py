@@ -29,6 +29,11 @@ _WORDS = {
     "uuid": "ctx.uuid4()",
     "sleep": "ctx.sleep()",
 }
+_OF_CHILD = {
+    "child_result": "handle.result()",
+    "child_cancel": "handle.cancel()",
+    "child_terminate": "handle.terminate()",
+}
 
 
 def in_words(key: str) -> str:
@@ -44,8 +49,8 @@ def in_few_words(key: str) -> str:
 
 def _parts(key: str) -> tuple[str, str, str]:
     head, _, count = call_of(key).removeprefix(CLEANUP_MARK).rpartition(":")
-    if head == "child_result":  # how a child ended, by its run ID: asked for, and not recorded
-        return "handle.result()", count, ""
+    if head in _OF_CHILD:  # asked of a child by its run ID, and not recorded
+        return _OF_CHILD[head], count, ""
     head, _, hashed = head.rpartition(":")
     kind, _, name = head.partition(":")
     words = _WORDS.get(kind, f"{kind} {{}}").format(repr(name))

@@ -17,13 +17,14 @@ import difflib
 import uuid
 from collections.abc import Mapping
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 import msgspec
 
 from wfctl.errors import InvalidPayloadError
 from wfctl.values.codec import convert, show
-from wfctl.values.kinds import UNBOUND as UNBOUND
+from wfctl.values.kinds import TEXT, UNBOUND as UNBOUND
 
 _PLAIN: dict[str, Any] = {
     "str": str, "int": int, "float": float, "bool": bool, "bytes": bytes, "None": None, "Any": Any,
@@ -64,7 +65,8 @@ class HandlerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """One handler of a workflow type, as the catalog lists it.
 
     `kind` is start, step, event or query; `name` what directives and senders call it (for an event its event
-    name); `function` the Python name. `extra` is true for `**kwargs`. Times are milliseconds. `transitions` are in the order of the
+    name); `function` the Python name. `extra` is true for `**kwargs`, which cannot take what the
+    context is called: `context`, where it is not positional-only. Times are milliseconds. `transitions` are in the order of the
     source's lines. `returns` is the type of a query's answer, where its author says it; `shape` is for `wfctl.values.schema`.
     """
 
@@ -73,6 +75,7 @@ class HandlerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     function: str
     params: tuple[ParamSpec, ...] = ()
     extra: bool = False
+    context: str | None = None
     timeout_ms: int | None = None
     file: str = ""
     line: int = 0
@@ -172,10 +175,10 @@ def bind(
     for name, value in arguments.items():
         param = by_name.get(name)
         if param is None:
-            if spec.extra:
+            if (problem := _unexpected(name, spec, by_name)) is None:
                 given[name] = value
             else:
-                problems.append(_unexpected(name, by_name))
+                problems.append(problem)
             continue
         try:
             convert(value, _type_of(param, types), f"parameter {name!r} ({param.type})")
@@ -184,8 +187,8 @@ def bind(
             problems.append(error.message)
     for name, raw in (text or {}).items():
         param = by_name.get(name)
-        if param is None and not spec.extra:
-            problems.append(_unexpected(name, by_name))
+        if param is None and (problem := _unexpected(name, spec, by_name)) is not None:
+            problems.append(problem)
             continue
         try:
             given[name] = raw if param is None else _from_text(raw, _type_of(param, types), param)
@@ -230,19 +233,23 @@ def _from_text(raw: str, wanted: Any, param: ParamSpec) -> Any:
     if wanted is Any or wanted is str:
         return raw
     if wanted in (int, float, bool):
-        return convert(raw, wanted, what, strict=False)
+        value = convert(raw, wanted, what, strict=False)
+        if isinstance(value, float) and not isfinite(value):
+            raise InvalidPayloadError(f"{what}: {value}, which JSON cannot hold")
+        return value
     try:
         convert(raw, wanted, what)
         return raw
     except InvalidPayloadError as error:
-        first = error
+        problem = error
     for decoded in _readings(raw):
         try:
             convert(decoded, wanted, what)
             return decoded
-        except InvalidPayloadError:
-            continue
-    raise first
+        except InvalidPayloadError as error:
+            # Of what reads as JSON this says where in it the trouble is.
+            problem = error
+    raise problem
 
 
 def _readings(raw: str) -> list[Any]:
@@ -252,7 +259,11 @@ def _readings(raw: str) -> list[Any]:
         return [None] if raw.lower() in ("null", "none") else []
 
 
-def _unexpected(name: str, known: Mapping[str, ParamSpec]) -> str:
+def _unexpected(name: str, spec: HandlerSpec, known: Mapping[str, ParamSpec]) -> str | None:
+    """Why `name`, which is none of its parameters, cannot be given to a handler; None where its `**` takes it."""
+    if spec.extra:
+        taken = {spec.context: "that is what the handler calls its context", UNBOUND: "that name is taken"}
+        return f"unknown parameter {name!r}: {taken[name]}" if name in taken else None
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"unknown parameter {name!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
 
@@ -260,17 +271,20 @@ def _unexpected(name: str, known: Mapping[str, ParamSpec]) -> str:
 _POSITIONAL = "$positional"
 
 
-def unbound(payload: msgspec.Raw, positional: bool) -> msgspec.Raw:
-    """What stands for the keyword arguments of a handler that is not there: they are made of it when it is back (`late`)."""
+def unbound(payload: msgspec.Raw, positional: bool, text: Mapping[str, str] | None = None) -> msgspec.Raw:
+    """What stands for the keyword arguments of a handler that is not there: they are made of it when it is back (`late`). `text` is
+    what a command line gave."""
     held: dict[str, Any] = {UNBOUND: payload}
     if positional:
         held[_POSITIONAL] = True
+    if text:
+        held[TEXT] = text
     return msgspec.Raw(msgspec.json.encode(held))
 
 
-def late(handler: HandlerSpec, held: Mapping[str, Any]) -> Any:
-    """The payload in what `unbound` made, as `bind` wants it."""
-    payload = held[UNBOUND]
+def late(handler: HandlerSpec, held: Mapping[str, Any]) -> tuple[Any, Mapping[str, str]]:
+    """The payload in what `unbound` made, as `bind` wants it, and the text."""
+    payload, text = held[UNBOUND], held.get(TEXT) or {}
     if held.get(_POSITIONAL) and isinstance(payload, dict) and handler.params:
-        return {handler.params[0].name: payload}
-    return payload
+        return {handler.params[0].name: payload}, text
+    return payload, text

@@ -63,11 +63,9 @@ def bind_later(payload: bytes, text: dict[str, str], event: str) -> bytes:
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise too_large(name, len(payload), MAX_PAYLOAD_BYTES)
     value = _decode(payload, name)
-    if text:
-        if value is not None and not isinstance(value, dict):
-            raise InvalidPayloadError(f"{name}: key=value needs a payload that is an object, not {show(value)}")
-        value = {**(value or {}), **text}
-    return bytes(unbound(msgspec.Raw(_encode(value)), False))
+    if text and value is not None and not isinstance(value, dict):
+        raise InvalidPayloadError(f"{name}: key=value needs a payload that is an object, not {show(value)}")
+    return bytes(unbound(msgspec.Raw(_encode(value)), False, text))
 
 
 def rebound(handler: HandlerSpec, payload: bytes | msgspec.Raw, positional: bool) -> bytes:

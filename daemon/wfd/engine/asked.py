@@ -32,8 +32,15 @@ class ParentEventArgs(msgspec.Struct, frozen=True):
 
 
 class EventArgs(msgspec.Struct, frozen=True):
+    """`run_id`: of that very run, whoever has its workflow ID now."""
+
     workflow_id: str
     payload: Raw
+    run_id: str | None = None
+
+
+class EndArgs(msgspec.Struct, frozen=True):
+    reason: str = ""
 
 
 class ValueArgs(msgspec.Struct, frozen=True):

@@ -20,25 +20,32 @@ from wfctl.errors import (
     UnknownEventError,
     UnknownWorkflowTypeError,
     WfctlError,
-    WorkflowAlreadyRunning,
 )
 from wfctl.protocol import channel
 from wfctl.protocol.views import Outcome
 from wfctl.values.failure import Failure
-from wfctl.values.ids import check_new_id
-from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfctl.values.signature import unbound
 from wfd.core import records as r, stimuli as s
 from wfd.core.actions import DISPATCH
 from wfd.core.operations import op_result
 from wfd.core.state import Raw, Stepping
 from wfd.engine.arguments import bind_any, rebound
-from wfd.engine.asked import Asked, ChildArgs, EventArgs, ParentEventArgs, SleepArgs, TaskArgs, ValueArgs, marked
+from wfd.engine.asked import (
+    Asked,
+    ChildArgs,
+    EndArgs,
+    EventArgs,
+    ParentEventArgs,
+    SleepArgs,
+    TaskArgs,
+    ValueArgs,
+    marked,
+)
 from wfd.engine.batch import Batch
+from wfd.engine.children import Children
 from wfd.engine.code import Code
 from wfd.engine.inboxes import Inboxes, no_inbox
-from wfd.engine.memory import Live, Memory, child_value
-from wfd.engine.outcomes import as_child, outcome_of
+from wfd.engine.memory import Live, Memory
 from wfd.engine.reads import Reads
 from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
@@ -50,6 +57,7 @@ log = logging.getLogger("wfd.engine")
 _child_args = msgspec.json.Decoder(ChildArgs).decode
 _parent_event_args = msgspec.json.Decoder(ParentEventArgs).decode
 _event_args = msgspec.json.Decoder(EventArgs).decode
+_end_args = msgspec.json.Decoder(EndArgs).decode
 _task_args = msgspec.json.Decoder(TaskArgs).decode
 _NO_FAILURE = Failure("Error", "")
 # An operation that failed for a reason that passes is tried again after this.
@@ -90,6 +98,7 @@ class Machine(Protocol):
 class Operations:
     def __init__(self, machine: Machine) -> None:
         self._m = machine
+        self._children = Children(machine, self)
 
     def asked(self, live: Live, step: int, attempt: int, op: channel.Op, waited: bool = False) -> None:
         """Take one operation, or take it up again once it has `waited` for room. What needs nothing from disk is decided before
@@ -101,11 +110,11 @@ class Operations:
             case "child":
                 args = _child_args(op.args)
                 if args.unbound:
-                    self._m.spawn(self._guarded(asked, partial(self._unbound_child, asked, args)))
+                    self._m.spawn(self._guarded(asked, partial(self._children.unbound, asked, args)))
                 elif live.children is None or args.workflow_id in live.children:
-                    self._m.spawn(self._guarded(asked, partial(self._known_child, asked, args)))
+                    self._m.spawn(self._guarded(asked, partial(self._children.known, asked, args)))
                 else:
-                    self._new_child(asked, args)
+                    self._children.new(asked, args)
             case "parent_event":
                 told = _parent_event_args(op.args)
                 if told.unbound:
@@ -115,7 +124,11 @@ class Operations:
             case "event":
                 self._m.spawn(self._guarded(asked, partial(self._event, asked, _event_args(op.args))))
             case "child_result":
-                self._m.spawn(self._guarded(asked, partial(self._child_result, asked)))
+                self._m.spawn(self._guarded(asked, partial(self._children.result, asked)))
+            case "child_cancel" | "child_terminate":
+                reason = _end_args(op.args).reason
+                stimulus = s.CancelAsked(reason) if op.kind == "child_cancel" else s.TerminateAsked(reason)
+                self._m.spawn(self._guarded(asked, partial(self._children.end, asked, stimulus)))
             case "resume":
                 self._resume(asked)
             case "task_left":
@@ -157,7 +170,7 @@ class Operations:
             case other:
                 log.error("a worker asked for the unknown operation %r", other)
                 return
-        self._record(asked, batch, record, due_at)
+        self.record(asked, batch, record, due_at)
 
     async def _guarded(self, asked: Asked, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Until it is answered. A refusal is recorded and is for ever, so what fails for now only (the disk, a worker that
@@ -181,11 +194,11 @@ class Operations:
                     of = asked.live.run.workflow_id
                     log.warning("%s waits for its %s %r: %s", of, asked.op.kind, asked.op.name, told)
             except WfctlError as error:
-                self._refuse(asked, error)
+                self.refuse(asked, error)
                 return
             await self._m.pause(AGAIN_MS)
 
-    def _record(self, asked: Asked, batch: Batch, record: r.Operation, due_at: int | None = None) -> None:
+    def record(self, asked: Asked, batch: Batch, record: r.Operation, due_at: int | None = None) -> None:
         """Record the operation's outcome, commit, answer: at once, or when `due_at` has come."""
         live, record = asked.live, marked(asked.live, record)
         batch.decide(live, s.OperationAsked(asked.step, asked.attempt, record), cause=True)
@@ -216,118 +229,16 @@ class Operations:
         known = phase.ops.get(asked.op.key)
         self._answer(channel.OpDone(asked.live.token or 0, asked.op.op), None if known is None else known.due_at)
 
-    def _refuse(self, asked: Asked, error: WfctlError, batch: Batch | None = None) -> None:
+    def refuse(self, asked: Asked, error: WfctlError, batch: Batch | None = None) -> None:
         if not asked.stale:
             op = asked.op
-            self._record(asked, batch or self._m.batch(), r.OperationRefused(op.key, op.kind, op.name, error.to_data()))
+            self.record(asked, batch or self._m.batch(), r.OperationRefused(op.key, op.kind, op.name, error.to_data()))
 
-    def _code_missing(self, asked: Asked, workflow_type: str) -> None:
+    def code_missing(self, asked: Asked, workflow_type: str) -> None:
         """Nobody is at fault, so the handler hears of nothing: its run waits until the code is back."""
         if not asked.stale:
             reason = self._m.workers.catalog.missing(workflow_type, "start", "")
             self._m.executions.unfit(asked.live, asked.step, asked.attempt, reason, workflow_type)
-
-    # -- children ----------------------------------------------------------------------------
-
-    async def _known_child(self, asked: Asked, args: ChildArgs) -> None:
-        """The parent has had children before: perhaps this one."""
-        live = asked.live
-        if live.children is None:
-            rows = await self._m.store.reader.children_ids(live.run.key)
-            # Children begun while this was read are on disk or in memory; both counts.
-            live.children = {workflow_id: key for workflow_id, (key, _) in rows.items()} | (live.children or {})
-        key = live.children.get(args.workflow_id)
-        child = None if key is None else await self._m.memory.load(key)
-        if asked.stale:
-            return
-        if child is None:
-            self._new_child(asked, args)
-            return
-        run = child.run
-        record = r.ChildStarted(
-            asked.op.key, run.run_id, run.workflow_id, run.workflow_type, child_value(child.info), existing=True
-        )
-        self._record(asked, self._m.batch(), record)
-        self._m.memory.settle(child)
-
-    async def _unbound_child(self, asked: Asked, args: ChildArgs) -> None:
-        """The parent's worker does not have the child's type: another generation may, or it was taken out."""
-        catalog, workflow_type = self._m.workers.catalog, asked.op.name
-        try:
-            spec = catalog.type_of(workflow_type)
-        except UnknownWorkflowTypeError:
-            if not self._m.code.former.knew(workflow_type):
-                raise
-            self._code_missing(asked, workflow_type)
-            return
-        given = rebound(spec.start, args.input, args.positional)
-        bound = Raw(await bind_any(self._m.workers, spec, spec.start, given, {}))
-        if not asked.stale:
-            await self._known_child(asked, msgspec.structs.replace(args, input=bound))
-
-    def _new_child(self, asked: Asked, args: ChildArgs) -> None:
-        machine, parent, workflow_type = self._m, asked.live, asked.op.name
-        try:
-            check_new_id(args.workflow_id)
-            if args.workflow_id in machine.open_ids:
-                raise WorkflowAlreadyRunning(
-                    f"workflow ID {args.workflow_id!r} has an open run already, which this run did not start",
-                    hint=f"wfctl show {args.workflow_id}",
-                    workflow_id=args.workflow_id,
-                )
-        except WfctlError as error:
-            self._refuse(asked, error)
-            return
-        spec = machine.workers.catalog.types.get(workflow_type)
-        if spec is None:
-            # The handler's own code has it, or it would not have asked.
-            self._code_missing(asked, workflow_type)
-            return
-        batch = machine.batch()
-        key, run_id, of = machine.new_key(), machine.ids.run_id(), parent.run
-        info = RunInfo(
-            run_id, args.workflow_id, workflow_type, ParentInfo(of.run_id, of.workflow_id, of.workflow_type),
-            of.root_id, 1, batch.now,
-        )  # fmt: skip
-        record = r.ChildStarted(asked.op.key, run_id, args.workflow_id, workflow_type, child_value(info))
-        batch.decide(parent, s.OperationAsked(asked.step, asked.attempt, marked(parent, record)))
-        batch.open(
-            key=key, run_id=run_id, workflow_id=args.workflow_id, workflow_type=workflow_type,
-            handler=spec.start.name, input=bytes(args.input), timeout_ms=args.timeout_ms, parent=parent,
-            on_completed_step=args.on_completed_step, on_parent_close=args.on_parent_close,
-        )  # fmt: skip
-        if parent.children is None:
-            parent.children = {}
-        parent.children[args.workflow_id] = key
-        reply = channel.OpDone(parent.token or 0, asked.op.op, bytes(record.value))
-        machine.commit(batch, lambda: machine.workers.answer(reply))
-
-    async def _child_result(self, asked: Asked) -> None:
-        """Answer with how a child ended, once it has. Its end is in its parent's history by then."""
-        # By its run ID alone: somebody's workflow ID may be the same.
-        key = await self._m.store.reader.key_of(asked.op.name)
-        if key is None:
-            raise RunNotFoundError(f"no run {asked.op.name!r}", hint="wfctl list", id=asked.op.name)
-        child = await self._m.memory.load(key)
-        if child is None or asked.stale:
-            return
-        if child.run.closed:
-            outcome = outcome_of(child.run)
-            await self._m.committed(self._m.batch())  # its end may be on its way to the disk
-            self._child_closed(asked, outcome)
-        else:
-            # Not awaited here: that may take months, and is nothing that is on its way.
-            self._m.wait_closed(key).add_done_callback(partial(self._child_closes, asked))
-
-    def _child_closes(self, asked: Asked, closed: asyncio.Future[Outcome]) -> None:
-        # With an error the engine stops, or begins again from the disk: then the handler asks again.
-        if not closed.cancelled() and closed.exception() is None:
-            self._child_closed(asked, closed.result())
-
-    def _child_closed(self, asked: Asked, outcome: Outcome) -> None:
-        if not asked.stale:
-            reply = channel.OpDone(asked.live.token or 0, asked.op.op, msgspec.json.encode(as_child(outcome)))
-            self._m.workers.answer(reply)
 
     # -- events ------------------------------------------------------------------------------
 
@@ -365,19 +276,28 @@ class Operations:
             )  # fmt: skip
         else:
             outcome = "dispatched" if DISPATCH in arrived.actions else "queued"
-        self._record(asked, batch, r.ParentEventSent(asked.op.key, asked.op.name, outcome))
+        self.record(asked, batch, r.ParentEventSent(asked.op.key, asked.op.name, outcome))
+
+    async def _receiver(self, args: EventArgs) -> int:
+        """The key of the run that is meant. That of a handle is one run alone, which another may have followed under its ID."""
+        if args.run_id is not None:
+            key = await self._m.store.reader.key_of(args.run_id)
+            if key is None:
+                raise RunNotFoundError(f"no run {args.run_id!r}", hint="wfctl list", id=args.run_id)
+            return key
+        if (key := self._m.open_ids.get(args.workflow_id)) is not None:
+            return key
+        match = await self._m.reads.resolve(args.workflow_id)
+        if args.workflow_id not in (match.workflow_id, match.run_id):
+            # A person may write the start of an ID; a program that does means another run.
+            raise RunNotFoundError(
+                f"no run {args.workflow_id!r}", hint=f"did you mean {match.workflow_id!r}?", id=args.workflow_id
+            )
+        return match.key
 
     async def _event(self, asked: Asked, args: EventArgs) -> None:
         machine, event = self._m, asked.op.name
-        key = machine.open_ids.get(args.workflow_id)
-        if key is None:
-            match = await machine.reads.resolve(args.workflow_id)
-            if args.workflow_id not in (match.workflow_id, match.run_id):
-                # A person may write the start of an ID; a program that does means another run.
-                raise RunNotFoundError(
-                    f"no run {args.workflow_id!r}", hint=f"did you mean {match.workflow_id!r}?", id=args.workflow_id
-                )
-            key = match.key
+        key = await self._receiver(args)
         target = await machine.memory.load(key)
         if target is None or target.run.closed:
             raise no_inbox(args.workflow_id, event)
@@ -393,8 +313,8 @@ class Operations:
         arrived = batch.decide(target, s.EventArrived(event, kwargs, asked.live.run.workflow_id))
         if arrived.refused:
             # In one unit with what the refusal recorded: the event may have met a wait whose time was up.
-            self._refuse(asked, no_inbox(args.workflow_id, event), batch)
+            self.refuse(asked, no_inbox(args.workflow_id, event), batch)
             return
         outcome = "dispatched" if DISPATCH in arrived.actions else "queued"
         run = target.run
-        self._record(asked, batch, r.EventSent(asked.op.key, event, run.workflow_id, run.run_id, outcome))
+        self.record(asked, batch, r.EventSent(asked.op.key, event, run.workflow_id, run.run_id, outcome))

@@ -30,8 +30,11 @@ def arguments(handler: Handler, data: bytes) -> dict[str, Any]:
         types = handler.types
         if UNBOUND in given:
             spec = handler.describe()
-            given = bind(spec, late(spec, given), handler.label, types=types)
-        if handler.required <= given.keys() and (handler.extra or given.keys() <= types.keys()):
+            payload, text = late(spec, given)
+            given = bind(spec, payload, handler.label, text=text, types=types)
+        if handler.required <= given.keys() and (
+            given.keys() <= types.keys() or (handler.extra and handler.context not in given)
+        ):
             return {
                 name: convert(value, types[name], f"parameter {name!r}") if name in types else value
                 for name, value in given.items()

@@ -10,7 +10,7 @@ import msgspec
 from wfctl.errors import ErrorData, WfctlError, from_data
 
 # What the daemon may refuse; all else it answers without an error.
-REFUSABLE = frozenset({"child", "event", "parent_event", "child_result"})
+REFUSABLE = frozenset({"child", "event", "parent_event", "child_result", "child_cancel", "child_terminate"})
 
 
 class Pending(msgspec.Struct, eq=False):

@@ -12,6 +12,7 @@ import pytest
 from support.cli import Cli
 from support.fake_daemon import NOW, FakeDaemon
 from support.runs import entry, run
+from wfctl.cli.render.document import as_sent
 from wfctl.cli.render.history import Describer
 from wfctl.cli.render.pending import pending, pending_line
 from wfctl.cli.render.text import line_cells, plain
@@ -203,6 +204,10 @@ def test_what_a_narrow_line_has_no_room_for_beside_its_run_stands_below_it() -> 
 def test_an_event_that_is_kept_for_a_handler_that_is_not_there_is_shown_as_it_was_sent(cli: Cli, daemon: Start) -> None:
     one = entry("event.received", name="paid", payload={"$unbound": {"amount": 5}, "$positional": True}, sender="shop")
     assert plain(Describer().line(one, NOW, width=None)).endswith('paid  {"amount":5}  from shop')
+    typed = entry("event.received", name="paid", payload={"$unbound": {"amount": 5}, "$text": {"note": "3"}})
+    assert '{"amount":5,"note":"3"}' in plain(Describer().line(typed, NOW, width=None))
+    alone = msgspec.Raw(b'{"$unbound":null,"$text":{"note":"3"}}')
+    assert as_sent(alone) == msgspec.Raw(b'{"note":"3"}')
     kept = InboxView(1, "paid", msgspec.Raw(b'{"$unbound":{"amount":5.10}}'), NOW)
     daemon(get=RunDetail(run=run(), inbox=[kept]), history=HistoryPage(run=run(), items=[one]))
     assert '{"amount":5.10}' in cli("show", "order-1").out

@@ -106,7 +106,7 @@ async def test_an_end_that_is_not_on_disk_yet_is_not_shown(stack: AsyncExitStack
     answers: list[Any] = await asyncio.gather(waiting, ending, *asked, return_exceptions=True)
     names = [type(answer).__name__ for answer in answers]
     assert names == [
-        "RunTerminatedError", "Changed", "RunClosedError", "RunTerminatedError", "WorkflowHandle", "WorkflowAlreadyRunning",
+        "RunTerminatedError", "Changed", "RunClosedError", "RunTerminatedError", "ClientHandle", "WorkflowAlreadyRunning",
     ]  # fmt: skip
 
 

@@ -165,7 +165,7 @@ async def test_send_passes_the_payload_on_for_the_daemon_to_check() -> None:
     handle = await ctx.start("Payment", "pay-1", {"card": CARD})
     await handle.send("hurry")
     assert ops.asked[0] == Asked("event", "note", {"workflow_id": "other", "payload": [1, 2]})
-    assert ops.asked[2] == Asked("event", "hurry", {"workflow_id": "pay-1", "payload": None})
+    assert ops.asked[2] == Asked("event", "hurry", {"workflow_id": "pay-1", "run_id": "RUN-pay-1", "payload": None})
 
 
 async def test_now_random_and_uuid4_return_what_was_recorded() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from wfctl.protocol.runs import HistoryEntry
-from wfctl.values.kinds import UNBOUND
+from wfctl.values.kinds import TEXT, UNBOUND
 from wfctl.values.times import rfc3339
 
 INSTANTS = frozenset(
@@ -63,9 +63,15 @@ def as_data(value: Any, instant: Callable[[int], str] = rfc3339) -> Any:
 def as_sent(payload: Any) -> Any:
     """A payload (data, or JSON as it is) as its sender gave it, also where it is kept for a handler that was not there."""
     if isinstance(payload, msgspec.Raw):
-        kept = bytes(payload).startswith(_KEPT)
-        return msgspec.json.decode(payload, type=dict[str, msgspec.Raw])[UNBOUND] if kept else payload
-    return payload[UNBOUND] if isinstance(payload, dict) and UNBOUND in payload else payload
+        if not bytes(payload).startswith(_KEPT):
+            return payload
+        raw = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+        if TEXT not in raw:
+            return raw[UNBOUND]
+        return msgspec.Raw(msgspec.json.encode(as_sent(msgspec.json.decode(payload))))
+    if not isinstance(payload, dict) or UNBOUND not in payload:
+        return payload
+    return {**(payload[UNBOUND] or {}), **payload[TEXT]} if TEXT in payload else payload[UNBOUND]
 
 
 def field_name(name: str) -> str:

@@ -1,0 +1,98 @@
+"""What a sender gives against what a handler takes: refused before anything is recorded, or kept as it was given."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import msgspec
+import pytest
+
+from wfctl import Context, Directive, InvalidPayloadError, Workflow
+from wfctl.sdk.handler import Handler
+from wfctl.values.kinds import UNBOUND
+from wfctl.values.signature import bind
+from wfd.engine.arguments import bind_later, bind_plain
+from wfd.worker.fitting import Misfit, arguments
+
+
+def handler_of(function: Any) -> tuple[Workflow, Handler]:
+    workflow = Workflow("W")
+
+    @workflow.start()
+    async def begin(ctx: Context) -> Directive:
+        return ctx.next.wait_for_event()
+
+    workflow.event(name="e")(function)
+    handler = workflow.handler("event", "e")
+    assert handler is not None
+    return workflow, handler
+
+
+@pytest.mark.parametrize("word", ["nan", "inf", "-inf", "Infinity"])
+def test_a_number_that_json_cannot_hold_is_refused_on_the_command_line(word: str) -> None:
+    async def e(ctx: Context, f: float) -> Directive:
+        return ctx.next.wait_for_event()
+
+    workflow, handler = handler_of(e)
+    with pytest.raises(InvalidPayloadError, match=r"parameter 'f' \(float\): .*which JSON cannot hold"):
+        bind_plain(workflow.describe(), handler.describe(), b"null", {"f": word})
+    bound = msgspec.json.decode(bind_plain(workflow.describe(), handler.describe(), b"null", {"f": "1e3"}))
+    assert bound == {"f": 1000.0}
+    assert math.isfinite(bound["f"])
+
+
+async def any_keywords(ctx: Context, **rest: Any) -> Directive:
+    return ctx.next.wait_for_event()
+
+
+async def positional_context(ctx: Context, /, **rest: Any) -> Directive:
+    return ctx.next.wait_for_event()
+
+
+@pytest.mark.parametrize("name", ["ctx", UNBOUND])
+def test_keywords_do_not_take_a_name_that_is_taken(name: str) -> None:
+    _, handler = handler_of(any_keywords)
+    for given in ({"payload": {name: 3}}, {"payload": None, "text": {name: "3"}}):
+        with pytest.raises(InvalidPayloadError, match=f"unknown parameter {name!r}".replace("$", r"\$")):
+            bind(handler.describe(), what="payload", **given)  # type: ignore[arg-type]
+
+
+def test_a_context_that_is_positional_only_leaves_its_name_free() -> None:
+    _, handler = handler_of(positional_context)
+    assert bind(handler.describe(), {"ctx": 3}, "payload") == {"ctx": 3}
+    assert arguments(handler, b'{"ctx":3}') == {"ctx": 3}
+
+
+def test_what_was_recorded_under_the_contexts_name_waits_for_other_code() -> None:
+    _, handler = handler_of(any_keywords)
+    with pytest.raises(Misfit, match="that is what the handler calls its context"):
+        arguments(handler, b'{"ctx":3}')
+
+
+def test_text_for_a_handler_that_is_not_there_is_read_by_it_once_it_is() -> None:
+    async def e(ctx: Context, x: int, note: str) -> Directive:
+        return ctx.next.wait_for_event()
+
+    _, handler = handler_of(e)
+    kept = bind_later(b'{"note":"a"}', {"x": "3"}, "e")
+    assert arguments(handler, kept) == {"x": 3, "note": "a"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "text", "problem"),
+    [
+        (list[str], "[1]", r"expected str at \[0\]"),
+        (Literal[1, 2], "3", "got 3"),
+        (dict[int, str], '{"a":"b"}', "expected int"),
+    ],
+)
+def test_of_text_that_reads_as_json_the_error_says_where_in_it_the_trouble_is(
+    wanted: Any, text: str, problem: str
+) -> None:
+    async def e(ctx: Context, v: Any) -> Directive:
+        return ctx.next.wait_for_event()
+
+    _, handler = handler_of(e)
+    with pytest.raises(InvalidPayloadError, match=problem):
+        bind(handler.describe(), None, "payload", text={"v": text}, types={"v": wanted})
