@@ -100,7 +100,7 @@ class Next:
                 hint="declare one with @....event(), or give a timeout",
             )
         return WaitDirective(
-            tuple(dict.fromkeys(self._event_name(name) for name in names)) if names else None,
+            tuple(dict.fromkeys(event for name in names for event in self._event_names(name))) if names else None,
             None if timeout is None else to_ms(timeout, "timeout"),
             None if on_timeout is None else self._step(on_timeout, "on_timeout").name,
         )
@@ -134,7 +134,8 @@ class Next:
             return handler
         _no_step(self._workflow, fn, where)
 
-    def _event_name(self, name: Callable[..., Any] | str) -> str:
+    def _event_names(self, name: Callable[..., Any] | str) -> list[str]:
+        """The event of that name, or all that the function handles."""
         workflow = self._workflow
         found = workflow.handler("event", name) if isinstance(name, str) else workflow.handler_of("event", name)
         if found is None:
@@ -146,7 +147,9 @@ class Next:
                 workflow_type=workflow.workflow_type,
                 known=events,
             )
-        return found.name
+        if isinstance(name, str):
+            return [found.name]
+        return [one.name for one in workflow.handlers if one.kind == "event" and one.function is found.function]
 
 
 def outcome_step(workflow: Workflow, fn: Callable[..., Any] | str) -> str:

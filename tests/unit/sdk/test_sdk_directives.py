@@ -34,6 +34,23 @@ def next_() -> Next:
     return Context(MemoryOps(wf)).next
 
 
+def test_a_function_that_handles_two_events_is_waited_for_by_both() -> None:
+    both = Workflow("Both")
+
+    @both.start()
+    async def begin(ctx: Context) -> Directive:
+        return ctx.next.wait_for_event()
+
+    @both.event(name="paid")
+    @both.event(name="waived")
+    async def settled(ctx: Context) -> Directive:
+        return ctx.next.complete()
+
+    next_ = Context(MemoryOps(both)).next
+    assert next_.wait_for_event(settled) == WaitDirective(("waived", "paid"))
+    assert next_.wait_for_event("paid") == WaitDirective(("paid",))
+
+
 def test_step_takes_the_function_or_its_name_and_a_delay(next_: Next) -> None:
     assert next_.step(charge_card) == StepDirective("charge_card")
     assert next_.step("charge_card", after=timedelta(hours=24)) == StepDirective("charge_card", 86_400_000)
