@@ -69,7 +69,8 @@ def socket_path(config: Path) -> Path:
     override = os.environ.get("WFCTL_SOCKET")
     if override:
         return Path(os.path.abspath(override))
-    real = os.path.realpath(config)
+    # A project is its folder, whichever way leads there. Its file may be a link to one that others have too.
+    real = os.path.join(os.path.realpath(config.parent), config.name)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and os.path.isdir(runtime):
         path = Path(runtime) / "wfctl" / _leaf(real)

@@ -323,3 +323,17 @@ def test_the_socket_is_in_the_runtime_folder_else_in_the_project_else_where_its_
     assert socket_path(shop) == Path("/p/shop/.wfctl/wfd.sock")
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/nowhere")
     assert socket_path(shop) == Path("/p/shop/.wfctl/wfd.sock")
+
+
+def test_projects_that_share_a_file_by_links_have_a_socket_each_and_one_has_one_by_every_way_to_it(
+    project: Path,
+) -> None:
+    shared = project / "wfctl.toml"
+    write(project, MINIMAL)
+    for name in ("one", "two"):
+        (project / name).mkdir()
+        (project / name / "wfctl.toml").symlink_to(shared)
+    (project / "way").symlink_to(project / "one")
+    one, two, way = [socket_path(project / name / "wfctl.toml") for name in ("one", "two", "way")]
+    assert one == way == project / "one" / ".wfctl" / "wfd.sock"
+    assert two != one
