@@ -8,11 +8,14 @@ import threading
 
 from support.waiting import a_moment, until
 from wfctl import StorageError
+from wfd.store.rows import Unit
+from wfd.store.writer import Done
 from wfd.testing import WorkflowEnvironment
 
 
 class Disk:
-    """`fail(n)`: commits fail from the nth next one on, until `heal`. `hold`: they wait until `let_go`."""
+    """`fail(n)`: commits fail from the nth next one on, until `heal`. `hold`: they wait until `let_go`. `lose_answer(kind)`: the
+    next that holds a record of that kind gets to the disk, and the engine is told that it has not."""
 
     def __init__(self, env: WorkflowEnvironment) -> None:
         self._env = env
@@ -40,6 +43,19 @@ class Disk:
 
     def let_go(self) -> None:
         self._open.set()
+
+    def lose_answer(self, kind: str) -> None:
+        writer = self._env.store.writer
+        submit = writer.submit
+
+        def losing(unit: Unit, done: Done) -> None:
+            if any(kind in row for row in unit.history):
+                writer.submit = submit  # type: ignore[method-assign]
+                submit(unit, lambda error: done(error or StorageError("the process that writes the database ended")))
+            else:
+                submit(unit, done)
+
+        writer.submit = losing  # type: ignore[method-assign]
 
     def work(self) -> None:
         """Commits succeed from here on."""

@@ -311,6 +311,7 @@ class Engine:
                 continue
         self.failure = None
         log.warning("the database takes writes again; every open run goes on from what it holds")
+        self.hub.reopened(self._commits.rev)
         epoch = self._commits.epoch
         try:
             await self._recover(interrupted)

@@ -94,6 +94,12 @@ class Hub:
             for follower in self._followers:
                 follower.notice(roots)
 
+    def reopened(self, rev: int) -> None:
+        """The disk has been looked at anew, and stands at revision `rev`: it may hold what nobody was told had been committed."""
+        self.rev = max(self.rev, rev)
+        for follower in self._followers:
+            follower.wake()
+
     def progressed(self, live: Live, message: Progress, now_ms: int) -> None:
         """What the handler of a run says of its progress."""
         run = live.run

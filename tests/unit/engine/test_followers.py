@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from support.faults import Disk, until_healthy
 from support.rows import contents
+from support.waiting import until
 from wfctl import Context, Directive, RetryPolicy, Workflow, task
-from wfctl.errors import InvalidArgumentError, RunNotFoundError
+from wfctl.errors import InvalidArgumentError, RunNotFoundError, StorageError
 from wfctl.protocol import calls
 from wfctl.protocol.views import HistoryEntry, RunChange
 from wfd.engine.streams import Tail, Watch
@@ -368,3 +370,35 @@ async def test_who_follows_several_runs_goes_on_when_one_that_has_closed_is_purg
             await follow()
     await tail.aclose()
     assert told[-1] == ("b", "run.completed")
+
+
+async def test_whoever_follows_is_told_what_was_committed_when_the_answer_to_it_was_lost(
+    env: WorkflowEnvironment,
+) -> None:
+    gates["go"].set()
+    handle = await env.client.start("Works", workflow_id="w")
+    await env.settle()
+    engine = env.engine
+    tail = Tail(engine.reads, engine.hub, calls.Tail(ids=["w"], follow=True))
+    watch = Watch(engine.reads, engine.hub, env.clock, calls.Watch(id="w", every_ms=1))
+    entries: list[HistoryEntry] = []
+    items: list[calls.WatchItem] = []
+    following = [asyncio.ensure_future(follow) for follow in (_follow(tail, entries), _follow(watch, items))]
+    # Both have told all that there was, and wait.
+    await until(lambda: len(entries) == engine.rev and items and env.clock.next_due_ms() is not None)
+    await env.advance(timedelta(milliseconds=1))
+    Disk(env).lose_answer("run.terminated")
+    with pytest.raises(StorageError):
+        await handle.terminate("enough")
+    await until_healthy(env)
+    async with asyncio.timeout(30):
+        await asyncio.gather(*following)
+    assert (entries[-1].kind, entries[-1].rev) == ("run.terminated", engine.rev)
+    assert items[-1].rev == engine.hub.rev == engine.rev
+    assert tail.answer.outcomes == [watch.answer]
+
+
+async def _follow(stream: Tail | Watch, told: list[Any]) -> None:
+    async for item in stream:
+        told += [item]
+    await stream.aclose()
