@@ -87,7 +87,9 @@ class Retries:
             return s.RetryAsked(None, call.reason or "")
         reader = self._e.store.reader
         past = course.Course(run.seq)
-        for row in await reader.course(run.key, course.KINDS):
+        rows = await reader.course(run.key, course.KINDS)
+        await self._again(run)  # a purge may have left nothing to read, or half of it
+        for row in rows:
             if row.seq <= run.seq:
                 past.take(row.seq, row.at, records.decode(row.kind, row.data))
         if call.from_step is not None:
@@ -96,8 +98,8 @@ class Retries:
                 raise _no_such_step(run, call.from_step, past.steps)
             return s.RetryAsked(past.back_to(target), call.reason or "")
         since = past.standing.seq if isinstance(past.standing, course.Execution) else run.seq
-        rows = await reader.history_after(run.key, since)
-        point = past.failed(records.decode(row.kind, row.data) for row in rows if row.seq <= run.seq)
+        latest = await reader.history_after(run.key, since)
+        point = past.failed(records.decode(row.kind, row.data) for row in latest if row.seq <= run.seq)
         return s.RetryAsked(point, call.reason or "")
 
     async def _go_on(self, live: Live, asked: s.RetryAsked, dry_run: bool) -> calls.Retried:

@@ -1,12 +1,15 @@
-"""Retries that come while what they rest on is still on its way to the disk."""
+"""Retries that come while what they rest on is still on its way to the disk, or goes from there."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
+
+import pytest
 
 from support.waiting import until
-from wfctl import Context, Directive, Workflow
+from wfctl import Context, Directive, RunNotFoundError, Workflow
 from wfd.testing import WorkflowEnvironment
 
 
@@ -69,3 +72,43 @@ async def test_a_run_that_fails_while_its_retry_waits_for_the_disk_gets_its_stor
         await asyncio.gather(*sends)
         assert (retried.was, retried.unstored) == ("failed", ["tried"])
         assert await handle.result() == [False, False]
+
+
+@pytest.mark.parametrize("from_step", [None, "1", "begin"])
+@pytest.mark.parametrize("portion", [1_000, 2], ids=["whole", "in parts"])
+async def test_a_retry_whose_run_is_purged_before_its_history_is_read_finds_no_run(
+    monkeypatch: pytest.MonkeyPatch, portion: int, from_step: str | None
+) -> None:
+    wf = Workflow("W")
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        await ctx.now()
+        return ctx.next.fail("no money")
+
+    monkeypatch.setattr("wfd.engine.purges.PORTION_ROWS", portion)
+    async with WorkflowEnvironment([wf]) as env:
+        handle = await env.client.start("W", workflow_id="w")
+        await env.settle()
+        course, remove = env.store.reader.course, env.store.writer.remove
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        purges: list[asyncio.Task[Any]] = []
+
+        async def removes(removal: Any) -> Any:
+            removed = await remove(removal)
+            begun.set()
+            await go_on.wait()
+            return removed
+
+        async def reads(*asked: Any) -> Any:
+            purges.append(asyncio.create_task(env.client.purge(status="failed")))
+            await begun.wait()
+            rows = await course(*asked)
+            asyncio.get_running_loop().call_soon(go_on.set)
+            return rows
+
+        monkeypatch.setattr(env.store.writer, "remove", removes)
+        monkeypatch.setattr(env.store.reader, "course", reads)
+        with pytest.raises(RunNotFoundError, match="no run"):
+            await handle.retry(from_step=from_step)
+        assert (await purges[0]).trees == 1
