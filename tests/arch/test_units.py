@@ -59,6 +59,8 @@ def _number(annotation: ast.AST | None) -> str | None:
     match annotation:
         case ast.Name(id="int" | "float" as name):
             return name
+        case ast.Name(id="Number" | "Quantity"):
+            return "int"
         case ast.Constant(value=str(text)):
             return _number(ast.parse(text, mode="eval").body)
         case ast.BinOp(left=left, right=right, op=ast.BitOr()):

@@ -6,6 +6,7 @@ import msgspec
 
 from wfctl.protocol.call import Call
 from wfctl.protocol.daemon import ProblemView
+from wfctl.values.numbers import Quantity
 from wfctl.values.signature import TypeSpec
 
 
@@ -138,4 +139,4 @@ class CheckCode(Call, frozen=True):
     method = "check"
     answer = CodeCheck
     files: list[str] = []
-    ids: int = 5
+    ids: Quantity = 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from wfctl.protocol.call import Call
+from wfctl.values.numbers import Number
 
 
 class ProblemView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -97,4 +98,4 @@ class Down(Call, frozen=True):
 
     method = "down"
     answer = Ok
-    drain_ms: int = 10_000
+    drain_ms: Number = 10_000

@@ -7,6 +7,7 @@ import msgspec
 
 from wfctl.protocol import PROTOCOL_MAX as PROTOCOL_MAX, PROTOCOL_MIN as PROTOCOL_MIN
 from wfctl.protocol.call import Call
+from wfctl.values.numbers import Number
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +30,6 @@ class Hello(Call, frozen=True):
 
     method = "hello"
     answer = Welcome
-    protocol_min: int = PROTOCOL_MIN
-    protocol_max: int = PROTOCOL_MAX
+    protocol_min: Number = PROTOCOL_MIN
+    protocol_max: Number = PROTOCOL_MAX
     version: str = ""

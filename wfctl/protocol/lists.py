@@ -6,6 +6,7 @@ import msgspec
 
 from wfctl.protocol.call import Call
 from wfctl.protocol.runs import RunView
+from wfctl.values.numbers import Number
 from wfctl.values.status import Status
 
 
@@ -25,8 +26,8 @@ class List(Call, frozen=True):
     statuses: list[Status] = []
     types: list[str] = []
     parent: str | None = None
-    since_ms: int | None = None
-    limit: int = 100
+    since_ms: Number | None = None
+    limit: Number = 100
     after: str | None = None
 
 
@@ -47,4 +48,4 @@ class Count(Call, frozen=True):
     statuses: list[Status] = []
     types: list[str] = []
     parent: str | None = None
-    since_ms: int | None = None
+    since_ms: Number | None = None

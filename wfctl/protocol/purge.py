@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from wfctl.protocol.call import Call
+from wfctl.values.numbers import Number
 from wfctl.values.status import Status
 
 
@@ -62,8 +63,8 @@ class Purge(Call, frozen=True):
     item = PurgedSoFar
     statuses: list[Status] = []
     types: list[str] = []
-    older_than_ms: int | None = None
-    closed_until_at: int | None = None
-    limit: int | None = None
+    older_than_ms: Number | None = None
+    closed_until_at: Number | None = None
+    limit: Number | None = None
     dry_run: bool = False
     each: bool = False

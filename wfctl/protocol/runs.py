@@ -11,6 +11,7 @@ import msgspec
 
 from wfctl.protocol.call import Call
 from wfctl.values.failure import Failure
+from wfctl.values.numbers import Number
 from wfctl.values.runinfo import ParentInfo, ScheduleInfo
 from wfctl.values.status import Status
 
@@ -144,10 +145,10 @@ class History(Call, frozen=True):
     method = "history"
     answer = HistoryPage
     id: str
-    after_seq: int = 0
-    limit: int = 1000
+    after_seq: Number = 0
+    limit: Number = 1000
     logs: bool = False
-    before_seq: int | None = None
+    before_seq: Number | None = None
     newest: bool = False
 
 
@@ -173,7 +174,7 @@ class Result(Call, frozen=True):
     answer = Outcome
     id: str
     wait: bool = True
-    timeout_ms: int | None = None
+    timeout_ms: Number | None = None
     stuck: bool = False
     until: list[Status] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from wfctl.protocol.call import Call
+from wfctl.values.numbers import Number
 from wfctl.values.schedule import Overlap, ScheduleSpec, Timetable
 
 
@@ -103,7 +104,7 @@ class ScheduleAdd(Call, frozen=True):
     note: str = ""
     replace: bool = False
     dry_run: bool = False
-    shown: int = 5
+    shown: Number = 5
 
 
 class ScheduleList(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +122,7 @@ class ShowSchedule(Call, frozen=True):
     method = "schedule_show"
     answer = ScheduleDetail
     schedule_id: str
-    shown: int = 5
+    shown: Number = 5
 
 
 class NextTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,8 +137,8 @@ class ScheduleNext(Call, frozen=True):
     answer = NextTimes
     schedule_id: str | None = None
     timetable: Timetable | None = None
-    shown: int = 5
-    after_at: int | None = None
+    shown: Number = 5
+    after_at: Number | None = None
 
 
 class ScheduleChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from wfctl.protocol.call import Call
+from wfctl.values.numbers import Number
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
 
@@ -32,11 +33,11 @@ class Start(Call, frozen=True):
     workflow_id: str | None = None
     input: msgspec.Raw = msgspec.Raw(b"null")
     text: dict[str, str] = {}
-    timeout_ms: int | None = None
+    timeout_ms: Number | None = None
     if_running: str = "fail"
     dry_run: bool = False
-    begins_at: int | None = None
-    delay_ms: int | None = None
+    begins_at: Number | None = None
+    delay_ms: Number | None = None
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -57,7 +58,7 @@ class StartFirst(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     workflow_type: str
     input: msgspec.Raw = msgspec.Raw(b"null")
     text: dict[str, str] = {}
-    timeout_ms: int | None = None
+    timeout_ms: Number | None = None
 
 
 class Send(Call, frozen=True):

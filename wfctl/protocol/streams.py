@@ -7,6 +7,7 @@ import msgspec
 from wfctl.protocol.call import Call
 from wfctl.protocol.daemon import ProblemView
 from wfctl.protocol.runs import HistoryEntry, Outcome
+from wfctl.values.numbers import Number, Quantity
 from wfctl.values.status import Status
 
 
@@ -26,13 +27,13 @@ class Tail(Call, frozen=True):
     ids: list[str] = []
     children: bool = False
     follow: bool = False
-    since_rev: int | None = None
-    last: int | None = None
+    since_rev: Number | None = None
+    last: Quantity | None = None
     logs: bool = True
     code: bool = False
     progress: bool = False
     kinds: list[str] = []
-    since_ms: int | None = None
+    since_ms: Number | None = None
 
 
 class TailEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,8 +81,8 @@ class Watch(Call, frozen=True):
     answer = Outcome | None
     item = WatchItem
     id: str | None = None
-    every_ms: int = 250
+    every_ms: Number = 250
     changes: bool = False
-    since_rev: int | None = None
+    since_rev: Number | None = None
     progress: bool = False
     ids: list[str] = []

@@ -6,6 +6,7 @@ import msgspec
 
 from wfctl.protocol.call import Call
 from wfctl.protocol.runs import RunView, TriesView
+from wfctl.values.numbers import Number
 
 
 class TreeGroup(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -92,10 +93,10 @@ class GetTree(Call, frozen=True):
     method = "tree"
     answer = Tree
     id: str | None = None
-    group_at: int = 8
-    sample: int = 5
-    depth: int = 60
-    limit: int = 20
+    group_at: Number = 8
+    sample: Number = 5
+    depth: Number = 60
+    limit: Number = 20
     only_failed: bool = False
     expand: list[str] = []
     keep: list[str] = []

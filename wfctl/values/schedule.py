@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from wfctl.values.numbers import Number
+
 MAX_SCHEDULE_ID_CHARS = 200
 SHORTEST_EVERY_MS = 1_000
 CATCH_UP_MS = 86_400_000
@@ -26,10 +28,10 @@ class Timetable(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     `offset_ms`. Nothing after `until_at` (UTC epoch ms)."""
 
     cron: str | None = None
-    every_ms: int | None = None
-    offset_ms: int = 0
+    every_ms: Number | None = None
+    offset_ms: Number = 0
     tz: str = "UTC"
-    until_at: int | None = None
+    until_at: Number | None = None
 
 
 class ScheduleSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -40,6 +42,6 @@ class ScheduleSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     timetable: Timetable
     input: msgspec.Raw = msgspec.Raw(b"null")
     overlap: Overlap = Overlap.SKIP
-    catch_up_ms: int = CATCH_UP_MS
-    timeout_ms: int | None = None
-    times: int | None = None
+    catch_up_ms: Number = CATCH_UP_MS
+    timeout_ms: Number | None = None
+    times: Number | None = None

@@ -15,6 +15,8 @@ _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, 
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 MAX_MS = 100 * 365 * 86_400_000
+# The instants that can be written down: the first of the year 1 and the last of 9999, in UTC.
+FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 
 
 def to_ms(value: timedelta, what: str = "duration") -> int:

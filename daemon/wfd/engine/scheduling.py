@@ -19,7 +19,7 @@ from wfctl.protocol import schedules as p
 from wfctl.values.ids import check_new_id
 from wfctl.values.schedule import MAX_SCHEDULE_ID_CHARS, ScheduleSpec, Timetable
 from wfctl.values.status import Status
-from wfctl.values.times import MAX_MS, rfc3339
+from wfctl.values.times import FIRST_MS, LAST_MS, MAX_MS, rfc3339
 from wfd.core import schedules as core
 from wfd.core.schedules import Fired, Schedule
 from wfd.core.state import Raw
@@ -309,6 +309,10 @@ def _check(call: p.ScheduleAdd, now: int) -> None:
     calendar = calendar_of(spec.timetable)
     _number(call.shown)
     until = spec.timetable.until_at
+    if until is not None and not FIRST_MS <= until <= LAST_MS:
+        raise InvalidArgumentError(
+            f"a schedule ends in the years 1 to 9999, not at {until} ms", hint="--until 2027-01-31"
+        )
     first = calendar.next_after(now)
     if until is not None and (first is None or first > until):
         raise InvalidArgumentError("it never comes: its first time is after its end (--until)", until=rfc3339(until))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from msgspec import inspect
 
 from support.fake_backend import FakeBackend
 from support.raw_peer import Peer
 from support.waiting import until
 from wfctl.errors import BY_CODE
 from wfctl.protocol import rpc
-from wfctl.protocol.calls import GetStatus, GetTree, Hello, List, Start
+from wfctl.protocol.calls import CALLS, GetStatus, GetTree, Hello, List, Start
 from wfd.server import Server, connections
 
 
@@ -169,6 +170,43 @@ async def test_parameters_that_do_not_fit_are_an_invalid_argument(peer: Peer, pa
     assert error["data"]["code"] == "invalid_argument"
     assert problem in error["message"]
     assert "result" in await peer.ask(GetTree())
+
+
+@pytest.mark.parametrize("number", ["9007199254740992", "9223372036854775808", "-1" + "0" * 24, "1" + "0" * 400])
+async def test_a_number_that_no_database_has_room_for_is_an_invalid_argument(
+    peer: Peer, backend: FakeBackend, number: str
+) -> None:
+    for method, name in (("list", "limit"), ("tail", "since_rev"), ("result", "timeout_ms")):
+        peer.write(b'{"jsonrpc":"2.0","id":1,"method":"%b","params":{"%b":%b}}\n' % (
+            method.encode(), name.encode(), number.encode()
+        ))  # fmt: skip
+        error = (await peer.read())["error"]
+        assert (error["code"], error["data"]["code"]) == (rpc.INVALID_PARAMS, "invalid_argument")
+        assert error["message"].startswith(f"parameters of {method!r}: ")
+        assert error["message"].endswith(f"at $.{name}")
+    assert backend.calls == []
+
+
+def _numbers(of: inspect.Type, path: str) -> Iterator[tuple[str, inspect.Type]]:
+    """The numbers in a value of that type, by where they stand in it."""
+    match of:
+        case inspect.IntType() | inspect.FloatType():
+            yield path, of
+        case inspect.StructType(fields=fields):
+            for field in fields:
+                yield from _numbers(field.type, f"{path}.{field.encode_name}")
+        case inspect.UnionType(types=types):
+            for one in types:
+                yield from _numbers(one, path)
+        case inspect.ListType(item_type=each) | inspect.DictType(value_type=each):
+            yield from _numbers(each, f"{path}[]")
+
+
+@pytest.mark.parametrize("method", sorted(CALLS))
+def test_every_number_that_a_call_takes_has_bounds(method: str) -> None:
+    for path, number in _numbers(inspect.type_info(CALLS[method]), method):
+        assert isinstance(number, inspect.IntType), path
+        assert None not in (number.ge, number.le), f"{path}: give it a type of wfctl.values.numbers"
 
 
 async def test_a_notification_that_is_not_known_is_ignored(peer: Peer) -> None:
