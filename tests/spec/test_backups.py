@@ -67,3 +67,12 @@ async def test_a_path_that_means_another_place_to_the_daemon_is_refused(serve: S
     env = await filled(serve, runs=1)
     with pytest.raises(InvalidArgumentError, match="must be absolute"):
         await anext(aiter(Backup(env.store.copy(Path("b.db")))))
+
+
+@pytest.mark.parametrize("name", ["b\0.db", "b" * 256, "b" * 250], ids=["nul", "too long", "too long for its parts"])
+async def test_a_path_that_no_file_can_have_is_refused(serve: Serve, tmp_path: Path, name: str) -> None:
+    env = await filled(serve, runs=1)
+    stream = Backup(env.store.copy(tmp_path / name))
+    with pytest.raises(InvalidArgumentError, match=r"no file can be called|its name is too long"):
+        assert [item async for item in stream]
+    assert list(tmp_path.iterdir()) == []

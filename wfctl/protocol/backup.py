@@ -28,7 +28,8 @@ class BackedUp(msgspec.Struct, frozen=True, kw_only=True):
 class Backup(Call, frozen=True):
     """Copy the database as of now into the file `path` (absolute, on the daemon's machine), check the copy, and give it its name.
 
-    A file that is there is replaced only with `force`. Given up in the middle, it leaves nothing.
+    A file that is there is replaced only with `force`, and never a database that is in use or has its log beside it. Given up in
+    the middle, it leaves nothing.
     """
 
     method = "backup"

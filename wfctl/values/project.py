@@ -11,6 +11,8 @@ from pathlib import Path
 
 CONFIG_NAME = "wfctl.toml"
 STATE_NAME = ".wfctl"
+# In the state folder: what the daemon writes, and what it holds as long as it may.
+DATABASE_NAME, LOCK_NAME = "wfctl.db", "lock"
 # sun_path is 108 bytes on Linux, 104 on macOS, its final NUL included.
 MAX_SOCKET_PATH_BYTES = 100
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from wfctl.values.project import DATABASE_NAME, LOCK_NAME
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 
@@ -43,11 +44,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def database(self) -> Path:
-        return self.state / "wfctl.db"
+        return self.state / DATABASE_NAME
 
     @property
     def lock(self) -> Path:
-        return self.state / "lock"
+        return self.state / LOCK_NAME
 
     @property
     def log(self) -> Path:

@@ -23,6 +23,8 @@ class Backup:
     async def __aiter__(self) -> AsyncIterator[calls.Copied]:
         if not self._copy.target.is_absolute():
             raise InvalidArgumentError(f"the path of a backup must be absolute, not {str(self._copy.target)!r}")
+        if "\0" in str(self._copy.target):
+            raise InvalidArgumentError(f"no file can be called {str(self._copy.target)!r}")
         loop = asyncio.get_running_loop()
         told: asyncio.Queue[calls.Copied | None] = asyncio.Queue()
 

@@ -14,12 +14,13 @@ import sqlite3
 import stat
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from wfctl.errors import ConflictError, DeniedError, StorageError, UsageError, WfctlError
+from wfctl.errors import ConflictError, DeniedError, InvalidArgumentError, StorageError, UsageError, WfctlError
+from wfctl.values.project import DATABASE_NAME, LOCK_NAME
 from wfd.store.connect import explain, shm_of, wal_of
 from wfd.store.inspect import Facts, State, connect_reader, inspect
 
@@ -61,10 +62,13 @@ class Copy:
 
         Raises ConflictError, NotFoundError, StorageError, DeniedError or UsageError; the target is then as it was.
         """
-        self._check_target()
-        connect_reader(self._source).close()
-        self._sweep()
-        part, claim = self._make_part()
+        try:
+            self._check_target()
+            connect_reader(self._source).close()
+            self._sweep()
+            part, claim = self._make_part()
+        except OSError as error:
+            raise self._cannot(error) from error
         try:
             self._copy(part, told)
             facts = self._proven(part)
@@ -90,11 +94,47 @@ class Copy:
         target, source = self.target, self._source
         if target.is_dir():
             raise UsageError(f"{target} is a folder", hint="name the file to write", path=str(target))
-        ours = {os.path.realpath(one) for one in (source, wal_of(source), shm_of(source), source.with_name("lock"))}
+        if target.exists() and not target.is_file():
+            raise UsageError(f"{target} is not a regular file", hint="name the file to write", path=str(target))
+        ours = {os.path.realpath(one) for one in (source, wal_of(source), shm_of(source), source.with_name(LOCK_NAME))}
         if os.path.realpath(target) in ours or (target.exists() and source.exists() and target.samefile(source)):
             raise UsageError(f"{target} belongs to the database itself", hint="name another file", path=str(target))
+        with self._nobodys():
+            self._check_beside()
         if not self._force and os.path.lexists(target):
             raise self._exists()
+
+    def _check_beside(self) -> None:
+        """With somebody's log or journal beside it, the copy would not be what is found under its name."""
+        for name in dict.fromkeys((os.path.abspath(self.target), os.path.realpath(self.target))):
+            for beside in (f"{name}-wal", f"{name}-journal"):
+                if os.path.lexists(beside):
+                    raise ConflictError(
+                        f"{beside} is there: it is of a database that is in use or was cut short, and would be read into "
+                        "the copy",
+                        hint=f"name another file, or, when nothing has that database open, remove it and {beside}",
+                        path=str(self.target),
+                        beside=beside,
+                    )
+
+    @contextlib.contextmanager
+    def _nobodys(self) -> Iterator[None]:
+        """Inside, what is replaced is no other project's database that a daemon has, or begins to have."""
+        target, lock = self.target, self.target.with_name(LOCK_NAME)
+        if target.name != DATABASE_NAME or not lock.is_file():
+            yield
+            return
+        held = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if not _claimed(held):
+                raise ConflictError(
+                    f"{target} is the database of a daemon that runs",
+                    hint="name another file, or stop that daemon with wfctl down in its project",
+                    path=str(target),
+                )
+            yield
+        finally:
+            os.close(held)
 
     def _exists(self) -> ConflictError:
         return ConflictError(
@@ -106,10 +146,7 @@ class Copy:
     def _make_part(self) -> tuple[Path, int]:
         """The file to copy into, for its owner alone: beside the target, so that it can take its place in one step. It is claimed
         for as long as its descriptor is open, which SQLite's own locks have nothing to do with."""
-        try:
-            claim, name = tempfile.mkstemp(prefix=f".{self.target.name}.", suffix=_PART, dir=self.target.parent)
-        except OSError as error:
-            raise self._cannot(error) from None
+        claim, name = tempfile.mkstemp(prefix=f".{self.target.name}.", suffix=_PART, dir=self.target.parent)
         _claimed(claim)
         return Path(name), claim
 
@@ -183,11 +220,13 @@ class Copy:
         sync(part)
         if self._stopped.is_set():
             raise _given_up()
-        replaced = os.path.lexists(self.target)
-        if self._force:
-            os.replace(part, self.target)
-        else:
-            self._link(part)
+        with self._nobodys():
+            self._check_beside()
+            replaced = os.path.lexists(self.target)
+            if self._force:
+                os.replace(part, self.target)
+            else:
+                self._link(part)
         sync(self.target.parent)
         return replaced
 
@@ -210,6 +249,10 @@ class Copy:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return DeniedError(
                 f"cannot write {path}: {reason}", hint="name a file in a folder of yours", path=str(path)
+            )
+        if error.errno == errno.ENAMETOOLONG:
+            return InvalidArgumentError(
+                f"cannot write {path}: its name is too long", hint="name another", path=str(path)
             )
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return UsageError(f"cannot write {path}: there is no folder {path.parent}", hint="make it, or name another")

@@ -88,6 +88,27 @@ def test_a_backup_is_not_written_over_without_force(shop: Project) -> None:
     assert shop.json("backup", "mine.db", "--force")["replaced"] is True
 
 
+def test_a_backup_does_not_replace_the_database_of_a_daemon_that_runs(shop: Project, tmp_path: Path) -> None:
+    other = Project(tmp_path / "other", {"orders.py": ORDERS})
+    try:
+        other.serve()
+        start(other, "theirs")
+        shop.serve()
+        for _ in ("up", "down"):
+            done = shop.run("backup", "--force", str(other.database))
+            assert (done.returncode, done.stdout) == (5, "")
+            assert f"{other.database} is the database of a daemon that runs" in done.stderr
+            shop.ok("down")
+        other.kill()
+        done = shop.run("backup", "--force", str(other.database))
+        assert (done.returncode, done.stdout) == (5, "")
+        assert f"{other.database}-wal is there" in done.stderr
+        other.serve()
+        assert ids(other) == {"theirs"}
+    finally:
+        other.stop()
+
+
 @pytest.mark.parametrize("content", ["no database at all, and long enough to be looked at" * 30, ""])
 def test_what_is_no_backup_changes_nothing(shop: Project, content: str) -> None:
     shop.serve()

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from support.old_databases import file_of
-from support.rows import Ledger, commit
+from support.rows import Ledger, commit, contents
 from wfctl.errors import ConflictError, DeniedError, NotFoundError, StorageError, UsageError
+from wfd.runtime.lock import StateLock
 from wfd.store import copy as copying
 from wfd.store.copy import Copy
 from wfd.store.inspect import inspect
@@ -206,6 +207,70 @@ async def test_the_database_itself_is_no_target(path: Path) -> None:
         Copy(path, path.parent, force=True).run()
     await store.stop()
     assert inspect(path).runs == 20
+
+
+async def test_a_database_that_somebody_has_open_is_not_replaced(path: Path, tmp_path: Path) -> None:
+    await (await filled(path)).stop()
+    target = tmp_path / "theirs.db"
+    theirs = await filled(target, 3)
+    for force in (True, False):
+        with pytest.raises(ConflictError, match=r"theirs\.db-wal is there: it is of a database that is in use"):
+            Copy(path, target, force=force).run()
+    tmp_path.joinpath("link.db").symlink_to(target)
+    with pytest.raises(ConflictError, match="that is in use"):
+        Copy(path, tmp_path / "link.db", force=True).run()
+    await commit(theirs.writer, _after(3).start("late"))
+    assert len(contents(target)["runs"]) == 4
+    await theirs.stop()
+    assert Copy(path, target, force=True).run().replaced
+    assert inspect(target).runs == 20
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-journal"])
+async def test_what_a_killed_database_left_beside_the_target_is_never_read_into_the_copy(
+    path: Path, tmp_path: Path, ending: str
+) -> None:
+    await (await filled(path)).stop()
+    target, left = tmp_path / "copy.db", tmp_path / f"copy.db{ending}"
+    left.write_bytes(b"of another")
+    for force in (True, False):
+        with pytest.raises(ConflictError, match=f"{left} is there"):
+            Copy(path, target, force=force).run()
+    left.unlink()
+    with pytest.raises(ConflictError, match=f"{left} is there"):
+        Copy(path, target).run(lambda copied, total: left.touch())
+    assert [file.name for file in tmp_path.glob("copy.db*")] == [left.name]
+    left.unlink()
+    assert Copy(path, target).run().runs == 20
+
+
+async def test_the_database_of_another_daemon_is_not_replaced_while_that_runs(path: Path, tmp_path: Path) -> None:
+    await (await filled(path)).stop()
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    lock = StateLock(theirs / "lock")
+    lock.acquire(theirs / "socket")
+    with pytest.raises(ConflictError, match=r"wfctl\.db is the database of a daemon that runs"):
+        Copy(path, theirs / "wfctl.db", force=True).run()
+    assert Copy(path, theirs / "other.db").run().runs == 20
+    lock.release()
+    with pytest.raises(ConflictError, match="a daemon that runs"):
+        Copy(path, theirs / "wfctl.db").run(lambda copied, total: lock.acquire(theirs / "socket"))
+    lock.release()
+    assert Copy(path, theirs / "wfctl.db", force=True).run().runs == 20
+    lock.acquire(theirs / "socket")
+    lock.release()
+
+
+def test_what_is_no_regular_file_is_not_replaced(path: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    tmp_path.joinpath("null").symlink_to("/dev/null")
+    for name in ("pipe", "null"):
+        for force in (True, False):
+            with pytest.raises(UsageError, match=f"{name} is not a regular file"):
+                Copy(path, tmp_path / name, force=force).run()
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert (tmp_path / "null").is_symlink()
 
 
 async def test_places_that_cannot_be_written_are_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
