@@ -258,6 +258,18 @@ async def test_a_pause_is_kept_across_restarts_and_its_times_are_not_made_good(t
         assert (shown.started, shown.skipped, shown.missed) == (2, 0, 0)
 
 
+async def test_runs_by_hand_that_have_closed_are_not_kept_with_a_schedule_that_is_never_due(serve: Serve) -> None:
+    env = await serve(report())
+    await env.client.schedules.create("s", "Report", every=HOUR, paused=True)
+    handles = [await env.client.schedules.trigger("s") for _ in range(3)]
+    for handle in handles:
+        await handle.result()
+    newest = await env.client.schedules.trigger("s")
+    kept = env.engine.schedules.held["s"].schedule
+    assert [fired.workflow_id for fired in kept.open] == [newest.workflow_id]
+    assert (kept.started, len(kept.runs)) == (4, 4)
+
+
 async def test_it_ends_after_so_many_runs_or_at_a_time(serve: Serve) -> None:
     env = await serve(report())
     await env.client.schedules.create("few", "Report", every=HOUR, times=2)

@@ -15,8 +15,7 @@ from wfctl.values.schedule import Overlap, ScheduleSpec
 
 # Times that wait for the run before them; one more is skipped.
 MOST_WAITING = 100
-# What one turn looks at, and starts, at most: another follows.
-MOST_TIMES = 200
+# What one turn starts at most: another follows.
 MOST_RUNS = 20
 KEPT_RUNS = 10
 
@@ -88,7 +87,8 @@ def next_time(schedule: Schedule, calendar: Calendar) -> int | None:
     """Its next time, late or to come, whether or not it is paused; None where no more comes."""
     if _left(schedule) == 0:
         return None
-    return _bounded(schedule, calendar.next_after(schedule.after))
+    at = calendar.next_after(schedule.after)
+    return at if at is None or at <= _end(schedule, at) else None
 
 
 def wakes_at(schedule: Schedule, calendar: Calendar) -> int | None:
@@ -110,10 +110,18 @@ def turn(schedule: Schedule, now: int, calendar: Calendar, is_open: Callable[[Fi
         return Turn(_with(schedule, waiting=tuple(rest), open=()), (first,))
     if schedule.spec.catch_up_ms < now - schedule.after and (lost := _lost(schedule, now, calendar)) is not None:
         return Turn(lost)
-    due = _due(schedule, now, calendar)
-    if not due:
+    oldest, end = next_time(schedule, calendar), _end(schedule, now)
+    if oldest is None or oldest > end:
         return None
-    return _decided(_with(schedule, open=running), now, due)
+    schedule = _with(schedule, open=running)
+    match schedule.spec.overlap:
+        case Overlap.ALLOW:
+            start = _times(schedule, end, calendar, MOST_RUNS)
+            return Turn(_with(schedule, after=start[-1]), tuple(start))
+        case Overlap.QUEUE:
+            return _queued(schedule, now, end, calendar)
+        case Overlap.SKIP | Overlap.CANCEL | Overlap.TERMINATE:
+            return _newest_alone(schedule, now, _newest(oldest, end, calendar), calendar)
 
 
 def _left(schedule: Schedule) -> int | None:
@@ -122,9 +130,10 @@ def _left(schedule: Schedule) -> int | None:
     return None if times is None else max(times - schedule.clocked - len(schedule.waiting), 0)
 
 
-def _bounded(schedule: Schedule, at: int | None) -> int | None:
+def _end(schedule: Schedule, at: int) -> int:
+    """No time later than that is of interest at `at`."""
     until = schedule.spec.timetable.until_at
-    return None if at is None or (until is not None and at > until) else at
+    return at if until is None else min(at, until)
 
 
 def _lost(schedule: Schedule, now: int, calendar: Calendar) -> Schedule | None:
@@ -133,57 +142,74 @@ def _lost(schedule: Schedule, now: int, calendar: Calendar) -> Schedule | None:
     at = next_time(schedule, calendar)
     if at is None or at > limit:
         return None
-    until = schedule.spec.timetable.until_at
-    number = calendar.passed(schedule.after, limit if until is None else min(limit, until))
+    number = calendar.passed(schedule.after, _end(schedule, limit))
     return _with(schedule, after=limit, missed=schedule.missed + number, missed_at=now)
 
 
-def _due(schedule: Schedule, now: int, calendar: Calendar) -> list[int]:
-    due: list[int] = []
-    at = next_time(schedule, calendar)
-    while at is not None and at <= now and len(due) < MOST_TIMES:
-        due.append(at)
-        at = _bounded(schedule, calendar.next_after(at))
-    return due
-
-
-def _decided(schedule: Schedule, now: int, due: list[int]) -> Turn:
-    """What becomes of the times that are `due`, by the schedule's overlap."""
+def _times(schedule: Schedule, end: int, calendar: Calendar, most: int) -> list[int]:
+    """The first times that are due, at most so many, and none for which no more runs are left."""
     left = _left(schedule)
-    busy = bool(schedule.open or schedule.waiting)
-    match schedule.spec.overlap:
-        case Overlap.ALLOW:
-            start = due[: min(MOST_RUNS, len(due) if left is None else left)]
-            return Turn(_with(schedule, after=start[-1]), tuple(start))
-        case Overlap.QUEUE:
-            start = [] if busy else due[:1]
-            rest = due[len(start) :]
-            room = MOST_WAITING - len(schedule.waiting)
-            kept = rest[: room if left is None else min(room, left - len(start))]
-            # Once the last run that `times` allows is started or waits, nothing later counts as skipped.
-            over = 0 if left is not None and len(start) + len(kept) == left else len(rest) - len(kept)
-            moved = _with(schedule, after=due[-1], waiting=(*schedule.waiting, *kept))
-            return Turn(_skip(moved, over, now), tuple(start))
-        case Overlap.SKIP:
-            start = [] if busy else due[-1:]
-            return Turn(_skip(_with(schedule, after=due[-1]), len(due) - len(start), now), tuple(start))
-        case Overlap.CANCEL | Overlap.TERMINATE:
-            if not busy:
-                return Turn(_skip(_with(schedule, after=due[-1]), len(due) - 1, now), (due[-1],))
-            moved = _with(schedule, after=due[-1], waiting=(due[-1],))
-            return Turn(_skip(moved, len(due) - 1 + len(schedule.waiting), now))
+    most = most if left is None else min(most, left)
+    found: list[int] = []
+    at = calendar.next_after(schedule.after)
+    while at is not None and at <= end and len(found) < most:
+        found.append(at)
+        at = calendar.next_after(at)
+    return found
+
+
+def _newest(first: int, end: int, calendar: Calendar) -> int:
+    """The last time that is not later than `end`, as the time `first` is not. However many there are, few are looked at."""
+    newest, high = first, end
+    # Times are whole seconds, and none lies between `high` and `end`.
+    while high - newest >= 1_000:
+        middle = (newest + high) // 2
+        found = calendar.next_after(middle)
+        if found is None or found > end:
+            high = middle
+        else:
+            newest = found
+    return newest
+
+
+def _queued(schedule: Schedule, now: int, end: int, calendar: Calendar) -> Turn:
+    """The oldest times are started and wait, as many as there is room for; the others are skipped."""
+    at_once = 0 if schedule.open or schedule.waiting else 1
+    taken = _times(schedule, end, calendar, at_once + MOST_WAITING - len(schedule.waiting))
+    moved = _with(
+        schedule,
+        after=taken[-1] if taken else schedule.after,
+        waiting=(*schedule.waiting, *taken[at_once:]),
+    )
+    rest = calendar.next_after(moved.after)
+    # Once the last run that `times` allows is started or waits, nothing later counts as skipped.
+    if _left(schedule) != len(taken) and rest is not None and rest <= end:
+        newest = _newest(rest, end, calendar)
+        moved = _skip(_with(moved, after=newest), calendar.passed(moved.after, newest), now)
+    return Turn(moved, tuple(taken[:at_once]))
+
+
+def _newest_alone(schedule: Schedule, now: int, newest: int, calendar: Calendar) -> Turn:
+    """The newest time is started, or what the overlap says where that cannot be; those before it are skipped."""
+    moved = _skip(_with(schedule, after=newest), calendar.passed(schedule.after, newest - 1), now)
+    if not (schedule.open or schedule.waiting):
+        return Turn(moved, (newest,))
+    if schedule.spec.overlap is Overlap.SKIP:
+        return Turn(_skip(moved, 1, now))
+    return Turn(_skip(_with(moved, waiting=(newest,)), len(schedule.waiting), now))
 
 
 def _skip(schedule: Schedule, number: int, now: int) -> Schedule:
     return _with(schedule, skipped=schedule.skipped + number, skipped_at=now) if number else schedule
 
 
-def started(schedule: Schedule, fired: Fired) -> Schedule:
-    """The schedule with a run that was started for it."""
+def started(schedule: Schedule, fired: Fired, is_open: Callable[[Fired], bool]) -> Schedule:
+    """The schedule with a run that was started for it. It forgets those that have closed: where no time is due, as while it is
+    paused, nothing else would."""
     watched = schedule.spec.overlap is not Overlap.ALLOW
     return _with(
         schedule,
-        open=(*schedule.open, fired) if watched else (),
+        open=(*filter(is_open, schedule.open), fired) if watched else (),
         runs=(*schedule.runs, fired)[-KEPT_RUNS:],
         started=schedule.started + 1,
         clocked=schedule.clocked + (not fired.by_hand),

@@ -201,7 +201,8 @@ class Schedules:
             timeout_ms=spec.timeout_ms, schedule=ScheduleInfo(schedule.id, at),
         )  # fmt: skip
         run = live.run
-        return core.started(schedule, Fired(at, workflow_id, run.run_id, run.key, batch.now, by_hand))
+        fired = Fired(at, workflow_id, run.run_id, run.key, batch.now, by_hand)
+        return core.started(schedule, fired, self._is_open)
 
     # -- what is due ---------------------------------------------------------------------------
 

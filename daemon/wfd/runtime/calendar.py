@@ -21,8 +21,9 @@ from wfctl.errors import InvalidArgumentError
 from wfctl.values.schedule import SHORTEST_EVERY_MS, Timetable
 from wfctl.values.times import MAX_MS, format_duration
 
-# How many times of a cron expression are counted at most.
-MOST_COUNTED = 1_000
+# How many times of a cron expression are counted at most: each minute of the longest day, which is how long times are made good
+# where nothing else is said.
+MOST_COUNTED = 1_500
 # No time comes later: calendars end with the year 9999, in each zone.
 LAST_AT = 253_402_128_000_000
 _NICKNAMES = {
