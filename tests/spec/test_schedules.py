@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,8 @@ from wfctl import (
 from wfctl.protocol import schedules
 from wfctl.protocol.views import RunView
 from wfctl.values.runinfo import ScheduleInfo
-from wfctl.values.schedule import Timetable
+from wfctl.values.schedule import ScheduleSpec, Timetable
+from wfctl.values.times import rfc3339
 from wfd.store.database import Database
 from wfd.store.rows import Unit
 from wfd.testing import WorkflowEnvironment
@@ -325,6 +326,20 @@ async def test_nothing_is_written_for_what_cannot_be(serve: Serve) -> None:
     with pytest.raises(ScheduleNotFoundError):
         await made.describe("s")
     assert await made.list() == []
+
+
+async def test_it_ends_with_the_last_day_that_all_clocks_can_show_or_is_refused(serve: Serve) -> None:
+    env = await serve(report())
+    for end in (datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=timezone(-23 * HOUR))):
+        await env.client.schedules.create("s", "Report", every=DAY, until=end, replace=True)
+        (shown,) = await env.client.schedules.list()
+        assert shown.until_at is not None
+        assert rfc3339(shown.until_at) == "9999-12-30T00:00:00.000Z"
+    for wrong in (10**40, 10**15, -1, -(10**40)):
+        spec = ScheduleSpec(workflow_type="Report", timetable=Timetable(every_ms=60_000, until_at=wrong))
+        with pytest.raises(InvalidArgumentError, match="from 1970 to the year 9999"):
+            await env.client._link.call(schedules.ScheduleAdd(schedule_id="t", spec=spec))
+    assert len(await env.client.schedules.list()) == 1
 
 
 async def test_a_workflow_id_that_somebody_else_took_is_no_run_of_the_schedule(serve: Serve) -> None:

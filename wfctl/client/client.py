@@ -23,7 +23,7 @@ from wfctl.values.handle import WorkflowHandle
 from wfctl.values.ids import check_name, check_new_id, check_workflow_id
 from wfctl.values.project import find_config, socket_path
 from wfctl.values.status import Status
-from wfctl.values.times import to_ms
+from wfctl.values.times import to_instant, to_ms
 
 T = TypeVar("T")
 PathLike = str | os.PathLike[str]
@@ -101,7 +101,7 @@ class Client:
                 input=msgspec.Raw(data),
                 timeout_ms=None if workflow_timeout is None else to_ms(workflow_timeout, "workflow_timeout"),
                 if_running=if_running,
-                begins_at=None if at is None else round(at.timestamp() * 1_000),
+                begins_at=None if at is None else to_instant(at, "at"),
                 delay_ms=None if delay is None else to_ms(delay, "delay"),
             )
         )
@@ -207,7 +207,7 @@ class Client:
         if isinstance(older_than, timedelta):
             call = msgspec.structs.replace(call, older_than_ms=to_ms(older_than, "older_than"))
         elif older_than is not None:
-            call = msgspec.structs.replace(call, closed_until_at=round(older_than.timestamp() * 1_000))
+            call = msgspec.structs.replace(call, closed_until_at=to_instant(older_than, "older_than"))
         async with self._link.stream(call) as progress:
             async for _ in progress:
                 pass
@@ -316,4 +316,4 @@ def _since_ms(since: datetime | timedelta | None) -> int | None:
         return None
     if isinstance(since, timedelta):
         return time.time_ns() // 1_000_000 - to_ms(since, "since")
-    return round(since.timestamp() * 1_000)
+    return to_instant(since, "since")

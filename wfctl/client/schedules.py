@@ -9,12 +9,13 @@ import msgspec
 
 from wfctl.client.connection import Link
 from wfctl.client.handle import ClientHandle
+from wfctl.errors import InvalidArgumentError
 from wfctl.protocol import schedules as views
 from wfctl.values import codec
 from wfctl.values.ids import check_name, check_new_id
 from wfctl.values.runinfo import RunInfo, ScheduleInfo
 from wfctl.values.schedule import CATCH_UP_MS, Overlap, ScheduleSpec, Timetable
-from wfctl.values.times import from_ms, to_ms
+from wfctl.values.times import from_ms, to_instant, to_ms
 from wfctl.values.zones import local_zone
 
 OverlapName = Literal["skip", "queue", "allow", "cancel", "terminate"]
@@ -63,13 +64,13 @@ class Schedules:
             every_ms=None if every is None else to_ms(every, "every"),
             offset_ms=to_ms(offset, "offset"),
             tz=local_zone() if tz is None else tz,
-            until_at=None if until is None else round(until.timestamp() * 1_000),
+            until_at=None if until is None else to_instant(until, "until"),
         )
         spec = ScheduleSpec(
             workflow_type=workflow_type,
             timetable=timetable,
             input=msgspec.Raw(data),
-            overlap=Overlap(overlap),
+            overlap=_overlap(overlap),
             catch_up_ms=to_ms(catch_up, "catch_up"),
             timeout_ms=None if workflow_timeout is None else to_ms(workflow_timeout, "workflow_timeout"),
             times=times,
@@ -126,3 +127,12 @@ class Schedules:
     async def delete(self, schedule_id: str) -> None:
         """Take it away. The runs that it started go on."""
         await self._link.call(views.RemoveSchedule(schedule_id=check_name(schedule_id, "schedule ID")))
+
+
+def _overlap(given: str) -> Overlap:
+    try:
+        return Overlap(given)
+    except ValueError:
+        raise InvalidArgumentError(
+            f"no overlap is {given!r}", hint=f"use one of {', '.join(Overlap)}", value=str(given)
+        ) from None

@@ -15,8 +15,6 @@ _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, 
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 MAX_MS = 100 * 365 * 86_400_000
-# The instants that can be written down: the first of the year 1 and the last of 9999, in UTC.
-FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 
 
 def to_ms(value: timedelta, what: str = "duration") -> int:
@@ -31,6 +29,18 @@ def to_ms(value: timedelta, what: str = "duration") -> int:
     if ms > MAX_MS:
         raise InvalidArgumentError(f"{what} is over 100 years: {value}")
     return ms
+
+
+def to_instant(moment: datetime, what: str = "time") -> int:
+    """Epoch milliseconds of a moment, local where it has no zone; InvalidArgumentError where there is no such day in UTC."""
+    if not isinstance(moment, datetime):
+        raise InvalidArgumentError(
+            f"{what} must be a datetime, not {type(moment).__name__} {moment!r}", hint="from datetime import datetime"
+        )
+    try:
+        return round(moment.timestamp() * 1_000)
+    except (ValueError, OverflowError):
+        raise InvalidArgumentError(f"{what} is too far away: {moment}") from None
 
 
 def from_ms(ms: int) -> timedelta:

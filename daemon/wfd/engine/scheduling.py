@@ -19,7 +19,7 @@ from wfctl.protocol import schedules as p
 from wfctl.values.ids import check_new_id
 from wfctl.values.schedule import MAX_SCHEDULE_ID_CHARS, ScheduleSpec, Timetable
 from wfctl.values.status import Status
-from wfctl.values.times import FIRST_MS, LAST_MS, MAX_MS, rfc3339
+from wfctl.values.times import MAX_MS, rfc3339
 from wfd.core import schedules as core
 from wfd.core.schedules import Fired, Schedule
 from wfd.core.state import Raw
@@ -28,7 +28,7 @@ from wfd.engine.batch import Batch
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
 from wfd.engine.schedules import Held, blocked, check_read, held, understood
-from wfd.runtime.calendar import calendar_of, local_text, moments, zone_of
+from wfd.runtime.calendar import calendar_of, local_text, moments, with_end, zone_of
 from wfd.runtime.clock import Clock
 from wfd.store.reader import Reader
 from wfd.supervisor import Catalog
@@ -178,9 +178,10 @@ class Scheduling(ScheduleReads):
 
     async def add(self, call: p.ScheduleAdd) -> p.ScheduleAdded:
         """Raises InvalidArgumentError, UnknownWorkflowTypeError, InvalidPayloadError, ScheduleExistsError."""
-        engine, spec = self._e, call.spec
+        engine = self._e
         await self._taking()
-        _check(call, engine.clock.now_ms())
+        spec = msgspec.structs.replace(call.spec, timetable=with_end(call.spec.timetable))
+        _check(call, spec, engine.clock.now_ms())
         type = engine.workers.catalog.type_of(spec.workflow_type)
         self._check_free(call)
         kwargs = await bind_any(engine.workers, type, type.start, bytes(spec.input), call.text)
@@ -297,7 +298,7 @@ class Scheduling(ScheduleReads):
         )  # fmt: skip
 
 
-def _check(call: p.ScheduleAdd, now: int) -> None:
+def _check(call: p.ScheduleAdd, spec: ScheduleSpec, now: int) -> None:
     """Everything about it but its input."""
     check_new_id(call.schedule_id, "schedule ID")
     if len(call.schedule_id) > MAX_SCHEDULE_ID_CHARS:
@@ -305,14 +306,9 @@ def _check(call: p.ScheduleAdd, now: int) -> None:
             f"a schedule ID has at most {MAX_SCHEDULE_ID_CHARS} characters, for its runs are named after it, "
             f"not {len(call.schedule_id)}"
         )
-    spec = call.spec
     calendar = calendar_of(spec.timetable)
     _number(call.shown)
     until = spec.timetable.until_at
-    if until is not None and not FIRST_MS <= until <= LAST_MS:
-        raise InvalidArgumentError(
-            f"a schedule ends in the years 1 to 9999, not at {until} ms", hint="--until 2027-01-31"
-        )
     first = calendar.next_after(now)
     if until is not None and (first is None or first > until):
         raise InvalidArgumentError("it never comes: its first time is after its end (--until)", until=rfc3339(until))

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 from typing import NamedTuple
 
+import msgspec
 from cronsim import CronSim, CronSimError
 
 from wfctl.errors import InvalidArgumentError
@@ -26,6 +27,8 @@ from wfctl.values.times import MAX_MS, format_duration
 MOST_COUNTED = 1_500
 # No time comes later: calendars end with the year 9999, in each zone.
 LAST_AT = 253_402_128_000_000
+# Nor can a `datetime` say one that is later, in any zone.
+_LATEST = LAST_AT + 3 * 86_400_000
 _NICKNAMES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -131,6 +134,19 @@ def calendar_of(timetable: Timetable) -> AnyCalendar:
             hint="--every 1h --offset 5m",
         )
     return Every(every, offset)
+
+
+def with_end(timetable: Timetable) -> Timetable:
+    """The timetable with an end that the clocks of each zone can show. Raises InvalidArgumentError for one that no calendar has."""
+    until = timetable.until_at
+    if until is None or 0 <= until <= LAST_AT:
+        return timetable
+    if not 0 <= until <= _LATEST:
+        raise InvalidArgumentError(
+            "the end of a schedule (--until) is a time from 1970 to the year 9999",
+            hint="leave it out, and there is no end",
+        )
+    return msgspec.structs.replace(timetable, until_at=LAST_AT)
 
 
 def zone_of(name: str) -> tzinfo:

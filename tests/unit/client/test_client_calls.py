@@ -106,6 +106,14 @@ async def test_what_cannot_be_sent_is_refused_before_it_is(client: Client, backe
         await client.start("Order", workflow_timeout=5)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError, match="workflow ID is empty"):
         client.handle("")
+    with pytest.raises(InvalidArgumentError, match="at is too far away: 0001-01-01"):
+        await client.start("Order", at=datetime.min)
+    with pytest.raises(InvalidArgumentError, match="since must be a datetime, not str"):
+        await client.list(since="15m")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgumentError, match="until is too far away"):
+        await client.schedules.create("s", "Order", cron="@daily", until=datetime.min)
+    with pytest.raises(InvalidArgumentError, match="no overlap is 'bad'"):
+        await client.schedules.create("s", "Order", cron="@daily", overlap="bad")  # type: ignore[arg-type]
     assert backend.calls == []
 
 
