@@ -59,11 +59,13 @@ class LocalWorkers:
         self._sources = Sources(str(project), (), HIDDEN)
         self._workflows: dict[str, Workflow] = {}
         self._listener: Listener | None = None
-        self._steps = Steps(clock, lambda _: [] if self._runner is None else [self._runner])
+        # One that only waits lends its place before any time passes, or what takes that place would begin too late to be through
+        # when the time has passed.
+        self._steps = Steps(clock, lambda _: [] if self._runner is None else [self._runner], rests_ms=0)
         self._asked: dict[int, asyncio.Future[bytes]] = {}
         self._calls = 0
         self._runner: _Runner | None = None
-        # Those of earlier code, until their steps are through.
+        # Those of earlier code, until their steps are through and what they were asked is answered.
         self._leaving: list[_Runner] = []
         self._generation = 0
         self.catalog = self._described(workflows)
@@ -122,7 +124,9 @@ class LocalWorkers:
     def _begin(self) -> None:
         branches.follow(asyncio.get_running_loop())
         runner = _Runner(self._heard, self._told, self.catalog)
-        runner.executor = Executor(self._workflows, self._sources, runner.said, asyncio.get_running_loop())
+        runner.executor = Executor(
+            self._workflows, self._sources, runner.said, asyncio.get_running_loop(), self._clock.now_ms
+        )
         self._runner = runner
         self._steps.share_out()
 
@@ -130,22 +134,27 @@ class LocalWorkers:
         if runner not in self._alive:
             return
         if isinstance(message, channel.Checked | channel.Answered):
+            runner.asked.discard(message.call)
             future = self._asked.pop(message.call)
-            if future.done():
-                return
-            if message.error is not None:
-                future.set_exception(from_data(message.error))
-            else:
-                future.set_result(message.kwargs if isinstance(message, channel.Checked) else message.value)
+            if not future.done():
+                if message.error is not None:
+                    future.set_exception(from_data(message.error))
+                else:
+                    future.set_result(message.kwargs if isinstance(message, channel.Checked) else message.value)
         elif not isinstance(message, channel.Loaded | channel.Fitted | channel.Rehearsed | channel.Pong):
             if isinstance(message, channel.Op) and message.kind in _LONG:
                 self._resting.setdefault(message.token, set()).add(message.op)
             self._steps.heard(runner, message)
             if message.token not in runner.steps:
                 self._resting.pop(message.token, None)
-            if runner is not self._runner and not runner.steps:
-                self._leaving.remove(runner)
-                runner.executor.close()
+        if runner is not self._runner:
+            self._let_leave(runner)
+
+    def _let_leave(self, runner: _Runner) -> None:
+        """Let a runner of earlier code go as soon as it has nothing left to do."""
+        if runner in self._leaving and not (runner.steps or runner.asked):
+            self._leaving.remove(runner)
+            runner.executor.close()
 
     def lose(self, reason: str = "its worker ended: signal SIGKILL") -> None:
         """The worker dies with everything it runs, and another takes its place."""
@@ -161,9 +170,11 @@ class LocalWorkers:
     def replace(self, workflows: Iterable[Workflow]) -> None:
         """Load other code, as a reload does: steps that run finish on the old."""
         self.catalog = self._described(workflows)
-        if self._runner is not None:
-            self._leaving.append(self._runner)
+        former = self._runner
         self._begin()
+        if former is not None:
+            self._leaving.append(former)
+            self._let_leave(former)
         if self._listener is not None:
             self._listener.catalog_changed(self.catalog)
 
@@ -179,6 +190,7 @@ class LocalWorkers:
         self._calls += 1
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._asked[self._calls] = future
+        self._runner.asked.add(self._calls)
         self._runner.send(question(self._calls))
         return await future
 
@@ -228,6 +240,7 @@ class _Runner:
         catalog: Catalog,
     ) -> None:
         self.steps: set[int] = set()
+        self.asked: set[int] = set()
         self.generation, self.source = catalog.generation, catalog.source_hash
         self.pid = os.getpid()
         self.heard = heard
@@ -319,6 +332,7 @@ class WorkflowEnvironment:
         await services.start()
         self._exit.push_async_callback(services.stop)
         self.client = await Client.connect(socket=config.socket)
+        self.client._now_ms = self.clock.now_ms
         self._exit.push_async_callback(self.client.close)
 
     @property

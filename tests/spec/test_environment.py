@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,10 @@ from spec.conftest import Serve
 from support.checker import broken_promises
 from support.waiting import until
 from wfctl import Context, Directive, Workflow
+from wfd.supervisor.steps import STEPS_PER_WORKER
 from wfd.testing import WorkflowEnvironment
+
+HOUR = timedelta(hours=1)
 
 
 @dataclass
@@ -67,6 +71,91 @@ async def test_time_passes_at_once_for_handlers_that_only_wait_for_it_or_for_a_c
     handle = await env.client.start("Parent")
     await asyncio.wait_for(env.advance(timedelta(hours=25)), 5)
     assert await handle.result() == "slept well"
+
+
+async def test_all_that_sleep_are_through_when_the_time_has_passed_however_many_they_are(serve: Serve) -> None:
+    wf, number = Workflow("Sleeper"), STEPS_PER_WORKER + 44
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        await ctx.sleep(HOUR)
+        return ctx.next.complete((await ctx.now()).isoformat())
+
+    env = await serve(wf)
+    handles = [await env.client.start("Sleeper") for _ in range(number)]
+    end = env.now + HOUR
+    await env.advance(HOUR)
+    assert await env.client.count() == {"completed": number}
+    assert {await handle.result() for handle in handles} == {end.isoformat()}
+
+
+async def test_ages_and_log_lines_go_by_the_clock_of_the_environment(serve: Serve) -> None:
+    wf = Workflow("Talker")
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        ctx.logger.info("hello")
+        return ctx.next.complete(None)
+
+    env = await serve(wf)
+    handle = await env.client.start("Talker", workflow_id="old")
+    await handle.result()
+    entries = await handle.history(logs=True)
+    assert "log" in {entry.kind for entry in entries}
+    assert {entry.at for entry in entries} == {round(env.now.timestamp() * 1_000)}
+    await env.advance(2 * HOUR)
+    await env.client.start("Talker", workflow_id="new")
+    await env.advance(HOUR / 2)
+    assert [run.workflow_id for run in await env.client.list(since=HOUR)] == ["new"]
+    assert await env.client.count(since=HOUR) == {"completed": 1}
+    assert await env.client.count(since=3 * HOUR) == {"completed": 2}
+
+
+async def test_code_that_is_replaced_again_and_again_leaves_nothing_behind(serve: Serve) -> None:
+    def quick() -> Workflow:
+        wf = Workflow("Quick")
+
+        @wf.start()
+        def begin(ctx: Context) -> Directive:
+            return ctx.next.complete(None)
+
+        return wf
+
+    env = await serve(quick())
+    threads = threading.active_count()
+    for _ in range(10):
+        await env.client.run("Quick")
+        env.load([quick()])
+    assert env.workers._leaving == []
+    await until(lambda: threading.active_count() <= threads + 1)
+
+
+async def test_a_question_to_code_that_is_replaced_meanwhile_is_answered(serve: Serve) -> None:
+    gate = asyncio.Event()
+
+    def asked() -> Workflow:
+        wf = Workflow("Asked")
+
+        @wf.start()
+        async def begin(ctx: Context) -> Directive:
+            return ctx.next.wait_for_event()
+
+        @wf.query()
+        async def how(ctx: Context) -> str:
+            await gate.wait()
+            return "well"
+
+        return wf
+
+    env = await serve(asked())
+    handle = await env.client.start("Asked")
+    answer = asyncio.ensure_future(handle.query("how"))
+    await until(lambda: bool(env.workers._asked))
+    env.load([asked()])
+    assert len(env.workers._leaving) == 1
+    gate.set()
+    assert await asyncio.wait_for(answer, 5) == "well"
+    assert env.workers._leaving == []
 
 
 async def test_a_handler_that_runs_while_the_code_is_replaced_finishes_on_the_old(serve: Serve) -> None:

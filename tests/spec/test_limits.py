@@ -111,8 +111,6 @@ async def test_a_parent_that_has_given_up_a_task_waits_for_a_child_of_its_own_li
 
     async with WorkflowEnvironment([wf], limits={"Nested": 1}) as env:
         handle = await env.client.start("Nested", workflow_id="parent", workflow_input=False)
-        await until(lambda: "child" in env.engine.open_ids)
-        await env.advance(timedelta(seconds=1))
         assert await asyncio.wait_for(handle.result(), 10) is None
 
 
@@ -183,11 +181,12 @@ async def test_what_waits_for_long_waits_on_disk_and_keeps_its_order(tmp_path: P
 
 
 async def test_those_that_only_wait_keep_nobody_out_who_waits_on_disk() -> None:
-    wf, begun = Workflow("Nap"), []
+    wf, gate, begun = Workflow("Nap"), asyncio.Event(), []
 
     @wf.start()
     async def rest(ctx: Context) -> Directive:
         begun.append(ctx.run.workflow_id)
+        await gate.wait()
         await ctx.sleep(timedelta(days=1))
         return ctx.next.complete()
 
@@ -197,8 +196,8 @@ async def test_those_that_only_wait_keep_nobody_out_who_waits_on_disk() -> None:
         for name in names:
             await env.client.start("Nap", workflow_id=name)
         assert len(env.engine.memory.parked) == 6
-        for _ in names:
-            await env.advance(timedelta(seconds=1))
+        gate.set()
+        await env.settle()
         assert begun == names
 
 

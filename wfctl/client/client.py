@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +46,8 @@ class Client:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        # What ages are counted from.
+        self._now_ms: Callable[[], int] = _machine_ms
         self.schedules = Schedules(link)
 
     @classmethod
@@ -241,8 +243,13 @@ class Client:
             "statuses": [_status(one) for one in ((status,) if isinstance(status, str) else status)],
             "types": [workflow_type] if isinstance(workflow_type, str) else [*workflow_type],
             "parent": None if parent is None else await exact_run_id(self._link, check_name(parent, "parent")),
-            "since_ms": _since_ms(since),
+            "since_ms": self._since_ms(since),
         }
+
+    def _since_ms(self, since: datetime | timedelta | None) -> int | None:
+        if since is None:
+            return None
+        return self._now_ms() - to_ms(since, "since") if isinstance(since, timedelta) else to_instant(since, "since")
 
     async def workflows(self) -> calls.WorkflowList:
         """The workflow types on offer with their handlers, and what is wrong with the project's modules."""
@@ -311,9 +318,5 @@ def _status(given: Status | str) -> Status:
         raise InvalidArgumentError(f"unknown status {given!r}; {advice}", value=str(given)) from None
 
 
-def _since_ms(since: datetime | timedelta | None) -> int | None:
-    if since is None:
-        return None
-    if isinstance(since, timedelta):
-        return time.time_ns() // 1_000_000 - to_ms(since, "since")
-    return to_instant(since, "since")
+def _machine_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -13,7 +13,7 @@ from wfctl.values.times import format_duration
 from wfd.runtime.clock import Clock, TimerHandle
 from wfd.supervisor.contract import Demand, Listener, Runner, Spoken, StepOrder
 from wfd.supervisor.queues import Queues
-from wfd.supervisor.turns import Execution, Turns
+from wfd.supervisor.turns import RESTS_AFTER_MS, Execution, Turns
 
 log = logging.getLogger("wfd.supervisor")
 
@@ -42,13 +42,13 @@ class Steps:
     A queued step has no worker yet, and is lost by nobody's death.
     """
 
-    def __init__(self, clock: Clock, taking: Callable[[str], Sequence[Runner]]) -> None:
+    def __init__(self, clock: Clock, taking: Callable[[str], Sequence[Runner]], rests_ms: int = RESTS_AFTER_MS) -> None:
         self._clock = clock
         self._taking = taking
         self._listener: Listener | None = None
         self._running: dict[int, Execution] = {}
         self._queues = Queues()
-        self._turns = Turns(clock, self.share_out, self._time)
+        self._turns = Turns(clock, self.share_out, self._time, rests_ms)
         self.silent = self._turns.silent
         self._suspects: OrderedDict[int, StepOrder] = OrderedDict()
         self._brief: set[tuple[str, str]] = set()

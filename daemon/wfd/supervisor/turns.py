@@ -20,7 +20,8 @@ from wfd.supervisor.contract import Runner, StepOrder
 
 # Operations that are answered when time has passed, or another run has closed.
 _PATIENT = frozenset({"sleep", "resume", "task_attempt_failed", "child_result"})
-# A handler that has asked for nothing else for so long only waits: what its branches ask for comes together.
+# A handler that has asked for nothing else for so long only waits, where nothing else is said: what its branches ask for comes
+# together.
 RESTS_AFTER_MS = 100
 
 
@@ -94,8 +95,11 @@ class Turns:
     """`freed` is called when a turn has been lent or a limit has changed, `resumed(execution)` when one whose timer was stopped
     goes on."""
 
-    def __init__(self, clock: Clock, freed: Callable[[], None], resumed: Callable[[Execution], None]) -> None:
+    def __init__(
+        self, clock: Clock, freed: Callable[[], None], resumed: Callable[[Execution], None], rests_ms: int
+    ) -> None:
         self._clock = clock
+        self._rests_ms = rests_ms
         self._freed = freed
         self._resumed = resumed
         self.limits: Mapping[str, int] = {}
@@ -173,7 +177,7 @@ class Turns:
             return
         if execution.only_waits:
             if execution.rests is None:  # or one that sleeps again and again, beside what it waits for, would never
-                execution.rests_in(self._clock.call_later(RESTS_AFTER_MS, partial(self._lend, execution)))
+                execution.rests_in(self._clock.call_later(self._rests_ms, partial(self._lend, execution)))
         else:
             execution.rests_in(None)
 

@@ -11,6 +11,7 @@ import contextvars
 import inspect
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,7 +44,8 @@ _SETTLING_TURNS = 20
 
 
 class Executor:
-    """The steps of one worker. Create it with a running or ready loop; feed `receive`; `send` gets the answers."""
+    """The steps of one worker. Create it with a running or ready loop; feed `receive`; `send` gets the answers. `now_ms` tells the
+    time of log lines (UTC epoch)."""
 
     _ops_type = LiveOps
 
@@ -53,11 +55,13 @@ class Executor:
         sources: Sources,
         send: Callable[[ToDaemon], None],
         loop: asyncio.AbstractEventLoop,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._workflows = workflows
         self._sources = sources
         self._send = send
         self._loop = loop
+        self._now_ms = now_ms
         self._steps: dict[int, LiveOps] = {}
         # By workflow type, kind and name, what has run before.
         self._found: dict[tuple[str, str, str], tuple[Workflow, Handler, Next]] = {}
@@ -135,6 +139,7 @@ class Executor:
         step = self._ops_type(
             token, run, message.step, handler, workflow, self._workflows, self._sources, after, replay,
             message.cancel, message.store, self._send, self._loop, bool(message.ops), message.logged,
+            self._now_ms,
         )  # fmt: skip
         self._steps[token] = step
         drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)

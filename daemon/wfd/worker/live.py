@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
@@ -63,6 +62,7 @@ class LiveOps(branches.Branch, eq=False):
     _loop: asyncio.AbstractEventLoop
     _recorded_before: bool
     _logged_before: int
+    _now_ms: Callable[[], int]
     cancel_delivered: bool = False
     abandoned: bool = False
     begun: bool = False
@@ -240,7 +240,7 @@ class LiveOps(branches.Branch, eq=False):
         raise StepUnwind(reason)
 
     def log(self, level: str, message: str) -> None:
-        line = LogLine(int(time.time() * 1_000), level, readable(message, MAX_LOG_CHARS))
+        line = LogLine(self._now_ms(), level, readable(message, MAX_LOG_CHARS))
         if asyncio._get_running_loop() is self._loop:
             self._keep(line)
         else:
