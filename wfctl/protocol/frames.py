@@ -51,27 +51,35 @@ class FrameBuffer:
 
     def __init__(self, kind: Any) -> None:
         self._decode = msgspec.msgpack.Decoder(list[kind]).decode
-        self._held = b""
+        # The beginning of a frame as it came, joined once all of it is there: a large one comes in a thousand pieces.
+        self._pieces: list[bytes] = []
+        self._missing = 0
 
     def feed(self, data: bytes) -> list[Any]:
-        if (
-            not self._held
-            and int.from_bytes(data[:HEADER_BYTES], "big") + HEADER_BYTES == len(data) <= _FULL_FRAME_BYTES
-        ):
+        if self._pieces:
+            self._pieces.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return []
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        end = len(data)
+        if int.from_bytes(data[:HEADER_BYTES], "big") + HEADER_BYTES == end <= _FULL_FRAME_BYTES:
             return self._one(data[HEADER_BYTES:])  # as nearly always: a frame, and no more
-        held = self._held + data if self._held else data
         out: list[Any] = []
-        start, end = 0, len(held)
-        while end - start >= HEADER_BYTES:
-            size = int.from_bytes(held[start : start + HEADER_BYTES], "big")
+        start, stop = 0, HEADER_BYTES
+        while stop <= end:
+            size = int.from_bytes(data[start:stop], "big")
             if size > MAX_FRAME_BYTES:
                 raise IncompatibleError(f"a frame of {size:,} bytes on the worker channel")
-            stop = start + HEADER_BYTES + size
+            begin, stop = stop, stop + size
             if stop > end:
                 break
-            out += self._one(memoryview(held)[start + HEADER_BYTES : stop])
-            start = stop
-        self._held = held[start:]
+            out += self._one(memoryview(data)[begin:stop])
+            start, stop = stop, stop + HEADER_BYTES
+        if start < end:
+            self._pieces.append(data[start:])
+            self._missing = stop - end
         return out
 
     def _one(self, frame: bytes | memoryview) -> list[Any]:

@@ -162,21 +162,32 @@ class _Pipe(asyncio.Protocol):
     def __init__(self, answered: Callable[[bytes], None], ended: Callable[[], None]) -> None:
         self._answered = answered
         self._ended = ended
-        self._held = b""
+        # The beginning of a reply as it came, joined once all of it is there.
+        self._pieces: list[bytes] = []
+        self._missing = 0
         self._transport: asyncio.WriteTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is one in all but name
 
     def data_received(self, data: bytes) -> None:
-        held = self._held + data
-        while len(held) >= HEADER_BYTES:
-            end = HEADER_BYTES + int.from_bytes(held[:HEADER_BYTES], "big")
-            if len(held) < end:
+        if self._pieces:
+            self._pieces.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        start, stop, size = 0, HEADER_BYTES, len(data)
+        while stop <= size:
+            begin, stop = stop, stop + int.from_bytes(data[start:stop], "big")
+            if stop > size:
                 break
-            reply, held = held[HEADER_BYTES:end], held[end:]
-            self._answered(reply)
-        self._held = held
+            self._answered(data[begin:stop])
+            start, stop = stop, stop + HEADER_BYTES
+        if start < size:
+            self._pieces.append(data[start:])
+            self._missing = stop - size
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended()

@@ -21,7 +21,7 @@ from support.waiting import until, wait_until
 from wfctl.errors import DaemonAlreadyRunningError, StorageError
 from wfd.runtime.lock import StateLock
 from wfd.store import database, writer
-from wfd.store.places import Apart, Frames, frame
+from wfd.store.places import Apart, Frames, _Pipe, frame
 from wfd.store.rows import LogRow, Unit
 from wfd.store.store import Store, open_store
 
@@ -333,6 +333,28 @@ def test_frames_that_come_together_are_taken_one_by_one_and_one_that_is_cut_shor
     for cut, whole in ((0, [b"one", b"", b"three"]), (1, [b"one", b""]), (8, [b"one", b""]), (13, [b"one"])):
         assert _taken(sent[: len(sent) - cut]) == [[one] for one in whole]
         assert _taken(sent[:2], sent[2 : len(sent) - cut]) == [[one] for one in whole]
+
+
+class Piece(bytes):
+    """Counts the bytes of others that it is put behind."""
+
+    copied = 0
+
+    def __radd__(self, other: bytes) -> bytes:
+        Piece.copied += len(other)
+        return bytes(other) + bytes(self)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1_000, 1_000_000])
+def test_answers_are_heard_in_any_pieces_and_each_is_put_together_once(size: int) -> None:
+    Piece.copied = 0
+    replies = [b"x" * 2_000, b"", b"one", b"y" * 5_000]
+    heard: list[bytes] = []
+    pipe, data = _Pipe(heard.append, lambda: None), b"".join(map(frame, replies))
+    for at in range(0, len(data), size):
+        pipe.data_received(Piece(data[at : at + size]))
+    assert heard == replies
+    assert not Piece.copied
 
 
 def test_commits_that_have_come_become_one_but_for_what_stands_between_them() -> None:

@@ -226,6 +226,33 @@ def test_a_frame_is_no_larger_than_its_largest_message_or_what_one_is_to_hold() 
     assert reads == [1, 1, 3, 2]
 
 
+class Piece(bytes):
+    """Counts the bytes of others that it is put behind."""
+
+    copied = 0
+
+    def __radd__(self, other: bytes) -> bytes:
+        Piece.copied += len(other)
+        return bytes(other) + bytes(self)
+
+
+def test_a_large_frame_in_many_pieces_is_put_together_once_and_what_follows_it_is_heard() -> None:
+    Piece.copied = 0
+    large, small = Checked(1, b"x" * 300_000), Pong(2)
+    data, buffer = pack(large) + pack(small) + pack(large), to_daemon_frames()
+    got = [buffer.feed(Piece(data[at : at + 1_000])) for at in range(0, len(data), 1_000)]
+    assert [messages for messages in got if messages] == [[large, small], [large]]
+    assert not Piece.copied
+
+
+def test_a_frame_over_the_limit_is_refused_by_its_first_bytes_in_however_many_pieces_they_come() -> None:
+    buffer = to_daemon_frames()
+    head = pack(Pong(1)) + (1 << 30).to_bytes(4, "big")
+    assert [message for at in range(len(head) - 1) for message in buffer.feed(head[at : at + 1])] == [Pong(1)]
+    with pytest.raises(IncompatibleError, match="1,073,741,824 bytes"):
+        buffer.feed(head[-1:])
+
+
 async def test_what_a_message_wakes_is_answered_in_the_same_turn_of_the_loop() -> None:
     loop = asyncio.get_running_loop()
     mine, theirs = socket.socketpair()
