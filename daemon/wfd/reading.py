@@ -54,9 +54,9 @@ class Standin:
         self._reads = reads
         self._state = state
         self._code = code
-        self._get = self._undisturbed(reads.get)
+        self._detail = self._undisturbed(reads.detail)
         self._answers: dict[type[Call], Callable[[Any], Awaitable[Any]]] = {
-            calls.Get: self._get,
+            calls.Get: self._undisturbed(reads.get),
             calls.List: self._undisturbed(reads.list),
             calls.Count: self._undisturbed(reads.count),
             calls.History: self._undisturbed(reads.history),
@@ -101,7 +101,7 @@ class Standin:
 
     async def _query(self, call: calls.Query) -> calls.QueryAnswer:
         # Once that is read it does not matter any more who writes: it is what was committed when somebody asked.
-        detail = await self._get(calls.Get(id=call.id))
+        detail = await self._detail(calls.Get(id=call.id))
         try:
             async with asyncio.timeout(QUERY_S):
                 return await self._answer(call, detail)

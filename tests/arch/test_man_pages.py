@@ -38,6 +38,7 @@ NAMES = ["wfctl-workflows.7", "wfctl.1", "wfctl.toml.5", "wfd.8"]
 SAID = [
     ("wfctl", "MAX_PAYLOAD_BYTES", 1 << 20, "wfctl.1", "at most 1 MiB"),
     ("wfctl", "MAX_PAYLOAD_BYTES", 1 << 20, "wfctl-workflows.7", "more than 1 MiB"),
+    ("wfctl", "MAX_ANSWER_BYTES", 64 << 20, "wfctl.1", "at most 64 MiB at a time"),
     ("wfctl", "RECONNECT_S", 30.0, "wfctl.1", "waited out for 30 seconds"),
     ("wfctl", "LAST_OF_ALL", 20, "wfctl.1", "the newest 20 entries"),
     ("wfctl", "STATIC_BUDGET", 200, "wfctl.1", "over 200 lines"),

@@ -49,9 +49,17 @@ ERRORS: dict[str, Explanation] = {
         ("see what the handler takes: wfctl workflows", "correct the parameter that the message names"),
     ),
     "payload_too_large": Explanation(
-        "An input, payload, result or message is larger than what is kept of one value. Nothing was done with it.",
-        ("a file or a picture as a value", "a list that grows with every step"),
-        ("keep large data in a file or an object store, and pass its name",),
+        "An input, payload, result or message is larger than what is kept of one value, or what was asked for is larger than an "
+        "answer may be. Nothing was done with it.",
+        (
+            "a file or a picture as a value",
+            "a list that grows with every step",
+            "a run with a very large store or inbox",
+        ),
+        (
+            "keep large data in a file or an object store, and pass its name",
+            "read a run that is too large to be shown in parts: wfctl history ID",
+        ),
     ),
     "ambiguous_id": Explanation(
         "The beginning of an ID that was given fits several runs, so none was chosen.",

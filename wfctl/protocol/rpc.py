@@ -16,6 +16,8 @@ from wfctl.errors import ErrorData, IncompatibleError, WfctlError, from_data
 from wfctl.protocol.call import Call
 
 MAX_LINE_BYTES = 4 << 20
+# What a client reads to its end: no answer and no item of a stream is larger.
+MAX_ANSWER_BYTES = 64 << 20
 
 
 class Envelope(msgspec.Struct, omit_defaults=True):
@@ -151,7 +153,7 @@ class Conversation:
     def __init__(self) -> None:
         self._next = 1
         self._open: dict[int, type[Call]] = {}
-        self._buffer = LineBuffer(64 << 20)
+        self._buffer = LineBuffer(MAX_ANSWER_BYTES)
 
     def call(self, call: Call) -> tuple[int, bytes]:
         id = self._next

@@ -139,8 +139,8 @@ class HistoryPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class History(Call, frozen=True):
-    """Records of one run with seq > `after_seq` and < `before_seq`: the first `limit` of them, or the last with `newest`. `logs`
-    adds its log lines in their place."""
+    """Records of one run with seq > `after_seq` and < `before_seq`: the first `limit` of them, or the last with `newest`; fewer
+    where they are large. `logs` adds its log lines in their place."""
 
     method = "history"
     answer = HistoryPage

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import msgspec
 
-from wfctl.errors import AmbiguousIdError, InvalidArgumentError, RunNotFoundError
-from wfctl.protocol import calls
+from wfctl.errors import AmbiguousIdError, InvalidArgumentError, PayloadTooLargeError, RunNotFoundError
+from wfctl.protocol import calls, rpc
 from wfctl.protocol.views import (
     HistoryEntry,
     InboxView,
@@ -39,6 +39,8 @@ from wfd.supervisor import Catalog
 MAX_CANDIDATES = 5
 _STATUSES = frozenset(map(str, Status))
 _NEAR_AMONG = 2_000
+# Of a run's store and inbox together; an answer has room for more, as its input, its result and the names are in it too.
+MAX_DETAIL_BYTES = rpc.MAX_ANSWER_BYTES - (4 << 20)
 # Of the trees with failures so many are counted at least.
 MAX_COUNTED_ROOTS = 1_000
 _decode = msgspec.json.Decoder().decode
@@ -65,7 +67,24 @@ class Reads:
     # -- verbs ---------------------------------------------------------------------------------
 
     async def get(self, call: calls.Get) -> RunDetail:
-        """One run with its input, result, store and inbox. Raises RunNotFoundError, AmbiguousIdError."""
+        """One run with its input, result, store and inbox. Raises RunNotFoundError, AmbiguousIdError, and PayloadTooLargeError
+        where that is more than one answer."""
+        detail = await self.detail(call)
+        store = sum([len(bytes(value)) for value in detail.store.values()])
+        inbox = sum([len(bytes(event.payload)) for event in detail.inbox])
+        if store + inbox > MAX_DETAIL_BYTES:
+            name = detail.run.workflow_id
+            raise PayloadTooLargeError(
+                f"run {name!r} is too large to be shown at once: its store is {store:,} bytes, its inbox {inbox:,}; "
+                f"the limit is {MAX_DETAIL_BYTES:,}",
+                hint=f"wfctl history {detail.run.run_id} (what came and was stored, in parts), or a query of the workflow's own",
+                size_bytes=store + inbox,
+                limit_bytes=MAX_DETAIL_BYTES,
+            )
+        return detail
+
+    async def detail(self, call: calls.Get) -> RunDetail:
+        """The same, however large it is."""
         match = await self.resolve(call.id)
         async with self._reader.snapshot() as snapshot:
             view = await self._view(snapshot, match.key)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 
-from wfctl.errors import ConflictError, DaemonDownError, InvalidArgumentError, WfctlError
+from wfctl.errors import ConflictError, DaemonDownError, InvalidArgumentError, PayloadTooLargeError, WfctlError
+from wfctl.protocol.rpc import MAX_ANSWER_BYTES
 
 log = logging.getLogger("wfd.server")
 
@@ -20,6 +21,19 @@ def told(error: BaseException, of: str) -> WfctlError:
         return error
     log.error("%s failed", of, exc_info=error)
     return WfctlError(f"{of}: {type(error).__name__}: {error}", hint="wfctl logs")
+
+
+def fitting(line: bytes, method: str) -> bytes:
+    """`line`, which answers a call or is an item of its stream; PayloadTooLargeError where its reader would break off in the
+    middle, and with that all other calls on the connection."""
+    if len(line) > MAX_ANSWER_BYTES:
+        raise PayloadTooLargeError(
+            f"what {method!r} answers is {len(line):,} bytes; the limit is {MAX_ANSWER_BYTES:,}",
+            hint="ask for less at once",
+            size_bytes=len(line),
+            limit_bytes=MAX_ANSWER_BYTES,
+        )
+    return line
 
 
 def too_many_waits(most: int) -> ConflictError:

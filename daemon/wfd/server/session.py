@@ -18,7 +18,7 @@ from wfd.server.connections import ALL_CALLS
 from wfd.server.endpoint import peer
 from wfd.server.handlers.hello import greet
 from wfd.server.host import Host
-from wfd.server.refusals import invalid_params, stopping, told, too_many_waits
+from wfd.server.refusals import fitting, invalid_params, stopping, told, too_many_waits
 from wfd.server.route import Kind, Route
 from wfd.server.router import HANDSHAKE, unknown_method
 
@@ -308,10 +308,10 @@ class Session(asyncio.Protocol):
     async def _serve(self, id: int | str, route: Route, call: Call) -> None:
         try:
             if route.kind is Kind.STREAM:
-                answer = await self._stream(id, route.handle(self._host.backend, call))
+                answer = await self._stream(id, call.method, route.handle(self._host.backend, call))
             else:
                 answer = await route.handle(self._host.backend, call)
-            line = rpc.response(id, answer)
+            line = fitting(rpc.response(id, answer), call.method)
         except asyncio.CancelledError:
             line = rpc.failure(id, stopping())
         except Exception as error:
@@ -332,11 +332,11 @@ class Session(asyncio.Protocol):
             self._waits.discard(id)
             self._write(line)
 
-    async def _stream(self, id: int | str, stream: Any) -> Any:
+    async def _stream(self, id: int | str, method: str, stream: Any) -> Any:
         items = aiter(stream)
         try:
             async for item in items:
-                self._write(rpc.stream_item(id, item))
+                self._write(fitting(rpc.stream_item(id, item), method))
                 if self._unsent_bytes > MAX_UNSENT_BYTES:
                     self._flush()
                     await asyncio.sleep(0)  # a long history must not hold up the others

@@ -24,6 +24,8 @@ MAX_COUNTED = 2_000
 MAX_CHILDREN = 100_000
 # Up to so many revisions, going through them all costs less than going through the records of the runs asked for.
 _NEAR = 5_000
+# Of history in one page, but for a record that is larger by itself: much less than what one answer may be.
+PAGE_BYTES = 4 << 20
 Words = dict[str, object]
 # A type and a status: its runs stand together in an index.
 Walk = tuple[str, str]
@@ -292,11 +294,15 @@ async def newest_rev(snapshot: Snapshot) -> int:
 async def history_page(
     snapshot: Snapshot, key: int, after_seq: int, before_seq: int | None, limit: int, *, newest: bool, logs: bool
 ) -> tuple[list[Entry], int | None]:
-    """The first `limit` records of one run between two numbers, or the last with `newest`, oldest first; with `logs` also the lines
-    it logged after each of them. And the number to go on from, None at the end."""
-    name = "history_page_back" if newest else "history_page"
-    rows = await snapshot.all(BROWSE[name], (key, min(after_seq, _END), min(before_seq or _END, _END), limit + 1))
-    kept, beyond = rows[:limit], rows[limit - 1][3] if len(rows) > limit else None
+    """The first `limit` records of one run between two numbers, or the last with `newest`, oldest first; fewer where they are
+    large. With `logs` also the lines it logged after each of them. And the number to go on from, None at the end."""
+    words: dict[str, object] = {
+        "run": key, "after": min(after_seq, _END), "before": min(before_seq or _END, _END), "limit": limit, "logs": logs,
+        "bytes": PAGE_BYTES, "end": _END,
+    }  # fmt: skip
+    rows = await snapshot.all(BROWSE["history_page_back" if newest else "history_page"], words)
+    kept = [row[:-1] for at, row in enumerate(rows[:limit]) if not at or row[-1] <= PAGE_BYTES]
+    beyond = kept[-1][3] if len(kept) < len(rows) else None
     shown = _merged(kept, ())
     if logs and shown:
         # A line belongs to the page of the record before it.

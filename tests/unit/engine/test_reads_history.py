@@ -88,6 +88,38 @@ async def test_pages_from_the_newest_back_together_are_the_whole_history(
     assert _shown(found) == (OF_FIRST if logs else [entry for entry in OF_FIRST if "#" in entry])
 
 
+@pytest.mark.parametrize("newest", [False, True])
+@pytest.mark.parametrize("logs", [True, False])
+async def test_a_page_of_large_records_ends_before_its_number_is_reached(
+    store: Store, ledger: Ledger, reads: Reads, monkeypatch: pytest.MonkeyPatch, newest: bool, logs: bool
+) -> None:
+    monkeypatch.setattr(browse, "PAGE_BYTES", 3_000)
+    units = [ledger.start("o-1"), ledger.start("o-2")]
+    for size in (700, 700, 5_000, 10, 10):
+        units += [ledger.passes(1, ("event.received", {"text": "x" * size})), ledger.log(1, "x" * 300)]
+        units += [ledger.event(2), ledger.log(2, "x" * 9_000)]
+    await commit(store.writer, *units)
+    pages: list[list[HistoryEntry]] = []
+    at: int | None = 0
+    while at is not None:
+        after, before = (0, at or None) if newest else (at, None)
+        asked = calls.History(id="o-1", after_seq=after, before_seq=before, limit=6, logs=logs, newest=newest)
+        page = await reads.history(asked)
+        pages.append(page.items)
+        at = page.next
+    records = [[entry.seq for entry in page if entry.seq] for page in pages]
+    found = [entry for page in (reversed(pages) if newest else pages) for entry in page]
+    assert [entry.seq for entry in found if entry.seq] == [1, 2, 3, 4, 5, 6, 7]
+    assert sum(entry.kind == "log" for entry in found) == (5 if logs else 0)
+    expected = {
+        (False, False): [[1, 2, 3, 4], [5], [6, 7]],
+        (False, True): [[1, 2, 3], [4], [5], [6, 7]],
+        (True, False): [[6, 7], [5], [1, 2, 3, 4]],
+        (True, True): [[6, 7], [5], [3, 4], [1, 2]],
+    }
+    assert records == expected[newest, logs]
+
+
 async def test_a_part_of_a_history_has_the_log_lines_of_its_records(store: Store, ledger: Ledger, reads: Reads) -> None:
     await _told(store, ledger)
     for newest in (False, True):

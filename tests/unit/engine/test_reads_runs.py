@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support.rows import T0, Ledger, commit, run_id
-from wfctl.errors import AmbiguousIdError, InvalidArgumentError, RunNotFoundError
+from wfctl.errors import AmbiguousIdError, InvalidArgumentError, PayloadTooLargeError, RunNotFoundError
 from wfctl.protocol import calls
 from wfctl.values.failure import Failure
 from wfctl.values.runinfo import ParentInfo
@@ -38,6 +38,27 @@ async def test_get_shows_the_run_with_its_input_store_and_inbox(store: Store, le
     assert [(event.seq, event.event, bytes(event.payload)) for event in detail.inbox] == [(6, "other", b'{"n":1}')]
     assert detail.history_entries == 6
     assert bytes(detail.result) == b"null"
+
+
+async def test_a_run_that_is_too_large_for_one_answer_is_refused_with_what_is_large_and_where_to_read_it(
+    store: Store, ledger: Ledger, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wfd.engine.reads.MAX_DETAIL_BYTES", 2_000)
+    await commit(
+        store.writer,
+        ledger.start("o-1"),
+        ledger.change(1, ("timestamp.recorded", {}), store={"a": "x" * 998}),
+        ledger.event(1, "paid", "x" * 998),
+    )
+    assert (await reads.get(calls.Get(id="o-1"))).history_entries == 4
+    await commit(store.writer, ledger.event(1, "paid", 1))
+    with pytest.raises(
+        PayloadTooLargeError, match="its store is 1,000 bytes, its inbox 1,001; the limit is 2,000"
+    ) as caught:
+        await reads.get(calls.Get(id="o-1"))
+    assert caught.value.hint is not None
+    assert f"wfctl history {run_id(1)}" in caught.value.hint
+    assert len((await reads.detail(calls.Get(id="o-1"))).inbox) == 2
 
 
 async def test_get_shows_a_child_with_its_parent(store: Store, ledger: Ledger, reads: Reads) -> None:

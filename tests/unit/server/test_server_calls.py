@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from support.fake_backend import FakeBackend, entry
 from support.raw_peer import Peer
 from support.waiting import until
@@ -39,6 +41,27 @@ async def test_a_slow_call_does_not_hold_up_the_next(peer: Peer, backend: FakeBa
     backend.close("a", result=5)
     answer = await peer.read()
     assert (answer["id"], answer["result"]["result"]) == (waiting, 5)
+
+
+async def test_an_answer_or_item_over_the_limit_fails_its_own_call_and_no_other(
+    peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wfd.server.refusals.MAX_ANSWER_BYTES", 5_000)
+    await peer.ask(Start(workflow_type="Order", workflow_id="a"))
+    waiting, tail = peer.send(Result(id="a")), peer.send(Tail())
+    await until(lambda: backend.streams)
+    monkeypatch.setattr(backend, "_view", lambda run: entry(1, data={"text": "x" * 5_000}))
+    error = (await peer.ask(List()))["error"]["data"]
+    assert (error["code"], error["detail"]["limit_bytes"]) == ("payload_too_large", 5_000)
+    assert error["message"].startswith("what 'list' answers is 5,")
+    backend.streams[0].queue.put_nowait(entry(1, data={"text": "x" * 4_000}))
+    assert (await peer.read())["params"]["id"] == tail
+    backend.streams[0].queue.put_nowait(entry(1, data={"text": "x" * 5_000}))
+    ended = await peer.read()
+    assert (ended["id"], ended["error"]["data"]["code"]) == (tail, "payload_too_large")
+    assert backend.streams[0].closed
+    backend.close("a")
+    assert (await peer.read())["id"] == waiting
 
 
 async def test_many_requests_in_one_write_are_all_answered(peer: Peer, backend: FakeBackend) -> None:

@@ -293,20 +293,51 @@ where run = ?1 and seq < ?2
         or (kind = 'run.resumed' and json_extract(data, '$.from_step') is not null));
 
 -- name: history_page
-select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source
-from history as h
-join runs as r on r.key = h.run
-where h.run = ? and h.seq > ? and h.seq < ?
-order by h.seq
-limit ?;
+-- From record to record, and not beyond the first with which there are more than :bytes; with :logs the lines after each count too.
+-- The names of a run and all else of an entry take some 200 bytes.
+with recursive page (rev, seq, size, number) as (
+    select 0, :after, 0, 0
+    union all
+    select h.rev, h.seq,
+        page.size + 200 + length(cast(h.data as blob)) + iif(:logs, coalesce((
+            select sum(200 + length(cast(message as blob))) from logs
+            where run = :run and rev > h.rev
+                and rev < coalesce((select rev from history where run = :run and seq > h.seq order by seq limit 1), :end)),
+            0), 0),
+        page.number + 1
+    from page
+    cross join history as h on h.run = :run and h.seq = (select min(seq) from history where run = :run and seq > page.seq and seq < :before)
+    where (page.size <= :bytes or page.number = 1) and page.number <= :limit
+)
+select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source, page.size
+from page
+cross join history as h on h.rev = page.rev
+cross join runs as r on r.key = h.run
+where page.number > 0
+order by page.number;
 
 -- name: history_page_back
-select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source
-from history as h
-join runs as r on r.key = h.run
-where h.run = ? and h.seq > ? and h.seq < ?
-order by h.seq desc
-limit ?;
+-- The same from the newest record back.
+with recursive page (rev, seq, size, number) as (
+    select 0, :before, 0, 0
+    union all
+    select h.rev, h.seq,
+        page.size + 200 + length(cast(h.data as blob)) + iif(:logs, coalesce((
+            select sum(200 + length(cast(message as blob))) from logs
+            where run = :run and rev > h.rev
+                and rev < coalesce((select rev from history where run = :run and seq > h.seq order by seq limit 1), :end)),
+            0), 0),
+        page.number + 1
+    from page
+    cross join history as h on h.run = :run and h.seq = (select max(seq) from history where run = :run and seq < page.seq and seq > :after)
+    where (page.size <= :bytes or page.number = 1) and page.number <= :limit
+)
+select h.rev, r.run_id, r.workflow_id, h.seq, h.at, h.kind, h.data, h.source, page.size
+from page
+cross join history as h on h.rev = page.rev
+cross join runs as r on r.key = h.run
+where page.number > 0
+order by page.number;
 
 -- name: next_rev
 select rev from history where run = ? and seq > ? order by seq limit 1;
