@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from wfctl import __version__
-from wfctl.client.faults import dropped, oversize, unreachable, unsupported
-from wfctl.errors import UsageError, WfctlError, from_data
+from wfctl.client.faults import closed, dropped, oversize, unreachable, unsupported
+from wfctl.errors import WfctlError, from_data
 from wfctl.protocol.call import Call
 from wfctl.protocol.hello import Hello, Welcome
 from wfctl.protocol.rpc import MAX_LINE_BYTES, Conversation, Item
@@ -281,7 +281,7 @@ class Link:
             return connection
         async with self._dialling:
             if self._closed:
-                raise UsageError("this client is closed", hint="open another: Client.connect()")
+                raise closed()
             if self._connection is None or self._connection.lost:
                 if self._connection is not None:
                     await self._connection.close()
@@ -303,10 +303,12 @@ class Link:
     async def stream(self, call: Call) -> AsyncIterator[Stream]:
         """A stream on its own connection, which ends with the block."""
         if self._closed:
-            raise UsageError("this client is closed", hint="open another: Client.connect()")
+            raise closed()
         connection = await Connection.open(self.path, self._project)
         self._streaming.add(connection)
         try:
+            if self._closed:  # meanwhile
+                raise closed()
             yield await connection.stream(call)
         finally:
             self._streaming.discard(connection)

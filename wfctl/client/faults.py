@@ -13,6 +13,7 @@ from wfctl.errors import (
     IncompatibleError,
     NotFinishedError,
     PayloadTooLargeError,
+    UsageError,
     WfctlError,
 )
 from wfctl.protocol.hello import PROTOCOL_MAX, PROTOCOL_MIN, Welcome
@@ -52,6 +53,11 @@ def dropped(path: Path, method: str) -> DaemonDownError:
         socket=str(path),
         dropped=True,
     )
+
+
+def closed() -> UsageError:
+    """A client that is to be used after its `close`."""
+    return UsageError("this client is closed", hint="open another: Client.connect()")
 
 
 def cut_short(method: str, how: str) -> WfctlError:

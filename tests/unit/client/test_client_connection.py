@@ -18,6 +18,7 @@ import pytest
 from support.fake_backend import FakeBackend, entry, held_lock, server_for
 from support.waiting import until
 from wfctl.client import Client
+from wfctl.client.connection import Connection
 from wfctl.errors import (
     ConfigError,
     DaemonDownError,
@@ -198,6 +199,29 @@ async def test_a_closed_client_says_so_and_ends_its_streams(server: Server, back
     with pytest.raises(UsageError, match="this client is closed"):
         await anext(handle.watch())
     await until(lambda: server.connections == 0)
+
+
+async def test_a_stream_that_is_still_connecting_when_its_client_is_closed_does_not_begin(
+    server: Server, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await Client.connect(server.path)
+    handle = await client.start("Order", workflow_id="a")
+    connect, go_on = Connection.open, asyncio.Event()
+
+    async def late(path: Path, project: str) -> Connection:
+        connection = await connect(path, project)
+        await go_on.wait()
+        return connection
+
+    monkeypatch.setattr(Connection, "open", late)
+    first = asyncio.ensure_future(anext(handle.watch()))
+    await until(lambda: server.connections == 2)
+    await client.close()
+    go_on.set()
+    with pytest.raises(UsageError, match="this client is closed"):
+        await first
+    await until(lambda: server.connections == 0)
+    assert not backend.streams
 
 
 async def test_a_message_the_daemon_would_not_read_is_refused_here(folder: Path, backend: FakeBackend) -> None:
