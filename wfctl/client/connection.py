@@ -13,13 +13,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
+
 from wfctl import __version__
 from wfctl.client.faults import closed, dropped, oversize, unreachable, unsupported
 from wfctl.errors import WfctlError, from_data
 from wfctl.protocol.call import Call
 from wfctl.protocol.hello import Hello, Welcome
 from wfctl.protocol.rpc import MAX_LINE_BYTES, Conversation, Item
-from wfctl.protocol.runs import Result
+from wfctl.protocol.runs import Outcome, Result
 
 CONNECT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
@@ -79,26 +81,46 @@ class Connection(asyncio.Protocol):
         """No call can be made any more."""
         return self._error is not None
 
-    async def call(self, call: Call) -> Any:
+    def call(self, call: Call) -> Coroutine[Any, Any, Any]:
         """The answer to `call`. When the caller is cancelled the daemon is told; a command may have happened all the same."""
-        waits = isinstance(call, Result) and call.wait
-        if waits:
+        return self._wait(call) if isinstance(call, Result) and call.wait else self._ask(call)
+
+    async def _wait(self, call: Result) -> Any:
+        """The same of a call that waits, which for that first waits its turn: so long as it has time, and where it has to."""
+        if self._results.locked():
+            began = self._loop.time()
+            timeout_s = None if call.timeout_ms is None else call.timeout_ms / 1_000
+            look = msgspec.structs.replace(call, wait=False)
+            now: Outcome = await self._ask(look)
+            if call.ends_with(now.status) or timeout_s == 0:
+                return now
+            try:
+                async with asyncio.timeout_at(None if timeout_s is None else began + timeout_s):
+                    await self._results.acquire()
+            except TimeoutError:
+                return await self._ask(look)
+            if timeout_s is not None:
+                left_s = began + timeout_s - self._loop.time()
+                call = msgspec.structs.replace(call, timeout_ms=max(round(left_s * 1_000), 0))
+        else:
             await self._results.acquire()
         try:
-            if self._error is not None or not self._writable.is_set():
-                await self._ready(call)
-            id = self._send(call)
-            future: asyncio.Future[Any] = self._loop.create_future()
-            self._calls[id] = (call.method, future)
-            try:
-                return await future
-            except asyncio.CancelledError:
-                if self._calls.pop(id, None) is not None and self._error is None:
-                    self._write(self._talk.cancel(id))
-                raise
+            return await self._ask(call)
         finally:
-            if waits:
-                self._results.release()
+            self._results.release()
+
+    async def _ask(self, call: Call) -> Any:
+        if self._error is not None or not self._writable.is_set():
+            await self._ready(call)
+        id = self._send(call)
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._calls[id] = (call.method, future)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if self._calls.pop(id, None) is not None and self._error is None:
+                self._write(self._talk.cancel(id))
+            raise
 
     async def stream(self, call: Call) -> Stream:
         """Begin a stream. Only on a connection that nothing else uses."""

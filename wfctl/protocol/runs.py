@@ -178,6 +178,10 @@ class Result(Call, frozen=True):
     stuck: bool = False
     until: list[Status] = []
 
+    def ends_with(self, status: Status) -> bool:
+        """Whether the wait is over when the run stands so."""
+        return status.closed or status in self.until or (self.stuck and status is Status.STUCK)
+
 
 class QueryAnswer(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str

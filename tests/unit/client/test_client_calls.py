@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,6 +32,7 @@ from wfctl.errors import (
     WorkflowAlreadyRunning,
 )
 from wfctl.protocol import calls
+from wfctl.protocol.views import Outcome
 from wfctl.values.status import Status
 from wfd.server import Server
 
@@ -341,3 +343,57 @@ async def test_a_cancelled_wait_is_given_up_at_the_daemon_too(client: Client, ba
         await waiting
     await until(lambda: backend.cancelled == ["a"])
     assert await client.list()
+
+
+@pytest.fixture
+async def crowded(server: Server, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+    """A client that waits for as many results at once as it does: two, of the run "a"."""
+    monkeypatch.setattr("wfctl.client.connection.MAX_RESULTS", 2)
+    async with Client.connect(server.path) as client:
+        handle = await client.start("Order", workflow_id="a")
+        waiting = [asyncio.ensure_future(handle.result()) for _ in range(2)]
+        await until(lambda: client._link._connection._results.locked())  # type: ignore[union-attr]
+        yield client
+        backend.close("a", result=5)
+        assert await asyncio.gather(*waiting) == [5, 5]
+
+
+async def test_the_result_of_a_closed_run_waits_for_nobody_who_waits(crowded: Client, backend: FakeBackend) -> None:
+    closed = await crowded.start("Order", workflow_id="b")
+    backend.close("b", result=7)
+    asking = [asyncio.ensure_future(closed.result(timeout)) for timeout in (None, timedelta(0), timedelta(hours=1))]
+    await until(lambda: all(one.done() for one in asking))
+    assert [one.result() for one in asking] == [7, 7, 7]
+
+
+@pytest.mark.parametrize("timeout", [timedelta(0), timedelta(milliseconds=10)])
+async def test_the_time_for_a_result_is_over_also_where_others_wait_before_it(
+    crowded: Client, timeout: timedelta
+) -> None:
+    asking = asyncio.ensure_future(crowded.handle("a").result(timeout))
+    await until(asking.done)
+    assert isinstance(asking.exception(), NotFinishedError)
+
+
+async def test_one_more_result_is_waited_for_when_there_is_room_with_the_time_that_is_left(
+    crowded: Client, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[calls.Result] = []
+    answer = backend.result
+
+    async def result(call: calls.Result) -> Outcome:
+        asked.append(call)
+        return await answer(call)
+
+    monkeypatch.setattr(backend, "result", result)
+    other = await crowded.start("Order", workflow_id="b")
+    third = asyncio.ensure_future(other.result(timedelta(hours=1)))
+    await until(lambda: asked)
+    assert await crowded.workflows()
+    assert [call.wait for call in asked] == [False]
+    backend.close("a", result=5)
+    await until(lambda: len(asked) == 2)
+    assert asked[1].wait
+    assert 0 < (asked[1].timeout_ms or 0) <= 3_600_000
+    backend.close("b", result=7)
+    assert await third == 7

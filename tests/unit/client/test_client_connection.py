@@ -218,6 +218,7 @@ async def test_a_stream_that_is_still_connecting_when_its_client_is_closed_does_
     await until(lambda: server.connections == 2)
     await client.close()
     go_on.set()
+    await until(first.done)
     with pytest.raises(UsageError, match="this client is closed"):
         await first
     await until(lambda: server.connections == 0)
