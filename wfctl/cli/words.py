@@ -6,9 +6,7 @@ import sys
 
 from wfctl.cli.options import choose
 from wfctl.errors import UsageError
-from wfctl.values.status import CLOSED, OPEN, Status
-
-_SETS: dict[str, frozenset[Status]] = {"open": OPEN, "closed": CLOSED}
+from wfctl.values.status import SETS, Status
 
 
 def quoted(id: str) -> str:
@@ -22,8 +20,8 @@ def parse_statuses(given: list[str]) -> list[Status]:
     """`failed`, `failed,stuck`, `open`, `closed`, in any case; an unknown word lists the known ones."""
     chosen: set[Status] = set()
     for word in (part.strip() for text in given for part in text.split(",")):
-        name = choose(word.lower().replace("-", "_"), [*Status, *_SETS], "status")
-        chosen |= _SETS.get(name) or {Status(name)}
+        name = choose(word.lower().replace("-", "_"), [*Status, *SETS], "status")
+        chosen |= SETS.get(name) or {Status(name)}
     return [status for status in Status if status in chosen]
 
 

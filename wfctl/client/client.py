@@ -22,14 +22,15 @@ from wfctl.values import codec
 from wfctl.values.handle import WorkflowHandle
 from wfctl.values.ids import check_name, check_new_id, check_workflow_id
 from wfctl.values.project import find_config, socket_path
-from wfctl.values.status import Status
-from wfctl.values.times import to_instant, to_ms
+from wfctl.values.status import SETS, Status
+from wfctl.values.times import moment_ms, to_ms
 
 T = TypeVar("T")
 PathLike = str | os.PathLike[str]
 Runs = list[views.RunView]
 
 _PAGE = 500
+_EITHER = "datetime or a timedelta"
 
 
 class Client:
@@ -103,7 +104,7 @@ class Client:
                 input=msgspec.Raw(data),
                 timeout_ms=None if workflow_timeout is None else to_ms(workflow_timeout, "workflow_timeout"),
                 if_running=if_running,
-                begins_at=None if at is None else to_instant(at, "at"),
+                begins_at=None if at is None else moment_ms(at, "at"),
                 delay_ms=None if delay is None else to_ms(delay, "delay"),
             )
         )
@@ -170,9 +171,11 @@ class Client:
     ) -> Runs:
         """Runs, newest first; all of them where `limit` is None (pages are fetched as needed).
 
-        `status` and `workflow_type` take one or several; `parent` is a workflow ID, run ID or handle; `since` a moment
-        (local time where it has no zone) or how long ago.
+        `status` and `workflow_type` take one or several, `status` also "open" and "closed"; `parent` is a workflow ID, run ID or
+        handle; `since` a moment (local time where it has no zone) or how long ago.
         """
+        if limit is not None and (not isinstance(limit, int) or limit < 0):
+            raise InvalidArgumentError(f"limit must be a whole number and not negative, not {limit!r}")
         wanted = await self._filter(status, workflow_type, parent, since)
         runs: Runs = []
         after: str | None = None
@@ -203,13 +206,11 @@ class Client:
         or an age must be given: InvalidArgumentError. The oldest go first, at most `limit` trees. With `dry_run` nothing is
         changed. Whatever interrupts it, no tree is left in part.
         """
-        statuses = [_status(one) for one in ((status,) if isinstance(status, str) else status)]
-        types = [workflow_type] if isinstance(workflow_type, str) else [*workflow_type]
-        call = calls.Purge(statuses=statuses, types=types, limit=limit, dry_run=dry_run)
+        call = calls.Purge(statuses=_statuses(status), types=_types(workflow_type), limit=limit, dry_run=dry_run)
         if isinstance(older_than, timedelta):
             call = msgspec.structs.replace(call, older_than_ms=to_ms(older_than, "older_than"))
         elif older_than is not None:
-            call = msgspec.structs.replace(call, closed_until_at=to_instant(older_than, "older_than"))
+            call = msgspec.structs.replace(call, closed_until_at=moment_ms(older_than, "older_than", _EITHER))
         async with self._link.stream(call) as progress:
             async for _ in progress:
                 pass
@@ -240,8 +241,8 @@ class Client:
         if isinstance(parent, WorkflowHandle):
             parent = parent.run_info.id if parent.run_info is not None else parent.workflow_id
         return {
-            "statuses": [_status(one) for one in ((status,) if isinstance(status, str) else status)],
-            "types": [workflow_type] if isinstance(workflow_type, str) else [*workflow_type],
+            "statuses": _statuses(status),
+            "types": _types(workflow_type),
             "parent": None if parent is None else await exact_run_id(self._link, check_name(parent, "parent")),
             "since_ms": self._since_ms(since),
         }
@@ -249,7 +250,7 @@ class Client:
     def _since_ms(self, since: datetime | timedelta | None) -> int | None:
         if since is None:
             return None
-        return self._now_ms() - to_ms(since, "since") if isinstance(since, timedelta) else to_instant(since, "since")
+        return self._now_ms() - to_ms(since, "since") if isinstance(since, timedelta) else moment_ms(since, "since", _EITHER)
 
     async def workflows(self) -> calls.WorkflowList:
         """The workflow types on offer with their handlers, and what is wrong with the project's modules."""
@@ -261,7 +262,10 @@ class Client:
 
         The code is loaded beside the one that serves, and nothing is changed.
         """
-        paths = [os.path.abspath(file) for file in files]
+        try:
+            paths = [os.path.abspath(os.fsdecode(file)) for file in files]
+        except TypeError as error:
+            raise InvalidArgumentError(f"a file to check: {error}") from None
         answer: calls.CodeCheck = await self._link.call(calls.CheckCode(files=paths))
         return answer
 
@@ -309,12 +313,33 @@ def _address(socket: PathLike | None, project: PathLike | None) -> tuple[Path, s
     return socket_path(config), str(config.parent)
 
 
+def _several(given: str | Iterable[str], what: str) -> list[str]:
+    if isinstance(given, str):
+        return [given]
+    try:
+        return [*given]
+    except TypeError:
+        raise InvalidArgumentError(f"{what} is a text or several, not {type(given).__name__} {given!r}") from None
+
+
+def _types(given: str | Iterable[str]) -> list[str]:
+    return [check_name(one, "workflow type") for one in _several(given, "workflow_type")]
+
+
+def _statuses(given: Status | str | Iterable[Status | str]) -> list[Status]:
+    found: list[Status] = []
+    for one in _several(given, "status"):
+        among = SETS.get(one) if isinstance(one, str) else None
+        found += [_status(one)] if among is None else [status for status in Status if status in among]
+    return list(dict.fromkeys(found))
+
+
 def _status(given: Status | str) -> Status:
     try:
         return Status(given)
     except ValueError:
         near = difflib.get_close_matches(str(given), list(Status), n=1)
-        advice = f"did you mean {str(near[0])!r}?" if near else f"there are {', '.join(Status)}"
+        advice = f"did you mean {str(near[0])!r}?" if near else f"there are {', '.join([*Status, *SETS])}"
         raise InvalidArgumentError(f"unknown status {given!r}; {advice}", value=str(given)) from None
 
 

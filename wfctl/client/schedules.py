@@ -15,7 +15,7 @@ from wfctl.values import codec
 from wfctl.values.ids import check_name, check_new_id
 from wfctl.values.runinfo import RunInfo, ScheduleInfo
 from wfctl.values.schedule import CATCH_UP_MS, Overlap, ScheduleSpec, Timetable
-from wfctl.values.times import from_ms, to_instant, to_ms
+from wfctl.values.times import from_ms, moment_ms, to_ms
 from wfctl.values.zones import local_zone
 
 OverlapName = Literal["skip", "queue", "allow", "cancel", "terminate"]
@@ -64,7 +64,7 @@ class Schedules:
             every_ms=None if every is None else to_ms(every, "every"),
             offset_ms=to_ms(offset, "offset"),
             tz=local_zone() if tz is None else tz,
-            until_at=None if until is None else to_instant(until, "until"),
+            until_at=None if until is None else moment_ms(until, "until"),
         )
         spec = ScheduleSpec(
             workflow_type=workflow_type,
@@ -129,10 +129,8 @@ class Schedules:
         await self._link.call(views.RemoveSchedule(schedule_id=check_name(schedule_id, "schedule ID")))
 
 
-def _overlap(given: str) -> Overlap:
+def _overlap(given: OverlapName) -> Overlap:
     try:
         return Overlap(given)
     except ValueError:
-        raise InvalidArgumentError(
-            f"no overlap is {given!r}", hint=f"use one of {', '.join(Overlap)}", value=str(given)
-        ) from None
+        raise InvalidArgumentError(f"overlap is one of {', '.join(Overlap)}, not {given!r}") from None

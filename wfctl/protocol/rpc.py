@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from wfctl.errors import ErrorData, IncompatibleError, WfctlError, from_data
+from wfctl.errors import ErrorData, IncompatibleError, InvalidArgumentError, WfctlError, from_data
 from wfctl.protocol.call import Call
 
 MAX_LINE_BYTES = 4 << 20
@@ -104,7 +104,18 @@ class LineBuffer:
 
 
 def request(id: int, call: Call) -> bytes:
-    body = encoder.encode(call)
+    """InvalidArgumentError where a parameter cannot be said at all; of those that can, the server finds what is wrong."""
+    try:
+        body = encoder.encode(call)
+    except UnicodeEncodeError as error:
+        char = ord(error.object[error.start])
+        raise InvalidArgumentError(
+            f"a text of {call.method!r} has a lone surrogate (U+{char:04X}) at position {error.start + 1}, which is no character",
+            hint="decode bytes with the encoding that they are in",
+            value=ascii(error.object[:80]),
+        ) from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidArgumentError(f"parameters of {call.method!r}: {error}", method=call.method) from None
     return b'{"jsonrpc":"2.0","id":%d,"method":"%b","params":%b}\n' % (id, call.method.encode(), body)
 
 
@@ -157,9 +168,10 @@ class Conversation:
 
     def call(self, call: Call) -> tuple[int, bytes]:
         id = self._next
+        line = request(id, call)
         self._next += 1
         self._open[id] = type(call)
-        return id, request(id, call)
+        return id, line
 
     def cancel(self, id: int) -> bytes:
         """Give up call `id`: what still comes for it is dropped."""

@@ -30,3 +30,5 @@ class Status(StrEnum):
 
 CLOSED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.TERMINATED, Status.TIMED_OUT})
 OPEN = frozenset(Status) - CLOSED
+# The words for several, wherever statuses are chosen.
+SETS = {"open": OPEN, "closed": CLOSED}

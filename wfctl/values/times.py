@@ -23,7 +23,8 @@ def to_ms(value: timedelta, what: str = "duration") -> int:
         raise InvalidArgumentError(
             f"{what} must be a timedelta, not {type(value).__name__} {value!r}", hint="from datetime import timedelta"
         )
-    ms = -(-value // timedelta(milliseconds=1))
+    ms, rest = divmod(value, timedelta(milliseconds=1))
+    ms += bool(rest)
     if ms < 0:
         raise InvalidArgumentError(f"{what} is negative: {value}")
     if ms > MAX_MS:
@@ -31,16 +32,17 @@ def to_ms(value: timedelta, what: str = "duration") -> int:
     return ms
 
 
-def to_instant(moment: datetime, what: str = "time") -> int:
-    """Epoch milliseconds of a moment, local where it has no zone; InvalidArgumentError where there is no such day in UTC."""
-    if not isinstance(moment, datetime):
+def moment_ms(value: datetime, what: str, wanted: str = "datetime") -> int:
+    """`value` (local time where it has no zone) in epoch milliseconds. `wanted` is what else it might have been, for errors."""
+    if not isinstance(value, datetime):
         raise InvalidArgumentError(
-            f"{what} must be a datetime, not {type(moment).__name__} {moment!r}", hint="from datetime import datetime"
+            f"{what} must be a {wanted}, not {type(value).__name__} {value!r}", hint="from datetime import datetime"
         )
     try:
-        return round(moment.timestamp() * 1_000)
-    except (ValueError, OverflowError):
-        raise InvalidArgumentError(f"{what} is too far away: {moment}") from None
+        return round(value.timestamp() * 1_000)
+    except (ValueError, OverflowError, OSError):
+        # The first day of the year 1, or the last of 9999: in UTC it may be in a year that there is none of.
+        raise InvalidArgumentError(f"{what} is too far away: {value}") from None
 
 
 def from_ms(ms: int) -> timedelta:

@@ -6,8 +6,8 @@ import asyncio
 import dataclasses
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -33,7 +33,7 @@ from wfctl.errors import (
 )
 from wfctl.protocol import calls
 from wfctl.protocol.views import Outcome
-from wfctl.values.status import Status
+from wfctl.values.status import CLOSED, Status
 from wfd.server import Server
 
 
@@ -114,9 +114,67 @@ async def test_what_cannot_be_sent_is_refused_before_it_is(client: Client, backe
         await client.list(since="15m")  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError, match="until is too far away"):
         await client.schedules.create("s", "Order", cron="@daily", until=datetime.min)
-    with pytest.raises(InvalidArgumentError, match="no overlap is 'bad'"):
+    with pytest.raises(InvalidArgumentError, match="overlap is one of skip, queue, allow, cancel, terminate, not 'bad'"):
         await client.schedules.create("s", "Order", cron="@daily", overlap="bad")  # type: ignore[arg-type]
     assert backend.calls == []
+
+
+WRONG: dict[str, tuple[Callable[[Client], Awaitable[Any]], str]] = {
+    "at too early": (lambda c: c.start("Order", at=datetime.min), "at is too far away"),
+    "at of a day": (lambda c: c.start("Order", at=date(2031, 1, 1)), "at must be a datetime, not date"),  # type: ignore[arg-type]
+    "at of a text": (lambda c: c.start("Order", at="x"), "at must be a datetime, not str 'x'"),  # type: ignore[arg-type]
+    "delay": (lambda c: c.start("Order", delay=timedelta.max), "delay is over 100 years"),
+    "timeout": (lambda c: c.start("Order", workflow_timeout=timedelta.max), "workflow_timeout is over 100 years"),
+    "wait": (lambda c: c.handle("a").result(timedelta.max), "timeout is over 100 years"),
+    "negative": (lambda c: c.start("Order", delay=timedelta.min), "delay is negative"),
+    "since too early": (lambda c: c.list(since=datetime.min), "since is too far away"),
+    "since of a text": (lambda c: c.list(since="5m"), "since must be a datetime or a timedelta, not str '5m'"),  # type: ignore[arg-type]
+    "age too early": (lambda c: c.purge(older_than=datetime.min), "older_than is too far away"),
+    "age of a number": (lambda c: c.purge(older_than=5), "older_than must be a datetime or a timedelta, not int"),  # type: ignore[arg-type]
+    "status": (lambda c: c.list(status=5), "status is a text or several, not int 5"),  # type: ignore[arg-type]
+    "statuses": (lambda c: c.count(status=[[]]), "unknown status"),  # type: ignore[list-item]
+    "limit of a text": (lambda c: c.list(limit="x"), "limit must be a whole number and not negative, not 'x'"),  # type: ignore[arg-type]
+    "limit below zero": (lambda c: c.list(limit=-1), "limit must be a whole number and not negative, not -1"),
+    "type": (lambda c: c.list(workflow_type=3), "workflow_type is a text or several, not int 3"),  # type: ignore[arg-type]
+    "type of no text": (lambda c: c.purge(workflow_type="\ud800"), "workflow type '.*' has a control character"),
+    "reason": (lambda c: c.handle("a").cancel("no\ud800"), r"'cancel' has a lone surrogate \(U\+D800\) at position 3"),
+    "event ID": (lambda c: c.handle("a").send("e", event_id="\ud800"), "'send' has a lone surrogate"),
+    "note": (lambda c: c.schedules.pause("s", note="\ud800"), "'schedule_pause' has a lone surrogate"),
+    "object": (lambda c: c.handle("a").cancel(object()), "parameters of 'cancel'"),  # type: ignore[arg-type]
+    "overlap": (
+        lambda c: c.schedules.create("s", "Order", cron="* * * * *", overlap="x"),  # type: ignore[arg-type]
+        "overlap is one of skip, queue, allow, cancel, terminate, not 'x'",
+    ),
+    "until": (
+        lambda c: c.schedules.create("s", "Order", cron="* * * * *", until=datetime.min),
+        "until is too far away",
+    ),
+    "file": (lambda c: c.check(5), "a file to check: expected str"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_an_argument_that_cannot_be_what_it_stands_for_is_named(
+    client: Client, backend: FakeBackend, wrong: str
+) -> None:
+    call, why = WRONG[wrong]
+    await client.start("Order", workflow_id="a")
+    asked = len(backend.calls)
+    with pytest.raises(InvalidArgumentError, match=why):
+        await call(client)
+    assert len(backend.calls) == asked
+    assert await client.list()
+
+
+async def test_statuses_may_be_named_together(client: Client, backend: FakeBackend) -> None:
+    await client.start("Order", workflow_id="a")
+    await client.start("Order", workflow_id="b")
+    backend.close("b")
+    assert [run.workflow_id for run in await client.list(status="open")] == ["a"]
+    assert [run.workflow_id for run in await client.list(status="closed")] == ["b"]
+    await client.list(status=["closed", "stuck", "failed"])
+    assert set(last(backend, calls.List).statuses) == {*CLOSED, Status.STUCK}
+    assert len(last(backend, calls.List).statuses) == len(CLOSED) + 1
 
 
 async def test_run_starts_waits_and_returns_the_result(client: Client, backend: FakeBackend) -> None:
