@@ -12,6 +12,8 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
+import msgspec
+
 from wfctl.errors import StaleStepError, UsageError, from_data
 from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, Progress, ToDaemon
 from wfctl.sdk import current
@@ -28,6 +30,7 @@ from wfctl.values.runinfo import RunInfo
 from wfd.worker import branches
 from wfd.worker.pending import REFUSABLE, Pending, Questions, answered, taken_up, told
 from wfd.worker.progress import Reporter
+from wfd.worker.rest import Rest
 
 MAX_LOG_CHARS = 32_000
 MAX_NOTE_CHARS = 200
@@ -39,8 +42,6 @@ _NOT_BY_CONTENT = _ALIKE | _BY_BRANCH
 # Kinds whose answer may take long and commits nothing: a cancellation does not wait for it.
 _PATIENT = frozenset({"sleep", "resume", "task_attempt_failed", "child_result"})
 _ENDED_BY_CANCELLATION = frozenset({"resume", "child_result"})
-# Turns of the loop in which nobody asks for a record, after which a branch may take what another branch recorded.
-_QUIET_TURNS = 20
 _MAKING = threading.Lock()  # Two threads of a handler's may begin to report at a time.
 
 
@@ -80,6 +81,7 @@ class LiveOps(branches.Branch, eq=False):
     _told: bool = False
     _lines: list[LogLine] = []
     _reporter: Reporter | None = None
+    _rest: Rest = msgspec.field(default_factory=Rest)
 
     # -- the port -------------------------------------------------------------------------------
 
@@ -151,24 +153,19 @@ class LiveOps(branches.Branch, eq=False):
             if record is None and self.replay.has_alike(base):
                 if not self._is_sequential():
                     expected = None
-                    await self._others_first(base)
+                    # Another branch asked for it. Should that one still come, it is to have its own.
+                    await self._rest.come()
                 record = self.replay.take_alike(base)
             key = self.replay.fresh_key(base, mark) if record is None else record.key
         else:
             key = self.replay.key(base)
             record = self.replay.take(key)
+        if record is not None:
+            self._rest.moved()
         if record is not None and expected not in (None, key) and self._is_sequential():
             self._note(key, place)
             self.stuck(self.disagreement())
         return key, record
-
-    async def _others_first(self, base: str) -> None:
-        """Such an operation is recorded, but another branch asked for it. Should that one still come, it is to have its own."""
-        left, quiet = len(self.replay.unasked), 0
-        while quiet < _QUIET_TURNS and self.replay.has_alike(base):
-            await asyncio.sleep(0)
-            quiet = quiet + 1 if len(self.replay.unasked) == left else 0
-            left = len(self.replay.unasked)
 
     def tell(self, kind: str, name: str, key: str, arguments: bytes) -> Awaitable[bytes]:
         if self._bodies:
