@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -343,3 +344,39 @@ async def test_an_open_id_is_refused_to_clients_or_used(serve: Serve) -> None:
     second = await env.client.start("Child", workflow_id="kid")
     assert second.run_info is not None
     assert second.run_info.id != first.run_info.id
+
+
+async def test_plain_functions_may_wait_for_more_children_than_may_compute(serve: Serve) -> None:
+    parent, child = Workflow("Parent"), Workflow("Child")
+
+    @parent.start()
+    def begin(ctx: Any) -> Directive:
+        return ctx.next.complete(ctx.run_child("Child", f"{ctx.run.workflow_id}-child"))  # type: ignore[no-any-return]
+
+    @child.start()
+    def serve_it(ctx: Any) -> Directive:
+        return ctx.next.complete("served")  # type: ignore[no-any-return]
+
+    env = await serve(parent, child)
+    handles = [await env.client.start("Parent", workflow_id=f"p{number}") for number in range(70)]
+    assert [await handle.result(timeout=timedelta(seconds=20)) for handle in handles] == ["served"] * 70
+
+
+async def test_a_plain_function_begins_in_time_while_others_sleep(serve: Serve) -> None:
+    sleepy, quick = Workflow("Sleepy"), Workflow("Quick")
+
+    @sleepy.start()
+    def sleeps(ctx: Any) -> Directive:
+        ctx.sleep(timedelta(hours=1))
+        return ctx.next.complete()  # type: ignore[no-any-return]
+
+    @quick.start(timeout=timedelta(seconds=3))
+    def returns(ctx: Context) -> Directive:
+        return ctx.next.complete("in time")
+
+    env = await serve(sleepy, quick)
+    for number in range(64):
+        await env.client.start("Sleepy", workflow_id=f"s{number}")
+    handle = await env.client.start("Quick")
+    await env.advance(timedelta(minutes=1))
+    assert await handle.result(timeout=timedelta(seconds=20)) == "in time"

@@ -45,7 +45,7 @@ class CurrentStep(msgspec.Struct, eq=False):
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run `work` on the host's loop, from a thread, and return what it returns."""
         try:
-            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+            return self._cross(work).result()
         except concurrent.futures.CancelledError:
             raise asyncio.CancelledError from None
 
@@ -55,9 +55,12 @@ class CurrentStep(msgspec.Struct, eq=False):
         if running is None:
             return self.wait(work)
         if running is not self._loop:  # a thread of the handler's with a loop of its own
-            return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+            return asyncio.wrap_future(self._cross(work))
         self.made.append(work)
         return work
+
+    def _cross(self, work: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
 
 step: contextvars.ContextVar[CurrentStep | None] = contextvars.ContextVar("wfctl_step", default=None)

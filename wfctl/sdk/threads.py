@@ -39,7 +39,7 @@ class Threads:
         def work() -> None:
             outcome = context.run(_outcome, call)
             try:
-                loop.call_soon_threadsafe(_settle, future, outcome)
+                loop.call_soon_threadsafe(settle, future, outcome)
             except RuntimeError:
                 return  # the loop has closed: nobody waits any more
 
@@ -54,6 +54,6 @@ def _outcome(call: Callable[[], Any]) -> Outcome:
         return None, error
 
 
-def _settle(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
+def settle(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
     if not future.done():
         future.set_result(outcome)

@@ -6,13 +6,13 @@ Whatever a handler does (raise, exit, return nonsense, ignore its cancellation) 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextvars
 import inspect
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from wfctl.errors import InvalidDirectiveError, WfctlError
@@ -35,8 +35,8 @@ from wfctl.values.codec import decode
 from wfd.worker import branches, query
 from wfd.worker.fitting import Misfit, arguments
 from wfd.worker.live import LiveOps
+from wfd.worker.pool import Pool, ThreadedStep, Turn
 
-THREADS = 64
 # Own frames are left out of the tracebacks that users see.
 HIDDEN = (os.path.dirname(os.path.abspath(__file__)),)
 # Turns of the loop that a handler's remaining tasks get to ask for records before its return is judged.
@@ -67,8 +67,9 @@ class Executor:
         self._found: dict[tuple[str, str, str], tuple[Workflow, Handler, Next]] = {}
         # The loop holds its tasks weakly; a handler's must not vanish.
         self._tasks: set[asyncio.Task[None]] = set()
-        self._in_threads: dict[int, concurrent.futures.Future[Any]] = {}
-        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+        self._pool = Pool(loop)
+        # Of the handlers that wait for a thread, by token.
+        self._in_line: dict[int, Turn] = {}
         self._threads = Threads()
         self._queries: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -94,6 +95,8 @@ class Executor:
             case channel.CancelStep():
                 if (step := self._steps.get(message.token)) is not None:
                     step.request_cancel()
+                if (turn := self._in_line.get(message.token)) is not None:
+                    turn.hurry()  # it has to begin, or it could not clean up
             case channel.AbandonStep():
                 self._abandon(message.token)
             case channel.Check():
@@ -119,8 +122,7 @@ class Executor:
 
     def close(self) -> None:
         """Let go of the threads; those that still run a handler are not waited for."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
 
     # -- beginning a step -----------------------------------------------------------------------
 
@@ -218,23 +220,34 @@ class Executor:
 
     async def _drive_thread(self, step: LiveOps, kwargs: dict[str, Any]) -> None:
         """A plain `def`: runs in a thread that cannot be interrupted, so only its operations can end it early."""
-        if self._pool is None:
-            self._pool = concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="wfctl-handler")
-        here = current.CurrentStep(step, self._loop, self._threads, [])
+        if step.abandoned:
+            self._finish(step, None, None, None)
+            return
+        turn = self._pool.turn()
+        here = ThreadedStep(step, self._loop, self._threads, [], turn)
         context = BlockingContext(step, here.wait)
         branches.current.set(step)
         current.step.set(here)
         step.thread = 0  # not known yet, but a thread it will be
-        running = self._pool.submit(contextvars.copy_context().run, _in_thread, step, context, kwargs)
-        self._in_threads[step.token] = running
         outcome: Any = None
         raised: BaseException | None = None
         try:
-            outcome, raised = await asyncio.wrap_future(running)
-        except asyncio.CancelledError as error:  # abandoned before a thread was free
+            await self._has_thread(step, turn)
+            run = partial(contextvars.copy_context().run, _in_thread, step, context, kwargs)
+            outcome, raised = await turn.run(run)
+        except asyncio.CancelledError as error:  # abandoned before it had a thread
             raised = error
-        del self._in_threads[step.token]
+        turn.end()
         self._finish(step, context, outcome, raised)
+
+    async def _has_thread(self, step: LiveOps, turn: Turn) -> None:
+        self._in_line[step.token] = turn
+        if step.cancel_requested:
+            turn.hurry()
+        try:
+            await turn.begin()
+        finally:
+            del self._in_line[step.token]
 
     def _abandon(self, token: int) -> None:
         step = self._steps.get(token)
@@ -247,9 +260,8 @@ class Executor:
             self._finish(step, None, None, None)
             return
         step.abandon()
-        running = self._in_threads.get(token)
-        if running is not None:
-            running.cancel()  # only where no thread has taken it yet
+        if token in self._in_line and step.task is not None:
+            step.task.cancel()
 
     # -- ending it ------------------------------------------------------------------------------
 
