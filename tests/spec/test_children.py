@@ -358,8 +358,9 @@ async def test_plain_functions_may_wait_for_more_children_than_may_compute(serve
         return ctx.next.complete("served")  # type: ignore[no-any-return]
 
     env = await serve(parent, child)
-    handles = [await env.client.start("Parent", workflow_id=f"p{number}") for number in range(70)]
-    assert [await handle.result(timeout=timedelta(seconds=20)) for handle in handles] == ["served"] * 70
+    starts = (env.client.start("Parent", workflow_id=f"p{number}") for number in range(150))
+    handles = await asyncio.gather(*starts)
+    assert [await handle.result(timeout=timedelta(seconds=20)) for handle in handles] == ["served"] * 150
 
 
 async def test_a_plain_function_begins_in_time_while_others_sleep(serve: Serve) -> None:
