@@ -17,6 +17,7 @@ from typing import IO, Any, NoReturn
 
 import msgspec
 
+from wfctl.cli.holder import ENDED, not_stopped, process_state
 from wfctl.cli.project import log_file, stderr_file
 from wfctl.cli.shell import Shell
 from wfctl.errors import DaemonAlreadyRunningError, DaemonDownError, ErrorData, NotFinishedError, WfctlError, from_data
@@ -173,9 +174,10 @@ def _died(shell: Shell, status: int, said: list[str]) -> WfctlError:
 def stop(shell: Shell, timeout_ms: int) -> StatusView | None:
     """Ask the daemon to stop and wait until it is gone; its last status, or None when none ran.
 
-    Running steps get `timeout_ms` to finish. Gone means: its process has ended, and its socket takes no connection.
+    Running steps get `timeout_ms` to finish. Gone means: its process has ended, and its socket takes no connection. Raises
+    DaemonDownError where one has the project's state and cannot be asked.
     """
-    view = probe(shell)
+    view = _to_stop(shell)
     if view is None:
         return None
     connection = shell.connect()
@@ -187,7 +189,7 @@ def stop(shell: Shell, timeout_ms: int) -> StatusView | None:
             raise
     connection.wait_closed(max(deadline - time.monotonic(), 0.1))
     shell.hang_up()
-    while _alive(view.pid) or _accepts(shell):
+    while process_state(view.pid) != ENDED or _accepts(shell):
         if time.monotonic() >= deadline:
             break
         time.sleep(POLL_S)
@@ -200,27 +202,29 @@ def stop(shell: Shell, timeout_ms: int) -> StatusView | None:
     )
 
 
+def _to_stop(shell: Shell) -> StatusView | None:
+    """The status of the daemon that is to be stopped. One that comes up or goes away at this moment is waited for."""
+    end = time.monotonic() + STOP_GRACE_S
+    while True:
+        try:
+            view: StatusView = shell.call(GetStatus())
+            return view
+        except DaemonDownError as error:
+            shell.hang_up()
+            down = shell.held(error)
+        if "pid" not in down.detail:
+            return None
+        if "listens_at" in down.detail or time.monotonic() >= end:
+            raise not_stopped(down)
+        time.sleep(POLL_S)
+
+
 def _accepts(shell: Shell) -> bool:
     try:
         shell.dial().close()
     except DaemonDownError:
         return False
     return True
-
-
-def _alive(pid: int) -> bool:
-    """Whether the process still does something. One that has ended and waits for its parent to notice does not."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return True  # no such view of processes here, or gone this very moment
-    return stat.rpartition(b")")[2].split()[0] != b"Z"
 
 
 def describe(view: StatusView) -> dict[str, Any]:

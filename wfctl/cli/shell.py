@@ -118,7 +118,19 @@ class Shell:
         except DaemonDownError as error:
             if self.settings.project is not None and error.hint == "wfctl up":
                 error.hint = f"wfctl up --project {quoted(self.settings.project)}"
-            raise
+            raise (error if error.detail.get("dropped") else self.held(error)) from None
+
+    def held(self, error: DaemonDownError) -> DaemonDownError:
+        """`error`, or what it is where somebody has the project's state all the same: then `detail` has a `pid`."""
+        if "pid" in error.detail:
+            return error
+        from wfctl.cli.holder import held, holder_of
+
+        try:
+            holder = holder_of(self.state)
+        except ConfigError:
+            return error  # only a socket is known
+        return error if holder is None else held(error, holder, self.socket)
 
     def _dial_or_read(self) -> Connection:
         try:
@@ -131,8 +143,10 @@ class Shell:
             except ConfigError:
                 raise down from None  # only a socket is known, so there is no database to be found
             connection = read_database(config, state, self.socket, self.project_name, down)
-            there = self.socket.exists() and not down.detail.get("stale")
+            there = "pid" in down.detail or (self.socket.exists() and not down.detail.get("stale"))
             why = "the daemon does not answer" if there else "no daemon runs"
+            if "listens_at" in down.detail:
+                why = f"the daemon listens at {down.detail['listens_at']}, not at {self.socket}"
             self.note(f"{why}; this is read from its database as it lies", always=True)
             return connection
 

@@ -27,7 +27,7 @@ def run(
     """Stop the project's daemon.
 
     Open runs survive and go on when it is up again; a step that is cut short runs again from its top. When no daemon runs,
-    that is all there is to do.
+    that is all there is to do; exits with 3 when one runs and cannot be asked.
     """
     shell = shell_of(ctx)
     view = stop(shell, parse_duration(timeout))

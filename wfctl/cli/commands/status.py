@@ -139,6 +139,7 @@ def _down(shell: Shell, error: DaemonDownError) -> int:
             "project": shell.project_name or None,
             "socket": str(shell.socket),
             "stale": bool(error.detail.get("stale", False)),
+            "pid": error.detail.get("pid"),
             "message": one_line(error.message),
             "hint": error.hint,
             "last_backup": backup,

@@ -52,7 +52,7 @@ def one_line(message: str) -> str:
 
 def _hint(hint: str) -> Line:
     # A hint is a command to type or a thing to do; only the former can be pasted.
-    command = hint.startswith(("wfctl ", "pip ", "wfd "))
+    command = hint.startswith(("wfctl ", "pip ", "wfd ", "kill ", "export ", "WFCTL_SOCKET="))
     return [("  try: " if command else "  hint: ", "dim"), (clean(hint), "bold" if command else "")]
 
 
