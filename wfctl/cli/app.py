@@ -281,7 +281,7 @@ def _correct(error: WfctlError, arguments: list[str]) -> None:
     meant = re.fullmatch(r"did you mean '(\S+)'\?", error.hint or "")
     wrong = next((error.detail[key] for key in ("event", "workflow_type") if key in error.detail), None)
     if meant is not None and wrong in arguments:
-        from wfctl.cli.words import quoted
+        from wfctl.values.commands import quoted
 
         arguments = [*arguments]
         arguments[arguments.index(wrong)] = meant.group(1)
@@ -310,9 +310,9 @@ def _where_from(error: Exception, ctx: Any) -> str | None:
     if name == "workflow_type":
         return "wfctl workflows"
     if name == "event" and ctx.params.get("id"):
-        from wfctl.cli.words import quoted
+        from wfctl.values.commands import command
 
-        return f"wfctl show {quoted(ctx.params['id'])}"
+        return command("show", ctx.params["id"])
     return None
 
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from wfctl.cli.pages import history_pages
 from wfctl.cli.shell import Shell
-from wfctl.cli.words import quoted
 from wfctl.errors import NotFoundError
 from wfctl.protocol.runs import History, HistoryEntry, HistoryPage, RunView
+from wfctl.values.commands import command, quoted
 
 PAGE = 1_000
 # So many records before a page are looked through for what its lines refer to: the handler of their step, the code it ran.
@@ -157,7 +157,7 @@ def _of_step(entries: Iterable[HistoryEntry], wanted: str, run: RunView) -> Iter
         near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
         raise NotFoundError(
             f"run {run.workflow_id!r} has no step {wanted!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
-            hint=f"wfctl history {quoted(run.workflow_id)}" + (f" --step {quoted(near[0])}" if near else ""),
+            hint=command("history", run.workflow_id, options=f"--step {quoted(near[0])}" if near else ""),
             step=wanted,
             known=list(names),
         )

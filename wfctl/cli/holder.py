@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from wfctl.cli.words import quoted
 from wfctl.errors import DaemonDownError
+from wfctl.values.commands import quoted
 from wfctl.values.project import LOCK_NAME
 
 ENDED = ""

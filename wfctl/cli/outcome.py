@@ -11,9 +11,9 @@ from wfctl.cli.render.document import as_data
 from wfctl.cli.render.runs import outcome_error, result_text
 from wfctl.cli.render.text import clean
 from wfctl.cli.shell import Shell, stopping
-from wfctl.cli.words import quoted
 from wfctl.errors import NotFinishedError, WfctlError
 from wfctl.protocol.runs import Outcome, Result
+from wfctl.values.commands import command
 from wfctl.values.kinds import PROGRESS
 from wfctl.values.status import Status
 
@@ -110,7 +110,7 @@ class _Standing:
         if outcome.status in (Status.STUCK, Status.WAITING) and outcome.status not in self._told:
             self._told.add(outcome.status)
             how = "is stuck" if outcome.status is Status.STUCK else "waits for an event"
-            text = f"{clean(outcome.workflow_id)} {how}; more: wfctl show {quoted(outcome.workflow_id)}"
+            text = f"{clean(outcome.workflow_id)} {how}; more: {command('show', outcome.workflow_id)}"
             self._bars.print([(text, "")])
 
 

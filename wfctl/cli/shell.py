@@ -17,8 +17,9 @@ from wfctl.cli.project import LAST, recall_last, state_folder
 from wfctl.cli.render import times
 from wfctl.cli.render.text import write_for
 from wfctl.cli.screen import Screen
-from wfctl.cli.words import given_ids, quoted
+from wfctl.cli.words import given_ids
 from wfctl.errors import AmbiguousIdError, ConfigError, DaemonDownError, RunNotFoundError, UsageError
+from wfctl.values.commands import quoted
 from wfctl.values.project import chosen_socket, find_config
 from wfctl.values.times import parse_duration
 

@@ -23,8 +23,8 @@ from wfctl.cli.render.treedata import (
 from wfctl.cli.render.treeline import Fold
 from wfctl.cli.screen import DEFAULT_COLUMNS
 from wfctl.cli.shell import Shell
-from wfctl.cli.words import quoted
 from wfctl.protocol.trees import GetTree, Tree, TreeNode
+from wfctl.values.commands import command
 from wfctl.values.status import Status
 
 # What draws and what follows is imported where it begins: data for programs needs neither.
@@ -128,7 +128,7 @@ class Viewer:
         from wfctl.cli.render.tree import tree_lines
 
         named = [self._call.id, *self._call.ids] if self._call.id else []
-        whole = f"wfctl tree {' '.join([*map(quoted, named), '--all'])}"
+        whole = command("tree", *named, options="--all")
         return tree_lines(tree, style, now_ms=now_ms, fold=self._look.fold, more=whole)
 
     # -- following --------------------------------------------------------------------------

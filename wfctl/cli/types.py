@@ -6,8 +6,8 @@ import difflib
 from typing import TYPE_CHECKING
 
 from wfctl.cli.shell import Shell
-from wfctl.cli.words import quoted
 from wfctl.errors import UnknownWorkflowTypeError, WfctlError
+from wfctl.values.commands import command
 
 if TYPE_CHECKING:
     from wfctl.protocol.code import WorkflowList
@@ -22,7 +22,7 @@ def served_type(shell: Shell, name: str) -> TypeSpec:
     near = difflib.get_close_matches(name, types, n=1, cutoff=0.6)
     raise UnknownWorkflowTypeError(
         _no_type(name, near),
-        hint=f"wfctl graph {quoted(near[0])}" if near else "wfctl workflows",
+        hint=command("graph", near[0]) if near else "wfctl workflows",
         workflow_type=name,
         known=list(types),
     )

@@ -1,4 +1,4 @@
-"""What users type, where, and how it is shown back: IDs in commands to copy, statuses by name, IDs from stdin."""
+"""What users type, where, and how it is shown back: statuses by name, IDs from stdin."""
 
 from __future__ import annotations
 
@@ -7,13 +7,6 @@ import sys
 from wfctl.cli.options import choose
 from wfctl.errors import UsageError
 from wfctl.values.status import SETS, Status
-
-
-def quoted(id: str) -> str:
-    """`id` as it has to be typed in a shell."""
-    import shlex
-
-    return shlex.quote(id)
 
 
 def parse_statuses(given: list[str]) -> list[Status]:

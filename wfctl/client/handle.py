@@ -22,6 +22,7 @@ from wfctl.errors import (
 )
 from wfctl.protocol import calls, views
 from wfctl.values import codec
+from wfctl.values.commands import command
 from wfctl.values.handle import WorkflowHandle
 from wfctl.values.ids import check_name
 from wfctl.values.runinfo import RunInfo
@@ -148,7 +149,7 @@ class ClientHandle(WorkflowHandle):
             raise NotFinishedError(
                 f"run {outcome.workflow_id!r} has not finished within {format_duration(timeout_ms or 0)}; "
                 f"it is {outcome.status}",
-                hint=f"wfctl show {outcome.workflow_id}",
+                hint=command("show", outcome.workflow_id),
                 run_id=outcome.run_id,
                 workflow_id=outcome.workflow_id,
                 status=outcome.status.value,
@@ -296,7 +297,7 @@ def outcome_error(outcome: views.Outcome) -> RunOutcomeError:
     why = str(outcome.error) if outcome.error is not None else outcome.reason
     return cls(
         f"run {outcome.workflow_id!r} {verb}{f': {why}' if why else ''}",
-        hint=f"wfctl show {outcome.workflow_id}",
+        hint=command("show", outcome.workflow_id),
         run_id=outcome.run_id,
         workflow_id=outcome.workflow_id,
         status=outcome.status.value,

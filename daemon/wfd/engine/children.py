@@ -18,6 +18,7 @@ from wfctl.errors import (
 )
 from wfctl.protocol import channel
 from wfctl.protocol.views import Outcome
+from wfctl.values.commands import command
 from wfctl.values.ids import check_new_id
 from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.core import records as r, stimuli as s
@@ -110,7 +111,7 @@ class Children:
             if args.workflow_id in machine.open_ids:
                 raise WorkflowAlreadyRunning(
                     f"workflow ID {args.workflow_id!r} has an open run already, which this run did not start",
-                    hint=f"wfctl show {args.workflow_id}",
+                    hint=command("show", args.workflow_id),
                     workflow_id=args.workflow_id,
                 )
         except WfctlError as error:

@@ -20,6 +20,7 @@ import msgspec
 
 from wfctl.errors import RunClosedError, StorageError
 from wfctl.protocol import channel
+from wfctl.values.commands import command
 from wfd.engine.asked import Asked
 from wfd.engine.memory import Live, Memory
 from wfd.runtime.clock import Clock
@@ -129,6 +130,6 @@ class Inboxes:
 def no_inbox(workflow_id: str, event: str) -> RunClosedError:
     return RunClosedError(
         f"run {workflow_id!r} is closed; event {event!r} was not delivered",
-        hint=f"wfctl show {workflow_id}",
+        hint=command("show", workflow_id),
         workflow_id=workflow_id,
     )

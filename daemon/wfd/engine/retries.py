@@ -12,6 +12,7 @@ import msgspec
 
 from wfctl.errors import ConflictError, InvalidArgumentError, NotFoundError, RunNotFoundError, WorkflowAlreadyRunning
 from wfctl.protocol import calls
+from wfctl.values.commands import command
 from wfctl.values.ids import check_new_id
 from wfctl.values.opkeys import in_few_words
 from wfctl.values.status import Status
@@ -67,7 +68,7 @@ class Retries:
         if run.status not in RETRIED:
             raise ConflictError(
                 f"run {run.workflow_id!r} ({run.run_id}) is {run.status}; only what failed, timed out or is stuck goes on",
-                hint=f"wfctl retry --new {run.workflow_id}" if run.closed else f"wfctl show {run.workflow_id}",
+                hint=command("retry --new", run.workflow_id) if run.closed else command("show", run.workflow_id),
                 workflow_id=run.workflow_id,
                 run_id=run.run_id,
                 status=str(run.status),
@@ -76,7 +77,7 @@ class Retries:
         if other != run.key:
             raise WorkflowAlreadyRunning(
                 f"run {run.run_id} cannot go on: workflow ID {run.workflow_id!r} has another open run",
-                hint=f"wfctl show {run.workflow_id}",
+                hint=command("show", run.workflow_id),
                 workflow_id=run.workflow_id,
                 run_id=run.run_id,
             )
@@ -124,7 +125,7 @@ class Retries:
         if not run.closed:
             raise ConflictError(
                 f"run {run.workflow_id!r} ({run.run_id}) is {run.status}; a new one like it can begin when it has closed",
-                hint=f"wfctl show {run.workflow_id}",
+                hint=command("show", run.workflow_id),
                 workflow_id=run.workflow_id,
                 run_id=run.run_id,
                 status=str(run.status),
@@ -148,7 +149,7 @@ def _no_such_step(run: Run, name: str, steps: list[course.Execution]) -> NotFoun
     meant = f" (did you mean {near[0]!r}?)" if near else ""
     return NotFoundError(
         f"run {run.workflow_id!r} has come through no step {name!r}{meant}; its steps are: {', '.join(known)}",
-        hint=f"wfctl history {run.workflow_id}",
+        hint=command("history", run.workflow_id),
         step=name,
         steps=known,
     )

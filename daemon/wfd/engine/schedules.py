@@ -17,6 +17,7 @@ import msgspec
 
 from wfctl.errors import InvalidArgumentError, StorageError
 from wfctl.protocol.views import Outcome, SchedulesView
+from wfctl.values.commands import command
 from wfctl.values.runinfo import ScheduleInfo
 from wfctl.values.schedule import Overlap
 from wfctl.values.signature import TypeSpec
@@ -99,7 +100,7 @@ def understood(rows: Iterable[ScheduleRow]) -> tuple[dict[str, Held], dict[str, 
 def check_read(id: str, aside: Mapping[str, Unread]) -> None:
     """Raises StorageError for a schedule that is set aside."""
     if id in aside:
-        raise StorageError(aside[id].why, hint=f"wfctl schedule remove {id}")
+        raise StorageError(aside[id].why, hint=command("schedule remove", id))
 
 
 def blocked(one: Held, catalog: Catalog) -> str | None:

@@ -16,6 +16,7 @@ from wfctl.errors import (
     UnknownWorkflowTypeError,
 )
 from wfctl.protocol import schedules as p
+from wfctl.values.commands import command
 from wfctl.values.ids import check_new_id
 from wfctl.values.schedule import MAX_SCHEDULE_ID_CHARS, ScheduleSpec, Timetable
 from wfctl.values.status import Status
@@ -163,7 +164,7 @@ def unknown(id: str, known: list[str]) -> ScheduleNotFoundError:
     near = difflib.get_close_matches(id, known, n=1, cutoff=0.6)
     return ScheduleNotFoundError(
         f"no schedule {id!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
-        hint=f"wfctl schedule show {near[0]}" if near else "wfctl schedule list",
+        hint=command("schedule show", near[0]) if near else "wfctl schedule list",
         schedule_id=id,
     )
 

@@ -17,6 +17,7 @@ from wfctl.errors import (
     WorkflowAlreadyRunning,
 )
 from wfctl.protocol import calls
+from wfctl.values.commands import command
 from wfctl.values.ids import check_name, check_new_id
 from wfd.core import stimuli as s
 from wfd.core.actions import Action
@@ -130,7 +131,7 @@ class Sending:
                     raise ConflictError(
                         f"run {run.workflow_id!r} has {len(now.run.inbox):,} events in its inbox that it does not take; "
                         f"event {event!r} was not delivered",
-                        hint=f"wfctl show {run.workflow_id}",
+                        hint=command("show", run.workflow_id),
                         workflow_id=run.workflow_id,
                         run_id=run.run_id,
                     )
@@ -209,7 +210,7 @@ def _closed(live: Live, event: str) -> RunClosedError:
     run = live.run
     return RunClosedError(
         f"run {run.workflow_id!r} ({run.run_id}) is {run.status}; event {event!r} was not delivered",
-        hint=f"wfctl show {run.workflow_id}",
+        hint=command("show", run.workflow_id),
         workflow_id=run.workflow_id,
         run_id=run.run_id,
         status=str(run.status),

@@ -11,9 +11,9 @@ from wfctl.cli.project import LastBackup, remember_backup
 from wfctl.cli.render.status import size
 from wfctl.cli.render.text import counted
 from wfctl.cli.shell import Shell, now_ms, shell_of
-from wfctl.cli.words import quoted
 from wfctl.errors import ConfigError, DaemonDownError
 from wfctl.protocol.backup import BackedUp, Backup
+from wfctl.values.commands import command
 from wfctl.values.project import find_config
 
 EXAMPLES = """
@@ -48,7 +48,7 @@ def run(
     shell.out.flush()
     what = f"{counted(done.runs, 'run')}, {size(done.bytes)}, checked"
     shell.note(f"{'replaced' if done.replaced else 'wrote'} {done.path}: {what}")
-    shell.note(f"to go back to it: wfctl down && wfctl restore {quoted(file)}")
+    shell.note(f"to go back to it: wfctl down && {command('restore', file)}")
     return exit.OK
 
 

@@ -10,9 +10,9 @@ from wfctl.cli.options import Output
 from wfctl.cli.render.text import Line, clean, count
 from wfctl.cli.several import Ids, Several
 from wfctl.cli.shell import Shell, now_ms, shell_of
-from wfctl.cli.words import quoted
 from wfctl.errors import UsageError
 from wfctl.protocol.runs import HistoryEntry
+from wfctl.values.commands import command
 from wfctl.values.times import parse_instant
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _say_what_is_left(shell: Shell, chapter: Chapter, *, one: bool) -> None:
         total = "" if chapter.total is None else f" of {count(chapter.total, grouped=grouped)}"
         where = f"--{'before' if chapter.asked.reverse else 'after'} {chapter.next}"
         name = "" if one else f" of {clean(chapter.run.workflow_id)}"
-        where = where if one else f"wfctl history {quoted(chapter.run.workflow_id)} {where}"
+        where = where if one else command("history", chapter.run.workflow_id, options=where)
         shell.total(f"{count(chapter.shown, grouped=grouped)}{total}{name}, more: {where}, or a higher --limit")
 
 

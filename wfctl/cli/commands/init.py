@@ -11,8 +11,8 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.options import Output, choose
 from wfctl.cli.shell import Shell, shell_of
-from wfctl.cli.words import quoted
 from wfctl.errors import ConflictError, DeniedError, StorageError, UsageError, WfctlError
+from wfctl.values.commands import quoted
 from wfctl.values.project import CONFIG_NAME
 
 EXAMPLES = """

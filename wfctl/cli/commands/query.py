@@ -12,10 +12,10 @@ from wfctl.cli.options import Output
 from wfctl.cli.render.runs import result_text
 from wfctl.cli.render.workflows import query_lines, query_table
 from wfctl.cli.shell import Shell, shell_of
-from wfctl.cli.words import quoted
 from wfctl.errors import DaemonDownError, NotFinishedError, UnknownQueryError, UnknownWorkflowTypeError, UsageError
 from wfctl.protocol.code import WorkflowList, Workflows
 from wfctl.protocol.runs import Outcome, Query, QueryAnswer, Result
+from wfctl.values.commands import command
 from wfctl.values.signature import HandlerSpec
 from wfctl.values.times import parse_duration
 
@@ -58,7 +58,7 @@ def run(
     if name is None:
         if data is not None or timeout is not None:
             what = "-i gives a query its arguments" if data is not None else "--timeout is for the answer of a query"
-            raise UsageError(f"{what}, but no query is named", hint=f"wfctl query {quoted(id)}")
+            raise UsageError(f"{what}, but no query is named", hint=command("query", id))
         return _list(shell, target)
     given = parse_inputs(inputs or [], data)
     try:
@@ -69,7 +69,7 @@ def run(
     except UnknownWorkflowTypeError as error:
         # Without its handler nobody can answer; what there is to answer from can be read all the same.
         told = f"{error.message}\nnobody can answer without it; the run's store can be shown as it was last committed"
-        raise UnknownWorkflowTypeError(told, hint=f"wfctl show {quoted(id)}", **error.detail) from None
+        raise UnknownWorkflowTypeError(told, hint=command("show", id), **error.detail) from None
     facts = {"run_id": answer.run_id, "workflow_id": answer.workflow_id, "name": name, "value": answer.value}
     if shell.json:
         shell.one("query", facts)
@@ -95,7 +95,7 @@ def _ask(shell: Shell, call: Query, timeout: str | None) -> QueryAnswer:
             raise
         raise NotFinishedError(
             f"query {call.name!r} of {call.id!r} did not answer within {timeout}",
-            hint=f"wfctl query {quoted(call.id)} {quoted(call.name)}",
+            hint=command("query", call.id, call.name),
             query=call.name,
         ) from None
     return answer
@@ -106,8 +106,8 @@ def _remedy(id: str, name: str, error: UnknownQueryError) -> str | None:
     known = [str(one) for one in error.detail.get("known", ())]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
-        return f"wfctl query {quoted(id)} {quoted(near[0])}"
-    return f"wfctl query {quoted(id)}" if known else error.hint
+        return command("query", id, near[0])
+    return command("query", id) if known else error.hint
 
 
 def _list(shell: Shell, id: str) -> int:

@@ -15,8 +15,8 @@ from wfctl.cli import exit
 from wfctl.cli.daemon import probe
 from wfctl.cli.options import Output, choose
 from wfctl.cli.shell import Shell, shell_of
-from wfctl.cli.words import quoted
 from wfctl.errors import ConflictError, DeniedError, StorageError, UsageError, WfctlError
+from wfctl.values.commands import quoted
 from wfctl.values.project import socket_path
 
 EXAMPLES = """

@@ -10,9 +10,9 @@ from wfctl.cli.options import choose
 from wfctl.cli.project import remember_last
 from wfctl.cli.render.times import ago
 from wfctl.cli.shell import Shell, now_ms, shell_of
-from wfctl.cli.words import quoted
 from wfctl.errors import ConfigError, InvalidArgumentError, UsageError
 from wfctl.protocol.starts import Start, Started
+from wfctl.values.commands import command
 from wfctl.values.times import parse_duration, parse_time, rfc3339
 
 EXAMPLES = """
@@ -103,7 +103,7 @@ def _tell(shell: Shell, started: Started, dry_run: bool) -> None:
         shell.note(f"{started.run.workflow_type} can be started so; nothing was")
     else:
         shell.note(_sentence(started))
-        shell.note(f"  watch it: wfctl tail -f {quoted(started.run.workflow_id)}")
+        shell.note(f"  watch it: {command('tail -f', started.run.workflow_id)}")
 
 
 def _to_come(text: str) -> int:

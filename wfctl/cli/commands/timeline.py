@@ -12,8 +12,8 @@ from wfctl.cli.render.barrows import rows
 from wfctl.cli.render.bars import Bar, timeline
 from wfctl.cli.shell import now_ms, shell_of
 from wfctl.cli.svgfile import save
-from wfctl.cli.words import quoted
 from wfctl.errors import UsageError
+from wfctl.values.commands import command
 
 EXAMPLES = """
   wfctl timeline order-1
@@ -71,7 +71,7 @@ def run(
         children = [bar.id for bar in shown.bars if bar.id is not None]
         if children:
             shell.out.flush()
-            shell.note(f"inside a child: wfctl timeline {quoted(children[0])}")
+            shell.note(f"inside a child: {command('timeline', children[0])}")
     else:
         from wfctl.cli.render.timeline import timeline_table
 

@@ -12,9 +12,10 @@ from wfctl.cli.render.problem import error_lines, traceback_text
 from wfctl.cli.render.runs import outcome_error, outcomes_table
 from wfctl.cli.render.text import clean
 from wfctl.cli.shell import Shell, shell_of, stopping
-from wfctl.cli.words import given_ids, parse_statuses, quoted
+from wfctl.cli.words import given_ids, parse_statuses
 from wfctl.errors import RunClosedError, WfctlError
 from wfctl.protocol.runs import Outcome, Result
+from wfctl.values.commands import command
 from wfctl.values.status import Status
 from wfctl.values.times import parse_duration
 
@@ -84,7 +85,7 @@ class Wait:
                 self._take(outcome)
                 if outcome.status is Status.STUCK and not self._ended(outcome):
                     name = outcome.workflow_id
-                    self._shell.note(f"{clean(name)} is stuck; more: wfctl show {quoted(name)}")
+                    self._shell.note(f"{clean(name)} is stuck; more: {command('show', name)}")
         pending = [outcome.run_id for outcome in self._runs.values() if not self._ended(outcome)]
         if not pending or (self._any and len(pending) < len(self._runs)):
             return
@@ -134,7 +135,7 @@ class Wait:
         if outcome.status is Status.COMPLETED:
             return RunClosedError(
                 f"{outcome.workflow_type} {outcome.workflow_id} completed; it will not be {' or '.join(self._wanted)}",
-                hint=f"wfctl history {quoted(outcome.workflow_id)}",
+                hint=command("history", outcome.workflow_id),
                 run_id=outcome.run_id,
             )
         return outcome_error(outcome)

@@ -10,7 +10,6 @@ from wfctl.cli.exit import look
 from wfctl.cli.render.table import Cell, Column, Row, table
 from wfctl.cli.render.text import Line, Span, clean, count
 from wfctl.cli.render.times import is_relative, when
-from wfctl.cli.words import quoted
 from wfctl.errors import (
     NotFinishedError,
     RunCancelledError,
@@ -21,6 +20,7 @@ from wfctl.errors import (
     WfctlError,
 )
 from wfctl.protocol.runs import Outcome, RunView
+from wfctl.values.commands import command
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 
@@ -176,19 +176,19 @@ def outcome_error(outcome: Outcome) -> WfctlError | None:
             # On one line whatever line ends it has: the place it comes from is the second.
             why = f": {clean(str(outcome.error))}" if outcome.error else ""
             frame = f"\nat {outcome.error.frame}" if outcome.error and outcome.error.frame else ""
-            return RunFailedError(f"{name} failed{why}{frame}", hint=f"wfctl history {quoted(id)}", **detail)
+            return RunFailedError(f"{name} failed{why}{frame}", hint=command("history", id), **detail)
         case Status.CANCELLED:
-            return RunCancelledError(f"{name} was cancelled{because}", hint=f"wfctl history {quoted(id)}", **detail)
+            return RunCancelledError(f"{name} was cancelled{because}", hint=command("history", id), **detail)
         case Status.TERMINATED:
-            return RunTerminatedError(f"{name} was terminated{because}", hint=f"wfctl history {quoted(id)}", **detail)
+            return RunTerminatedError(f"{name} was terminated{because}", hint=command("history", id), **detail)
         case Status.TIMED_OUT:
             why = f": {outcome.error.message}" if outcome.error and outcome.error.message else ""
-            return RunTimedOutError(f"{name} timed out{why}", hint=f"wfctl history {quoted(id)}", **detail)
+            return RunTimedOutError(f"{name} timed out{why}", hint=command("history", id), **detail)
         case Status.STUCK:
             return RunStuckError(
                 f"{name} is stuck\n{outcome.stuck_reason or 'it needs code or a person'}",
-                hint=f"wfctl show {quoted(id)}",
+                hint=command("show", id),
                 **detail,
             )
         case _:
-            return NotFinishedError(f"{name} is still {outcome.status}", hint=f"wfctl result {quoted(id)}", **detail)
+            return NotFinishedError(f"{name} is still {outcome.status}", hint=command("result", id), **detail)

@@ -13,9 +13,9 @@ from wfctl.cli.render.runs import position, status_span
 from wfctl.cli.render.table import facts
 from wfctl.cli.render.text import Line, clean, count, counted
 from wfctl.cli.render.times import both, when
-from wfctl.cli.words import quoted
 from wfctl.protocol.daemon import ProblemView
 from wfctl.protocol.runs import RunDetail, RunView
+from wfctl.values.commands import command
 from wfctl.values.signature import HandlerSpec
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
@@ -119,19 +119,20 @@ def stuck_advice(id: str, *, reload: bool, problems: int) -> list[str]:
     lines = [f"to go on: {cure}"]
     if problems:
         lines.append(f"  {counted(problems, 'module')} did not load, see: wfctl workflows")
+    again = command("retry", id, options="[--from STEP]")
     return [
         *lines,
-        f"  what led to it: wfctl history --logs {quoted(id)}",
-        f"  to try again at once, or from an earlier step: wfctl retry {quoted(id)} [--from STEP]",
-        f"  to give it up: wfctl cancel {quoted(id)}",
+        f"  what led to it: {command('history --logs', id)}",
+        f"  to try again at once, or from an earlier step: {again}",
+        f"  to give it up: {command('cancel', id)}",
     ]
 
 
 def retry_advice(id: str) -> list[str]:
     """What a run that failed or timed out needs, and what to type."""
     return [
-        f"to go on where it stopped, once that is corrected: wfctl retry {quoted(id)}",
-        f"  what led to it: wfctl history --logs {quoted(id)}",
+        f"to go on where it stopped, once that is corrected: {command('retry', id)}",
+        f"  what led to it: {command('history --logs', id)}",
     ]
 
 
@@ -154,7 +155,7 @@ def waiting_advice(run: RunView, events: list[HandlerSpec] | None, problems: Seq
         spec = known.get(name)
         inputs = "" if spec is None else "".join(f" {one.name}=..." for one in spec.params if one.required)
         lacks = f"put the handler of {clean(name)} back, then" if events is not None and spec is None else "to go on"
-        lines.append(f"{lacks}: wfctl send {quoted(run.workflow_id)} {quoted(name)}{inputs}")
+        lines.append(f"{lacks}: {command('send', run.workflow_id, name)}{inputs}")
     if len(names) > MOST_EVENTS:
         lines.append(f"  or one of {len(names) - MOST_EVENTS} more: wfctl workflows")
     return lines
@@ -162,18 +163,18 @@ def waiting_advice(run: RunView, events: list[HandlerSpec] | None, problems: Seq
 
 def advice(run: RunView) -> list[str]:
     """What to type next about a run that nothing is wrong with, or that somebody has ended."""
-    id = quoted(run.workflow_id)
+    id = run.workflow_id
     match run.status:
         case Status.RUNNING | Status.WAITING:
-            return [f"to see it go on: wfctl tail -f {id}"]
+            return [f"to see it go on: {command('tail -f', id)}"]
         case Status.SLEEPING:
-            return ["it goes on by itself", f"  to see that: wfctl tail -f {id}"]
+            return ["it goes on by itself", f"  to see that: {command('tail -f', id)}"]
         case Status.CANCELLING:
-            return ["its handler was asked to end, and cleans up", f"  to end it at once: wfctl terminate {id}"]
+            return ["its handler was asked to end, and cleans up", f"  to end it at once: {command('terminate', id)}"]
         case Status.CANCELLED | Status.TERMINATED:
-            return [f"to do it anew with the same input: wfctl retry --new {id}"]
+            return [f"to do it anew with the same input: {command('retry --new', id)}"]
         case _:
-            return [f"where its time went: wfctl timeline {id}"]
+            return [f"where its time went: {command('timeline', id)}"]
 
 
 def _payload(raw: msgspec.Raw) -> Line:

@@ -20,9 +20,9 @@ from wfctl.cli.schedules.timetable import (
     warn_of_changes,
 )  # fmt: skip
 from wfctl.cli.shell import Shell, now_ms, shell_of
-from wfctl.cli.words import quoted
 from wfctl.errors import UsageError
 from wfctl.protocol.schedules import ScheduleAdd, ScheduleAdded
+from wfctl.values.commands import command
 from wfctl.values.schedule import CATCH_UP_MS, Overlap, ScheduleSpec
 from wfctl.values.times import parse_duration
 
@@ -115,4 +115,4 @@ def _tell(shell: Shell, added: ScheduleAdded) -> None:
     for time in added.next:
         shell.note(f"  {time.local} {view.tz} ({ago(time.at, now_ms())})")
     if view.status == "paused":
-        shell.note(f"it is paused; to begin: wfctl schedule resume {quoted(view.schedule_id)}")
+        shell.note(f"it is paused; to begin: {command('schedule resume', view.schedule_id)}")

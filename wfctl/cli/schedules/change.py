@@ -13,10 +13,11 @@ from wfctl.cli.render.text import counted
 from wfctl.cli.render.times import ago
 from wfctl.cli.schedules.timetable import Ids
 from wfctl.cli.shell import now_ms, shell_of
-from wfctl.cli.words import given_ids, quoted
+from wfctl.cli.words import given_ids
 from wfctl.errors import ConfigError
 from wfctl.protocol.call import Call
 from wfctl.protocol.schedules import PauseSchedule, RemoveSchedule, RunSchedule, ScheduleChanged, ScheduleRan
+from wfctl.values.commands import command
 
 
 def pause(
@@ -103,7 +104,7 @@ def run_now(ctx: typer.Context, ids: Ids, yes: Yes = False) -> int:
 
     def tell(ran: ScheduleRan) -> str:
         name = f"{ran.workflow_type} {ran.run.workflow_id} (run {ran.run.run_id})"
-        return f"started {name}\n  watch it: wfctl tail -f {quoted(ran.run.workflow_id)}"
+        return f"started {name}\n  watch it: {command('tail -f', ran.run.workflow_id)}"
 
     start = Verb(
         "run-now",

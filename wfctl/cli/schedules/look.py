@@ -8,7 +8,6 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output, choose
 from wfctl.cli.schedules.timetable import Cron, Every, Id, Number, Offset, Until, Zone, timetable, warn_of_changes
 from wfctl.cli.shell import Shell, now_ms, shell_of
-from wfctl.cli.words import quoted
 from wfctl.errors import UsageError
 from wfctl.protocol.schedules import (
     ListSchedules,
@@ -20,6 +19,7 @@ from wfctl.protocol.schedules import (
     ShowSchedule,
     TimeView,
 )
+from wfctl.values.commands import command
 from wfctl.values.times import parse_time, rfc3339
 
 STATUSES = ("active", "paused", "blocked", "ended")
@@ -84,18 +84,18 @@ def show(ctx: typer.Context, id: Id, shown: Number = 5) -> int:
 
 
 def _advice(view: ScheduleView) -> list[str]:
-    id = quoted(view.schedule_id)
+    id = view.schedule_id
     match view.status:
         case "paused":
-            return [f"to let it go on: wfctl schedule resume {id}"]
+            return [f"to let it go on: {command('schedule resume', id)}"]
         case "blocked":
             return ["it goes on by itself once its workflow type is loaded: wfctl workflows"]
         case "ended":
-            return [f"nothing more comes; to take it away: wfctl schedule remove {id}"]
+            return [f"nothing more comes; to take it away: {command('schedule remove', id)}"]
         case _ if view.open_runs:
-            return [f"a run of it is open: wfctl show {quoted(view.open_runs[0])}"]
+            return [f"a run of it is open: {command('show', view.open_runs[0])}"]
         case _:
-            return [f"to start a run of it now: wfctl schedule run-now {id}"]
+            return [f"to start a run of it now: {command('schedule run-now', id)}"]
 
 
 def next_times(
