@@ -9,7 +9,7 @@ import pytest
 
 from spec.conftest import Serve
 from wfctl import ConflictError, Context, Directive, RunCancelledError, RunClosedError, Workflow
-from wfctl.errors import NotFinishedError, ScheduleNotFoundError
+from wfctl.errors import NotFinishedError, ScheduleNotFoundError, WorkflowAlreadyRunning
 from wfctl.values.commands import command, quoted
 
 wf = Workflow("W")
@@ -60,6 +60,19 @@ async def test_so_it_is_of_schedules(serve: Serve) -> None:
     with pytest.raises(ScheduleNotFoundError) as near:
         await env.client.schedules.describe("-every nigth")
     assert near.value.hint == "wfctl schedule show -- '-every night'"
+
+
+async def test_a_retry_onto_an_open_id_is_not_told_to_add_an_option_of_start(serve: Serve) -> None:
+    env = await serve(wf)
+    old = await env.client.start("W", workflow_id="w")
+    await old.terminate()
+    await env.client.start("W", workflow_id="taken")
+    with pytest.raises(WorkflowAlreadyRunning) as refused:
+        await old.retry(new=True, workflow_id="taken")
+    assert refused.value.hint == "give the new run an ID that is free: --id ID"
+    with pytest.raises(WorkflowAlreadyRunning) as start:
+        await env.client.start("W", workflow_id="taken")
+    assert "--if-running=use" in str(start.value.hint)
 
 
 def test_options_stand_before_the_dashes_that_end_them() -> None:

@@ -130,12 +130,18 @@ class Retries:
                 run_id=run.run_id,
                 status=str(run.status),
             )
-        started = await self._c.start(
-            calls.Start(
-                workflow_type=run.workflow_type, workflow_id=call.workflow_id or run.workflow_id, input=run.input,
-                timeout_ms=run.timeout_ms, dry_run=call.dry_run,
+        try:
+            started = await self._c.start(
+                calls.Start(
+                    workflow_type=run.workflow_type, workflow_id=call.workflow_id or run.workflow_id, input=run.input,
+                    timeout_ms=run.timeout_ms, dry_run=call.dry_run,
+                )
+            )  # fmt: skip
+        except WorkflowAlreadyRunning as error:
+            error.hint = (
+                "give the new run an ID that is free: --id ID"  # what a start could do about it, a retry cannot
             )
-        )  # fmt: skip
+            raise
         return calls.Retried(
             # A run that was not started has no ID; what it would be like has.
             run_id=started.run.id or run.run_id, workflow_id=started.run.workflow_id, old_run_id=run.run_id, was=run.status,
