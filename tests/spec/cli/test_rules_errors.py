@@ -149,7 +149,8 @@ def test_a_warning_is_told_once_on_stderr(cli: Cli, monkeypatch: pytest.MonkeyPa
 
 
 def _hints() -> list[tuple[str, str]]:
-    """Every `hint=` of the source that begins with a command: where it stands, and the command up to what is filled in."""
+    """Every `hint=` of the source that is a command, and all that are made with names in them: where each stands, and the
+    command up to what is filled in."""
     found = []
     for module in modules().values():
         for node in ast.walk(module.tree):
@@ -157,6 +158,10 @@ def _hints() -> list[tuple[str, str]]:
                 text = leading_text(node.value)
                 if text.startswith("wfctl ") and isinstance(node.value, ast.Constant):
                     found.append((f"{module.place}:{node.value.lineno}", text))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "command":
+                made = f"wfctl {leading_text(node.args[0])}" if node.args else "wfctl "
+                if made != "wfctl ":
+                    found.append((f"{module.place}:{node.lineno}", made))
     return found
 
 
