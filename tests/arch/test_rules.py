@@ -221,7 +221,7 @@ WORDS: Rules = {
         (ERRORS, "test_what_is_spelled_nearly_right_is_named_at_every_level"),
         (ERRORS, "test_a_wrong_option_is_named_with_the_nearest_whatever_the_command"),
         (ERRORS, "test_what_other_tools_call_a_command_is_understood"),
-        (LISTS, "test_a_type_that_nothing_was_found_of_and_no_code_has_is_named_with_the_nearest"),
+        (LISTS, "test_a_type_that_no_code_has_and_no_run_is_of_is_unknown_and_named_with_the_nearest"),
     ],
     "explain CODE": [(ERRORS, "test_every_code_can_be_explained")],
     "several problems together": [

@@ -18,7 +18,7 @@ from wfctl.cli.render.document import as_data
 from wfctl.cli.render.problem import error_lines
 from wfctl.cli.render.text import counted
 from wfctl.cli.shell import Shell
-from wfctl.cli.types import say_what_is_no_type
+from wfctl.cli.types import check_types
 from wfctl.cli.words import given_ids
 from wfctl.errors import DaemonDownError, DeclinedError, RunNotFoundError, UsageError, WfctlError
 from wfctl.protocol.call import Call
@@ -142,8 +142,7 @@ def chosen(shell: Shell, call: List, limit: int | None) -> Targets:
             break
     if after is not None and page.total is not None:
         shell.note(f"{counted(page.total - len(known), 'more run')} would match; --limit is {limit}", always=True)
-    if not known:
-        say_what_is_no_type(shell, call.types)
+    check_types(shell, call.types, known.values())
     return Targets([*known], True, known)
 
 

@@ -110,7 +110,7 @@ ERRORS: dict[str, Explanation] = {
         ("list the runs: wfctl list", "see which project is meant: wfctl status"),
     ),
     "unknown_type": Explanation(
-        "The daemon serves no workflow of this type.",
+        "The daemon serves no workflow of this type; where runs are looked for, there is none of it either.",
         ("a misspelt type", "its module is not listed in wfctl.toml, or does not load"),
         ("see the types and the modules that do not load: wfctl workflows", "add the module to wfctl.toml"),
     ),

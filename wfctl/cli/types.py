@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from wfctl.cli.shell import Shell
@@ -11,6 +12,8 @@ from wfctl.values.commands import command
 
 if TYPE_CHECKING:
     from wfctl.protocol.code import WorkflowList
+    from wfctl.protocol.lists import Counted
+    from wfctl.protocol.runs import RunView
     from wfctl.values.signature import TypeSpec
 
 
@@ -21,33 +24,47 @@ def served_type(shell: Shell, name: str) -> TypeSpec:
         return types[name]
     near = difflib.get_close_matches(name, types, n=1, cutoff=0.6)
     raise UnknownWorkflowTypeError(
-        _no_type(name, near),
+        f"no workflow type {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
         hint=command("graph", near[0]) if near else "wfctl workflows",
         workflow_type=name,
         known=list(types),
     )
 
 
-def say_what_is_no_type(shell: Shell, names: list[str]) -> None:
-    """Where a filter found nothing: which of its types no code has, and what may have been meant. There may have been such once, so
-    it is no error, and neither is it when nobody can tell."""
-    if not names or shell.alone or shell.quiet or shell.json:
+def check_types(shell: Shell, names: list[str], found: Iterable[RunView] = ()) -> None:
+    """UnknownWorkflowTypeError for the first of these types, given as filters, that no code has and that there is no run of; those
+    of the runs that were `found` need not be asked about.
+
+    That nobody can tell is no error: the answer of the filter stands, whether more can be said of it or not.
+    """
+    seen = {run.workflow_type for run in found}
+    asked = [name for name in names if name not in seen]
+    if not asked:
         return
+    from wfctl.protocol.code import Workflows  # only where something was not found
+    from wfctl.protocol.lists import Count
+
     try:
-        types = _served(shell)
+        served: WorkflowList = shell.call(Workflows())
+        counted: Counted = shell.call(Count(by="type", types=asked))
     except WfctlError:
         return
-    for name in names:
-        if name not in types:
-            shell.note(_no_type(name, difflib.get_close_matches(name, types, n=1, cutoff=0.6)))
+    if served.problems:
+        return  # what did not load may be the very code that has it
+    types = [item.spec.workflow_type for item in served.items]
+    for name in asked:
+        if name not in types and not counted.counts.get(name):
+            near = difflib.get_close_matches(name, types, n=1, cutoff=0.6)
+            raise UnknownWorkflowTypeError(
+                f"no workflow type {name!r}, and no run of it" + (f"; did you mean {near[0]!r}?" if near else ""),
+                hint=f"did you mean {near[0]!r}?" if near else "wfctl workflows",
+                workflow_type=name,
+                known=types,
+            )
 
 
 def _served(shell: Shell) -> dict[str, TypeSpec]:
-    from wfctl.protocol.code import Workflows  # only where something was not found
+    from wfctl.protocol.code import Workflows
 
     served: WorkflowList = shell.call(Workflows())
     return {item.spec.workflow_type: item.spec for item in served.items}
-
-
-def _no_type(name: str, near: list[str]) -> str:
-    return f"no workflow type {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")

@@ -22,6 +22,7 @@ from wfctl.cli.render.text import line_cells, plain
 from wfctl.cli.render.times import Times, show_as
 from wfctl.errors import DaemonDownError
 from wfctl.protocol.calls import Counted, HistoryPage, QueryAnswer, RunPage, WorkflowList
+from wfctl.protocol.daemon import ProblemView
 from wfctl.protocol.views import HistoryEntry, RetryView, RunDetail, WorkflowView
 from wfctl.values.signature import HandlerSpec, ParamSpec, Transition, TypeSpec
 from wfctl.values.status import Status
@@ -103,20 +104,53 @@ def test_a_count_goes_without_its_header(cli: Cli, daemon: Start) -> None:
     assert cli("list", "--count", "--no-header").out == "failed\t2\n"
 
 
-def test_a_type_that_nothing_was_found_of_and_no_code_has_is_named_with_the_nearest(cli: Cli, daemon: Start) -> None:
-    served = WorkflowList(items=[WorkflowView(spec=TypeSpec("Order", ()), generation=1)], problems=[])
-    shop = daemon(list=RunPage(items=[], total=0), count=Counted(by="status", counts={}, total=0), workflows=served)
-    told = "no workflow type 'Ordr'; did you mean 'Order'?\n"
-    assert cli("list", "--type", "Ordr", "--type", "Order").err == told
-    assert cli("list", "--type", "Ordr", "--count").err.endswith(told)
-    assert cli("cancel", "--type", "Ordr", "--yes").err.startswith(told)
-    assert cli("list", "--type", "Order").err == ""
-    asked = len(shop.asked("workflows"))
-    assert cli("list", "--type", "Ordr", "-o", "json").err == cli("list", "--type", "Ordr", "-q").err == ""
-    assert len(shop.asked("workflows")) == asked, "where nobody is told, nobody is asked"
-    shop.answers["workflows"] = DaemonDownError("gone")
-    said = cli("list", "--type", "Ordr")
-    assert (said.code, said.err) == (0, ""), "the answer stands, whether more can be said of it or not"
+SERVED = WorkflowList(items=[WorkflowView(spec=TypeSpec("Order", ()), generation=1)], problems=[])
+
+
+def test_a_type_that_no_code_has_and_no_run_is_of_is_unknown_and_named_with_the_nearest(
+    cli: Cli, daemon: Start
+) -> None:
+    """CLI.md 4: the nearest match for workflow types, and not zero."""
+    shop = daemon(list=RunPage(items=[], total=0), count=Counted(by="type", counts={}, total=0), workflows=SERVED)
+    for words in (
+        ("list", "--type", "Ordr"), ("list", "--type", "Ordr", "--count"), ("terminate", "--type", "Ordr", "--yes"),
+        ("list", "--type", "Order", "--type", "Ordr", "-q"), ("retry", "--type", "Ordr", "--dry-run"),
+    ):  # fmt: skip
+        said = cli(*words)
+        assert (said.code, said.out) == (4, "")
+        meant = " ".join(["wfctl", *words]).replace("Ordr", "Order")
+        assert said.err == (
+            f"error[unknown_type]: no workflow type 'Ordr', and no run of it; did you mean 'Order'?\n  try: {meant}\n"
+        )
+    assert cli("list", "--type", "Xyz").err.endswith("no run of it\n  try: wfctl workflows\n")
+    assert not shop.asked("terminate")
+
+
+def test_a_type_of_runs_whose_code_is_gone_is_known(cli: Cli, daemon: Start) -> None:
+    shop = daemon(
+        list=RunPage(items=[], total=0), count=Counted(by="type", counts={"Old": 3}, total=3), workflows=SERVED
+    )
+    assert cli("list", "--type", "Old", "--status", "failed", "-o", "id") == (0, "", "")
+    assert cli("cancel", "--type", "Old", "--yes").code == 0
+    (asked,) = shop.asked("count")[:1]
+    assert (asked.by, asked.types, asked.statuses) == ("type", ["Old"], []), (
+        "however they stand, and whenever they began"
+    )
+
+
+def test_where_nobody_can_tell_what_types_there_are_the_answer_stands(cli: Cli, daemon: Start) -> None:
+    broken = ProblemView(module="flows.py", message="SyntaxError")
+    nothing = Counted(by="type", counts={}, total=0)
+    shop = daemon(list=RunPage(items=[], total=0), count=nothing, workflows=DaemonDownError("gone"))
+    assert cli("list", "--type", "Ordr", "-o", "id") == (0, "", "")
+    shop.answers["workflows"] = WorkflowList(items=[], problems=[broken])
+    assert cli("list", "--type", "Ordr", "-o", "id") == (0, "", ""), "its module may be the one that does not load"
+
+
+def test_nobody_asks_about_types_that_runs_were_found_of(cli: Cli, daemon: Start) -> None:
+    shop = daemon(list=RunPage(items=[run("o", type="Order")], total=1))
+    assert cli("list", "--type", "Order").code == 0
+    assert not shop.asked("workflows")
 
 
 @pytest.mark.parametrize("columns", [40, 80])

@@ -10,7 +10,7 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output, choose
 from wfctl.cli.render.text import count
 from wfctl.cli.shell import Shell, now_ms, shell_of
-from wfctl.cli.types import say_what_is_no_type
+from wfctl.cli.types import check_types
 from wfctl.cli.words import parse_statuses
 from wfctl.errors import UsageError
 from wfctl.protocol.lists import Count, Counted, List, RunPage
@@ -84,9 +84,8 @@ def run(
     if watch:
         return _watch(shell, call, limit)
     page = _collect(shell, call, limit or 100)
+    check_types(shell, call.types, page.items)
     _show(shell, page)
-    if not page.items:
-        say_what_is_no_type(shell, call.types)
     return exit.OK
 
 
@@ -133,6 +132,8 @@ def _count(shell: Shell, call: List, by: str) -> int:
     answer: Counted = shell.call(
         Count(by=by, statuses=call.statuses, types=call.types, parent=call.parent, since_ms=call.since_ms)
     )
+    if not answer.total or len(call.types) > 1:
+        check_types(shell, call.types)
     if shell.output is Output.JSON:
         shell.document("count", answer)
     elif shell.output is Output.JSONL:
@@ -146,8 +147,6 @@ def _count(shell: Shell, call: List, by: str) -> int:
         shell.table([], lambda width: counts_table(answer, width=width, ascii=shell.out.ascii))
         shell.out.flush()
         shell.note(f"{count(answer.total, grouped=shell.err.tty)} in all")
-        if not answer.total:
-            say_what_is_no_type(shell, call.types)
     return exit.OK
 
 
@@ -160,6 +159,7 @@ def _watch(shell: Shell, call: List, limit: int | None) -> int:
         raise UsageError("a list is watched on a terminal, as a table", hint="wfctl tail -f -o jsonl")
     from wfctl.cli.live import Region
 
+    check_types(shell, call.types)
     with Region(shell.out) as region:
         watcher = Watcher(shell, region, call, limit)
         return shell.persist(watcher.attempt, rev=lambda: watcher.rev)
