@@ -47,7 +47,7 @@ class Cli:
     def __call__(
         self,
         *arguments: str,
-        stdin: str = "",
+        stdin: str | bytes = "",
         tty: bool = False,
         err_tty: bool | None = None,
         keyboard: bool = False,
@@ -59,7 +59,12 @@ class Cli:
         with self._patch.context() as patch:
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
-            patch.setattr(sys, "stdin", Terminal(stdin) if keyboard else io.TextIOWrapper(io.BytesIO(stdin.encode())))
+            data = stdin.encode() if isinstance(stdin, str) else stdin
+            patch.setattr(
+                sys,
+                "stdin",
+                Terminal(data.decode()) if keyboard else io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"),
+            )
             patch.setenv("COLUMNS", str(columns))
             patch.setenv("LINES", "24")
             try:

@@ -235,7 +235,7 @@ def _execute(arguments: list[str], settings: Settings) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.EIO and _terminal_is_gone():
             return exit.TERMINATED  # as by the signal that says so, which may come later
-        told = _unwritten(error) or _unexpected(error, settings, arguments)
+        told = _unwritten(error) or _nowhere(error) or _unexpected(error, settings, arguments)
         return _report(told, settings, arguments)
 
 
@@ -266,6 +266,16 @@ def _unwritten(error: Exception) -> WfctlError | None:
         f"{what} cannot be written: {error.strerror}; what was changed stands",
         hint="make room where it goes, and look again",
     )
+
+
+def _nowhere(error: Exception) -> WfctlError | None:
+    """A relative path means nothing in a working directory that was removed."""
+    if isinstance(error, FileNotFoundError):
+        try:
+            os.getcwd()
+        except FileNotFoundError:
+            return UsageError("the working directory does not exist any more", hint="cd into a folder that is there")
+    return None
 
 
 def _check_text(arguments: list[str]) -> None:

@@ -22,7 +22,16 @@ def given_ids(ids: list[str], *, listed_by: str = "wfctl list -o id") -> list[st
     """The IDs of a command line, `-` replaced by the lines of stdin, which the command `listed_by` prints; each once."""
     out: list[str] = []
     for id in ids:
-        out += [line.strip() for line in sys.stdin.read().splitlines() if line.strip()] if id == "-" else [id]
+        out += [line.strip() for line in _stdin(listed_by).splitlines() if line.strip()] if id == "-" else [id]
     if not out:
         raise UsageError("no IDs were given on stdin", hint=listed_by)
     return list(dict.fromkeys(out))
+
+
+def _stdin(listed_by: str) -> str:
+    try:
+        text = sys.stdin.read()
+        text.encode()  # some locales let bytes that are no text through
+    except UnicodeError:
+        raise UsageError("what stdin has is not UTF-8 text, so it names none", hint=listed_by) from None
+    return text

@@ -37,7 +37,7 @@ def find_config(given: str | os.PathLike[str] | None = None, *, start: Path | No
                 path=str(path),
             )
         return file
-    here = Path(os.path.abspath(start or Path.cwd()))
+    here = Path(os.path.abspath(start or _here()))
     for folder in (here, *here.parents):
         file = folder / CONFIG_NAME
         if file.is_file():
@@ -51,6 +51,18 @@ def find_config(given: str | os.PathLike[str] | None = None, *, start: Path | No
         hint="wfctl init to begin a project here, or name one with --project",
         path=str(here),
     )
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        from wfctl.errors import ConfigError
+
+        raise ConfigError(
+            "the working directory does not exist any more, so no project is found from it",
+            hint="cd into a folder that is there, or name the project with --project",
+        ) from None
 
 
 def chosen_socket(project: str | None) -> Path:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -19,7 +20,15 @@ from support.runs import run
 from wfctl.cli.app import VERBS
 from wfctl.cli.render.problem import error_json, error_lines
 from wfctl.cli.render.text import plain, wrap
-from wfctl.errors import ConfigError, IncompatibleError, UnknownEventError, UnknownWorkflowTypeError, WfctlError
+from wfctl.cli.words import given_ids
+from wfctl.errors import (
+    ConfigError,
+    IncompatibleError,
+    UnknownEventError,
+    UnknownWorkflowTypeError,
+    UsageError,
+    WfctlError,
+)
 from wfctl.protocol.calls import RunPage
 from wfctl.protocol.views import Outcome
 from wfctl.values.failure import Failure
@@ -415,3 +424,47 @@ def test_an_interrupt_that_was_kept_back_until_the_command_could_understand_it_s
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     child.send_signal(signal.SIGINT)
     assert (child.communicate()[1], child.returncode) == ("", 130)
+
+
+@pytest.mark.parametrize("words", [("show", "-"), ("cancel", "--yes", "-"), ("wait", "a", "-"), ("tree", "-")])
+def test_bytes_on_stdin_that_are_no_text_name_no_runs(cli: Cli, daemon: Start, words: tuple[str, ...]) -> None:
+    fake = daemon()
+    said = cli(*words, stdin=b"\xff\xfe\n")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == ("error[usage]: what stdin has is not UTF-8 text, so it names none\n  try: wfctl list -o id\n")
+    assert not [call for call in fake.calls if call.method != "hello"]
+
+
+def test_a_locale_that_lets_such_bytes_through_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n"), "ascii", "surrogateescape"))
+    with pytest.raises(UsageError, match="not UTF-8"):
+        given_ids(["-"])
+
+
+@pytest.mark.parametrize("words", [("status",), ("init",), ("backup", "b.db"), ("list", "-o", "json")])
+def test_a_working_directory_that_was_removed_is_told_and_is_no_bug(
+    cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.delenv("WFCTL_SOCKET")
+    gone = project / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    said = cli(*words)
+    assert (said.code, said.out) == (2, "")
+    assert "the working directory does not exist any more" in said.err
+    assert "cd into a folder that is there" in said.err
+    found = cli("doctor")
+    assert found.code == 9, "the doctor says what is wrong of that too"
+    assert "the working directory does not exist any more" in found.out
+
+
+def test_a_project_that_is_named_needs_no_working_directory(
+    cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = project / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.delenv("WFCTL_SOCKET")
+    assert cli("status", "--project", str(project)).code == 3
