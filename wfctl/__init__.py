@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         NotFinishedError as NotFinishedError,
         NotFoundError as NotFoundError,
         PayloadTooLargeError as PayloadTooLargeError,
+        QueryFailedError as QueryFailedError,
         RegistrationError as RegistrationError,
         RunCancelledError as RunCancelledError,
         RunClosedError as RunClosedError,
@@ -73,7 +74,7 @@ _HOMES = {
         (
             "AmbiguousIdError", "ConflictError", "DaemonDownError", "InvalidArgumentError",
             "InvalidDirectiveError", "InvalidPayloadError", "NoParentError", "NotFinishedError",
-            "NotFoundError", "PayloadTooLargeError", "RegistrationError", "RunCancelledError",
+            "NotFoundError", "PayloadTooLargeError", "QueryFailedError", "RegistrationError", "RunCancelledError",
             "RunClosedError", "RunFailedError", "RunNotFoundError", "RunOutcomeError", "RunStuckError",
             "RunTerminatedError", "RunTimedOutError", "ScheduleExistsError", "ScheduleNotFoundError", "StorageError",
             "StoreKeyNotFoundError", "TaskError", "TaskTimeoutError",

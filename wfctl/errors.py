@@ -38,6 +38,7 @@
     ├─ StepTimeoutError              step_timeout      1
     ├─ TaskError                     task_failed       1   (a task's exception whose own class is not there)
     ├─ TaskTimeoutError              task_timeout      1   (also a TimeoutError)
+    ├─ QueryFailedError              query_failed      1   (a query's handler raised, or took too long)
     ├─ NonDeterminismError           non_deterministic 1
     └─ StaleStepError                stale_step        1   (a handler that lost its step)
 
@@ -265,6 +266,12 @@ class TaskTimeoutError(WfctlError, TimeoutError):
     """One attempt of a task took longer than its timeout."""
 
     code = "task_timeout"
+
+
+class QueryFailedError(WfctlError):
+    """A query's handler raised, or took too long. Where it raised, `detail` has the exception's type, frame and traceback."""
+
+    code = "query_failed"
 
 
 class NonDeterminismError(WfctlError):

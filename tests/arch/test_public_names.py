@@ -28,6 +28,7 @@ PUBLIC = [
     "NotFinishedError",
     "NotFoundError",
     "PayloadTooLargeError",
+    "QueryFailedError",
     "RegistrationError",
     "RetryPolicy",
     "RunCancelledError",

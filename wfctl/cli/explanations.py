@@ -280,6 +280,17 @@ ERRORS: dict[str, Explanation] = {
         ("a slow service", "a task without timeout=, which has the default"),
         ("raise timeout= of the @task", "give it a RetryPolicy"),
     ),
+    "query_failed": Explanation(
+        "The handler of a query raised, or took too long. The run is as it was, and goes on.",
+        (
+            "a store that does not have yet what the handler reads",
+            "a mistake in the handler; the message names its line",
+        ),
+        (
+            "correct the handler, then ask again",
+            "see its traceback, in the error's detail: wfctl query ID NAME -o json",
+        ),
+    ),
     "non_deterministic": Explanation(
         "A step that ran again did something else than what was recorded of it. The run is stuck, not failed; "
         "no side effect was repeated.",

@@ -168,7 +168,8 @@ class ClientHandle(WorkflowHandle):
         """What the run's query handler `name` answers, as plain data, or converted to `type`. Changes nothing.
 
         It sees the store as it was last committed; closed runs answer too. A dict is keyword arguments, any other value the
-        one argument. Raises UnknownQueryError, or InvalidPayloadError where the handler's signature cannot take it.
+        one argument. Raises UnknownQueryError, InvalidPayloadError where the handler's signature cannot take it, or
+        QueryFailedError where the handler raised.
         """
         check_name(name, "query name")
         data = codec.encode(payload, f"arguments of query {name!r}")

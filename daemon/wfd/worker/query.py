@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NoReturn
 
-from wfctl.errors import InvalidPayloadError, WfctlError
+from wfctl.errors import InvalidPayloadError, QueryFailedError, WfctlError
 from wfctl.protocol.channel import Answered, Query
 from wfctl.sdk import current
 from wfctl.sdk.checks import query_of, workflow_of
@@ -109,8 +109,9 @@ async def answer(message: Query, types: Mapping[str, Workflow], sources: Sources
     except BaseException as error:
         failure = describe_exception(error, sources)
         at = f" ({failure.frame})" if failure.frame else ""
-        raised = WfctlError(
+        raised = QueryFailedError(
             f"query {message.name!r} of workflow {message.run.workflow_type!r} raised {failure}{at}",
+            hint="correct the handler, then ask again; with -o json this has the traceback",
             type=failure.type,
             frame=failure.frame,
             traceback=failure.traceback,
@@ -139,7 +140,7 @@ async def _run(handler: Handler, ops: QueryOps, kwargs: bytes, threads: Threads)
             )
     except TimeoutError:
         if limit.expired():
-            raise WfctlError(
+            raise QueryFailedError(
                 f"{handler.label} took longer than {QUERY_TIMEOUT_S:g} seconds",
                 hint="a query reads the store and returns; what takes long belongs into a step",
             ) from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from support.project import Project
-from wfctl import Client, UnknownQueryError
+from wfctl import Client, QueryFailedError, UnknownQueryError
 from wfd import reading
 from wfd.config import load
 
@@ -123,14 +123,20 @@ def test_a_question_that_cannot_be_asked_is_one_error_by_name(
 
 def test_a_query_that_raises_tells_what_and_leaves_the_run_alone(asked: Project) -> None:
     done = asked.run("query", "open", "broken")
-    assert done.returncode != 0
-    assert "ValueError: no idea" in done.stderr
+    assert done.returncode == 1
+    first, last = done.stderr.splitlines()
+    assert first.startswith(
+        "error[query_failed]: query 'broken' of workflow 'Order' raised ValueError: no idea (flows.py:"
+    )
+    assert last == "  hint: correct the handler, then ask again; with -o json this has the traceback"
     assert asked.json("show", "open")["status"] == "waiting"
 
 
 async def test_a_program_asks_the_same(asked: Project) -> None:
     async with Client.connect(asked.socket) as client:
         handle = client.handle("open")
+        with pytest.raises(QueryFailedError, match="no idea"):
+            await handle.query("broken")
         assert await handle.query("total", {"times": 3}, type=Money) == Money(7.5, "EUR")
         assert await handle.query("state") == "on its way"
         with pytest.raises(UnknownQueryError):
@@ -160,7 +166,7 @@ def test_where_no_daemon_runs_a_query_is_answered_from_the_last_state_and_stderr
     assert json.loads(done.stdout) == {"amount": 5.0, "currency": "CHF"}
     assert left.run("query", "open", "totl").returncode == 4
     assert left.run("query", "open", "broken").stderr.startswith(
-        f"{NO_DAEMON}error[internal]: query 'broken' of workflow 'Order' raised ValueError: no idea"
+        f"{NO_DAEMON}error[query_failed]: query 'broken' of workflow 'Order' raised ValueError: no idea"
     )
     assert left.ok("query", "open", "-o", "id") == "total\nstate\nbroken\n"
     assert left.database.read_bytes() == before

@@ -165,6 +165,9 @@ async def test_an_exception_is_the_answer_with_its_line(desk: Desk) -> None:
     assert answer.error is not None
     assert "query 'raises' of workflow 'Order' raised KeyError: 'missing' (" in answer.error.message
     assert answer.error.detail["frame"].endswith(" in raises")
+    assert answer.error.code == "query_failed", "it is no bug of wfctl"
+    assert answer.error.hint is not None
+    assert "Traceback" in answer.error.detail["traceback"]
 
 
 async def test_an_answer_that_json_cannot_hold_is_refused_by_name(desk: Desk) -> None:
@@ -181,6 +184,7 @@ async def test_a_query_that_takes_too_long_is_answered_so(
     answer = await ask(desk, name)
     assert answer.error is not None
     assert "took longer than 0.001 seconds" in answer.error.message
+    assert answer.error.code == "query_failed"
 
 
 @pytest.mark.parametrize(
