@@ -130,7 +130,11 @@ def _checked(data: bytes, what: str) -> msgspec.Raw:
     try:
         msgspec.json.decode(data)
         return msgspec.Raw(data.strip())
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except RecursionError:
+        raise InvalidArgumentError(
+            f"{what} is nested too deeply to be read", hint="nest lists and objects in fewer levels"
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         place, reason = _place(data, str(error))
         raise InvalidArgumentError(
             f"{what} is not JSON: {reason}{place}", hint="text needs quotes in JSON: name:='\"text\"', or name=text"

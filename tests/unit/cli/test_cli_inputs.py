@@ -72,6 +72,13 @@ def test_bad_json_is_named_with_its_place() -> None:
     assert refused("name:=Ann").hint == "text needs quotes in JSON: name:='\"text\"', or name=text"
 
 
+def test_json_that_is_nested_too_deeply_is_told_so_and_not_to_have_quotes() -> None:
+    deep = "[" * 60_000
+    for error in (refused(f"v:={deep}"), refused(document=deep + "]" * 60_000)):
+        assert error.message.endswith(" is nested too deeply to be read")
+        assert error.hint == "nest lists and objects in fewer levels"
+
+
 def test_a_word_that_is_no_input_is_named() -> None:
     for word in ("amount", "=5", "1a=2", "a b=c", ":=3"):
         error = refused(word)
