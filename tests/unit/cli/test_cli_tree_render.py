@@ -527,3 +527,40 @@ def test_the_first_line_keeps_its_status_where_an_id_has_no_room() -> None:
     assert first.rstrip().endswith("  failed 12.1s")
     assert first.startswith("bestellung-2026")
     assert len(first) < 40
+
+
+def nested(levels: int, *inner: TreeStep | TreeGroup) -> Tree:
+    """A run in a run in a run, with a step before each and `inner` in the last."""
+    below = node(run(f"order-{levels}-with-a-long-id", type="Nested"), *inner)
+    for level in range(levels - 1, 0, -1):
+        below = node(run(f"order-{level}-with-a-long-id", type="Nested"), step("prepare_everything"), below)
+    return tree(below)
+
+
+@pytest.mark.parametrize("width", [12, 20, 40, 60, 80, 109, 110, 200])
+@pytest.mark.parametrize("style", [{}, {"ascii": True}, {"words": True}])
+def test_however_deep_a_tree_is_no_line_is_wider_than_the_terminal(width: int, style: dict[str, bool]) -> None:
+    waits = step("wait", "waiting", kind="wait", took=None, waiting_for=["approval"], wake_at=NOW + MINUTE)
+    broken = step("charge", "failed", error="CardDeclined: limit exceeded")
+    for levels in (15, 120):
+        lines = drawn(nested(levels, waits, broken, shipments()), width, **style)
+        assert [line for line in lines if line_cells([(line, "")]) > width - 1] == []
+        dots = "..." if style.get("ascii") else "…"
+        if width >= 40:
+            names = [re.sub(rf"^{re.escape(dots)}\d+", "", line) for line in lines if "Nested" in line]
+            assert not [name for name in names if name.count(dots) > 1], "what is left out of a name is told once"
+
+
+def test_outer_levels_that_have_no_room_are_one_mark_with_how_many_they_are() -> None:
+    lines = drawn(nested(15, step("pay", "running", took=None)), 40)
+    assert lines[5] == "    ├ ✓ prepare_everything        120ms"
+    assert lines[-1] == "…11        └ ► pay                3m20s"
+    assert not any(line.startswith("…") for line in drawn(nested(13, step("pay")), 80)), (
+        "where there is room, all are drawn"
+    )
+
+
+def test_a_live_frame_of_a_deep_tree_is_one_row_a_line() -> None:
+    lines = drawn(nested(50, step("pay")), 80, budget=22)
+    assert len(lines) <= 22
+    assert max(line_cells([(line, "")]) for line in lines) <= 79

@@ -10,7 +10,19 @@ from typing import NamedTuple
 
 from wfctl.cli.exit import look
 from wfctl.cli.render.progress import bar
-from wfctl.cli.render.text import Line, Span, cells, clean, count, counted, cut, cut_middle, line_cells, pad_left
+from wfctl.cli.render.text import (
+    Line,
+    Span,
+    cells,
+    clean,
+    clip as clip_line,
+    count,
+    counted,
+    cut,
+    cut_middle,
+    line_cells,
+    pad_left,
+)
 from wfctl.cli.render.times import began_at, began_cells, short, when
 from wfctl.cli.render.treeitems import root_items
 from wfctl.cli.render.treeline import RETRYING, Fold, Item
@@ -24,6 +36,7 @@ WIDE_COLUMNS = 110
 WIDEST = 120  # an eye does not follow a line further than this
 RUN_ID_CELLS = 26
 LEAST_NAME, LEAST_ERROR = 8, 8
+HIDDEN_LEVELS_CELLS = 4
 _FAILED = (Status.FAILED, Status.TIMED_OUT)
 
 
@@ -170,9 +183,34 @@ def _flat(items: list[Item], guides: str, style: Style, now_ms: int) -> list[_La
         inner = _flat(item.children, guides + (marks.blank if last else marks.bar), style, now_ms)
         # A line on the way to one that stays stays as well.
         rank = min([_rank(item), *(max(line.rank, _BAD) for line in inner)])
-        laid.append(_Laid(_lay(item, guides + (marks.corner if last else marks.tee), style, now_ms), rank))
+        drawn = _lay(item, _guides(guides + (marks.corner if last else marks.tee), style), style, now_ms)
+        if style.width is not None and line_cells(drawn) >= style.width:
+            drawn = clip_line(drawn, style.width - 1)  # so narrow that not even the least has room
+        laid.append(_Laid(drawn, rank))
         laid += inner
     return laid
+
+
+def _guides(guides: str, style: Style) -> str:
+    """`guides` in at most a third of the line: of those that are too deep the outer levels are one mark, with how many they are."""
+    if style.width is None:
+        return guides
+    marks, room = style.marks, _columns_of(style) // 3
+    level = cells(marks.bar)
+    if cells(guides) <= room:
+        return guides
+    mark = cells(marks.ellipsis) + HIDDEN_LEVELS_CELLS
+    kept = max((room - mark) // level, 1)
+    hidden = f"{marks.ellipsis}{cells(guides) // level - kept}"
+    return f"{hidden:<{mark}}{guides[-kept * level :]}"
+
+
+def _columns_of(style: Style) -> int:
+    """The columns for guides, names and durations: beyond them, on a wide terminal, stand start times and run IDs."""
+    assert style.width is not None
+    if style.width < WIDE_COLUMNS:
+        return min(style.width, WIDEST) - 1
+    return min(style.width - 2 - began_cells() - 2 - RUN_ID_CELLS, WIDEST) - 1
 
 
 def _rank(item: Item) -> int:
@@ -197,13 +235,12 @@ def _lay(item: Item, guides: str, style: Style, now_ms: int) -> Line:
     if style.width is None:
         parts = [part for part in (item.name, item.text, item.note, item.took) if part]
         return [*prefix, ("  ".join(parts), "")]
-    width = style.width
     extra: Line = []
-    if width >= WIDE_COLUMNS:
+    if style.width >= WIDE_COLUMNS:
         started = began_at(item.started_at, now_ms) if item.started_at else ""
         extra = [(f"  {started:<{began_cells()}}  {item.run_id}".rstrip(), "dim")]
-        width = min(width - 2 - began_cells() - 2 - RUN_ID_CELLS, WIDEST)
-    return [*prefix, *_columns(item, width - 1 - line_cells(prefix), mark[1], style.marks.ellipsis), *extra]
+    room = _columns_of(style) - line_cells(prefix)
+    return [*prefix, *_columns(item, room, mark[1], style.marks.ellipsis), *extra]
 
 
 def _columns(item: Item, room: int, emphasis: str, ellipsis: str) -> Line:
@@ -211,7 +248,7 @@ def _columns(item: Item, room: int, emphasis: str, ellipsis: str) -> Line:
 
     Where that is little, what went wrong and which attempt comes are said beside the ends of a name.
     """
-    took = pad_left(item.took, TOOK_CELLS) if item.took else ""
+    took = pad_left(item.took, TOOK_CELLS) if item.took and room >= LEAST_NAME + 2 + TOOK_CELLS else ""
     name, text, note = item.name, item.text, item.note
     tail = cells(took)
 
@@ -229,7 +266,9 @@ def _columns(item: Item, room: int, emphasis: str, ellipsis: str) -> Line:
     beside = 2 + min(cells(text), LEAST_ERROR) if text and item.loud else 0
     if cells(name) > left_room() - beside:
         kept = min(max(left_room() - beside, LEAST_NAME), left_room())
-        name = cut_middle(item.short_name or name, max(kept, 1), ellipsis)
+        # A short name that is still too long is not cut once more: what is left out is told once.
+        short_enough = item.short_name and cells(item.short_name) <= kept
+        name = item.short_name if short_enough else cut_middle(name, max(kept, 1), ellipsis)
     if text:
         text = cut_middle(text, left_room() - cells(name) - 2, ellipsis)
         if cells(text) < min(cells(item.text), 6):
