@@ -147,6 +147,20 @@ def test_any_ends_with_the_first_and_by_its_outcome_alone(cli: Cli, daemon: Star
     assert not [call for call in fake.asked("result")[-2:] if call.wait]
 
 
+def test_of_several_that_have_ended_before_any_takes_the_one_that_was_named_first(cli: Cli, daemon: Start) -> None:
+    ends = {"a": "running", "b": "completed", "c": "failed"}
+    fake = daemon(result=lambda call: outcome(call.id, ends[call.id]))
+    assert cli("wait", "a", "b", "c", "--any", "-o", "id") == (0, "01b\n", "")
+    assert cli("wait", "a", "c", "b", "--any", "-o", "id") == (10, "01c\n", "")
+    said = cli("wait", "c", "b", "--any")
+    assert (said.code, said.err.count("error["), said.err.splitlines()[0]) == (10, 1, "c is failed")
+    document: Any = cli("wait", "b", "c", "a", "--any", "-o", "json").json
+    assert (document["exit"], document["total"]) == (0, 3)
+    lines: Any = cli("wait", "b", "c", "a", "--any", "-o", "jsonl").lines
+    assert [line["workflow_id"] for line in lines] == ["b", "c", "a"]
+    assert not [call for call in fake.asked("result") if call.wait]
+
+
 def test_a_daemon_that_ends_a_wait_early_is_waited_for(
     cli: Cli, daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

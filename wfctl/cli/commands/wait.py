@@ -73,6 +73,8 @@ class Wait:
         self._deadline = deadline
         # By run ID, in the order they were named: a workflow ID may mean another run by the time a daemon is back.
         self._runs: dict[str, Outcome] = {}
+        # With --any the one that it was; of those that had ended before, the one that was named first.
+        self._first: Outcome | None = None
 
     def attempt(self, targets: list[str]) -> None:
         """Returns when there is no more to wait for, or no more time."""
@@ -83,11 +85,13 @@ class Wait:
                 self._runs.setdefault(found[position].run_id, found[position])
             for outcome in list(self._runs.values()):
                 self._take(outcome)
+                if self._first is not None:
+                    return
                 if outcome.status is Status.STUCK and not self._ended(outcome):
                     name = outcome.workflow_id
                     self._shell.note(f"{clean(name)} is stuck; more: {command('show', name)}")
         pending = [outcome.run_id for outcome in self._runs.values() if not self._ended(outcome)]
-        if not pending or (self._any and len(pending) < len(self._runs)):
+        if not pending:
             return
         left = None if self._deadline is None else max(int((self._deadline - time.monotonic()) * 1_000), 0)
         calls = [Result(id=id, timeout_ms=left, stuck=self._stuck, until=self._wanted) for id in pending]
@@ -95,7 +99,7 @@ class Wait:
             if not self._ended(outcome) and left is None:
                 raise stopping()
             self._take(outcome)
-            if self._any and self._ended(outcome):
+            if self._first is not None:
                 return
 
     def _ended(self, outcome: Outcome) -> bool:
@@ -106,6 +110,7 @@ class Wait:
     def _take(self, outcome: Outcome) -> None:
         self._runs[outcome.run_id] = outcome
         if self._ended(outcome):
+            self._first = outcome if self._any else None
             if self._shell.output is Output.JSONL:
                 self._shell.json_line(self._data(outcome))
             elif self._shell.output is Output.ID:
@@ -143,15 +148,14 @@ class Wait:
     def tell(self) -> int:
         """Print how they stand, and return the exit code."""
         shell, outcomes = self._shell, list(self._runs.values())
-        # Of --any those count that it has waited for; without one, all of them are why.
-        counted = [outcome for outcome in outcomes if self._ended(outcome)] if self._any else outcomes
-        counted = counted or outcomes
+        # Of --any that one counts which it has waited for; without one, all of them are why.
+        counted = outcomes if self._first is None else [self._first]
         code = exit.most_severe(self._code(outcome) for outcome in counted)
         if shell.output is Output.JSON:
             shell.listing("outcomes", [self._data(outcome) for outcome in outcomes], total=len(outcomes), exit=code)
         elif shell.output is Output.JSONL:
             for outcome in outcomes:
-                if not self._ended(outcome):
+                if outcome is not self._first and (self._any or not self._ended(outcome)):
                     shell.json_line(self._data(outcome))
         elif shell.output is Output.TABLE:
             shell.table(
