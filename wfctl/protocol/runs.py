@@ -85,7 +85,10 @@ class RunView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class RunDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """`wfctl show`: the run, its input and result, its store and its inbox; the schedule that started it, where one did."""
+    """`wfctl show`: the run, its input and result, its store and its inbox; the schedule that started it, where one did.
+
+    `reason` is what was recorded of who cancelled or terminated it, or why.
+    """
 
     run: RunView
     input: msgspec.Raw = msgspec.Raw(b"null")
@@ -94,6 +97,7 @@ class RunDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     inbox: list[InboxView] = []
     history_entries: int = 0
     schedule: ScheduleInfo | None = None
+    reason: str | None = None
 
 
 class InboxView(msgspec.Struct, frozen=True, omit_defaults=True):

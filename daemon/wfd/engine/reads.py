@@ -102,6 +102,7 @@ class Reads:
             schedule=_started_by(row.state).schedule,
             inbox=[InboxView(event.seq, event.name, _raw(event.payload), event.at) for event in loaded.inbox],
             history_entries=row.seq,
+            reason=row.reason if view.status.closed and row.reason else None,
         )
 
     async def list(self, call: calls.List) -> calls.RunPage:

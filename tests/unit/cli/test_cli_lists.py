@@ -179,6 +179,14 @@ def test_where_the_terminal_writes_ascii_alone_all_is_told_in_it_and_fits(
 # -- details ---------------------------------------------------------------------------------------
 
 
+def test_show_tells_who_ended_a_run_or_why(cli: Cli, daemon: Start) -> None:
+    ended = run("o", status="terminated")
+    daemon(get=RunDetail(run=ended, reason="by ann@shop"))
+    assert "reason       by ann@shop\n" in cli("show", "o").out
+    assert cli("show", "o", "-o", "json").json["reason"] == "by ann@shop"  # type: ignore[index]
+    assert cli("show", "o", "--fields", "status,reason", "--no-header").out == "terminated\tby ann@shop\n"
+
+
 def test_show_says_what_to_type_next(cli: Cli, daemon: Start) -> None:
     paid = HandlerSpec("event", "paid", "paid", (ParamSpec("by", "str"), ParamSpec("note", "str", False, "''")))
     spec = TypeSpec("Order", (HandlerSpec("start", "begin", "begin"), paid))

@@ -70,6 +70,17 @@ async def test_get_shows_a_child_with_its_parent(store: Store, ledger: Ledger, r
     assert (above.children, above.open_children) == (1, 1)
 
 
+@pytest.mark.parametrize("status", ["cancelled", "terminated"])
+async def test_get_tells_who_ended_a_run(store: Store, ledger: Ledger, reads: Reads, status: str) -> None:
+    ended, unsigned = ledger.start("o-1", status=status, closed_at=T0), ledger.start("o-2", status=status, closed_at=T0)
+    ended.runs_new[0].reason, unsigned.runs_new[0].reason = "by ann@shop", ""
+    stuck = ledger.start("o-3", status="stuck", reason="no step 'pay'")
+    await commit(store.writer, ended, unsigned, stuck)
+    assert (await reads.get(calls.Get(id="o-1"))).reason == "by ann@shop"
+    assert (await reads.get(calls.Get(id="o-2"))).reason is None
+    assert (await reads.get(calls.Get(id="o-3"))).reason is None, "it goes on; why it is stuck is told as such"
+
+
 async def test_a_failure_is_whole_in_get_and_without_its_traceback_in_lists(
     store: Store, ledger: Ledger, reads: Reads
 ) -> None:

@@ -52,6 +52,8 @@ def show_lines(
     pairs.append(
         ("took" if run.closed_at else "for", [(format_duration((run.closed_at or now_ms) - run.started_at), "")])
     )
+    if detail.reason:
+        pairs += _told("reason", detail.reason, "", person=person)
     if detail.schedule is not None:
         due = detail.schedule
         pairs.append(("started by", [(f"schedule {clean(due.id)}, for ", ""), *moment(due.at_ms)]))
