@@ -1,7 +1,7 @@
 """A region of lines at the end of the terminal's text that is rewritten in place, and stays when it ends.
 
 No alternate screen: the last frame remains in the scrollback. Only lines that changed are rewritten, in one write a
-frame, so nothing flickers. The cursor is hidden meanwhile and comes back whatever ends the command.
+frame, so nothing flickers. The cursor is hidden meanwhile and comes back whatever ends the command, or stops it (Ctrl-Z).
 """
 
 from __future__ import annotations
@@ -69,17 +69,53 @@ class Region:
         self._shown: list[str] = []
         self._cells: list[int] = []
         self._columns = 0
+        self._fd: int | None = None
+        self._writing = False
 
     def __enter__(self) -> Region:
-        self._screen.stream.write(_HIDE)
-        self._screen.flush()
+        self._catch_stop()
+        self._write(_HIDE)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._screen.stream.write(_SHOW)
+        self._write(_SHOW)
+        if self._fd is not None:
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            self._fd = None
+
+    def _write(self, text: str) -> None:
+        self._writing = True
+        self._screen.stream.write(text)
         self._screen.flush()
+        self._writing = False
+
+    def _catch_stop(self) -> None:
+        """Hear of a Ctrl-Z, where one would stop this process and there is a terminal to tidy up first."""
+        main = threading.current_thread() is threading.main_thread()
+        if main and signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
+            with contextlib.suppress(OSError):
+                self._fd = self._screen.stream.fileno()
+                signal.signal(signal.SIGTSTP, self._stop)
+
+    def _stop(self, *_: object) -> None:
+        """Stop as anybody would, with the cursor back; and go on below what the shell has written meanwhile."""
+        fd = self._fd
+        if fd is None:
+            return
+        # Not by the stream: it may be in the middle of a write.
+        with contextlib.suppress(OSError):
+            os.write(fd, _SHOW.encode())
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, self._stop)
+        with contextlib.suppress(OSError):
+            if os.tcgetpgrp(fd) != os.getpgrp():
+                return  # in the background; the cursor is the shell's
+            os.write(fd, _HIDE.encode())
+            if not self._writing:
+                self._write("".join(f"{line}\n" for line in self._shown))
 
     def settle(self) -> None:
         """Leave the frame as it is: something else wrote below it, and the next one starts there."""
@@ -91,8 +127,7 @@ class Region:
         text = "".join(f"{self._screen.paint(line)}\n" for line in lines)
         frame = "".join(f"{line}\n" for line in self._shown)
         rows = self._rows(columns)
-        self._screen.stream.write((f"\x1b[{rows}A\r{_ERASE_BELOW}" if rows else "") + text + frame)
-        self._screen.flush()
+        self._write((f"\x1b[{rows}A\r{_ERASE_BELOW}" if rows else "") + text + frame)
         self._columns = columns
 
     def _rows(self, columns: int) -> int:
@@ -109,8 +144,7 @@ class Region:
             text = f"\x1b[{self._rows(columns)}A\r{_ERASE_BELOW}" + "".join(f"{line}\n" for line in painted)
         else:
             text = self._difference(painted)
-        self._screen.stream.write(text)
-        self._screen.flush()
+        self._write(text)
         self._shown, self._columns = painted, columns
         self._cells = [line_cells(line) for line in lines]
 

@@ -113,6 +113,34 @@ def test_sigterm_restores_the_cursor_too(shop: Project) -> None:
     assert "\x1b[?25h" in text
 
 
+@pytest.mark.parametrize("words", [("tree", "-f", "stop-1"), ("list", "-w"), ("status", "-w")])
+def test_ctrl_z_gives_the_shell_its_cursor_and_the_follower_goes_on_below(
+    shop: Project, words: tuple[str, ...]
+) -> None:
+    if shop.run("show", "stop-1").returncode:
+        shop.ok("start", "Order", "--id", "stop-1", "order_id=stop-1", "amount=9.99")
+    shell = pexpect.spawn(
+        "/bin/bash", ["--norc", "--noprofile", "-i"], cwd=str(shop.folder), encoding="utf-8", timeout=20, dimensions=(24, 80),
+        env={**shop.environment, "TERM": "xterm-256color", "PS1": "$ ", "HISTFILE": ""},
+    )  # fmt: skip
+    shown = "daemon +running for" if words[0] == "status" else "stop-1"
+    shell.sendline(" ".join([sys.executable, "-m", "wfctl.cli.main", *words]))
+    shell.expect_exact("\x1b[?25l")
+    shell.expect(shown)
+    shell.sendcontrol("z")
+    shell.expect_exact("\x1b[?25h")
+    shell.expect("Stopped")
+    shell.sendline("fg")
+    shell.expect_exact("\x1b[?25l")
+    shell.expect(shown)
+    shell.sendintr()
+    shell.expect_exact("\x1b[?25h")
+    shell.sendline("exit")
+    shell.expect(pexpect.EOF)
+    assert "Traceback" not in shell.before
+    shell.close()
+
+
 def test_a_resize_redraws_for_the_new_width(shop: Project) -> None:
     shop.ok("start", "Order", "--id", "size-1", "order_id=size-1", "amount=9.99")
     child = terminal(shop, "tree", "-f", "size-1", columns=80)
