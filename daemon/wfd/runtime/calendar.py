@@ -12,7 +12,7 @@ import itertools
 import re
 import zoneinfo
 from collections.abc import Iterator
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
 import msgspec
@@ -70,6 +70,35 @@ class Every:
         return max((until_at - self._offset) // self._every - (after - self._offset) // self._every, 0)
 
 
+class _Exact(CronSim):
+    """CronSim goes from hour to hour by elapsed time, and so past a full hour where clocks change by half an hour, or at a quarter
+    past one. On the days on which they change, this goes from minute to minute."""
+
+    def advance_hour(self) -> bool:
+        if self.dt.hour in self.hours or self._steady():
+            return super().advance_hour()
+        day = self.dt.date()
+        while self.dt.hour not in self.hours and self.dt.date() == day:
+            self._next_minute()
+        return True
+
+    def advance_minute(self) -> bool:
+        if self.dt.minute in self.minutes or self._steady():
+            return super().advance_minute()
+        hour = self.dt.hour
+        while self.dt.minute not in self.minutes and self.dt.hour == hour:
+            self._next_minute()
+        return True
+
+    def _steady(self) -> bool:
+        """Whether no clock is changed on the way to the next day, or was just now."""
+        return (self.dt - timedelta(hours=4)).utcoffset() == (self.dt + timedelta(hours=30)).utcoffset()
+
+    def _next_minute(self) -> None:
+        elapsed = self.dt.replace(second=0).astimezone(UTC) + timedelta(minutes=1)
+        self.dt = elapsed.astimezone(self.dt.tzinfo)
+
+
 class Cron:
     """A cron expression of five fields, by the clocks of `zone`."""
 
@@ -78,7 +107,7 @@ class Cron:
         self._zone = zone
 
     def _from(self, at: int) -> CronSim:
-        return CronSim(self._expression, datetime.fromtimestamp(at // 1_000, UTC).astimezone(self._zone))
+        return _Exact(self._expression, datetime.fromtimestamp(at // 1_000, UTC).astimezone(self._zone))
 
     def _times(self, after: int) -> Iterator[int]:
         if after >= LAST_AT:

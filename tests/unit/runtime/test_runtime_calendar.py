@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -11,9 +11,15 @@ from wfctl.errors import InvalidArgumentError
 from wfctl.values.schedule import Timetable
 from wfd.runtime.calendar import LAST_AT, MOST_COUNTED, Cron, calendar_of, moments, zone_of
 
+HOUR = 3_600_000
+
 
 def ms(text: str) -> int:
     return round(datetime.fromisoformat(text).timestamp() * 1_000)
+
+
+def at_clock(at: int, zone: tzinfo) -> datetime:
+    return datetime.fromtimestamp(at // 1_000, UTC).astimezone(zone)
 
 
 def shown(cron: str, after: str, number: int = 3, tz: str = "Europe/Paris") -> list[tuple[str, str]]:
@@ -50,6 +56,44 @@ def test_names_and_nicknames_are_understood() -> None:
     ]  # fmt: skip
     assert shown("@Monthly", "2026-11-27T08:00:00Z", 1, "UTC") == [("12-01T00:00:00+00:00", "")]
     assert shown("0 0 L feb *", "2027-11-27T08:00:00Z", 1, "UTC") == [("02-29T00:00:00+00:00", "")]
+
+
+OFTEN = [
+    ("0 */3 * * *", range(1), range(0, 24, 3)),
+    ("0 */2 * * *", range(1), range(0, 24, 2)),
+    ("*/20 */2 * * *", range(0, 60, 20), range(0, 24, 2)),
+    ("*/20 3 * * *", range(0, 60, 20), range(3, 4)),
+    ("45 * * * *", range(45, 46), range(24)),
+]
+
+
+@pytest.mark.parametrize(
+    ("tz", "changes"),
+    [
+        ("Australia/Lord_Howe", ("2026-04-04T15:00:00Z", "2026-10-03T15:30:00Z")),  # by half an hour
+        ("Pacific/Chatham", ("2026-04-04T14:00:00Z", "2026-09-26T14:00:00Z")),  # at a quarter to an hour
+        ("Antarctica/Troll", ("2026-03-29T01:00:00Z", "2026-10-25T01:00:00Z")),  # by two hours
+        ("America/Santiago", ("2026-04-05T03:00:00Z", "2026-09-06T04:00:00Z")),  # at midnight
+        ("Europe/Paris", ("2026-03-29T01:00:00Z", "2026-10-25T01:00:00Z")),
+    ],
+)
+@pytest.mark.parametrize(("cron", "minutes", "hours"), OFTEN)
+def test_what_comes_often_comes_whenever_the_clocks_show_it_also_where_they_change(
+    tz: str, changes: tuple[str, str], cron: str, minutes: range, hours: range
+) -> None:
+    zone = zone_of(tz)
+    calendar = Cron(cron, zone)
+    for change in map(ms, changes):
+        clocks = {at: at_clock(at, zone) for at in range(change - 30 * HOUR, change + 30 * HOUR + 1, 60_000)}
+        assert at_clock(change - 1, zone).utcoffset() != at_clock(change, zone).utcoffset()
+        wanted = [at for at, clock in clocks.items() if clock.minute in minutes and clock.hour in hours]
+        found = wanted[:1]
+        while found[-1] < wanted[-1]:
+            found.append(calendar.next_after(found[-1]) or LAST_AT)
+        assert found == wanted
+        # Whoever asks at whatever time.
+        for asked in range(change - 4 * HOUR, change + 4 * HOUR, 420_000):
+            assert calendar.next_after(asked) == next(at for at in wanted if at > asked)
 
 
 @settings(max_examples=60, deadline=None)
