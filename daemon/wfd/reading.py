@@ -94,14 +94,14 @@ class Standin:
         return reading
 
     async def _result(self, call: calls.Result) -> views.Outcome:
-        outcome = await self._reads.outcome((await self._reads.resolve(call.id)).key)
+        outcome = await self._reads.outcome((await self._reads.resolve(call.id, exact=call.exact)).key)
         if call.wait and outcome.status.open:
             raise _no_daemon(call.method)
         return outcome
 
     async def _query(self, call: calls.Query) -> calls.QueryAnswer:
         # Once that is read it does not matter any more who writes: it is what was committed when somebody asked.
-        detail = await self._detail(calls.Get(id=call.id))
+        detail = await self._detail(calls.Get(id=call.id, exact=call.exact))
         try:
             async with asyncio.timeout(QUERY_S):
                 return await self._answer(call, detail)

@@ -102,7 +102,7 @@ def would_end_below(shell: Shell, ends: list[Changed], known: Mapping[str, RunVi
         run = known.get(run_id)
         if run is None:
             try:
-                detail: RunDetail = shell.call(Get(id=run_id))
+                detail: RunDetail = shell.call(Get(id=run_id, exact=True))
             except RunNotFoundError:
                 return None  # purged
             run = detail.run
@@ -149,7 +149,7 @@ def chosen(shell: Shell, call: List, limit: int | None) -> Targets:
 def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool, dry_run: bool) -> int:
     """Do it to every target. One alone raises its error; of several, each is told once it is done, and 9 says that some failed."""
     if not targets.bulk:
-        answer = _done(shell, verb, targets.ids[0])
+        answer = _done(shell, verb, targets, targets.ids[0])
         if shell.output is Output.JSON:
             shell.document(verb.schema, answer)
         else:
@@ -161,7 +161,7 @@ def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool, dry_run:
     failures: list[tuple[str, WfctlError]] = []
     for target in targets.ids:
         try:
-            results.append(_done(shell, verb, target))
+            results.append(_done(shell, verb, targets, target))
         except DaemonDownError as error:
             raise _broken_off(error, verb, target, len(results) + len(failures), len(targets.ids)) from None
         except WfctlError as error:
@@ -176,8 +176,11 @@ def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool, dry_run:
     return exit.PARTIAL if failures else exit.OK
 
 
-def _done(shell: Shell, verb: Verb, target: str) -> Any:
-    answer = shell.call(verb.make(target))
+def _done(shell: Shell, verb: Verb, targets: Targets, target: str) -> Any:
+    call = verb.make(target)
+    if target in targets.known:
+        call = msgspec.structs.replace(call, exact=True)
+    answer = shell.call(call)
     if verb.after is not None:
         verb.after(answer)
     return answer

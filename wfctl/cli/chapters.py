@@ -84,14 +84,16 @@ class Chapter:
         first = page[0].seq
         if first <= 1 or self.asked.step is not None:
             return []
-        call = History(id=self.run.run_id, before_seq=first, limit=CONTEXT, newest=True)
+        call = History(id=self.run.run_id, exact=True, before_seq=first, limit=CONTEXT, newest=True)
         found: HistoryPage = self._shell.call(call)
         return found.items
 
-    def _fetch(self, id: str, after: int, before: int | None, limit: int | None) -> HistoryPage:
+    def _fetch(self, id: str, after: int, before: int | None, limit: int | None, *, exact: bool = False) -> HistoryPage:
         asked = self.asked
         number = PAGE if limit is None or asked.since_ms is not None else min(limit, PAGE)
-        call = History(id=id, after_seq=after, before_seq=before, limit=number, newest=asked.reverse, logs=asked.logs)
+        call = History(
+            id=id, exact=exact, after_seq=after, before_seq=before, limit=number, newest=asked.reverse, logs=asked.logs
+        )
         page: HistoryPage = self._shell.call(call)
         return page
 
@@ -115,7 +117,7 @@ class Chapter:
                 return
             after, before = (asked.after, page.next) if asked.reverse else (page.next, asked.before)
             limit = None if asked.limit is None else asked.limit - self.shown
-            page = self._fetch(self.run.run_id, after, before, limit)
+            page = self._fetch(self.run.run_id, after, before, limit, exact=True)
 
     def _kept(self, page: list[HistoryEntry]) -> list[HistoryEntry]:
         since = self.asked.since_ms

@@ -157,7 +157,10 @@ class Client:
         return await handle.result(timeout, type=type)
 
     def handle(self, workflow_id: str) -> ClientHandle:
-        """A handle on the newest run of a workflow ID, or on the run of a run ID. Asks nothing of the daemon yet."""
+        """A handle on the newest run of a workflow ID, or on the run of a run ID. Asks nothing of the daemon yet.
+
+        The run ID of one run may be the workflow ID of another: that one is meant while it is open.
+        """
         return ClientHandle(self._link, check_workflow_id(workflow_id))
 
     async def list(
@@ -238,19 +241,28 @@ class Client:
         parent: str | WorkflowHandle | None,
         since: datetime | timedelta | None,
     ) -> dict[str, Any]:
+        run_id = None
         if isinstance(parent, WorkflowHandle):
-            parent = parent.run_info.id if parent.run_info is not None else parent.workflow_id
+            run_id = None if parent.run_info is None else parent.run_info.id
+            parent = parent.workflow_id
+        if parent is not None and run_id is None:
+            run_id = await exact_run_id(self._link, check_name(parent, "parent"))
         return {
             "statuses": _statuses(status),
             "types": _types(workflow_type),
-            "parent": None if parent is None else await exact_run_id(self._link, check_name(parent, "parent")),
+            "parent": run_id,
+            "exact": run_id is not None,
             "since_ms": self._since_ms(since),
         }
 
     def _since_ms(self, since: datetime | timedelta | None) -> int | None:
         if since is None:
             return None
-        return self._now_ms() - to_ms(since, "since") if isinstance(since, timedelta) else moment_ms(since, "since", _EITHER)
+        return (
+            self._now_ms() - to_ms(since, "since")
+            if isinstance(since, timedelta)
+            else moment_ms(since, "since", _EITHER)
+        )
 
     async def workflows(self) -> calls.WorkflowList:
         """The workflow types on offer with their handlers, and what is wrong with the project's modules."""

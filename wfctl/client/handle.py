@@ -112,6 +112,7 @@ class ClientHandle(WorkflowHandle):
         sent: calls.Sent = await self._link.call(
             calls.Send(
                 id=await self._id() if first is None else self.workflow_id,
+                exact=first is None,
                 event=event,
                 payload=msgspec.Raw(data),
                 event_id=event_id,
@@ -144,7 +145,9 @@ class ClientHandle(WorkflowHandle):
         status, error), and NotFinishedError when `timeout` is over first; the run goes on.
         """
         timeout_ms = None if timeout is None else to_ms(timeout, "timeout")
-        outcome: views.Outcome = await self._link.call(calls.Result(id=await self._id(), timeout_ms=timeout_ms))
+        outcome: views.Outcome = await self._link.call(
+            calls.Result(id=await self._id(), exact=True, timeout_ms=timeout_ms)
+        )
         if outcome.status.open:
             raise NotFinishedError(
                 f"run {outcome.workflow_id!r} has not finished within {format_duration(timeout_ms or 0)}; "
@@ -174,7 +177,7 @@ class ClientHandle(WorkflowHandle):
         check_name(name, "query name")
         data = codec.encode(payload, f"arguments of query {name!r}")
         answer: calls.QueryAnswer = await self._link.call(
-            calls.Query(id=await self._id(), name=name, input=msgspec.Raw(data))
+            calls.Query(id=await self._id(), exact=True, name=name, input=msgspec.Raw(data))
         )
         what = f"answer of run {answer.workflow_id!r} to query {name!r}"
         return codec.convert(codec.decode(answer.value), type, what)
@@ -188,7 +191,7 @@ class ClientHandle(WorkflowHandle):
         changed: the answer is what would have been.
         """
         changed: calls.Changed = await self._link.call(
-            calls.Cancel(id=await self._id(), reason=reason, children=children, dry_run=dry_run)
+            calls.Cancel(id=await self._id(), exact=True, reason=reason, children=children, dry_run=dry_run)
         )
         return changed
 
@@ -197,7 +200,7 @@ class ClientHandle(WorkflowHandle):
     ) -> calls.Changed:
         """End the run now; its handler is not asked. A closed run is no error. The rest is as in `cancel`."""
         changed: calls.Changed = await self._link.call(
-            calls.Terminate(id=await self._id(), reason=reason, children=children, dry_run=dry_run)
+            calls.Terminate(id=await self._id(), exact=True, reason=reason, children=children, dry_run=dry_run)
         )
         return changed
 
@@ -222,6 +225,7 @@ class ClientHandle(WorkflowHandle):
         retried: calls.Retried = await self._link.call(
             calls.Retry(
                 id=await self._id(),
+                exact=True,
                 from_step=from_step,
                 new=new,
                 workflow_id=workflow_id,
@@ -233,7 +237,7 @@ class ClientHandle(WorkflowHandle):
 
     async def describe(self) -> RunDescription:
         """The run as it stands, with its input, store and inbox."""
-        detail: views.RunDetail = await self._link.call(calls.Get(id=await self._id()))
+        detail: views.RunDetail = await self._link.call(calls.Get(id=await self._id(), exact=True))
         run = detail.run
         self.run_info = RunInfo(
             run.run_id, run.workflow_id, run.workflow_type, run.parent, run.root_id,
@@ -255,7 +259,7 @@ class ClientHandle(WorkflowHandle):
         after: int | None = 0
         while after is not None:
             page: calls.HistoryPage = await self._link.call(
-                calls.History(id=id, after_seq=after, limit=_PAGE, logs=logs)
+                calls.History(id=id, exact=True, after_seq=after, limit=_PAGE, logs=logs)
             )
             entries += page.items
             after = page.next
@@ -270,13 +274,14 @@ class ClientHandle(WorkflowHandle):
         with `ctx.progress` (kind `progress`): that is recorded nowhere, has no `rev`, and the newest counts.
         """
         id = await self._id()
-        call = calls.Tail(ids=[id], follow=True, children=children, logs=logs, progress=progress)
+        call = calls.Tail(ids=[id], exact=True, follow=True, children=children, logs=logs, progress=progress)
         async with self._link.stream(call) as entries:
             async for entry in entries:
                 yield entry
 
     async def _id(self) -> str:
-        """The run ID to address. The daemon also takes prefixes, for people; a program that names a run means just that."""
+        """The run ID to address, and that alone: the daemon also takes workflow IDs and prefixes, and somebody's workflow ID may be
+        this run ID."""
         return self._pinned or await exact_run_id(self._link, self.workflow_id)
 
 

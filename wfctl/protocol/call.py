@@ -20,3 +20,11 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         super().__init_subclass__(**options)
         if "method" in cls.__dict__:
             CALLS[cls.method] = cls
+
+
+class RunCall(Call, frozen=True, kw_only=True):
+    """Base of those about one run. `id` is a workflow ID (of its open run), else a run ID, else a workflow ID (of its newest run),
+    else what the ID of one run alone begins with. With `exact` it is a run ID and nothing else, whatever workflow IDs there are."""
+
+    id: str
+    exact: bool = False

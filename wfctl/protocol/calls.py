@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from wfctl.protocol import schedules as schedules
 from wfctl.protocol.backup import BackedUp as BackedUp, Backup as Backup, Copied as Copied
-from wfctl.protocol.call import CALLS as CALLS, Call as Call
+from wfctl.protocol.call import CALLS as CALLS, Call as Call, RunCall as RunCall
 from wfctl.protocol.changes import (
     Cancel as Cancel,
     Changed as Changed,

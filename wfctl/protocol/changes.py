@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from wfctl.protocol.call import Call
+from wfctl.protocol.call import RunCall
 from wfctl.values.status import Status
 
 
@@ -22,7 +22,7 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dry_run: bool = False
 
 
-class Cancel(Call, frozen=True):
+class Cancel(RunCall, frozen=True):
     """Ask a run to end: a running handler gets `asyncio.CancelledError`, a waiting run is cancelled at once.
 
     `children` asks every open run below it as well. With `dry_run` nothing is changed.
@@ -30,18 +30,16 @@ class Cancel(Call, frozen=True):
 
     method = "cancel"
     answer = Changed
-    id: str
     reason: str | None = None
     children: bool = False
     dry_run: bool = False
 
 
-class Terminate(Call, frozen=True):
+class Terminate(RunCall, frozen=True):
     """End a run now; its handler is not asked. `children` and `dry_run` as with `Cancel`."""
 
     method = "terminate"
     answer = Changed
-    id: str
     reason: str | None = None
     children: bool = False
     dry_run: bool = False
@@ -74,7 +72,7 @@ class Retried(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     requeued: list[str] = []
 
 
-class Retry(Call, frozen=True):
+class Retry(RunCall, frozen=True):
     """Re-open a failed, timed-out or stuck run at the step that failed, keeping what its operations have recorded.
 
     `from_step` (a handler or a step's number) goes back to an earlier step, with the store as it was then and the events
@@ -84,7 +82,6 @@ class Retry(Call, frozen=True):
 
     method = "retry"
     answer = Retried
-    id: str
     from_step: str | None = None
     new: bool = False
     workflow_id: str | None = None

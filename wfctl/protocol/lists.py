@@ -19,7 +19,8 @@ class RunPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class List(Call, frozen=True):
-    """Runs, newest first. Empty filters take all; `parent` and `since_ms` (started at or after) narrow."""
+    """Runs, newest first. Empty filters take all; `parent` and `since_ms` (started at or after) narrow. With `exact`
+    `parent` is a run ID and nothing else."""
 
     method = "list"
     answer = RunPage
@@ -29,6 +30,7 @@ class List(Call, frozen=True):
     since_ms: Number | None = None
     limit: Number = 100
     after: str | None = None
+    exact: bool = False
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,3 +51,4 @@ class Count(Call, frozen=True):
     types: list[str] = []
     parent: str | None = None
     since_ms: Number | None = None
+    exact: bool = False

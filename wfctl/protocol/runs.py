@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from wfctl.protocol.call import Call
+from wfctl.protocol.call import RunCall
 from wfctl.values.failure import Failure
 from wfctl.values.numbers import Number
 from wfctl.values.runinfo import ParentInfo, ScheduleInfo
@@ -79,7 +79,7 @@ class RunView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     open_children: int = 0
     queued_events: int = 0
     rev: int = 0
-    limit: int | None = None
+    limit: Number | None = None
     retry: RetryView | None = None
     progress: ProgressView | None = None
 
@@ -107,10 +107,9 @@ class InboxView(msgspec.Struct, frozen=True, omit_defaults=True):
     received_at: int
 
 
-class Get(Call, frozen=True):
+class Get(RunCall, frozen=True):
     method = "get"
     answer = RunDetail
-    id: str
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -142,13 +141,12 @@ class HistoryPage(msgspec.Struct, frozen=True, kw_only=True):
     total: int = 0
 
 
-class History(Call, frozen=True):
+class History(RunCall, frozen=True):
     """Records of one run with seq > `after_seq` and < `before_seq`: the first `limit` of them, or the last with `newest`; fewer
     where they are large. `logs` adds its log lines in their place."""
 
     method = "history"
     answer = HistoryPage
-    id: str
     after_seq: Number = 0
     limit: Number = 1000
     logs: bool = False
@@ -169,14 +167,13 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     stuck_reason: str | None = None
 
 
-class Result(Call, frozen=True):
+class Result(RunCall, frozen=True):
     """The outcome of a run. With `wait` it is answered when the run closes, at the latest after `timeout_ms`
     (then with the open status). `stuck` answers early too when the run is, or becomes, stuck; `until` when its status is, or
     becomes, one of these. A status that it only passes through between two commits may go by."""
 
     method = "result"
     answer = Outcome
-    id: str
     wait: bool = True
     timeout_ms: Number | None = None
     stuck: bool = False
@@ -193,7 +190,7 @@ class QueryAnswer(msgspec.Struct, frozen=True, kw_only=True):
     value: msgspec.Raw
 
 
-class Query(Call, frozen=True):
+class Query(RunCall, frozen=True):
     """Ask a run's query handler, which reads its committed store and changes nothing; closed runs answer too.
 
     `input` and `text` are as in `start`.
@@ -201,7 +198,6 @@ class Query(Call, frozen=True):
 
     method = "query"
     answer = QueryAnswer
-    id: str
     name: str
     input: msgspec.Raw = msgspec.Raw(b"null")
     text: dict[str, str] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from wfctl.protocol.call import Call
+from wfctl.protocol.call import Call, RunCall
 from wfctl.values.numbers import Number
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
@@ -16,7 +16,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     run: RunInfo
     status: Status
     existing: bool = False
-    begins_at: int | None = None
+    begins_at: Number | None = None
 
 
 class Start(Call, frozen=True):
@@ -61,7 +61,7 @@ class StartFirst(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout_ms: Number | None = None
 
 
-class Send(Call, frozen=True):
+class Send(RunCall, frozen=True):
     """An event to a run. Of several with the same `event_id`, one run accepts one; the others are answered as duplicates.
 
     With `start`, `id` is a workflow ID: where it has no open run, one is begun in the same commit as the event. `any_event`
@@ -70,7 +70,6 @@ class Send(Call, frozen=True):
 
     method = "send"
     answer = Sent
-    id: str
     event: str
     payload: msgspec.Raw = msgspec.Raw(b"null")
     text: dict[str, str] = {}

@@ -19,7 +19,7 @@ class Tail(Call, frozen=True):
     part of several (`task`). With `follow` the stream ends when every named run is closed; runs are followed across
     steps as they commit. The result tells the last revision and, per named run, how it ended. With `follow`, `code` adds an
     entry of kind `code` whenever other code serves, or something else is wrong with it, and `progress` one of kind `progress`
-    whenever a running step reports it.
+    whenever a running step reports it. With `exact` the `ids` are run IDs and nothing else.
     """
 
     method = "tail"
@@ -34,6 +34,7 @@ class Tail(Call, frozen=True):
     progress: bool = False
     kinds: list[str] = []
     since_ms: Number | None = None
+    exact: bool = False
 
 
 class TailEnd(msgspec.Struct, frozen=True, kw_only=True):

@@ -296,7 +296,7 @@ class _Check:
         """What a rehearsed handler may know now: that a sleep is over, and how a child ended."""
         if op.kind == "child_result":
             try:
-                match = await self._c.reads.resolve(op.name)
+                match = await self._c.reads.resolve(op.name, exact=True)
                 outcome = await self._c.reads.outcome(match.key)
             except WfctlError:
                 return None

@@ -173,22 +173,22 @@ class Commands:
         self._e.memory.settle(live)
         return outcome
 
-    def _key_of(self, text: str) -> int | None:
-        """The key of the run that an ID means, where that needs no reading."""
-        key = self._e.open_ids.get(text)
+    def _key_of(self, call: calls.RunCall) -> int | None:
+        """The key of the run that a call means, where that needs no reading."""
+        key = None if call.exact else self._e.open_ids.get(call.id)
         # Programs go on by the run ID they were given, mostly while the run is still at it.
-        return self._e.memory.key_of(text) if key is None else key
+        return self._e.memory.key_of(call.id) if key is None else key
 
-    async def find(self, text: str, turn: AbstractAsyncContextManager[Any] = AT_ONCE) -> Live:
-        """The run that an ID means, in memory; RunNotFoundError or AmbiguousIdError. What has to be read waits its `turn`."""
+    async def find(self, call: calls.RunCall, turn: AbstractAsyncContextManager[Any] = AT_ONCE) -> Live:
+        """The run that a call means, in memory; RunNotFoundError or AmbiguousIdError. What has to be read waits its `turn`."""
         self._e.check_open()
-        key = self._key_of(text)
+        key = self._key_of(call)
         if key is None:
             async with turn:
-                key = (await self._e.reads.resolve(text)).key
+                key = (await self._e.reads.resolve(call.id, exact=call.exact)).key
         live = await self.load(key, turn)
         if live is None:
-            raise RunNotFoundError(f"no run {text!r}", hint="wfctl list")
+            raise RunNotFoundError(f"no run {call.id!r}", hint="wfctl list")
         return live
 
     async def cancel(self, call: calls.Cancel) -> calls.Changed:
@@ -201,7 +201,7 @@ class Commands:
         self, call: calls.Cancel | calls.Terminate, stimulus: s.CancelAsked | s.TerminateAsked
     ) -> calls.Changed:
         self.check_taking()
-        live = await self.find(call.id)
+        live = await self.find(call)
         if call.dry_run:
             return await self._would_end(live, stimulus, call.children)
         batch = self._e.batch()
@@ -253,7 +253,7 @@ class Commands:
     async def query(self, call: calls.Query) -> calls.QueryAnswer:
         """What a query handler makes of the run's committed store. Nothing is recorded."""
         engine = self._e
-        live = await self.find(call.id)
+        live = await self.find(call)
         run = live.run
         handler = engine.workers.catalog.query_of(run.workflow_type, call.name)
         spec = engine.workers.catalog.type_of(run.workflow_type)
@@ -268,13 +268,13 @@ class Commands:
     async def result(self, call: calls.Result) -> Outcome:
         """How the run stands; with `wait`, once it has closed, its status is one of those asked for, or the time is up."""
         self._e.check_open()
-        key = self._key_of(call.id)
+        key = self._key_of(call)
         if key is None and (ended := self._e.memory.recent.get(call.id)) is not None:
             return ended
         live = None if key is None else self._e.memory.get(key)
         if live is None:
             # Thousands may be asked for in one breath, and nobody else's reads are to stand behind all of theirs.
-            live = await self.find(call.id, self._looking)
+            live = await self.find(call, self._looking)
         early = {*call.until, Status.STUCK} if call.stuck else {*call.until}
         if live.run.closed or not call.wait or live.run.status in early:
             return await self._standing(live)
@@ -295,7 +295,7 @@ class Commands:
         ask, and what they ask with then costs no task of its own. Else None."""
         if not call.wait or call.timeout_ms is not None or call.stuck or call.until or self._e.failure is not None:
             return None
-        key = self._key_of(call.id)
+        key = self._key_of(call)
         live = None if key is None else self._e.memory.get(key)
         if key is None or live is None or live.run.closed:
             return None

@@ -85,7 +85,7 @@ class Reads:
 
     async def detail(self, call: calls.Get) -> RunDetail:
         """The same, however large it is."""
-        match = await self.resolve(call.id)
+        match = await self.resolve(call.id, exact=call.exact)
         async with self._reader.snapshot() as snapshot:
             view = await self._view(snapshot, match.key)
             loaded = await self._reader.load_in(snapshot, match.key)
@@ -136,14 +136,14 @@ class Reads:
         return calls.Counted(by=call.by, counts=counts, total=sum(counts.values()))
 
     async def _wanted(self, call: calls.List | calls.Count) -> Filter:
-        parent = None if call.parent is None else (await self.resolve(call.parent)).key
+        parent = None if call.parent is None else (await self.resolve(call.parent, exact=call.exact)).key
         return Filter(tuple(call.statuses), tuple(call.types), parent, call.since_ms)
 
     async def history(self, call: calls.History) -> calls.HistoryPage:
         """Records of one run, with its log lines in their places if asked for."""
         if call.limit < 1:
             raise InvalidArgumentError(f"limit must be at least 1, not {call.limit}", limit=call.limit)
-        match = await self.resolve(call.id)
+        match = await self.resolve(call.id, exact=call.exact)
         async with self._reader.snapshot() as snapshot:
             runs = await browse.summaries(snapshot, (match.key,))
             if match.key not in runs:
@@ -218,9 +218,10 @@ class Reads:
 
     # -- ids -----------------------------------------------------------------------------------
 
-    async def resolve(self, text: str) -> Match:
-        """The run that `text` means. Raises RunNotFoundError (with what is spelled nearly so) or AmbiguousIdError."""
-        found = await self._reader.resolve(text)
+    async def resolve(self, text: str, *, exact: bool = False) -> Match:
+        """The run that `text` means; with `exact` that of this run ID alone. Raises RunNotFoundError (with what is spelled nearly
+        so) or AmbiguousIdError."""
+        found = await self._reader.resolve(text, exact=exact)
         if not found:
             raise await self._unknown(text)
         if len(found) > 1:

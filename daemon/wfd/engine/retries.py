@@ -39,7 +39,7 @@ class Retries:
             return await self._anew(call)
         if call.workflow_id is not None:
             raise InvalidArgumentError("a run that goes on keeps its workflow ID", hint="wfctl retry --new --id ID")
-        live = await self._c.find(call.id)
+        live = await self._c.find(call)
         while True:
             while live.pending:
                 # It may go on while that is awaited: its history is all there only once nothing of it is on its way.
@@ -118,7 +118,7 @@ class Retries:
             raise InvalidArgumentError("a new run begins at its start", hint="leave out --from, or --new")
         if call.workflow_id is not None:
             check_new_id(call.workflow_id)
-        live = await self._c.find(call.id)
+        live = await self._c.find(call)
         run = live.run
         await self._c.on_disk(live)
         self._e.memory.settle(live)

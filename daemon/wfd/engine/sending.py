@@ -79,12 +79,10 @@ class Sending:
     async def _find(self, call: calls.Send) -> Live | None:
         """The run that is meant; None where it is to be begun, and no run has had its ID."""
         if call.start is None:
-            return await self._c.find(call.id)
+            return await self._c.find(call)
         key = self._e.open_ids.get(call.id)
         if key is None:
-            key = next(
-                (one.key for one in await self._e.store.reader.resolve(call.id) if one.workflow_id == call.id), None
-            )
+            key = await self._e.store.reader.newest_of(call.id)
         return None if key is None else await self._c.load(key)
 
     async def _send(self, call: calls.Send, live: Live | None) -> calls.Sent:

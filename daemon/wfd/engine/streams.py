@@ -48,7 +48,7 @@ class Tail:
 
     async def __aiter__(self) -> AsyncIterator[views.HistoryEntry]:
         call = self._call
-        self._named = [(await self._reads.resolve(text)).key for text in call.ids]
+        self._named = [(await self._reads.resolve(text, exact=call.exact)).key for text in call.ids]
         if self._named:
             roots = {await self._reads.root_of(key) for key in self._named}
             self._follower.roots = roots

@@ -243,18 +243,22 @@ class Reader(Service):
 
     # -- ids -----------------------------------------------------------------------------------
 
-    async def resolve(self, text: str) -> list[Match]:
+    async def resolve(self, text: str, *, exact: bool = False) -> list[Match]:
         """The runs `text` may mean; one if it is clear, none if it is unknown, at most six.
 
-        An exact workflow ID means its open run, else its newest; then an exact run ID; then what is alone in starting with
-        `text` (at least four characters; case counts in workflow IDs, not in run IDs).
+        An exact workflow ID means its open run; then an exact run ID; then the newest run of a workflow ID; then what is alone in
+        starting with `text` (at least four characters; case counts in workflow IDs, not in run IDs). With `exact` just the run of
+        that run ID.
         """
+        if exact:
+            return [_match(row) for row in await self.all(READ["by_run_id"], (text,))]
         run_id = text.upper() if text.isascii() else text
         async with self.snapshot() as snapshot:
-            exact = await snapshot.one(READ["by_workflow_id"], (text,))
-            exact = exact or await snapshot.one(READ["by_run_id"], (run_id,))
-            if exact is not None:
-                return [_match(exact)]
+            named = await snapshot.one(READ["by_workflow_id"], (text,))
+            if named is None or _match(named).closed:
+                named = await snapshot.one(READ["by_run_id"], (run_id,)) or named
+            if named is not None:
+                return [_match(named)]
             if len(text) < MIN_PREFIX:
                 return []
             found: dict[int, Match] = {}
@@ -265,6 +269,11 @@ class Reader(Service):
             for row in await snapshot.all(READ["by_run_id_prefix"], (run_id, MAX_CANDIDATES)):
                 found.setdefault(row[0], _match(row))
         return list(found.values())[:MAX_CANDIDATES]
+
+    async def newest_of(self, workflow_id: str) -> int | None:
+        """The open run of this workflow ID, else its newest."""
+        rows = await self.all(READ["by_workflow_id"], (workflow_id,))
+        return _match(rows[0]).key if rows else None
 
     async def key_of(self, run_id: str) -> int | None:
         """The run of exactly this run ID, whatever workflow IDs there are."""

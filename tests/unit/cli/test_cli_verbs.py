@@ -634,7 +634,7 @@ def test_of_runs_that_filters_chose_only_those_with_children_are_asked_about_and
     said = cli("terminate", "--type", "Order", "--children", "--yes").err
     # Of the two below one is chosen itself.
     assert said.startswith("1 open descendant of 23 runs will be terminated too\n")
-    assert [call.id for call in fake.asked("terminate") if call.dry_run] == ["run-parent"]
+    assert [(call.id, call.exact) for call in fake.asked("terminate") if call.dry_run] == [("run-parent", True)]
     assert fake.asked("get") == []
     monkeypatch.setattr("wfctl.cli.commands.terminate.MOST_ASKED", 0)
     said = cli("terminate", "--type", "Order", "--children", "--yes").err
@@ -705,7 +705,7 @@ def test_filters_choose_open_runs_and_somebody_is_to_say_yes(cli: Cli, daemon: S
     assert "needs to be confirmed" in said.err
     assert fake.asked(verb) == []
     assert cli(*words, "--yes").code == 0
-    assert [call.id for call in fake.asked(verb)] == [one.run_id for one in runs]
+    assert [(call.id, call.exact) for call in fake.asked(verb)] == [(one.run_id, True) for one in runs]
     [asked, _] = fake.asked("list")
     assert (asked.types, asked.limit) == (["Order"], 2)
     assert set(asked.statuses) == OPEN
@@ -718,7 +718,7 @@ def test_a_dry_run_asks_nobody_and_says_would(cli: Cli, daemon: Start) -> None:
     fake = daemon(cancel=changed)
     said = cli("cancel", "a", "old", "--dry-run", "--children")
     assert said.code == 0
-    assert [call.dry_run for call in fake.asked("cancel")] == [True, True]
+    assert [(call.dry_run, call.exact) for call in fake.asked("cancel")] == [(True, False), (True, False)]
     assert said.err.splitlines() == [
         "a (run run-a) and no descendants would be asked to end",
         "old (run run-old) is cancelled already; no open descendants",

@@ -114,7 +114,9 @@ async def test_what_cannot_be_sent_is_refused_before_it_is(client: Client, backe
         await client.list(since="15m")  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError, match="until is too far away"):
         await client.schedules.create("s", "Order", cron="@daily", until=datetime.min)
-    with pytest.raises(InvalidArgumentError, match="overlap is one of skip, queue, allow, cancel, terminate, not 'bad'"):
+    with pytest.raises(
+        InvalidArgumentError, match="overlap is one of skip, queue, allow, cancel, terminate, not 'bad'"
+    ):
         await client.schedules.create("s", "Order", cron="@daily", overlap="bad")  # type: ignore[arg-type]
     assert backend.calls == []
 
@@ -256,9 +258,9 @@ async def test_send_cancel_and_terminate_name_the_run(client: Client, backend: F
     with pytest.raises(InvalidPayloadError, match="payload of event 'pay'"):
         await handle.send("pay", float("nan"))
     assert (await handle.cancel(reason="enough")).changed
-    assert last(backend, calls.Cancel) == calls.Cancel(id=run_id, reason="enough")
+    assert last(backend, calls.Cancel) == calls.Cancel(id=run_id, exact=True, reason="enough")
     assert (await client.handle("a").terminate()).status is Status.TERMINATED
-    assert last(backend, calls.Terminate) == calls.Terminate(id=run_id, reason=None)
+    assert last(backend, calls.Terminate) == calls.Terminate(id=run_id, exact=True, reason=None)
 
 
 async def test_children_are_meant_only_where_it_is_said(client: Client, backend: FakeBackend) -> None:

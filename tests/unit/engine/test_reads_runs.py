@@ -257,6 +257,25 @@ async def test_an_unknown_id_is_told_with_what_is_spelled_nearly_so(store: Store
         await reads.resolve("zzz")
 
 
+async def test_an_id_means_the_open_run_that_is_called_so_else_the_run_of_that_run_id(
+    store: Store, ledger: Ledger, reads: Reads
+) -> None:
+    await commit(store.writer, ledger.start("a"), ledger.start(run_id(1)), ledger.start(run_id(9)))
+    assert [(await reads.resolve(id)).key for id in ("a", run_id(1), run_id(2), run_id(9))] == [1, 2, 2, 3]
+    await commit(store.writer, ledger.close(2), ledger.close(3))
+    assert [(await reads.resolve(id)).key for id in ("a", run_id(1), run_id(2), run_id(9))] == [1, 1, 2, 3]
+
+
+async def test_a_run_id_that_is_meant_exactly_is_no_workflow_id_and_no_prefix(
+    store: Store, ledger: Ledger, reads: Reads
+) -> None:
+    await commit(store.writer, ledger.start("a"), ledger.start(run_id(1)), ledger.start(run_id(9)))
+    assert (await reads.resolve(run_id(1), exact=True)).key == 1
+    for other in ("a", run_id(9), run_id(2)[:-1]):
+        with pytest.raises(RunNotFoundError):
+            await reads.resolve(other, exact=True)
+
+
 async def test_an_ambiguous_id_is_told_with_five_candidates_at_most(store: Store, ledger: Ledger, reads: Reads) -> None:
     await commit(store.writer, *(ledger.start(f"order-{number}") for number in range(7)))
     with pytest.raises(AmbiguousIdError) as caught:

@@ -111,7 +111,7 @@ def _below(shell: Shell, run: RunView) -> dict[str, int]:
         return {}
     from wfctl.protocol.lists import Count
 
-    counted: Counted = shell.call(Count(parent=run.run_id))
+    counted: Counted = shell.call(Count(parent=run.run_id, exact=True))
     return counted.counts
 
 
@@ -122,7 +122,7 @@ def _doing(shell: Shell, detail: RunDetail, now: int) -> list["Pending"]:
     from wfctl.cli.render.pending import pending
 
     begin = max(detail.history_entries - NEWEST_RECORDS, 0)
-    page: HistoryPage = shell.call(History(id=detail.run.run_id, after_seq=begin, limit=NEWEST_RECORDS))
+    page: HistoryPage = shell.call(History(id=detail.run.run_id, exact=True, after_seq=begin, limit=NEWEST_RECORDS))
     return pending(page.items, now)
 
 

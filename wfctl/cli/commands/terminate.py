@@ -83,7 +83,7 @@ def _show_below(shell: Shell, found: Targets) -> None:
     ]
     for id in asking:
         try:
-            ends.append(shell.call(Terminate(id=id, reason="", children=True, dry_run=True)))
+            ends.append(shell.call(Terminate(id=id, exact=id in found.known, reason="", children=True, dry_run=True)))
         except DaemonDownError:
             raise
         except WfctlError:
