@@ -15,7 +15,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -125,10 +125,26 @@ class LocalWorkers:
         branches.follow(asyncio.get_running_loop())
         runner = _Runner(self._heard, self._told, self.catalog)
         runner.executor = Executor(
-            self._workflows, self._sources, runner.said, asyncio.get_running_loop(), self._clock.now_ms
+            self._workflows,
+            self._sources,
+            runner.said,
+            asyncio.get_running_loop(),
+            self._clock.now_ms,
+            self._time_limit,
         )
         self._runner = runner
         self._steps.share_out()
+
+    @contextlib.asynccontextmanager
+    async def _time_limit(self, ms: int | None) -> AsyncIterator[asyncio.Timeout]:
+        async with asyncio.timeout(None) as limit:
+            now = asyncio.get_running_loop().time
+            timer = None if ms is None else self._clock.call_later(ms, lambda: limit.reschedule(now()))
+            try:
+                yield limit
+            finally:
+                if timer is not None:
+                    timer.cancel()
 
     def _heard(self, runner: _Runner, message: channel.ToDaemon) -> None:
         if runner not in self._alive:

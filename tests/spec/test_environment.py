@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from spec.conftest import Serve
 from support.checker import broken_promises
 from support.waiting import until
-from wfctl import Context, Directive, Workflow
+from wfctl import Context, Directive, TaskTimeoutError, Workflow, task
 from wfd.supervisor.steps import STEPS_PER_WORKER
 from wfd.testing import WorkflowEnvironment
 
@@ -204,3 +206,43 @@ async def test_a_second_environment_goes_on_with_the_database_of_the_first(tmp_p
             for handle in handles:
                 assert await handle.result() == "said"
         assert broken_promises(env.store.path) == []
+
+
+@pytest.mark.parametrize("kind", ["coroutine", "thread"])
+async def test_a_task_that_waits_for_ever_is_over_when_the_clock_says_so(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    wf, gate = Workflow("Waits"), threading.Event()
+
+    @task(timeout=timedelta(hours=1))
+    async def coroutine() -> None:
+        await asyncio.Event().wait()
+
+    @task(timeout=timedelta(hours=1))
+    def thread() -> None:
+        gate.wait(30)
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        await immediate()
+        try:
+            await (coroutine() if kind == "coroutine" else thread())  # type: ignore[func-returns-value]
+        except TaskTimeoutError:
+            return ctx.next.complete("given up")
+        return ctx.next.complete("ended")
+
+    # What a task waits for is real: nobody knows that it never comes.
+    monkeypatch.setattr("wfd.testing.PATIENCE_S", 0.05)
+    env = await serve(wf)
+    handle = await env.client.start("Waits")
+    await env.advance(timedelta(minutes=59))
+    assert (await handle.describe()).run.status == "running"
+    await env.advance(timedelta(minutes=2))
+    assert await handle.result(timeout=timedelta(seconds=20)) == "given up"
+    gate.set()
+    assert env.clock.next_due_ms() is None
+
+
+@task
+async def immediate() -> None:
+    await asyncio.sleep(0)

@@ -49,7 +49,7 @@ async def run(step: CurrentStep, task: Definition, call: Call, function: Callabl
         info = Attempt(ops, key, task.name, attempt)
         try:
             if task.is_async:
-                value, error = await _tried(task, function, info, None)
+                value, error = await _tried(task, function, info, step)
             else:
                 ops.waits(key)
                 async with step.threads.turn():
@@ -100,14 +100,14 @@ def _through_json(task: Definition, value: Any) -> tuple[Any, bytes, Exception |
 
 
 async def _tried(
-    task: Definition, function: Callable[[], Any], attempt: Attempt, threaded: CurrentStep | None
+    task: Definition, function: Callable[[], Any], attempt: Attempt, step: CurrentStep
 ) -> tuple[Any, Exception | None]:
     """One attempt: its result, or the exception that is its failure. A cancellation and the like pass."""
     limit: asyncio.Timeout | None = None
     outside = current.attempt.set(attempt)
     try:
-        ends_at = None if task.timeout_ms is None else asyncio.get_running_loop().time() + task.timeout_ms / 1_000
-        if threaded is None:
+        limited = step.time_limit(task.timeout_ms)
+        if task.is_async:
             work = function()
             # One that somebody awaits already, as a cached function returns it, is not ours to drive: `await` says so.
             if type(work) is types.CoroutineType and not work.cr_suspended:
@@ -118,10 +118,10 @@ async def _tried(
                     return end.value, None
                 work = _going_on(work, waiting)
             attempt.waits()
-            async with asyncio.timeout_at(ends_at) as limit:
+            async with limited as limit:
                 return await work, None
-        async with asyncio.timeout_at(ends_at) as limit:
-            value, error = await threaded.threads.run(function, f"wfctl-task {task.name}")
+        async with limited as limit:
+            value, error = await step.threads.run(function, f"wfctl-task {task.name}")
     except TimeoutError as late:
         return None, _timed_out(task, late) if limit is not None and limit.expired() else late
     except Exception as raised:

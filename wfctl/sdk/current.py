@@ -9,7 +9,8 @@ import asyncio
 import concurrent.futures
 import contextvars
 import hashlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
@@ -31,8 +32,16 @@ class TaskInfo(msgspec.Struct, frozen=True):
     idempotency_key: str
 
 
+Limit = AbstractAsyncContextManager[asyncio.Timeout]
+
+
+def time_limit(ms: int | None) -> Limit:
+    """Ends the block it is entered for with TimeoutError, `ms` from now."""
+    return asyncio.timeout_at(None if ms is None else asyncio.get_running_loop().time() + ms / 1_000)
+
+
 class CurrentStep(msgspec.Struct, eq=False):
-    """The step that a handler works for: where its tasks are recorded, and the loop and the threads they run on.
+    """The step that a handler works for: where its tasks are recorded, and the loop, the threads and the clock they run on.
 
     `made` collects the coroutines that were handed out, so that one that was never awaited is noticed.
     """
@@ -41,6 +50,7 @@ class CurrentStep(msgspec.Struct, eq=False):
     _loop: asyncio.AbstractEventLoop
     threads: Threads
     made: list[Coroutine[Any, Any, Any]]
+    time_limit: Callable[[int | None], Limit] = time_limit
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run `work` on the host's loop, from a thread, and return what it returns."""

@@ -25,9 +25,9 @@ class RunLogger(logging.Logger):
             return
         try:
             message = record.getMessage()
-        except (TypeError, ValueError):  # arguments that do not fit the format: a log line never fails a step
-            message = f"{record.msg} {record.args}"
-        extras = [f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD]
+        except Exception:  # arguments that do not fit the format, or cannot be written: a log line never fails a step
+            message = _written(record.msg) + (f" {_written(record.args)}" if record.args else "")
+        extras = [f"{key}={_written(value)}" for key, value in vars(record).items() if key not in _STANDARD]
         if extras:
             message = f"{message} {' '.join(extras)}"
         if record.exc_info:
@@ -37,3 +37,10 @@ class RunLogger(logging.Logger):
         self._ops.log(record.levelname.lower(), message)
         if self.handlers:  # whatever the author added
             self.callHandlers(record)
+
+
+def _written(value: object) -> str:
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<{type(value).__name__} that cannot be written: {type(error).__name__}>"

@@ -44,8 +44,8 @@ _SETTLING_TURNS = 20
 
 
 class Executor:
-    """The steps of one worker. Create it with a running or ready loop; feed `receive`; `send` gets the answers. `now_ms` tells the
-    time of log lines (UTC epoch)."""
+    """The steps of one worker. Create it with a running or ready loop; feed `receive`; `send` gets the answers; `now_ms` tells the
+    time of log lines (UTC epoch), `time_limit` knows the clock that tasks are limited by."""
 
     _ops_type = LiveOps
 
@@ -56,6 +56,7 @@ class Executor:
         send: Callable[[ToDaemon], None],
         loop: asyncio.AbstractEventLoop,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        time_limit: Callable[[int | None], current.Limit] = current.time_limit,
     ) -> None:
         self._workflows = workflows
         self._sources = sources
@@ -71,6 +72,7 @@ class Executor:
         # Of the handlers that wait for a thread, by token.
         self._in_line: dict[int, Turn] = {}
         self._threads = Threads()
+        self._time_limit = time_limit
         self._queries: set[asyncio.Task[None]] = set()
         self._stopping = False
         self.on_stopped: Callable[[], None] | None = None
@@ -191,7 +193,7 @@ class Executor:
             return
         context = Context(step)
         branches.current.set(step)
-        current.step.set(current.CurrentStep(step, self._loop, self._threads, context._made))
+        current.step.set(current.CurrentStep(step, self._loop, self._threads, context._made, self._time_limit))
         outcome: Any = None
         raised: BaseException | None = None
         step.begun = True
@@ -224,7 +226,7 @@ class Executor:
             self._finish(step, None, None, None)
             return
         turn = self._pool.turn()
-        here = ThreadedStep(step, self._loop, self._threads, [], turn)
+        here = ThreadedStep(step, self._loop, self._threads, [], self._time_limit, turn=turn)
         context = BlockingContext(step, here.wait)
         branches.current.set(step)
         current.step.set(here)

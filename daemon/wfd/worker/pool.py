@@ -166,7 +166,7 @@ class Turn:
             self._pool.count(1 if computes else -1)
 
 
-class ThreadedStep(CurrentStep, eq=False):
+class ThreadedStep(CurrentStep, eq=False, kw_only=True):
     """The step of a plain `def` handler, which has a turn."""
 
     turn: Turn

@@ -209,6 +209,24 @@ def test_the_logger_is_a_real_one_and_its_lines_go_to_the_host() -> None:
     assert messages[5].endswith("ValueError: broken")
 
 
+def test_what_cannot_be_written_does_not_keep_a_handler_from_logging() -> None:
+    class Broken:
+        def __str__(self) -> str:
+            raise KeyError("name")
+
+        __repr__ = __str__
+
+    ops = MemoryOps(order_wf)
+    logger = Context(ops).logger
+    logger.info(Broken())
+    logger.info("got %s", Broken())
+    logger.info("got", extra={"order": Broken()})
+    what = "that cannot be written: KeyError>"
+    assert [message for _, message in ops.lines] == [
+        f"<Broken {what}", f"got %s <tuple {what}", f"got order=<Broken {what}"
+    ]  # fmt: skip
+
+
 def test_the_logger_works_from_a_thread() -> None:
     ops = MemoryOps(order_wf)
     logger = Context(ops).logger
