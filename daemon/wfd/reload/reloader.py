@@ -11,7 +11,8 @@ import msgspec
 
 from wfctl.errors import ConfigError
 from wfd.config import Config, load
-from wfd.reload.watcher import Target, Watcher
+from wfd.reload.target import Target
+from wfd.reload.watcher import Watcher
 from wfd.runtime.lifecycle import Service
 
 log = logging.getLogger("wfd.reload")

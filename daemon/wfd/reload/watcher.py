@@ -1,8 +1,5 @@
-"""Watches the files a project's code is made of, and calls back once a burst of changes is over.
-
-Folders are watched one by one, those that hold no code of the project's left out (environments, caches, hidden ones): a folder
-of a hundred thousand installed files costs nothing and cannot use up what the system has of watches.
-"""
+"""Watches the files a project's code is made of, and calls back once a burst of changes is over that leaves them other than they
+were."""
 
 from __future__ import annotations
 
@@ -11,13 +8,12 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from stat import S_ISDIR
 
-import msgspec
 from watchfiles import Change, awatch
 
+from wfd.reload.target import COARSE_NS, Folders, Look, Stat, Target, may_hold_code
 from wfd.runtime.lifecycle import Service
 
 log = logging.getLogger("wfd.reload")
@@ -27,63 +23,9 @@ QUIET_MS = 50
 LONGEST_BURST_MS = 800
 # How often the files are looked at where the system does not tell of their changes.
 POLL_MS = 300
-MOST_FOLDERS = 4_000
-# After this the watches that replace others are in place; what changed in between is found by looking.
+# After this the watches that replace others are in place; what changed in between is found by looking. Folders that come and go
+# are watched, or not any more, after it too.
 SETTLED_S = 0.2
-# The times of files are of a clock that ticks this seldom.
-COARSE_NS = 20_000_000
-_MOST_LINKS = 40
-_SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages"})
-
-
-class Target(msgspec.Struct, frozen=True):
-    """What to watch: `config`, the Python files below `folders`, and `files`, among them the links on the way to them."""
-
-    config: Path
-    folders: tuple[Path, ...]
-    files: frozenset[str] = frozenset()
-
-    @staticmethod
-    def of(config: Path, folders: Iterable[Path], files: Iterable[str]) -> Target:
-        """`files` wherever they lead."""
-        known = {led for file in (str(config), *files) for led in leads(file)}
-        return Target(config, tuple(folders), frozenset(known))
-
-    def matters(self, path: str) -> bool:
-        """Whether a change of `path` may change the code: also a folder, or a link to one, that leads to known files."""
-        name = os.path.basename(path)
-        if path in self.files:
-            return True
-        if name.startswith((".", "#")):  # an editor's own
-            return False
-        return name.endswith(".py") or any(file.startswith(path + os.sep) for file in self.files)
-
-    def watched(self, without: Path) -> set[str]:
-        """The folders in which something that matters can happen; `without` is not looked into."""
-        found = {os.path.dirname(file) for file in self.files}
-        for folder in self.folders:
-            for below in _code_folders(folder, without):
-                found.add(below)
-                if len(found) > MOST_FOLDERS:
-                    log.warning("more than %d folders below %s: new ones are not noticed", MOST_FOLDERS, folder)
-                    break
-        return {folder for folder in found if os.path.isdir(folder)}
-
-    def looks(self, folders: Iterable[str]) -> dict[str, tuple[int, int, int]]:
-        """What tells one state of the files from another: the known ones, and those in `folders` that matter."""
-        files = set(self.files)
-        for folder in folders:
-            with contextlib.suppress(OSError):
-                files.update(path for name in os.listdir(folder) if self.matters(path := os.path.join(folder, name)))
-        found = {}
-        for file in files:
-            with contextlib.suppress(OSError):
-                # Of a link itself: where it leads is another of the files.
-                stat = os.lstat(file)
-                if not S_ISDIR(stat.st_mode):
-                    # Not when it was written: whoever copies a file may set that.
-                    found[file] = (stat.st_ctime_ns, stat.st_size, stat.st_ino)
-        return found
 
 
 class Watcher(Service):
@@ -96,12 +38,15 @@ class Watcher(Service):
         super().__init__()
         self._state = state
         self._changed = changed
+        self._folders = Folders()
         self._target: Target | None = None
+        self._aimed: Target | None = None
+        # What the files were like when they were loaded, or told of.
+        self._known: dict[str, Stat] = {}
         self._again = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._looking: asyncio.TimerHandle | None = None
+        self._settling: asyncio.Task[None] | None = None
         self._polling = False
-        self._told: dict[str, tuple[int, int, int]] | None = None
         self._since_ns = 0
         self.loading()
 
@@ -118,13 +63,13 @@ class Watcher(Service):
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def _stop(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        self._target = None
+        for task in (self._settling, self._task):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self._target = self._aimed = None
+        self._known = {}
         self.loading()
 
     async def _watch(self) -> None:
@@ -133,13 +78,17 @@ class Watcher(Service):
             if target is None:
                 await self._again.wait()
                 continue
-            folders = target.watched(self._state)
-            looked = target.looks(folders)
-            # Nobody has watched what only the newest load brought along, while that was under way.
-            looked = {file: look for file, look in looked.items() if _changed_ns(file) < self._since_ns}
-            self._look_later(target, folders, looked)
+            look = await self._look(target)
+            if target is self._aimed:
+                self._tell(look)
+            else:
+                self._known = self._loaded(target, look)
+                self._aimed = target
+            if self._settling is not None:
+                self._settling.cancel()
+            self._settling = asyncio.get_running_loop().create_task(self._settle(target))
             try:
-                await self._until_again(target, folders)
+                await self._until_again(target, look)
             except FileNotFoundError:  # a folder went just now: others are to be watched
                 await asyncio.sleep(SETTLED_S)
             except (OSError, RuntimeError) as error:
@@ -149,76 +98,53 @@ class Watcher(Service):
                 self._polling = True
                 await asyncio.sleep(POLL_MS / 1_000)
 
-    def _look_later(self, target: Target, folders: set[str], looked: dict[str, tuple[int, int, int]]) -> None:
-        def look() -> None:
-            if (found := target.looks(folders)) != looked:
-                self._tell(found)
+    async def _look(self, target: Target) -> Look:
+        # Beside the loop, as any number of files may be there.
+        return await asyncio.to_thread(target.look, self._folders, self._state)
 
-        if self._looking is not None:
-            self._looking.cancel()
-        self._looking = asyncio.get_running_loop().call_later(SETTLED_S, look)
+    def _loaded(self, target: Target, look: Look) -> dict[str, Stat]:
+        """The files that are as they were when they were loaded. Nobody has watched what only the newest load brought along, while
+        that was under way; and what had been looked for before, and is there now, came with a folder."""
+        before = self._known if self._aimed is not None else look.files
+        return {
+            file: stat
+            for file, stat in look.files.items()
+            if stat[0] < self._since_ns and (file in before or file in target.files)
+        }
 
-    def _tell(self, found: dict[str, tuple[int, int, int]], *, anyway: bool = False) -> None:
-        """Call back, unless what is `found` was told already: a change may be both seen and found by looking."""
-        if found != self._told or anyway:
-            self._told = found
+    async def _settle(self, target: Target) -> None:
+        await asyncio.sleep(SETTLED_S)
+        look = await self._look(target)
+        if target is self._aimed:
+            self._tell(look)
+
+    def _tell(self, look: Look) -> None:
+        """Call back, unless all is as it was: a change may be both seen and found by looking, and a folder have nothing in it."""
+        before, found = self._known, look.files
+        changed = [file for file in before.keys() | found.keys() if before.get(file) != found.get(file)]
+        if changed:
+            log.info("%d files changed, the first %s", len(changed), min(changed))
+            self._known = found
             self._changed()
 
-    async def _until_again(self, target: Target, folders: set[str]) -> None:
-        again = self._again
+    async def _until_again(self, target: Target, look: Look) -> None:
+        again, loop = self._again, asyncio.get_running_loop()
+        later: asyncio.TimerHandle | None = None
         async for changes in awatch(
-            *folders, watch_filter=None, step=QUIET_MS, debounce=LONGEST_BURST_MS, recursive=False, stop_event=again,
+            *look.folders, watch_filter=None, step=QUIET_MS, debounce=LONGEST_BURST_MS, recursive=False, stop_event=again,
             ignore_permission_denied=True, force_polling=self._polling or None, poll_delay_ms=POLL_MS,
         ):  # fmt: skip
-            mattering = sorted({path for _, path in changes if target.matters(path)})
-            moved = self._folders_moved(changes, folders)
-            if mattering or moved:
-                log.info("%d files changed, the first %s", len(mattering) or 1, mattering[0] if mattering else moved)
-                self._tell(target.looks(folders), anyway=bool(moved))
-            if moved:
-                again.set()  # other folders are to be watched from now on
-
-    def _folders_moved(self, changes: Iterable[tuple[Change, str]], folders: set[str]) -> str:
-        """A folder that came or went, if one did."""
-        for change, path in changes:
-            if path in folders and change is Change.deleted:
-                return path
-            if change is Change.added and os.path.isdir(path) and _has_code(path, self._state) and path not in folders:
-                return path
-        return ""
+            if any(target.matters(path) for _, path in changes):
+                self._tell(await self._look(target))
+            if later is None and await asyncio.to_thread(_folders_moved, changes, look):
+                later = loop.call_later(SETTLED_S, again.set)
 
 
-def _changed_ns(file: str) -> int:
-    """When the file, or the link, came to be what it is in this place."""
-    try:
-        return os.lstat(file).st_ctime_ns
-    except OSError:
-        return 0
-
-
-def leads(file: str) -> list[str]:
-    """`file`, the links on the way to it, and what it is in the end: whichever of them changes, it is another file."""
-    found = [file]
-    for _ in range(_MOST_LINKS):
-        parts = Path(found[-1]).parts
-        ahead = [os.path.join(*parts[:count]) for count in range(1, len(parts) + 1)]
-        link = next((path for path in ahead if os.path.islink(path)), None)
-        if link is None:
-            break
-        beyond = found.pop()[len(link) :].lstrip(os.sep)
-        to = os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link), beyond))
-        found += [link, to]
-    return [file, *found]
-
-
-def _has_code(folder: str, without: Path) -> bool:
-    name = os.path.basename(folder)
-    if name.startswith(".") or name in _SKIPPED or folder == str(without):
-        return False
-    return not os.path.exists(os.path.join(folder, "pyvenv.cfg"))
-
-
-def _code_folders(root: Path, without: Path) -> Iterator[str]:
-    for folder, folders, _ in os.walk(root):
-        yield folder
-        folders[:] = [name for name in folders if _has_code(os.path.join(folder, name), without)]
+def _folders_moved(changes: Iterable[tuple[Change, str]], look: Look) -> bool:
+    """Whether a folder came or went: then others are to be watched, and it may have brought code along."""
+    for change, path in changes:
+        if change is Change.deleted and (path in look.folders or (path in look.files and not path.endswith(".py"))):
+            return True
+        if change is Change.added and may_hold_code(os.path.basename(path)) and os.path.isdir(path):
+            return True
+    return False

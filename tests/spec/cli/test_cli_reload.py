@@ -183,6 +183,20 @@ def test_a_folder_that_is_swapped_by_its_link_is_new_code(shop: Shop) -> None:
     shop.answers(3)
 
 
+def test_what_is_made_in_a_linked_folder_of_which_nothing_is_loaded_cures_what_imports_it(
+    shop: Shop, tmp_path: Path
+) -> None:
+    lib = tmp_path / "elsewhere" / "lib"
+    lib.mkdir(parents=True)
+    (shop.folder / "lib").symlink_to(lib)
+    shop.save("a.py", flow("A", "V", "from lib.extra.deep import V"))
+    wait_until(shop.problems)
+    (lib / "extra").mkdir()
+    (lib / "extra" / "__init__.py").write_text("")
+    (lib / "extra" / "deep.py").write_text("V = 2\n")
+    shop.answers(2)
+
+
 # -- a broken save -----------------------------------------------------------------------------
 
 
