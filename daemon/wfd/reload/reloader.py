@@ -27,8 +27,11 @@ class Loads(Protocol[T]):
     @property
     def files(self) -> frozenset[str]: ...
 
-    def reload(self, config: Config, wrong: ConfigError | None) -> asyncio.Future[T]:
-        """Begin to load the code as `config` says; `wrong` is told with what is wrong with the code."""
+    def reload(
+        self, config: Config, wrong: ConfigError | None, saved: frozenset[str] | None = None
+    ) -> asyncio.Future[T]:
+        """Begin to load the code as `config` says; `wrong` is told with what is wrong with the code. With `saved`, the files that
+        have come to be other ones, code that turns out to be the same need not take over."""
         ...
 
 
@@ -51,11 +54,12 @@ class Reloader(Service, Generic[T]):
     async def _stop(self) -> None:
         await self._watcher.stop()
 
-    def begin(self) -> asyncio.Future[T]:
-        """Load what the files say now. The future tells what came of it."""
+    def begin(self, saved: frozenset[str] | None = None) -> asyncio.Future[T]:
+        """Load what the files say now: because of those that were `saved`, or to replace what is in use by all means. The future
+        tells what came of it."""
         wrong = self._configure()
         self._watcher.loading()
-        loaded: asyncio.Future[T] = self._loads.reload(self.config, wrong)
+        loaded: asyncio.Future[T] = self._loads.reload(self.config, wrong, saved)
         loaded.add_done_callback(lambda _: self._aim())
         if self.running and self.config.reload != self._watcher.running:
             task = asyncio.get_running_loop().create_task(self._watch())

@@ -26,15 +26,18 @@ POLL_MS = 300
 # After this the watches that replace others are in place; what changed in between is found by looking. Folders that come and go
 # are watched, or not any more, after it too.
 SETTLED_S = 0.2
+# What a file was that is another one by now.
+_OTHER: Stat = (0, 0, 0)
 
 
 class Watcher(Service):
-    """`changed()` is called on the loop after something that matters was written, moved or removed.
+    """`changed(files)` is called on the loop after something that matters was written, moved or removed; `files` are those of it
+    that had been there before.
 
     The folder `state` is left out. `aim` says what to watch, at any time.
     """
 
-    def __init__(self, state: Path, changed: Callable[[], object]) -> None:
+    def __init__(self, state: Path, changed: Callable[[frozenset[str]], object]) -> None:
         super().__init__()
         self._state = state
         self._changed = changed
@@ -86,7 +89,7 @@ class Watcher(Service):
                 self._aimed = target
             if self._settling is not None:
                 self._settling.cancel()
-            self._settling = asyncio.get_running_loop().create_task(self._settle(target))
+            self._settling = asyncio.get_running_loop().create_task(self._settle(target, look.folders))
             try:
                 await self._until_again(target, look)
             except FileNotFoundError:  # a folder went just now: others are to be watched
@@ -103,20 +106,23 @@ class Watcher(Service):
         return await asyncio.to_thread(target.look, self._folders, self._state)
 
     def _loaded(self, target: Target, look: Look) -> dict[str, Stat]:
-        """The files that are as they were when they were loaded. Nobody has watched what only the newest load brought along, while
+        """The files as they were when they were loaded. Nobody has watched what only the newest load brought along, while
         that was under way; and what had been looked for before, and is there now, came with a folder."""
         before = self._known if self._aimed is not None else look.files
         return {
-            file: stat
+            file: stat if stat[0] < self._since_ns else _OTHER
             for file, stat in look.files.items()
-            if stat[0] < self._since_ns and (file in before or file in target.files)
+            if file in before or file in target.files
         }
 
-    async def _settle(self, target: Target) -> None:
+    async def _settle(self, target: Target, watched: frozenset[str]) -> None:
+        again = self._again
         await asyncio.sleep(SETTLED_S)
         look = await self._look(target)
         if target is self._aimed:
             self._tell(look)
+        if look.folders != watched:
+            again.set()
 
     def _tell(self, look: Look) -> None:
         """Call back, unless all is as it was: a change may be both seen and found by looking, and a folder have nothing in it."""
@@ -125,7 +131,7 @@ class Watcher(Service):
         if changed:
             log.info("%d files changed, the first %s", len(changed), min(changed))
             self._known = found
-            self._changed()
+            self._changed(frozenset(before.keys() & changed))
 
     async def _until_again(self, target: Target, look: Look) -> None:
         again, loop = self._again, asyncio.get_running_loop()

@@ -52,6 +52,11 @@ class Catalog(msgspec.Struct, frozen=True):
         """The generations that serve a type, by number."""
         return {owner.number: owner for owner in self.owners.values()}
 
+    @property
+    def newest(self) -> Generation | None:
+        """The newest generation that serves a type."""
+        return max(self.owners.values(), key=lambda owner: owner.number, default=None)
+
     def owner_of(self, workflow_type: str) -> Generation:
         """The generation that serves a type; of one that is not served, what serves the others."""
         owner = self.owners.get(workflow_type)

@@ -64,10 +64,8 @@ class Supervisor:
         self._heartbeat = Heartbeat(clock, self._workers, self._steps.at_work, self._questions.blocked)
         # What the engine says goes straight to who does it.
         self.run = self._steps.run
-        self.answer = self._steps.answer
-        self.op_waits = self._steps.op_waits
-        self.cancel = self._steps.cancel
-        self.abandon = self._steps.abandon
+        self.answer, self.op_waits = self._steps.answer, self._steps.op_waits
+        self.cancel, self.abandon = self._steps.cancel, self._steps.abandon
         self.drain = self._steps.drain
         self.demand = self._steps.demand
         self.lined_up = self._steps.lined_up
@@ -78,6 +76,8 @@ class Supervisor:
         self._number = self._failures = 0
         self._wrong: ConfigError | None = None
         self._trial: Trial | None = None
+        # What was saved since the code that serves, or is on trial, was read; None where nobody can say.
+        self._saved: frozenset[str] | None = frozenset()
         self._codes: dict[int, GenerationCode] = {}
         # Who asked for a reload that has not begun yet.
         self._asking: list[asyncio.Future[Takeover]] = []
@@ -132,12 +132,16 @@ class Supervisor:
 
     # -- new code ----------------------------------------------------------------------------
 
-    def reload(self, config: Config | None = None, wrong: ConfigError | None = None) -> asyncio.Future[Takeover]:
+    def reload(
+        self, config: Config | None = None, wrong: ConfigError | None = None, saved: frozenset[str] | None = None
+    ) -> asyncio.Future[Takeover]:
         """Load the code as it is now (with `config`, if that has changed too); what loads without a problem takes over.
 
         What a generation runs it finishes. The future tells what came of it; asked while a load is under way, of the next.
-        What is `wrong` with the configuration is told with what is wrong with the code.
+        What is `wrong` with the configuration is told with what is wrong with the code. With `saved`, the files that have come
+        to be other ones, code that turns out to be the same as before is not taken over.
         """
+        self._saved = None if saved is None or self._saved is None else self._saved | saved
         self._config = config or self._config
         self._steps.limit(self._config.limits)
         self._wrong = wrong
@@ -163,11 +167,12 @@ class Supervisor:
         self._number += 1
         asked, self._asking = self._asking, []
         problems = () if self._wrong is None else config_problems(self._wrong)
-        self._trial = Trial(self._number, self._config, self._clock.now_ms(), asked, problems)
+        self._trial = Trial(self._number, self._config, self._clock.now_ms(), asked, problems, self._saved)
+        self._saved = frozenset()
         self._later(self._spawn(0, self._number, GenerationCode(self._config, None)))
 
     def _end_trial(self, why: str) -> None:
-        trial, self._trial = self._trial, None
+        trial, self._trial, self._saved = self._trial, None, None
         if trial is not None and trial.worker is not None:
             trial.worker.leaving = True
             trial.worker.kill(why)
@@ -179,13 +184,11 @@ class Supervisor:
         self._trial = None
         fresh = Generation.of(loaded, trial.number, self._clock.now_ms())
         problems = (*trial.problems, *loaded.problems)
-        takeover = take_over(self.catalog, fresh, problems, trial.config.modules)
+        same = trial.same(fresh, self.catalog.newest, self._codes)
+        takeover = take_over(self.catalog, same or fresh, problems, trial.config.modules)
         self.catalog = with_limits(takeover.catalog, trial.config)
         self.files = frozenset(loaded.files).union(*(one.files for one in self.catalog.serving.values()))
-        for problem in loaded.problems:
-            kept = "; the code loaded before stays in use" if Fate.KEPT in takeover.fates.values() else ""
-            place = f"{problem.file}:{problem.line}" if problem.line else problem.module
-            log.error("%s: %s%s (%s)", place, problem.message, kept, problem.hint)
+        takeover.tell(loaded.problems)
         serving = self.catalog.serving
         for other in list(self._workers):
             if other.generation not in serving and not other.leaving:
@@ -197,10 +200,13 @@ class Supervisor:
             self._serves(worker, loaded)
             for _ in range(trial.config.workers - 1):
                 self._later(self._spawn(0, trial.number, code))
+        elif same is None:
+            self._saved = None
         self._finish_trial(trial, takeover.fates)
 
     def _failed(self, trial: Trial, message: str, hint: str) -> None:
         """The code on trial has not even said what is wrong with it."""
+        self._saved = None
         self._tell_problem(message, hint, *trial.problems)
         if self.catalog.owners:
             log.error("%s; the code loaded before stays in use (%s)", message, hint)
@@ -391,10 +397,4 @@ class Supervisor:
 
     def workers(self) -> list[WorkerInfo]:
         now = self._clock.now_ms()
-        return [
-            WorkerInfo(
-                worker.pid, worker.generation, len(worker.steps), worker.started_at,
-                0 if worker.blocked_at is None else max(now - worker.blocked_at, 1), self._steps.at_work(worker),
-            )
-            for worker in self._workers
-        ]  # fmt: skip
+        return [worker.info(now, self._steps.at_work(worker)) for worker in self._workers]

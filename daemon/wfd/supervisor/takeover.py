@@ -7,13 +7,16 @@ are reloaded beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
 
 from wfctl.protocol.channel import Problem
 from wfd.supervisor.catalog import Catalog, Generation
+
+log = logging.getLogger("wfd.supervisor")
 
 
 class Fate(StrEnum):
@@ -31,6 +34,13 @@ class Takeover(msgspec.Struct, frozen=True):
 
     catalog: Catalog
     fates: dict[str, Fate]
+
+    def tell(self, problems: Iterable[Problem]) -> None:
+        """Log what is wrong with the code."""
+        kept = "; the code loaded before stays in use" if Fate.KEPT in self.fates.values() else ""
+        for problem in problems:
+            place = f"{problem.file}:{problem.line}" if problem.line else problem.module
+            log.error("%s: %s%s (%s)", place, problem.message, kept, problem.hint)
 
 
 def take_over(before: Catalog, fresh: Generation, problems: tuple[Problem, ...], entries: Sequence[str]) -> Takeover:

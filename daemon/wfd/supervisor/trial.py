@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -12,13 +13,15 @@ import msgspec
 from wfctl.errors import ConfigError, DaemonDownError
 from wfctl.protocol.channel import Code, Problem
 from wfd.config import Config
-from wfd.supervisor.catalog import Catalog
+from wfd.supervisor.catalog import Catalog, Generation
 from wfd.supervisor.worker import Worker
 
 # An import that takes longer is given up for newer code.
 OUTDATED_MS = 2_000
 # How often a worker may be killed from outside while it imports, before the code is taken for what made somebody do that.
 TRIES = 3
+# Settings that make other workers.
+_OF_WORKERS = ("project", "workers", "modules", "path", "python")
 _KILLED = ("signal SIGKILL", "signal SIGTERM")
 
 
@@ -31,7 +34,8 @@ class GenerationCode(msgspec.Struct, frozen=True):
 
 class Trial:
     """`worker` is the process that imports it, None while there is none yet or no more. `asked` hear what comes of it,
-    `problems` are those of the configuration."""
+    `problems` are those of the configuration, `saved` are the files that it is tried for, None where it may be for another reason.
+    """
 
     def __init__(
         self,
@@ -40,7 +44,9 @@ class Trial:
         began_at: int,
         asked: list[asyncio.Future[Any]],
         problems: tuple[Problem, ...] = (),
+        saved: frozenset[str] | None = None,
     ) -> None:
+        self.saved = saved
         self.problems = problems
         self.number = number
         self.config = config
@@ -53,6 +59,22 @@ class Trial:
         """Its worker has ended. Whether another is to import it: one that somebody killed says nothing about the code."""
         self._killed += why in _KILLED
         return why in _KILLED and self._killed < TRIES
+
+    def same(
+        self, fresh: Generation, newest: Generation | None, codes: Mapping[int, GenerationCode]
+    ) -> Generation | None:
+        """The `newest` that serves, where `fresh` is the very same code and workers would be the same with it.
+
+        What handlers import only when they run is in no hash, and what a link leads to may be more than its text: so no other
+        file must have been saved than those that were read, or that had not been there before.
+        """
+        code = codes.get(newest.number) if newest is not None else None
+        if self.saved is None or newest is None or code is None:
+            return None
+        again = msgspec.structs.replace(fresh, number=newest.number, loaded_at=newest.loaded_at)
+        read = {file for file in fresh.files if not os.path.islink(file)}
+        alike = all(getattr(self.config, name) == getattr(code.config, name) for name in _OF_WORKERS)
+        return newest if again == newest and alike and self.saved <= read | {str(self.config.file)} else None
 
     def outdated(self, now: int) -> bool:
         """Whether newer code should not wait for it. A quick import is waited for, so that steady saving gets somewhere."""

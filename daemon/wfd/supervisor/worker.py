@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from wfctl.protocol.channel import Load, ToWorker
 from wfd.config import Config
+from wfd.supervisor.contract import WorkerInfo
 from wfd.supervisor.link import Link
 
 log = logging.getLogger("wfd.worker")
@@ -107,6 +108,10 @@ class Worker:
     def full(self) -> bool:
         """It does not read what it is told."""
         return self._link is not None and self._link.unsent_bytes > MAX_UNSENT_BYTES
+
+    def info(self, now: int, handlers: tuple[str, ...]) -> WorkerInfo:
+        blocked_ms = 0 if self.blocked_at is None else max(now - self.blocked_at, 1)
+        return WorkerInfo(self.pid, self.generation, len(self.steps), self.started_at, blocked_ms, handlers)
 
     def kill(self, why: str) -> None:
         """SIGKILL. `why` becomes the reason that its steps were lost for."""

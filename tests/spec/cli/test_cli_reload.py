@@ -127,6 +127,22 @@ def test_what_a_module_imports_is_part_of_its_code(shop: Shop) -> None:
     shop.answers(7)
 
 
+def test_a_file_that_is_saved_as_it_was_and_one_that_nothing_imports_replace_no_worker(shop: Shop) -> None:
+    shop.save("a.py", flow("A", 2))
+    shop.answers(2)
+    wait_until(lambda: len(shop.workers()) == 1)
+    before = shop.workers()
+    for name, text in (("a.py", flow("A", 2)), ("out/made.py", "broken("), ("c.py", flow("C", 1))):
+        told = shop.log().count("files changed")
+        shop.write(name, text)
+        wait_until(lambda told=told: shop.log().count("files changed") > told)
+        shop.json("status")
+    wait_until(lambda: not shop.json("status").get("loading_ms"))
+    assert shop.workers() == before
+    shop.save("c.py", flow("C", 2))  # may be what a handler imports when it runs
+    wait_until(lambda: not set(before) & set(shop.workers()))
+
+
 def test_an_editors_own_files_are_no_code(shop: Shop) -> None:
     before = shop.generations()
     for name in (".a.py.swp", ".#a.py", "#a.py#", "4913", "a.py~"):

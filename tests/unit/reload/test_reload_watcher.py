@@ -96,7 +96,7 @@ async def test_files_are_looked_at_where_the_system_has_no_more_watches(
     monkeypatch.setattr(watcher, "awatch", refusing)
     monkeypatch.setattr(watcher, "SETTLED_S", 600)  # nothing is found by looking
     changed = asyncio.Event()
-    watching = Watcher(project / "state", changed.set)
+    watching = Watcher(project / "state", lambda _: changed.set())
     watching.aim(Target.of(project / "wfctl.toml", [project], []))
     await watching.start()
     try:
@@ -135,7 +135,7 @@ async def test_a_link_that_is_swapped_while_what_it_leads_to_is_loaded_is_found_
     monkeypatch.setattr(watcher, "COARSE_NS", 0)
     (project / "flows" / "deep" / "a.py").touch()
     changed = asyncio.Event()
-    watching = Watcher(project / "state", changed.set)
+    watching = Watcher(project / "state", lambda _: changed.set())
     if when == "before":
         swap()
         now = (project / "current").lstat().st_ctime_ns
@@ -195,12 +195,14 @@ class System:
 
 
 class Told:
-    """How often somebody was told of changed files."""
+    """How often somebody was told of changed files, and of which the last time."""
 
     times = 0
+    files: frozenset[str] = frozenset()
 
-    def __call__(self) -> None:
+    def __call__(self, files: frozenset[str]) -> None:
         self.times += 1
+        self.files = files
 
 
 @pytest.fixture
@@ -256,11 +258,28 @@ async def test_a_package_that_is_moved_in_is_a_change_and_so_is_one_that_is_move
     (elsewhere / "deep" / "today.py").touch()
     elsewhere.rename(project / "rates")
     await system.tells(Change.added, project / "rates")
-    assert told.times == 1
+    assert (told.times, told.files) == (1, frozenset())  # none of them had been there
     assert str(project / "rates" / "deep") in system.watched
     (project / "rates").rename(elsewhere)
     await system.tells(Change.deleted, project / "rates")
-    assert told.times == 2
+    assert (told.times, told.files) == (2, {str(project / "rates" / "deep" / "today.py")})
+
+
+async def test_a_folder_that_came_before_the_others_were_watched_is_found_by_looking(
+    project: Path, watching: Watcher, system: System, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Target.look
+
+    def look(target: Target, *about: Any) -> Any:
+        found = real(target, *about)
+        (project / "late").mkdir(exist_ok=True)
+        return found
+
+    monkeypatch.setattr(Target, "look", look)
+    (project / "early").mkdir()
+    await system.tells(Change.added, project / "early")
+    await until(lambda: str(project / "late") in system.watched)
+    assert told.times == 0
 
 
 async def test_what_was_moved_in_while_code_was_loaded_is_told_of_when_other_code_is_watched(
@@ -275,9 +294,7 @@ async def test_what_was_moved_in_while_code_was_loaded_is_told_of_when_other_cod
     assert system.times == 2
 
 
-def test_a_folder_in_which_nothing_came_or_went_is_read_once(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_in_which_nothing_came_or_went_is_read_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "flows" / "a.py").touch()
     read: list[str] = []
     real = os.scandir

@@ -501,3 +501,75 @@ async def test_a_limit_of_a_type_that_there_is_not_is_told_with_its_place(superv
     assert (problem.file, problem.line) == ("wfctl.toml", 7)
     assert "'Ordr', which is not loaded; did you mean 'Order'?" in problem.message
     assert taking(supervisor) == [2, 2]
+
+
+# -- code that is the same as before -------------------------------------------------------------
+
+
+async def saved(supervisor: Supervisor, *files: str, config: Config | None = None) -> asyncio.Future[Any]:
+    """Reload as when these have come to be other files."""
+    asked = supervisor.reload(config, saved=frozenset(files))
+    await turns()
+    return asked
+
+
+async def test_code_that_is_the_same_as_before_leaves_the_workers_what_they_are(supervisor: Supervisor) -> None:
+    await serving(supervisor)
+    workers = of(1)
+    asked = await saved(supervisor, "flows.py")
+    of(2)[0].loaded("one", **BOTH)
+    await turns()
+    assert (await asked).fates == {"Order": "unchanged", "Bill": "unchanged"}
+    assert supervisor.catalog.generation == 1
+    assert of(1) == workers
+    assert taking(supervisor) == [1, 1]
+    assert of(2) == []
+
+
+async def test_what_is_wrong_with_a_module_that_has_no_part_is_told_though_the_workers_stay(
+    supervisor: Supervisor,
+) -> None:
+    await serving(supervisor, flows=["Order"])
+    for wrong in ("SyntaxError", ""):
+        await saved(supervisor)  # it had not been there before
+        of(supervisor._number)[0].loaded("one", problem=wrong, flows=["Order"])
+        await turns()
+        assert [one.message for one in supervisor.catalog.problems] == [wrong] * bool(wrong)
+    assert taking(supervisor) == [1, 1]
+
+
+@pytest.mark.parametrize("files", [["flows.py", "lazy.py"], None], ids=["of which who knows who reads it", "by hand"])
+async def test_the_same_code_takes_over_where_what_it_does_may_be_something_else(
+    supervisor: Supervisor, files: list[str] | None
+) -> None:
+    """A handler may import when it runs, and somebody who asks by hand may have installed another library."""
+    await serving(supervisor)
+    asked = supervisor.reload(saved=None if files is None else frozenset(files))
+    await served(supervisor, 2, "one", **BOTH)
+    assert set((await asked).fates.values()) == {"unchanged"}
+    assert taking(supervisor) == [2, 2]
+
+
+async def test_what_was_saved_while_nothing_could_be_loaded_counts_when_it_can(supervisor: Supervisor) -> None:
+    await serving(supervisor)
+    await saved(supervisor, "lazy.py")
+    of(2)[0].loaded("two", problem="SyntaxError", none=[])
+    await turns()
+    await saved(supervisor, "flows.py")
+    await served(supervisor, 3, "one", **BOTH)
+    assert taking(supervisor) == [3, 3]
+
+
+async def test_the_same_code_takes_over_with_another_number_of_workers_and_not_with_another_limit(
+    supervisor: Supervisor,
+) -> None:
+    await serving(supervisor)
+    limited = msgspec.structs.replace(supervisor._config, limits={"Order": 1})
+    await saved(supervisor, str(limited.file), config=limited)
+    of(2)[0].loaded("one", **BOTH)
+    await turns()
+    assert taking(supervisor) == [1, 1]
+    assert supervisor.demand("Order").limit == 1
+    await saved(supervisor, str(limited.file), config=msgspec.structs.replace(limited, workers=3))
+    await served(supervisor, 3, "one", **BOTH)
+    assert taking(supervisor) == [3, 3, 3]
