@@ -2,7 +2,8 @@
 
 A type is taken over when all that it is made of has loaded without a problem. An entry of [workflows] modules that has one
 keeps every type it had a part in with the generation that serves it, so a broken save harms nobody, and other modules
-are reloaded beside it.
+are reloaded beside it. Nor does any type vanish then: what no module defines any more may well be in the one that is broken,
+under whatever name that is listed by now.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from enum import StrEnum
 import msgspec
 
 from wfctl.protocol.channel import Problem
+from wfctl.values.signature import TypeSpec
 from wfd.supervisor.catalog import Catalog, Generation
 
 log = logging.getLogger("wfd.supervisor")
@@ -49,7 +51,8 @@ def take_over(before: Catalog, fresh: Generation, problems: tuple[Problem, ...],
     owners: dict[str, Generation] = {}
     fates: dict[str, Fate] = {}
     for name, owner in before.owners.items():
-        if any(name in owner.modules.get(entry, ()) for entry in broken):
+        parts = {entry for entry, types in owner.modules.items() if name in types}
+        if parts & broken or (broken and _loses(owner.types[name], fresh.types.get(name), listed=parts <= {*entries})):
             owners[name], fates[name] = owner, Fate.KEPT
         elif name not in fresh.types:
             fates[name] = Fate.REMOVED
@@ -60,6 +63,13 @@ def take_over(before: Catalog, fresh: Generation, problems: tuple[Problem, ...],
     for name in fresh.types.keys() - before.owners.keys():
         owners[name], fates[name] = fresh, Fate.NEW
     return Takeover(_catalog(before, owners, problems), fates)
+
+
+def _loses(before: TypeSpec, after: TypeSpec | None, *, listed: bool) -> bool:
+    """Whether the type is in no module any more; or some of its handlers, where not all of its modules are `listed` as before."""
+    if after is None:
+        return True
+    return not listed and any(after.handler(one.kind, one.name) is None for one in before.handlers)
 
 
 def _catalog(before: Catalog, owners: dict[str, Generation], problems: tuple[Problem, ...]) -> Catalog:

@@ -250,6 +250,17 @@ def test_a_broken_save_keeps_the_old_code_and_reloads_the_other_modules(
     assert shop.run("reload").returncode == 0
 
 
+def test_a_module_that_is_moved_while_it_is_broken_keeps_its_types(shop: Shop) -> None:
+    (shop.folder / "a.py").unlink()
+    shop.write("flows/a.py", flow("A", 2, "import nowhere"))
+    shop.configure(["flows/a.py", "b.py"])
+    wait_until(lambda: any(one.startswith("flows/a.py:3") for one in shop.problems()))
+    assert shop.value("A") == "1"
+    shop.write("flows/a.py", flow("A", 2))
+    shop.answers(2)
+    assert shop.problems() == []
+
+
 def test_a_traceback_of_a_broken_module_begins_with_the_innermost_line(shop: Shop) -> None:
     shop.write("rates.py", "def rate():\n    return {}['today']\n")
     shop.save("b.py", flow("B", 2, "from rates import rate; RATE = rate()"))

@@ -80,12 +80,14 @@ class Process:
     async def gone(self) -> None:
         self.end("stopped")
 
-    def loaded(self, source: str, *types: str, problem: str = "", **modules: list[str]) -> None:
-        """What it says once it has imported; `modules` are the types of each, where not all are of `flows`."""
+    def loaded(self, source: str, *types: str, problem: str = "", broken: str = "", **modules: list[str]) -> None:
+        """What it says once it has imported; `modules` are the types of each, where not all are of `flows`. Those that are missing
+        have the `problem`, or the one that is `broken`."""
         handler = HandlerSpec("start", "begin", "begin")
         entries = {f"{name}.py": names for name, names in (modules or {"flows": list(types)}).items()}
         specs = [TypeSpec(name, (handler,)) for names in entries.values() for name in names]
-        problems = [channel.Problem(name, problem) for name in MODULES if problem and name not in entries]
+        missing = [broken] if broken else [name for name in MODULES if name not in entries]
+        problems = [channel.Problem(name, problem) for name in missing if problem]
         versions = {spec.workflow_type: f"{source}-{spec.workflow_type}" for spec in specs}
         code = (
             None if self.told and self.told.code else channel.Code({"flows.py": source.encode()}, {"flows": "flows.py"})
@@ -573,3 +575,62 @@ async def test_the_same_code_takes_over_with_another_number_of_workers_and_not_w
     await saved(supervisor, str(limited.file), config=msgspec.structs.replace(limited, workers=3))
     await served(supervisor, 3, "one", **BOTH)
     assert taking(supervisor) == [3, 3, 3]
+
+
+# -- what no module defines any more while one is broken ------------------------------------------
+
+
+@pytest.mark.parametrize("entry", ["flows/bills.py", "./bills.py"])
+async def test_a_type_whose_module_is_listed_by_another_name_and_broken_is_kept_until_that_loads(
+    supervisor: Supervisor, entry: str
+) -> None:
+    await serving(supervisor)
+    renamed = msgspec.structs.replace(supervisor._config, modules=("flows.py", entry))
+    asked = supervisor.reload(renamed)
+    await turns()
+    of(2)[0].loaded("two", problem="SyntaxError", broken=entry, flows=["Order"])
+    await turns()
+    assert (await asked).fates == {"Order": "new version", "Bill": "broken"}
+    assert taking(supervisor, "Bill") == [1, 1]
+    asked = supervisor.reload()
+    await served(supervisor, 3, "three", flows=["Order"])
+    assert (await asked).fates == {"Order": "new version", "Bill": "removed"}
+
+
+async def test_a_type_that_was_moved_to_a_module_that_is_broken_is_kept(supervisor: Supervisor) -> None:
+    await serving(supervisor, flows=["Order", "Parcel"], bills=["Bill"])
+    asked = supervisor.reload()
+    await turns()
+    of(2)[0].loaded("two", problem="SyntaxError", flows=["Order"])
+    await turns()
+    assert (await asked).fates == {"Order": "new version", "Parcel": "broken", "Bill": "broken"}
+    assert taking(supervisor, "Parcel") == [1, 1]
+
+
+async def test_a_type_some_handlers_of_which_are_in_a_module_that_is_listed_by_another_name_and_broken_is_kept(
+    supervisor: Supervisor,
+) -> None:
+    await serving(supervisor, flows=["Order"], bills=["Order"])
+    paid = HandlerSpec("event", "paid", "paid")
+    owner = supervisor.catalog.owner_of("Order")
+    owner.types["Order"] = msgspec.structs.replace(
+        owner.types["Order"], handlers=(*owner.types["Order"].handlers, paid)
+    )
+    renamed = msgspec.structs.replace(supervisor._config, modules=("flows.py", "./bills.py"))
+    asked = supervisor.reload(renamed)
+    await turns()
+    of(2)[0].loaded("two", problem="SyntaxError", broken="./bills.py", flows=["Order"])
+    await turns()
+    assert (await asked).fates == {"Order": "broken"}
+
+
+async def test_a_type_whose_module_is_listed_by_another_name_is_taken_over_while_another_is_broken(
+    supervisor: Supervisor,
+) -> None:
+    await serving(supervisor)
+    renamed = msgspec.structs.replace(supervisor._config, modules=("moved.py", "bills.py"))
+    asked = supervisor.reload(renamed)
+    await turns()
+    of(2)[0].loaded("two", problem="SyntaxError", moved=["Order"])
+    await turns()
+    assert (await asked).fates == {"Order": "new version", "Bill": "broken"}
