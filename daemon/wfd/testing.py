@@ -71,10 +71,8 @@ class LocalWorkers:
         self.catalog = self._described(workflows)
         # By token: the operations that are answered when time has passed, or another run has closed.
         self._resting: dict[int, set[int]] = {}
-        self.run = self._steps.run
-        self.answer = self._steps.answer
-        self.cancel = self._steps.cancel
-        self.abandon = self._steps.abandon
+        self.run, self.answer = self._steps.run, self._steps.answer
+        self.cancel, self.abandon = self._steps.cancel, self._steps.abandon
         self.limit = self._steps.limit
         self.demand = self._steps.demand
         self.lined_up = self._steps.lined_up
@@ -124,13 +122,9 @@ class LocalWorkers:
     def _begin(self) -> None:
         branches.follow(asyncio.get_running_loop())
         runner = _Runner(self._heard, self._told, self.catalog)
+        loop = asyncio.get_running_loop()
         runner.executor = Executor(
-            self._workflows,
-            self._sources,
-            runner.said,
-            asyncio.get_running_loop(),
-            self._clock.now_ms,
-            self._time_limit,
+            self._workflows, self._sources, runner.said, loop, self._clock.now_ms, self._time_limit
         )
         self._runner = runner
         self._steps.share_out()
