@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
@@ -246,3 +247,44 @@ async def test_a_task_that_waits_for_ever_is_over_when_the_clock_says_so(
 @task
 async def immediate() -> None:
     await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("daemon", ["goes on", "begins anew"])
+async def test_a_step_that_is_repeated_logs_what_it_has_not_logged_before(tmp_path: Path, daemon: str) -> None:
+    executions = 0
+
+    def code() -> Workflow:
+        wf = Workflow("Logs")
+
+        @task
+        async def work() -> None:
+            ctx_logger.info("in the task")
+
+        @wf.start()
+        async def begin(ctx: Context) -> Directive:
+            nonlocal executions, ctx_logger
+            executions, ctx_logger = executions + 1, ctx.logger
+            if executions > 1:
+                ctx.logger.info("resuming")
+            await work()
+            ctx.logger.info("after it")
+            await ctx.sleep(timedelta(hours=1))
+            ctx.logger.info("new")
+            return ctx.next.complete()
+
+        return wf
+
+    ctx_logger = logging.getLogger()
+    async with WorkflowEnvironment([code()], path=tmp_path) as env:
+        await env.client.start("Logs", workflow_id="w")
+        await env.settle()
+        if daemon == "goes on":
+            await env.crash()
+            await env.advance(timedelta(hours=1))
+        now = env.now
+    async with WorkflowEnvironment([code()], path=tmp_path, now=now) as env:
+        await env.advance(timedelta(hours=1))
+        history = await env.client.handle("w").history(logs=True)
+        lines = [entry.data["message"] for entry in history if entry.kind == "log"]
+    assert executions == 2
+    assert lines == ["in the task", "after it", "resuming", "new"]

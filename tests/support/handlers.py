@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from wfctl.protocol.channel import Logs, Op, OpDone, OpRecord, RunStep, StepDone, StepRaised, StepStuck
+from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, RunStep, StepDone, StepRaised, StepStuck
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.failure import Failure
@@ -28,7 +28,7 @@ class Desk:
         loop = asyncio.get_running_loop()
         branches.follow(loop)
         self.sent: list[Any] = []
-        self.lines: list[str] = []
+        self.logged: list[LogLine] = []
         self.records: list[OpRecord] = []
         self._queue: asyncio.Queue[Any] = asyncio.Queue()
         self._workflows = {one.workflow_type: one for one in workflows}
@@ -37,10 +37,14 @@ class Desk:
 
     def _take(self, message: Any) -> None:
         if isinstance(message, Logs):
-            self.lines += [line.message for line in message.lines]
+            self.logged += message.lines
         for one in apart(message):
             self.sent.append(one)
             self._queue.put_nowait(one)
+
+    @property
+    def lines(self) -> list[str]:
+        return [line.message for line in self.logged]
 
     async def next(self, kind: Any = object) -> Any:
         """The next message of `kind`; others are passed over."""
@@ -59,7 +63,7 @@ class Desk:
         store: Mapping[str, Any] | None = None,
         ops: Sequence[OpRecord] = (),
         parent: ParentInfo | None = None,
-        logged: int = 0,
+        logged: Sequence[LogLine] = (),
         cancel: bool = False,
         step: int = 1,
     ) -> int:
@@ -67,7 +71,8 @@ class Desk:
         self._token += 1
         run = RunInfo("RUN-1", "one", workflow_type, parent, "RUN-1")
         held = {key: encode(value) for key, value in (store or {}).items()}
-        message = RunStep(self._token, run, kind, handler, encode(kwargs or {}), held, list(ops), logged, cancel, step)
+        marks = b"".join(line.mark() for line in logged)
+        message = RunStep(self._token, run, kind, handler, encode(kwargs or {}), held, list(ops), marks, cancel, step)
         self.executor.receive(message)
         return self._token
 

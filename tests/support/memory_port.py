@@ -60,7 +60,6 @@ class MemoryOps:
         self.records: list[Recorded] = list(records)
         self.lines: list[tuple[str, str]] = []
         self.shown: list[tuple[int | float, int | float | None, str]] = []
-        self.skipped = 0
         self.step = 3
         self._replay = Replay.of(self.records)
         self._store = dict(store or {})
@@ -111,10 +110,7 @@ class MemoryOps:
     def left(self, name: str, key: str) -> None:
         """Nothing is recorded of it."""
 
-    def not_repeated(self, lines: int) -> None:
-        self.skipped += lines
-
-    def log(self, level: str, message: str) -> None:
+    def log(self, level: str, message: str, *, new: bool = False) -> None:
         self.lines.append((level, message))
 
     def progress(self, done: int | float, total: int | float | None, note: str) -> None:

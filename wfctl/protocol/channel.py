@@ -6,6 +6,7 @@ step: what comes for a token that is no longer current is dropped, so a late or 
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ from wfctl.protocol.frames import FrameBuffer
 from wfctl.values.failure import Failure
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.signature import TypeSpec
+
+MARK_BYTES = 4
 
 # -- daemon to worker ---------------------------------------------------------------------------
 
@@ -60,7 +63,7 @@ class OpRecord(msgspec.Struct, tag="oprec", array_like=True, frozen=True):
 
 class RunStep(msgspec.Struct, tag="step", array_like=True):
     """Run one handler. `kwargs` is a JSON object; `store` the run's state (JSON by key); `ops` what earlier executions of this
-    very step recorded; `logged` how many lines they logged. `cancel`: its cancellation was requested already. `step` is
+    very step recorded; `logged` the marks of the lines they logged. `cancel`: its cancellation was requested already. `step` is
     the step's number in its run."""
 
     token: int
@@ -70,7 +73,7 @@ class RunStep(msgspec.Struct, tag="step", array_like=True):
     kwargs: bytes
     store: dict[str, bytes]
     ops: list[OpRecord]
-    logged: int = 0
+    logged: bytes = b""
     cancel: bool = False
     step: int = 0
 
@@ -262,6 +265,10 @@ class LogLine(msgspec.Struct, array_like=True, frozen=True):
     at_ms: int
     level: str
     message: str
+
+    def mark(self) -> bytes:
+        """What is kept of it for later executions of its step to know it by: `MARK_BYTES`, for a step may log a lot."""
+        return zlib.crc32(self.message.encode(), zlib.crc32(self.level.encode())).to_bytes(MARK_BYTES, "big")
 
 
 class Logs(msgspec.Struct, tag="logs", array_like=True):

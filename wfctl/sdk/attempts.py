@@ -42,7 +42,6 @@ async def run(step: CurrentStep, task: Definition, call: Call, function: Callabl
         if not record.open:
             return _replayed(ops, task, record)
         attempt = record.attempts + 1
-        ops.not_repeated(record.attempts)
         await ops.tell("resume", task.name, key, b"{}")
     while True:
         ops.begin(task.name, key, b'{"arguments":%b,"attempt":%d}' % (call.arguments, attempt))
@@ -73,7 +72,6 @@ async def run(step: CurrentStep, task: Definition, call: Call, function: Callabl
 
 
 def _replayed(ops: Ops, task: Definition, record: Record) -> Any:
-    ops.not_repeated(max(record.attempts - 1, 0))
     if record.error is not None:
         raise from_data(record.error)
     if record.failure is not None:
@@ -173,6 +171,7 @@ async def _failed_once(ops: Ops, task: Definition, key: str, attempt: int, error
     ops.log(
         "warning",
         f"task {task.name} failed (attempt {attempt} of {task.policy.attempts}): {failure}; next in {format_duration(delay_ms)}",
+        new=True,
     )
     told = {
         "attempt": attempt, "max_attempts": task.policy.attempts, "failure": failure, "delay_ms": delay_ms

@@ -85,11 +85,9 @@ class Ops(Protocol):
     def left(self, name: str, key: str) -> None:
         """The function was cut short: the attempt has no outcome."""
 
-    def not_repeated(self, lines: int) -> None:
-        """That many log lines of earlier executions belong to what this one does not do again."""
-
-    def log(self, level: str, message: str) -> None:
-        """Keep one line of the run's log; from any thread. Lines that earlier executions logged are not repeated."""
+    def log(self, level: str, message: str, *, new: bool = False) -> None:
+        """Keep one line of the run's log; from any thread. It is left out for each one like it that earlier executions logged,
+        unless it is about something that is done now: by a task, or `new`."""
 
     def progress(self, done: int | float, total: int | float | None, note: str) -> None:
         """Show how far the step has got; from any thread. Nothing is recorded; of what comes too fast, the newest counts."""

@@ -102,7 +102,7 @@ class Batch(msgspec.Struct):
                 live.write(stimulus.put, stimulus.deleted)
             elif type(stimulus) is s.RetryAsked and stimulus.point is not None:
                 live.write(stimulus.point.put, stimulus.point.deleted)
-                live.logged = 0
+                live.logged.clear()
             if reopens and live.parent is not None:
                 self.decide(live.parent, s.ChildReopened(before.run_id, before.workflow_id))
         if live.parent is not None and CLOSE in decision.actions:

@@ -97,14 +97,14 @@ class Executions:
 
     def _begin(self, live: Live, phase: Stepping, spec: HandlerSpec, cancel: bool) -> None:
         if phase.attempt == 1:
-            live.logged = 0
+            live.logged.clear()
         token, self._next = self._next, self._next + 1
         live.token = token
         live.unheard = NOTHING
         message = channel.RunStep(
             token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
             [recorded(op) for op in phase.ops.values()] if phase.ops else [],
-            live.logged, cancel, phase.step,
+            bytes(live.logged), cancel, phase.step,
         )  # fmt: skip
         order = StepOrder(token, message, spec.timeout_ms, alone=phase.crashes >= ALONE_AFTER)
         self._tokens[token] = _Token(live, phase.step, phase.attempt, order)
@@ -228,7 +228,8 @@ class Executions:
             entry.last_op = message.op
             self._asked(live, entry.step, entry.attempt, message)
         elif type(message) is channel.Logs:
-            live.logged += len(message.lines)
+            for line in message.lines:
+                live.logged += line.mark()
             self._m.logged(live, message.lines)
         elif type(message) is channel.Progress:
             self._m.hub.progressed(live, message, self._m.clock.now_ms())

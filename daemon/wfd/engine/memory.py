@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from wfctl.errors import StorageError
+from wfctl.protocol import channel
 from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.core import apply, records, state
 from wfd.core.state import Raw, Run, Stepping
@@ -38,7 +39,7 @@ class Live:
     """One run in memory. `store` is its store as of the last decided directive (JSON by key), `counted` as what the newest unit
     counts it, None where there is none yet.
 
-    `token` names its execution at a worker, `source` is the hash of the code that its newest execution ran on, `logged` counts
+    `token` names its execution at a worker, `source` is the hash of the code that its newest execution ran on, `logged` marks
     the lines the current step has logged, `unheard` are the failed operations whose outcome its handler has not been told,
     `pending` the batches not yet committed, `pins` the children in memory. `children` maps workflow ID to run key; None until
     first needed. What was `forgotten` with all else is not the run any more: whoever still holds it decides nothing for it.
@@ -55,7 +56,7 @@ class Live:
         self.parent = parent
         self.token: int | None = None
         self.source: str | None = None
-        self.logged = 0
+        self.logged = bytearray()
         self.pending = 0
         self.pins = 0
         self.forgotten = False
@@ -262,7 +263,7 @@ class Memory:
         log.error("%s; it is set aside as it is, and the other runs go on", message)
         self.aside[row.key] = message
 
-    async def _rebuild(self, loaded: Loaded) -> tuple[Run, int]:
+    async def _rebuild(self, loaded: Loaded) -> tuple[Run, bytearray]:
         row = loaded.run
         try:
             run = run_of(loaded)
@@ -270,10 +271,11 @@ class Memory:
             raise _Unreadable(f"column state of its row in table runs: {error}") from error
         phase = run.phase.resume if isinstance(run.phase, state.Stuck) else run.phase
         if not isinstance(phase, Stepping):
-            return run, 0
+            return run, bytearray()
         rows = await self._reader.history_after(row.key, phase.since)
         # A step that was re-opened tells everything once more.
-        logged = await self._reader.logged_since(row.key, phase.reopened or phase.since)
+        lines = await self._reader.logged_since(row.key, phase.reopened or phase.since)
+        logged = bytearray().join(channel.LogLine(0, level, message).mark() for level, message in lines)
         return apply.refold(run, _records(rows)), logged
 
     # -- trees that are purged -------------------------------------------------------------------

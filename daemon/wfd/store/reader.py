@@ -152,10 +152,9 @@ class Reader(Service):
         names = msgspec.json.encode(list(kinds)).decode()
         return [HistoryRow(*row) for row in await self.all(READ["course"], (key, names))]
 
-    async def logged_since(self, key: int, seq: int) -> int:
-        """How many lines the run has logged since its record number `seq`."""
-        rows = await self.all(READ["logged_since"], (key, seq))
-        return int(rows[0][0])
+    async def logged_since(self, key: int, seq: int) -> list[tuple[str, str]]:
+        """Level and message of the lines that the run has logged since its record number `seq`."""
+        return [(level, message) for level, message in await self.all(READ["logged_since"], (key, seq))]
 
     async def find_child(self, parent_key: int, workflow_id: str) -> RunRow | None:
         """The newest run of `workflow_id` that this parent run started, or None."""

@@ -11,6 +11,7 @@ import inspect
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -142,7 +143,7 @@ class Executor:
         replay = Replay.of(message.ops) if message.ops else Replay()
         step = self._ops_type(
             token, run, message.step, handler, workflow, self._workflows, self._sources, after, replay,
-            message.cancel, message.store, self._send, self._loop, bool(message.ops), message.logged,
+            message.cancel, message.store, self._send, self._loop, bool(message.ops), _marks(message.logged),
             self._now_ms,
         )  # fmt: skip
         self._steps[token] = step
@@ -332,6 +333,11 @@ class Executor:
 
     async def _answer_query(self, message: channel.Query) -> None:
         self._send(await query.answer(message, self._workflows, self._sources, self._threads))
+
+
+def _marks(logged: bytes) -> Counter[bytes] | None:
+    size = channel.MARK_BYTES
+    return Counter(logged[at : at + size] for at in range(0, len(logged), size)) if logged else None
 
 
 def _never_begins(step: LiveOps) -> bool:

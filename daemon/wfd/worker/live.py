@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
@@ -62,7 +63,7 @@ class LiveOps(branches.Branch, eq=False):
     _send: Callable[[ToDaemon], None]
     _loop: asyncio.AbstractEventLoop
     _recorded_before: bool
-    _logged_before: int
+    _logged_before: Counter[bytes] | None  # by their marks
     _now_ms: Callable[[], int]
     cancel_delivered: bool = False
     abandoned: bool = False
@@ -228,20 +229,19 @@ class LiveOps(branches.Branch, eq=False):
     def _note(self, key: str, place: str) -> None:
         self.replay.new.append((key, self.sources.caller(sys._getframe(1)) or place))
 
-    def not_repeated(self, lines: int) -> None:
-        self._logged_before = max(0, self._logged_before - lines)
-
     def stuck(self, reason: str) -> NoReturn:
         if self.stuck_reason is None:
             self.stuck_reason = reason
         raise StepUnwind(reason)
 
-    def log(self, level: str, message: str) -> None:
+    def log(self, level: str, message: str, *, new: bool = False) -> None:
+        # What a task logs is not looked for: it runs now, and did not in place of another call's that is replayed.
+        new = new or self._logged_before is None or current.attempt.get() is not None
         line = LogLine(self._now_ms(), level, readable(message, MAX_LOG_CHARS))
         if asyncio._get_running_loop() is self._loop:
-            self._keep(line)
+            self._keep(line, new)
         else:
-            self._loop.call_soon_threadsafe(self._keep, line)
+            self._loop.call_soon_threadsafe(self._keep, line, new)
 
     def progress(self, done: int | float, total: int | float | None, note: str) -> None:
         message = Progress(self.token, done, total, readable(note, MAX_NOTE_CHARS))
@@ -254,9 +254,9 @@ class LiveOps(branches.Branch, eq=False):
 
     # -- logs -----------------------------------------------------------------------------------
 
-    def _keep(self, line: LogLine) -> None:
-        if self._logged_before > 0:
-            self._logged_before -= 1
+    def _keep(self, line: LogLine, new: bool) -> None:
+        if not new and self._logged_before and self._logged_before[mark := line.mark()]:
+            self._logged_before[mark] -= 1
         elif not self.closed:
             if not self._lines:
                 self._loop.call_soon(self._say_rest)

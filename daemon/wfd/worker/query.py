@@ -71,10 +71,7 @@ class QueryOps:
     def left(self, name: str, key: str) -> None:
         refuse_in_query(name)
 
-    def not_repeated(self, lines: int) -> None:
-        """Nothing of a query is repeated."""
-
-    def log(self, level: str, message: str) -> None:
+    def log(self, level: str, message: str, *, new: bool = False) -> None:
         # Not into the run's log, which is part of the run.
         _log.log(logging.getLevelName(level.upper()), "%s: %s", self.run.workflow_id, message)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -54,7 +55,8 @@ class Execution:
         self._going: set[int] = set(range(len(self._branches)))
         self._asked: dict[int, tuple[str, int, Answered, str]] = {}
         self._ops = 0
-        self._logged = message.logged
+        size = channel.MARK_BYTES
+        self._logged = Counter(message.logged[at : at + size] for at in range(0, len(message.logged), size))
         self._cancelled = False
         self._cleaning = False
         self.over = False
@@ -202,10 +204,10 @@ class Execution:
     # -- ending --------------------------------------------------------------------------------
 
     def _log(self, act: Act) -> None:
-        if self._logged > 0:
-            self._logged -= 1
+        line = channel.LogLine(0, "info", f"{self._message.step}:{act.key}")
+        if self._logged[line.mark()]:
+            self._logged[line.mark()] -= 1
         else:
-            line = channel.LogLine(0, "info", f"{self._message.step}:{act.key}")
             self._process.said(channel.Logs(self._token, [line]))
 
     def _finish(self) -> None:

@@ -244,12 +244,12 @@ class Reader:
             for _, record in self._disk.records(key)
         )
 
-    async def logged_since(self, key: int, seq: int) -> int:
+    async def logged_since(self, key: int, seq: int) -> list[tuple[str, str]]:
         return await self._see(lambda: self._logged(key, seq))
 
-    def _logged(self, key: int, seq: int) -> int:
+    def _logged(self, key: int, seq: int) -> list[tuple[str, str]]:
         since = self._disk.history[key][seq - 1].rev
-        return sum(line.rev > since for line in self._disk.logs.get(key, ()))
+        return [(line.level, line.message) for line in self._disk.logs.get(key, ()) if line.rev > since]
 
     async def children_ids(self, parent_key: int) -> dict[str, tuple[int, str]]:
         return await self._see(

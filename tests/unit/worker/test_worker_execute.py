@@ -324,7 +324,9 @@ async def test_a_plain_handler_is_replayed_like_any_other(desk: Desk) -> None:
     parent = ParentInfo("RUN-0", "zero", "Order")
     first = await desk.finish("step", "in_a_thread", store={"a": 1}, parent=parent)
     count = len(desk.ops())
-    again = await desk.finish("step", "in_a_thread", store={"a": 1}, parent=parent, ops=desk.records, logged=2)
+    again = await desk.finish(
+        "step", "in_a_thread", store={"a": 1}, parent=parent, ops=desk.records, logged=desk.logged
+    )
     assert again.value == first.value
     assert len(desk.ops()) == count
     assert desk.lines == ["before", "after"]

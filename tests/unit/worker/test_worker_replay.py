@@ -196,7 +196,7 @@ async def test_a_recorded_error_is_raised_again(desk: Desk) -> None:
 async def test_log_lines_are_not_repeated_during_replay(desk: Desk) -> None:
     await desk.finish("step", "chained", crash_after=1)
     assert desk.lines == ["begun"]
-    await desk.finish("step", "chained", ops=desk.records, logged=1)
+    await desk.finish("step", "chained", ops=desk.records, logged=desk.logged)
     assert desk.lines == ["begun"]
 
 

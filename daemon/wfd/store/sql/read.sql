@@ -129,8 +129,8 @@ limit 1;
 select workflow_id from runs order by key desc limit ?;
 
 -- name: logged_since
--- How many lines the run has logged since record number ?2.
-select count(*) from logs
+-- The lines the run has logged since record number ?2.
+select level, message from logs
 where run = ?1 and rev > (select rev from history where run = ?1 and seq = ?2);
 
 -- name: bound_children
