@@ -108,8 +108,15 @@ def launch(shell: Shell, timeout_ms: int) -> Ready | None:
         if said.error is None:
             raise _died(shell, child.returncode, _tail(errors, begin))
     error = from_data(said.error)
-    if isinstance(error, DaemonAlreadyRunningError) and probe(shell) is not None:
-        return None
+    if isinstance(error, DaemonAlreadyRunningError):
+        try:
+            shell.call(GetStatus())
+            return None
+        except DaemonDownError as down:
+            shell.hang_up()
+            told = shell.held(down)
+        if "pid" in told.detail:
+            error.hint = told.hint  # what it advises would only say that again
     raise error
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from wfctl.errors import WfctlError
 from wfctl.protocol.care import Check
+from wfctl.values.commands import quoted
 from wfctl.values.project import MAX_SOCKET_PATH_BYTES
 from wfd.care.finding import fail, ok, warn
 from wfd.config import Config
@@ -90,7 +91,7 @@ def _held(config: Config, fd: int) -> Check:
         return fail(
             "lock",
             f"held by process {pid}, which listens at {at} and not at {config.socket}",
-            "unset WFCTL_SOCKET, or give the other project a `state` of its own",
+            f"export WFCTL_SOCKET={quoted(at)}, or give the other project a `state` of its own",
         )
     if not _answers(config.socket):
         return warn("lock", f"held by process {pid}, which does not listen (it starts, stops or hangs)", "wfctl logs")

@@ -93,6 +93,8 @@ def test_the_lock_tells_who_has_it_and_is_free_again_afterwards(config: Config) 
     held.acquire(config.project / "other.sock")
     check = places.lock(config)
     assert told(check) == ("lock", "fail")
+    assert check.remedy is not None
+    assert check.remedy.startswith("export WFCTL_SOCKET="), "it may have been started with another XDG_RUNTIME_DIR too"
     assert "other.sock and not at" in check.message
     held.release()
     assert places.lock(config).status == "ok"

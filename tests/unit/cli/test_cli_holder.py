@@ -72,6 +72,16 @@ def test_status_says_the_same_and_how_to_look_there_from_now_on(cli: Cli, projec
     assert document["hint"] == f"export WFCTL_SOCKET={project / 'elsewhere.sock'}"
 
 
+def test_up_says_how_to_reach_the_daemon_that_is_up_and_nobody_hears(
+    cli: Cli, project: Path, lock: StateLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = '{"error": {"code": "daemon_running", "message": "another wfctl daemon has it", "hint": "wfctl down", "exit": 5}}'
+    program = f"import os, sys; os.write(int(sys.argv[-1]), {said!r}.encode() + b'\\n')"
+    monkeypatch.setattr("wfctl.cli.daemon.command", lambda _: [sys.executable, "-S", "-c", program])
+    up = cli("up")
+    assert (up.code, up.err.splitlines()[-1]) == (5, f"  try: export WFCTL_SOCKET={project / 'elsewhere.sock'}")
+
+
 def test_a_list_that_is_read_from_the_database_does_not_say_that_no_daemon_runs(
     cli: Cli, project: Path, lock: StateLock, daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
