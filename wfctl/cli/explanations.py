@@ -353,7 +353,10 @@ WARNINGS: dict[str, Explanation] = {
     ),
     "blocked_worker": Explanation(
         "A worker process does not answer: a handler blocks its event loop, and holds up the others there.",
-        ("time.sleep, a blocking call or a long computation in an async handler",),
+        (
+            "time.sleep, a blocking call or a long computation in an async handler",
+            "the same in a query, or in a task that a handler has left running: then it runs no step",
+        ),
         (
             "await what takes long",
             "write the handler with def alone: it gets a thread of its own",

@@ -45,7 +45,7 @@ class Heartbeat:
             elif worker.blocked_at is None and now - worker.pinged_at >= BLOCKED_MS:
                 worker.blocked_at = worker.pinged_at
                 what = "; ".join(self._at_work(worker)) or "no step"
-                log.warning("worker %d does not answer: a handler blocks its loop. It runs %s", worker.pid, what)
+                log.warning("worker %d does not answer: its loop is blocked. It runs %s", worker.pid, what)
                 self._blocked(worker)
         self._timer = self._clock.call_later(BEAT_MS, self.beat)
 

@@ -103,6 +103,10 @@ def test_fix_mends_what_is_safe_and_says_so(cli: Cli, project: Path) -> None:
             {"workers": [WorkerView(pid=7, generation=1, steps=1, started_at=NOW, blocked_ms=9, handlers=["Order.pay"])]},
             "workers", "warn", "7 runs Order.pay",
         ),
+        (
+            {"workers": [WorkerView(pid=7, generation=1, steps=0, started_at=NOW, blocked_ms=9)]},
+            "workers", "warn", "1 worker blocked: 7 runs no step",
+        ),
     ],
 )  # fmt: skip
 def test_what_the_daemon_says_of_itself_is_a_check(

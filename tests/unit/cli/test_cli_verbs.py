@@ -530,6 +530,23 @@ def test_status_warns_of_a_blocked_worker_with_what_it_runs(cli: Cli, daemon: St
     assert [(one["blocked_ms"], len(one["handlers"])) for one in workers] == [(0, 0), (12_300, 2)]
 
 
+def test_status_warns_of_a_worker_that_is_blocked_though_it_runs_no_step(cli: Cli, daemon: Start) -> None:
+    blocked = WorkerView(pid=77, generation=2, steps=0, started_at=NOW, blocked_ms=12_300)
+    daemon(status=msgspec.structs.replace(STATUS, workers=[*STATUS.workers, blocked]))
+    assert (
+        "warning[blocked_worker]: worker 77 has not answered for 12.3s: something blocks its event loop\n"
+        "  it runs no step: a query, or what a step left running\n"
+    ) in cli("status").out
+
+
+def test_status_calls_code_older_that_was_loaded_before_and_not_what_is_loading(cli: Cli, daemon: Start) -> None:
+    workers = [WorkerView(pid=number, generation=number, steps=0, started_at=NOW) for number in (1, 3, 7)]
+    daemon(status=msgspec.structs.replace(STATUS, generation=3, workers=workers, loading_ms=5_000))
+    said = cli("status").out
+    assert "generation 3  " in said
+    assert ", older code in use too: generation 1, new code is loading for 5.0s\n" in said
+
+
 def test_status_warns_of_runs_that_are_set_aside(cli: Cli, daemon: Start) -> None:
     aside = ["run 'a' (01J) cannot be read: column state", "run 'b' (01K) cannot be read: column state"]
     daemon(status=msgspec.structs.replace(STATUS, unreadable=aside))

@@ -126,8 +126,8 @@ def _needed(shell: Shell) -> Check | None:
 def _workers(view: StatusView) -> Check:
     blocked = [worker for worker in view.workers if worker.blocked_ms]
     if blocked:
-        names = "; ".join(f"{worker.pid} runs {', '.join(worker.handlers)}" for worker in blocked)
-        message = f"{counted(len(blocked), 'worker')} blocked by a handler: {names}"
+        names = "; ".join(f"{worker.pid} runs {', '.join(worker.handlers) or 'no step'}" for worker in blocked)
+        message = f"{counted(len(blocked), 'worker')} blocked: {names}"
         remedy = "await what takes long, or write the handler with 'def' alone, which gets a thread"
         return Check(code="workers", status="warn", message=message, remedy=remedy)
     if not view.workers:

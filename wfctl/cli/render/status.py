@@ -79,7 +79,8 @@ def _backup(backup: LastBackup | None, now_ms: int, *, person: bool) -> str:
 
 
 def _code(view: StatusView) -> str:
-    others = sorted({worker.generation for worker in view.workers} - {view.generation})
+    # A worker of a newer one is about to import it.
+    others = sorted({worker.generation for worker in view.workers if worker.generation < view.generation})
     older = f", older code in use too: generation {', '.join(map(str, others))}" if others else ""
     # An import that is over in a moment is not worth a word.
     loading = f", new code is loading for {format_duration(view.loading_ms)}" if view.loading_ms > 1_000 else ""
@@ -120,10 +121,14 @@ def _schedules(view: StatusView, *, person: bool) -> Line:
 
 def blocked_lines(worker: WorkerView) -> list[Line]:
     """A worker whose event loop does not turn: for how long, and which handlers may be why, longest first."""
-    runs = "\n".join(f"it runs {handler}" for handler in worker.handlers)
+    why = (
+        "".join(f"\nit runs {handler}" for handler in worker.handlers)
+        or "\nit runs no step: a query, or what a step left running"
+    )
     return warning_lines(
         "blocked_worker",
-        f"worker {worker.pid} has not answered for {format_duration(worker.blocked_ms)}: a handler blocks its event loop\n{runs}",
+        f"worker {worker.pid} has not answered for {format_duration(worker.blocked_ms)}: "
+        f"{'a handler' if worker.handlers else 'something'} blocks its event loop{why}",
         "await what takes long, or write the handler with 'def' alone, which gets a thread",
     )
 
