@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import partial
 
 from wfctl.protocol import channel
@@ -17,13 +17,15 @@ log = logging.getLogger("wfd.supervisor")
 # there may be such workers: after that, what they run begins again on the new code.
 LEAVE_MS = 300_000
 MOST_LEAVING = 4
+# How long one that runs no step may take to leave: as long as a query is waited for.
+IDLE_MS = 30_000
 _REPLACED = "its code was replaced"
 
 
 class Leaving:
     """`workers` are all there are, the oldest first."""
 
-    def __init__(self, clock: Clock, workers: Iterable[Worker], steps: Steps) -> None:
+    def __init__(self, clock: Clock, workers: Sequence[Worker], steps: Steps) -> None:
         self._clock = clock
         self._workers = workers
         self._steps = steps
@@ -35,7 +37,8 @@ class Leaving:
             worker.kill(_REPLACED)
             return
         worker.send(channel.Stop())
-        self._clock.call_later(LEAVE_MS, partial(self._overdue, worker))
+        self._clock.call_later(LEAVE_MS, partial(self._steps.move, worker, _REPLACED, timed=False))
+        self._look(worker, idle=False)
 
     def thin_out(self) -> None:
         """Of the oldest code, where code was replaced again and again, what still runs is moved."""
@@ -46,8 +49,11 @@ class Leaving:
                 log.warning("worker %d is of old code and still busy; what it runs begins again on the new", one.pid)
                 self._steps.move(one, _REPLACED, timed=True)
 
-    def _overdue(self, worker: Worker) -> None:
-        if worker.steps:
-            self._steps.move(worker, _REPLACED, timed=False)
-        else:  # it has nothing to do, and does not even hear that it is to leave
+    def _look(self, worker: Worker, *, idle: bool) -> None:
+        """End the worker if it had nothing to do the last time either: it does not even hear that it is to leave."""
+        if worker not in self._workers:
+            return
+        if idle and not worker.steps:
             worker.kill(_REPLACED)
+        else:
+            self._clock.call_later(IDLE_MS, partial(self._look, worker, idle=not worker.steps))

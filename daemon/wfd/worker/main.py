@@ -37,6 +37,8 @@ _READ_BYTES = 1 << 16
 # How long handlers get for their `finally` once the daemon is gone, and how long a blocked loop gets to notice.
 LAST_WORDS_S = 0.05
 BLOCKED_S = 1.0
+# How long threads may go on when all steps are done and the process is to end, and what is registered to be done at exit may take.
+LAST_THREADS_S = 1.0
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
@@ -48,7 +50,10 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except OSError as error:
         parser.error(f"--fd {options.fd}: {error.strerror}; a worker is started by the daemon, not by hand")
     _settle_in(channel)
-    sys.exit(_work(channel))
+    status = _work(channel)
+    # Threads that the user's code has started hold the process no longer than this.
+    threading.Thread(target=_end, args=(status,), name="wfctl-end", daemon=True).start()
+    sys.exit(status)
 
 
 def _settle_in(channel: socket.socket) -> None:
@@ -79,6 +84,11 @@ def _watch(fd: int) -> None:
         if any(events & ~select.POLLIN for _, events in poller.poll()):
             threading.Event().wait(BLOCKED_S)
             _leave(0)
+
+
+def _end(status: int) -> None:
+    threading.Event().wait(LAST_THREADS_S)
+    _leave(status)
 
 
 def _leave(status: int) -> NoReturn:

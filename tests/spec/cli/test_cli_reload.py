@@ -454,6 +454,14 @@ def test_who_follows_a_run_is_told_of_a_broken_save_and_of_its_cure(tmp_path: Pa
         shop.stop()
 
 
+def test_workers_whose_code_has_started_threads_leave_when_it_is_replaced(shop: Shop) -> None:
+    for value in (2, 3, 4):
+        shop.save("a.py", flow("A", value, "import threading; threading.Thread(target=threading.Event().wait).start()"))
+        shop.answers(value)
+    wait_until(lambda: len(shop.workers()) == 1)
+    assert shop.value() == "4"
+
+
 def _reader(follower: subprocess.Popen[str]) -> Callable[[str], str]:
     assert follower.stdout is not None
     stream = follower.stdout

@@ -439,12 +439,17 @@ async def test_a_worker_of_old_code_that_does_nothing_and_does_not_leave_is_ende
     supervisor: Supervisor, clock: ManualClock
 ) -> None:
     await serving(supervisor)
-    blocked = of(1)[0]
-    blocked.keep = True
+    blocked, busy = of(1)
+    blocked.keep = busy.keep = True
+    busy.steps.add(7)
     supervisor.reload()
     await served(supervisor, 2, "two", **BOTH)
-    assert of(1) == [blocked]
-    clock.advance(leaving.LEAVE_MS)
+    assert of(1) == [blocked, busy]
+    clock.advance(2 * leaving.IDLE_MS)
+    await turns()
+    assert of(1) == [busy]
+    busy.steps.clear()
+    clock.advance(2 * leaving.IDLE_MS)
     await turns()
     assert of(1) == []
 

@@ -147,6 +147,37 @@ def test_what_handlers_print_and_log_goes_to_the_workers_stderr_and_stdin_is_emp
         assert text in worker.stderr()
 
 
+@pytest.mark.parametrize("where", ["import", "step"])
+def test_a_thread_that_goes_on_does_not_keep_a_worker_that_is_to_end(make: Make, where: str) -> None:
+    endless = "threading.Thread(target=threading.Event().wait).start()\n"
+    worker = make(
+        FLOWS + endless if where == "import" else FLOWS.replace("    at = await", f"    {endless}    at = await")
+    )
+    worker.load("flows/orders.py")
+    worker.step(1, "step", "asks")
+    op = worker.receive(Op)
+    worker.send(Stop())
+    worker.send(OpDone(1, op.op, b"0"))
+    assert worker.receive(StepDone).token == 1
+    assert worker.wait() == 0
+
+
+def test_a_thread_gets_to_its_end_where_that_is_near_before_what_is_done_at_exit(make: Make) -> None:
+    worker = make(
+        FLOWS
+        + """
+def ends(main=threading.current_thread()):
+    main.join()
+    print("the thread is done")
+threading.Thread(target=ends).start()
+"""
+    )
+    worker.load("flows/orders.py")
+    worker.send(Stop())
+    assert worker.wait() == 0
+    assert worker.stderr().index("the thread is done") < worker.stderr().index("said goodbye")
+
+
 def test_ctrl_c_is_not_for_the_worker(worker: WorkerProcess) -> None:
     os.kill(worker.process.pid, signal.SIGINT)
     worker.send(Ping(1))
