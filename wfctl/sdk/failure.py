@@ -49,7 +49,7 @@ def describe_exception(error: BaseException, sources: Sources, *, frame: str = "
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as broken:
+    except BaseException as broken:  # it is the user's own code, which may even exit
         return f"(its __str__ raised {type(broken).__name__})"
 
 
@@ -82,7 +82,7 @@ def _text(error: BaseException, sources: Sources) -> str:
         summary = traceback.TracebackException.from_exception(error, limit=-60, compact=True)
         _hide(summary, sources)
         return "".join(summary.format())
-    except Exception:  # formatting runs the exception's own code
+    except BaseException:  # formatting runs the exception's own code
         return f"{type(error).__name__}: {_message(error)}\n"
 
 

@@ -211,7 +211,8 @@ class Handler:
                 timeout_ms=self.timeout_ms,
                 file=self.file,
                 line=self.line,
-                doc=doc.partition("\n")[0],
+                # A lone surrogate, which source may write as an escape, cannot be sent.
+                doc=doc.partition("\n")[0].encode("utf-8", "backslashreplace").decode(),
                 returns=None if self.returns is inspect.Signature.empty else spell(self.returns)[0],
             )
         return self._spec

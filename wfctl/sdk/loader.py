@@ -12,36 +12,24 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.machinery import ModuleSpec
 from types import ModuleType, TracebackType
 
 import msgspec
 
-from wfctl.errors import RegistrationError
-from wfctl.sdk.failure import describe_exception, user_location
+from wfctl.sdk.collecting import Collector
 from wfctl.sdk.hints import did_you_mean, listing
+from wfctl.sdk.problems import LoadProblem, Problems
 from wfctl.sdk.snapshot import Importer, Snapshot, versions
-from wfctl.sdk.sources import Sources
-from wfctl.sdk.task import tasks_of
-from wfctl.sdk.transitions import Functions, transitions
-from wfctl.sdk.workflow import Workflow
-from wfctl.values.schema import shape_of
+from wfctl.sdk.sources import Sources, file_of
+from wfctl.sdk.transitions import Functions
+from wfctl.sdk.workflow import Workflow, noticing
 from wfctl.values.signature import TypeSpec
 
 _SKIPPED_FOLDERS = ("__pycache__", "node_modules", "site-packages", "dist-packages")
 _MAX_FILES_LOOKED_AT = 5_000
-
-
-class LoadProblem(msgspec.Struct, frozen=True, kw_only=True):
-    """A module that cannot be served, or not fully. `file` is relative to the project where it lies inside."""
-
-    module: str
-    message: str
-    file: str = ""
-    line: int = 0
-    hint: str = ""
-    traceback: str = ""
 
 
 class LoadedModules(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,13 +49,19 @@ class LoadedModules(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: Snapshot = Snapshot()
 
 
-def load(sources: Sources, modules: Sequence[str], given: Snapshot | None = None) -> LoadedModules:
+def load(
+    sources: Sources,
+    modules: Sequence[str],
+    given: Snapshot | None = None,
+    about: Callable[[str, str], None] = lambda entry, file: None,
+) -> LoadedModules:
     """Import `modules` (files relative to the project, or dotted names) with `sources.path` at the front of sys.path.
 
-    Sources that are in `given` are taken from there, not from disk. Meant for a process of its own: it changes sys.path,
+    Sources that are in `given` are taken from there, not from disk. Before any code of the user's runs, `about(entry, file)` is
+    told for which of `modules` that is, and in which file ("": not known). Meant for a process of its own: it changes sys.path,
     sys.meta_path and sys.modules, and runs the user's code.
     """
-    return _Loader(sources, given).load(modules)
+    return _Loader(sources, given).load(modules, about)
 
 
 class _Loader:
@@ -75,33 +69,37 @@ class _Loader:
         self._sources = sources
         self._importer = Importer(sources, given)
         self._functions = Functions(self._importer.tree)
-        self._problems: list[LoadProblem] = []
-        self._tried: set[str] = set()
+        self._problems = Problems(sources)
+        self._tried = self._problems.files
 
-    def load(self, modules: Sequence[str]) -> LoadedModules:
+    def load(
+        self, modules: Sequence[str], about: Callable[[str, str], None] = lambda entry, file: None
+    ) -> LoadedModules:
         self._extend_path()
         self._importer.install()
         imported: list[tuple[str, ModuleType]] = []
-        for entry in modules:
-            module = self._import(entry)
-            if module is not None and all(module is not known for _, known in imported):
-                imported.append((entry, module))
-        workflows, specs = self._collect(imported)
+        about = _unless_said(about)
+        with noticing() as made:
+            for entry in modules:
+                about(entry, "")
+                with self._importer.telling(partial(about, entry)):
+                    module = self._import(entry)
+                if module is not None and all(module is not known for _, known in imported):
+                    imported.append((entry, module))
+        found = Collector(self._sources, self._functions, self._problems, made, lambda entry: about(entry, ""))
+        found.collect(imported)
+        about("", "")
         files = sorted({*self._sources.imported(), *self._tried})
-        code = {
-            name: _modules_of(workflow) | {module.__name__ for _, module in imported if _owns(module, workflow)}
-            for name, workflow in workflows.items()
-        }
-        type_versions = versions(self._importer, code)
+        type_versions = versions(self._importer, found.code)
         self._importer.forget_trees()
         return LoadedModules(
-            workflows=workflows,
-            specs=specs,
-            problems=self._problems,
+            workflows=found.workflows,
+            specs=found.specs,
+            problems=self._problems.found,
             files=files,
             source_hash=self._importer.digest(files),
             types={
-                entry: [name for name, modules in code.items() if module.__name__ in modules]
+                entry: [name for name, modules in found.code.items() if module.__name__ in modules]
                 for entry, module in imported
             },
             versions=type_versions,
@@ -111,7 +109,7 @@ class _Loader:
     def _extend_path(self) -> None:
         for folder in reversed(self._sources.path):
             if not os.path.isdir(folder):
-                self._problem(
+                self._problems.add(
                     self._sources.show(folder),
                     "a path entry that is no folder",
                     file=folder,
@@ -121,14 +119,6 @@ class _Loader:
                 sys.path.insert(0, folder)
         importlib.invalidate_caches()
 
-    def _problem(
-        self, module: str, message: str, *, file: str = "", line: int = 0, hint: str = "", traceback: str = ""
-    ) -> None:
-        shown = self._sources.show(file) if file else ""
-        self._problems.append(
-            LoadProblem(module=module, message=message, file=shown, line=line, hint=hint, traceback=traceback)
-        )
-
     # -- importing ------------------------------------------------------------------------------
 
     def _import(self, entry: str) -> ModuleType | None:
@@ -136,7 +126,7 @@ class _Loader:
         try:
             return self._import_file(entry) if is_file else self._import_name(entry)
         except BaseException as error:  # a module may exit, or interrupt; that is its problem, not the others'
-            self._failed(entry, error)
+            self._problems.failed(entry, error)
             return None
 
     def _import_file(self, entry: str) -> ModuleType | None:
@@ -145,11 +135,13 @@ class _Loader:
             self._missing_file(entry, file)
             return None
         if not file.endswith(".py"):
-            self._problem(entry, "not a Python file", file=file, hint="name a .py file, or a module by its dotted name")
+            self._problems.add(
+                entry, "not a Python file", file=file, hint="name a .py file, or a module by its dotted name"
+            )
             return None
         self._tried.add(file)
         for module in list(sys.modules.values()):
-            if getattr(module, "__file__", None) == file:
+            if file_of(module) == file:
                 return module
         # Under its dotted name where that leads to this very file, so that `import flows.orders` elsewhere is the same module
         # and relative imports work; `email/orders.py` would lead into the standard library, and gets a name of its own.
@@ -172,7 +164,7 @@ class _Loader:
 
     def _import_name(self, entry: str) -> ModuleType | None:
         if not all(part.isidentifier() for part in entry.split(".")):
-            self._problem(
+            self._problems.add(
                 entry, f"{entry!r} is neither a file nor a module name", hint='"flows/orders.py" or "flows.orders"'
             )
             return None
@@ -183,7 +175,7 @@ class _Loader:
                 raise  # found, but something it imports is missing
             self._missing_name(entry, error.name)
             return None
-        file = getattr(module, "__file__", None)
+        file = file_of(module)
         if file:
             self._tried.add(os.path.abspath(file))
         return module
@@ -192,7 +184,7 @@ class _Loader:
         if os.path.isdir(file):
             inside = sorted(name for name in os.listdir(file) if name.endswith(".py"))
             hint = f"name its files: {listing(os.path.join(entry.rstrip('/'), name) for name in inside)}"
-            self._problem(entry, "a folder, not a file", file=file, hint=hint if inside else "it has no .py files")
+            self._problems.add(entry, "a folder, not a file", file=file, hint=hint if inside else "it has no .py files")
             return
         wanted, there = self._sources.show(file), list(self._python_files())
         near = difflib.get_close_matches(wanted, there, n=3, cutoff=0.6)
@@ -202,7 +194,7 @@ class _Loader:
             if near
             else "create it, or correct modules = [...] under [workflows] in wfctl.toml"
         )
-        self._problem(entry, "no such file", file=file, hint=hint)
+        self._problems.add(entry, "no such file", file=file, hint=hint)
 
     def _missing_name(self, entry: str, missing: str) -> None:
         as_file = f"{entry.replace('.', '/')}.py"
@@ -213,7 +205,7 @@ class _Loader:
             hint = f'write "{found}" instead, or add "{found.removesuffix(as_file) or "."}" to path = [...]'
         else:
             hint = f"looked in {listing(self._sources.path)} and the packages of {sys.executable}"
-        self._problem(entry, f"no module named {missing!r}{did_you_mean(entry, names)}", hint=hint)
+        self._problems.add(entry, f"no module named {missing!r}{did_you_mean(entry, names)}", hint=hint)
 
     def _python_files(self) -> Iterator[str]:
         seen = 0
@@ -225,105 +217,6 @@ class _Loader:
                     seen += 1
             if seen > _MAX_FILES_LOOKED_AT:
                 return
-
-    def _failed(self, entry: str, error: BaseException) -> None:
-        failure = describe_exception(error, self._sources)
-        message, hint = str(failure), ""
-        file, line = user_location(error.__traceback__, self._sources)
-        if isinstance(error, SyntaxError) and error.filename:
-            file, line = os.path.abspath(error.filename), error.lineno or 0
-            text = (error.text or "").strip()
-            message = f"{failure.type}: {error.msg}" + (f": {text}" if text else "")
-            hint = f"correct line {line}"
-        elif isinstance(error, RegistrationError):
-            file, line = _detail_place(error) or (file, line)
-            message, hint = str(error.detail.get("problem", error.message)), error.hint or ""
-        elif isinstance(error, ModuleNotFoundError):
-            hint = f"install {error.name} for {sys.executable}, or correct path = [...] under [workflows]"
-        elif isinstance(error, SystemExit | KeyboardInterrupt):
-            message = f"the module ended itself ({failure.type}: {failure.message})"
-            hint = 'put what must not run on import under `if __name__ == "__main__":`'
-        else:
-            hint = "correct the line, or remove the module from modules = [...]"
-        if file and self._sources.owns(file):
-            self._tried.add(file)
-        self._problem(entry, message, file=file, line=line, hint=hint, traceback=failure.traceback)
-
-    # -- collecting -----------------------------------------------------------------------------
-
-    def _collect(self, imported: list[tuple[str, ModuleType]]) -> tuple[dict[str, Workflow], list[TypeSpec]]:
-        workflows: dict[str, Workflow] = {}
-        specs: list[TypeSpec] = []
-        lent = self._modules_with_handlers(imported)
-        for entry, module in imported:
-            self._check_tasks(entry, module)
-            own, foreign = _workflows_of(module)
-            if not own and module.__name__ not in lent:
-                self._no_workflow(entry, module, foreign)
-            for workflow in own:
-                known = workflows.get(workflow.workflow_type)
-                if known is workflow:
-                    continue
-                if known is not None:
-                    self._twice(entry, known, workflow)
-                    continue
-                try:
-                    specs.append(self._described(workflow))
-                except RegistrationError as error:
-                    self._failed(entry, error)
-                    continue
-                workflows[workflow.workflow_type] = workflow
-        return workflows, specs
-
-    def _check_tasks(self, entry: str, module: ModuleType) -> None:
-        for task in tasks_of(module):
-            try:
-                _ = task.result_type
-            except RegistrationError as error:
-                self._failed(entry, error)
-
-    def _modules_with_handlers(self, imported: list[tuple[str, ModuleType]]) -> set[str]:
-        """Modules that declare handlers on another module's workflow: they need none of their own."""
-        return {
-            name
-            for _, module in imported
-            for group in _workflows_of(module)
-            for workflow in group
-            for name in _modules_of(workflow)
-        }
-
-    def _no_workflow(self, entry: str, module: ModuleType, foreign: list[Workflow]) -> None:
-        hint = 'create one: order_wf = Workflow("Order"); or remove the module from modules = [...]'
-        if foreign:
-            one = foreign[0]
-            place = self._sources.place(one.file, one.line)
-            hint = f"it only imports {one.workflow_type!r} of {one.module} ({place}): name that module instead"
-        self._problem(entry, "defines no Workflow", file=getattr(module, "__file__", None) or "", hint=hint)
-
-    def _twice(self, entry: str, known: Workflow, second: Workflow) -> None:
-        first_place = self._sources.place(known.file, known.line)
-        second_place = self._sources.place(second.file, second.line)
-        self._problem(
-            entry,
-            f"workflow type {second.workflow_type!r} is defined twice: at {first_place}, which is served, and at {second_place}",
-            file=second.file,
-            line=second.line,
-            hint="give one of them another type",
-        )
-
-    def _described(self, workflow: Workflow) -> TypeSpec:
-        """The workflow as data, its files as people read them, with what its handlers do next."""
-        spec, show = workflow.describe(), self._sources.show
-        handlers = tuple(
-            msgspec.structs.replace(
-                told,
-                file=show(told.file),
-                transitions=transitions(workflow, handler, self._functions),
-                shape=shape_of(told, handler.types, handler.returns),
-            )
-            for told, handler in zip(spec.handlers, workflow.handlers, strict=True)
-        )
-        return msgspec.structs.replace(spec, file=show(spec.file), handlers=handlers)
 
 
 def _leads_to(name: str, file: str) -> bool:
@@ -365,26 +258,14 @@ def _import_as(name: str, spec: ModuleSpec | None) -> ModuleType:
     return module
 
 
-def _workflows_of(module: ModuleType) -> tuple[list[Workflow], list[Workflow]]:
-    """The workflows among a module's attributes: those that belong to it, and those it merely imported."""
-    own: list[Workflow] = []
-    foreign: list[Workflow] = []
-    for value in list(vars(module).values()):
-        if isinstance(value, Workflow) and not any(value is known for known in (*own, *foreign)):
-            belongs = value.module == module.__name__ or value.made_in_function
-            (own if belongs else foreign).append(value)
-    return own, foreign
+def _unless_said(about: Callable[[str, str], None]) -> Callable[[str, str], None]:
+    """`about`, but not what it was told last."""
+    last = ("", "")
 
+    def told(entry: str, file: str) -> None:
+        nonlocal last
+        if (entry, file) != last:
+            last = entry, file
+            about(entry, file)
 
-def _owns(module: ModuleType, workflow: Workflow) -> bool:
-    return any(workflow is own for own in _workflows_of(module)[0])
-
-
-def _modules_of(workflow: Workflow) -> set[str]:
-    """The modules that its handlers are written in."""
-    return {handler.function.__module__ for handler in workflow.handlers}
-
-
-def _detail_place(error: RegistrationError) -> tuple[str, int] | None:
-    file, line = error.detail.get("file"), error.detail.get("line")
-    return (file, line) if isinstance(file, str) and isinstance(line, int) else None
+    return told

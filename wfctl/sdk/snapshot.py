@@ -12,8 +12,12 @@ import hashlib
 import importlib.util
 import linecache
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import CodeType, ModuleType
@@ -21,6 +25,9 @@ from types import CodeType, ModuleType
 import msgspec
 
 from wfctl.sdk.sources import Sources
+
+# Where a file says how it is encoded, as Python looks for it in the first two lines.
+_CODING = re.compile(rb"[ \t\f]*#.*?coding[:=]")
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -42,6 +49,9 @@ class Importer(MetaPathFinder):
         self._texts: dict[str, bytes] = {}
         self._modules: dict[str, str] = {}
         self._trees: dict[str, ast.Module | None] = {}
+        self._tell: Callable[[str], None] | None = None
+        self._teller = 0
+        self._executing = ""
 
     def install(self) -> None:
         """Import through this from now on."""
@@ -52,6 +62,29 @@ class Importer(MetaPathFinder):
     def recorded(self) -> Snapshot:
         """What has been imported so far, or was tried."""
         return Snapshot(dict(self._texts), dict(self._modules))
+
+    @contextmanager
+    def telling(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """Call `tell` with the file whose code is executed next, as this thread imports one and goes back to another."""
+        self._tell, self._teller = tell, threading.get_ident()
+        try:
+            yield
+        finally:
+            self._tell = None
+
+    def execute(self, file: str, code: Callable[[], None]) -> None:
+        """Run `code`, which is that of `file`."""
+        tell = self._tell
+        if tell is None or threading.get_ident() != self._teller:
+            code()
+            return
+        before, self._executing = self._executing, file
+        tell(file)
+        try:
+            code()
+        finally:
+            self._executing = before
+            tell(before)
 
     def has(self, file: str) -> bool:
         """Whether there is such a file, in this load."""
@@ -138,13 +171,43 @@ class _Loader(SourceFileLoader):
         self._importer = importer
 
     def get_code(self, fullname: str) -> CodeType:
-        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        text = self.get_data(self.path)
+        _check(text, self.path)
+        try:
+            code: CodeType = self.source_to_code(text, self.path)
+        except SyntaxError as error:
+            if not error.lineno:
+                error.lineno = _line_of_coding(text)
+            raise
         return code
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._importer.execute(self.path, partial(super().exec_module, module))
 
     def get_data(self, path: str) -> bytes:
         if path == self.path:
             return self._importer.read(str(self.name), path)
         return super().get_data(path)
+
+
+def _check(text: bytes, file: str) -> None:
+    """Refuse what Python would refuse without saying where."""
+    at = text.find(b"\0")
+    if at >= 0:
+        line = text.count(b"\n", 0, at) + 1
+        raise SyntaxError("a NUL byte: the file is not text, or was only written in part", (file, line, None, None))
+
+
+def _line_of_coding(text: bytes) -> int:
+    """The line that says how a file is encoded, else the first that is not UTF-8; 0 where neither is wrong."""
+    for number, line in enumerate(text.split(b"\n", 2)[:2], start=1):
+        if _CODING.match(line):
+            return number
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return text.count(b"\n", 0, error.start) + 1
+    return 0
 
 
 def _keep_lines(file: str, text: bytes) -> None:

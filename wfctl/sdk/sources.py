@@ -67,7 +67,16 @@ class Sources:
         """The user's files among the modules imported so far: absolute, sorted."""
         files = set()
         for module in list(sys.modules.values()):
-            file = getattr(module, "__file__", None)
-            if isinstance(file, str) and self.owns(file):
+            file = file_of(module)
+            if file and self.owns(file):
                 files.add(os.path.abspath(file))
         return sorted(files)
+
+
+def file_of(module: object) -> str:
+    """The file that a module was imported from, or nothing. There are some that import on being asked, and may raise anything."""
+    try:
+        file = getattr(module, "__file__", None)
+    except Exception:
+        return ""
+    return file if isinstance(file, str) else ""

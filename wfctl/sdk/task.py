@@ -113,5 +113,5 @@ def _called(definition: Definition) -> Any:
 
 def tasks_of(module: ModuleType) -> list[Definition]:
     """The tasks among a module's attributes that it declares itself."""
-    found = [vars(value).get(_ATTRIBUTE) for value in list(vars(module).values()) if isinstance(value, FunctionType)]
+    found = [vars(value).get(_ATTRIBUTE) for value in list(vars(module).values()) if type(value) is FunctionType]
     return [one for one in found if isinstance(one, Definition) and one.function.__module__ == module.__name__]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from types import FrameType
 from typing import Any, NoReturn, TypeVar, overload
 
 from wfctl.errors import InvalidArgumentError
@@ -15,6 +17,8 @@ from wfctl.values.signature import TypeSpec
 from wfctl.values.times import to_ms
 
 F = TypeVar("F", bound=Callable[..., Any])
+# Where those that are made are kept, while somebody wants to know.
+_noticed: list[Workflow] | None = None
 
 
 class Workflow:
@@ -36,6 +40,8 @@ class Workflow:
         self.line = frame.f_lineno
         # A workflow made by a function belongs to the module that keeps it, not to the one that holds the function.
         self.made_in_function = frame.f_code.co_name != "<module>"
+        # The globals of the module whose import made it, whatever functions or classes that went through; None: no import did.
+        self.home = _importing(frame)
         try:
             self.workflow_type = check_name(workflow_type, "workflow type")
         except InvalidArgumentError as error:
@@ -47,6 +53,8 @@ class Workflow:
         # Whether it has handlers that a wait can end in: of events, or of how a child ended.
         self.hears = False
         self._by_function: dict[tuple[str, Any], Handler] = {}
+        if _noticed is not None:
+            _noticed.append(self)
 
     def __repr__(self) -> str:
         return f"Workflow({self.workflow_type!r})"
@@ -196,3 +204,21 @@ class Workflow:
             line=self.line,
             doc=self.begins.describe().doc,
         )
+
+
+def _importing(frame: FrameType | None) -> dict[str, Any] | None:
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    return None if frame is None else frame.f_globals
+
+
+@contextmanager
+def noticing() -> Iterator[list[Workflow]]:
+    """The workflows that are made inside of it, in order, also those that no name leads to any more."""
+    global _noticed
+    made: list[Workflow] = []
+    before, _noticed = _noticed, made
+    try:
+        yield made
+    finally:
+        _noticed = before

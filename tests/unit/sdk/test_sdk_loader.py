@@ -170,6 +170,90 @@ def test_a_syntax_error_has_file_line_and_text_also_in_an_imported_helper(projec
     assert len(seen.files) == 3, "an edit of any of them must be noticed"
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        (b"x = 1\ny = \0\0\0", 2, "a NUL byte: the file is not text, or was only written in part"),
+        (b"# -*- coding: foo -*-\n", 1, "unknown encoding: foo"),
+        (b"#!/usr/bin/python3\n# vim: set fileencoding=foo :\n", 2, "unknown encoding: foo"),
+        (b"# coding: ascii\ny = '\xc3\xa9'\n", 1, "'ascii' codec can't decode"),
+    ],
+)
+def test_a_file_that_is_no_text_is_named_with_its_line_also_where_it_is_a_helper(
+    project: Project, text: bytes, line: int, says: str
+) -> None:
+    (project.folder / "broken.py").write_bytes(text)
+    project.write("flows.py", "import broken\n")
+    seen = project.load("broken.py", "flows.py")
+    assert [problem.module for problem in seen.problems] == ["broken.py", "flows.py"]
+    for problem in seen.problems:
+        assert (problem.file, problem.line, problem.hint) == ("broken.py", line, f"correct line {line}")
+        assert says in problem.message
+
+
+CANNOT_BE_LOOKED_AT = """
+class Proxy:
+    @property
+    def __class__(self):
+        raise RuntimeError("not bound yet")
+proxy = Proxy()
+"""
+IMPORTS_ON_BEING_ASKED = """
+import sys
+class Lazy:
+    def __getattr__(self, name):
+        raise ImportError("not installed")
+sys.modules["lazy"] = Lazy()
+"""
+
+
+@pytest.mark.parametrize("more", [CANNOT_BE_LOOKED_AT, IMPORTS_ON_BEING_ASKED])
+def test_an_object_that_cannot_be_looked_at_is_in_nobodys_way(project: Project, more: str) -> None:
+    project.write("flows.py", module("Order", more))
+    project.write("bills.py", module("Bill"))
+    seen = project.load("flows.py", "bills.py")
+    assert seen.problems == []
+    assert seen.types == ["Order", "Bill"]
+
+
+def test_a_docstring_that_cannot_be_sent_is_escaped(project: Project) -> None:
+    project.write("flows.py", module().replace("    return", '    """doc \\ud800"""\n    return'))
+    seen = project.load("flows.py")
+    assert seen.problems == []
+    assert seen.specs[0].doc == "doc \\ud800"
+
+
+@pytest.mark.parametrize("does", ["raise ValueError", "raise SystemExit(3)", "return 3"])
+def test_an_exception_that_cannot_be_shown_is_a_problem_of_its_module_alone(project: Project, does: str) -> None:
+    project.write("bad.py", f"class E(Exception):\n    def __str__(self):\n        {does}\nraise E\n")
+    project.write("good.py", module())
+    seen = project.load("bad.py", "good.py")
+    assert seen.types == ["Order"]
+    assert (seen.problem().module, seen.problem().file, seen.problem().line) == ("bad.py", "bad.py", 4)
+    assert seen.problem().message.startswith("E: (its __str__ raised ")
+
+
+def test_a_type_that_exits_when_it_is_described_is_a_problem_of_its_module_alone(project: Project) -> None:
+    meta = "class Meta(type):\n    def __getattribute__(cls, name):\n        raise SystemExit(3)\nclass Odd(metaclass=Meta): ..."
+    project.write("bad.py", module("Bad", meta).replace("Context)", "Context, odd: Odd)"))
+    project.write("good.py", module())
+    seen = project.load("bad.py", "good.py")
+    assert seen.types == ["Order"]
+    assert [(problem.module, problem.file) for problem in seen.problems] == [("bad.py", "bad.py")]
+
+
+def test_who_is_imported_is_told_before_it_is(project: Project) -> None:
+    project.write("flows.py", module("Order", "import helper, os\nos._exit(3)"))
+    project.write("helper.py", "")
+    script = SCRIPT.replace("modules)", "modules, about=lambda *told: print(*told, flush=True))")
+    given = msgspec.json.encode([str(project.folder), ["flows.py"], ["."]]).decode()
+    done = subprocess.run([sys.executable, "-P", "-c", script, given], capture_output=True, check=False, timeout=60)
+    flows, helper = project.folder / "flows.py", project.folder / "helper.py"
+    assert done.stdout.decode().splitlines() == [
+        "flows.py ", f"flows.py {flows}", f"flows.py {helper}", f"flows.py {flows}"
+    ]  # fmt: skip
+
+
 def test_an_exception_names_the_innermost_line_of_the_project(project: Project) -> None:
     project.write("flows/orders.py", "import json\n\ndef rates():\n    return json.loads('{')\n\nrates()\n")
     problem = project.load("flows/orders.py").problem()
@@ -224,6 +308,54 @@ def test_a_workflow_made_by_a_function_belongs_to_the_module_that_keeps_it(proje
     seen = project.load("orders.py")
     assert seen.problems == []
     assert seen.types == ["One", "Two"]
+
+
+def test_every_workflow_that_a_module_makes_is_served_whatever_keeps_it(project: Project) -> None:
+    def made(at: str, workflow_type: str) -> str:
+        return f"{at} = Workflow({workflow_type!r})\n@{at}.start()\ndef begin(ctx): ...\n"
+
+    project.write("library.py", "from wfctl import Workflow\n" + made("w", "Theirs"))
+    project.write(
+        "flows.py",
+        "import library\nfrom wfctl import Workflow\nkept = {}\nclass Shop: pass\n"
+        + made("w", "First")
+        + made("w", "Second")
+        + made("kept['x']", "Third")
+        + made("Shop.flow", "Fourth"),
+    )
+    seen = project.load("flows.py")
+    assert seen.problems == []
+    assert seen.types == ["First", "Second", "Third", "Fourth"]
+
+
+def test_a_name_that_is_given_to_a_second_workflow_does_not_hide_that_the_first_is_broken(project: Project) -> None:
+    project.write("flows.py", "from wfctl import Workflow\nwf = Workflow('Lost')\n" + module())
+    seen = project.load("flows.py")
+    assert seen.types == ["Order"]
+    assert (seen.problem().line, seen.problem().message) == (2, "workflow 'Lost' has no start handler")
+
+
+@pytest.mark.parametrize("use", ["from base import wf\n@wf.step()", "import base\n@base.wf.step()"])
+def test_handlers_of_a_workflow_whose_module_is_not_listed_name_that_module(project: Project, use: str) -> None:
+    project.write("base.py", module())
+    project.write("steps.py", f"{use}\ndef pay(ctx): ...\n")
+    seen = project.load("steps.py")
+    problem = seen.problem()
+    assert (seen.types, problem.module, problem.file, problem.line) == ([], "steps.py", "steps.py", 2)
+    assert problem.message == (
+        "step 'pay' of workflow 'Order': base.py, which defines that workflow, is not among the modules"
+    )
+    assert problem.hint == 'name it too, as in modules = ["base.py", "steps.py"]'
+    assert project.load("steps.py", "base.py").problems == []
+
+
+def test_handlers_of_a_workflow_that_is_imported_twice_say_under_which_name_it_is_served(project: Project) -> None:
+    project.write("src/base.py", module())
+    project.write("steps.py", "import base\n@base.wf.step()\ndef pay(ctx): ...\n")
+    seen = project.load("src.base", "steps.py", path=(".", "src"))
+    assert seen.types == ["Order"]
+    assert "src/base.py is imported twice, as 'src.base' and as 'base'" in seen.problem().message
+    assert seen.problem().hint == "import it as src.base, or correct path = [...] under [workflows]"
 
 
 def test_a_workflow_without_a_start_handler_is_a_problem_with_its_line(project: Project) -> None:

@@ -17,9 +17,11 @@ import msgspec
 import pytest
 
 from wfctl import InvalidPayloadError, PayloadTooLargeError, RegistrationError, RetryPolicy, current_task, task
-from wfctl.sdk.loader import _Loader
+from wfctl.sdk.collecting import Collector
+from wfctl.sdk.problems import Problems
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.task import _ATTRIBUTE, tasks_of
+from wfctl.sdk.transitions import Functions
 
 
 @dataclasses.dataclass
@@ -196,8 +198,8 @@ def test_the_loader_finds_a_task_whose_result_cannot_be_resolved() -> None:
     exec("@task\nasync def pay() -> Nowhere: ...\ndef helper(): ...\n", module.__dict__)
     module.__dict__["imported"] = fetch
     assert [one.name for one in tasks_of(module)] == ["pay"]
-    loader = _Loader(Sources("."))
-    loader._check_tasks("shop.py", module)
-    [problem] = loader._problems
+    problems = Problems(sources := Sources("."))
+    Collector(sources, Functions(lambda _: None), problems, [], lambda _: None).collect([("shop.py", module)])
+    problem = problems.found[0]
     assert "the return annotation 'Nowhere' cannot be resolved" in problem.message
     assert sys.modules.get("shop") is None
