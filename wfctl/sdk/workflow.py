@@ -112,10 +112,13 @@ class Workflow:
 
         try:
             timeout_ms = None if timeout is None else to_ms(timeout, "timeout")
+        except InvalidArgumentError as error:
+            fail(error.message, error.hint or "give a positive timedelta, or no timeout")
+        try:
             if name is not None:
                 check_name(name, f"{kind} name")
         except InvalidArgumentError as error:
-            fail(error.message, error.hint or "give a positive timedelta, or no timeout")
+            fail(error.message, error.hint or f"give a text, as in @...{kind}(name={str(name)!r}), or no name")
         if timeout_ms == 0:
             fail("a timeout of zero would end the handler at once", "give a positive timedelta, or no timeout")
 

@@ -292,3 +292,10 @@ def test_queries_are_registered_by_name_and_are_no_steps() -> None:
             yield 1
 
     assert caught.value.hint == "return the whole answer"
+
+
+def test_a_name_that_is_no_text_is_answered_with_one_that_is() -> None:
+    with pytest.raises(RegistrationError) as caught:
+        Workflow("Order").event(name=3)  # type: ignore[call-overload]
+    assert "event name must be text, not int" in caught.value.message
+    assert caught.value.hint == "give a text, as in @...event(name='3'), or no name"
