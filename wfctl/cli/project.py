@@ -29,9 +29,8 @@ def state_folder(config: Path) -> Path:
     import tomllib
 
     try:
-        with config.open("rb") as file:
-            daemon = tomllib.load(file).get("daemon")
-    except (OSError, tomllib.TOMLDecodeError):
+        daemon = tomllib.loads(config.read_bytes().decode("utf-8-sig")).get("daemon")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         daemon = None
     named = daemon.get("state") if isinstance(daemon, dict) else None
     return config.parent / os.path.expanduser(named if isinstance(named, str) and named else STATE_NAME)

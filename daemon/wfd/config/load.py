@@ -50,7 +50,8 @@ def load(config_file: Path) -> Config:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_bytes().decode()
+        # Some editors begin UTF-8 text with a mark that says it is that.
+        return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(

@@ -15,6 +15,7 @@ import pytest
 
 from support.cli import Cli
 from support.fake_daemon import NOW, FakeDaemon
+from wfctl.cli.project import state_folder
 from wfctl.cli.shell import Shell
 from wfctl.client.blocking import Connection
 from wfctl.errors import DaemonDownError
@@ -195,6 +196,16 @@ def test_the_state_folder_is_where_the_project_says(cli: Cli, project: Path) -> 
     (project / "var" / "state").mkdir(parents=True)
     (project / "var" / "state" / "wfd.log").write_text("here\n")
     assert cli("logs").out == "here\n"
+
+
+def test_the_state_folder_is_found_behind_a_mark_of_utf8_and_is_the_usual_one_where_the_file_is_no_text(
+    project: Path,
+) -> None:
+    file = project / "wfctl.toml"
+    file.write_bytes(b'\xef\xbb\xbf[daemon]\nstate = "var"\n')
+    assert state_folder(file) == project / "var"
+    file.write_bytes(b'[daemon]\nstate = "\xff"\n')
+    assert state_folder(file) == project / ".wfctl"
 
 
 def test_following_the_log_outlives_its_rotation(project: Path) -> None:

@@ -256,6 +256,14 @@ def test_a_file_that_is_not_utf8_is_named_with_its_line(project: Path) -> None:
         load(file)
 
 
+def test_a_mark_of_utf8_at_the_front_is_passed_over(project: Path) -> None:
+    file = project / "wfctl.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
+    assert load(file).modules == ("flows.py",)
+    file.write_bytes(b"\xef\xbb\xbf[daemon]\nworkers = 0\n" + MINIMAL.encode())
+    assert refused(project, file.read_text()).startswith("wfctl.toml:2: workers must be from 1")
+
+
 def test_a_file_that_cannot_be_read_is_named(project: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         load(project)
