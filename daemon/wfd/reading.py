@@ -40,6 +40,7 @@ from wfd.store.inspect import State, check_readable
 from wfd.store.reader import Reader
 from wfd.supervisor import Unanswered
 from wfd.supervisor.respondent import Respondent, no_answer
+from wfd.supervisor.trial import GenerationCode
 
 # For all that a query is: to load the code, to check what it is asked with, and to answer. Less than what the command line waits.
 QUERY_S = 50.0
@@ -154,7 +155,7 @@ async def serve(config: Config, sock: socket.socket) -> None:
         sock.close()
         return
     try:
-        standin = Standin(reader, state, code := Respondent(config))
+        standin = Standin(reader, state, code := Respondent(GenerationCode(config, None)))
         session = Session(_host(config, standin))
         await asyncio.get_running_loop().create_connection(lambda: session, sock=sock)
         try:

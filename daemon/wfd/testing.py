@@ -49,6 +49,7 @@ from wfd.worker.execute import HIDDEN, Executor
 PATIENCE_S = 10.0
 _LONG = {"sleep", "resume", "task_attempt_failed", "child_result"}
 _TURN_S = 0.0005
+_NOT_OF_STEPS = channel.Importing | channel.Loaded | channel.Fitted | channel.Rehearsed | channel.Pong
 
 
 class LocalWorkers:
@@ -73,8 +74,7 @@ class LocalWorkers:
         self._resting: dict[int, set[int]] = {}
         self.run, self.answer = self._steps.run, self._steps.answer
         self.cancel, self.abandon = self._steps.cancel, self._steps.abandon
-        self.limit = self._steps.limit
-        self.demand = self._steps.demand
+        self.limit, self.demand = self._steps.limit, self._steps.demand
         self.lined_up = self._steps.lined_up
         self.waits_for_turn = self._steps.waits_for_turn
 
@@ -151,7 +151,7 @@ class LocalWorkers:
                     future.set_exception(from_data(message.error))
                 else:
                     future.set_result(message.kwargs if isinstance(message, channel.Checked) else message.value)
-        elif not isinstance(message, channel.Loaded | channel.Fitted | channel.Rehearsed | channel.Pong):
+        elif not isinstance(message, _NOT_OF_STEPS):
             if isinstance(message, channel.Op) and message.kind in _LONG:
                 self._resting.setdefault(message.token, set()).add(message.op)
             self._steps.heard(runner, message)

@@ -193,6 +193,14 @@ class Loaded(msgspec.Struct, tag="loaded", array_like=True):
     code: Code | None = None
 
 
+class Importing(msgspec.Struct, tag="importing", array_like=True, frozen=True):
+    """Before `Loaded`: whose code runs next. `module` is an entry of `Load.modules`, `file` (as people read it) where that is
+    known; both empty where it is nobody's. What ends the worker before the next of these is that module's doing."""
+
+    module: str
+    file: str = ""
+
+
 class Op(msgspec.Struct, tag="op", array_like=True):
     """Record an operation. `key` is its content key, `name` the workflow type, event name, task name...; `args` a JSON
     object whose fields depend on the kind (now has none):
@@ -332,7 +340,8 @@ ToWorker = (
     Load | Trial | RunStep | OpDone | NotYet | CancelStep | AbandonStep | Check | Fits | Rehearse | Query | Ping | Stop
 )
 ToDaemon = (
-    Loaded
+    Importing
+    | Loaded
     | Op
     | StepDone
     | StepRaised

@@ -65,7 +65,8 @@ class Checker:
                 line = error.detail.get("line", 0)
                 problem = Problem(self._config.file.name, error.message, str(self._config.file), line, error.hint or "")
                 return _unloadable(problem)
-            trial = CandidateProcess(lambda: Probe(config, modules, path))
+            given_up: dict[str, Problem] = {}
+            trial = CandidateProcess(lambda: Probe(config, modules, path, given_up=given_up))
             try:
                 loaded = await trial.start()
                 return await _Check(self, trial, loaded, call).run()

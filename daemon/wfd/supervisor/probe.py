@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wfctl.protocol import channel
+import msgspec
+
+from wfctl.protocol import blame, channel
 from wfd.config import Config
 from wfd.supervisor.worker import Worker
 
@@ -25,11 +27,19 @@ Answer = Callable[[channel.Op], Awaitable[bytes | None]]
 
 
 class ProbeEnded(Exception):
-    """The process has ended, or had to be ended; `args[0]` says why. Another one has to be started to go on."""
+    """The process has ended, or had to be ended; `args[0]` says so. Another one has to be started to go on. `why`: how it ended by
+    itself."""
+
+    def __init__(self, message: str, why: str = "") -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class Probe:
-    """Loads `modules` (files or dotted names; `path` for sys.path). `start` first, one question at a time, `close` at last."""
+    """Loads `modules` (files or dotted names; `path` for sys.path). `start` first, one question at a time, `close` at last.
+
+    Modules that are in `given_up` are left out; those whose import ends the process, or does not end, get there.
+    """
 
     def __init__(
         self,
@@ -39,8 +49,11 @@ class Probe:
         *,
         load_s: float = LOAD_S,
         rehearsal_ms: int = REHEARSAL_MS,
+        given_up: dict[str, channel.Problem] | None = None,
     ) -> None:
         self._load = channel.Trial(str(config.project), list(modules), [str(folder) for folder in path], 0)
+        self._given_up = {} if given_up is None else given_up
+        self._config = config
         self._worker = Worker(config, self._received, self._gone)
         self._load_s = load_s
         self._rehearsal_ms = rehearsal_ms
@@ -53,14 +66,36 @@ class Probe:
 
     async def start(self) -> channel.Loaded:
         """What the code offers, and what is wrong with it. Raises ProbeEnded where that cannot be known."""
+        while True:
+            try:
+                loaded = await self._loaded()
+            except ProbeEnded as error:
+                problem = self._blamed(error)
+                if problem is None:
+                    raise
+                self._given_up[problem.module] = problem
+                await self.close()
+                self._worker, self._ended = Worker(self._config, self._received, self._gone), ""
+            else:
+                return msgspec.structs.replace(loaded, problems=[*self._given_up.values(), *loaded.problems])
+
+    async def _loaded(self) -> channel.Loaded:
         try:
             await self._worker.start()
         except OSError as error:
             raise ProbeEnded(f"cannot start {self._python}: {error.strerror}") from None
-        self._worker.load(self._load)
+        modules = [name for name in self._load.modules if name not in self._given_up]
+        self._worker.load(msgspec.structs.replace(self._load, modules=modules))
         late = f"importing the modules took longer than {self._load_s:g} s"
         loaded: channel.Loaded = await self._wait(self._load_s, late)
         return loaded
+
+    def _blamed(self, error: ProbeEnded) -> channel.Problem | None:
+        """What is wrong with the module that was imported when it ended; None where that is not known."""
+        at = self._worker.importing
+        if at is None or not at.module or at.module in self._given_up:
+            return None
+        return blame.ended(at, error.why, self._worker.last_words) if error.why else blame.endless(at, self._load_s)
 
     async def misfits(self, items: Sequence[channel.Given]) -> list[str]:
         """For each of `items`: why it does not fit its handler, or nothing."""
@@ -103,6 +138,8 @@ class Probe:
 
     def _received(self, worker: Worker, message: Any) -> None:
         match message:
+            case channel.Importing():
+                worker.importing = message
             case channel.Op():
                 if self._answering is not None:
                     task = asyncio.get_running_loop().create_task(self._answer(self._answering, message))
@@ -124,4 +161,4 @@ class Probe:
         last = f" ({worker.last_words[-1]})" if worker.last_words and not worker.killed_for else ""
         self._ended = f"the process ended: {why}{last}"
         if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(ProbeEnded(self._ended))
+            self._waiting.set_exception(ProbeEnded(self._ended, why))

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from wfctl.errors import WfctlError
-from wfctl.protocol import channel
-from wfd.config import Config
+from wfctl.protocol import blame, channel
 from wfd.runtime.clock import Clock, SystemClock, TimerHandle
 from wfd.supervisor.catalog import Catalog, Generation
 from wfd.supervisor.contract import Unanswered
@@ -27,14 +28,16 @@ KEPT_MS = int(ANSWER_S * 1_000) + 10_000
 class Respondent:
     """The code that `code` has read, or as it is now, in one worker. `start` it first; `close` ends it, whatever it is doing."""
 
-    def __init__(self, config: Config, code: channel.Code | None = None) -> None:
-        self._config = config
+    def __init__(self, code: GenerationCode) -> None:
         self._code = code
+        config = code.config
         self._worker = Worker(config, self._received, self._gone)
         self._loaded: asyncio.Future[channel.Loaded] = asyncio.get_running_loop().create_future()
         self._starting: asyncio.Task[None] | None = None
         self._ended_for = ""
         self._error: WfctlError | None = None
+        self._why = ""
+        self._problems: list[channel.Problem] = []
         # It runs no steps: what keeps it from answering is a question, and would be kept up by those that come after it.
         self.questions = Questions(self._ready, silent=lambda _: self.end(f"it did not answer within {ANSWER_S:g} s"))
         self.catalog = Catalog()
@@ -53,22 +56,40 @@ class Respondent:
         await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
-        config = self._config
-        path = [str(one) for one in config.path]
-        try:
-            await self._worker.start()
-            if self._ended_for:
-                self._worker.kill(self._ended_for)
-            self._worker.load(channel.Load(str(config.project), [*config.modules], path, 1, self._code))
-            loaded = await asyncio.wait_for(self._loaded, LOAD_S)
-        except OSError as error:  # TimeoutError is one
-            self._error = no_answer(error.strerror or f"not within {LOAD_S:g} s")
-            raise self._error from None
+        while True:
+            try:
+                await self._worker.start()
+                if self._ended_for:
+                    self._worker.kill(self._ended_for)
+                self._worker.load(self._code.load(1))
+                loaded = await asyncio.wait_for(self._loaded, LOAD_S)
+                break
+            except OSError as error:  # TimeoutError is one
+                if not await self._give_up(isinstance(error, TimeoutError)):
+                    self._error = no_answer(error.strerror or f"not within {LOAD_S:g} s")
+                    raise self._error from None
+            except WfctlError:  # its process has ended
+                if not await self._give_up(False):
+                    raise
         now = SystemClock().now_ms()
         served = Generation.of(loaded, 1, now)
         self.catalog = Catalog(
-            1, served.types, tuple(loaded.problems), loaded.source_hash, served.files, loaded.python, now
+            1, served.types, (*self._problems, *loaded.problems), loaded.source_hash, served.files, loaded.python, now
         )
+
+    async def _give_up(self, endless: bool) -> bool:
+        """Go on without the module that was imported when that ended, or did not end; False where that is not known."""
+        worker = self._worker
+        at = worker.importing
+        if self._ended_for or at is None or not at.module or at.module in self._code.without:
+            return False
+        worker.kill("its import does not end")
+        await worker.gone()
+        self._problems.append(blame.endless(at, LOAD_S) if endless else blame.ended(at, self._why, worker.last_words))
+        self._code = msgspec.structs.replace(self._code, without=self._code.without | {at.module})
+        self._worker = Worker(self._code.config, self._received, self._gone)
+        self._loaded, self._error = asyncio.get_running_loop().create_future(), None
+        return True
 
     def end(self, why: str) -> None:
         """Also where its process is only being started."""
@@ -83,6 +104,8 @@ class Respondent:
 
     def _received(self, worker: Worker, message: Any) -> None:
         match message:
+            case channel.Importing():
+                worker.importing = message
             case channel.Loaded():
                 if not self._loaded.done():  # as it is where nobody waits any more
                     self._loaded.set_result(message)
@@ -94,6 +117,7 @@ class Respondent:
 
     def _gone(self, worker: Worker, why: str) -> None:
         said = f" ({worker.last_words[-1]})" if worker.last_words and not worker.killed_for else ""
+        self._why = why
         self._error = no_answer(f"its process ended: {why}{said}")
         if not self._loaded.done():
             self._loaded.set_exception(self._error)
@@ -127,7 +151,7 @@ class Aside:
         respondent = self._respondent
         if respondent is None or respondent.over or self._generation != generation:
             self._end()
-            respondent = self._respondent = Respondent(code.config, code.code)
+            respondent = self._respondent = Respondent(code)
             self._generation = generation
             log.warning("handlers block all workers of generation %d; another is started for questions", generation)
         self._keep()

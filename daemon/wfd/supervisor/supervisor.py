@@ -32,7 +32,7 @@ from wfd.supervisor.worker import Worker
 
 log = logging.getLogger("wfd.supervisor")
 
-# An import that takes longer is taken for one that never ends.
+# An import of one module that takes longer is taken for one that never ends.
 LOAD_MS = 30_000
 # The daemon accepts without a catalog rather than let `wfctl up` wait for an import that may never end.
 START_MS = 10_000
@@ -63,13 +63,10 @@ class Supervisor:
         self._questions = Questions(self._taking, self._aside.questions, self._steps.at_work)
         self._heartbeat = Heartbeat(clock, self._workers, self._steps.at_work, self._questions.blocked)
         # What the engine says goes straight to who does it.
-        self.run = self._steps.run
-        self.answer, self.op_waits = self._steps.answer, self._steps.op_waits
+        self.run, self.answer, self.op_waits = self._steps.run, self._steps.answer, self._steps.op_waits
         self.cancel, self.abandon = self._steps.cancel, self._steps.abandon
-        self.drain = self._steps.drain
-        self.demand = self._steps.demand
-        self.lined_up = self._steps.lined_up
-        self.waits_for_turn = self._steps.waits_for_turn
+        self.drain, self.demand = self._steps.drain, self._steps.demand
+        self.lined_up, self.waits_for_turn = self._steps.lined_up, self._steps.waits_for_turn
         self.silent = self._steps.silent
         self.check, self.query = self._questions.check, self._questions.query
         self._spare = Spare(clock, self._worker)
@@ -104,7 +101,8 @@ class Supervisor:
         try:
             await asyncio.wait_for(asyncio.shield(self._started), wait_ms / 1_000)
         except TimeoutError:
-            self._tell_problem(f"importing the modules takes longer than {wait_ms // 1_000} s", "")
+            if self._trial is not None:
+                self.catalog = msgspec.structs.replace(self.catalog, problems=(self._trial.late(wait_ms),))
 
     async def stop(self) -> None:
         """End every worker, at once for those that still run something. What runs is begun again by the next daemon."""
@@ -169,7 +167,7 @@ class Supervisor:
         problems = () if self._wrong is None else config_problems(self._wrong)
         self._trial = Trial(self._number, self._config, self._clock.now_ms(), asked, problems, self._saved)
         self._saved = frozenset()
-        self._later(self._spawn(0, self._number, GenerationCode(self._config, None)))
+        self._later(self._spawn(0, self._number, self._trial.code()))
 
     def _end_trial(self, why: str) -> None:
         trial, self._trial, self._saved = self._trial, None, None
@@ -196,7 +194,7 @@ class Supervisor:
         self._leaving.thin_out()
         self._codes = {number: code for number, code in self._codes.items() if number in serving}
         if trial.number in serving:
-            code = self._codes[trial.number] = GenerationCode(trial.config, loaded.code)
+            code = self._codes[trial.number] = trial.code(loaded.code)
             self._serves(worker, loaded)
             for _ in range(trial.config.workers - 1):
                 self._later(self._spawn(0, trial.number, code))
@@ -207,7 +205,8 @@ class Supervisor:
     def _failed(self, trial: Trial, message: str, hint: str) -> None:
         """The code on trial has not even said what is wrong with it."""
         self._saved = None
-        self._tell_problem(message, hint, *trial.problems)
+        problems = (*trial.problems, channel.Problem("workers", message, hint=hint))
+        self.catalog = msgspec.structs.replace(self.catalog, problems=problems)
         if self.catalog.owners:
             log.error("%s; the code loaded before stays in use (%s)", message, hint)
             self._trial = None
@@ -222,7 +221,7 @@ class Supervisor:
             self._begin_trial()
         else:
             # Nothing serves: perhaps it goes better next time.
-            self._later(self._spawn(self._delay_ms(), trial.number, GenerationCode(trial.config, None)))
+            self._later(self._spawn(self._delay_ms(), trial.number, trial.code()))
 
     def _finish_trial(self, trial: Trial, fates: dict[str, Fate]) -> None:
         if self._listener is not None:
@@ -239,11 +238,6 @@ class Supervisor:
         if self._started is not None and not self._started.done():
             self._started.set_result(None)
 
-    def _tell_problem(self, message: str, hint: str, *others: channel.Problem) -> None:
-        """Say what is wrong where the code itself has not said anything."""
-        problem = channel.Problem("workers", message, hint=hint)
-        self.catalog = msgspec.structs.replace(self.catalog, problems=(*others, problem))
-
     # -- processes ---------------------------------------------------------------------------
 
     def _later(self, work: Any) -> None:
@@ -257,8 +251,6 @@ class Supervisor:
         if not self._wanted(generation):
             return
         config = code.config
-        path = [str(folder) for folder in config.path]
-        load = channel.Load(str(config.project), list(config.modules), path, generation, code.code)
         spare = self._spare.take(config)
         worker = spare or self._worker(config)
         trial = self._trial
@@ -278,7 +270,8 @@ class Supervisor:
                 self._respawn(generation)
             return
         self._workers.append(worker)
-        worker.load(load)
+        worker.importing_since = self._clock.now_ms()
+        worker.load(code.load(generation))
         self._spare.want(self._config)
         if not self._wanted(generation):  # another one overtook it while the process was started
             self._leaving.dismiss(worker)
@@ -320,8 +313,8 @@ class Supervisor:
         trial = self._trial
         if trial is not None and trial.worker is worker:
             trial.worker = None
-            if trial.again(why):
-                self._later(self._spawn(0, trial.number, GenerationCode(trial.config, None)))
+            if trial.again(why) or trial.give_up(worker, why):
+                self._later(self._spawn(0, trial.number, trial.code()))
             else:
                 self._failed(trial, f"the worker ended before it had loaded anything: {why}{last}", worker.remedy)
         else:
@@ -342,7 +335,12 @@ class Supervisor:
         return (number := self.catalog.owner_of(workflow_type).number), self._codes.get(number)
 
     def _slow(self, worker: Worker) -> None:
-        if not worker.ready and not worker.leaving:
+        # Each module has so long.
+        left_ms = worker.importing_since + LOAD_MS - self._clock.now_ms()
+        if left_ms > 0:
+            self._clock.call_later(left_ms, partial(self._slow, worker))
+        elif not worker.ready and not worker.leaving:
+            worker.endless_ms = LOAD_MS
             worker.kill(f"importing the modules took longer than {LOAD_MS // 1_000} s")
 
     # -- what workers say --------------------------------------------------------------------
@@ -357,6 +355,8 @@ class Supervisor:
                 | channel.Answered(call=call, value=value, error=error)
             ):
                 self._questions.answered(call, value, error)
+            case channel.Importing():
+                worker.imports(message, self._clock.now_ms())
             case channel.Loaded():
                 self._loaded(worker, message)
             case channel.Pong():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 import msgspec
 
 from wfctl.errors import ConfigError, DaemonDownError
-from wfctl.protocol.channel import Code, Problem
+from wfctl.protocol import blame
+from wfctl.protocol.channel import Code, Load, Problem
 from wfd.config import Config
 from wfd.supervisor.catalog import Catalog, Generation
 from wfd.supervisor.worker import Worker
+
+log = logging.getLogger("wfd.supervisor")
 
 # An import that takes longer is given up for newer code.
 OUTDATED_MS = 2_000
@@ -26,16 +30,21 @@ _KILLED = ("signal SIGKILL", "signal SIGTERM")
 
 
 class GenerationCode(msgspec.Struct, frozen=True):
-    """How further workers of a generation are started: with what its first has read."""
+    """How further workers of a generation are started: with what its first has read, `without` the modules that were given up."""
 
     config: Config
     code: Code | None
+    without: frozenset[str] = frozenset()
+
+    def load(self, generation: int) -> Load:
+        modules = [name for name in self.config.modules if name not in self.without]
+        return Load(str(self.config.project), modules, [str(one) for one in self.config.path], generation, self.code)
 
 
 class Trial:
     """`worker` is the process that imports it, None while there is none yet or no more. `asked` hear what comes of it,
-    `problems` are those of the configuration, `saved` are the files that it is tried for, None where it may be for another reason.
-    """
+    `problems` are those of the configuration, and of the modules that were `given_up` as they had no chance to say it.
+    `saved` are the files that it is tried for, None where it may be for another reason."""
 
     def __init__(
         self,
@@ -53,7 +62,12 @@ class Trial:
         self.began_at = began_at
         self.asked = asked
         self.worker: Worker | None = None
+        self.given_up: frozenset[str] = frozenset()
         self._killed = 0
+
+    def code(self, read: Code | None = None) -> GenerationCode:
+        """How workers are started with this: with what its worker has `read`, else from disk."""
+        return GenerationCode(self.config, read, self.given_up)
 
     def again(self, why: str) -> bool:
         """Its worker has ended. Whether another is to import it: one that somebody killed says nothing about the code."""
@@ -74,7 +88,30 @@ class Trial:
         again = msgspec.structs.replace(fresh, number=newest.number, loaded_at=newest.loaded_at)
         read = {file for file in fresh.files if not os.path.islink(file)}
         alike = all(getattr(self.config, name) == getattr(code.config, name) for name in _OF_WORKERS)
+        alike = alike and self.given_up == code.without
         return newest if again == newest and alike and self.saved <= read | {str(self.config.file)} else None
+
+    def give_up(self, worker: Worker, why: str) -> bool:
+        """Its worker has ended. Go on without the module that it was importing; False where that is not known."""
+        at = worker.importing
+        if not at or not at.module or at.module in self.given_up:
+            return False
+        endless_s = worker.endless_ms / 1_000
+        problem = blame.endless(at, endless_s) if endless_s else blame.ended(at, why, worker.last_words)
+        self.given_up |= {at.module}
+        self.problems = (*self.problems, problem)
+        self._killed = 0
+        log.error(
+            "%s: %s; the others are loaded without it (%s)", problem.file or at.module, problem.message, problem.hint
+        )
+        return True
+
+    def late(self, waited_ms: int) -> Problem:
+        """It has not said for so long what the code offers."""
+        at = self.worker.importing if self.worker is not None else None
+        if at and at.module:
+            return blame.endless(at, waited_ms / 1_000)
+        return Problem("workers", f"importing the modules takes longer than {waited_ms // 1_000} s")
 
     def outdated(self, now: int) -> bool:
         """Whether newer code should not wait for it. A quick import is waited for, so that steady saving gets somewhere."""

@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import IO, Any
 
-from wfctl.protocol.channel import Load, ToWorker
+from wfctl.protocol.channel import Importing, Load, ToWorker
 from wfd.config import Config
+from wfd.runtime.exits import describe_exit
 from wfd.supervisor.contract import WorkerInfo
 from wfd.supervisor.link import Link
 
@@ -30,7 +31,9 @@ MAX_UNSENT_BYTES = 8 << 20
 
 class Worker:
     """A process of generation `generation`. `steps` are the tokens it has; `leaving` takes no more of them. `source` is the hash
-    of what it has loaded. It is of no generation, and idles, until it is told what to `load`.
+    of what it has loaded. It is of no generation, and idles, until it is told what to `load`. `importing` is whose code it runs to
+    do so, if it has said that, and `importing_since` when it began with that module (epoch ms); it is killed
+    where that has not ended after `endless_ms`.
 
     `received(worker, message)` gets what it says, `ended(worker, why)` is called once, when the process is reaped.
     """
@@ -48,6 +51,8 @@ class Worker:
         self.leaving = False
         self.pid = 0
         self.started_at = 0
+        self.importing: Importing | None = None
+        self.importing_since = self.endless_ms = 0
         self.config = config
         self._received = received
         self._ended = ended
@@ -93,6 +98,11 @@ class Worker:
         """What it is for, once it has started."""
         self.generation = load.generation
         self.send(load)
+
+    def imports(self, importing: Importing, now: int) -> None:
+        if self.importing is None or self.importing.module != importing.module:
+            self.importing_since = now
+        self.importing = importing
 
     def send(self, message: ToWorker) -> None:
         if self._link is not None:
@@ -174,14 +184,6 @@ class Worker:
         """Returns when the process has been reaped."""
         if self._reaper is not None:
             await asyncio.shield(self._reaper)
-
-
-def describe_exit(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    with contextlib.suppress(ValueError):
-        return f"signal {signal.Signals(-code).name}"
-    return f"signal {-code}"
 
 
 def _environment() -> dict[str, str]:

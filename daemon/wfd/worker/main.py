@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -20,10 +21,11 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from wfctl.errors import IncompatibleError
-from wfctl.protocol.channel import Load, ToWorker, Trial, to_worker_frames
+from wfctl.protocol.channel import Importing, Load, ToWorker, Trial, to_worker_frames
 from wfctl.protocol.frames import FrameBuffer, pack
 from wfd.worker import branches
 from wfd.worker.execute import HIDDEN, Executor
@@ -112,7 +114,7 @@ def _work(channel: socket.socket) -> int:
     if not isinstance(load, Load):
         print(f"wfd.worker: the first message is {type(load).__name__}, not Load", file=sys.stderr)
         return 6
-    modules, sources, answer = run_load(load, HIDDEN)
+    modules, sources, answer = run_load(load, HIDDEN, partial(_say, channel))
     # Only now, so that a module's own basicConfig counts.
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
@@ -128,6 +130,12 @@ def _work(channel: socket.socket) -> int:
     if isinstance(loop, TrialLoop):
         return worker.run(Rehearser(modules.workflows, sources, worker.send, loop))
     return worker.run(Executor(modules.workflows, sources, worker.send, loop))
+
+
+def _say(channel: socket.socket, importing: Importing) -> None:
+    # The daemon is gone, or will not hear: what is loaded then makes no difference, and `_watch` ends the process.
+    with contextlib.suppress(OSError, UnicodeEncodeError):
+        channel.sendall(pack(importing))
 
 
 def _first_messages(channel: socket.socket, frames: FrameBuffer) -> list[Any]:

@@ -176,7 +176,11 @@ def test_where_no_daemon_runs_a_query_is_answered_from_the_last_state_and_stderr
     ("code", "status", "told"),
     [
         ("x = ", "unknown_type", "workflow type 'Order' is not loaded; flows.py:1: SyntaxError: invalid syntax"),
-        ("import os; os._exit(3)", "internal", "the code could not answer: its process ended: exit code 3"),
+        (
+            "import os; os._exit(3)",
+            "unknown_type",
+            "workflow type 'Order' is not loaded; flows.py: ended the process (exit code 3) while it was imported",
+        ),
     ],
 )
 def test_code_that_cannot_answer_is_named_and_the_store_can_be_read(

@@ -292,10 +292,33 @@ def test_an_import_that_does_not_end_is_told_and_given_up(tmp_path: Path) -> Non
         wait_until(lambda: "new code is loading" in shop.ok("status"))
         assert shop.value("B") == "1"
         wait_until(shop.problems)
-        assert "took longer than" in shop.problems()[0]
+        assert shop.problems() == ["b.py:0: has not been imported after 6 s"]
         shop.save("b.py", flow("B", 3))
         shop.answers(3, "B")
         assert shop.problems() == []
+    finally:
+        shop.stop()
+
+
+def test_a_module_that_ends_its_process_is_named_while_the_others_serve_what_is_saved(tmp_path: Path) -> None:
+    files = {"a.py": flow("A", 1), "b.py": flow("B", 1, "import helper")}
+    shop = Shop(tmp_path / "shop", files, workflows="")
+    shop.write("helper.py", "import os\nos._exit(3)\n")
+    shop.serve()
+    try:
+        ended = ["helper.py:0: ended the process (exit code 3) while it was imported"]
+        assert shop.value("A") == "1"
+        assert shop.problems() == ended
+        shop.save("a.py", flow("A", 2))
+        shop.answers(2, "A")
+        assert shop.problems() == ended
+        shop.save("helper.py", "")
+        wait_until(lambda: shop.problems() == [])
+        assert shop.value("B") == "1"
+        shop.save("b.py", flow("B", 2, "import ctypes; ctypes.string_at(0)"))
+        wait_until(shop.problems)
+        assert shop.problems() == ["b.py:0: ended the process (signal SIGSEGV) while it was imported"]
+        assert shop.value("B") == "1"
     finally:
         shop.stop()
 

@@ -248,7 +248,10 @@ def test_modules_are_loaded_as_a_worker_loads_them(config: Config) -> None:
     ("text", "words"),
     [
         ("import nothing_of_this_name\n", "ModuleNotFoundError"),
-        ("import os\nos._exit(3)\n", "cannot be loaded"),
+        (
+            "import os\nprint('bye')\nos._exit(3)\n",
+            "flows.py: ended the process (exit code 3) while it was imported; it last said: bye",
+        ),
         ("print('x' * 300_000)\nraise SystemExit('enough')\n", "enough"),
     ],
 )
@@ -261,10 +264,19 @@ def test_a_module_that_does_not_load_is_a_failure(config: Config, text: str, wor
 
 def test_a_module_that_never_ends_is_not_waited_for(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     (config.project / "flows.py").write_text("import threading\nthreading.Event().wait()\n")
-    monkeypatch.setattr(code, "LOAD_S", 0.3)
+    monkeypatch.setattr(code, "LOAD_S", 2.0)
     check = code.modules(config)
     assert told(check) == ("modules", "fail")
-    assert "not within 0.3 s" in check.message
+    assert check.message == "flows.py: has not been imported after 2 s"
+
+
+def test_each_module_that_ends_its_process_is_named_and_does_not_hide_the_others(config: Config) -> None:
+    config.file.write_text('[workflows]\nmodules = ["one.py", "flows.py", "two.py"]\n')
+    (config.project / "one.py").write_text("import helper\n")
+    (config.project / "helper.py").write_text("import os\nos._exit(3)\n")
+    (config.project / "two.py").write_text("1 +\n")
+    check = code.modules(load(config.file))
+    assert check.message == "one.py: ended the process (exit code 3) while it was imported (helper.py), and 1 more"
 
 
 @pytest.mark.parametrize("text", ["#!/bin/sh\necho no module named wfctl >&2\nexit 1\n", "#!/nowhere/at/all\n"])

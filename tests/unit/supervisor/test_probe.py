@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from support.project import alive
 from support.waiting import until
 from support.worker_process import run_step
-from wfctl.protocol.channel import Given, Op, OpRecord
+from wfctl.protocol.channel import Given, Op, OpRecord, Problem
 from wfd.config import Config
 from wfd.supervisor import probe as module
 from wfd.supervisor.probe import Probe, ProbeEnded
@@ -64,9 +64,11 @@ def config(folder: Path, **changes: Any) -> Config:
 
 
 @asynccontextmanager
-async def probing(folder: Path, text: str = FLOWS, **options: Any) -> AsyncIterator[Probe]:
+async def probing(
+    folder: Path, text: str = FLOWS, modules: Sequence[str] = ("flows.py",), **options: Any
+) -> AsyncIterator[Probe]:
     (folder / "flows.py").write_text(text)
-    probe = Probe(config(folder), ["flows.py"], [folder], **options)
+    probe = Probe(config(folder), modules, [folder], **options)
     try:
         yield probe
     finally:
@@ -105,16 +107,31 @@ async def test_what_a_rehearsal_asks_is_answered_by_who_rehearses(tmp_path: Path
         assert (agrees.verdict, asked) == ("agrees", ["resume"])
 
 
-async def test_an_import_that_never_ends_is_given_up(tmp_path: Path) -> None:
-    async with probing(tmp_path, "import time\nwhile True: time.sleep(1)", load_s=0.5) as probe:
-        with pytest.raises(ProbeEnded, match=r"^importing the modules took longer than 0\.5 s$"):
-            await probe.start()
+async def test_an_import_that_never_ends_is_given_up_and_the_others_are_loaded(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("import time\nwhile True: time.sleep(1)")
+    async with probing(tmp_path, modules=["bad.py", "flows.py"], load_s=3) as probe:
+        loaded = await probe.start()
+    assert [spec.workflow_type for spec in loaded.types] == ["Order"]
+    assert [(one.module, one.file, one.message) for one in loaded.problems] == [
+        ("bad.py", "bad.py", "has not been imported after 3 s")
+    ]
 
 
-async def test_an_import_that_ends_the_process_is_told_with_its_last_words(tmp_path: Path) -> None:
-    async with probing(tmp_path, "import os\nprint('bye')\nos._exit(3)") as probe:
-        with pytest.raises(ProbeEnded, match=r"^the process ended: exit code 3 \(bye\)$"):
-            await probe.start()
+async def test_an_import_that_ends_the_process_is_told_with_its_last_words_and_the_others_are_loaded(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "bad.py").write_text("import os\nprint('bye')\nos._exit(3)")
+    given_up: dict[str, Problem] = {}
+    async with probing(tmp_path, modules=["bad.py", "flows.py"], given_up=given_up) as probe:
+        loaded = await probe.start()
+    assert [spec.workflow_type for spec in loaded.types] == ["Order"]
+    (problem,) = loaded.problems
+    assert given_up == {"bad.py": problem}
+    assert problem.message == "ended the process (exit code 3) while it was imported; it last said: bye"
+    assert problem.hint
+    async with probing(tmp_path, modules=["bad.py", "flows.py"], given_up=given_up) as probe:
+        assert (await probe.start()).problems == [problem]
+        assert probe._worker.last_words == []
 
 
 async def test_an_interpreter_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -19,6 +19,7 @@ from wfd.runtime.clock import ManualClock
 from wfd.supervisor import Catalog, StepOrder, Supervisor, leaving, supervisor as module
 from wfd.supervisor.spare import AFTER_MS
 from wfd.supervisor.trial import OUTDATED_MS, TRIES
+from wfd.supervisor.worker import Worker
 
 MODULES = ("flows.py", "bills.py")
 
@@ -44,8 +45,12 @@ class Process:
         self.remedy = "wfctl logs"
         self.sent: list[Any] = []
         self.alive = True
+        self.importing: channel.Importing | None = None
         self.keep = False  # it still runs something
         self.received, self.ended = received, ended
+
+    def imports(self, importing: channel.Importing, now: int) -> None:
+        Worker.imports(cast(Worker, self), importing, now)
 
     def __getattr__(self, name: str) -> Any:
         # What the heartbeat keeps on a worker is of no interest here.
@@ -376,6 +381,101 @@ async def test_an_import_that_does_not_end_leaves_the_old_code_in_use(
     await turns()
     assert "took longer" in (await asked).catalog.problems[0].message
     assert taking(supervisor) == [1, 1]
+
+
+def imports(worker: Process, entry: str, file: str = "") -> None:
+    worker.received(worker, channel.Importing(entry, file))
+
+
+async def test_a_module_that_ends_its_worker_is_named_and_the_others_are_loaded_without_it(
+    supervisor: Supervisor,
+) -> None:
+    starting = asyncio.ensure_future(supervisor.start())
+    await turns()
+    first = of(1)[0]
+    imports(first, "bills.py", "helper.py")
+    first.last_words = ["bye"]
+    first.end("exit code 3")
+    await turns()
+    assert of(1)[0].told.modules == ["flows.py"]
+    await served(supervisor, 1, "one", flows=["Order"])
+    await starting
+    assert taking(supervisor) == [1, 1]
+    assert [worker.told.modules for worker in of(1)] == [["flows.py"], ["flows.py"]]
+    (problem,) = supervisor.catalog.problems
+    assert (problem.module, problem.file) == ("bills.py", "helper.py")
+    assert problem.message == "ended the process (exit code 3) while it was imported; it last said: bye"
+    supervisor.reload()
+    await turns()
+    assert of(2)[0].told.modules == ["flows.py", "bills.py"]
+    await served(supervisor, 2, "two", **BOTH)
+    assert taking(supervisor, "Bill") == [2, 2]
+    assert supervisor.catalog.problems == ()
+
+
+async def test_a_module_that_ends_its_worker_keeps_its_types_while_the_others_are_reloaded(
+    supervisor: Supervisor,
+) -> None:
+    await serving(supervisor)
+    asked = supervisor.reload()
+    await turns()
+    imports(of(2)[0], "bills.py")
+    of(2)[0].end("signal SIGSEGV")
+    await served(supervisor, 2, "two", flows=["Order"])
+    assert (await asked).fates == {"Order": "new version", "Bill": "broken"}
+    assert taking(supervisor, "Order") == [2, 2]
+    assert taking(supervisor, "Bill") == [1, 1]
+
+
+async def test_every_module_that_ends_its_worker_is_given_up_and_none_is_tried_twice(supervisor: Supervisor) -> None:
+    await serving(supervisor)
+    asked = supervisor.reload()
+    for entry in MODULES:
+        await turns()
+        imports(of(2)[0], entry)
+        of(2)[0].end("exit code 3")
+    await turns()
+    assert of(2)[0].told.modules == []
+    of(2)[0].loaded("two", none=[])
+    assert [problem.module for problem in (await asked).catalog.problems] == list(MODULES)
+    assert taking(supervisor, "Order") == taking(supervisor, "Bill") == [1, 1]
+
+
+async def test_a_worker_that_is_killed_while_it_imports_says_nothing_of_the_module_until_it_happens_again(
+    supervisor: Supervisor,
+) -> None:
+    await serving(supervisor)
+    supervisor.reload()
+    for _ in range(TRIES):
+        await turns()
+        assert of(2)[0].told.modules == list(MODULES)
+        imports(of(2)[0], "bills.py")
+        of(2)[0].end("signal SIGKILL")
+    await turns()
+    assert of(2)[0].told.modules == ["flows.py"]
+
+
+async def test_a_module_whose_import_does_not_end_is_named_and_each_has_its_own_time(
+    supervisor: Supervisor, clock: ManualClock
+) -> None:
+    starting = asyncio.ensure_future(supervisor.start(wait_ms=1))
+    await turns()
+    first = of(1)[0]
+    imports(first, "flows.py")
+    await starting
+    (problem,) = supervisor.catalog.problems
+    assert (problem.module, problem.message) == ("flows.py", "has not been imported after 0.001 s")
+    clock.advance(module.LOAD_MS - 1)
+    imports(first, "bills.py", "helper.py")
+    clock.advance(module.LOAD_MS - 1)
+    assert first.alive
+    clock.advance(1)
+    assert not first.alive
+    await served(supervisor, 1, "one", flows=["Order"])
+    assert taking(supervisor) == [1, 1]
+    (problem,) = supervisor.catalog.problems
+    assert (problem.module, problem.file) == ("bills.py", "helper.py")
+    assert problem.message == f"has not been imported after {module.LOAD_MS // 1_000} s"
 
 
 async def test_a_step_given_before_a_reload_ends_where_it_began(supervisor: Supervisor) -> None:
