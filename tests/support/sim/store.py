@@ -322,14 +322,21 @@ class Reader:
     async def key_of(self, run_id: str) -> int | None:
         return await self._see(lambda: self._disk.run_ids.get(run_id))
 
-    async def resolve(self, text: str) -> list[Match]:
-        return await self._see(lambda: self._resolve(text))
+    async def newest_of(self, workflow_id: str) -> int | None:
+        return await self._see(lambda: self._newest(workflow_id))
 
-    def _resolve(self, text: str) -> list[Match]:
+    def _newest(self, workflow_id: str) -> int | None:
+        runs = (key for key, row in self._disk.runs.items() if row.workflow_id == workflow_id)
+        return self._disk.open_ids.get(workflow_id) or max(runs, default=None)
+
+    async def resolve(self, text: str, *, exact: bool = False) -> list[Match]:
+        return await self._see(lambda: self._resolve(text, exact))
+
+    def _resolve(self, text: str, exact: bool) -> list[Match]:
         disk = self._disk
-        key = disk.open_ids.get(text) or disk.run_ids.get(text)
-        if key is None:
-            key = max((key for key, row in disk.runs.items() if row.workflow_id == text), default=None)
+        key = disk.run_ids.get(text)
+        if not exact:
+            key = disk.open_ids.get(text) or key or self._newest(text)
         if key is None:
             return []
         row = disk.runs[key]
