@@ -30,6 +30,7 @@ class Desk:
         self.sent: list[Any] = []
         self.logged: list[LogLine] = []
         self.records: list[OpRecord] = []
+        self.committed = 0
         self._queue: asyncio.Queue[Any] = asyncio.Queue()
         self._workflows = {one.workflow_type: one for one in workflows}
         self.executor = Executor(self._workflows, Sources(project, hidden=HIDDEN), self._take, loop)
@@ -88,6 +89,8 @@ class Desk:
         at = next((at for at, known in enumerate(self.records) if known.key == op.key), None)
         if op.kind in ("resume", "child_result"):
             return record
+        self.committed += 1
+        record = msgspec.structs.replace(record, place=self.committed)
         if at is None:
             self.records.append(record)
         else:

@@ -50,7 +50,8 @@ class OpRecord(msgspec.Struct, tag="oprec", array_like=True, frozen=True):
     """A recorded operation of a step: its content key, and what it returned (JSON) or raised.
 
     `open`: it was begun and has no outcome yet (a task, a sleep): ask `resume` for it, then go on. `attempts` counts a task's
-    attempts that failed so far. `failure` is what a task that failed for good raises again.
+    attempts that failed so far. `failure` is what a task that failed for good raises again. `place` orders what is known of the
+    step's operations by when it was recorded.
     """
 
     key: str
@@ -59,6 +60,7 @@ class OpRecord(msgspec.Struct, tag="oprec", array_like=True, frozen=True):
     open: bool = False
     attempts: int = 0
     failure: Failure | None = None
+    place: int = 0
 
 
 class RunStep(msgspec.Struct, tag="step", array_like=True):

@@ -34,7 +34,7 @@ class Record(Protocol):
     """A recorded operation: its content key, and the value (JSON) or the error it came back with.
 
     `open`: it was begun and has no outcome yet. `attempts` are those of a task that failed so far, or all when it is done;
-    `failure` is what it failed with for good.
+    `failure` is what it failed with for good. `place` says when, among all records of the step, this was recorded.
     """
 
     @property
@@ -49,6 +49,8 @@ class Record(Protocol):
     def attempts(self) -> int: ...
     @property
     def failure(self) -> Failure | None: ...
+    @property
+    def place(self) -> int: ...
 
 
 R = TypeVar("R", bound=Record)
@@ -129,6 +131,11 @@ class Replay(msgspec.Struct, Generic[R], eq=False):
     def has_alike(self, base: str) -> bool:
         """Whether there is a record of such an operation that nobody has asked for, whichever branch it was."""
         return self._first(self._index.alike.get(base)) is not None
+
+    def place_alike(self, base: str) -> int:
+        """Where the first of those is among the records."""
+        key = self._first(self._index.alike.get(base))
+        return 0 if key is None else self.unasked[key].place
 
     def take_alike(self, base: str) -> R | None:
         """The first of those records."""

@@ -185,6 +185,7 @@ def _operation(run: Run, record: r.Record, seq: int, at: int) -> Run:
     phase, result = run.phase, op_result(record)
     assert isinstance(phase, Stepping)
     assert result is not None
+    result = replace(result, place=seq - phase.since)
     born_child = isinstance(record, r.ChildStarted) and not record.existing
     return replace(
         run,

@@ -60,7 +60,7 @@ def folded(records: Iterable[r.Record]) -> dict[str, OpResult]:
     """The operations by key, from the records after the step's beginning, oldest first."""
     ops: dict[str, OpResult] = {}
     traces: dict[str, _Trace] = {}
-    for position, record in enumerate(records):
+    for position, record in enumerate(records, 1):
         if isinstance(record, r.RunResumed) and record.phase is not None:
             _reopened(ops, traces)
             continue
@@ -69,7 +69,7 @@ def folded(records: Iterable[r.Record]) -> dict[str, OpResult]:
             continue
         assert isinstance(record, r.Operation)
         key = result.key
-        ops[key] = result
+        ops[key] = msgspec.structs.replace(result, place=position)
         trace = traces.get(key)
         if trace is None:
             traces[key] = _Trace(position, position, isinstance(record, _TASKS), branch_of(key), record.unaware)
@@ -98,7 +98,7 @@ def _reopened(ops: dict[str, OpResult], traces: dict[str, _Trace]) -> None:
         if not followed or (cut_short and trace.branch):
             del ops[key], traces[key]
         elif cut_short:
-            ops[key] = OpResult(key, open=True)
+            ops[key] = OpResult(key, open=True, place=trace.known)
 
 
 def _follows(one: _Trace, key: str, failure: _Trace, begun: dict[str, _Trace]) -> bool:

@@ -38,7 +38,8 @@ class OpResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """A recorded operation of the current step: what asking for `key` again returns (JSON) or raises.
 
     `open`: begun, and without an outcome yet: a task whose attempts failed `attempts` times, or a sleep. `due_at` is when the
-    sleep, or the delay before the next attempt, is over. `failure` is what a task that failed for good raises.
+    sleep, or the delay before the next attempt, is over. `failure` is what a task that failed for good raises. `place` is that
+    of its newest record among those of its step.
     """
 
     key: str
@@ -48,6 +49,7 @@ class OpResult(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: int = 0
     due_at: int | None = None
     failure: Failure | None = None
+    place: int = 0
 
 
 class Ops(Mapping[str, OpResult]):

@@ -265,7 +265,7 @@ class Executions:
 
 def recorded(op: OpResult) -> channel.OpRecord:
     """An operation as a worker is told of it."""
-    return channel.OpRecord(op.key, bytes(op.value), op.error, op.open, op.attempts, op.failure)
+    return channel.OpRecord(op.key, bytes(op.value), op.error, op.open, op.attempts, op.failure, op.place)
 
 
 def _spoken(entry: _Token, message: Heard) -> s.Stimulus:

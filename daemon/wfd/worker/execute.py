@@ -213,9 +213,12 @@ class Executor:
 
     async def _settle(self, step: LiveOps) -> None:
         """Tasks that the handler left behind may be about to ask for the records that look unused."""
-        for _ in range(_SETTLING_TURNS):
+        quiet, passed = 0, 0
+        while quiet < _SETTLING_TURNS:
             if not step.replay.unasked or all(task.done() for task in step.tasks):
                 return
+            quiet = quiet + 1 if passed == step._rest.passed and not step._rest.awaited else 0
+            passed = step._rest.passed
             try:
                 await asyncio.sleep(0)
             except asyncio.CancelledError:

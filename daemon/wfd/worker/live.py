@@ -29,9 +29,9 @@ from wfctl.sdk.workflow import Workflow
 from wfctl.values.opkeys import in_words
 from wfctl.values.runinfo import RunInfo
 from wfd.worker import branches
-from wfd.worker.pending import REFUSABLE, Pending, Questions, answered, taken_up, told
+from wfd.worker.pending import ENDED_BY_CANCELLATION, PATIENT, REFUSABLE, Pending, Questions, answered, taken_up, told
 from wfd.worker.progress import Reporter
-from wfd.worker.rest import Rest
+from wfd.worker.rest import LAST, Rest
 
 MAX_LOG_CHARS = 32_000
 MAX_NOTE_CHARS = 200
@@ -40,9 +40,6 @@ _ALIKE = frozenset({"now", "random", "uuid"})
 # Kinds whose calls may be alike in all arguments and still have outcomes of their own.
 _BY_BRANCH = frozenset({"task", "sleep"})
 _NOT_BY_CONTENT = _ALIKE | _BY_BRANCH
-# Kinds whose answer may take long and commits nothing: a cancellation does not wait for it.
-_PATIENT = frozenset({"sleep", "resume", "task_attempt_failed", "child_result"})
-_ENDED_BY_CANCELLATION = frozenset({"resume", "child_result"})
 _MAKING = threading.Lock()  # Two threads of a handler's may begin to report at a time.
 
 
@@ -113,29 +110,29 @@ class LiveOps(branches.Branch, eq=False):
             return None
         if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
             self._refuse()
-        mark = ""
-        if kind in _NOT_BY_CONTENT:
-            branch = branches.current.get() if self.thread is None else None
-            if kind in _ALIKE:
-                content = b"" if branch is None else branch.path.encode()
-            elif branch is not None:
-                mark = branch.mark
-        return self.replay.first(kind, name, content, mark)
+        return self.replay.first(kind, name, *self._told_apart(kind, content))
+
+    def _told_apart(self, kind: str, content: bytes) -> tuple[bytes, str]:
+        """What tells such a call from others: its content, and the mark of the branch that asks."""
+        branch = branches.current.get() if self.thread is None and kind in _NOT_BY_CONTENT else None
+        if kind in _ALIKE:
+            return b"" if branch is None else branch.path.encode(), ""
+        return content, "" if branch is None else branch.mark
 
     async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, OpRecord | None]:
         self._admit()
-        branch = branches.current.get() if self.thread is None else None
-        if kind in _ALIKE:
-            content = b"" if branch is None else branch.path.encode()
+        content, mark = self._told_apart(kind, content)
         base = self.replay.base(kind, name, content)
-        mark = branch.mark if branch is not None and kind in _BY_BRANCH else ""
+        self._rest.moved()
         if self.replay.unasked:
             key, record = await self._recorded(kind, base, mark, place)
-            if record is not None:
-                self.cancel_soon()
-                return key, record
         else:
-            key = self.replay.fresh_key(base, mark)
+            key, record = self.replay.fresh_key(base, mark), None
+        if kind != "sleep" or record is None:
+            await self._turn(record)
+        if record is not None:
+            self.cancel_soon()
+            return key, record
         if self.cancel_requested and self._cancel_due:
             await self._cancel_here()
             self._admit()
@@ -146,6 +143,13 @@ class LiveOps(branches.Branch, eq=False):
             self.stuck(self.disagreement())
         return key, None
 
+    async def _turn(self, record: OpRecord | None) -> None:
+        """Outcomes are told in the order in which they were recorded, and before anything is done that has none yet: each may
+        decide what is asked for next, as the first of several does."""
+        if (self.replay.unasked or self._rest.awaited) and not self._is_sequential():
+            await self._rest.come(LAST if record is None or record.open else record.place, self.cancel_soon)
+            self._admit()
+
     async def _recorded(self, kind: str, base: str, mark: str, place: str) -> tuple[str, OpRecord | None]:
         """The operation's key, and its record if there is one, while there are records that nobody has asked for."""
         expected = self.replay.next_key
@@ -155,14 +159,12 @@ class LiveOps(branches.Branch, eq=False):
                 if not self._is_sequential():
                     expected = None
                     # Another branch asked for it. Should that one still come, it is to have its own.
-                    await self._rest.come()
+                    await self._rest.come(self.replay.place_alike(base), self.cancel_soon)
                 record = self.replay.take_alike(base)
             key = self.replay.fresh_key(base, mark) if record is None else record.key
         else:
             key = self.replay.key(base)
             record = self.replay.take(key)
-        if record is not None:
-            self._rest.moved()
         if record is not None and expected not in (None, key) and self._is_sequential():
             self._note(key, place)
             self.stuck(self.disagreement())
@@ -173,14 +175,14 @@ class LiveOps(branches.Branch, eq=False):
             self._bodies.pop(key, None)
         if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
             self._refuse()
-        if self.cancel_requested and kind in _ENDED_BY_CANCELLATION and self._cancel_due:
+        if self.cancel_requested and kind in ENDED_BY_CANCELLATION and self._cancel_due:
             return self._tell_cancelled(kind, name, key, arguments)
         if kind == "child_result" and (again := taken_up(self._questions, key)) is not None:
             self.cancel_soon()
             return told(again)
         self._next_op = number = self._next_op + 1
         answer: asyncio.Future[Any] = self._loop.create_future()
-        patient = kind in _PATIENT
+        patient = kind in PATIENT
         self._pending[number] = asked = Pending(key, answer, patient)
         if kind == "child_result":
             self._questions.setdefault(key, []).append(asked)
@@ -304,7 +306,7 @@ class LiveOps(branches.Branch, eq=False):
     @property
     def _cancel_due(self) -> bool:
         due = self.cancel_requested and self.begun and not self.cancel_delivered and not self.closed
-        return due and self.replay.caught_up
+        return due and self.replay.caught_up and not self._rest.awaited
 
     def cancel_soon(self) -> None:
         """Where a cancellation is due, bring it."""

@@ -11,6 +11,9 @@ from wfctl.errors import ErrorData, WfctlError, from_data
 
 # What the daemon may refuse; all else it answers without an error.
 REFUSABLE = frozenset({"child", "event", "parent_event", "child_result", "child_cancel", "child_terminate"})
+# Whose answer may take long and commits nothing: a cancellation does not wait for it.
+PATIENT = frozenset({"sleep", "resume", "task_attempt_failed", "child_result"})
+ENDED_BY_CANCELLATION = frozenset({"resume", "child_result"})
 
 
 class Pending(msgspec.Struct, eq=False):

@@ -76,8 +76,8 @@ class RehearsedOps(LiveOps, eq=False):
         return any(op not in self.held and not one.answer.done() for op, one in self._pending.items())
 
     @property
-    def standing(self) -> tuple[int, int, int]:
-        return len(self.replay.unasked), self._next_op, len(self.held)
+    def standing(self) -> tuple[int, ...]:
+        return len(self.replay.unasked), self._next_op, len(self.held), self._rest.passed
 
 
 class _Rehearsal:
@@ -161,7 +161,8 @@ class Rehearser(Executor):
 
     async def _follow(self, now: _Rehearsal, deadline: float) -> None:
         """Until there is a verdict, nothing moves any more, or the time is up."""
-        quiet, last, expected = 0, (0, 0, 0), False
+        quiet, expected = 0, False
+        last: tuple[int, ...] = ()
         while not now.verdict.done():
             await asyncio.sleep(0)
             ops = now.ops

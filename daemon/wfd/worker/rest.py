@@ -1,41 +1,55 @@
-"""Waiting until the branches of a handler have come to rest: for some turns of the loop, none of them has taken a record."""
+"""Waiting until the branches of a handler have come to rest: for some turns of the loop, none of them has asked for anything."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import heapq
+from collections.abc import Callable
 
 import msgspec
 
+# The place of what comes after all that has one.
+LAST = float("inf")
 _QUIET_TURNS = 20
 
 
 class Rest(msgspec.Struct, eq=False):
-    """Who waits for it goes on alone, in the order of coming, for each may move the others. One look at the loop a turn serves
-    all that wait."""
+    """Who waits for it goes on alone, the one with the lowest place first, for each may move the others. One look at the loop a
+    turn serves all that wait. `passed` counts those that went on, `awaited` those that wait."""
 
-    _waiting: deque[asyncio.Future[None]] = msgspec.field(default_factory=deque)
+    passed: int = 0
+    awaited: int = 0
+    _waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+    _came: int = 0
     _quiet: int = 0
 
     def moved(self) -> None:
-        """A branch has taken a record, and may go on to ask for the next."""
+        """A branch asks, and may go on to ask for more."""
         self._quiet = 0
 
-    async def come(self) -> None:
+    async def come(self, place: float, then: Callable[[], None]) -> None:
+        """Wait; `then` is called also where the wait is given up."""
         loop = asyncio.get_running_loop()
         mine: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(mine)
+        self._came += 1
+        heapq.heappush(self._waiting, (place, self._came, mine))
         if len(self._waiting) == 1:
             self._quiet = 0
             loop.call_soon(self._turn, loop)
-        await mine
+        self.awaited += 1
+        try:
+            await mine
+        finally:
+            self.awaited -= 1
+            then()
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._quiet += 1
-        while self._waiting and (self._quiet > _QUIET_TURNS or self._waiting[0].done()):
-            first = self._waiting.popleft()
+        while self._waiting and (self._quiet > _QUIET_TURNS or self._waiting[0][2].done()):
+            first = heapq.heappop(self._waiting)[2]
             if not first.done():  # else it was given up
                 first.set_result(None)
+                self.passed += 1
                 self._quiet = 0
         if self._waiting:
             loop.call_soon(self._turn, loop)

@@ -11,9 +11,12 @@ import pytest
 from support.handlers import Desk
 from wfctl import Context, Directive, Workflow, task
 from wfctl.protocol.channel import StepDone
-from wfd.worker.rest import Rest
+from wfd.worker.rest import LAST, Rest
 
 wf = Workflow("Order")
+
+
+def nothing() -> None: ...
 
 
 @task
@@ -59,14 +62,14 @@ async def test_who_waits_for_rest_goes_on_alone_and_in_the_order_of_coming() -> 
     rest, woken = Rest(), []
 
     async def one(name: str, turns: int) -> None:
-        await rest.come()
+        await rest.come(1, nothing)
         woken.append(name)
         for _ in range(turns):
             await asyncio.sleep(0)
             rest.moved()
             woken.append(f"{name} moves")
 
-    given_up = asyncio.create_task(rest.come())
+    given_up = asyncio.create_task(rest.come(1, nothing))
     await asyncio.sleep(0)
     work = asyncio.gather(one("a", 3), one("b", 0))
     await asyncio.sleep(0)
@@ -77,9 +80,21 @@ async def test_who_waits_for_rest_goes_on_alone_and_in_the_order_of_coming() -> 
 
 async def test_a_branch_that_moves_keeps_the_others_waiting() -> None:
     rest = Rest()
-    waiting = asyncio.create_task(rest.come())
+    waiting = asyncio.create_task(rest.come(1, nothing))
     for _ in range(100):
         await asyncio.sleep(0)
         rest.moved()
     assert not waiting.done()
     await waiting
+
+
+async def test_the_lowest_place_goes_on_first_and_then_who_has_none() -> None:
+    rest, woken = Rest(), []
+
+    async def one(place: float) -> None:
+        await rest.come(place, lambda: woken.append(rest.awaited))
+        woken.append(place)
+
+    await asyncio.gather(one(LAST), one(7), one(3))
+    assert woken == [2, 3, 1, 7, 0, LAST]
+    assert rest.passed == 3
