@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import sys
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
-from types import FunctionType, ModuleType
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from types import FunctionType, ModuleType, NoneType
 from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, overload
+from uuid import UUID
 
 from wfctl.errors import InvalidArgumentError
 from wfctl.sdk import attempts, current
@@ -23,6 +26,8 @@ R = TypeVar("R")
 DEFAULT_TIMEOUT = timedelta(minutes=5)
 _ATTRIBUTE = "__wfctl_task__"
 _ONCE = RetryPolicy()
+# What nobody can change.
+_FIXED = frozenset({str, int, float, bool, NoneType, bytes, Decimal, UUID, datetime, date, time, timedelta})
 
 
 class _Decorator(Protocol):
@@ -51,8 +56,9 @@ def task(function: Any = None, /, *, retry: RetryPolicy = _ONCE, timeout: timede
     it is just its function. Type checkers see what a handler sees, a coroutine function with the parameters of the function; the
     function itself is `charge.__wrapped__`.
 
-    Arguments and result are kept as JSON; the result comes back converted to the return annotation. An exception comes back as
-    its own class where that can be imported, with those of its `args` and public attributes that JSON holds, else as TaskError.
+    Arguments and result are kept as JSON; the function gets copies of lists and the like, and the result comes back converted to
+    the return annotation. An exception comes back as its own class where that can be imported, with those of its `args` and
+    public attributes that JSON holds, else as TaskError.
     A task is at least once: one whose process died before its outcome was recorded is begun again (see `current_task`).
 
     `timeout` limits one attempt (TaskTimeoutError); None is no limit. A thread cannot be ended: it is left behind, and what it
@@ -103,12 +109,32 @@ def _called(definition: Definition) -> Any:
         bound = definition.bind(args, kwargs)
         # Only told where the records disagree, for which there must be some.
         place = step.ops.sources.caller(sys._getframe(1)) if step.ops.replaying else ""
-        work: Any = attempts.run(step, definition, bound, functools.partial(function, *args, **kwargs), place)
+        work: Any = attempts.run(step, definition, bound, _on_its_own(definition, args, kwargs), place)
         work.__name__, work.__qualname__ = definition.name, f"task {definition.name}"
         return step.hand_out(work)
 
     setattr(call, _ATTRIBUTE, definition)
     return call
+
+
+def _on_its_own(definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+    """The function with arguments of its own: what it does to a list that it is given, a replay could not repeat."""
+    function = definition.function
+    if all(type(value) in _FIXED for value in args) and all(type(value) in _FIXED for value in kwargs.values()):
+        return functools.partial(function, *args, **kwargs)
+    # As they are now: the caller may change its own before the function begins.
+    try:
+        given = copy.deepcopy((args, kwargs))
+    except Exception:  # a class may forbid it, and copying runs the user's own code
+        return functools.partial(function, *args, **kwargs)
+    if definition.policy.attempts == 1:
+        return functools.partial(function, *given[0], **given[1])
+
+    def attempt() -> Any:
+        own_args, own_kwargs = copy.deepcopy(given)
+        return function(*own_args, **own_kwargs)
+
+    return attempt
 
 
 def tasks_of(module: ModuleType) -> list[Definition]:
