@@ -110,7 +110,7 @@ async def test_what_cannot_be_sent_is_refused_before_it_is(client: Client, backe
         client.handle("")
     with pytest.raises(InvalidArgumentError, match="at is too far away: 0001-01-01"):
         await client.start("Order", at=datetime.min)
-    with pytest.raises(InvalidArgumentError, match="since must be a datetime, not str"):
+    with pytest.raises(InvalidArgumentError, match="since must be a datetime or a timedelta, not str"):
         await client.list(since="15m")  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError, match="until is too far away"):
         await client.schedules.create("s", "Order", cron="@daily", until=datetime.min)
