@@ -1,4 +1,4 @@
-"""Random `kill -9` of the daemon and its workers under a load of orders, with figures.
+"""Random `kill -9` of the daemon, its workers and its writer under a load of orders, with figures.
 
     python tests/crash/storm.py [--kills 1000] [--orders 5000] [--seed 1]
 
@@ -41,6 +41,7 @@ class Figures:
     of_the_daemon: int = 0
     before_it_was_ready: int = 0
     of_workers: int = 0
+    of_the_writer: int = 0
     orders: int = 0
     steps_interrupted: int = 0
     effects: int = 0
@@ -115,9 +116,12 @@ class Storm:
             await asyncio.to_thread(self.shop.end)
             await self._serve()
         else:
-            self.figures.of_workers += 1
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.rng.choice(workers), signal.SIGKILL)
+            victim = self.rng.choice(workers)
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                writes = b"wfd.store.apart" in Path(f"/proc/{victim}/cmdline").read_bytes()
+                os.kill(victim, signal.SIGKILL)
+                self.figures.of_the_writer += writes
+                self.figures.of_workers += not writes
 
     async def _serve(self) -> None:
         """Start the daemon; now and then kill it once more, before it is ready."""
@@ -145,7 +149,8 @@ class Storm:
         figures.effects_repeated = sum(times - 1 for times in Counter(effect.key for effect in log).values())
         figures.broken = [
             *broken_promises(database),
-            *broken_effects(database, self.shop.effects),
+            # Workers live on where the writer dies, and begin their steps again.
+            *broken_effects(database, self.shop.effects, outlived=figures.of_the_writer > 0),
             *broken_orders(database, range(self.orders)),
             *missing(database, self.customers.acknowledged),
         ]
