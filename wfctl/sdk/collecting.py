@@ -83,7 +83,14 @@ class Collector:
         for task in tasks_of(entry.module):
             self._guarded(entry.name, getattr, task, "result_type")
         kept = _kept_in(entry.module)
-        own = [one for one in self._made if one.home is vars(entry.module)]
+        types = {one.workflow_type for one in kept}
+        # One that nobody keeps any more counts where it is of a type of its own, and has something to run.
+        own = [
+            one
+            for one in self._made
+            if one.home is vars(entry.module)
+            and (_among(one, kept) or (one.workflow_type not in types and (one.handlers or not one.made_in_function)))
+        ]
         for one in kept:
             # One that a function has made belongs to whoever keeps it, too.
             if not _among(one, own):
@@ -121,7 +128,9 @@ class Collector:
 
     def _unlisted(self, entries: Sequence[Entry]) -> list[Workflow]:
         """The workflows of modules that no entry names."""
-        return [one for one in self._made if _is_there(one) and not any(_among(one, entry.own) for entry in entries)]
+        listed = [vars(entry.module) for entry in entries]
+        unlisted = [one for one in self._made if _is_there(one) and not any(one.home is names for names in listed)]
+        return [one for one in unlisted if not any(_among(one, entry.own) for entry in entries)]
 
     def _has_handlers_of(self, entry: Entry, workflow: Workflow, entries: Sequence[Entry]) -> None:
         first = next((one for one in workflow.handlers if one.function.__module__ == entry.module.__name__), None)

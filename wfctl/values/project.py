@@ -74,6 +74,11 @@ def chosen_socket(project: str | None) -> Path:
     return Path(os.path.abspath(named)) if named and project is None else socket_path(find_config(project))
 
 
+def real_config(config: Path) -> str:
+    """What tells a project from others: its folder, whichever way leads there. Its file may be a link to one others share."""
+    return os.path.join(os.path.realpath(config.parent), config.name)
+
+
 def socket_path(config: Path) -> Path:
     """Where the daemon of this project listens. WFCTL_SOCKET overrides it.
 
@@ -83,8 +88,7 @@ def socket_path(config: Path) -> Path:
     override = os.environ.get("WFCTL_SOCKET")
     if override:
         return Path(os.path.abspath(override))
-    # A project is its folder, whichever way leads there. Its file may be a link to one that others have too.
-    real = os.path.join(os.path.realpath(config.parent), config.name)
+    real = real_config(config)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and os.path.isdir(runtime):
         path = Path(runtime) / "wfctl" / _leaf(real)

@@ -44,4 +44,4 @@ class ScheduleSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     overlap: Overlap = Overlap.SKIP
     catch_up_ms: Number = CATCH_UP_MS
     timeout_ms: Number | None = None
-    times: Number | None = None
+    times: int | None = None

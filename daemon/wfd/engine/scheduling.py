@@ -18,6 +18,7 @@ from wfctl.errors import (
 from wfctl.protocol import schedules as p
 from wfctl.values.commands import command
 from wfctl.values.ids import check_new_id
+from wfctl.values.numbers import MOST
 from wfctl.values.schedule import MAX_SCHEDULE_ID_CHARS, ScheduleSpec, Timetable
 from wfctl.values.status import Status
 from wfctl.values.times import MAX_MS, rfc3339
@@ -322,3 +323,8 @@ def _check_limits(spec: ScheduleSpec) -> None:
     check_timeout(spec.timeout_ms)
     if spec.times is not None and spec.times < 1:
         raise InvalidArgumentError(f"a schedule starts at least one run, not {spec.times}", hint="--times 1")
+    # Not where it is decoded: one of an older daemon may be kept with more.
+    if spec.times is not None and spec.times > MOST:
+        raise InvalidArgumentError(
+            f"a schedule starts at most {MOST:,} runs, not {spec.times}", hint="leave out --times"
+        )

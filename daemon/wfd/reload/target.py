@@ -102,11 +102,11 @@ class Folders:
         now = time.time_ns()
         try:
             stat = os.stat(folder)
-            state = stat.st_mtime_ns, stat.st_ino, stat.st_dev
+            state = stat.st_ctime_ns, stat.st_ino, stat.st_dev
             inside = self._read.get(folder)
             if inside is None or inside.state != state:
                 # What comes in the same tick of the clock does not show: then it is read once more.
-                inside = _read(folder, state if stat.st_mtime_ns < now - COARSE_NS else (0, 0, 0))
+                inside = _read(folder, state if stat.st_ctime_ns < now - COARSE_NS else (0, 0, 0))
         except OSError:
             return None
         read[folder] = inside

@@ -131,7 +131,7 @@ class Watcher(Service):
         if changed:
             log.info("%d files changed, the first %s", len(changed), min(changed))
             self._known = found
-            self._changed(frozenset(before.keys() & changed))
+            self._changed(frozenset(changed))
 
     async def _until_again(self, target: Target, look: Look) -> None:
         again, loop = self._again, asyncio.get_running_loop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from functools import partial
@@ -19,6 +20,8 @@ LEAVE_MS = 300_000
 MOST_LEAVING = 4
 # How long one that runs no step may take to leave: as long as a query is waited for.
 IDLE_MS = 30_000
+# At a stop, one that runs no step has so long.
+STOP_S = 2
 _REPLACED = "its code was replaced"
 
 
@@ -39,6 +42,21 @@ class Leaving:
         worker.send(channel.Stop())
         self._clock.call_later(LEAVE_MS, partial(self._steps.move, worker, _REPLACED, timed=False))
         self._look(worker, idle=False)
+
+    async def end_all(self, why: str) -> None:
+        """Every worker, whatever it serves: at once those that still run something."""
+        workers = list(self._workers)
+        for worker in workers:
+            if worker.steps:
+                worker.kill(why)
+            else:
+                worker.send(channel.Stop())
+        for worker in workers:
+            try:
+                await asyncio.wait_for(worker.gone(), STOP_S)
+            except TimeoutError:
+                worker.kill(why)
+                await worker.gone()
 
     def thin_out(self) -> None:
         """Of the oldest code, where code was replaced again and again, what still runs is moved."""

@@ -27,7 +27,7 @@ from wfd.supervisor.respondent import Aside
 from wfd.supervisor.spare import Spare
 from wfd.supervisor.steps import Steps
 from wfd.supervisor.takeover import Fate, Takeover, take_over
-from wfd.supervisor.trial import GenerationCode, Trial, config_problems, turn_away, with_limits
+from wfd.supervisor.trial import GenerationCode, Retries, Trial, config_problems, turn_away, with_limits
 from wfd.supervisor.worker import Worker
 
 log = logging.getLogger("wfd.supervisor")
@@ -71,6 +71,7 @@ class Supervisor:
         self.check, self.query = self._questions.check, self._questions.query
         self._spare = Spare(clock, self._worker)
         self._number = self._failures = 0
+        self._retries = Retries(clock)
         self._wrong: ConfigError | None = None
         self._trial: Trial | None = None
         # What was saved since the code that serves, or is on trial, was read; None where nobody can say.
@@ -114,18 +115,7 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(self._spare.stop(), self._aside.stop())
-        workers = list(self._workers)
-        for worker in workers:
-            if worker.steps:
-                worker.kill("the daemon stopped")
-            else:
-                worker.send(channel.Stop())
-        for worker in workers:
-            try:
-                await asyncio.wait_for(worker.gone(), 2)
-            except TimeoutError:
-                worker.kill("the daemon stopped")
-                await worker.gone()
+        await self._leaving.end_all("the daemon stopped")
         self._steps.clear()
 
     # -- new code ----------------------------------------------------------------------------
@@ -185,7 +175,7 @@ class Supervisor:
         same = trial.same(fresh, self.catalog.newest, self._codes)
         takeover = take_over(self.catalog, same or fresh, problems, trial.config.modules)
         self.catalog = with_limits(takeover.catalog, trial.config)
-        self.files = frozenset(loaded.files).union(*(one.files for one in self.catalog.serving.values()))
+        self.files = frozenset(loaded.files).union(trial.lost, *(one.files for one in self.catalog.serving.values()))
         takeover.tell(loaded.problems)
         serving = self.catalog.serving
         for other in list(self._workers):
@@ -200,7 +190,12 @@ class Supervisor:
                 self._later(self._spawn(0, trial.number, code))
         elif same is None:
             self._saved = None
+        self._retries.after(trial, self._again)
         self._finish_trial(trial, takeover.fates)
+
+    def _again(self, number: int) -> None:
+        if self._number == number and self._trial is None and not self._stopping:
+            self.reload(wrong=self._wrong, saved=frozenset())
 
     def _failed(self, trial: Trial, message: str, hint: str) -> None:
         """The code on trial has not even said what is wrong with it."""

@@ -6,7 +6,8 @@ import asyncio
 import difflib
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from wfctl.errors import ConfigError, DaemonDownError
 from wfctl.protocol import blame
 from wfctl.protocol.channel import Code, Load, Problem
 from wfd.config import Config
+from wfd.runtime.clock import Clock
 from wfd.supervisor.catalog import Catalog, Generation
 from wfd.supervisor.worker import Worker
 
@@ -24,6 +26,8 @@ log = logging.getLogger("wfd.supervisor")
 OUTDATED_MS = 2_000
 # How often a worker may be killed from outside while it imports, before the code is taken for what made somebody do that.
 TRIES = 3
+# Until a module that ended its process, or did not end, is tried again though nothing has been saved.
+RETRY_MS, MOST_RETRY_MS = 10_000, 300_000
 # Settings that make other workers.
 _OF_WORKERS = ("project", "workers", "modules", "path", "python")
 _KILLED = ("signal SIGKILL", "signal SIGTERM")
@@ -39,6 +43,20 @@ class GenerationCode(msgspec.Struct, frozen=True):
     def load(self, generation: int) -> Load:
         modules = [name for name in self.config.modules if name not in self.without]
         return Load(str(self.config.project), modules, [str(one) for one in self.config.path], generation, self.code)
+
+
+class Retries:
+    """Has code that lost a module tried again: what that waited for may be there by then. Ever more seldom."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._times = 0
+
+    def after(self, trial: Trial, again: Callable[[int], None]) -> None:
+        self._times = self._times + 1 if trial.given_up else 0
+        if self._times:
+            delay_ms = min(RETRY_MS << min(self._times - 1, 5), MOST_RETRY_MS)
+            self._clock.call_later(delay_ms, partial(again, trial.number))
 
 
 class Trial:
@@ -63,6 +81,8 @@ class Trial:
         self.asked = asked
         self.worker: Worker | None = None
         self.given_up: frozenset[str] = frozenset()
+        # The files that were being imported then: they are not among those that were read.
+        self.lost: frozenset[str] = frozenset()
         self._killed = 0
 
     def code(self, read: Code | None = None) -> GenerationCode:
@@ -80,7 +100,7 @@ class Trial:
         """The `newest` that serves, where `fresh` is the very same code and workers would be the same with it.
 
         What handlers import only when they run is in no hash, and what a link leads to may be more than its text: so no other
-        file must have been saved than those that were read, or that had not been there before.
+        file must have been saved than those that were read.
         """
         code = codes.get(newest.number) if newest is not None else None
         if self.saved is None or newest is None or code is None:
@@ -99,6 +119,8 @@ class Trial:
         endless_s = worker.endless_ms / 1_000
         problem = blame.endless(at, endless_s) if endless_s else blame.ended(at, why, worker.last_words)
         self.given_up |= {at.module}
+        if at.file:
+            self.lost |= {os.path.normpath(self.config.project / at.file)}
         self.problems = (*self.problems, problem)
         self._killed = 0
         log.error(

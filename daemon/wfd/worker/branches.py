@@ -25,6 +25,13 @@ from wfctl.values.codec import canonical
 _TASK = attempts.run.__code__
 
 
+# Kinds whose arguments do not tell one call from another.
+_ALIKE = frozenset({"now", "random", "uuid"})
+# Kinds whose calls may be alike in all arguments and still have outcomes of their own.
+BY_BRANCH = frozenset({"task", "sleep"})
+_NOT_BY_CONTENT = _ALIKE | BY_BRANCH
+
+
 class Branch(msgspec.Struct, eq=False, kw_only=True):
     """One task of a handler. `tasks` are all that the handler has created so far, shared between its branches.
 
@@ -111,3 +118,11 @@ def follow(loop: asyncio.AbstractEventLoop) -> None:
 
 def followed(loop: asyncio.AbstractEventLoop) -> bool:
     return loop.get_task_factory() is _create_task
+
+
+def told_apart(kind: str, content: bytes, *, threaded: bool) -> tuple[bytes, str]:
+    """What tells such a call from others: its content, and the mark of the branch that asks."""
+    branch = current.get() if not threaded and kind in _NOT_BY_CONTENT else None
+    if kind in _ALIKE:
+        return b"" if branch is None else branch.path.encode(), ""
+    return content, "" if branch is None else branch.mark

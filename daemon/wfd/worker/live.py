@@ -31,15 +31,9 @@ from wfctl.values.runinfo import RunInfo
 from wfd.worker import branches
 from wfd.worker.pending import ENDED_BY_CANCELLATION, PATIENT, REFUSABLE, Pending, Questions, answered, taken_up, told
 from wfd.worker.progress import Reporter
-from wfd.worker.rest import LAST, Rest
+from wfd.worker.rest import LAST, InTurn, Rest
 
-MAX_LOG_CHARS = 32_000
-MAX_NOTE_CHARS = 200
-# Kinds whose arguments do not tell one call from another.
-_ALIKE = frozenset({"now", "random", "uuid"})
-# Kinds whose calls may be alike in all arguments and still have outcomes of their own.
-_BY_BRANCH = frozenset({"task", "sleep"})
-_NOT_BY_CONTENT = _ALIKE | _BY_BRANCH
+MAX_LOG_CHARS, MAX_NOTE_CHARS = 32_000, 200
 _MAKING = threading.Lock()  # Two threads of a handler's may begin to report at a time.
 
 
@@ -80,6 +74,7 @@ class LiveOps(branches.Branch, eq=False):
     _lines: list[LogLine] = []
     _reporter: Reporter | None = None
     _rest: Rest = msgspec.field(default_factory=Rest)
+    _in_turn: InTurn = msgspec.field(default_factory=InTurn)
 
     # -- the port -------------------------------------------------------------------------------
 
@@ -110,26 +105,18 @@ class LiveOps(branches.Branch, eq=False):
             return None
         if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
             self._refuse()
-        return self.replay.first(kind, name, *self._told_apart(kind, content))
-
-    def _told_apart(self, kind: str, content: bytes) -> tuple[bytes, str]:
-        """What tells such a call from others: its content, and the mark of the branch that asks."""
-        branch = branches.current.get() if self.thread is None and kind in _NOT_BY_CONTENT else None
-        if kind in _ALIKE:
-            return b"" if branch is None else branch.path.encode(), ""
-        return content, "" if branch is None else branch.mark
+        return self.replay.first(kind, name, *branches.told_apart(kind, content, threaded=self.thread is not None))
 
     async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, OpRecord | None]:
         self._admit()
-        content, mark = self._told_apart(kind, content)
+        content, mark = branches.told_apart(kind, content, threaded=self.thread is not None)
         base = self.replay.base(kind, name, content)
         self._rest.moved()
         if self.replay.unasked:
             key, record = await self._recorded(kind, base, mark, place)
         else:
             key, record = self.replay.fresh_key(base, mark), None
-        if kind != "sleep" or record is None:
-            await self._turn(record)
+        await self._turn(record)
         if record is not None:
             self.cancel_soon()
             return key, record
@@ -146,14 +133,22 @@ class LiveOps(branches.Branch, eq=False):
     async def _turn(self, record: OpRecord | None) -> None:
         """Outcomes are told in the order in which they were recorded, and before anything is done that has none yet: each may
         decide what is asked for next, as the first of several does."""
-        if (self.replay.unasked or self._rest.awaited) and not self._is_sequential():
+        if self._takes_turns:
             await self._rest.come(LAST if record is None or record.open else record.place, self.cancel_soon)
             self._admit()
+
+    async def _rested(self, then: Callable[[], Awaitable[bytes]]) -> bytes:
+        await self._turn(None)
+        return await then()
+
+    @property
+    def _takes_turns(self) -> bool:
+        return bool(self.replay.unasked or self._rest.awaited) and not self._is_sequential()
 
     async def _recorded(self, kind: str, base: str, mark: str, place: str) -> tuple[str, OpRecord | None]:
         """The operation's key, and its record if there is one, while there are records that nobody has asked for."""
         expected = self.replay.next_key
-        if kind in _BY_BRANCH:
+        if kind in branches.BY_BRANCH:
             record = self.replay.take_own(base, mark)
             if record is None and self.replay.has_alike(base):
                 if not self._is_sequential():
@@ -170,13 +165,15 @@ class LiveOps(branches.Branch, eq=False):
             self.stuck(self.disagreement())
         return key, record
 
-    def tell(self, kind: str, name: str, key: str, arguments: bytes) -> Awaitable[bytes]:
+    def tell(self, kind: str, name: str, key: str, arguments: bytes, *, rested: bool = False) -> Awaitable[bytes]:
         if self._bodies:
             self._bodies.pop(key, None)
         if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
             self._refuse()
         if self.cancel_requested and kind in ENDED_BY_CANCELLATION and self._cancel_due:
             return self._tell_cancelled(kind, name, key, arguments)
+        if kind == "child_result" and not rested and self._takes_turns:
+            return self._rested(lambda: self.tell(kind, name, key, arguments, rested=True))
         if kind == "child_result" and (again := taken_up(self._questions, key)) is not None:
             self.cancel_soon()
             return told(again)
@@ -222,8 +219,7 @@ class LiveOps(branches.Branch, eq=False):
         begun = self._begun
         if begun is not None and kind == "task_completed" and key == begun.key and not self._lines:
             self._begun = None
-            # Two JSON objects with different fields.
-            kind, arguments = "task_at_once", begun.args[:-1] + b"," + arguments[1:]
+            kind, arguments = "task_at_once", begun.args[:-1] + b"," + arguments[1:]  # two JSON objects, other fields
         elif begun is not None or self._lines:
             self._say_rest()
         self._send(Op(self.token, number, key, kind, name, arguments))
@@ -288,6 +284,12 @@ class LiveOps(branches.Branch, eq=False):
     # -- answers and cancellation ---------------------------------------------------------------
 
     def answer(self, message: OpDone) -> None:
+        if self._in_turn.idle and (self.thread is not None or all(task.done() for task in self.tasks)):
+            self._answer(message)
+        else:
+            self._in_turn.take(message, self._answer, self._loop)
+
+    def _answer(self, message: OpDone) -> None:
         waiting = self._pending.pop(message.op, None)
         if waiting is None:
             return

@@ -4,13 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
 
+from wfctl.protocol.channel import OpDone
+
 # The place of what comes after all that has one.
 LAST = float("inf")
 _QUIET_TURNS = 20
+
+
+class InTurn(msgspec.Struct, eq=False):
+    """Gives answers out one at a time, each once the branches had their turns after the one before: as a replay tells them, whose
+    order would else be another where several come at once."""
+
+    _late: deque[OpDone] | None = None
+    _quiet: int = 0
+
+    @property
+    def idle(self) -> bool:
+        return self._late is None
+
+    def take(self, answer: OpDone, give: Callable[[OpDone], None], loop: asyncio.AbstractEventLoop) -> None:
+        if self._late is None:
+            self._late, self._quiet = deque(), 0
+            give(answer)
+            loop.call_soon(self._turn, give, loop)
+        else:
+            self._late.append(answer)
+
+    def _turn(self, give: Callable[[OpDone], None], loop: asyncio.AbstractEventLoop) -> None:
+        self._quiet += 1
+        if self._quiet > _QUIET_TURNS:
+            if not self._late:
+                self._late = None
+                return
+            self._quiet = 0
+            give(self._late.popleft())
+        loop.call_soon(self._turn, give, loop)
 
 
 class Rest(msgspec.Struct, eq=False):

@@ -416,3 +416,26 @@ def test_the_specifications_own_shape_is_described(project: Project) -> None:
         "flows.py", module("Order", "import dataclasses") + "\n@wf.event(name='paid')\ndef on_paid(ctx): ...\n"
     )
     assert handlers(project.load("flows.py")) == [("start", "begin"), ("event", "paid")]
+
+
+def test_a_workflow_that_was_given_up_while_it_was_made_is_not_taken_for_the_one_that_is_kept(project: Project) -> None:
+    project.write(
+        "flows.py",
+        "from wfctl import Workflow\n"
+        "def make(fancy):\n"
+        "    wf = Workflow('A')\n"
+        "    @wf.start()\n"
+        "    def begin(ctx): ...\n"
+        "    if fancy: raise RuntimeError\n"
+        "    @wf.step()\n"
+        "    def plain(ctx): ...\n"
+        "    return wf\n"
+        "try: wf = make(True)\n"
+        "except RuntimeError: wf = make(False)\n"
+        "def probe(): return Workflow('Probe').workflow_type\n"
+        "name = probe()\n",
+    )
+    seen = project.load("flows.py")
+    assert seen.problems == []
+    assert seen.types == ["A"]
+    assert [one.name for one in seen.specs[0].handlers] == ["begin", "plain"]

@@ -18,7 +18,7 @@ from wfd.config import Config
 from wfd.runtime.clock import ManualClock
 from wfd.supervisor import Catalog, StepOrder, Supervisor, leaving, supervisor as module
 from wfd.supervisor.spare import AFTER_MS
-from wfd.supervisor.trial import OUTDATED_MS, TRIES
+from wfd.supervisor.trial import OUTDATED_MS, RETRY_MS, TRIES
 from wfd.supervisor.worker import Worker
 
 MODULES = ("flows.py", "bills.py")
@@ -739,3 +739,27 @@ async def test_a_type_whose_module_is_listed_by_another_name_is_taken_over_while
     of(2)[0].loaded("two", problem="SyntaxError", moved=["Order"])
     await turns()
     assert (await asked).fates == {"Order": "new version", "Bill": "broken"}
+
+
+async def test_a_module_that_ended_its_worker_is_tried_again_though_nothing_is_saved_and_its_file_is_watched(
+    supervisor: Supervisor, clock: ManualClock, tmp_path: Path
+) -> None:
+    starting = asyncio.ensure_future(supervisor.start())
+    await turns()
+    imports(of(1)[0], "bills.py", "../lib/bills.py")
+    of(1)[0].end("exit code 3")
+    await turns()
+    await served(supervisor, 1, "one", flows=["Order"])
+    await starting
+    assert str(tmp_path.parent / "lib" / "bills.py") in supervisor.files
+    clock.advance(RETRY_MS - 1)
+    await turns()
+    assert of(2) == []
+    clock.advance(1)
+    await turns()
+    assert of(2)[0].told.modules == ["flows.py", "bills.py"]
+    await served(supervisor, 2, "two", **BOTH)
+    assert supervisor.catalog.problems == ()
+    clock.advance(10 * RETRY_MS)
+    await turns()
+    assert of(3) == []

@@ -17,7 +17,7 @@ from wfctl.cli.options import Output, choose
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import ConflictError, DeniedError, StorageError, UsageError, WfctlError
 from wfctl.values.commands import quoted
-from wfctl.values.project import socket_path
+from wfctl.values.project import real_config, socket_path
 
 EXAMPLES = """
   wfctl service install
@@ -61,7 +61,7 @@ def _name(config: Path) -> str:
     import hashlib
 
     project = re.sub(r"[^A-Za-z0-9_]+", "-", config.parent.name).strip("-")[:24] or "root"
-    digest = hashlib.sha256(os.path.realpath(config).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    digest = hashlib.sha256(real_config(config).encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return f"wfctl-{project}-{digest}.service"
 
 

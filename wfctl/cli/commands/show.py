@@ -121,8 +121,8 @@ def _doing(shell: Shell, detail: RunDetail, now: int) -> list["Pending"]:
         return []
     from wfctl.cli.render.pending import pending
 
-    begin = max(detail.history_entries - NEWEST_RECORDS, 0)
-    page: HistoryPage = shell.call(History(id=detail.run.run_id, exact=True, after_seq=begin, limit=NEWEST_RECORDS))
+    # The newest: where they are large, a page has fewer.
+    page: HistoryPage = shell.call(History(id=detail.run.run_id, exact=True, limit=NEWEST_RECORDS, newest=True))
     return pending(page.items, now)
 
 

@@ -1,6 +1,6 @@
 """`wfctl up`: start the daemon and return when it accepts."""
 
-import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +13,7 @@ from wfctl.cli.render.times import short
 from wfctl.cli.shell import Shell, shell_of
 from wfctl.errors import ConflictError, DaemonDownError, UsageError
 from wfctl.protocol.daemon import ProblemView, StatusView
+from wfctl.values.project import real_config
 from wfctl.values.times import parse_duration
 
 EXAMPLES = """
@@ -61,7 +62,7 @@ def run(
 
 def _check_same(shell: Shell, view: StatusView) -> None:
     """The socket may be another project's (WFCTL_SOCKET): that daemon would not run this project's workflows."""
-    if os.path.realpath(view.config) != os.path.realpath(shell.config):
+    if real_config(Path(view.config)) != real_config(shell.config):
         raise ConflictError(
             f"the daemon at {view.socket} (pid {view.pid}) belongs to {view.config}, not to {shell.config}",
             hint="unset WFCTL_SOCKET, or give this project a socket of its own",
