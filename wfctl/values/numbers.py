@@ -11,5 +11,7 @@ import msgspec
 # As far as every reader of JSON counts exactly. Twice that, or one more, is still a number of 64 bits.
 MOST = (1 << 53) - 1
 
+# What older daemons have kept.
+Long = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 Number = Annotated[int, msgspec.Meta(ge=-MOST, le=MOST)]
 Quantity = Annotated[int, msgspec.Meta(ge=0, le=MOST)]

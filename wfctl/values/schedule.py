@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from wfctl.values.numbers import Number
+from wfctl.values.numbers import Long, Number
 
 MAX_SCHEDULE_ID_CHARS = 200
 SHORTEST_EVERY_MS = 1_000
@@ -44,4 +44,4 @@ class ScheduleSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     overlap: Overlap = Overlap.SKIP
     catch_up_ms: Number = CATCH_UP_MS
     timeout_ms: Number | None = None
-    times: int | None = None
+    times: Long | None = None

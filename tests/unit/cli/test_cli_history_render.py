@@ -143,7 +143,7 @@ def test_show_tells_what_the_running_step_is_at(cli: Cli, daemon: Start, monkeyp
     said = cli("show", "order-1", tty=True, columns=120)
     assert "charge: attempt 2 failed, next in 4s" in said.out
     asked = fake.asked("history")[0]
-    assert (asked.id, asked.exact, asked.after_seq) == ("01A", True, 150)
+    assert (asked.id, asked.exact, asked.newest, asked.limit) == ("01A", True, True, 100)
     document: Any = cli("show", "order-1", "-o", "json").json
     assert document["pending"] == [
         {
