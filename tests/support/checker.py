@@ -140,7 +140,8 @@ def _operations(name: str, history: list[tuple[int, str, Any]]) -> list[str]:
         elif "key" in data and kind not in ("task.started", "task.attempt_failed"):
             if data["key"] in outcomes:
                 found.append(f"{name}: operation {data['key']} is recorded twice in one step")
-            outcomes[data["key"]] = kind not in ("task.failed", "operation.refused")
+            ended_otherwise = kind == "child.result_recorded" and data["status"] != "completed"
+            outcomes[data["key"]] = kind not in ("task.failed", "operation.refused") and not ended_otherwise
     return found
 
 

@@ -12,7 +12,7 @@ from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, RunStep,
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.failure import Failure
-from wfctl.values.runinfo import ParentInfo, RunInfo
+from wfctl.values.runinfo import ParentInfo, RunInfo, started
 from wfd.worker import branches
 from wfd.worker.execute import HIDDEN, Executor
 
@@ -87,7 +87,7 @@ class Desk:
         """Record `op` without an answer, as a daemon does that dies right after."""
         record = recorded(op, value)
         at = next((at for at, known in enumerate(self.records) if known.key == op.key), None)
-        if op.kind in ("resume", "child_result"):
+        if op.kind == "resume" or not msgspec.json.decode(op.args).get("recorded", True):
             return record
         self.committed += 1
         record = msgspec.structs.replace(record, place=self.committed)
@@ -120,7 +120,8 @@ class Desk:
         args = msgspec.json.decode(op.args)
         match op.kind:
             case "child":
-                return RunInfo(f"RUN-{args['workflow_id']}", args["workflow_id"], op.name)
+                info = RunInfo(f"RUN-{args['workflow_id']}", args["workflow_id"], op.name)
+                return msgspec.Raw(started(info))
             case "now":
                 return 1_700_000_000_000 + len(self.records)
             case "random" | "uuid":

@@ -14,7 +14,7 @@ from wfctl.sdk.replay import Replay
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.failure import Failure
-from wfctl.values.runinfo import ParentInfo, RunInfo
+from wfctl.values.runinfo import ParentInfo, RunInfo, started
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -122,7 +122,7 @@ class MemoryOps:
     def _default(self, asked: Asked) -> Any:
         match asked.kind:
             case "child":
-                return child_info(asked, self.run)
+                return msgspec.Raw(started(child_info(asked, self.run)))
             case "now":
                 return 1_700_000_000_123
             case "random" | "uuid":

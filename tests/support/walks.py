@@ -104,6 +104,10 @@ def _operation(stale: bool, key: str, kind: int) -> Any:
             r.TaskCompleted(key, "charge", 2, Raw(b"1")),
             r.TaskFailed(key, "charge", 2, Failure("E", "m")),
             r.OperationRefused(key, "child", "C", ErrorData("conflict", "taken")),
+            r.ChildCancelRequested(key, "R2", "child", "late"),
+            r.ChildTerminated(key, "R2", "child", closed="completed"),
+            r.ChildResultRecorded(key, "R2", "child", "completed", Raw(b'{"result":1}')),
+            r.ChildResultRecorded(key, "R2", "child", "failed", Raw(b"{}"), 1),
         ][kind]
         return s.OperationAsked(*_execution(run, stale), record)
 
@@ -125,7 +129,7 @@ def moves() -> st.SearchStrategy[Any]:
         st.builds(lambda x: lambda run: s.StepTimedOut(*_execution(run, x), 50), stale),
         st.builds(lambda x, c: lambda run: s.StepLost(*_execution(run, x), "gone", c, 3), stale, st.booleans()),
         st.builds(lambda x: lambda run: s.StepUnfit(*_execution(run, x), "no such handler"), stale),
-        st.builds(_operation, stale, st.sampled_from(["k1", "k2"]), st.integers(0, 8)),
+        st.builds(_operation, stale, st.sampled_from(["k1", "k2"]), st.integers(0, 12)),
         st.builds(lambda n, c: lambda run: s.EventArrived(n, Raw(b'{"p":1}'), c), name, st.sampled_from([None, "kid"])),
         st.just(lambda run: s.TimeReached()),
         st.sampled_from(["", "enough"]).map(lambda reason: lambda run: s.CancelAsked(reason)),

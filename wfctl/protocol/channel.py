@@ -217,8 +217,8 @@ class Op(msgspec.Struct, tag="op", array_like=True):
     task_left: none (its function was cut short and has no outcome; not answered, not recorded)
     task_at_once: the fields of task and task_completed, where the one comes before the other could be sent
     resume: none (`key` of an open record; answered when the sleep or retry delay it stands in is over)
-    child_result: none (`name` is a child's run ID; answered with ChildOutcome's JSON when that run has closed; not recorded)
-    child_cancel, child_terminate: reason (`name` is a child's run ID; one that has closed stays as it is; not recorded)
+    child_result: run_id (answered with ChildOutcome's JSON when that run has closed)
+    child_cancel, child_terminate: run_id, reason, recorded (a run that has closed stays as it is)
     """
 
     token: int

@@ -23,7 +23,7 @@ from wfctl.values.codec import canonical, convert, decode, encode
 from wfctl.values.handle import WorkflowHandle
 from wfctl.values.ids import check_name, check_workflow_id
 from wfctl.values.outcome import ChildOutcome
-from wfctl.values.runinfo import RunInfo
+from wfctl.values.runinfo import RunInfo, records_ends
 from wfctl.values.times import to_ms
 
 P = ParamSpec("P")
@@ -68,11 +68,12 @@ class ChildHandle(WorkflowHandle):
     What it does is of that very run, also where its workflow ID has been taken again since.
     """
 
-    __slots__ = ("_context", "run_info", "workflow_id")
+    __slots__ = ("_context", "_started", "run_info", "workflow_id")
 
-    def __init__(self, run_info: RunInfo, context: Context) -> None:
-        self.run_info: RunInfo = run_info
-        self.workflow_id = run_info.workflow_id
+    def __init__(self, started: bytes, context: Context) -> None:
+        self.run_info: RunInfo = _run_info(started)
+        self.workflow_id = self.run_info.workflow_id
+        self._started = started
         self._context = context
 
     def __repr__(self) -> str:
@@ -96,12 +97,12 @@ class ChildHandle(WorkflowHandle):
 
     def cancel(self, reason: str | None = None) -> Coroutine[Any, Any, None]:
         """Ask the child to end: its handler gets `asyncio.CancelledError` and may clean up. Returns when that is on disk, not when
-        the child has closed. One that has closed already is no error, so it may be asked again on replay."""
-        return self._context._end("child_cancel", self.run_info, reason)
+        the child has closed. One that has closed already is no error. A replay asks nobody again."""
+        return self._context._end("child_cancel", self, reason)
 
     def terminate(self, reason: str | None = None) -> Coroutine[Any, Any, None]:
-        """End the child now; its handler is not asked. One that has closed already is no error."""
-        return self._context._end("child_terminate", self.run_info, reason)
+        """End the child now; its handler is not asked. One that has closed already is no error. A replay ends nothing again."""
+        return self._context._end("child_terminate", self, reason)
 
 
 class Context:
@@ -206,7 +207,7 @@ class Context:
 
         identity = canonical({**same, "input": workflow_input})
         value = await self._ops.perform("child", workflow_type, identity, arguments)
-        return ChildHandle(_run_info(value), self)
+        return ChildHandle(value, self)
 
     @overload
     async def run_child(
@@ -248,8 +249,9 @@ class Context:
         return await self._closed(child, result_type)
 
     async def _closed(self, child: RunInfo, result_type: Any) -> Any:
-        # Not recorded: how a run closed never changes.
-        value = await self._ops.tell("child_result", child.id, f"child_result:{child.id}", b"{}")
+        # Recorded, for a child that failed may be re-opened, and end otherwise.
+        arguments = _json({"run_id": child.id})
+        value = await self._ops.perform("child_result", child.workflow_id, b"{}", lambda: arguments)
         result = _outcome(value).unwrap()
         return result if result_type is None else convert(result, result_type, f"result of {child.workflow_id!r}")
 
@@ -316,11 +318,17 @@ class Context:
         await self._ops.perform("event", event, canonical({**to, "payload": payload}), arguments)
 
     @_operation
-    async def _end(self, kind: str, child: RunInfo, reason: str | None) -> None:
+    async def _end(self, kind: str, child: ChildHandle, reason: str | None) -> None:
         if not isinstance(reason, str | None):
             raise InvalidArgumentError(f"the reason must be text, not {type(reason).__name__}")
-        # Not recorded: to ask again for an end changes nothing.
-        await self._ops.tell(kind, child.id, f"{kind}:{child.id}", _json({"reason": reason or ""}))
+        name, asked = child.workflow_id, {"run_id": child.run_info.id, "reason": reason or ""}
+        if records_ends(child._started):
+            await self._ops.perform(kind, name, canonical({"reason": reason or ""}), lambda: _json(asked))
+        else:
+            # What this step recorded after it, before, tells nothing of it: it is asked for as it was then.
+            await self._ops.tell(
+                kind, name, f"{kind}:{name}:{child.run_info.id}:0", _json({**asked, "recorded": False})
+            )
 
     @_operation
     async def now(self) -> datetime:

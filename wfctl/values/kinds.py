@@ -13,8 +13,9 @@ RECORDS = (
     "run.started", "run.completed", "run.failed", "run.cancel_requested", "run.cancelled", "run.terminated", "run.timed_out",
     "run.stuck", "run.resumed", "step.started", "step.completed", "step.failed", "step.timed_out", "step.interrupted",
     "wait.started", "wait.timed_out", "event.received", "event.sent", "parent_event.sent", "child.started", "child.closed",
-    "child.resumed", "task.started", "task.attempt_failed", "task.completed", "task.failed", "timestamp.recorded",
-    "random.recorded", "uuid.recorded", "sleep.recorded", "operation.refused",
+    "child.resumed", "child.cancel_requested", "child.terminated", "child.result_recorded", "task.started",
+    "task.attempt_failed", "task.completed", "task.failed", "timestamp.recorded", "random.recorded", "uuid.recorded",
+    "sleep.recorded", "operation.refused",
 )  # fmt: skip
 # The key of what stands for a payload while its handler is not there; its value is the payload. Beside it, what a command line gave
 # as text.

@@ -22,17 +22,15 @@ def branch_of(key: str) -> str:
 
 _WORDS = {
     "child": "start of child workflow {}",
+    "child_result": "handle.result() of {}",
+    "child_cancel": "handle.cancel() of {}",
+    "child_terminate": "handle.terminate() of {}",
     "parent_event": "event {} to the parent",
     "event": "event {}",
     "now": "ctx.now()",
     "random": "ctx.random()",
     "uuid": "ctx.uuid4()",
     "sleep": "ctx.sleep()",
-}
-_OF_CHILD = {
-    "child_result": "handle.result()",
-    "child_cancel": "handle.cancel()",
-    "child_terminate": "handle.terminate()",
 }
 
 
@@ -49,8 +47,6 @@ def in_few_words(key: str) -> str:
 
 def _parts(key: str) -> tuple[str, str, str]:
     head, _, count = call_of(key).removeprefix(CLEANUP_MARK).rpartition(":")
-    if head in _OF_CHILD:  # asked of a child by its run ID, and not recorded
-        return _OF_CHILD[head], count, ""
     head, _, hashed = head.rpartition(":")
     kind, _, name = head.partition(":")
     words = _WORDS.get(kind, f"{kind} {{}}").format(repr(name))

@@ -35,3 +35,21 @@ class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int = 1
     started_at_ms: int = 0
     schedule: ScheduleInfo | None = None
+
+
+class _Started(msgspec.Struct):
+    records_ends: bool = False
+
+
+_encode = msgspec.json.Encoder().encode
+_started = msgspec.json.Decoder(_Started).decode
+
+
+def started(info: RunInfo) -> bytes:
+    """What the start of a child is answered with, and replays to: its run, as JSON."""
+    return _encode(info)[:-1] + b',"records_ends":true}'
+
+
+def records_ends(value: bytes) -> bool:
+    """Whether a step that got this `value` has it recorded when it ends that child: older versions did not do so."""
+    return _started(value).records_ends

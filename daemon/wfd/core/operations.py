@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from wfctl.values.failure import Failure
 from wfctl.values.opkeys import CLEANUP_MARK, branch_of
+from wfctl.values.status import Status
 from wfd.core import records as r
 from wfd.core.state import OpResult, Raw
 
@@ -24,12 +26,21 @@ def _with_value(record: r.ChildStarted | r.TimestampRecorded | r.RandomRecorded 
     return OpResult(record.key, record.value)
 
 
+def _with_end(record: r.ChildResultRecorded) -> OpResult:
+    # To a step that is re-opened it is a failure like any other: by then the child may have gone on.
+    failure = None if record.status == Status.COMPLETED else Failure(record.status, record.workflow_id)
+    return OpResult(record.key, record.outcome, failure=failure)
+
+
 def _with_outcome(record: r.ParentEventSent | r.EventSent) -> OpResult:
     return OpResult(record.key, Raw(msgspec.json.encode({"outcome": record.outcome})))
 
 
 _RESULTS: dict[type[r.Record], Callable[[Any], OpResult]] = {
     r.ChildStarted: _with_value,
+    r.ChildCancelRequested: lambda record: OpResult(record.key),
+    r.ChildTerminated: lambda record: OpResult(record.key),
+    r.ChildResultRecorded: _with_end,
     r.ParentEventSent: _with_outcome,
     r.EventSent: _with_outcome,
     r.TimestampRecorded: _with_value,
@@ -72,7 +83,8 @@ def folded(records: Iterable[r.Record]) -> dict[str, OpResult]:
         ops[key] = msgspec.structs.replace(result, place=position)
         trace = traces.get(key)
         if trace is None:
-            traces[key] = _Trace(position, position, isinstance(record, _TASKS), branch_of(key), record.unaware)
+            began = record.asked if isinstance(record, r.ChildResultRecorded) else position
+            traces[key] = _Trace(began, position, isinstance(record, _TASKS), branch_of(key), record.unaware)
         else:
             trace.known = position
     return ops

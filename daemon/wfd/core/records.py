@@ -207,6 +207,41 @@ class ChildResumed(Record, frozen=True):
     workflow_id: str
 
 
+class ChildCancelRequested(Operation, frozen=True):
+    """The handler asked the child to end. `closed`: how it had ended by then, so that nothing came of it."""
+
+    KIND = "child.cancel_requested"
+    key: str
+    run_id: str
+    workflow_id: str
+    reason: str = ""
+    closed: str | None = None
+
+
+class ChildTerminated(Operation, frozen=True):
+    """The handler ended the child. `closed` as in `ChildCancelRequested`."""
+
+    KIND = "child.terminated"
+    key: str
+    run_id: str
+    workflow_id: str
+    reason: str = ""
+    closed: str | None = None
+
+
+class ChildResultRecorded(Operation, frozen=True):
+    """What a wait for the child's result was answered with: its `ChildOutcome`, whatever becomes of the child later. `asked` is how
+    many records its step had when it was asked for."""
+
+    KIND = "child.result_recorded"
+    key: str
+    run_id: str
+    workflow_id: str
+    status: str
+    outcome: Raw = NULL
+    asked: int = 0
+
+
 class ParentEventSent(Operation, frozen=True):
     """`outcome`: dispatched, queued, or parent_closed."""
 
@@ -303,6 +338,9 @@ class OperationRefused(Operation, frozen=True):
 
 OPERATIONS: tuple[type[Operation], ...] = (
     ChildStarted,
+    ChildCancelRequested,
+    ChildTerminated,
+    ChildResultRecorded,
     ParentEventSent,
     EventSent,
     TimestampRecorded,

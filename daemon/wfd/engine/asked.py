@@ -39,8 +39,16 @@ class EventArgs(msgspec.Struct, frozen=True):
     run_id: str | None = None
 
 
+class ResultArgs(msgspec.Struct, frozen=True):
+    run_id: str
+
+
 class EndArgs(msgspec.Struct, frozen=True):
+    """`recorded`: not where an older version began the step."""
+
+    run_id: str
     reason: str = ""
+    recorded: bool = True
 
 
 class ValueArgs(msgspec.Struct, frozen=True):
@@ -82,4 +90,6 @@ class Asked(msgspec.Struct, frozen=True):
 
 def marked(live: Live, record: r.Operation) -> r.Operation:
     """`record` with what its handler could not know yet when it asked: which it had not asked for because of that."""
-    return msgspec.structs.replace(record, unaware=sorted(live.unheard)) if live.unheard else record
+    if not live.unheard:
+        return record
+    return msgspec.structs.replace(record, unaware=sorted(live.unheard.union(record.unaware)))

@@ -20,6 +20,7 @@ from wfd.config import Config, load
 from wfd.core.apply import refold
 from wfd.core.records import decode
 from wfd.core.state import Stepping, Stuck
+from wfd.engine.asked import ResultArgs
 from wfd.engine.code import problem_view
 from wfd.engine.executions import recorded
 from wfd.engine.findings import Groups, Place
@@ -35,6 +36,7 @@ from wfd.supervisor.probe import Answer, Probe, ProbeEnded
 
 # Rehearsals of one handler that may use all their time, or end their process, before its other runs are passed over.
 MOST_WAITS = 3
+_result_args = msgspec.json.Decoder(ResultArgs).decode
 _STEPPING = (Status.RUNNING, Status.CANCELLING, Status.STUCK)
 
 
@@ -297,7 +299,7 @@ class _Check:
         """What a rehearsed handler may know now: that a sleep is over, and how a child ended."""
         if op.kind == "child_result":
             try:
-                match = await self._c.reads.resolve(op.name, exact=True)
+                match = await self._c.reads.resolve(_result_args(op.args).run_id, exact=True)
                 outcome = await self._c.reads.outcome(match.key)
             except WfctlError:
                 return None

@@ -20,11 +20,12 @@ from wfctl.protocol import channel
 from wfctl.protocol.views import Outcome
 from wfctl.values.commands import command
 from wfctl.values.ids import check_new_id
+from wfctl.values.opkeys import CLEANUP_MARK
 from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.core import records as r, stimuli as s
-from wfd.core.state import Raw, Run
+from wfd.core.state import Raw, Run, Stepping
 from wfd.engine.arguments import bind_any, rebound
-from wfd.engine.asked import Asked, ChildArgs, marked
+from wfd.engine.asked import Asked, ChildArgs, EndArgs, marked
 from wfd.engine.batch import Batch
 from wfd.engine.code import Code
 from wfd.engine.memory import Live, Memory, child_value
@@ -47,7 +48,6 @@ class Machine(Protocol):
     def batch(self) -> Batch: ...
     def new_key(self) -> int: ...
     def commit(self, batch: Batch, then: Callable[[], None] | None = None) -> None: ...
-    async def committed(self, batch: Batch) -> None: ...
     def wait_closed(self, key: int) -> asyncio.Future[Outcome]: ...
 
 
@@ -57,6 +57,20 @@ class Desk(Protocol):
     def record(self, asked: Asked, batch: Batch, record: r.Operation, due_at: int | None = None) -> None: ...
     def refuse(self, asked: Asked, error: WfctlError, batch: Batch | None = None) -> None: ...
     def code_missing(self, asked: Asked, workflow_type: str) -> None: ...
+
+
+class Question(msgspec.Struct, frozen=True):
+    """How the child `run_id` ends. `place` and `unaware` tell what the handler did not know yet when it asked."""
+
+    run_id: str
+    place: int
+    unaware: list[str]
+
+
+def question_of(asked: Asked, run_id: str) -> Question:
+    run = asked.live.run
+    assert isinstance(run.phase, Stepping)
+    return Question(run_id, run.seq - run.phase.since, sorted(asked.live.unheard))
 
 
 class Children:
@@ -141,44 +155,62 @@ class Children:
         reply = channel.OpDone(parent.token or 0, asked.op.op, bytes(record.value))
         machine.commit(batch, lambda: machine.workers.answer(reply))
 
-    async def result(self, asked: Asked) -> None:
+    async def result(self, asked: Asked, question: Question) -> None:
         """Answer with how a child ended, once it has. Its end is in its parent's history by then."""
-        child = await self._of_run(asked)
+        child = await self._of_run(question.run_id)
         if child is None or asked.stale:
             return
         if child.run.closed:
-            outcome = outcome_of(child.run)
-            await self._m.committed(self._m.batch())  # its end may be on its way to the disk
-            self._closed(asked, outcome)
+            self._closed(asked, question, outcome_of(child.run))
         else:
             # Not awaited here: that may take months, and is nothing that is on its way.
-            self._m.wait_closed(child.run.key).add_done_callback(partial(self._closes, asked))
+            self._m.wait_closed(child.run.key).add_done_callback(partial(self._closes, asked, question))
 
-    def _closes(self, asked: Asked, closed: asyncio.Future[Outcome]) -> None:
+    def _closes(self, asked: Asked, question: Question, closed: asyncio.Future[Outcome]) -> None:
         # With an error the engine stops, or begins again from the disk: then the handler asks again.
         if not closed.cancelled() and closed.exception() is None:
-            self._closed(asked, closed.result())
+            self._closed(asked, question, closed.result())
 
-    def _closed(self, asked: Asked, outcome: Outcome) -> None:
-        if not asked.stale:
-            reply = channel.OpDone(asked.live.token or 0, asked.op.op, msgspec.json.encode(as_child(outcome)))
-            self._m.workers.answer(reply)
+    def _closed(self, asked: Asked, question: Question, outcome: Outcome) -> None:
+        if asked.stale:
+            return
+        live, key, value = asked.live, asked.op.key, msgspec.json.encode(as_child(outcome))
+        if live.run.cancel is not None and not key.startswith(CLEANUP_MARK):
+            # Its cancellation comes first, and ends this wait, in a replay too: nothing is to be found in its place.
+            reply = channel.OpDone(live.token or 0, asked.op.op, value)
+            self._m.commit(self._m.batch(), lambda: self._m.workers.answer(reply))
+            return
+        record = r.ChildResultRecorded(
+            key,
+            outcome.run_id,
+            outcome.workflow_id,
+            str(outcome.status),
+            Raw(value),
+            question.place,
+            unaware=question.unaware,
+        )
+        self._desk.record(asked, self._m.batch(), record)
 
-    async def end(self, asked: Asked, stimulus: s.CancelAsked | s.TerminateAsked) -> None:
-        """A child is asked to end, or ended; not recorded, as one that has closed, or was asked before, stays as it is."""
-        child = await self._of_run(asked)
+    async def end(self, asked: Asked, args: EndArgs) -> None:
+        """A child is asked to end, or ended, and that is recorded, in one unit. One that has closed stays as it is."""
+        child = await self._of_run(args.run_id)
         if child is None or asked.stale:
             return
-        batch = self._m.batch()
-        batch.decide(child, stimulus)
-        reply = channel.OpDone(asked.live.token or 0, asked.op.op)
+        live, op, run, reason, batch = asked.live, asked.op, child.run, args.reason, self._m.batch()
+        cancels = op.kind == "child_cancel"
+        if args.recorded:
+            kind = r.ChildCancelRequested if cancels else r.ChildTerminated
+            record = kind(op.key, run.run_id, run.workflow_id, reason, str(run.status) if run.closed else None)
+            batch.decide(live, s.OperationAsked(asked.step, asked.attempt, marked(live, record)))
+        batch.decide(child, s.CancelAsked(reason) if cancels else s.TerminateAsked(reason))
+        reply = channel.OpDone(live.token or 0, op.op)
         self._m.commit(batch, lambda: self._m.workers.answer(reply))
 
-    async def _of_run(self, asked: Asked) -> Live | None:
+    async def _of_run(self, run_id: str) -> Live | None:
         """By its run ID alone: somebody's workflow ID may be the same."""
-        key = await self._m.store.reader.key_of(asked.op.name)
+        key = await self._m.store.reader.key_of(run_id)
         if key is None:
-            raise RunNotFoundError(f"no run {asked.op.name!r}", hint="wfctl list", id=asked.op.name)
+            raise RunNotFoundError(f"no run {run_id!r}", hint="wfctl list", id=run_id)
         return await self._m.memory.load(key)
 
 

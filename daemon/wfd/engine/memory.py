@@ -19,7 +19,7 @@ import msgspec
 
 from wfctl.errors import StorageError
 from wfctl.protocol import channel
-from wfctl.values.runinfo import ParentInfo, RunInfo
+from wfctl.values.runinfo import ParentInfo, RunInfo, started
 from wfd.core import apply, records, state
 from wfd.core.state import Raw, Run, Stepping
 from wfd.engine.parked import Parked
@@ -354,4 +354,4 @@ def run_of(loaded: Loaded) -> Run:
 
 def child_value(info: RunInfo) -> Raw:
     """What `ctx.start` is answered with, and replays to."""
-    return Raw(msgspec.json.encode(info))
+    return Raw(started(info))

@@ -36,13 +36,14 @@ from wfd.engine.asked import (
     EndArgs,
     EventArgs,
     ParentEventArgs,
+    ResultArgs,
     SleepArgs,
     TaskArgs,
     ValueArgs,
     marked,
 )
 from wfd.engine.batch import Batch
-from wfd.engine.children import Children
+from wfd.engine.children import Children, question_of
 from wfd.engine.code import Code
 from wfd.engine.inboxes import Inboxes, no_inbox
 from wfd.engine.memory import Live, Memory
@@ -57,6 +58,7 @@ log = logging.getLogger("wfd.engine")
 _child_args = msgspec.json.Decoder(ChildArgs).decode
 _parent_event_args = msgspec.json.Decoder(ParentEventArgs).decode
 _event_args = msgspec.json.Decoder(EventArgs).decode
+_result_args = msgspec.json.Decoder(ResultArgs).decode
 _end_args = msgspec.json.Decoder(EndArgs).decode
 _task_args = msgspec.json.Decoder(TaskArgs).decode
 _NO_FAILURE = Failure("Error", "")
@@ -89,7 +91,6 @@ class Machine(Protocol):
     def batch(self) -> Batch: ...
     def new_key(self) -> int: ...
     def commit(self, batch: Batch, then: Callable[[], None] | None = None) -> None: ...
-    async def committed(self, batch: Batch) -> None: ...
     def wait_closed(self, key: int) -> asyncio.Future[Outcome]: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
     async def pause(self, delay_ms: int) -> None: ...
@@ -124,11 +125,10 @@ class Operations:
             case "event":
                 self._m.spawn(self._guarded(asked, partial(self._event, asked, _event_args(op.args))))
             case "child_result":
-                self._m.spawn(self._guarded(asked, partial(self._children.result, asked)))
+                question = question_of(asked, _result_args(op.args).run_id)
+                self._m.spawn(self._guarded(asked, partial(self._children.result, asked, question)))
             case "child_cancel" | "child_terminate":
-                reason = _end_args(op.args).reason
-                stimulus = s.CancelAsked(reason) if op.kind == "child_cancel" else s.TerminateAsked(reason)
-                self._m.spawn(self._guarded(asked, partial(self._children.end, asked, stimulus)))
+                self._m.spawn(self._guarded(asked, partial(self._children.end, asked, _end_args(op.args))))
             case "resume":
                 self._resume(asked)
             case "task_left":

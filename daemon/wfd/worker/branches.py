@@ -28,7 +28,7 @@ _TASK = attempts.run.__code__
 # Kinds whose arguments do not tell one call from another.
 _ALIKE = frozenset({"now", "random", "uuid"})
 # Kinds whose calls may be alike in all arguments and still have outcomes of their own.
-BY_BRANCH = frozenset({"task", "sleep"})
+BY_BRANCH = frozenset({"task", "sleep", "child_result"})
 _NOT_BY_CONTENT = _ALIKE | BY_BRANCH
 
 

@@ -29,7 +29,7 @@ from wfctl.sdk.workflow import Workflow
 from wfctl.values.opkeys import in_words
 from wfctl.values.runinfo import RunInfo
 from wfd.worker import branches
-from wfd.worker.pending import ENDED_BY_CANCELLATION, PATIENT, REFUSABLE, Pending, Questions, answered, taken_up, told
+from wfd.worker.pending import PATIENT, REFUSABLE, Pending, Question, Questions, heard, taken_up, told
 from wfd.worker.progress import Reporter
 from wfd.worker.rest import LAST, InTurn, Rest
 
@@ -125,7 +125,7 @@ class LiveOps(branches.Branch, eq=False):
             self._admit()
         if self._recorded_before:
             self._note(key, place)
-        if self.replay.unasked and self._is_sequential():
+        if self.replay.unasked and kind != "child_result" and self._is_sequential():
             # No other branch is left that could still ask for the records: this call is what the code was changed to.
             self.stuck(self.disagreement())
         return key, None
@@ -136,10 +136,6 @@ class LiveOps(branches.Branch, eq=False):
         if self._takes_turns:
             await self._rest.come(LAST if record is None or record.open else record.place, self.cancel_soon)
             self._admit()
-
-    async def _rested(self, then: Callable[[], Awaitable[bytes]]) -> bytes:
-        await self._turn(None)
-        return await then()
 
     @property
     def _takes_turns(self) -> bool:
@@ -160,35 +156,37 @@ class LiveOps(branches.Branch, eq=False):
         else:
             key = self.replay.key(base)
             record = self.replay.take(key)
-        if record is not None and expected not in (None, key) and self._is_sequential():
+        if record is not None and expected not in (None, key) and kind != "child_result" and self._is_sequential():
             self._note(key, place)
             self.stuck(self.disagreement())
         return key, record
 
-    def tell(self, kind: str, name: str, key: str, arguments: bytes, *, rested: bool = False) -> Awaitable[bytes]:
+    def tell(self, kind: str, name: str, key: str, arguments: bytes) -> Awaitable[bytes]:
         if self._bodies:
             self._bodies.pop(key, None)
         if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
             self._refuse()
-        if self.cancel_requested and kind in ENDED_BY_CANCELLATION and self._cancel_due:
+        if self.cancel_requested and kind == "resume" and self._cancel_due:
             return self._tell_cancelled(kind, name, key, arguments)
-        if kind == "child_result" and not rested and self._takes_turns:
-            return self._rested(lambda: self.tell(kind, name, key, arguments, rested=True))
-        if kind == "child_result" and (again := taken_up(self._questions, key)) is not None:
+        if kind == "child_result" and (again := taken_up(self._questions, name)) is not None:
             self.cancel_soon()
-            return told(again)
+            return heard(self._questions, again)
         self._next_op = number = self._next_op + 1
         answer: asyncio.Future[Any] = self._loop.create_future()
-        patient = kind in PATIENT
-        self._pending[number] = asked = Pending(key, answer, patient)
+        patient, question = kind in PATIENT, None
         if kind == "child_result":
-            self._questions.setdefault(key, []).append(asked)
+            self._pending[number] = question = Question(key, answer, patient, name)
+            self._questions.setdefault(name, []).append(question)
+        else:
+            self._pending[number] = Pending(key, answer, patient)
         if self._begun is None and not self._lines:
             self._send(Op(self.token, number, key, kind, name, arguments))
         else:
             self._say(number, kind, name, key, arguments)
         if patient:
             self.cancel_soon()
+        if question is not None:
+            return heard(self._questions, question)
         return told(answer) if kind in REFUSABLE else answer
 
     async def _tell_cancelled(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
@@ -293,11 +291,8 @@ class LiveOps(branches.Branch, eq=False):
         waiting = self._pending.pop(message.op, None)
         if waiting is None:
             return
-        if self._questions:
-            answered(self._questions, waiting)
-        # Else whoever asked has given it up; a cancellation may have waited for it all the same.
-        if not waiting.answer.done():
-            waiting.settle(message.value, message.error)
+        # Where whoever asked has given it up, a cancellation may have waited for it all the same.
+        waiting.settle(message.value, message.error)
         if self.cancel_requested:
             self.cancel_soon()
 

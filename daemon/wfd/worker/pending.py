@@ -10,10 +10,9 @@ import msgspec
 from wfctl.errors import ErrorData, WfctlError, from_data
 
 # What the daemon may refuse; all else it answers without an error.
-REFUSABLE = frozenset({"child", "event", "parent_event", "child_result", "child_cancel", "child_terminate"})
-# Whose answer may take long and commits nothing: a cancellation does not wait for it.
+REFUSABLE = frozenset({"child", "event", "parent_event", "child_cancel", "child_terminate"})
+# Whose answer may take long: a cancellation does not wait for it.
 PATIENT = frozenset({"sleep", "resume", "task_attempt_failed", "child_result"})
-ENDED_BY_CANCELLATION = frozenset({"resume", "child_result"})
 
 
 class Pending(msgspec.Struct, eq=False):
@@ -26,30 +25,56 @@ class Pending(msgspec.Struct, eq=False):
     patient: bool
 
     def settle(self, value: bytes, error: ErrorData | None) -> None:
-        self.answer.set_result(value if error is None else from_data(error))
+        if not self.answer.done():
+            self.answer.set_result(value if error is None else from_data(error))
 
 
-# How a child has ended: what the daemon was asked and has not answered, by its key.
-Questions = dict[str, list[Pending]]
+class Question(Pending, eq=False):
+    """How the child `of` has ended. Where whoever asked has `given_up`, its answer is for whoever asks next: the daemon still has
+    the question, and records one answer to it. Asking again and again for as long as a child runs would pile up besides."""
+
+    of: str
+    given_up: bool = False
+
+    def settle(self, value: bytes, error: ErrorData | None) -> None:
+        self.renew()
+        super().settle(value, error)
+
+    def renew(self) -> None:
+        if self.answer.cancelled():
+            self.answer = self.answer.get_loop().create_future()
 
 
-def taken_up(questions: Questions, key: str) -> asyncio.Future[Any] | None:
-    """The answer to what was asked before and given up: the daemon still has the question, and asking it again and again for as
-    long as a child runs would pile up here and there."""
-    for asked in questions.get(key, ()):
-        if asked.answer.cancelled():
-            asked.answer = asked.answer.get_loop().create_future()
-            return asked.answer
+# Those whose answer nobody has heard yet, by child.
+Questions = dict[str, list[Question]]
+
+
+def taken_up(questions: Questions, of: str) -> Question | None:
+    """What was asked before and given up."""
+    for asked in questions.get(of, ()):
+        if asked.given_up:
+            asked.given_up = False
+            asked.renew()
+            return asked
     return None
 
 
-def answered(questions: Questions, waiting: Pending) -> None:
-    """It is no question any more, if it was one."""
-    asked = questions.get(waiting.key)
-    if asked is not None:
-        asked.remove(waiting)
-        if not asked:
-            del questions[waiting.key]
+async def heard(questions: Questions, asked: Question) -> bytes:
+    """The answer; from then on it is no question any more."""
+    try:
+        await asked.answer
+    except BaseException:
+        asked.given_up = True
+        raise
+    drop(questions, asked)
+    return await told(asked.answer)
+
+
+def drop(questions: Questions, asked: Question) -> None:
+    of = questions[asked.of]
+    of.remove(asked)
+    if not of:
+        del questions[asked.of]
 
 
 async def told(answer: asyncio.Future[Any]) -> bytes:

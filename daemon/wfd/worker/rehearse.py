@@ -21,7 +21,7 @@ from wfd.worker.execute import Executor
 from wfd.worker.fitting import Misfit, arguments
 from wfd.worker.guard import Guard
 from wfd.worker.live import LiveOps
-from wfd.worker.pending import Pending, answered
+from wfd.worker.pending import Pending, Question, drop
 from wfd.worker.trialloop import TrialLoop
 
 # Turns of the loop without any progress, after which nothing moves any more.
@@ -49,7 +49,8 @@ class RehearsedOps(LiveOps, eq=False):
     async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, OpRecord | None]:
         key, record = await super().find(kind, name, content, place)
         # A task that was begun would be tried again; whether a sleep that was begun is over, the daemon knows.
-        if record is None or (record.open and kind == "task"):
+        # How a child ended, whatever was recorded of that, the daemon knows as well.
+        if (record is None and kind != "child_result") or (record is not None and record.open and kind == "task"):
             self._admit()
             self._next_op += 1
             self.held.add(self._next_op)
@@ -66,7 +67,8 @@ class RehearsedOps(LiveOps, eq=False):
         if asked is not None and asked.answer.done():
             # It was given up; who asks once more is to be answered.
             del self._pending[op]
-            answered(self._questions, asked)
+            if isinstance(asked, Question):
+                drop(self._questions, asked)
         elif asked is not None:
             self.held.add(op)
 

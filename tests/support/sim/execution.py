@@ -17,6 +17,7 @@ _encode = msgspec.json.Encoder().encode
 FAILURE = Failure("Oops", "it was planned so")
 # What a cancelled handler does not wait for.
 _WAITS = ("sleep", "resume", "child_result", "task_attempt_failed")
+_OF_CHILD = ("child_result", "child_cancel", "child_terminate")
 # From the end of a handler to the judgement that it is not what was recorded.
 _JUDGED_US = 150_000
 
@@ -123,7 +124,7 @@ class Execution:
             elif act.kind == "log":
                 self._log(act)
                 self._at[branch] += 1
-            elif act.kind == "child_result" and not self._values.get(act.name):
+            elif act.kind in _OF_CHILD and not self._values.get(act.name):
                 self._at[branch] += 1  # there is no such child: it was refused
             elif act.pause_us and record is None:
                 self._process.after(act.pause_us, partial(self._do, branch, act, record))
@@ -145,9 +146,9 @@ class Execution:
             self._ask(branch, "resume", act, {}, on if failed is None else partial(self._again, branch, act, failed))
         elif act.kind == "task":
             self._attempt(branch, act, 0)
-        elif act.kind == "child_result":
+        elif act.kind in _OF_CHILD:
             child = msgspec.json.decode(self._values[act.name])["id"]
-            self._ask(branch, act.kind, Act(act.kind, act.key, child), {}, on)
+            self._ask(branch, act.kind, Act(act.kind, act.key, child), {"run_id": child, **act.args}, on)
         else:
             args = act.args
             if act.kind in ("random", "uuid"):

@@ -108,9 +108,10 @@ class Ledger:
         key = self._disk.run_ids[order.run.id]
         if op.kind == "child_result":
             child = msgspec.json.decode(done.value)
-            row = self._disk.runs[self._disk.run_ids[child["run_id"]]]
-            self.holds(row.status == child["status"], f"{name}: told {child['status']}, on disk {row.status}")
-            return
+            ended = [record.KIND for _, record in self._disk.records(self._disk.run_ids[child["run_id"]])]
+            self.holds(f"run.{child['status']}" in ended, f"{name}: told {child['status']}, on disk it never was")
+            if self._disk.runs[key].status == Status.CANCELLING and not op.key.startswith("~"):
+                return  # it is the cancellation that is recorded
         since = next(
             row.seq
             for row, record in self._disk.records(key)

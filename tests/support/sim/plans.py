@@ -153,8 +153,12 @@ class Planner:
             draw = chance.random()
             if draw < self._families and self.runs < MAX_RUNS and run.workflow_id.count("/") < 3:
                 acts.append(self._child(run, key))
-                if chance.random() < 0.15:
-                    acts.append(Act("child_result", f"result:{key}", acts[-1].key))
+                started, more = acts[-1].key, chance.random()
+                if 0.1 < more < 0.25:
+                    ends = "child_cancel" if more < 0.18 else "child_terminate"
+                    acts.append(Act(ends, f"{ends}:{key}", started, {"reason": f"{run.id}:{key}"}))
+                if more < 0.15:
+                    acts.append(Act("child_result", f"result:{key}", started))
             elif draw < self._families + 0.25:
                 acts.append(self._event(run, key))
             else:

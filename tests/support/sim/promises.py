@@ -42,6 +42,7 @@ def kept(disk: Disk, ledger: Ledger) -> Iterator[str]:
         yield from _family(disk, row, histories[key])
     yield from timetables.kept(disk)
     yield from _deliveries(disk, histories)
+    yield from _ends(disk, histories)
     yield from _commands(disk, histories, ledger)
 
 
@@ -248,6 +249,29 @@ def _deliveries(disk: Disk, histories: dict[int, Rows]) -> Iterator[str]:
     for payload, got in received.items():
         if not payload.startswith("c") and payload not in sent:
             yield f"{disk.runs[got[0][0]].workflow_id}: has an event from {payload}, which did not send it"
+
+
+def _ends(disk: Disk, histories: dict[int, Rows]) -> Iterator[str]:
+    """A parent that ends a child does so once, and what it hears of an end is what its child came to."""
+    done: Counter[tuple[str, str]] = Counter()
+    asked: set[tuple[str, str]] = set()
+    for key, history in histories.items():
+        row, was_told = disk.runs[key], {}
+        for _, record in history:
+            ends = isinstance(record, r.RunCancelRequested | r.RunTerminated)
+            if ends and record.reason.partition(":")[0] in disk.run_ids:
+                done[row.run_id, record.reason] += 1
+            elif isinstance(record, r.ChildCancelRequested | r.ChildTerminated):
+                if (record.run_id, record.reason) in asked:
+                    yield f"{row.workflow_id}: {record} is recorded twice"
+                asked.add((record.run_id, record.reason))
+            elif isinstance(record, r.ChildClosedRecord):
+                was_told[record.run_id] = record.status
+            elif isinstance(record, r.ChildResultRecorded) and was_told.get(record.run_id) != record.status:
+                yield f"{row.workflow_id}: {record}, and had heard {was_told.get(record.run_id)}"
+    for (run_id, reason), times in done.items():
+        if times > 1 or (run_id, reason) not in asked:
+            yield f"{disk.runs[disk.run_ids[run_id]].workflow_id}: was ended {times} times by {reason}"
 
 
 def _commands(disk: Disk, histories: dict[int, Rows], ledger: Ledger) -> Iterator[str]:

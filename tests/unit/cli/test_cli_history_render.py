@@ -56,6 +56,20 @@ def failed(attempt: int, retry_at: int, key: str = "k") -> HistoryEntry:
             "child Paymnt: unknown_type: no workflow type 'Paymnt'",
         ),
         (entry("child.closed", workflow_id_="x", run_id_="y", status="failed", step="on_paid"), "failed  then on_paid"),
+        (entry("child.cancel_requested", key="k", workflow_id="x", reason="too late"), "too late"),
+        (entry("child.terminated", key="k", workflow_id="x", closed="failed"), "already failed"),
+        (
+            entry("child.result_recorded", key="k", workflow_id="x", status="completed", outcome={"result": {"n": 1}}),
+            'completed  {"n":1}',
+        ),
+        (
+            entry("child.result_recorded", key="k", workflow_id="x", status="failed", outcome={"error": DECLINED}),
+            "failed  CardDeclined: limit exceeded (orders.py:12 in charge)",
+        ),
+        (
+            entry("child.result_recorded", key="k", workflow_id="x", status="cancelled", outcome={"reason": "late"}),
+            "cancelled  late",
+        ),
         (entry("timestamp.recorded", key="k", value="2026-11-23T03:00:00Z"), "2026-11-23T03:00:00Z"),
         (entry("timestamp.recorded", key="k", value=NOW), "2026-11-23T03:00:00.000Z"),
         (entry("random.recorded", key="k", value=0.25), "0.25"),

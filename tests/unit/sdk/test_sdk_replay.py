@@ -118,4 +118,4 @@ def test_keys_are_told_in_words() -> None:
     assert in_words("~event:a:b:3f9c04aa12cd90ef:2") == "event 'a:b' [3f9c04aa12cd90ef, occurrence 3]"
     assert in_words("now::3f9c04aa12cd90ef:0") == "ctx.now() [3f9c04aa12cd90ef]"
     assert in_words("task:charge:3f9c04aa12cd90ef:0") == "task 'charge' [3f9c04aa12cd90ef]"
-    assert in_words("child_result:01M8FG170ABCDEFGHJKMNPQRST") == "handle.result() [01M8FG170ABCDEFGHJKMNPQRST]"
+    assert in_words("child_result:kid:3f9c04aa12cd90ef:0") == "handle.result() of 'kid' [3f9c04aa12cd90ef]"

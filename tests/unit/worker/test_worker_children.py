@@ -42,6 +42,18 @@ async def waits_for_its_child(ctx: Context, typed: bool = False) -> Directive:
 
 
 @wf.step()
+async def ends_one_child_after_the_other(ctx: Context) -> Directive:
+    one = await ctx.start("Kid", "kid-1")
+    await one.cancel("late")
+    heard = [await one.result()]
+    other = await ctx.start("Kid", "kid-2")
+    await other.terminate()
+    heard.append(await other.result())
+    await ctx.now()
+    return ctx.next.complete(heard)
+
+
+@wf.step()
 async def runs_a_child(ctx: Context) -> Directive:
     try:
         receipt = await ctx.run_child("Kid", "kid-1", {"how": "x"}, result_type=Receipt)
@@ -140,14 +152,41 @@ async def ended(desk: Desk, outcome: Any, *given: Any, **options: Any) -> Any:
         desk.reply(message, outcome if message.kind == "child_result" else desk.value(message))
 
 
-async def test_a_handle_waits_for_the_result_which_is_asked_for_and_not_recorded(desk: Desk) -> None:
+async def test_a_handle_waits_for_the_result_which_is_recorded_each_time_it_is_asked_for(desk: Desk) -> None:
     done = await ended(desk, closed(result={"amount": "1.50"}), "start", "waits_for_its_child", {"typed": True})
     assert msgspec.json.decode(done.value) == ["Receipt(amount=Decimal('1.50'))", {"amount": "1.50"}]
     asked = [op for op in desk.ops() if op.kind == "child_result"]
-    assert [(op.name, op.args) for op in asked] == [("RUN-kid-1", b"{}")] * 2
-    assert [record.key.partition(":")[0] for record in desk.records] == ["child"]
-    again = await ended(desk, closed(result={"amount": "1.50"}), "start", "waits_for_its_child", ops=desk.records)
+    assert [(op.name, op.args) for op in asked] == [("kid-1", b'{"run_id":"RUN-kid-1"}')] * 2
+    assert [record.key.partition(":")[0] for record in desk.records] == ["child", "child_result", "child_result"]
+    desk.sent.clear()
+    again = await ended(desk, closed("failed"), "start", "waits_for_its_child", ops=desk.records)
     assert msgspec.json.decode(again.value)[0] == "{'amount': '1.50'}"
+    assert desk.ops() == []
+
+
+async def test_what_an_older_version_recorded_of_a_step_is_replayed_and_the_rest_asked_for_as_then(desk: Desk) -> None:
+    done = await ended(desk, closed(result=1), "step", "ends_one_child_after_the_other")
+    assert [record.key.partition(":")[0] for record in desk.records] == [
+        "child", "child_cancel", "child_result", "child", "child_terminate", "child_result", "now"
+    ]  # fmt: skip
+    older = [
+        msgspec.structs.replace(record, value=record.value.replace(b',"records_ends":true', b""), place=place)
+        for place, record in enumerate(desk.records)
+        if not record.key.startswith("child_")
+    ]
+    for records in (older, older[:2], older[:1]):
+        desk.sent.clear()
+        desk.records = list(records)
+        again = await ended(desk, closed(result=1), "step", "ends_one_child_after_the_other", ops=records)
+        assert again.value == done.value
+        first = next(op for op in desk.ops() if op.kind == "child_cancel")
+        assert msgspec.json.decode(first.args) == {"run_id": "RUN-kid-1", "reason": "late", "recorded": False}
+    # How a child ended may then be recorded after what had followed it.
+    moved = sorted(desk.records, key=lambda record: record.key.startswith("child_result"))
+    desk.sent.clear()
+    again = await ended(desk, closed(result=2), "step", "ends_one_child_after_the_other", ops=moved)
+    assert again.value == done.value
+    assert [op.kind for op in desk.ops()] == ["child_cancel"]
 
 
 async def test_run_child_starts_and_waits(desk: Desk) -> None:
@@ -174,7 +213,7 @@ async def test_a_handler_may_return_while_it_waits_for_the_result_of_another_chi
     desk.reply(first, closed())
     done = await desk.next((StepDone, StepRaised))
     assert done.value == b"[true,false]"
-    assert "returned without awaiting handle.result() [RUN-kid-2]: write `await`" in desk.lines[0]
+    assert "returned without awaiting handle.result() of 'kid-2' [44136fa355b3678a]: write `await`" in desk.lines[0]
 
 
 async def test_a_result_that_is_given_up_and_asked_for_again_is_asked_for_once(desk: Desk) -> None:

@@ -14,11 +14,11 @@ from wfctl.cli.render.times import absolute, ago, clock, clock_seconds, was_chos
 from wfctl.protocol.runs import HistoryEntry
 from wfctl.values.times import format_duration
 
-KIND_WIDTH = 21
+KIND_WIDTH = 23
 LEAST_DETAIL, LEAST_ID = 24, 8
 LEAST_BESIDE = 16  # cells: with less, what happened says more on a line of its own
 LONGEST_CLOCK = 14  # cells: `14:30:00+02:00`, without a date
-NARROW = 62  # cells: below, what is said of an entry would not stand beside its columns
+NARROW = 64  # cells: below, what is said of an entry would not stand beside its columns
 _VALUE_CHARS = 200
 _LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 _LAST_WORD_LOOKS = {
@@ -214,6 +214,19 @@ def _child_closed(data: dict[str, Any]) -> str:
     return words + (f"  then {data['step']}" if data.get("step") else "")
 
 
+def _child_ended(data: dict[str, Any]) -> str:
+    words = [str(data.get("workflow_id", "")), *([f"already {data['closed']}"] if data.get("closed") else [])]
+    return "  ".join([*words, *([str(data["reason"])] if data.get("reason") else [])])
+
+
+def _child_result(data: dict[str, Any]) -> str:
+    words, outcome = f"{data.get('workflow_id', '')}  {data.get('status', '')}", data.get("outcome") or {}
+    if data.get("status") == "completed":
+        return f"{words}  {_json(outcome.get('result'))}"
+    why = failure_text(outcome["error"]) if outcome.get("error") else str(outcome.get("reason") or "")
+    return f"{words}  {why}".rstrip()
+
+
 def _task(data: dict[str, Any], words: str) -> str:
     """A task's record, with the attempt where it is not the first."""
     again = f"  attempt {data['attempt']}" if data.get("attempt", 1) > 1 else ""
@@ -313,6 +326,9 @@ _DETAILS: dict[str, Callable[[dict[str, Any]], str]] = {
     "event.received": _event_received,
     "child.started": _child_started,
     "child.closed": _child_closed,
+    "child.cancel_requested": _child_ended,
+    "child.terminated": _child_ended,
+    "child.result_recorded": _child_result,
     "child.resumed": lambda data: str(data.get("workflow_id", "")),
     "parent_event.sent": _sent,
     "event.sent": _sent,
