@@ -1,4 +1,4 @@
-"""What a handler did to a child, and heard of its end, it did and heard once: its step may be repeated, and the child gone on since."""
+"""What a handler did to a child, and heard of its end, it did and heard once: also where the child has gone on since."""
 
 from __future__ import annotations
 
@@ -129,9 +129,8 @@ async def test_to_end_a_child_otherwise_than_recorded_makes_the_run_stuck(serve:
             handle = await ctx.start("Kid", "kid", {"patient": True})
             if now and changed == "end":
                 await handle.terminate("late")
-            elif now or changed != "put in":
-                if not now or changed != "left out":
-                    await handle.cancel("later" if now and changed == "reason" else "late")
+            elif changed not in (("left out",) if now else ("put in",)):
+                await handle.cancel("later" if now and changed == "reason" else "late")
             await note("ended")
             await ctx.sleep(HOUR)
             return ctx.next.complete()

@@ -262,7 +262,6 @@ class Steps:
         """Raise CancelledError in the handler; it still answers. Neither that nor its cleaning up waits for a turn."""
         execution = self._running.get(token)
         if execution is not None:
-            execution.worker.send(channel.CancelStep(token))
             self._turns.cancelled(execution)
             return
         order = self._waiting(token)

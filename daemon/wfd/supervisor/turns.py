@@ -48,8 +48,9 @@ class Execution(msgspec.Struct):
     rests: TimerHandle | None = None
     # What it has asked for and has no answer to, by number, and the tasks whose functions run, by key: whether it takes its time.
     _open: dict[int | str, bool] = {}
-    # How many of them do.
+    # How many of them do; and those among them that ask how a child ends.
     patient: int = 0
+    ends: set[int] = set()
     _last_op: int = 0
 
     def asks(self, op: channel.Op) -> None:
@@ -64,6 +65,8 @@ class Execution(msgspec.Struct):
         if op.kind != "task_left":  # nor is that
             patient = self._open[op.op] = op.kind in _PATIENT
             self.patient += patient
+            if patient and op.kind == "child_result":
+                self.ends.add(op.op)
 
     def is_patient(self, op: int) -> None:
         if self._open.get(op) is False:
@@ -72,6 +75,8 @@ class Execution(msgspec.Struct):
 
     def is_told(self, op: int) -> None:
         self.patient -= self._open.pop(op, False)
+        if self.ends:
+            self.ends.discard(op)
 
     @property
     def only_waits(self) -> bool:
@@ -215,7 +220,15 @@ class Turns:
             self._look(execution)
 
     def cancelled(self, execution: Execution) -> None:
-        """It goes on to clean up; or to wait on for what it has asked for already, and nobody hears of that."""
+        """It goes on to clean up; or to wait on for what it has asked for already, and nobody hears of that.
+
+        How a child has ended it is told before: that is recorded already, and a replay will come that far.
+        """
+        for message in [one for one in execution.held if one.op in execution.ends]:
+            execution.held.remove(message)
+            execution.is_told(message.op)
+            execution.worker.send(message)
+        execution.worker.send(channel.CancelStep(execution.order.token))
         self.go_on(execution)
         if execution.patient:
             self._look(execution)

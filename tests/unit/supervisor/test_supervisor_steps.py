@@ -39,6 +39,8 @@ class Runner:
             self.given.append(message.token)
         elif isinstance(message, channel.OpDone):
             self.told.append((message.token, message.op))
+        elif isinstance(message, channel.CancelStep):
+            self.told.append((message.token, 0))
 
     def kill(self, why: str) -> None:
         self.steps.clear()
@@ -157,6 +159,21 @@ def test_a_step_that_only_waits_lends_its_turn_and_is_answered_when_it_has_it_ba
     assert bench.worker.given == [1, 2]  # it goes before those that have not begun
     bench.end(1)
     assert bench.worker.given == [1, 2, 3]
+
+
+def test_a_step_is_told_how_its_child_ended_and_then_that_it_is_cancelled_as_these_are_recorded() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1, 2)
+    for op, kind in enumerate(("sleep", "child_result", "child_result"), 1):
+        bench.asks(1, op, kind)
+    bench.rest()
+    bench.answer(1, 1)
+    bench.answer(1, 3)
+    assert bench.worker.told == []
+    bench.steps.cancel(1)
+    assert bench.worker.told == [(1, 3), (1, 0), (1, 1)]
+    bench.answer(1, 2)
+    assert bench.worker.told[3:] == [(1, 2)]
 
 
 def test_a_step_with_a_task_beside_its_sleep_keeps_its_turn() -> None:
