@@ -39,13 +39,13 @@ class BlockingStore(Store):
 
 
 class BlockingContext(Context):
-    """`wait` runs a coroutine on the host's loop, from the handler's thread, and returns what it returns."""
+    """`wait` runs an operation on the host's loop, from the handler's thread, and returns what it returns; `read` what is none."""
 
     __slots__ = ("_wait",)
 
-    def __init__(self, ops: Ops, wait: Wait) -> None:
+    def __init__(self, ops: Ops, wait: Wait, read: Wait) -> None:
         super().__init__(ops)
-        self.store = BlockingStore(ops, wait)
+        self.store = BlockingStore(ops, read)
         self._wait = wait
 
 

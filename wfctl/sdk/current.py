@@ -43,7 +43,8 @@ def time_limit(ms: int | None) -> Limit:
 class CurrentStep(msgspec.Struct, eq=False):
     """The step that a handler works for: where its tasks are recorded, and the loop, the threads and the clock they run on.
 
-    `made` collects the coroutines that were handed out, so that one that was never awaited is noticed.
+    `made` collects the coroutines that were handed out, so that one that was never awaited is noticed; `asked` is what was asked
+    for last in an event loop of a thread's own.
     """
 
     ops: Ops
@@ -51,13 +52,15 @@ class CurrentStep(msgspec.Struct, eq=False):
     threads: Threads
     made: list[Coroutine[Any, Any, Any]]
     time_limit: Callable[[int | None], Limit] = time_limit
+    asked: asyncio.Future[Any] | None = None
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run `work` on the host's loop, from a thread, and return what it returns."""
-        try:
-            return self._cross(work).result()
-        except concurrent.futures.CancelledError:
-            raise asyncio.CancelledError from None
+        """Run an operation on the host's loop, from a thread, and return what it returns."""
+        return _result(self._ask(work))
+
+    def read(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """The same of what is no operation."""
+        return _result(self._cross(work))
 
     def hand_out(self, work: Coroutine[Any, Any, Any]) -> Any:
         """`work` as whoever calls now can use it: to be awaited in a coroutine, its value in a plain function's thread."""
@@ -65,12 +68,23 @@ class CurrentStep(msgspec.Struct, eq=False):
         if running is None:
             return self.wait(work)
         if running is not self._loop:  # a thread of the handler's with a loop of its own
-            return asyncio.wrap_future(self._cross(work))
+            self.asked = asked = asyncio.wrap_future(self._ask(work))
+            return asked
         self.made.append(work)
         return work
 
+    def _ask(self, work: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
+        return self._cross(work)
+
     def _cross(self, work: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+def _result(crossed: concurrent.futures.Future[Any]) -> Any:
+    try:
+        return crossed.result()
+    except concurrent.futures.CancelledError:
+        raise asyncio.CancelledError from None
 
 
 step: contextvars.ContextVar[CurrentStep | None] = contextvars.ContextVar("wfctl_step", default=None)
@@ -96,6 +110,8 @@ class Attempt(msgspec.Struct, eq=False):
 
 # The task that the running code is part of.
 attempt: contextvars.ContextVar[Attempt | None] = contextvars.ContextVar("wfctl_task", default=None)
+# Whether it runs in a thread that a handler made, and without the handler's context.
+strayed: contextvars.ContextVar[bool] = contextvars.ContextVar("wfctl_strayed", default=False)
 
 
 def current_task() -> TaskInfo:

@@ -56,5 +56,5 @@ class BlockingQueryContext(BlockingContext):
     __slots__ = ()
 
     def __init__(self, ops: Ops, wait: Wait) -> None:
-        super().__init__(ops, wait)
+        super().__init__(ops, wait, wait)
         self.store = _BlockingReadOnly(ops, wait)

@@ -13,7 +13,7 @@ from types import FunctionType, ModuleType, NoneType
 from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, overload
 from uuid import UUID
 
-from wfctl.errors import InvalidArgumentError
+from wfctl.errors import InvalidArgumentError, UsageError
 from wfctl.sdk import attempts, current
 from wfctl.sdk.definition import Definition
 from wfctl.sdk.handler import refuse
@@ -105,6 +105,8 @@ def _called(definition: Definition) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         step = current.step.get()
         if step is None or current.attempt.get() is not None:
+            if current.strayed.get():
+                _refuse_astray(definition.name)
             return function(*args, **kwargs)
         bound = definition.bind(args, kwargs)
         # Only told where the records disagree, for which there must be some.
@@ -115,6 +117,15 @@ def _called(definition: Definition) -> Any:
 
     setattr(call, _ATTRIBUTE, definition)
     return call
+
+
+def _refuse_astray(name: str) -> NoReturn:
+    raise UsageError(
+        f"task {name!r} is called in a thread that a handler made, where it is not recorded: it would happen again whenever the "
+        "step is repeated",
+        hint="call it in the handler itself; several at once in an `async def` handler, with asyncio.gather, where a plain `def` "
+        f"task runs in a thread too; {name}.__wrapped__ is the function without the record",
+    )
 
 
 def _on_its_own(definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:

@@ -19,7 +19,7 @@ from typing import Any
 from wfctl.errors import InvalidDirectiveError, WfctlError
 from wfctl.protocol import channel
 from wfctl.protocol.channel import OpDone, RunStep, StepDone, StepGone, StepRaised, StepStuck, ToDaemon, ToWorker
-from wfctl.sdk import current
+from wfctl.sdk import current, offspring
 from wfctl.sdk.blocking import BlockingContext
 from wfctl.sdk.checks import bound, event_of, query_of, start_of, workflow_of
 from wfctl.sdk.context import Context
@@ -77,6 +77,7 @@ class Executor:
         self._queries: set[asyncio.Task[None]] = set()
         self._stopping = False
         self.on_stopped: Callable[[], None] | None = None
+        offspring.follow()
 
     @property
     def idle(self) -> bool:
@@ -230,8 +231,8 @@ class Executor:
             self._finish(step, None, None, None)
             return
         turn = self._pool.turn()
-        here = ThreadedStep(step, self._loop, self._threads, [], self._time_limit, turn=turn)
-        context = BlockingContext(step, here.wait)
+        here = ThreadedStep(step, self._loop, self._threads, [], self._time_limit, live=step, turn=turn)
+        context = BlockingContext(step, here.wait, here.read)
         branches.current.set(step)
         current.step.set(here)
         step.thread = 0  # not known yet, but a thread it will be

@@ -14,8 +14,10 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any
 
+from wfctl.errors import UsageError
 from wfctl.sdk.current import CurrentStep
 from wfctl.sdk.threads import Outcome, settle
+from wfd.worker.live import LiveOps
 
 # Handlers that compute, or block in code that is not ours, before no other begins.
 COMPUTING = 64
@@ -167,9 +169,36 @@ class Turn:
 
 
 class ThreadedStep(CurrentStep, eq=False, kw_only=True):
-    """The step of a plain `def` handler, which has a turn."""
+    """The step of a plain `def` handler, which has a turn.
 
+    Its operations come one after the other from the handler's own thread: of those that come at once, or from several threads,
+    a replay could not tell whose is whose, since nothing tells the callers apart but the time at which they call.
+    """
+
+    live: LiveOps
     turn: Turn
+
+    def _ask(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+        if (where := self._elsewhere()) is not None:
+            work.close()
+            raise UsageError(
+                f"{self.live.handler.label} asks for an operation {where}: when the step is repeated, it could get the result "
+                "of another",
+                hint="ask for one after the other in the handler's own thread; for several at once make it an `async def` "
+                "handler and use asyncio.gather, where plain `def` tasks run in threads too",
+            )
+        return self._cross(work)
+
+    def _elsewhere(self) -> str | None:
+        if threading.get_ident() != self.live.thread:
+            return "in a thread that it made"
+        running = asyncio._get_running_loop()
+        if running is None:
+            return None
+        alone = asyncio.all_tasks(running) == {asyncio.current_task(running)}
+        if alone and (self.asked is None or self.asked.done()):
+            return None
+        return "beside others, in an event loop of its own"
 
     def _cross(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
         return super()._cross(self.turn.waits(work))

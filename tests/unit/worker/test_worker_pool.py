@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -33,14 +32,6 @@ def asks(ctx: Any) -> Directive:
 @wf.step()
 def blocks(ctx: Any) -> Directive:
     begun.append("blocks")
-    gate.wait(10)
-    return ctx.next.complete()
-
-
-@wf.step()
-def asks_in_threads(ctx: Any) -> Directive:
-    with concurrent.futures.ThreadPoolExecutor(2) as own:
-        list(own.map(lambda name: ctx.send("other", name), ["first", "second"]))
     gate.wait(10)
     return ctx.next.complete()
 
@@ -100,22 +91,6 @@ async def test_while_enough_compute_the_next_ones_begin_as_others_end_or_wait(de
     gate.set()
     assert {(await desk.next(Op)).token for _ in range(2)} == {waiting[0], waiting[2]}
     assert [message.token for message in desk.sent if isinstance(message, StepDone)].count(waiting[1]) == 1
-
-
-async def test_operations_that_threads_of_the_handlers_own_wait_for_count_too(desk: Desk) -> None:
-    for _ in range(2):
-        desk.begin("step", "asks_in_threads")
-    asked = sorted([await desk.next(Op) for _ in range(4)], key=lambda op: (op.token, op.op))
-    for op in asked[::2]:  # one of two: not all that it waits for
-        desk.reply(op)
-    desk.begin("start", "asks")
-    await desk.next(Op)
-    for op in asked[1::2]:
-        desk.reply(op)
-    await turns()
-    desk.begin("start", "asks")
-    await turns()
-    assert begun == ["asks"]
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["at once", "in line"])
