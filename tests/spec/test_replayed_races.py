@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from spec.conftest import Serve
 from wfctl import Context, Directive, Status, Workflow, task
 
@@ -17,7 +19,7 @@ async def part(number: int) -> int:
     return number
 
 
-@task
+@task(timeout=None)
 async def gated(number: int) -> int:
     await opened[0].wait()
     return number
@@ -93,3 +95,111 @@ async def test_outcomes_that_came_at_once_are_told_in_the_same_order_again(serve
     await env.advance(2 * HOUR)
     described = await run.describe()
     assert (described.run.status, described.run.stuck_reason) == (Status.COMPLETED, None)
+
+
+def race_of(wf: Workflow, work: list[str], *limits: timedelta, seen: list[list[str]]) -> None:
+    """A start handler that waits for the first of a gated task and some sleeps, does `work`, and then waits for all of them."""
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        order: list[str] = []
+
+        async def late(number: int) -> None:
+            await ctx.sleep(limits[number])
+            order.append(f"sleep {number}")
+
+        async def works() -> None:
+            await gated(1)
+            order.append("task")
+
+        made = [asyncio.create_task(late(number)) for number in range(len(limits))] + [asyncio.create_task(works())]
+        await asyncio.wait(made, return_when=asyncio.FIRST_COMPLETED)
+        for what in work:
+            await note([what, *order])
+        await asyncio.wait(made)
+        await note(order)
+        seen.append(order)
+        await ctx.sleep(2 * HOUR)
+        return ctx.next.complete(order)
+
+
+async def test_a_sleep_that_was_over_before_a_task_still_is(serve: Serve) -> None:
+    opened[:] = [asyncio.Event()]
+    race, seen = Workflow("Race"), list[list[str]]()
+    race_of(race, ["timeout"], HOUR, seen=seen)
+    env = await serve(race)
+    run = await env.client.start("Race", workflow_id="r")
+    await env.settle()
+    await env.advance(HOUR)
+    opened[0].set()
+    await env.settle()
+    await env.crash()
+    await env.advance(4 * HOUR)
+    described = await run.describe()
+    assert (described.run.status, described.run.stuck_reason) == (Status.COMPLETED, None)
+    assert seen == [["sleep 0", "task"]] * 2
+
+
+async def test_sleeps_that_were_over_between_two_records_are_told_in_their_order(serve: Serve) -> None:
+    opened[:] = [asyncio.Event()]
+    race, seen = Workflow("Race"), list[list[str]]()
+    race_of(race, [], 3 * HOUR, HOUR, 2 * HOUR, seen=seen)
+    env = await serve(race)
+    run = await env.client.start("Race", workflow_id="r")
+    await env.settle()
+    for _ in range(3):
+        await env.advance(HOUR)
+    opened[0].set()
+    await env.settle()
+    for _ in range(2):
+        await env.crash()
+    await env.advance(4 * HOUR)
+    described = await run.describe()
+    assert (described.run.status, described.run.stuck_reason) == (Status.COMPLETED, None)
+    assert seen == [["sleep 1", "sleep 2", "sleep 0", "task"]] * 3
+
+
+async def test_a_sleep_of_which_nothing_was_recorded_since_is_over_after_all_that_was(serve: Serve) -> None:
+    opened[:] = [asyncio.Event()]
+    race, seen = Workflow("Race"), list[list[str]]()
+    race_of(race, [], HOUR, seen=seen)
+    env = await serve(race)
+    run = await env.client.start("Race", workflow_id="r")
+    await env.settle()
+    opened[0].set()
+    await env.settle()
+    await env.crash()
+    await env.advance(4 * HOUR)
+    described = await run.describe()
+    assert (described.run.status, described.run.stuck_reason) == (Status.COMPLETED, None)
+    assert seen[-1] == ["task", "sleep 0"]
+
+
+@pytest.mark.parametrize("crashes", [0, 1])
+async def test_a_sleep_that_a_cancellation_ended_is_ended_by_it_again(serve: Serve, crashes: int) -> None:
+    race, seen = Workflow("Race"), list[str]()
+
+    @race.start()
+    async def begin(ctx: Context) -> Directive:
+        try:
+            await ctx.sleep(HOUR)
+            seen.append("slept")
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            await ctx.sleep(2 * HOUR)
+            await note(["undone"])
+            await ctx.sleep(HOUR)
+            raise
+        return ctx.next.complete()
+
+    env = await serve(race)
+    run = await env.client.start("Race", workflow_id="r")
+    await env.settle()
+    await run.cancel()
+    await env.settle()
+    await env.advance(2 * HOUR)
+    for _ in range(crashes):
+        await env.crash()
+    await env.advance(HOUR)
+    assert (await run.describe()).run.status is Status.CANCELLED
+    assert seen == ["cancelled"] * (crashes + 1)

@@ -60,7 +60,7 @@ class OpRecord(msgspec.Struct, tag="oprec", array_like=True, frozen=True):
     open: bool = False
     attempts: int = 0
     failure: Failure | None = None
-    place: int = 0
+    place: float = 0
 
 
 class RunStep(msgspec.Struct, tag="step", array_like=True):

@@ -50,7 +50,7 @@ class Record(Protocol):
     @property
     def failure(self) -> Failure | None: ...
     @property
-    def place(self) -> int: ...
+    def place(self) -> float: ...
 
 
 R = TypeVar("R", bound=Record)
@@ -132,7 +132,7 @@ class Replay(msgspec.Struct, Generic[R], eq=False):
         """Whether there is a record of such an operation that nobody has asked for, whichever branch it was."""
         return self._first(self._index.alike.get(base)) is not None
 
-    def place_alike(self, base: str) -> int:
+    def place_alike(self, base: str) -> float:
         """Where the first of those is among the records."""
         key = self._first(self._index.alike.get(base))
         return 0 if key is None else self.unasked[key].place

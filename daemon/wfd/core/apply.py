@@ -9,7 +9,7 @@ import msgspec
 
 from wfctl.values.status import Status
 from wfd.core import records as r
-from wfd.core.operations import folded, op_result
+from wfd.core.operations import folded, op_result, slept
 from wfd.core.state import (
     EMPTY,
     Closed,
@@ -185,7 +185,10 @@ def _operation(run: Run, record: r.Record, seq: int, at: int) -> Run:
     phase, result = run.phase, op_result(record)
     assert isinstance(phase, Stepping)
     assert result is not None
-    result = replace(result, place=seq - phase.since)
+    place = seq - phase.since
+    for one in slept(phase.ops, record, place):
+        phase = with_result(phase, one)
+    result = replace(result, place=place)
     born_child = isinstance(record, r.ChildStarted) and not record.existing
     return replace(
         run,

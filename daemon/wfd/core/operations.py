@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -57,6 +57,14 @@ _RESULTS: dict[type[r.Record], Callable[[Any], OpResult]] = {
 }
 
 
+def slept(ops: Mapping[str, OpResult], record: r.Record, place: int) -> list[OpResult]:
+    """The sleeps that were over before `record`, which is at `place`: each has its own place right before it."""
+    if not isinstance(record, r.Operation) or not record.over:
+        return []
+    parts = len(record.over) + 1
+    return [OpResult(key, place=place - 1 + part / parts) for part, key in enumerate(record.over, 1) if key in ops]
+
+
 class _Trace(msgspec.Struct):
     """Where among the records of its step an operation began, and where what is known of it was recorded."""
 
@@ -80,6 +88,7 @@ def folded(records: Iterable[r.Record]) -> dict[str, OpResult]:
             continue
         assert isinstance(record, r.Operation)
         key = result.key
+        ops |= {one.key: one for one in slept(ops, record, position)}
         ops[key] = msgspec.structs.replace(result, place=position)
         trace = traces.get(key)
         if trace is None:

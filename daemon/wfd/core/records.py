@@ -27,9 +27,11 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Operation(Record, frozen=True, kw_only=True):
-    """`unaware`: failed operations of the same step, by key, of which the handler had not heard when it asked for this one."""
+    """`unaware`: failed operations of the same step, by key, of which the handler had not heard when it asked for this one.
+    `over`: its sleeps whose end the handler was told of since the record before, in that order."""
 
     unaware: list[str] = []
+    over: list[str] = []
 
 
 class RunStarted(Record, frozen=True):

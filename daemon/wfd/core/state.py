@@ -39,7 +39,7 @@ class OpResult(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `open`: begun, and without an outcome yet: a task whose attempts failed `attempts` times, or a sleep. `due_at` is when the
     sleep, or the delay before the next attempt, is over. `failure` is what a task that failed for good raises. `place` is that
-    of its newest record among those of its step.
+    of its newest record among those of its step; that of a sleep which is over is between two of them.
     """
 
     key: str
@@ -49,7 +49,7 @@ class OpResult(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: int = 0
     due_at: int | None = None
     failure: Failure | None = None
-    place: int = 0
+    place: float = 0
 
 
 class Ops(Mapping[str, OpResult]):

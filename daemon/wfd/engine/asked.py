@@ -89,7 +89,10 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 def marked(live: Live, record: r.Operation) -> r.Operation:
-    """`record` with what its handler could not know yet when it asked: which it had not asked for because of that."""
-    if not live.unheard:
-        return record
-    return msgspec.structs.replace(record, unaware=sorted(live.unheard.union(record.unaware)))
+    """`record` with what its handler could not know yet when it asked, which it had not asked for because of that, and with what
+    it was told of before. To be decided at once."""
+    if live.unheard:
+        record = msgspec.structs.replace(record, unaware=sorted(live.unheard.union(record.unaware)))
+    if live.over:
+        record, live.over = msgspec.structs.replace(record, over=live.over), []
+    return record

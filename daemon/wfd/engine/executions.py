@@ -100,7 +100,7 @@ class Executions:
             live.logged.clear()
         token, self._next = self._next, self._next + 1
         live.token = token
-        live.unheard = NOTHING
+        live.unheard, live.over = NOTHING, []
         message = channel.RunStep(
             token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
             [recorded(op) for op in phase.ops.values()] if phase.ops else [],

@@ -40,14 +40,15 @@ class Live:
     counts it, None where there is none yet.
 
     `token` names its execution at a worker, `source` is the hash of the code that its newest execution ran on, `logged` marks
-    the lines the current step has logged, `unheard` are the failed operations whose outcome its handler has not been told,
+    the lines the current step has logged, `unheard` are the failed operations whose outcome its handler has not been told, `over`
+    the sleeps whose end it is told of since its newest record,
     `pending` the batches not yet committed, `pins` the children in memory. `children` maps workflow ID to run key; None until
     first needed. What was `forgotten` with all else is not the run any more: whoever still holds it decides nothing for it.
     """
 
     __slots__ = (
-        "_info", "children", "counted", "forgotten", "logged", "parent", "pending", "pins", "run", "source", "store", "token",
-        "unheard",
+        "_info", "children", "counted", "forgotten", "logged", "over", "parent", "pending", "pins", "run", "source", "store",
+        "token", "unheard",
     )  # fmt: skip
 
     def __init__(self, run: Run, store: dict[str, bytes], parent: Live | None) -> None:
@@ -61,6 +62,7 @@ class Live:
         self.pins = 0
         self.forgotten = False
         self.unheard = NOTHING
+        self.over: list[str] = []
         self.children: dict[str, int] | None = None
         self.counted: Counted | None = None
         self._info: RunInfo | None = None

@@ -24,6 +24,7 @@ from wfctl.errors import (
 from wfctl.protocol import channel
 from wfctl.protocol.views import Outcome
 from wfctl.values.failure import Failure
+from wfctl.values.opkeys import CLEANUP_MARK
 from wfctl.values.signature import unbound
 from wfd.core import records as r, stimuli as s
 from wfd.core.actions import DISPATCH
@@ -210,24 +211,43 @@ class Operations:
 
         def then() -> None:
             live.unheard = live.unheard and live.unheard - {result.key}
-            self._answer(reply, due_at)
+            self._answer(live.run.key, result.key, reply, due_at)
 
         self._m.commit(batch, then)
 
-    def _answer(self, reply: channel.OpDone, due_at: int | None) -> None:
+    def _answer(self, run: int, key: str, reply: channel.OpDone, due_at: int | None) -> None:
         clock = self._m.clock
-        if due_at is None or due_at <= clock.now_ms():
+        if due_at is None:
             self._m.workers.answer(reply)
+        elif due_at <= clock.now_ms():
+            self._over(run, key, reply)
         else:
             # Nobody cancels this timer: a token that has gone by then is no matter.
-            clock.call_at(due_at, partial(self._m.workers.answer, reply))
+            clock.call_at(due_at, partial(self._over, run, key, reply))
+
+    def _over(self, run: int, key: str, reply: channel.OpDone) -> None:
+        """Tell the handler that its sleep, or the delay before an attempt, is over. The next record says that a sleep was."""
+        live = self._m.memory.get(run)
+        if live is None or live.token != reply.token:
+            return
+        # A cancellation ends a sleep, in a replay too, whether or not it is over by then; those of the clean-up it does not.
+        if key.startswith(f"{CLEANUP_MARK}sleep:") or (key.startswith("sleep:") and live.run.cancel is None):
+            live.over.append(key)
+        if live.pending:
+            # What is on its way was decided before, and is told of before.
+            self._m.commit(self._m.batch(), partial(self._m.workers.answer, reply))
+        else:
+            self._m.workers.answer(reply)
 
     def _resume(self, asked: Asked) -> None:
         """Go on with an operation that an earlier execution began: when its sleep or its delay is over."""
         phase = asked.live.run.phase
         assert isinstance(phase, Stepping)
-        known = phase.ops.get(asked.op.key)
-        self._answer(channel.OpDone(asked.live.token or 0, asked.op.op), None if known is None else known.due_at)
+        live, key = asked.live, asked.op.key
+        known = phase.ops.get(key)
+        self._answer(
+            live.run.key, key, channel.OpDone(live.token or 0, asked.op.op), None if known is None else known.due_at
+        )
 
     def refuse(self, asked: Asked, error: WfctlError, batch: Batch | None = None) -> None:
         if not asked.stale:

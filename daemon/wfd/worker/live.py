@@ -303,7 +303,7 @@ class LiveOps(branches.Branch, eq=False):
     @property
     def _cancel_due(self) -> bool:
         due = self.cancel_requested and self.begun and not self.cancel_delivered and not self.closed
-        return due and self.replay.caught_up and not self._rest.awaited
+        return due and self.replay.caught_up and not self._rest.awaited and not self._in_turn.holds
 
     def cancel_soon(self) -> None:
         """Where a cancellation is due, bring it."""

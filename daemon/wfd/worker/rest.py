@@ -27,6 +27,11 @@ class InTurn(msgspec.Struct, eq=False):
     def idle(self) -> bool:
         return self._late is None
 
+    @property
+    def holds(self) -> bool:
+        """Whether an answer that has come is not given out yet."""
+        return bool(self._late)
+
     def take(self, answer: OpDone, give: Callable[[OpDone], None], loop: asyncio.AbstractEventLoop) -> None:
         if self._late is None:
             self._late, self._quiet = deque(), 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from wfctl import (
     RunNotFoundError,
     Workflow,
     WorkflowAlreadyRunning,
+    task,
 )
 from wfctl.protocol import calls
 from wfd.engine.commands import Commands
@@ -302,3 +304,46 @@ async def test_an_event_for_a_run_that_is_purged_while_its_payload_is_checked(
             await sending
     assert env.engine.failure is None
     assert broken_promises(env.store.path) == []
+
+
+async def test_a_sleep_that_is_over_while_an_outcome_is_on_its_way_to_the_disk_is_told_after_it(
+    stack: AsyncExitStack,
+) -> None:
+    wf, seen, go_on = Workflow("Race"), list[list[str]](), asyncio.Event()
+
+    @task(timeout=None)
+    async def work() -> str:
+        await go_on.wait()
+        return "work"
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        async def late() -> str:
+            await ctx.sleep(timedelta(hours=1))
+            return "late"
+
+        order = [await one for one in asyncio.as_completed([work(), late()])]
+        await ctx.uuid4()
+        seen.append(order)
+        await ctx.sleep(timedelta(hours=1))
+        return ctx.next.complete(order)
+
+    env = await stack.enter_async_context(WorkflowEnvironment([wf]))
+    handle = await env.client.start("Race", workflow_id="r")
+    await env.settle()
+    held, arrived = threading.Event(), threading.Event()
+
+    def hold(number: int) -> None:
+        arrived.set()
+        assert held.wait(30)
+
+    env.store.writer.before_commit = hold
+    go_on.set()
+    await until(arrived.is_set)
+    env.clock.advance(3_600_000)
+    held.set()
+    await env.settle()
+    await env.crash()
+    await env.advance(timedelta(hours=1))
+    assert (await handle.describe()).run.stuck_reason is None
+    assert seen == [["work", "late"]] * 2
