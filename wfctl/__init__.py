@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from wfctl.client import Client as Client, ClientHandle as ClientHandle
     from wfctl.errors import (
         AmbiguousIdError as AmbiguousIdError,
+        ConfigError as ConfigError,
         ConflictError as ConflictError,
         DaemonDownError as DaemonDownError,
+        DeniedError as DeniedError,
+        IncompatibleError as IncompatibleError,
         InvalidArgumentError as InvalidArgumentError,
         InvalidDirectiveError as InvalidDirectiveError,
         InvalidPayloadError as InvalidPayloadError,
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
         RunTimedOutError as RunTimedOutError,
         ScheduleExistsError as ScheduleExistsError,
         ScheduleNotFoundError as ScheduleNotFoundError,
+        StaleStepError as StaleStepError,
+        StepTimeoutError as StepTimeoutError,
         StorageError as StorageError,
         StoreKeyNotFoundError as StoreKeyNotFoundError,
         TaskError as TaskError,
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
         UnknownEventError as UnknownEventError,
         UnknownQueryError as UnknownQueryError,
         UnknownWorkflowTypeError as UnknownWorkflowTypeError,
+        UsageError as UsageError,
         WfctlError as WfctlError,
         WorkflowAlreadyRunning as WorkflowAlreadyRunning,
     )
@@ -72,13 +78,14 @@ _HOMES = {
     "Status": "wfctl.values.status",
     **dict.fromkeys(
         (
-            "AmbiguousIdError", "ConflictError", "DaemonDownError", "InvalidArgumentError",
-            "InvalidDirectiveError", "InvalidPayloadError", "NoParentError", "NotFinishedError",
+            "AmbiguousIdError", "ConfigError", "ConflictError", "DaemonDownError", "DeniedError", "IncompatibleError",
+            "InvalidArgumentError", "InvalidDirectiveError", "InvalidPayloadError", "NoParentError", "NotFinishedError",
             "NotFoundError", "PayloadTooLargeError", "QueryFailedError", "RegistrationError", "RunCancelledError",
             "RunClosedError", "RunFailedError", "RunNotFoundError", "RunOutcomeError", "RunStuckError",
-            "RunTerminatedError", "RunTimedOutError", "ScheduleExistsError", "ScheduleNotFoundError", "StorageError",
-            "StoreKeyNotFoundError", "TaskError", "TaskTimeoutError",
-            "UnknownEventError", "UnknownQueryError", "UnknownWorkflowTypeError", "WfctlError", "WorkflowAlreadyRunning",
+            "RunTerminatedError", "RunTimedOutError", "ScheduleExistsError", "ScheduleNotFoundError", "StaleStepError",
+            "StepTimeoutError", "StorageError", "StoreKeyNotFoundError", "TaskError", "TaskTimeoutError",
+            "UnknownEventError", "UnknownQueryError", "UnknownWorkflowTypeError", "UsageError", "WfctlError",
+            "WorkflowAlreadyRunning",
         ),
         "wfctl.errors",
     ),

@@ -10,6 +10,7 @@ import pytest
 
 import wfctl
 from support.source import Module, modules
+from wfctl import errors
 
 PUBLIC = [
     "AmbiguousIdError",
@@ -17,10 +18,13 @@ PUBLIC = [
     "ChildOutcome",
     "Client",
     "ClientHandle",
+    "ConfigError",
     "ConflictError",
     "Context",
     "DaemonDownError",
+    "DeniedError",
     "Directive",
+    "IncompatibleError",
     "InvalidArgumentError",
     "InvalidDirectiveError",
     "InvalidPayloadError",
@@ -42,7 +46,9 @@ PUBLIC = [
     "RunTimedOutError",
     "ScheduleExistsError",
     "ScheduleNotFoundError",
+    "StaleStepError",
     "Status",
+    "StepTimeoutError",
     "StorageError",
     "StoreKeyNotFoundError",
     "TaskError",
@@ -51,6 +57,7 @@ PUBLIC = [
     "UnknownEventError",
     "UnknownQueryError",
     "UnknownWorkflowTypeError",
+    "UsageError",
     "WfctlError",
     "Workflow",
     "WorkflowAlreadyRunning",
@@ -58,6 +65,9 @@ PUBLIC = [
     "current_task",
     "task",
 ]
+
+# Errors that neither a program nor a handler can meet: they are of commands and of a daemon that begins, or are told as a reason.
+NOT_FOR_PROGRAMS = {"DaemonAlreadyRunningError", "DeclinedError", "NonDeterminismError", "PartialError"}
 
 # Packages that load their names on first use: what type checkers are told must be what is there.
 LAZY = ["wfctl", "wfctl.client"]
@@ -125,6 +135,17 @@ def test_every_public_error_is_caught_as_the_one_base() -> None:
         value = getattr(wfctl, name)
         if inspect.isclass(value) and issubclass(value, BaseException):
             assert issubclass(value, wfctl.WfctlError), f"{name} is no WfctlError"
+
+
+def test_every_error_that_programs_can_meet_is_public() -> None:
+    there = {
+        value.__name__
+        for value in vars(errors).values()
+        if inspect.isclass(value) and issubclass(value, Exception) and value.__module__ == errors.__name__
+    }
+    assert there >= NOT_FOR_PROGRAMS
+    public = {name for name in PUBLIC if name in there}
+    assert public == there - NOT_FOR_PROGRAMS, "export it in wfctl/__init__.py, or say here why nobody can meet it"
 
 
 def test_both_packages_say_that_they_are_typed() -> None:
