@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from wfctl.cli.render.text import Line, line_cells
 from wfctl.cli.screen import Screen
-from wfctl.cli.shell import Shell, stopping
+from wfctl.cli.shell import Shell
+from wfctl.client.faults import stopping
 from wfctl.protocol.runs import Outcome
 from wfctl.protocol.streams import Watch
 

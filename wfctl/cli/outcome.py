@@ -10,7 +10,8 @@ from wfctl.cli.options import Output
 from wfctl.cli.render.document import as_data
 from wfctl.cli.render.runs import outcome_error, result_text
 from wfctl.cli.render.text import clean
-from wfctl.cli.shell import Shell, stopping
+from wfctl.cli.shell import Shell
+from wfctl.client.faults import stopping
 from wfctl.errors import NotFinishedError, WfctlError
 from wfctl.protocol.runs import Outcome, Result
 from wfctl.values.commands import command

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from wfctl.protocol.runs import Outcome
 
 RECONNECT_S = 30.0
-HEALTHY_S = 2.0
-SHORTEST_DELAY_S = 0.05
 T = TypeVar("T")
 
 
@@ -167,10 +165,11 @@ class Shell:
         A daemon that is not there to begin with is an error at once, and so is one that is not back by `deadline` (monotonic).
         `rev` tells the last revision that was shown, where there is such.
         """
+        from wfctl.client.patience import Patience
+
         self.connect()
-        lost_at: float | None = None
+        patience = Patience(self.patience_s)
         back = True
-        delay = SHORTEST_DELAY_S
         while True:
             began = time.monotonic()
             try:
@@ -185,22 +184,22 @@ class Shell:
                 return attempt()
             except DaemonDownError:
                 self.hang_up()
-                # A daemon that accepts and hangs up at once (it drains, it crashes) has not come back.
-                if lost_at is None or time.monotonic() - began > HEALTHY_S:
-                    lost_at, back, delay = time.monotonic(), False, SHORTEST_DELAY_S
+                if patience.lost(began, time.monotonic()):
+                    back = False
                     self.note(f"the daemon went away; waiting up to {self.patience_s:g} s for it", always=True)
-                elif time.monotonic() - lost_at >= self.patience_s:
+                elif patience.over(time.monotonic()):
                     raise
                 if deadline is not None and time.monotonic() >= deadline:
                     raise
-                time.sleep(delay)
-                delay = min(delay * 2, 0.5)
+                time.sleep(patience.delay_s())
 
     def _check_staying(self) -> None:
         """A daemon that drains still answers; whoever follows runs waits for the next one."""
         from wfctl.protocol.daemon import GetStatus
 
         if self.call(GetStatus()).draining:
+            from wfctl.client.faults import stopping
+
             raise stopping()
 
     def run_id(self, given: str) -> str:
@@ -313,11 +312,6 @@ class Shell:
     def print_ids(self, ids: Iterable[str]) -> None:
         for id in ids:
             self.out.write(id)
-
-
-def stopping() -> DaemonDownError:
-    """What a stream or a wait that the daemon ended early, because it stops, is to whoever follows."""
-    return DaemonDownError("the daemon is stopping", hint="wfctl up")
 
 
 def shell_of(ctx: typer.Context) -> Shell:

@@ -289,8 +289,10 @@ class Stream:
 class Link:
     """The way to one daemon. A lost connection fails what was under way on it; the next call makes a new one."""
 
-    def __init__(self, path: Path, project: str = "") -> None:
+    def __init__(self, path: Path, project: str = "", reconnect_s: float = 0.0) -> None:
         self.path = path
+        # For how long what follows or waits puts up with no daemon.
+        self.reconnect_s = reconnect_s
         self._project = project
         self._connection: Connection | None = None
         self._dialling = asyncio.Lock()

@@ -55,6 +55,11 @@ def dropped(path: Path, method: str) -> DaemonDownError:
     )
 
 
+def stopping() -> DaemonDownError:
+    """What a stream or a wait that the daemon ended early, because it stops, is to whoever follows."""
+    return DaemonDownError("the daemon is stopping", hint="wfctl up")
+
+
 def closed() -> UsageError:
     """A client that is to be used after its `close`."""
     return UsageError("this client is closed", hint="open another: Client.connect()")

@@ -2,61 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
 import msgspec
 
 from wfctl.client.connection import Link
-from wfctl.errors import (
-    AmbiguousIdError,
-    InvalidArgumentError,
-    NotFinishedError,
-    RunCancelledError,
-    RunFailedError,
-    RunNotFoundError,
-    RunOutcomeError,
-    RunTerminatedError,
-    RunTimedOutError,
-)
+from wfctl.client.following import Tail, outcome_of
+from wfctl.client.naming import exact_run_id, statuses
+from wfctl.client.telling import RunDescription, described, info_of, outcome_error, stuck_error
+from wfctl.errors import InvalidArgumentError, NotFinishedError
 from wfctl.protocol import calls, views
 from wfctl.values import codec
 from wfctl.values.commands import command
 from wfctl.values.handle import WorkflowHandle
-from wfctl.values.ids import check_name
+from wfctl.values.ids import check_name, check_workflow_id
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration, to_ms
 
 T = TypeVar("T")
+# A workflow ID (its newest run) or a run ID, a handle, or a run as `Client.list` and `Client.tree` tell of it: that very run.
+Run = str | WorkflowHandle | views.RunView
 
 _PAGE = 1_000
-_OUTCOMES: dict[Status, tuple[type[RunOutcomeError], str]] = {
-    Status.FAILED: (RunFailedError, "failed"),
-    Status.CANCELLED: (RunCancelledError, "was cancelled"),
-    Status.TERMINATED: (RunTerminatedError, "was terminated"),
-    Status.TIMED_OUT: (RunTimedOutError, "timed out"),
-}
-
-
-class QueuedEvent(msgspec.Struct, frozen=True):
-    """An event in a run's inbox. `received_at` is UTC epoch milliseconds."""
-
-    event: str
-    payload: Any
-    received_at: int
-
-
-class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything about a run. `input` is the start handler's keyword arguments, `result` None unless it has completed."""
-
-    run: views.RunView
-    input: Any
-    result: Any
-    store: dict[str, Any]
-    inbox: list[QueuedEvent]
-    history_entries: int
 
 
 class ClientHandle(WorkflowHandle):
@@ -133,22 +102,38 @@ class ClientHandle(WorkflowHandle):
         return calls.StartFirst(workflow_type=workflow_type, input=msgspec.Raw(data))
 
     @overload
-    async def result(self, timeout: timedelta | None = None) -> Any: ...
+    async def result(self, timeout: timedelta | None = None, *, fail_if_stuck: bool = False) -> Any: ...
 
     @overload
-    async def result(self, timeout: timedelta | None = None, *, type: type[T]) -> T: ...
+    async def result(self, timeout: timedelta | None = None, *, type: type[T], fail_if_stuck: bool = False) -> T: ...
 
-    async def result(self, timeout: timedelta | None = None, type: Any = Any) -> Any:
+    async def result(self, timeout: timedelta | None = None, type: Any = Any, *, fail_if_stuck: bool = False) -> Any:
         """What the run completed with, waiting for it; as plain data, or converted to `type`.
 
         Raises RunFailedError, RunCancelledError, RunTerminatedError or RunTimedOutError (`detail`: run_id, workflow_id,
-        status, error), and NotFinishedError when `timeout` is over first; the run goes on.
+        status, error), and NotFinishedError when `timeout` is over first; the run goes on. One that is stuck is waited for, as code
+        may cure it, or with `fail_if_stuck` is a RunStuckError.
         """
+        outcome = await self._outcome(timeout, [Status.STUCK] if fail_if_stuck else [])
+        if outcome.status is Status.STUCK:
+            raise stuck_error(outcome)
+        if outcome.status is not Status.COMPLETED:
+            raise outcome_error(outcome)
+        return codec.convert(codec.decode(outcome.result), type, f"result of run {outcome.workflow_id!r}")
+
+    async def wait(self, *until: Status | str, timeout: timedelta | None = None) -> views.Outcome:
+        """Wait until the run has closed, or its status is one of `until` ("open" is any open one); how it stands then, of which
+        nothing is raised. Its `result` is JSON as it was recorded. A status that it only passes through may go by.
+
+        Raises NotFinishedError when `timeout` is over first.
+        """
+        return await self._outcome(timeout, statuses(until, "until"))
+
+    async def _outcome(self, timeout: timedelta | None, until: list[Status]) -> views.Outcome:
         timeout_ms = None if timeout is None else to_ms(timeout, "timeout")
-        outcome: views.Outcome = await self._link.call(
-            calls.Result(id=await self._id(), exact=True, timeout_ms=timeout_ms)
-        )
-        if outcome.status.open:
+        call = calls.Result(id=await self._id(), exact=True, timeout_ms=timeout_ms, until=until)
+        outcome = await outcome_of(self._link, call)
+        if not call.ends_with(outcome.status):
             raise NotFinishedError(
                 f"run {outcome.workflow_id!r} has not finished within {format_duration(timeout_ms or 0)}; "
                 f"it is {outcome.status}",
@@ -157,9 +142,7 @@ class ClientHandle(WorkflowHandle):
                 workflow_id=outcome.workflow_id,
                 status=outcome.status.value,
             )
-        if outcome.status is not Status.COMPLETED:
-            raise outcome_error(outcome)
-        return codec.convert(codec.decode(outcome.result), type, f"result of run {outcome.workflow_id!r}")
+        return outcome
 
     @overload
     async def query(self, name: str, payload: Any = None) -> Any: ...
@@ -238,46 +221,52 @@ class ClientHandle(WorkflowHandle):
     async def describe(self) -> RunDescription:
         """The run as it stands, with its input, store and inbox."""
         detail: views.RunDetail = await self._link.call(calls.Get(id=await self._id(), exact=True))
-        run = detail.run
-        self.run_info = RunInfo(
-            run.run_id, run.workflow_id, run.workflow_type, run.parent, run.root_id,
-            started_at_ms=run.started_at, schedule=detail.schedule,
-        )  # fmt: skip
-        return RunDescription(
-            run=run,
-            input=codec.decode(detail.input),
-            result=codec.decode(detail.result),
-            store={key: codec.decode(value) for key, value in detail.store.items()},
-            inbox=[QueuedEvent(item.event, codec.decode(item.payload), item.received_at) for item in detail.inbox],
-            history_entries=detail.history_entries,
-        )
+        self.run_info = info_of(detail.run, detail.schedule)
+        return described(detail)
 
-    async def history(self, *, logs: bool = False) -> list[views.HistoryEntry]:
-        """All that is recorded of the run, oldest first; with `logs` its log lines in their place."""
+    async def history(
+        self, *, logs: bool = False, after: int = 0, before: int | None = None, limit: int | None = None, newest: bool = False
+    ) -> list[views.HistoryEntry]:  # fmt: skip
+        """What is recorded of the run, oldest first; with `logs` its log lines in their place.
+
+        All of it, or of the records with a number (`seq`, from 1) over `after` and under `before` the first `limit`, with
+        `newest` the last ones. Log lines do not count.
+        """
+        if limit is not None and (not isinstance(limit, int) or limit < 0):
+            raise InvalidArgumentError(f"limit must be a whole number and not negative, not {limit!r}")
         id = await self._id()
-        entries: list[views.HistoryEntry] = []
-        after: int | None = 0
-        while after is not None:
+        pages: list[list[views.HistoryEntry]] = []
+        left = limit
+        while left is None or left > 0:
             page: calls.HistoryPage = await self._link.call(
-                calls.History(id=id, exact=True, after_seq=after, limit=_PAGE, logs=logs)
-            )
-            entries += page.items
-            after = page.next
-        return entries
+                calls.History(
+                    id=id, exact=True, after_seq=after, before_seq=before, newest=newest, logs=logs,
+                    limit=_PAGE if left is None else min(left, _PAGE),
+                )
+            )  # fmt: skip
+            pages.append(page.items)
+            if page.next is None:
+                break
+            if newest:
+                before = page.next
+            else:
+                after = page.next
+            if left is not None:
+                left -= sum(entry.seq > 0 for entry in page.items)
+        return [entry for page in (reversed(pages) if newest else pages) for entry in page]
 
-    async def watch(
-        self, *, children: bool = False, logs: bool = True, progress: bool = False
-    ) -> AsyncIterator[views.HistoryEntry]:
+    def watch(self, *, children: bool = False, logs: bool = True, progress: bool = False) -> Tail:
         """The history from its beginning, then on as it happens, until the run is closed. Each entry once, in order.
 
         `children` adds those of all descendants, `logs` the handlers' log lines (kind `log`), `progress` what running steps say
-        with `ctx.progress` (kind `progress`): that is recorded nowhere, has no `rev`, and the newest counts.
+        with `ctx.progress` (kind `progress`): that is recorded nowhere, has no `rev`, and the newest counts. `Client.tail` does the
+        same for several runs, and from where one left it: also when the daemon goes away, which is DaemonDownError here.
         """
-        id = await self._id()
-        call = calls.Tail(ids=[id], exact=True, follow=True, children=children, logs=logs, progress=progress)
-        async with self._link.stream(call) as entries:
-            async for entry in entries:
-                yield entry
+
+        async def find() -> list[str]:
+            return [await self._id()]
+
+        return Tail(self._link, calls.Tail(follow=True, children=children, logs=logs, progress=progress), find)
 
     async def _id(self) -> str:
         """The run ID to address, and that alone: the daemon also takes workflow IDs and prefixes, and somebody's workflow ID may be
@@ -285,27 +274,29 @@ class ClientHandle(WorkflowHandle):
         return self._pinned or await exact_run_id(self._link, self.workflow_id)
 
 
-async def exact_run_id(link: Link, id: str) -> str:
-    """The run whose workflow ID (its newest) or run ID is `id`, or RunNotFoundError."""
-    try:
-        found: views.Outcome = await link.call(calls.Result(id=id, wait=False))
-    except AmbiguousIdError:
-        pass
-    else:
-        if id in (found.workflow_id, found.run_id):
-            return found.run_id
-    raise RunNotFoundError(f"no run {id!r}", hint="wfctl list", id=id)
+async def run_ids(link: Link, runs: tuple[Run, ...]) -> list[str]:
+    """The runs that are meant, each once."""
+    return list(dict.fromkeys([await _run_id(link, run) for run in runs]))
 
 
-def outcome_error(outcome: views.Outcome) -> RunOutcomeError:
-    """How a run that closed without completing is raised to who waited for it."""
-    cls, verb = _OUTCOMES[outcome.status]
-    why = str(outcome.error) if outcome.error is not None else outcome.reason
-    return cls(
-        f"run {outcome.workflow_id!r} {verb}{f': {why}' if why else ''}",
-        hint=command("show", outcome.workflow_id),
-        run_id=outcome.run_id,
-        workflow_id=outcome.workflow_id,
-        status=outcome.status.value,
-        error=msgspec.to_builtins(outcome.error),
-    )
+async def _run_id(link: Link, run: Run) -> str:
+    if isinstance(run, views.RunView):
+        return run.run_id
+    if isinstance(run, ClientHandle):
+        return await run._id()
+    if isinstance(run, WorkflowHandle) and run.run_info is not None:
+        run_id: str = run.run_info.id
+        return run_id
+    return await exact_run_id(link, run if isinstance(run, str) else run.workflow_id)
+
+
+def check_runs(runs: tuple[Run, ...]) -> tuple[Run, ...]:
+    """The same runs, each of which is named in a way that there is."""
+    given: Any
+    for given in runs:
+        if isinstance(given, str):
+            check_workflow_id(given)
+        elif not isinstance(given, WorkflowHandle | views.RunView):
+            kind = type(given).__name__
+            raise InvalidArgumentError(f"a run is an ID, a handle or a run of a list, not {kind} {given!r}")
+    return runs

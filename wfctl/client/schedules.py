@@ -47,6 +47,7 @@ class Schedules:
         paused: bool = False,
         note: str = "",
         replace: bool = False,
+        dry_run: bool = False,
     ) -> views.ScheduleView:
         """Start a run of `workflow_type` at every time of `cron` by the clocks of `tz` (default: this machine's), or `every` so
         often, counted from 1970 in UTC and moved by `offset`.
@@ -55,20 +56,13 @@ class Schedules:
         says what becomes of a time that comes while a run of this schedule is open; a time that could not be kept is made
         good for `catch_up`. Nothing is started after `until` (local time where it has no zone), or once `times` runs were.
         Where there is one of that ID: ScheduleExistsError, or with `replace` it is changed. Also raises InvalidArgumentError,
-        UnknownWorkflowTypeError and InvalidPayloadError; nothing is written then.
+        UnknownWorkflowTypeError and InvalidPayloadError; nothing is written then, nor with `dry_run`.
         """
         check_name(workflow_type, "workflow type")
         data = codec.encode(workflow_input, f"input of workflow {workflow_type!r}")
-        timetable = Timetable(
-            cron=cron,
-            every_ms=None if every is None else to_ms(every, "every"),
-            offset_ms=to_ms(offset, "offset"),
-            tz=local_zone() if tz is None else tz,
-            until_at=None if until is None else moment_ms(until, "until"),
-        )
         spec = ScheduleSpec(
             workflow_type=workflow_type,
-            timetable=timetable,
+            timetable=_timetable(cron, every, offset, tz, until),
             input=msgspec.Raw(data),
             overlap=_overlap(overlap),
             catch_up_ms=to_ms(catch_up, "catch_up"),
@@ -82,6 +76,7 @@ class Schedules:
                 paused=paused,
                 note=note,
                 replace=replace,
+                dry_run=dry_run,
             )
         )
         return added.schedule
@@ -97,6 +92,38 @@ class Schedules:
             views.ShowSchedule(schedule_id=check_name(schedule_id, "schedule ID"), shown=shown)
         )
         return detail
+
+    async def next_times(
+        self,
+        schedule_id: str | None = None,
+        *,
+        cron: str | None = None,
+        every: timedelta | None = None,
+        offset: timedelta = timedelta(0),
+        tz: str | None = None,
+        until: datetime | None = None,
+        after: datetime | None = None,
+        shown: int = 5,
+    ) -> views.NextTimes:
+        """The `shown` times that come next, after the moment `after` (default: now), of a schedule, or of a timetable as `create`
+        takes it. Each has `at` in UTC epoch milliseconds, `local` as the clocks of `tz` show it, and `dst` where these are changed.
+        """
+        own = None
+        if schedule_id is None:
+            own = _timetable(cron, every, offset, tz, until)
+        elif any(given is not None for given in (cron, every, tz, until)) or offset:
+            raise InvalidArgumentError(
+                "a schedule has a timetable of its own", hint="leave out its ID, or the timetable"
+            )
+        else:
+            check_name(schedule_id, "schedule ID")
+        found: views.NextTimes = await self._link.call(
+            views.ScheduleNext(
+                schedule_id=schedule_id, timetable=own, shown=shown,
+                after_at=None if after is None else moment_ms(after, "after"),
+            )
+        )  # fmt: skip
+        return found
 
     async def pause(self, schedule_id: str, *, note: str = "") -> views.ScheduleChanged:
         """Start nothing until it is resumed. Runs that are open go on."""
@@ -124,9 +151,24 @@ class Schedules:
         )  # fmt: skip
         return ClientHandle(self._link, run.workflow_id, info)
 
-    async def delete(self, schedule_id: str) -> None:
-        """Take it away. The runs that it started go on."""
-        await self._link.call(views.RemoveSchedule(schedule_id=check_name(schedule_id, "schedule ID")))
+    async def delete(self, schedule_id: str, *, dry_run: bool = False) -> views.ScheduleChanged:
+        """Take it away. The runs that it started go on. With `dry_run` the answer is what would have been."""
+        changed: views.ScheduleChanged = await self._link.call(
+            views.RemoveSchedule(schedule_id=check_name(schedule_id, "schedule ID"), dry_run=dry_run)
+        )
+        return changed
+
+
+def _timetable(
+    cron: str | None, every: timedelta | None, offset: timedelta, tz: str | None, until: datetime | None
+) -> Timetable:
+    return Timetable(
+        cron=cron,
+        every_ms=None if every is None else to_ms(every, "every"),
+        offset_ms=to_ms(offset, "offset"),
+        tz=local_zone() if tz is None else tz,
+        until_at=None if until is None else moment_ms(until, "until"),
+    )
 
 
 def _overlap(given: OverlapName) -> Overlap:

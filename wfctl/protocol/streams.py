@@ -74,8 +74,9 @@ class Watch(Call, frozen=True):
     at most every `every_ms`. The first notice comes at once. The stream ends when those runs have closed, with the outcome of
     one of them; it is that of an open one where the stream ended before.
 
-    With `changes` each notice says which runs have another status, each change once, beginning after `since_rev` (by default: from
-    now on). With `progress` it also tells that a running step there reports progress, or no longer does.
+    With `changes` each notice says which runs have another status, each change once, beginning after `since_rev` (by default:
+    from now on). With `progress` it also tells that a running step there reports progress, or no longer does. With `exact` the
+    IDs are run IDs and nothing else.
     """
 
     method = "watch"
@@ -87,3 +88,4 @@ class Watch(Call, frozen=True):
     since_rev: Number | None = None
     progress: bool = False
     ids: list[str] = []
+    exact: bool = False

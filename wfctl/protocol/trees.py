@@ -87,7 +87,7 @@ class GetTree(Call, frozen=True):
     the paths to runs that failed, timed out or are stuck; the forest is then that of the newest roots, open or closed, which have
     such. What `expand` names (a workflow type, a status, an ID) is neither grouped
     nor left out of a sample. `keep` are run IDs that stay in the samples of their groups whatever has become of them, so that
-    a live picture is quiet.
+    a live picture is quiet. With `exact` the `id` and `ids` are run IDs and nothing else.
     """
 
     method = "tree"
@@ -101,3 +101,4 @@ class GetTree(Call, frozen=True):
     expand: list[str] = []
     keep: list[str] = []
     ids: list[str] = []
+    exact: bool = False

@@ -25,5 +25,5 @@ from wfctl.protocol.runs import (
     RunView as RunView,
     TriesView as TriesView,
 )
-from wfctl.protocol.streams import RunChange as RunChange
+from wfctl.protocol.streams import RunChange as RunChange, WatchItem as WatchItem
 from wfctl.protocol.trees import Tree as Tree, TreeGroup as TreeGroup, TreeNode as TreeNode, TreeStep as TreeStep

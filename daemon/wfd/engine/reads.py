@@ -161,7 +161,7 @@ class Reads:
             if getattr(call, name) < 0:
                 raise InvalidArgumentError(f"{name} must not be negative, not {getattr(call, name)}")
         ids = call.ids if call.id is None else [call.id, *call.ids]
-        named = list(dict.fromkeys([(await self.resolve(id)).key for id in ids]))
+        named = list(dict.fromkeys([(await self.resolve(id, exact=call.exact)).key for id in ids]))
         expanded = await self._expanded(call.expand)
         now, total = self._clock.now_ms(), 0
         async with self._reader.snapshot() as snapshot:

@@ -201,7 +201,7 @@ class Watch:
 
     async def __aiter__(self) -> AsyncIterator[calls.WatchItem]:
         call = self._call
-        keys = [(await self._reads.resolve(id)).key for id in (call.id, *call.ids) if id is not None]
+        keys = [(await self._reads.resolve(id, exact=call.exact)).key for id in (call.id, *call.ids) if id is not None]
         roots = {await self._reads.root_of(key) for key in keys}
         if keys:
             self._follower.roots = roots

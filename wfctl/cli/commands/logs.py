@@ -18,7 +18,8 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.project import log_file
 from wfctl.cli.render.text import clean
-from wfctl.cli.shell import Shell, now_ms, shell_of, stopping
+from wfctl.cli.shell import Shell, now_ms, shell_of
+from wfctl.client.faults import stopping
 from wfctl.errors import DaemonDownError, DeniedError, NotFoundError, WfctlError
 from wfctl.protocol.daemon import GetStatus, StatusView
 from wfctl.values.times import parse_instant, rfc3339

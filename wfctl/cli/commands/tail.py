@@ -10,8 +10,9 @@ from wfctl.cli import exit
 from wfctl.cli.bars import Bars
 from wfctl.cli.options import Output
 from wfctl.cli.render.history import Describer
-from wfctl.cli.shell import Shell, now_ms, shell_of, stopping
+from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import given_ids
+from wfctl.client.faults import stopping
 from wfctl.errors import UsageError
 from wfctl.protocol.daemon import CodeView
 from wfctl.protocol.lists import List, RunPage

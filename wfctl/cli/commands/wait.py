@@ -11,8 +11,9 @@ from wfctl.cli.render.document import as_data
 from wfctl.cli.render.problem import error_lines, traceback_text
 from wfctl.cli.render.runs import outcome_error, outcomes_table
 from wfctl.cli.render.text import clean
-from wfctl.cli.shell import Shell, shell_of, stopping
+from wfctl.cli.shell import Shell, shell_of
 from wfctl.cli.words import given_ids, parse_statuses
+from wfctl.client.faults import stopping
 from wfctl.errors import RunClosedError, WfctlError
 from wfctl.protocol.runs import Outcome, Result
 from wfctl.values.commands import command
