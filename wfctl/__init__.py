@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         WfctlError as WfctlError,
         WorkflowAlreadyRunning as WorkflowAlreadyRunning,
     )
+    from wfctl.sdk.blocking import BlockingChildHandle as BlockingChildHandle, BlockingContext as BlockingContext
     from wfctl.sdk.context import ChildHandle as ChildHandle, Context as Context
     from wfctl.sdk.current import TaskInfo as TaskInfo, current_task as current_task
     from wfctl.sdk.directive import Directive as Directive
@@ -64,6 +65,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Client": "wfctl.client",
     "ClientHandle": "wfctl.client",
+    "BlockingChildHandle": "wfctl.sdk.blocking",
+    "BlockingContext": "wfctl.sdk.blocking",
     "ChildHandle": "wfctl.sdk.context",
     "WorkflowHandle": "wfctl.values.handle",
     "Context": "wfctl.sdk.context",

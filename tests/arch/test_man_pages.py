@@ -413,8 +413,8 @@ def _methods(owner: type) -> list[str]:
     described = {"handler", "handler_of", "names", "describe"}  # the host's side of a Workflow
     return [
         name
-        for name, value in vars(owner).items()
-        if inspect.isfunction(value) and not name.startswith("_") and not (owner is Workflow and name in described)
+        for name, _ in inspect.getmembers(owner, inspect.isfunction)
+        if not name.startswith("_") and not (owner is Workflow and name in described)
     ]
 
 

@@ -14,6 +14,8 @@ from wfctl import errors
 
 PUBLIC = [
     "AmbiguousIdError",
+    "BlockingChildHandle",
+    "BlockingContext",
     "ChildHandle",
     "ChildOutcome",
     "Client",

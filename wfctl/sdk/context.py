@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import random
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args, overload
 
 import msgspec
 
 from wfctl.errors import InvalidArgumentError, NoParentError
-from wfctl.sdk.checks import bound, check_amount, start_of
+from wfctl.sdk.checks import bound, start_of
 from wfctl.sdk.directive import outcome_step
 from wfctl.sdk.handler import Handler
-from wfctl.sdk.logger import RunLogger
-from wfctl.sdk.port import Ops
 from wfctl.sdk.store import Store
-from wfctl.values.codec import canonical, convert, decode, encode
+from wfctl.sdk.surroundings import AnyContext, StartedChild
+from wfctl.values.codec import canonical, decode, encode
 from wfctl.values.handle import WorkflowHandle
 from wfctl.values.ids import check_name, check_workflow_id
-from wfctl.values.outcome import ChildOutcome
 from wfctl.values.runinfo import RunInfo, records_ends
 from wfctl.values.times import to_ms
 
@@ -33,17 +30,8 @@ T = TypeVar("T")
 OnParentClose = Literal["abandon", "cancel", "terminate"]
 _ON_PARENT_CLOSE = get_args(OnParentClose)
 
-_NOTHING: Mapping[str, str] = {}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _json = msgspec.json.Encoder().encode
-_run_info = msgspec.json.Decoder(RunInfo).decode
-_outcome: Callable[[bytes], ChildOutcome[Any]] = msgspec.json.Decoder(ChildOutcome).decode
-# Operations of a child's handle, as its author wrote them.
-_OF_HANDLES = {
-    "Context._result_of": "handle.result()",
-    "Context._send_to": "handle.send()",
-    "Context._end": "handle.cancel(), or terminate()",
-}
 # Not the module's shared generator, which an author may have seeded.
 _entropy = random.SystemRandom()
 
@@ -62,22 +50,15 @@ def _operation(
     return call
 
 
-class ChildHandle(WorkflowHandle):
+class ChildHandle(StartedChild, WorkflowHandle):
     """A started child. `run_info` is about its run: `run_info.id`, `workflow_id`, `workflow_type`, `parent`...
 
     What it does is of that very run, also where its workflow ID has been taken again since.
     """
 
-    __slots__ = ("_context", "_started", "run_info", "workflow_id")
+    __slots__ = ()
 
-    def __init__(self, started: bytes, context: Context) -> None:
-        self.run_info: RunInfo = _run_info(started)
-        self.workflow_id = self.run_info.workflow_id
-        self._started = started
-        self._context = context
-
-    def __repr__(self) -> str:
-        return f"ChildHandle({self.run_info.workflow_type} {self.run_info.workflow_id!r})"
+    _context: Context
 
     def send(self, event: str, payload: Any = None) -> Coroutine[Any, Any, None]:
         """Send an event to the child; as `ctx.send`."""
@@ -105,51 +86,21 @@ class ChildHandle(WorkflowHandle):
         return self._context._end("child_terminate", self, reason)
 
 
-class Context:
+class Context(AnyContext):
     """The first argument of every handler.
 
     `run` says which run this is, `store` holds its state, `next` makes the directive to return, `logger` writes to its log.
 
     The operations (`start`, `run_child`, `send_to_parent`, `send`, `now`, `random`, `uuid4`, `sleep`) are committed before they
     return. When a step is cut short it runs again from its top, and each returns what was recorded instead of happening twice; so
-    call them with the same arguments each time. In a plain `def` handler they block: leave out `await`.
+    call them with the same arguments each time. That of a plain `def` handler is `BlockingContext`.
     """
 
-    __slots__ = ("_logger", "_made", "_ops", "next", "run", "store")
+    __slots__ = ()
 
-    def __init__(self, ops: Ops) -> None:
-        self.run: RunInfo = ops.run
-        self.store = Store(ops)
-        self.next = ops.next
-        self._ops = ops
-        self._logger: RunLogger | None = None
-        self._made: list[Any] = []
-
-    @property
-    def logger(self) -> RunLogger:
-        """A `logging.Logger` whose lines appear in `wfctl tail`; they are not repeated when the step is replayed."""
-        if self._logger is None:
-            self._logger = RunLogger(self._ops)
-        return self._logger
-
-    def progress(self, done: int | float, total: int | float | None = None, note: str = "") -> None:
-        """Show how far this step has got: `done` of `total` (None: unknown how much there is), and a word on what it does now.
-
-        Not an operation: nothing is recorded, nothing is awaited, and it may be called as often as one likes, from any thread and
-        from inside a task. `wfctl tail -f`, `wfctl tree -f` and `wfctl start --wait` show it as a bar, at most ten times a second
-        and the newest always, until the step ends or is begun again. More `done` than `total` is shown as all of it.
-
-        Raises InvalidArgumentError for what is no number, is negative, infinite or not a number, and for a note that is no text.
-        """
-        check_amount(done, "done")
-        if total is not None:
-            check_amount(total, "total")
-        if not isinstance(note, str):
-            raise InvalidArgumentError(
-                f"progress note is {note!r}, a {type(note).__name__}",
-                hint="give text, as in ctx.progress(3, 10, 'resizing')",
-            )
-        self._ops.progress(done, total, note)
+    store: Store
+    _new_store = Store
+    _new_child = ChildHandle
 
     # -- operations -----------------------------------------------------------------------------
 
@@ -207,7 +158,8 @@ class Context:
 
         identity = canonical({**same, "input": workflow_input})
         value = await self._ops.perform("child", workflow_type, identity, arguments)
-        return ChildHandle(value, self)
+        handle: ChildHandle = self._new_child(value, self)
+        return handle
 
     @overload
     async def run_child(
@@ -247,13 +199,6 @@ class Context:
     @_operation
     async def _result_of(self, child: RunInfo, result_type: Any) -> Any:
         return await self._closed(child, result_type)
-
-    async def _closed(self, child: RunInfo, result_type: Any) -> Any:
-        # Recorded, for a child that failed may be re-opened, and end otherwise.
-        arguments = _json({"run_id": child.id})
-        value = await self._ops.perform("child_result", child.workflow_id, b"{}", lambda: arguments)
-        result = _outcome(value).unwrap()
-        return result if result_type is None else convert(result, result_type, f"result of {child.workflow_id!r}")
 
     @_operation
     async def send_to_parent(self, event_name: str, payload: Any = None) -> None:
@@ -308,17 +253,8 @@ class Context:
     async def _send_to(self, child: RunInfo, event: str, payload: Any) -> None:
         await self._sent(event, payload, {"workflow_id": child.workflow_id}, {"run_id": child.id})
 
-    async def _sent(self, event: str, payload: Any, to: dict[str, str], more: Mapping[str, str] = _NOTHING) -> None:
-        check_name(event, "event name")
-        given = encode(payload, f"payload of event {event!r}")
-
-        def arguments() -> bytes:
-            return _json({**to, **more, "payload": msgspec.Raw(given)})
-
-        await self._ops.perform("event", event, canonical({**to, "payload": payload}), arguments)
-
     @_operation
-    async def _end(self, kind: str, child: ChildHandle, reason: str | None) -> None:
+    async def _end(self, kind: str, child: StartedChild, reason: str | None) -> None:
         if not isinstance(reason, str | None):
             raise InvalidArgumentError(f"the reason must be text, not {type(reason).__name__}")
         name, asked = child.workflow_id, {"run_id": child.run_info.id, "reason": reason or ""}
@@ -359,10 +295,6 @@ class Context:
         elif record.open:
             await self._ops.tell("resume", "", key, b"{}")
 
-    async def _proposed(self, kind: str, make: Callable[[], float | str]) -> Any:
-        value = await self._ops.perform(kind, "", b"{}", lambda: _json({"value": make()}))
-        return decode(value)
-
 
 def _bound(handler: Handler, given: bytes, what: str, original: Any) -> bytes:
     payload = decode(given)
@@ -374,20 +306,3 @@ def _bound(handler: Handler, given: bytes, what: str, original: Any) -> bytes:
 def _unbound(original: Any) -> dict[str, bool]:
     """This code does not have the receiver: what the daemon, which may know of it, needs to bind what it was sent."""
     return {"unbound": True, "positional": not isinstance(original, dict)}
-
-
-def discard_unawaited(context: Context) -> list[str]:
-    """For the host, when the handler has ended: the operations whose coroutine was never awaited; they are closed."""
-    forgotten = []
-    for made in context._made:
-        # One that has ended, as nearly all have, has no frame any more.
-        if made.cr_frame is not None and inspect.getcoroutinestate(made) == inspect.CORO_CREATED:
-            forgotten.append(_shown(made))
-            made.close()
-    context._made.clear()
-    return forgotten
-
-
-def _shown(made: Coroutine[Any, Any, Any]) -> str:
-    name: str = getattr(made, "__qualname__", "operation")
-    return _OF_HANDLES.get(name) or (f"{name.replace('Context.', 'ctx.')}()" if name.startswith("Context.") else name)

@@ -14,6 +14,7 @@ from wfctl.values.outcome import ChildOutcome
 from wfctl.values.signature import HandlerSpec, ParamSpec
 
 _CONTEXT_NAMES = ("ctx", "context", "_ctx", "_")
+_CONTEXT_TYPES = ("Context", "BlockingContext")
 
 
 def refuse(file: str, line: int, message: str, hint: str) -> NoReturn:
@@ -223,7 +224,7 @@ def _takes_context(parameter: inspect.Parameter) -> bool:
         return False
     annotation = parameter.annotation
     name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    return parameter.name in _CONTEXT_NAMES or name.rpartition(".")[2] == "Context"
+    return parameter.name in _CONTEXT_NAMES or name.rpartition(".")[2] in _CONTEXT_TYPES
 
 
 def _is_outcome(annotation: Any) -> bool:

@@ -8,7 +8,7 @@ from wfctl.errors import UsageError
 from wfctl.sdk.blocking import BlockingContext, BlockingStore, Wait
 from wfctl.sdk.context import Context
 from wfctl.sdk.port import Ops
-from wfctl.sdk.store import Store
+from wfctl.sdk.store import AnyStore, Store
 
 
 def refuse_in_query(what: str) -> NoReturn:
@@ -26,7 +26,7 @@ class NoNext:
         refuse_in_query(f"ctx.next.{name}")
 
 
-class _ReadOnly(Store):
+class _ReadOnly(AnyStore):
     __slots__ = ()
 
     def put(self, key: str, value: Any) -> None:
@@ -36,7 +36,11 @@ class _ReadOnly(Store):
         refuse_in_query(f"ctx.store.delete({key!r})")
 
 
-class _BlockingReadOnly(BlockingStore, _ReadOnly):
+class _AwaitedReadOnly(_ReadOnly, Store):
+    __slots__ = ()
+
+
+class _BlockingReadOnly(_ReadOnly, BlockingStore):
     __slots__ = ()
 
 
@@ -45,9 +49,7 @@ class QueryContext(Context):
 
     __slots__ = ()
 
-    def __init__(self, ops: Ops) -> None:
-        super().__init__(ops)
-        self.store = _ReadOnly(ops)
+    _new_store = _AwaitedReadOnly
 
 
 class BlockingQueryContext(BlockingContext):

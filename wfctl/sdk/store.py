@@ -22,11 +22,8 @@ def _known_good(key: str) -> str:
     return check_name(key, "store key")
 
 
-class Store:
-    """Values of this run, kept as JSON. Writes are seen by this step at once, and are committed with its directive.
-
-    A step that fails, is cancelled or dies leaves none of its writes.
-    """
+class AnyStore:
+    """What the stores of all handlers have in common."""
 
     __slots__ = ("_ops", "_written")
 
@@ -46,6 +43,32 @@ class Store:
     def delete(self, key: str) -> None:
         """Remove `key`; fine where there is none."""
         self._written[check_name(key, "store key")] = None
+
+    def _not_found(self, key: str) -> StoreKeyNotFoundError:
+        known = {*self._ops.keys(), *self._written}
+        known -= {name for name, data in self._written.items() if data is None}
+        return StoreKeyNotFoundError(
+            f"the store has no key {key!r}{did_you_mean(key, known)}",
+            hint=f"it has: {listing(known)}; ctx.store.get({key!r}, default=...) does not raise",
+            key=key,
+            known=sorted(known)[:100],
+        )
+
+    def changes(self) -> tuple[dict[str, bytes], list[str]]:
+        """What this step wrote and what it deleted; for the host, when the handler has returned."""
+        if None not in self._written.values():
+            return {**self._written}, []  # type: ignore[dict-item]
+        put = {key: data for key, data in self._written.items() if data is not None}
+        return put, [key for key, data in self._written.items() if data is None]
+
+
+class Store(AnyStore):
+    """Values of this run, kept as JSON. Writes are seen by this step at once, and are committed with its directive.
+
+    A step that fails, is cancelled or dies leaves none of its writes.
+    """
+
+    __slots__ = ()
 
     @overload
     async def get(self, key: str) -> Any: ...
@@ -69,20 +92,3 @@ class Store:
             return default
         value = decode(data)
         return value if type is Any else convert(value, type, f"store value {key!r}")
-
-    def _not_found(self, key: str) -> StoreKeyNotFoundError:
-        known = {*self._ops.keys(), *self._written}
-        known -= {name for name, data in self._written.items() if data is None}
-        return StoreKeyNotFoundError(
-            f"the store has no key {key!r}{did_you_mean(key, known)}",
-            hint=f"it has: {listing(known)}; ctx.store.get({key!r}, default=...) does not raise",
-            key=key,
-            known=sorted(known)[:100],
-        )
-
-    def changes(self) -> tuple[dict[str, bytes], list[str]]:
-        """What this step wrote and what it deleted; for the host, when the handler has returned."""
-        if None not in self._written.values():
-            return {**self._written}, []  # type: ignore[dict-item]
-        put = {key: data for key, data in self._written.items() if data is not None}
-        return put, [key for key, data in self._written.items() if data is None]

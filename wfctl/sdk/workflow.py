@@ -29,8 +29,8 @@ class Workflow:
         @order_wf.start()
         async def order_start(ctx: Context, order_id: str) -> Directive: ...
 
-    Handlers are `async def`, or `def` (run in a thread, where the operations of `ctx` block: leave out `await`).
-    RegistrationError, raised while the module is imported, names the file, the line and the remedy.
+    Handlers are `async def`, or `def` (run in a thread, where `ctx` is a `BlockingContext`, whose operations block: leave out
+    `await`). RegistrationError, raised while the module is imported, names the file, the line and the remedy.
     """
 
     def __init__(self, workflow_type: str) -> None:

@@ -30,6 +30,7 @@ from wfctl.sdk.hints import did_you_mean, listing
 from wfctl.sdk.port import StepUnwind
 from wfctl.sdk.replay import Replay
 from wfctl.sdk.sources import Sources
+from wfctl.sdk.surroundings import AnyContext
 from wfctl.sdk.threads import Threads
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.codec import decode
@@ -272,7 +273,7 @@ class Executor:
 
     # -- ending it ------------------------------------------------------------------------------
 
-    def _finish(self, step: LiveOps, context: Context | None, outcome: Any, raised: BaseException | None) -> None:
+    def _finish(self, step: LiveOps, context: AnyContext | None, outcome: Any, raised: BaseException | None) -> None:
         self._steps.pop(step.token, None)
         try:
             step.close(context)
@@ -349,7 +350,7 @@ def _never_begins(step: LiveOps) -> bool:
     return not step.begun and step.task is not None and step.task.done()
 
 
-def _in_thread(step: LiveOps, context: Context, kwargs: dict[str, Any]) -> tuple[Any, BaseException | None]:
+def _in_thread(step: LiveOps, context: AnyContext, kwargs: dict[str, Any]) -> tuple[Any, BaseException | None]:
     if step.abandoned:
         return None, asyncio.CancelledError()
     step.thread = threading.get_ident()
@@ -360,7 +361,7 @@ def _in_thread(step: LiveOps, context: Context, kwargs: dict[str, Any]) -> tuple
         return None, error
 
 
-def _done(step: LiveOps, directive: Any, context: Context) -> StepDone | None:
+def _done(step: LiveOps, directive: Any, context: AnyContext) -> StepDone | None:
     """The message of what the handler returned; None where that is no directive for its run."""
     put, deleted = context.store.changes()
     if isinstance(directive, StepDirective):

@@ -18,13 +18,13 @@ import msgspec
 from wfctl.errors import StaleStepError, UsageError, from_data
 from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, Progress, ToDaemon
 from wfctl.sdk import current
-from wfctl.sdk.context import Context, discard_unawaited
 from wfctl.sdk.directive import Next
 from wfctl.sdk.failure import readable
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.port import StepUnwind
 from wfctl.sdk.replay import Replay
 from wfctl.sdk.sources import Sources
+from wfctl.sdk.surroundings import AnyContext, discard_unawaited
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.opkeys import in_words
 from wfctl.values.runinfo import RunInfo
@@ -374,7 +374,7 @@ class LiveOps(branches.Branch, eq=False):
             f"{self.handler.label} {why}, so it cannot do more", hint="await every operation before returning"
         )
 
-    def close(self, context: Context | None) -> None:
+    def close(self, context: AnyContext | None) -> None:
         """The handler has ended. What it did not await is cancelled, and said in its log, also what never even began."""
         unawaited = discard_unawaited(context) if context is not None and context._made else []
         if self._pending or self._bodies or unawaited:

@@ -12,13 +12,13 @@ from wfctl.errors import InvalidPayloadError, QueryFailedError, WfctlError
 from wfctl.protocol.channel import Answered, Query
 from wfctl.sdk import current
 from wfctl.sdk.checks import query_of, workflow_of
-from wfctl.sdk.context import discard_unawaited
 from wfctl.sdk.directive import Next
 from wfctl.sdk.failure import describe_exception
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.port import StepUnwind
 from wfctl.sdk.query import BlockingQueryContext, NoNext, QueryContext, refuse_in_query
 from wfctl.sdk.sources import Sources
+from wfctl.sdk.surroundings import discard_unawaited
 from wfctl.sdk.threads import Threads
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.codec import encode

@@ -18,7 +18,7 @@ from wfctl.errors import (
     InvalidPayloadError,
     WorkflowAlreadyRunning,
 )
-from wfctl.sdk.context import discard_unawaited
+from wfctl.sdk.surroundings import discard_unawaited
 from wfctl.values.runinfo import ParentInfo
 
 order_wf = Workflow("Order")

@@ -1,0 +1,130 @@
+"""What the contexts of all handlers have in common, be they `async def` or plain `def`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, ClassVar
+
+import msgspec
+
+from wfctl.errors import InvalidArgumentError
+from wfctl.sdk.checks import check_amount
+from wfctl.sdk.directive import Next
+from wfctl.sdk.logger import RunLogger
+from wfctl.sdk.port import Ops
+from wfctl.sdk.store import AnyStore
+from wfctl.values.codec import canonical, convert, decode, encode
+from wfctl.values.ids import check_name
+from wfctl.values.outcome import ChildOutcome
+from wfctl.values.runinfo import RunInfo
+
+_NOTHING: Mapping[str, str] = {}
+_json = msgspec.json.Encoder().encode
+_run_info = msgspec.json.Decoder(RunInfo).decode
+_outcome: Callable[[bytes], ChildOutcome[Any]] = msgspec.json.Decoder(ChildOutcome).decode
+
+# Operations of a child's handle, as its author wrote them.
+_OF_HANDLES = {
+    "Context._result_of": "handle.result()",
+    "Context._send_to": "handle.send()",
+    "Context._end": "handle.cancel(), or terminate()",
+}
+
+
+class StartedChild:
+    """What the handles on children have in common."""
+
+    __slots__ = ("_context", "_started", "run_info", "workflow_id")
+
+    def __init__(self, started: bytes, context: Any) -> None:
+        self.run_info: RunInfo = _run_info(started)
+        self.workflow_id = self.run_info.workflow_id
+        self._started = started
+        self._context = context
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.run_info.workflow_type} {self.run_info.workflow_id!r})"
+
+
+class AnyContext:
+    """What a handler works with, but for the operations. `_new_store` and `_new_child` are what the store and the handles of a kind
+    of context are."""
+
+    __slots__ = ("_logger", "_made", "_ops", "next", "run", "store")
+
+    _new_store: ClassVar[type[AnyStore]] = AnyStore
+    _new_child: ClassVar[type[StartedChild]] = StartedChild
+
+    def __init__(self, ops: Ops) -> None:
+        self.run: RunInfo = ops.run
+        self.store: AnyStore = self._new_store(ops)
+        self.next: Next = ops.next
+        self._ops = ops
+        self._logger: RunLogger | None = None
+        self._made: list[Any] = []
+
+    @property
+    def logger(self) -> RunLogger:
+        """A `logging.Logger` whose lines appear in `wfctl tail`; they are not repeated when the step is replayed."""
+        if self._logger is None:
+            self._logger = RunLogger(self._ops)
+        return self._logger
+
+    def progress(self, done: int | float, total: int | float | None = None, note: str = "") -> None:
+        """Show how far this step has got: `done` of `total` (None: unknown how much there is), and a word on what it does now.
+
+        Not an operation: nothing is recorded, nothing is awaited, and it may be called as often as one likes, from any thread and
+        from inside a task. `wfctl tail -f`, `wfctl tree -f` and `wfctl start --wait` show it as a bar, at most ten times a second
+        and the newest always, until the step ends or is begun again. More `done` than `total` is shown as all of it.
+
+        Raises InvalidArgumentError for what is no number, is negative, infinite or not a number, and for a note that is no text.
+        """
+        check_amount(done, "done")
+        if total is not None:
+            check_amount(total, "total")
+        if not isinstance(note, str):
+            raise InvalidArgumentError(
+                f"progress note is {note!r}, a {type(note).__name__}",
+                hint="give text, as in ctx.progress(3, 10, 'resizing')",
+            )
+        self._ops.progress(done, total, note)
+
+    # -- parts of operations --------------------------------------------------------------------
+
+    async def _closed(self, child: RunInfo, result_type: Any) -> Any:
+        # Recorded, for a child that failed may be re-opened, and end otherwise.
+        arguments = _json({"run_id": child.id})
+        value = await self._ops.perform("child_result", child.workflow_id, b"{}", lambda: arguments)
+        result = _outcome(value).unwrap()
+        return result if result_type is None else convert(result, result_type, f"result of {child.workflow_id!r}")
+
+    async def _sent(self, event: str, payload: Any, to: dict[str, str], more: Mapping[str, str] = _NOTHING) -> None:
+        check_name(event, "event name")
+        given = encode(payload, f"payload of event {event!r}")
+
+        def arguments() -> bytes:
+            return _json({**to, **more, "payload": msgspec.Raw(given)})
+
+        await self._ops.perform("event", event, canonical({**to, "payload": payload}), arguments)
+
+    async def _proposed(self, kind: str, make: Callable[[], float | str]) -> Any:
+        value = await self._ops.perform(kind, "", b"{}", lambda: _json({"value": make()}))
+        return decode(value)
+
+
+def discard_unawaited(context: AnyContext) -> list[str]:
+    """For the host, when the handler has ended: the operations whose coroutine was never awaited; they are closed."""
+    forgotten = []
+    for made in context._made:
+        # One that has ended, as nearly all have, has no frame any more.
+        if made.cr_frame is not None and inspect.getcoroutinestate(made) == inspect.CORO_CREATED:
+            forgotten.append(_shown(made))
+            made.close()
+    context._made.clear()
+    return forgotten
+
+
+def _shown(made: Coroutine[Any, Any, Any]) -> str:
+    name: str = getattr(made, "__qualname__", "operation")
+    return _OF_HANDLES.get(name) or (f"{name.replace('Context.', 'ctx.')}()" if name.startswith("Context.") else name)
