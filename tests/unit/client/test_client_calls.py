@@ -152,6 +152,18 @@ WRONG: dict[str, tuple[Callable[[Client], Awaitable[Any]], str]] = {
         "until is too far away",
     ),
     "file": (lambda c: c.check(5), "a file to check: expected str"),  # type: ignore[arg-type]
+    "file of a backup": (lambda c: c.backup(5), "the file of a backup: expected str"),  # type: ignore[arg-type]
+    "run": (lambda c: c.tree(5), "a run is an ID, a handle or a run of a list, not int 5"),  # type: ignore[arg-type]
+    "run ID": (lambda c: anext(c.tail("")), "workflow ID is empty"),
+    "runs": (lambda c: anext(c.changes([])), "a run is an ID, a handle or a run of a list, not list"),  # type: ignore[arg-type]
+    "depth": (lambda c: c.tree(depth="x"), "parameters of 'tree'"),  # type: ignore[arg-type]
+    "expand": (lambda c: c.tree(expand=5), "expand is a text or several, not int 5"),  # type: ignore[arg-type]
+    "kind": (lambda c: anext(c.tail(kinds="task.faild")), "did you mean 'task.failed'"),
+    "kinds": (lambda c: anext(c.tail(kinds=5)), "kinds is a text or several, not int 5"),  # type: ignore[arg-type]
+    "last": (lambda c: anext(c.tail(last=-1)), "parameters of 'tail'"),
+    "every": (lambda c: anext(c.changes(every=timedelta(seconds=-1))), "every is negative"),
+    "until now": (lambda c: c.handle("a").wait("waitin"), "unknown status 'waitin'; did you mean 'waiting'"),
+    "records": (lambda c: c.handle("a").history(limit=-1), "limit must be a whole number and not negative"),
 }
 
 
