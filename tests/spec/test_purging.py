@@ -319,8 +319,8 @@ async def test_the_tree_of_a_run_that_is_purged_once_it_was_found_is_no_empty_on
         await _started(env, "a")
         resolve = env.engine.reads.resolve
 
-        async def slow(text: str) -> object:
-            match = await resolve(text)
+        async def slow(text: str, *, exact: bool) -> object:
+            match = await resolve(text, exact=exact)
             await env.client.purge(older_than=timedelta())
             return match
 
