@@ -18,7 +18,7 @@ from wfctl import (
     RunStuckError,
     Workflow,
 )
-from wfctl.errors import RunNotFoundError, ScheduleNotFoundError
+from wfctl.errors import RunNotFoundError, ScheduleNotFoundError, UnknownWorkflowTypeError
 from wfctl.values.status import Status
 
 HOUR = timedelta(hours=1)
@@ -143,6 +143,25 @@ async def test_a_start_can_be_tried_without_starting_anything(serve: Serve) -> N
         await handle.describe()
     with pytest.raises(InvalidPayloadError):
         await env.client.start("Desk", workflow_input={"nots": 1}, dry_run=True)
+
+
+async def test_what_handlers_take_and_queries_answer_is_told_as_json_schema(serve: Serve) -> None:
+    wf = desk()
+
+    @wf.query()
+    async def total(ctx: Context, unit: str = "EUR") -> dict[str, int]:
+        """What it comes to."""
+        return {}
+
+    env = await serve(wf)
+    start, event, query = await env.client.schemas("Desk")
+    assert (start.kind, start.takes["properties"]) == ("start", {"notes": {"type": "integer"}})
+    assert (event.kind, event.name, [*event.takes["properties"]], event.answers) == ("event", "done", ["answer"], None)
+    assert (query.name, query.doc, query.takes["additionalProperties"]) == ("total", "What it comes to.", False)
+    assert query.answers is not None
+    assert query.answers["additionalProperties"] == {"type": "integer"}
+    with pytest.raises(UnknownWorkflowTypeError, match="did you mean 'Desk'"):
+        await env.client.schemas("Desks")
 
 
 async def test_a_schedule_can_be_tried_and_its_times_told_before_there_is_one(serve: Serve) -> None:

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
+from typing import Any
+
+import msgspec
 
 from wfctl.client.connection import Link
 from wfctl.client.naming import PathLike, path
+from wfctl.errors import UnknownWorkflowTypeError
 from wfctl.protocol import calls, views
+from wfctl.values import schema
+from wfctl.values.ids import check_name
+
+
+class HandlerSchema(msgspec.Struct, frozen=True, kw_only=True):
+    """One handler as JSON Schema 2020-12: `takes` of the object of its keyword arguments, `answers` of what a query answers (None
+    where its author does not say). `kind` is start, step, event or query; `doc` the first line of its docstring."""
+
+    kind: str
+    name: str
+    takes: dict[str, Any]
+    answers: dict[str, Any] | None = None
+    doc: str = ""
 
 
 class AboutDaemon:
@@ -23,6 +41,30 @@ class AboutDaemon:
         """The workflow types on offer with their handlers, and what is wrong with the project's modules."""
         found: calls.WorkflowList = await self._link.call(calls.Workflows())
         return found
+
+    async def schemas(self, workflow_type: str) -> list[HandlerSchema]:
+        """What each handler of a type takes: its input, the payload of an event, the arguments of a query. For a form, or for who
+        checks what others send before it is sent on.
+
+        Raises UnknownWorkflowTypeError where no such type is loaded.
+        """
+        check_name(workflow_type, "workflow type")
+        found: calls.WorkflowList = await self._link.call(calls.Workflows(shapes=True))
+        specs = {item.spec.workflow_type: item.spec for item in found.items}
+        if workflow_type not in specs:
+            near = difflib.get_close_matches(workflow_type, specs, n=1, cutoff=0.6)
+            raise UnknownWorkflowTypeError(
+                f"no workflow type {workflow_type!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+                hint="wfctl workflows",
+                workflow_type=workflow_type,
+                known=list(specs),
+            )
+        return [
+            HandlerSchema(
+                kind=one.kind, name=one.name, takes=schema.takes(one), answers=schema.answers(one), doc=one.doc
+            )
+            for one in specs[workflow_type].handlers
+        ]
 
     async def check(self, *files: PathLike, ids: int = 5) -> calls.CodeCheck:
         """What the open runs would meet in these files, or (without any) in the modules of wfctl.toml as they are on disk now.
