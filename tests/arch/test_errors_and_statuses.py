@@ -136,3 +136,16 @@ def test_a_verb_of_the_socket_is_a_method_of_the_backend() -> None:
     assert methods - {"starting", "closing"} == CALLS.keys() - {"hello"}, (
         "daemon/wfd/server/backend.py: one method a verb, of its name"
     )
+
+
+def test_a_verb_of_the_socket_is_asked_by_the_asyncio_client() -> None:
+    asked = {
+        node.func.attr
+        for name, module in modules().items()
+        if name.startswith("wfctl.client.")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    # `hello` is the connection's own. Who ends a daemon should be there to start it, and that is a command.
+    missing = sorted(method for method, call in CALLS.items() if call.__name__ not in asked)
+    assert missing == ["down", "hello"], "wfctl/client: what a command can ask, a program can too"
