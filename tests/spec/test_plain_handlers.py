@@ -84,6 +84,7 @@ async def test_operations_of_a_plain_handler_return_their_values(serve: Serve) -
     assert isinstance(seen["uuid"], uuid.UUID)
     assert isinstance(seen["handle"], BlockingChildHandle)
     assert (seen["handle"].workflow_id, seen["result"], seen["child"]) == ("c", 5, 1)
+    await env.settle()
     assert await env.client.count() == {"completed": 3, "cancelled": 1, "terminated": 1}
     assert await env.client.handle("c").query("failing") is False
 
