@@ -14,6 +14,7 @@ from wfd.core import decide as core, records as r, state, stimuli as s
 from wfd.core.course import Course
 from wfd.core.decision import Ignored
 from wfd.engine.batch import Batch
+from wfd.engine.children import Children
 from wfd.engine.commits import Commits
 from wfd.engine.engine import Engine
 from wfd.engine.executions import Executions
@@ -109,6 +110,13 @@ def _sends_to_the_parent_in_two_commits(patch: Patch) -> None:
         self._record(asked, self._m.batch(), r.ParentEventSent(asked.op.key, asked.op.name, outcome))
 
     patch.setattr(Operations, "_parent_event", torn)
+
+
+def _ends_a_child_and_does_not_record_it(patch: Patch) -> None:
+    end = Children.end
+    patch.setattr(
+        Children, "end", lambda self, asked, args: end(self, asked, msgspec.structs.replace(args, recorded=False))
+    )
 
 
 def _forgets_deadlines_after_a_restart(patch: Patch) -> None:
@@ -214,6 +222,7 @@ BUGS = (
     _hands_over_the_newest_event_first,
     _tells_the_end_of_a_child_twice,
     _sends_to_the_parent_in_two_commits,
+    _ends_a_child_and_does_not_record_it,
     _forgets_deadlines_after_a_restart,
     _forgets_open_steps_after_a_restart,
     _believes_its_memory_after_a_failed_commit,

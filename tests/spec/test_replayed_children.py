@@ -299,6 +299,7 @@ async def test_a_wait_that_was_given_up_and_taken_up_again_hears_of_one_end(serv
         await asyncio.sleep(0)
     looked.set()
     await env.settle()
+    assert (await kinds(run))[-1] == "sleep.recorded"
     await env.crash()
     await env.advance(2 * HOUR)
     assert await run.result() == ["well", "over"]
