@@ -15,6 +15,12 @@ from support.checker import broken_effects, broken_orders, broken_promises, miss
 from support.effects import LOG, Effect, effects
 from wfd.testing import WorkflowEnvironment
 
+# Something else that the parent's history is made to tell of its child.
+CHILD = (
+    "update history set kind = '{kind}', data = json_object('key', 'k', 'status', 'failed', 'run_id', "
+    "(select run_id from runs where parent = 1)) where run = 1 and kind = 'event.received'"
+)
+
 
 @pytest.fixture
 async def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
@@ -71,6 +77,8 @@ def test_an_effect_too_few_or_too_many_is_found(
         ("update history set data = json_set(data, '$.event', 99) where data ->> 'event' > 0", "received events"),
         ("insert into inbox values (1, 4, 0, 'start_payment', '{}', null)", "received events"),
         ("update history set kind = 'random.recorded' where kind = 'child.closed'", "closed 0 times"),
+        (CHILD.format(kind="child.result_recorded"), "which it had not"),
+        (CHILD.format(kind="child.terminated"), "its child no run.terminated"),
         ("update runs set status = 'failed', result = null where key = 1", "ended with"),
         ("update totals set runs = runs + 1 where type = 'Order'", "is counted"),
     ],
@@ -82,6 +90,8 @@ def test_an_effect_too_few_or_too_many_is_found(
         "lost event",
         "event kept",
         "deaf parent",
+        "heard too much",
+        "ended none",
         "no end",
         "miscount",
     ],

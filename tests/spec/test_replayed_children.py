@@ -356,6 +356,36 @@ async def test_a_cancellation_comes_where_it_came_also_when_the_child_ends_meanw
     ]
 
 
+async def test_what_cleans_up_hears_of_the_end_of_a_child_once_too(serve: Serve) -> None:
+    parent = Workflow("Parent")
+
+    @parent.start()
+    async def waits(ctx: Context) -> Directive:
+        handle = await ctx.start("Kid", "kid", {"patient": True})
+        try:
+            await handle.result()
+        except asyncio.CancelledError:
+            await handle.cancel("with its parent")
+            with pytest.raises(RunFailedError):
+                await handle.result()
+            await note("cleaned")
+            await ctx.sleep(HOUR)
+            raise
+        return ctx.next.complete()
+
+    env = await serve(parent, kid())
+    run = await env.client.start("Parent", workflow_id="p")
+    await env.settle()
+    await run.cancel()
+    await goes_on(env)
+    assert (await run.describe()).run.status == Status.CANCELLING
+    await env.advance(2 * HOUR)
+    assert (await run.describe()).run.status == Status.CANCELLED
+    assert (await env.client.handle("kid").describe()).run.status == Status.RUNNING
+    told = [*await records(run, "child.cancel_requested"), *await records(run, "child.result_recorded")]
+    assert [one["key"].partition(":")[0] for one in told] == ["~child_cancel", "~child_result"]
+
+
 async def test_a_step_that_an_older_version_began_goes_on(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "child_value", lambda info: Raw(msgspec.json.encode(info)))
     parent = Workflow("Parent")

@@ -39,9 +39,29 @@ def broken_promises(database: Path) -> list[str]:
         for row in db.execute("select run, seq from inbox order by seq"):
             inbox[row["run"]].append(row["seq"])
         found += [f"{tuple(what)} is counted, or is there, and not both" for what in miscounted(db)]
+    by_id = {run["run_id"]: history[key] for key, run in runs.items()}
     for key, run in runs.items():
         found += _run(run, history[key], store[key], inbox[key])
+        found += _ends(run, history[key], by_id)
     found += _families(runs, history)
+    return found
+
+
+def _ends(
+    run: sqlite3.Row, history: list[tuple[int, str, Any]], histories: dict[str, list[tuple[int, str, Any]]]
+) -> list[str]:
+    """What a handler heard of the end of a child had come to its run before, and a child that it ended has ended so."""
+    found = []
+    told: dict[str, str] = {}
+    for seq, kind, data in history:
+        if kind == "child.closed":
+            told[data["run_id"]] = data["status"]
+        elif kind == "child.result_recorded" and told.get(data["run_id"]) != data["status"]:
+            found.append(f"{run['workflow_id']}: heard at {seq} that a child {data['status']}, which it had not")
+        elif kind in ("child.cancel_requested", "child.terminated") and "closed" not in data:
+            done = f"run.{kind.removeprefix('child.')}"
+            if not any(of_child == done for _, of_child, _ in histories[data["run_id"]]):
+                found.append(f"{run['workflow_id']}: has {kind} at {seq}, its child no {done}")
     return found
 
 

@@ -72,7 +72,8 @@ class ChildHandle(StartedChild, WorkflowHandle):
         """Wait until the child has closed; what it completed with, as plain data or converted to `type`.
 
         Raises RunFailedError, RunCancelledError, RunTerminatedError or RunTimedOutError when it closed otherwise. The step goes
-        on meanwhile, its timeout too: for a child that takes long, `on_completed_step` waits without a running step.
+        on meanwhile, its timeout too: for a child that takes long, `on_completed_step` waits without a running step. What it hears
+        is recorded: a replay hears the same, whatever the child came to since.
         """
         return self._context._result_of(self.run_info, type)
 

@@ -74,8 +74,8 @@ class Execution(msgspec.Struct):
             self.patient += 1
 
     def is_told(self, op: int) -> None:
-        self.patient -= self._open.pop(op, False)
-        if self.ends:
+        if self._open.pop(op, False):
+            self.patient -= 1
             self.ends.discard(op)
 
     @property

@@ -168,7 +168,7 @@ class LiveOps(branches.Branch, eq=False):
             self._refuse()
         if self.cancel_requested and kind == "resume" and self._cancel_due:
             return self._tell_cancelled(kind, name, key, arguments)
-        if kind == "child_result" and (again := taken_up(self._questions, name)) is not None:
+        if kind == "child_result" and (again := taken_up(self._questions, name, key)) is not None:
             self.cancel_soon()
             return heard(self._questions, again)
         self._next_op = number = self._next_op + 1

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from wfctl.errors import ErrorData, WfctlError, from_data
+from wfctl.values.opkeys import CLEANUP_MARK
 
 # What the daemon may refuse; all else it answers without an error.
 REFUSABLE = frozenset({"child", "event", "parent_event", "child_cancel", "child_terminate"})
@@ -49,10 +50,11 @@ class Question(Pending, eq=False):
 Questions = dict[str, list[Question]]
 
 
-def taken_up(questions: Questions, of: str) -> Question | None:
-    """What was asked before and given up."""
+def taken_up(questions: Questions, of: str, key: str) -> Question | None:
+    """What was asked before and given up, where `key` would ask the same. What cleans up asks for itself: of what was asked before
+    the cancellation no answer is recorded that comes after it."""
     for asked in questions.get(of, ()):
-        if asked.given_up:
+        if asked.given_up and asked.key.startswith(CLEANUP_MARK) == key.startswith(CLEANUP_MARK):
             asked.given_up = False
             asked.renew()
             return asked
