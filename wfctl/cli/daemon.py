@@ -22,6 +22,7 @@ from wfctl.cli.project import log_file, stderr_file
 from wfctl.cli.shell import Shell
 from wfctl.errors import DaemonAlreadyRunningError, DaemonDownError, ErrorData, NotFinishedError, WfctlError, from_data
 from wfctl.protocol.daemon import Down, GetStatus, ProblemView, StatusView
+from wfctl.values.times import rfc3339
 
 STOP_GRACE_S = 5.0
 POLL_S = 0.02
@@ -236,4 +237,4 @@ def _accepts(shell: Shell) -> bool:
 
 def describe(view: StatusView) -> dict[str, Any]:
     """The facts of a running daemon that `up` tells in JSON."""
-    return {"pid": view.pid, "socket": view.socket, "started_at": view.started_at, "problems": view.problems}
+    return {"pid": view.pid, "socket": view.socket, "started_at": rfc3339(view.started_at), "problems": view.problems}

@@ -115,14 +115,15 @@ class _Standing:
             self._bars.print([(text, "")])
 
 
-def tell(shell: Shell, outcome: Outcome, *, fail_if_stuck: bool) -> int:
-    """Print an outcome and return its exit code. For people a run that did not complete is an error on stderr."""
+def tell(shell: Shell, outcome: Outcome, *, fail_if_stuck: bool, id: str | None = None) -> int:
+    """Print an outcome and return its exit code. For people a run that did not complete is an error on stderr. With `-o id` it is
+    the run ID that is printed, or `id`."""
     code = exit_of(outcome, fail_if_stuck=fail_if_stuck)
     if shell.json:
         shell.document("outcome", outcome)
         return code
     if shell.output is Output.ID:
-        shell.out.write(outcome.run_id)
+        shell.out.write(id or outcome.run_id)
         return code
     error = _error(outcome, code)
     if error is not None:

@@ -202,6 +202,12 @@ class Shell:
 
             raise stopping()
 
+    def without_end(self, in_lines: str, *, formats: Sequence[Output] = (Output.JSON,)) -> None:
+        """For what goes on until it is interrupted: what is printed at the end, as these `formats` are, never would be. `in_lines`
+        is the command that tells it line by line."""
+        if self.output in formats:
+            raise UsageError(f"-o {self.output} is printed when all is over, and this has no end", hint=in_lines)
+
     def run_id(self, given: str) -> str:
         """`given`, or the run that `@last` stands for, or the one line of stdin for `-`.
 

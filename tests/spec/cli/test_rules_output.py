@@ -147,10 +147,17 @@ def test_start_prints_the_id_alone_and_with_wait_the_result_alone(cli: Cli) -> N
 
 def test_a_list_in_json_has_items_next_and_total(cli: Cli) -> None:
     """Rule 3.3: lists are {"items": [...], "next": cursor or null, "total": n or null}."""
-    lists = ("list --limit 1", "history quick-1", "workflows", "explain", "logs", "query hold-1", "wait quick-1")
+    lists = (
+        "list --limit 1", "history quick-1", "workflows", "explain", "logs", "query hold-1", "wait quick-1", "tail quick-1",
+        "history quick-1 hold-1", "show quick-1 hold-1", "schedule list", "schedule next --every 1h",
+        "retry --status failed --dry-run", "cancel --type Hold --dry-run", "purge --status failed --dry-run",
+    )  # fmt: skip
     for words in map(str.split, lists):
         document: Any = cli(*words, "-o", "json").json
-        assert list(document)[:4] == ["schema", "items", "next", "total"], words
+        begins = [*document].index("items")
+        assert [*document][begins : begins + 3] == ["items", "next", "total"], words
+        assert document["next"] is None or words[0] == "list", words
+        assert type(document["total"]) is int, words
     page: Any = cli("list", "--limit", "1", "-o", "json").json
     assert cli("list", "--limit", "1", "--after", page["next"], "-o", "id").out != page["items"][0]["run_id"] + "\n"
 
@@ -182,7 +189,8 @@ def test_ids_go_from_one_command_to_the_next(cli: Cli) -> None:
 def test_json_has_one_style(cli: Cli) -> None:
     """Rule 3.4: snake_case, RFC 3339 in UTC with milliseconds, *_ms as integers, lower-case statuses; no prompt, stable order."""
     documents = [
-        cli(*harmless(verb), "-o", "json").out for verb in ("list", "show", "history", "tree", "status", "workflows")
+        cli(*harmless(verb), "-o", "json").out
+        for verb in ("list", "show", "history", "tree", "status", "workflows", "up", "tail", "timeline", "wait")
     ]
 
     def look(value: Any, name: str = "") -> None:

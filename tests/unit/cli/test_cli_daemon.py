@@ -186,7 +186,7 @@ def test_logs_are_read_from_the_file_without_a_daemon(cli: Cli, project: Path) -
     assert cli("logs", "-n", "2").out == 'line 4\n{"at": 1}\n'
     assert cli("logs", "-n", "2", "-o", "jsonl").lines == [{"line": "line 4"}, {"at": 1}]
     assert cli("logs", "-n", "1", "-o", "json").json == {  # type: ignore[comparison-overlap]
-        "schema": "wfctl.logs/1", "items": [{"at": 1}], "next": None, "total": 1,
+        "schema": "wfctl.logs/1", "items": [{"at": 1}], "next": None, "total": 6,
     }  # fmt: skip
     assert cli("logs", "-o", "id").out == f"{log}\n"
 

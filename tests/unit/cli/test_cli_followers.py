@@ -271,6 +271,10 @@ def test_steps_of_one_name_are_grouped_and_statuses_folded_as_it_was_asked_for(c
         (("tail", "--kinds", ","), "--kinds names no kind"),
         (("tail", "--kinds", "progress"), "wfctl tail -f"),
         (("tail", "--since", "yesterday"), "'yesterday' is not a time"),
+        (("tree", "-f", "-o", "json"), '"hint":"wfctl tree -f -o jsonl"'),
+        (("tree", "-f", "-o", "id"), "try: wfctl tree -f -o jsonl"),
+        (("status", "-w", "-o", "json"), '"hint":"wfctl status -w -o jsonl"'),
+        (("logs", "-f", "-o", "json"), '"hint":"wfctl logs -f -o jsonl"'),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_is_right(
@@ -281,6 +285,18 @@ def test_a_wrong_value_is_refused_with_what_is_right(
     assert answer.code == 2
     assert said in answer.err
     assert fake.calls == []
+
+
+def test_what_has_no_end_is_not_followed_as_one_document(cli: Cli, daemon: Start) -> None:
+    def answer(call: Any) -> Iterator[Any]:
+        yield from ()
+        return TailEnd(rev=2, outcomes=[outcome()])
+
+    daemon(list=RunPage(items=[run(), run("order-2")], total=2), tail=answer)
+    said = cli("tail", "-f", "-o", "json")
+    assert (said.code, said.out) == (2, "")
+    assert '"hint":"wfctl tail -f -o jsonl"' in said.err
+    assert cli("tail", "-f", "-o", "json", "order-1").code == 0
 
 
 def test_a_forest_says_how_many_roots_are_not_shown_and_a_healthy_one_that_nothing_failed(

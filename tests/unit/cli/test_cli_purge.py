@@ -108,7 +108,7 @@ def test_every_tree_is_told_in_ids_and_json(cli: Cli, daemon: Start, dry: str) -
     assert lines[0]["closed_at"] == "2026-11-23T02:59:00.000Z"
     document: Any = cli("purge", "--older-than", "30d", dry, "-o", "json").json
     assert (document["schema"], document["trees"], document["dry_run"]) == ("wfctl.purge/1", 12, dry == "--dry-run")
-    assert len(document["items"]) == 12
+    assert (len(document["items"]), document["next"], document["total"]) == (12, None, 12)
 
 
 def test_a_dry_run_and_yes_contradict_each_other(cli: Cli, daemon: Start) -> None:

@@ -107,6 +107,11 @@ def test_start_wait_prints_only_the_result(cli: Cli, daemon: Start) -> None:
     assert cli("start", "Order", "--wait")[:2] == (0, "txn-9\n")
 
 
+def test_start_prints_the_same_id_whether_it_waits_or_not(cli: Cli, daemon: Start) -> None:
+    daemon(start=STARTED, result=outcome())
+    assert cli("start", "Order", "-o", "id").out == cli("start", "Order", "--wait", "-o", "id").out == "order-1\n"
+
+
 @pytest.mark.parametrize(("status", "code"), [("failed", 10), ("cancelled", 11), ("terminated", 12), ("timed_out", 13)])
 def test_an_awaited_run_exits_by_its_outcome(cli: Cli, daemon: Start, status: str, code: int) -> None:
     daemon(start=STARTED, result=outcome(status, b"null", error=failure("CardDeclined", "limit")))
@@ -779,7 +784,10 @@ def test_tail_shows_history_and_log_lines_and_exits_by_the_worst_outcome(cli: Cl
     assert cli("tail", "order-1").code == 0
     lines: Any = cli("tail", "order-1", "-f", "-o", "jsonl").lines
     assert [line["kind"] for line in lines] == ["event.received", "log", "end"]
-    assert cli("tail", "order-1", "-o", "json").json["schema"] == "wfctl.tail/1"  # type: ignore[index]
+    for cut, total in ((), 2), (("-n", "3"), 2), (("-n", "2"), None):
+        document: Any = cli("tail", "order-1", "-o", "json", *cut).json
+        assert [*document] == ["schema", "items", "next", "total", "rev", "outcomes"]
+        assert (document["schema"], document["next"], document["total"]) == ("wfctl.tail/1", None, total)
 
 
 def test_tail_goes_on_after_the_last_entry_when_the_daemon_comes_back(cli: Cli, daemon: Start) -> None:

@@ -62,6 +62,8 @@ def run(
     if lines is None and begin is None:
         lines = LAST_LINES
     path = log_file(shell.state)
+    if follow:
+        shell.without_end("wfctl logs -f -o jsonl")
     if shell.output is Output.ID:
         shell.out.write(str(path))
         return exit.OK
@@ -78,10 +80,13 @@ def _show(shell: Shell, path: Path, lines: int | None, begin: int | None, follow
     with ExitStack() as stack:
         files = [stack.enter_context(one.open("rb")) for one in [*([] if begin is None else _older(path, begin)), path]]
         written = (line.decode("utf-8", "replace").rstrip("\n") for file in files for line in file)
-        last = deque(written if begin is None else _since(written, begin), lines)
+        total, last = 0, deque[str](maxlen=lines)
+        for line in written if begin is None else _since(written, begin):
+            total += 1
+            last.append(line)
         position = files[-1].tell()
-    if shell.output is Output.JSON and not follow:
-        shell.listing("logs", [_data(line) for line in last], total=len(last))
+    if shell.output is Output.JSON:
+        shell.listing("logs", [_data(line) for line in last], total=total)
         return
     for line in last:
         _print(shell, line)

@@ -100,7 +100,8 @@ def _carry_out(shell: Shell, call: Purge, *, tell: bool) -> tuple[list[PurgedTre
         progress.clear()
     purged: Purged = stream.answer
     if shell.output is Output.JSON and (tell or not purged.trees):
-        shell.document("purge", purged, items=shell.pick(kept))
+        matched = purged.trees + purged.more
+        shell.document("purge", purged, items=shell.pick(kept), next=None, total=matched)
     elif tell and shell.output is Output.TABLE and call.dry_run and kept:
         _table(shell, kept[:SHOWN_TARGETS], purged)
     return kept[:SHOWN_TARGETS], purged

@@ -81,7 +81,7 @@ def run(
 
         shell.note(_sentence(started))
         outcome = await_outcome(shell, started.run.id, timeout_ms=None, stuck=fail_if_stuck)
-        return tell(shell, outcome, fail_if_stuck=fail_if_stuck)
+        return tell(shell, outcome, fail_if_stuck=fail_if_stuck, id=started.run.workflow_id)
     _tell(shell, started, dry_run)
     return exit.OK
 

@@ -9,7 +9,7 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.project import LastBackup, recall_backup
 from wfctl.cli.shell import Shell, shell_of
-from wfctl.errors import ConfigError, DaemonDownError, UsageError, WfctlError
+from wfctl.errors import ConfigError, DaemonDownError, WfctlError
 from wfctl.protocol.daemon import GetStatus, StatusView
 from wfctl.values.status import OPEN
 
@@ -77,8 +77,7 @@ def _watch(shell: Shell) -> None:
     """For as long as somebody watches."""
     from wfctl.cli.live import Region, watch
 
-    if shell.output is Output.JSON:
-        raise UsageError("-o json is one document, and a watch has no end", hint="wfctl status -w -o jsonl")
+    shell.without_end("wfctl status -w -o jsonl")
     if shell.output is Output.TABLE and shell.out.live:
         with Region(shell.out) as region:
             watch(shell, lambda: _draw(shell, region), begin=region.settle, tick_s=TICK_S)

@@ -72,6 +72,8 @@ def run(
         raise UsageError("progress is recorded nowhere, so it is only seen as it happens", hint="wfctl tail -f")
     since_ms = None if since is None else parse_instant(since, now_ms())
     chosen = [shell.run_id(id) for id in given_ids(ids)] if ids else _only_open_run(shell)
+    if follow and not chosen:
+        shell.without_end("wfctl tail -f -o jsonl")
     if lines is None and not chosen and since_rev is None and since is None:
         lines = LAST_OF_ALL
     # Where lines are for people, progress is drawn, which takes a terminal.
@@ -81,7 +83,7 @@ def run(
         kinds=[] if not wanted else [*wanted, *({CODE} if not shell.json else ())], code=True, progress=progress,
     )  # fmt: skip
     with Bars(shell.out) as bars:
-        printer = Printer(shell, bars, several=len(chosen) != 1 or children)
+        printer = Printer(shell, bars, several=len(chosen) != 1 or children, last=lines)
         end = stream_history(shell, call, printer)
     printer.end(end)
     return exit.worst(outcome.status for outcome in end.outcomes) if follow else exit.OK
@@ -99,9 +101,10 @@ def _only_open_run(shell: Shell) -> list[str]:
 class Printer:
     """Writes entries in the chosen format. `-o json` is one document, so it keeps them until the end."""
 
-    def __init__(self, shell: Shell, bars: Bars, *, several: bool) -> None:
+    def __init__(self, shell: Shell, bars: Bars, *, several: bool, last: int | None) -> None:
         self._shell = shell
         self.bars = bars
+        self._last = last
         self._describer = Describer(several=several)
         self._kept: list[HistoryEntry] = []
         self._seen: set[str] = set()
@@ -142,8 +145,9 @@ class Printer:
     def end(self, end: TailEnd) -> None:
         shell = self._shell
         if shell.output is Output.JSON:
-            more: dict[str, Any] = {"rev": end.rev, "outcomes": end.outcomes}
-            shell.document("tail", {"items": self._kept, **more})
+            # What -n left out, nobody has counted.
+            total = None if self._last is not None and len(self._kept) >= self._last else len(self._kept)
+            shell.listing("tail", self._kept, total=total, rev=end.rev, outcomes=end.outcomes)
         elif shell.output is Output.JSONL:
             shell.json_line({"kind": "end", "rev": end.rev, "outcomes": end.outcomes})
 

@@ -87,6 +87,8 @@ def run(
             "--since-rev is for a tree that is followed line by line",
             hint=f"wfctl tree -f -o jsonl --since-rev {since_rev}",
         )
+    if follow and not ids:
+        shell.without_end("wfctl tree -f -o jsonl", formats=(Output.JSON, Output.ID))
     only_failed = only is not None and choose(only, ("failed",), "choice for --only") == "failed"
     expanded = [_meant(shell, word) for word in expand or []]
     several = Several(shell, ids) if ids else None
