@@ -18,6 +18,7 @@ import msgspec
 import wfctl
 from wfctl.errors import UsageError, WfctlError
 from wfctl.protocol.views import ProblemView
+from wfctl.values.causes import out_of_files
 from wfctl.values.project import find_config
 from wfd.app import serve
 from wfd.config import load
@@ -46,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
+        if (told := out_of_files(error)) is not None:
+            return _fail(told, teller)
         traceback.print_exc()
         return _fail(WfctlError(f"{type(error).__name__}: {error}", hint="report this as a bug"), teller)
     return 0
@@ -91,7 +94,7 @@ def _fail(error: WfctlError, teller: Teller | None) -> int:
         teller.tell({"error": error.to_data()})
     print(f"error[{error.code}]: {error.message}", file=sys.stderr)
     if error.hint:
-        print(f"  try: {error.hint}", file=sys.stderr)
+        print(f"  {'try' if error.hint.startswith('wfctl ') else 'hint'}: {error.hint}", file=sys.stderr)
     return error.exit_status
 
 

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import wfctl
-from wfctl.errors import DaemonAlreadyRunningError, DeniedError, StorageError, WfctlError
+from wfctl.errors import DaemonAlreadyRunningError, WfctlError
 from wfctl.protocol.views import ProblemView
+from wfctl.values.causes import cannot
 from wfd.config import Config
 from wfd.engine.backend import Backend
 from wfd.engine.code import problem_views
@@ -22,7 +23,7 @@ from wfd.engine.engine import Engine
 from wfd.engine.retention import Retention
 from wfd.reload.reloader import Reloader
 from wfd.runtime.clock import SystemClock
-from wfd.runtime.files import most_files
+from wfd.runtime.files import check_files, most_files
 from wfd.runtime.ids import IdSource
 from wfd.runtime.lifecycle import Service, Services
 from wfd.runtime.lock import StateLock
@@ -202,18 +203,17 @@ def _make_private(config: Config) -> None:
     state = config.state
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except PermissionError:
-        raise DeniedError(f"cannot make the state directory {state}: permission denied", path=str(state)) from None
+    except FileExistsError as error:
+        away = "move what is there away, or name another `state` in wfctl.toml"
+        raise cannot("make the state directory", state, error, otherwise=away) from None
     except OSError as error:
-        raise StorageError(
-            f"cannot make the state directory {state}: {error.strerror}",
-            hint="move what is there away, or name another `state` in wfctl.toml",
-            path=str(state),
-        ) from None
+        other = "name another `state` in wfctl.toml"
+        raise cannot("make the state directory", state, error, otherwise=other) from None
 
 
 def serve(config: Config, ready: Callable[[list[ProblemView]], None], *, stderr: bool) -> None:
     """Run the daemon of `config` on a loop of its own until it has stopped. Raises what kept it from starting."""
+    check_files()
     gc.set_threshold(*GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, ready, stderr))

@@ -1,7 +1,6 @@
 """The group of verbs, each imported when it is typed, and the one place where anything raised becomes an exit code."""
 
 import difflib
-import errno
 import os
 import re
 import sys
@@ -16,7 +15,7 @@ from wfctl import __version__
 from wfctl.cli import exit
 from wfctl.cli.options import Output, Settings, all_parameters, asked_output, parameters
 from wfctl.cli.screen import Screen
-from wfctl.errors import StorageError, UsageError, WfctlError
+from wfctl.errors import UsageError, WfctlError
 
 # Every verb with the first line of its help: to list them, none needs to be imported.
 VERBS = {
@@ -233,9 +232,11 @@ def _execute(arguments: list[str], settings: Settings) -> int:
     except ParserError as error:
         return _report(_usage(error, arguments), settings, arguments)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.EIO and _terminal_is_gone():
+        from wfctl.cli.trouble import explained, terminal_is_gone, unexpected
+
+        if isinstance(error, OSError) and terminal_is_gone(error):
             return exit.TERMINATED  # as by the signal that says so, which may come later
-        told = _unwritten(error) or _nowhere(error) or _unexpected(error, settings, arguments)
+        told = explained(error) or unexpected(error, debug=settings.debugging(), arguments=arguments)
         return _report(told, settings, arguments)
 
 
@@ -243,39 +244,6 @@ def _pipe_closed() -> int:
     # stdout is flushed once more on the way out; it shall find somebody to take it.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return exit.OK
-
-
-def _terminal_is_gone() -> bool:
-    import termios
-
-    for number in (1, 2, 0):
-        try:
-            termios.tcgetattr(number)
-        except termios.error as error:
-            if error.args[0] == errno.EIO:
-                return True
-    return False
-
-
-def _unwritten(error: Exception) -> WfctlError | None:
-    """A disk that is full is no bug of ours. Without a file's name it is a stream that could not take what was written to it."""
-    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return None
-    what = "what was asked for" if error.filename is None else os.fsdecode(error.filename)
-    return StorageError(
-        f"{what} cannot be written: {error.strerror}; what was changed stands",
-        hint="make room where it goes, and look again",
-    )
-
-
-def _nowhere(error: Exception) -> WfctlError | None:
-    """A relative path means nothing in a working directory that was removed."""
-    if isinstance(error, FileNotFoundError):
-        try:
-            os.getcwd()
-        except FileNotFoundError:
-            return UsageError("the working directory does not exist any more", hint="cd into a folder that is there")
-    return None
 
 
 def _check_text(arguments: list[str]) -> None:
@@ -341,32 +309,6 @@ def _no_option(path: str, option: str, params: list[Any]) -> UsageError:
     meant = next((known[one] for one in _OPTIONS_ELSEWHERE.get(word, ()) if one in known), None)
     near = [meant] if meant else [known[one] for one in difflib.get_close_matches(word, known, n=1, cutoff=0.6)]
     return UsageError(told + (f"; did you mean {near[0]!r}?" if near else ""), hint=f"{path} --help", value=option)
-
-
-def _unexpected(error: Exception, settings: Settings, arguments: list[str]) -> WfctlError:
-    """A bug: told in one line, with everything needed to find it in a file."""
-    import tempfile
-    import traceback
-
-    trace = "".join(traceback.format_exception(error))
-    last = traceback.format_exception_only(error)[-1].strip()
-    if settings.debugging():
-        sys.stderr.write(trace)
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="wfctl-report-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
-        ) as file:
-            file.write(f"wfctl {__version__} on Python {sys.version}\narguments: {arguments!r}\n\n{trace}")
-    except OSError as cause:
-        return WfctlError(
-            f"this should not happen: {last}\nno report could be written: {cause.strerror or cause}",
-            hint="run it again with --debug, and send what it prints to the authors of wfctl",
-        )
-    return WfctlError(
-        f"this should not happen: {last}\nthe report is in {file.name}",
-        hint="send the report to the authors of wfctl, or run it again with --debug",
-        report=file.name,
-    )
 
 
 def _report(error: WfctlError, settings: Settings, arguments: list[str]) -> int:

@@ -175,6 +175,7 @@ ERRORS: dict[str, Explanation] = {
         (
             "the daemon belongs to another user",
             "the state folder or the socket's folder is writable by others, or not by you",
+            "the file system is mounted read-only",
         ),
         ("use the account that ran wfctl up", "see every permission that matters: wfctl doctor"),
     ),
@@ -185,10 +186,12 @@ ERRORS: dict[str, Explanation] = {
             "the disk is full or fails",
             "another program holds a lock on the database",
             "the file is damaged, or is no database of wfctl",
+            "the command or the daemon may not open as many files as it needs",
         ),
         (
             "look at disk, locks and integrity: wfctl doctor",
             "make room on the disk",
+            "raise the limit of open files: ulimit -n 1024, or LimitNOFILE= in a unit",
             "a damaged database: wfctl down && wfctl restore BACKUP, which keeps the damaged file",
         ),
     ),

@@ -3,24 +3,50 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
-from wfctl.errors import ConflictError, DeniedError, NotFoundError, StorageError, UsageError
+from wfctl.errors import ConflictError, NotFoundError, UsageError
+from wfctl.values.causes import cannot
 
 
 def write_new(file: str, text: str, *, force: bool) -> Path:
-    """`text` in `file`; the absolute path. A file that is there is replaced only with `force`.
+    """`text` in `file`; the absolute path. What is there is only written over with `force`: a file is replaced, and a link, a
+    device or a pipe stays what it is and is written to.
 
-    Raises ConflictError, NotFoundError, DeniedError, UsageError or StorageError; what was there is then as it was.
+    Raises ConflictError, NotFoundError, DeniedError, UsageError or StorageError; a file that was there is then as it was.
     """
     path = Path(os.path.abspath(os.path.expanduser(file)))
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder", hint="name a file in it", path=str(path))
-    if not path.parent.is_dir():
-        raise NotFoundError(f"no folder {path.parent}", hint="make it, or name another file", path=str(path))
-    if not force and os.path.lexists(path):
-        raise _taken(path)
+    try:
+        if os.path.isdir(path):
+            raise UsageError(f"{path} is a folder", hint="name a file in it", path=str(path))
+        if not os.path.isdir(path.parent):
+            raise NotFoundError(f"no folder {path.parent}", hint="make it, or name another file", path=str(path))
+        there = _mode(path)
+        if there is None or stat.S_ISREG(there):
+            _place(path, text, force=force)
+        elif force:
+            path.write_text(text, encoding="utf-8")
+        else:
+            raise FileExistsError
+    except FileExistsError:
+        hint = "name another file, or add --force to write over it"
+        raise ConflictError(f"{path} exists", hint=hint, path=str(path)) from None
+    except OSError as error:
+        raise cannot("write", path, error, otherwise="name another file") from error
+    return path
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _place(path: Path, text: str, *, force: bool) -> None:
+    """Give the file its name once all of it is on disk. FileExistsError where there is one, without `force`."""
     part = ""
     try:
         with tempfile.NamedTemporaryFile(
@@ -36,20 +62,9 @@ def write_new(file: str, text: str, *, force: bool) -> Path:
         else:
             # A link fails where a file of that name came into being meanwhile.
             os.link(part, path)
-    except FileExistsError:
-        raise _taken(path) from None
-    except PermissionError as error:
-        raise DeniedError(f"{path} cannot be written: {error.strerror}", path=str(path)) from error
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}", path=str(path)) from error
     finally:
         if part:
             Path(part).unlink(missing_ok=True)
-    return path
-
-
-def _taken(path: Path) -> ConflictError:
-    return ConflictError(f"{path} exists", hint="name another file, or add --force to replace it", path=str(path))
 
 
 def _umask() -> int:

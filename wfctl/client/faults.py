@@ -28,6 +28,10 @@ def unreachable(path: Path, project: str, error: OSError) -> WfctlError:
             hint="use the account that ran 'wfctl up', or run a daemon of your own",
             socket=str(path),
         )
+    from wfctl.values.causes import out_of_files  # few commands come here
+
+    if (full := out_of_files(error)) is not None:
+        return full
     if error.errno is None and "too long" in str(error):
         return ConfigError(
             f"the socket path {path} is longer than a socket's name can be", hint="set a shorter WFCTL_SOCKET"

@@ -20,19 +20,20 @@ MAX_SOCKET_PATH_BYTES = 100
 def find_config(given: str | os.PathLike[str] | None = None, *, start: Path | None = None) -> Path:
     """The absolute path of the project's `wfctl.toml`.
 
-    `given` (or the environment's WFCTL_PROJECT) is a folder that has one, or such a file of any name; otherwise the
-    nearest one at or above `start` (default: the working directory). Raises ConfigError where there is none.
+    `given` (or the environment's WFCTL_PROJECT) is a folder that has one, or that file; otherwise the nearest
+    one at or above `start` (default: the working directory). Raises ConfigError where there is none.
     """
     named = given if given is not None else os.environ.get("WFCTL_PROJECT") or None
     if named is not None:
         path = Path(os.path.abspath(os.path.expanduser(named)))
         source = "--project" if given is not None else "WFCTL_PROJECT"
         file = path / CONFIG_NAME if path.is_dir() else path
-        if not file.is_file():
+        if file.name != CONFIG_NAME or not file.is_file():
             from wfctl.errors import ConfigError
 
+            told = f"{path} is no {CONFIG_NAME}" if path.is_file() else f"no {CONFIG_NAME} at {path}"
             raise ConfigError(
-                f"no {CONFIG_NAME} at {path} (from {source})",
+                f"{told} (from {source})",
                 hint=f"name a folder that holds a {CONFIG_NAME}, or the file itself",
                 path=str(path),
             )

@@ -17,6 +17,7 @@ import msgspec
 from wfctl.errors import WfctlError
 from wfctl.protocol.calls import BackedUp, Copied
 from wfctl.protocol.care import Said
+from wfctl.values.causes import out_of_files
 from wfctl.values.project import find_config
 from wfd.care.doctor import examine
 from wfd.care.restore import restore
@@ -32,6 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
         options.run(options)
     except WfctlError as error:
         _say(Said(error=error.to_data()))
+    except OSError as error:
+        if (full := out_of_files(error)) is None:
+            raise
+        _say(Said(error=full.to_data()))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0

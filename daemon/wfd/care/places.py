@@ -15,6 +15,7 @@ from pathlib import Path
 
 from wfctl.errors import WfctlError
 from wfctl.protocol.care import Check
+from wfctl.values.causes import cannot
 from wfctl.values.commands import quoted
 from wfctl.values.project import MAX_SOCKET_PATH_BYTES
 from wfd.care.finding import fail, ok, warn
@@ -22,6 +23,7 @@ from wfd.config import Config
 from wfd.runtime.lock import StateLock
 from wfd.store.connect import shm_of, wal_of
 
+_ANOTHER_STATE = "name another `state` in wfctl.toml"
 LEAST_FREE_BYTES = 50 << 20
 FEW_FREE_BYTES = 500 << 20
 
@@ -33,9 +35,7 @@ def state(config: Config, *, fix: bool) -> Check:
         place = _nearest(folder)
         if os.access(place, os.W_OK | os.X_OK):
             return ok("state", f"{folder} is not there yet; wfctl up makes it")
-        return fail(
-            "state", f"{folder} cannot be made: {place} may not be written", "name another `state` in wfctl.toml"
-        )
+        return fail("state", f"{folder} cannot be made: {place} may not be written", _ANOTHER_STATE)
     if not folder.is_dir():
         return fail("state", f"{folder} is no folder", "move it away, or name another `state` in wfctl.toml")
     database = config.database
@@ -52,12 +52,22 @@ def state(config: Config, *, fix: bool) -> Check:
                 os.chmod(path, wanted)
             found.append(f"{path.name} had mode {stat.S_IMODE(facts.st_mode):o}")
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        return fail("state", f"{folder} may not be written", f"chmod 700 {folder}")
+        return fail("state", f"{folder} may not be written", _remedy(folder, _refusal(folder)))
     if found and not fix:
         return warn("state", f"{folder} is open to others: {', '.join(found)}", "wfctl doctor --fix")
     if found:
         return ok("state", f"{folder} is for you alone now: {', '.join(found)}", fixed=True)
     return ok("state", f"{folder} is yours alone")
+
+
+def _refusal(folder: Path) -> OSError:
+    """Why nothing can be written there."""
+    number = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+    return OSError(number, os.strerror(number))
+
+
+def _remedy(path: Path, error: OSError) -> str:
+    return cannot("use", path, error, otherwise=_ANOTHER_STATE).hint or _ANOTHER_STATE
 
 
 def lock(config: Config) -> Check:
@@ -67,7 +77,7 @@ def lock(config: Config) -> Check:
     except FileNotFoundError:
         return ok("lock", "free: no daemon has started here yet")
     except OSError as error:
-        return fail("lock", f"{config.lock} cannot be opened: {error.strerror}", f"chmod 600 {config.lock}")
+        return fail("lock", f"{config.lock} cannot be opened: {error.strerror}", _remedy(config.lock, error))
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:

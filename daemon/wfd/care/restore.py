@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wfctl.errors import DaemonAlreadyRunningError, DeniedError, NotFoundError, StorageError
+from wfctl.errors import DaemonAlreadyRunningError, NotFoundError, StorageError
 from wfctl.protocol.care import Restored
+from wfctl.values.causes import cannot
+from wfctl.values.project import DATABASE_NAME
 from wfctl.values.times import rfc3339
 from wfd.config import Config
 from wfd.runtime.clock import SystemClock
@@ -67,20 +70,22 @@ def _make_state(config: Config) -> None:
     try:
         config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        kind = DeniedError if isinstance(error, PermissionError) else StorageError
-        raise kind(f"cannot make the state folder {config.state}: {error.strerror}", path=str(config.state)) from None
+        other = "name another `state` in wfctl.toml"
+        raise cannot("make the state folder", config.state, error, otherwise=other) from None
 
 
 def _copied(file: Path, incoming: Path, told: Callable[[int, int], None]) -> Copied:
-    if file.is_dir():
+    if os.path.isdir(file):
         raise NotFoundError(f"{file} is a folder, not a backup", hint="name a file that 'wfctl backup' wrote")
     try:
         return Copy(file, incoming, force=True).run(told)
     except NotFoundError:
         raise NotFoundError(f"there is no backup {file}", hint="name a file that 'wfctl backup' wrote") from None
     except StorageError as error:
-        error.message = f"{error.message}\nnothing was changed"
-        error.hint = "name another backup; this one cannot be restored"
+        if error.detail.get("path") == str(file):
+            error.hint = "name another backup; this one cannot be restored"
+        database = incoming.with_name(DATABASE_NAME)
+        error.message = f"{error.message.replace(str(incoming), str(database))}\nnothing was changed"
         raise
 
 

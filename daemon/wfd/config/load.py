@@ -16,6 +16,7 @@ from typing import Any, get_args
 import tomli
 
 from wfctl.errors import ConfigError, InvalidArgumentError
+from wfctl.values.causes import cannot
 from wfctl.values.project import MAX_SOCKET_PATH_BYTES, STATE_NAME, socket_path
 from wfctl.values.status import Status
 from wfctl.values.times import parse_duration
@@ -61,7 +62,8 @@ def _read(file: Path) -> str:
             line=line,
         ) from None
     except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}", file=str(file)) from None
+        hint = cannot("read", file, error, otherwise="name another project with --project").hint
+        raise ConfigError(f"cannot read {file}: {error.strerror}", hint=hint, file=str(file)) from None
 
 
 class _Reader:

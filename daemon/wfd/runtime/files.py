@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import resource
 
+from wfctl.errors import StorageError
+
 # Shells allow a thousand, of the many more that the system does; more than so many are of no use here.
 WANTED = 8_192
+# Those of the loop, the log, the database and its process, and of a few workers and connections.
+LEAST = 64
 
 
 def most_files() -> int:
@@ -20,3 +24,12 @@ def most_files() -> int:
             return soft
         return wanted
     return soft
+
+
+def check_files() -> None:
+    """StorageError where it may not have as many open as a daemon needs, however few it is asked for."""
+    if (most := most_files()) < LEAST:
+        raise StorageError(
+            f"a daemon may have no more than {most} files open here, and needs {LEAST} at least",
+            hint="start it where more may be open: ulimit -n 1024, or LimitNOFILE=1024 in a unit",
+        )

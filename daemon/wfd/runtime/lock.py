@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from wfctl.errors import DaemonAlreadyRunningError, DeniedError, StorageError
+from wfctl.errors import DaemonAlreadyRunningError, StorageError
+from wfctl.values.causes import cannot
 
 
 class StateLock:
@@ -37,10 +38,8 @@ class StateLock:
             return
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except PermissionError:
-            raise DeniedError(f"cannot open the lock {self.path}: permission denied", path=str(self.path)) from None
         except OSError as error:
-            raise StorageError(f"cannot open the lock {self.path}: {error.strerror}", path=str(self.path)) from None
+            raise cannot("open the lock", self.path, error, otherwise="name another `state` in wfctl.toml") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

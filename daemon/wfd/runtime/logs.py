@@ -12,7 +12,7 @@ import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from wfctl.errors import DeniedError, StorageError
+from wfctl.values.causes import cannot
 from wfctl.values.times import rfc3339
 
 ROTATE_BYTES = 10 << 20
@@ -54,10 +54,8 @@ class DaemonLog:
             self._to_file = RotatingFileHandler(
                 self._path, maxBytes=ROTATE_BYTES, backupCount=KEPT_FILES, encoding="utf-8", errors="backslashreplace"
             )
-        except PermissionError:
-            raise DeniedError(f"cannot write the log {self._path}: permission denied", path=str(self._path)) from None
         except OSError as error:
-            raise StorageError(f"cannot write the log {self._path}: {error.strerror}", path=str(self._path)) from None
+            raise cannot("write the log", self._path, error, otherwise="name another `state` in wfctl.toml") from None
         self._logger.setLevel(logging.INFO)
         self._logger.propagate = False
         for handler in (self._to_file, self._to_stderr):

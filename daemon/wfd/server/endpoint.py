@@ -9,9 +9,11 @@ import stat
 import struct
 from pathlib import Path
 
-from wfctl.errors import ConfigError, ConflictError, DaemonAlreadyRunningError, DeniedError, StorageError
+from wfctl.errors import ConfigError, ConflictError, DaemonAlreadyRunningError, DeniedError
+from wfctl.values.causes import cannot
 
 BACKLOG = 1024
+_ELSEWHERE = "set WFCTL_SOCKET to a path in a directory of your own"
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
@@ -43,20 +45,20 @@ def prepare_directory(folder: Path) -> None:
         os.chmod(folder, 0o700)
     except FileExistsError:
         pass
-    except PermissionError:
-        raise DeniedError(f"cannot make the socket directory {folder}: permission denied", path=str(folder)) from None
     except OSError as error:
-        raise StorageError(f"cannot make the socket directory {folder}: {error.strerror}", path=str(folder)) from None
+        raise cannot("make the socket directory", folder, error, otherwise=_ELSEWHERE) from None
     # A link in a shared directory such as /tmp may have been put there by somebody else: both it and its target count.
     for facts in (folder.lstat(), folder.stat()):
         if facts.st_uid != os.getuid():
             raise DeniedError(
                 f"the socket directory {folder} belongs to uid {facts.st_uid}, not to uid {os.getuid()}",
-                hint="set WFCTL_SOCKET to a path in a directory of your own",
+                hint=_ELSEWHERE,
                 path=str(folder),
             )
     if not stat.S_ISDIR(facts.st_mode):
-        raise DeniedError(f"{folder} is not a directory; the socket cannot be made in it", path=str(folder))
+        raise DeniedError(
+            f"{folder} is not a directory; the socket cannot be made in it", hint=_ELSEWHERE, path=str(folder)
+        )
     # Who may write there could put another socket in its place. Looking in is harmless: the socket itself is 0600.
     if facts.st_mode & 0o022:
         raise DeniedError(
@@ -111,8 +113,8 @@ def _remove_stale(path: Path) -> None:
 
 
 def _cannot_listen(path: Path, error: OSError) -> Exception:
-    if isinstance(error, PermissionError):
-        return DeniedError(f"cannot listen at {path}: permission denied", path=str(path))
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE):
+        return cannot("listen at", path, error, otherwise=_ELSEWHERE)
     if error.errno == errno.EADDRINUSE:
         return DaemonAlreadyRunningError(f"another daemon listens at {path}", hint="wfctl status", socket=str(path))
     return ConfigError(

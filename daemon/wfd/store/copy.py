@@ -19,7 +19,8 @@ from pathlib import Path
 
 import msgspec
 
-from wfctl.errors import ConflictError, DeniedError, InvalidArgumentError, StorageError, UsageError, WfctlError
+from wfctl.errors import ConflictError, InvalidArgumentError, StorageError, UsageError, WfctlError
+from wfctl.values.causes import cannot
 from wfctl.values.project import DATABASE_NAME, LOCK_NAME
 from wfd.store.connect import explain, shm_of, wal_of
 from wfd.store.inspect import Facts, State, connect_reader, inspect
@@ -205,7 +206,13 @@ class Copy:
         return explain(error, self.target if written else self._source, "write" if written else "read")
 
     def _proven(self, part: Path) -> Facts:
-        facts = inspect(part, thorough=True, unwanted=self._stopped.is_set)
+        try:
+            facts = inspect(part, thorough=True, unwanted=self._stopped.is_set)
+        except WfctlError as error:
+            # Nobody but this knows the part, and what it is a copy of is the same.
+            error.message = error.message.replace(str(part), str(self._source))
+            error.detail["path"] = str(self._source)
+            raise
         if facts.problems:
             raise StorageError(
                 f"the copy of {self._source} is damaged, as the database itself may be: {facts.problems[0]}",
@@ -245,20 +252,14 @@ class Copy:
             os.rename(part, self.target)
 
     def _cannot(self, error: OSError) -> WfctlError:
-        path, reason = self.target, error.strerror or str(error)
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return DeniedError(
-                f"cannot write {path}: {reason}", hint="name a file in a folder of yours", path=str(path)
-            )
+        path = self.target
         if error.errno == errno.ENAMETOOLONG:
             return InvalidArgumentError(
                 f"cannot write {path}: its name is too long", hint="name another", path=str(path)
             )
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return UsageError(f"cannot write {path}: there is no folder {path.parent}", hint="make it, or name another")
-        return StorageError(
-            f"cannot write {path}: {reason}", hint="make room there, or name another place", path=str(path)
-        )
+        return cannot("write", path, error, otherwise="name a file in another folder")
 
 
 def sync(path: Path) -> None:

@@ -128,7 +128,8 @@ def _inspect(path: Path, thorough: bool, unwanted: Callable[[], bool]) -> Facts:
         if empty:
             raise StorageError(f"the database {path} is empty", hint="wfctl up", path=str(path))
         check = "integrity_check" if thorough else "quick_check"
-        problems = [str(text) for (text,) in db.execute(f"pragma {check}({MAX_PROBLEMS})") if text != "ok"]
+        told = [str(text) for (text,) in db.execute(f"pragma {check}({MAX_PROBLEMS})") if text != "ok"]
+        problems = [" ".join(text.split()) for text in told]
         if problems:
             return Facts(schema=schema, problems=tuple(problems))
         newest = db.execute(READ["newest_at"]).fetchone()

@@ -22,6 +22,7 @@ from typing import Protocol, cast
 import msgspec
 
 from wfctl.errors import StorageError
+from wfctl.values.causes import out_of_files
 from wfd.store.database import Database, Setting, is_commit
 
 log = logging.getLogger("wfd.store")
@@ -99,7 +100,9 @@ class Apart:
         try:
             ours, self._process = self._spawn()
         except OSError as error:
-            raise StorageError(f"cannot start the process that writes the database: {error}") from error
+            raise out_of_files(error) or StorageError(
+                f"cannot start the process that writes the database: {error}", hint="wfctl doctor"
+            ) from error
         process = self._process
 
         def ended() -> None:

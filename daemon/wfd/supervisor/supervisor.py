@@ -16,6 +16,7 @@ import msgspec
 
 from wfctl.errors import ConfigError
 from wfctl.protocol import channel
+from wfctl.values.causes import out_of_files
 from wfd.config import Config
 from wfd.runtime.clock import Clock
 from wfd.supervisor.catalog import Catalog, Generation
@@ -260,7 +261,8 @@ class Supervisor:
             log.error("cannot start a worker with %s: %s", python, error)
             if trial is not None and self._trial is trial and trial.worker is worker:
                 trial.worker = None
-                self._failed(trial, f"cannot start a worker with {python}: {error.strerror}", _CHECK_PYTHON)
+                hint = (full.hint if (full := out_of_files(error)) else None) or _CHECK_PYTHON
+                self._failed(trial, f"cannot start a worker with {python}: {error.strerror}", hint)
             else:
                 self._respawn(generation)
             return

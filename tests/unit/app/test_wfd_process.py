@@ -228,7 +228,7 @@ def test_in_the_foreground_errors_stand_on_stderr(wfd: Wfd) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error[config]: wfctl.toml:1:")
-    assert done.stderr.splitlines()[-1] == "  try: correct the TOML there"
+    assert done.stderr.splitlines()[-1] == "  hint: correct the TOML there"
 
 
 def test_in_the_foreground_it_logs_to_stderr_and_sigint_stops_it(wfd: Wfd) -> None:

@@ -172,6 +172,32 @@ def test_what_systemd_says_no_to_is_told(cli: Cli, systemd: Systemd, monkeypatch
     assert cli("service", "install", "--print").code == 0
 
 
+def test_what_keeps_the_unit_from_being_removed_is_told_with_what_removes_it(
+    cli: Cli, systemd: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = unit_of(cli)
+    cli("service", "install")
+    alone = "  try: wfctl service uninstall --no-now removes the unit alone\n"
+    systemd.broken.touch()
+    said = cli("service", "uninstall")
+    assert said.code == 5
+    assert said.err == (
+        f"error[conflict]: 'systemctl --user disable --now {path.name}' exited with 1\n  Failed to connect to bus\n{alone}"
+    )
+    monkeypatch.setattr("wfctl.cli.commands.service._SYSTEMCTL_S", 0.0)
+    slow = cli("service", "uninstall")
+    assert (slow.code, slow.err.endswith(alone)) == (14, True)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert cli("service", "uninstall").err == (
+        f"error[usage]: there is no systemd here: systemctl is not found\n{alone}"
+    )
+    assert path.exists()
+    path.write_text("[Unit]\n")
+    assert cli("service", "uninstall").err.endswith("left as it is\n  hint: remove it yourself, if nothing needs it\n")
+    path.unlink()
+    assert cli("service", "uninstall") == (0, "", f"was not there: {path}\n")
+
+
 def test_an_action_that_is_none_names_the_nearest(cli: Cli, systemd: Systemd) -> None:
     said = cli("service", "instal")
     assert said.code == 2

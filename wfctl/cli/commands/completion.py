@@ -11,7 +11,8 @@ from wfctl.cli import exit
 from wfctl.cli.complete import SHELLS
 from wfctl.cli.options import Output, choose
 from wfctl.cli.shell import Shell, shell_of
-from wfctl.errors import ConflictError, DeniedError, StorageError, UsageError
+from wfctl.errors import ConflictError, UsageError
+from wfctl.values.causes import cannot
 
 EXAMPLES = """
   wfctl completion install
@@ -128,7 +129,5 @@ def _write(path: Path, script: str) -> bool:
         part.write_text(script, encoding="utf-8")
         os.replace(part, path)
     except OSError as error:
-        kind = DeniedError if isinstance(error, PermissionError) else StorageError
-        message = f"cannot write {path}: {error.strerror or error}"
-        raise kind(message, hint="source <(wfctl completion SHELL) needs no file", path=str(path)) from None
+        raise cannot("write", path, error, otherwise="without a file: source <(wfctl completion SHELL)") from None
     return True

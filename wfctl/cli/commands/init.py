@@ -11,7 +11,8 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.options import Output, choose
 from wfctl.cli.shell import Shell, shell_of
-from wfctl.errors import ConflictError, DeniedError, StorageError, UsageError, WfctlError
+from wfctl.errors import ConflictError, UsageError, WfctlError
+from wfctl.values.causes import cannot
 from wfctl.values.commands import quoted
 from wfctl.values.project import CONFIG_NAME
 
@@ -141,15 +142,11 @@ def _write_new(path: Path, content: bytes) -> None:
 
 
 def _failed(target: Path, error: OSError) -> WfctlError:
-    path = str(error.filename or target)
-    reason = error.strerror or str(error)
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return DeniedError(f"cannot write {path}: {reason}", hint="name a folder of your own", path=path)
+    path = Path(error.filename or target)
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
-        return ConflictError(f"{path} is in the way: {reason}", hint="name another folder", path=path)
-    return StorageError(
-        f"cannot write {path}: {reason}", hint="make room on its disk, or name another folder", path=path
-    )
+        reason = error.strerror or str(error)
+        return ConflictError(f"{path} is in the way: {reason}", hint="name another folder", path=str(path))
+    return cannot("write", path, error, otherwise="name another folder")
 
 
 def _tell(shell: Shell, target: Path, template: Template | None, created: list[Path]) -> None:

@@ -15,7 +15,8 @@ from wfctl.cli import exit
 from wfctl.cli.daemon import probe
 from wfctl.cli.options import Output, choose
 from wfctl.cli.shell import Shell, shell_of
-from wfctl.errors import ConflictError, DeniedError, StorageError, UsageError, WfctlError
+from wfctl.errors import ConflictError, NotFinishedError, UsageError
+from wfctl.values.causes import cannot
 from wfctl.values.commands import quoted
 from wfctl.values.project import real_config, socket_path
 
@@ -27,6 +28,10 @@ EXAMPLES = """
 _ACTIONS = ("install", "uninstall")
 _MARK = "# wfctl service for "
 _SYSTEMCTL_S = 60.0
+# What can be done where the action cannot.
+_INSTALL_ALONE = "wfctl service install --no-now writes the unit alone"
+_UNINSTALL_ALONE = "wfctl service uninstall --no-now removes the unit alone"
+_BY_HAND = "put it there yourself: wfctl service install --print"
 
 
 def run(
@@ -45,15 +50,15 @@ def run(
     shell = shell_of(ctx)
     choose(action, _ACTIONS, "action")
     path = _folder() / _name(shell.config)
+    if print_ and action != "install":
+        raise UsageError("--print shows what install writes", hint="wfctl service install --print")
+    if action == "uninstall":
+        return _uninstall(shell, path, now=now)
     unit = _unit(shell)
     if print_:
-        if action != "install":
-            raise UsageError("--print shows what install writes", hint="wfctl service install --print")
         _print(shell, path, unit)
         return exit.OK
-    if action == "install":
-        return _install(shell, path, unit, now=now)
-    return _uninstall(shell, path, now=now)
+    return _install(shell, path, unit, now=now)
 
 
 def _name(config: Path) -> str:
@@ -116,14 +121,14 @@ def _print(shell: Shell, path: Path, unit: str) -> None:
 
 def _install(shell: Shell, path: Path, unit: str, *, now: bool) -> int:
     if now:
-        _need_systemctl()
+        _need_systemctl("wfctl service install --print, for another service manager; or wfctl up")
         _check_free(shell, path)
     changed = _write(path, unit)
     if now:
-        _systemctl("daemon-reload")
-        _systemctl("enable", path.name)
         # A daemon that runs by what the unit said before lets its steps finish, and starts again.
-        _systemctl("restart" if changed else "start", path.name)
+        begin = "restart" if changed else "start"
+        for words in (("daemon-reload",), ("enable", path.name), (begin, path.name)):
+            _systemctl(*words, otherwise=_INSTALL_ALONE)
     _tell(shell, path, changed=changed, done="installed" if changed else "is there already:")
     if shell.output is Output.TABLE:
         start = f"start it: systemctl --user daemon-reload && systemctl --user enable --now {path.name}"
@@ -150,16 +155,16 @@ def _uninstall(shell: Shell, path: Path, *, now: bool) -> int:
     if there is None:
         _tell(shell, path, changed=False, done="was not there:")
         return exit.OK
-    _check_ours(path, there)
+    _check_ours(path, there, "remove it yourself, if nothing needs it")
     if now:
-        _need_systemctl()
-        _systemctl("disable", "--now", path.name)
+        _need_systemctl(_UNINSTALL_ALONE)
+        _systemctl("disable", "--now", path.name, otherwise=_UNINSTALL_ALONE)
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise _failed(path, error) from None
+        raise cannot("remove", path, error, otherwise="leave it there, where it starts nothing now") from None
     if now:
-        _systemctl("daemon-reload")
+        _systemctl("daemon-reload", otherwise="systemctl --user daemon-reload, once that is mended")
     _tell(shell, path, changed=True, done="removed")
     return exit.OK
 
@@ -180,14 +185,12 @@ def _read(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _failed(path, error) from None
+        raise cannot("read", path, error, otherwise="move it away") from None
 
 
-def _check_ours(path: Path, text: str) -> None:
+def _check_ours(path: Path, text: str, hint: str) -> None:
     if not text.startswith(_MARK):
-        raise ConflictError(
-            f"{path} is not a unit of wfctl's; it is left as it is", hint="move it away", path=str(path)
-        )
+        raise ConflictError(f"{path} is not a unit of wfctl's; it is left as it is", hint=hint, path=str(path))
 
 
 def _write(path: Path, unit: str) -> bool:
@@ -196,28 +199,20 @@ def _write(path: Path, unit: str) -> bool:
     if there == unit:
         return False
     if there is not None:
-        _check_ours(path, there)
+        _check_ours(path, there, "move it away")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
         part.write_text(unit, encoding="utf-8")
         os.replace(part, path)
     except OSError as error:
-        raise _failed(path, error) from None
+        raise cannot("write", path, error, otherwise=_BY_HAND) from None
     return True
 
 
-def _failed(path: Path, error: OSError) -> WfctlError:
-    kind = DeniedError if isinstance(error, PermissionError) else StorageError
-    return kind(f"cannot write {path}: {error.strerror or error}", hint="wfctl service install --print", path=str(path))
-
-
-def _need_systemctl() -> None:
+def _need_systemctl(otherwise: str) -> None:
     if shutil.which("systemctl") is None:
-        raise UsageError(
-            "there is no systemd here: systemctl is not found",
-            hint="wfctl service install --print, for another service manager; or wfctl up",
-        )
+        raise UsageError("there is no systemd here: systemctl is not found", hint=otherwise)
 
 
 def _call(*words: str) -> subprocess.CompletedProcess[str]:
@@ -227,13 +222,16 @@ def _call(*words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def _systemctl(*words: str) -> None:
-    done = _call(*words)
+def _systemctl(*words: str, otherwise: str) -> None:
+    typed = f"systemctl --user {' '.join(map(quoted, words))}"
+    try:
+        done = _call(*words)
+    except subprocess.TimeoutExpired:
+        raise NotFinishedError(f"'{typed}' has not ended within {_SYSTEMCTL_S:g} s", hint=otherwise) from None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise ConflictError(
-            f"'systemctl --user {' '.join(map(quoted, words))}' exited with {done.returncode}"
-            + (f"\n{said[-1].strip()}" if said else ""),
-            hint="wfctl service install --no-now writes the unit alone",
+            f"'{typed}' exited with {done.returncode}" + (f"\n{said[-1].strip()}" if said else ""),
+            hint=otherwise,
             status=done.returncode,
         )

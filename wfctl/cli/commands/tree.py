@@ -82,13 +82,7 @@ def run(
     shell = shell_of(ctx)
     if not follow:
         shell.read_alone()
-    if since_rev is not None and not (follow and _in_lines(shell)):
-        raise UsageError(
-            "--since-rev is for a tree that is followed line by line",
-            hint=f"wfctl tree -f -o jsonl --since-rev {since_rev}",
-        )
-    if follow and not ids:
-        shell.without_end("wfctl tree -f -o jsonl", formats=(Output.JSON, Output.ID))
+    _check_followed(shell, ids, follow=follow, since_rev=since_rev)
     only_failed = only is not None and choose(only, ("failed",), "choice for --only") == "failed"
     expanded = [_meant(shell, word) for word in expand or []]
     several = Several(shell, ids) if ids else None
@@ -116,6 +110,16 @@ def run(
         shell.note("stopped watching; the run goes on" if len(named) == 1 else "stopped watching; the runs go on")
         raise
     return exit.worst(statuses) if several is None else several.code or exit.worst(statuses)
+
+
+def _check_followed(shell: Shell, ids: list[str] | None, *, follow: bool, since_rev: int | None) -> None:
+    if since_rev is not None and not (follow and _in_lines(shell)):
+        raise UsageError(
+            "--since-rev is for a tree that is followed line by line",
+            hint=f"wfctl tree -f -o jsonl --since-rev {since_rev}",
+        )
+    if follow and not ids:
+        shell.without_end("wfctl tree -f -o jsonl", formats=(Output.JSON, Output.ID))
 
 
 def _named(shell: Shell, several: Several) -> list[str]:
