@@ -70,7 +70,7 @@ BEGIN = """\b
 To begin:
   wfctl demo
   wfctl init shop && cd shop && wfctl up
-  man wfctl                  (with the way from init to a cured run)
+  man wfctl                  (from init to a cured run)
   man wfctl-workflows        (how workflows are written)
 """
 
@@ -78,7 +78,16 @@ To begin:
 ParserError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
-class LazyGroup(TyperGroup):
+class _Helped:
+    """Tells about itself as wide as the terminal is."""
+
+    def get_help(self, ctx: typer.Context) -> str:
+        from wfctl.cli.help import help_of
+
+        return help_of(self, ctx)
+
+
+class LazyGroup(_Helped, TyperGroup):  # type: ignore[misc]
     """Imports `wfctl.cli.commands.VERB` for the verb that was typed alone."""
 
     verbs = VERBS
@@ -126,7 +135,7 @@ class ActionGroup(LazyGroup):
         return command_of(name, found, self.module.EXAMPLES[name], self.module.ACTIONS_TAKE.get(name, ()))
 
 
-class VerbCommand(TyperCommand):
+class VerbCommand(_Helped, TyperCommand):  # type: ignore[misc]
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         # typer writes required arguments in braces, which nobody else does.
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
@@ -143,7 +152,7 @@ def load(verb: str) -> Any:
 
 def command_of(name: str, run: Any, examples: str, takes: Iterable[str]) -> Any:
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(name, cls=VerbCommand, epilog=_examples(examples), context_settings=_WIDE)(run)
+    app.command(name, cls=VerbCommand, epilog=_examples(examples))(run)
     command = typer.main.get_command(app)
     command.params += parameters(takes)
     return command
@@ -153,7 +162,7 @@ def _group_of(verb: str, module: Any, takes: Iterable[str]) -> Any:
     """A verb that has actions: alone it does what its `run` does."""
     app = typer.Typer(
         cls=ActionGroup, name=verb, add_completion=False, rich_markup_mode=None, invoke_without_command=True,
-        epilog=_examples(module.EXAMPLES[verb]), context_settings=_WIDE,
+        epilog=_examples(module.EXAMPLES[verb]),
     )  # fmt: skip
     app.callback()(module.run)
     group = typer.main.get_command(app)
@@ -161,9 +170,6 @@ def _group_of(verb: str, module: Any, takes: Iterable[str]) -> Any:
     group.module, group.verbs, group.elsewhere = module, module.ACTIONS, module.ELSEWHERE
     group.params += parameters(takes)
     return group
-
-
-_WIDE = {"max_content_width": 100}
 
 
 def _examples(text: str) -> str:
@@ -179,7 +185,7 @@ def build() -> Any:
         rich_markup_mode=None,
         epilog=BEGIN,
         invoke_without_command=True,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(root)
     command = typer.main.get_command(app)

@@ -17,6 +17,7 @@ from support.project import Project
 from support.runs import entry, failure, node, run, step, tree
 from support.verbs import BY_ID, line, options, takes_id
 from wfctl.cli.app import VERBS
+from wfctl.cli.commands import schedule
 from wfctl.cli.options import GROUPS
 from wfctl.protocol.calls import HistoryPage, RunPage, WorkflowList
 from wfctl.protocol.care import Check, Findings
@@ -318,6 +319,18 @@ def test_whatever_is_shown_fits_the_terminal(cli: Cli, columns: int) -> None:
         for shown in said.out.splitlines():
             longest = max(map(len, shown.split()), default=0)
             assert len(shown) <= columns or longest > columns - len("workflow ID  ") - 1, (words, shown)
+
+
+@pytest.mark.parametrize("columns", [36, 40, 49, 80, 200])
+def test_every_help_fits_the_terminal(cli: Cli, columns: int) -> None:
+    """Rule 3.6, of what is told about a command: all but the lines to be copied, on any terminal."""
+    for words in ([], *([verb] for verb in VERBS), *(["schedule", action] for action in schedule.ACTIONS)):
+        told, _, examples = cli(*words, "--help", tty=True, columns=columns).out.partition("\n  Examples:\n")
+        assert bool(examples) is bool(words)
+        for shown in told.splitlines():
+            assert len(shown) <= columns or shown.startswith("    wfctl "), (words, shown)
+    wide = cli("list", "--help", tty=True, columns=columns).out
+    assert ("  --type TYPE                     Only runs of this type" in wide) is (columns >= 80)
 
 
 @pytest.mark.parametrize("verb", TABLES)
