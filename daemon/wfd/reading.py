@@ -59,6 +59,7 @@ class Standin:
         self._answers: dict[type[Call], Callable[[Any], Awaitable[Any]]] = {
             calls.Get: self._undisturbed(reads.get),
             calls.List: self._undisturbed(reads.list),
+            calls.Ids: self._undisturbed(reads.ids),
             calls.Count: self._undisturbed(reads.count),
             calls.History: self._undisturbed(reads.history),
             calls.GetTree: self._undisturbed(reads.tree),

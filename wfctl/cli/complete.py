@@ -295,8 +295,7 @@ class Source:
         return peek(chosen_socket(_project(self._before)), method, params, end=self._end)
 
     def _runs(self, current: str) -> list[Candidate]:
-        statuses = [status for status in Status if status in OPEN] if self._verb in _FOR_OPEN else []
-        runs = self._ask("list", statuses=statuses, limit=MOST_RUNS)["items"]
+        runs = self._begun(current) if current else self._newest()
         given = set(self._line.positional)
         found: dict[str, Candidate] = {}
         for run in runs:
@@ -309,6 +308,20 @@ class Source:
         closed = {run["workflow_id"] for run in runs if run["status"] in CLOSED}
         ordered = sorted(found.values(), key=lambda one: one.value in closed)
         return [*ordered, Candidate("@last", "the run started last in this project")]
+
+    def _newest(self) -> list[dict[str, Any]]:
+        statuses = [status for status in Status if status in OPEN] if self._verb in _FOR_OPEN else []
+        found: list[dict[str, Any]] = self._ask("list", statuses=statuses, limit=MOST_RUNS)["items"]
+        return found
+
+    def _begun(self, current: str) -> list[dict[str, Any]]:
+        """The runs whose IDs begin so, of all that there are."""
+        opened = self._verb in _FOR_OPEN
+        try:
+            found: list[dict[str, Any]] = self._ask("ids", prefix=current, open=opened, limit=MOST_RUNS)["items"]
+        except ValueError:
+            return self._newest()  # a daemon of before, which knows no better
+        return found
 
     def _schedules(self, current: str) -> list[Candidate]:
         if self._verb == "schedule add" and "--replace" not in self._before:

@@ -34,7 +34,15 @@ from wfctl.protocol.hello import (
     Hello as Hello,
     Welcome as Welcome,
 )
-from wfctl.protocol.lists import Count as Count, Counted as Counted, List as List, RunPage as RunPage
+from wfctl.protocol.lists import (
+    Count as Count,
+    Counted as Counted,
+    Ids as Ids,
+    IdsFound as IdsFound,
+    IdView as IdView,
+    List as List,
+    RunPage as RunPage,
+)
 from wfctl.protocol.purge import Purge as Purge, Purged as Purged, PurgedSoFar as PurgedSoFar, PurgedTree as PurgedTree
 from wfctl.protocol.runs import (
     Get as Get,

@@ -33,6 +33,31 @@ class List(Call, frozen=True):
     exact: bool = False
 
 
+class IdView(msgspec.Struct, frozen=True, kw_only=True):
+    """A run by both of its IDs, and what it is."""
+
+    run_id: str
+    workflow_id: str
+    workflow_type: str
+    status: Status
+
+
+class IdsFound(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[IdView]
+
+
+class Ids(Call, frozen=True):
+    """What an ID that somebody types may become: the runs whose workflow ID begins with `prefix` (of each ID the open run, or its
+    newest), and those whose run ID does, by ID. Of many more than `limit` the first, and the last, so that what all of them begin
+    with can be told. With `open` no closed ones."""
+
+    method = "ids"
+    answer = IdsFound
+    prefix: str
+    open: bool = False
+    limit: Number = 100
+
+
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
     """How many runs there are of each status or type, none of those that have no run; `total` is their sum."""
 

@@ -55,6 +55,7 @@ class Backend:
         self.check = Checker(
             engine.store.reader, engine.reads, engine.clock, config, lambda: engine.workers.catalog
         ).check
+        self.ids = engine.reads.ids
         self.count = engine.reads.count
         self.history = engine.reads.history
         self.tree = engine.reads.tree

@@ -37,6 +37,7 @@ from wfd.store.rows import Entry, Filter, Match, Retry, Scope
 from wfd.supervisor import Catalog
 
 MAX_CANDIDATES = 5
+MAX_IDS = 1_000
 _STATUSES = frozenset(map(str, Status))
 _NEAR_AMONG = 2_000
 # Of a run's store and inbox together; an answer has room for more, as its input, its result and the names are in it too.
@@ -125,6 +126,21 @@ class Reads:
             )
         items = [_with_retry(run_view(runs[key], self._progress(key)), retries.get(key)) for key in keys if key in runs]
         return calls.RunPage(items=items, next=str(keys[-1]) if more else None, total=total)
+
+    async def ids(self, call: calls.Ids) -> calls.IdsFound:
+        """What an ID that is typed may become. Raises InvalidArgumentError for a limit that is none."""
+        if call.limit < 1:
+            raise InvalidArgumentError(f"limit must be at least 1, not {call.limit}", limit=call.limit)
+        async with self._reader.snapshot() as snapshot:
+            keys = await self._reader.beginning(snapshot, call.prefix, min(call.limit, MAX_IDS), open=call.open)
+            runs = await browse.summaries(snapshot, keys)
+        found = [
+            calls.IdView(
+                run_id=run.run_id, workflow_id=run.workflow_id, workflow_type=run.type, status=Status(run.status)
+            )
+            for run in (runs[key] for key in keys if key in runs)
+        ]
+        return calls.IdsFound(items=[one for one in found if one.status.open or not call.open])
 
     async def count(self, call: calls.Count) -> calls.Counted:
         """How many runs match. Raises InvalidArgumentError for a `by` that is none."""

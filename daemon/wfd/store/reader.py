@@ -269,6 +269,18 @@ class Reader(Service):
                 found.setdefault(row[0], _match(row))
         return list(found.values())[:MAX_CANDIDATES]
 
+    async def beginning(self, snapshot: Snapshot, text: str, limit: int, *, open: bool) -> list[int]:
+        """The runs whose workflow ID begins with `text`, of each the open one or else the newest, and those whose run ID does, by
+        their IDs: the first `limit` of either, and the last. With `open` no run for a workflow ID that has no open one."""
+        workflow_ids = "open_keys_beginning" if open else "keys_beginning"
+        keys: dict[int, None] = {}
+        for name, begun in (
+            (workflow_ids, text),
+            ("run_ids_beginning", text.upper() if text.isascii() else text),
+        ):
+            keys.update((key, None) for (key,) in await snapshot.all(READ[name], {"text": begun, "limit": limit}))
+        return list(keys)
+
     async def newest_of(self, workflow_id: str) -> int | None:
         """The open run of this workflow ID, else its newest."""
         rows = await self.all(READ["by_workflow_id"], (workflow_id,))

@@ -15,8 +15,8 @@ from support.fake_daemon import FakeDaemon
 from support.runs import run
 from wfctl.cli.app import VERBS, load
 from wfctl.cli.complete import run as execute, split
-from wfctl.errors import WfctlError
-from wfctl.protocol.calls import List, RunPage, WorkflowList
+from wfctl.errors import UsageError, WfctlError
+from wfctl.protocol.calls import Ids, IdsFound, IdView, List, RunPage, WorkflowList
 from wfctl.protocol.schedules import ScheduleList, ScheduleView
 from wfctl.protocol.views import Outcome, WorkflowView
 from wfctl.values.signature import HandlerSpec, ParamSpec, TypeSpec
@@ -48,8 +48,23 @@ def shop(daemon: Start) -> FakeDaemon:
         items = [one for one in runs if not call.statuses or one.status in call.statuses]
         return RunPage(items=items, next=None, total=len(items))
 
+    def begun(call: Ids) -> IdsFound:
+        every = page(List(statuses=[status for status in Status if status.open or not call.open])).items
+        found = [
+            one for one in every if call.prefix in (one.workflow_id[: len(call.prefix)], one.run_id[: len(call.prefix)])
+        ]
+        return IdsFound(
+            items=[
+                IdView(
+                    run_id=one.run_id, workflow_id=one.workflow_id, workflow_type=one.workflow_type, status=one.status
+                )
+                for one in found
+            ]
+        )
+
     return daemon(
         list=page,
+        ids=begun,
         workflows=WorkflowList(
             items=[WorkflowView(spec=ORDER, generation=1), WorkflowView(spec=PAYMENT, generation=1)], problems=[]
         ),
@@ -107,6 +122,17 @@ def test_runs_are_offered_by_what_the_command_can_do_with_them(offered: Offered,
     assert offered("list", "--parent", "order") == ["order-1", "order-2"]
     assert offered("show", "order-1", "") == ["shop:eu/7", "order-2", "@last"]
     assert offered("timeline", "order-1", "") == []
+
+
+def test_what_is_typed_is_looked_for_among_all_runs(offered: Offered, shop: FakeDaemon) -> None:
+    old = IdView(run_id="01Z", workflow_id="order-0", workflow_type="Order", status=Status.COMPLETED)
+    shop.answers["ids"] = IdsFound(items=[old])
+    assert offered("show", "ord") == ["order-0"]
+    assert offered("cancel", "ord") == ["order-0"]
+    assert [(call.prefix, call.open) for call in shop.asked("ids")] == [("ord", False), ("ord", True)]
+    assert shop.asked("list") == []
+    shop.answers["ids"] = UsageError("unknown method 'ids'")
+    assert offered("show", "ord") == ["order-1", "order-2"], "of a daemon that is older, the newest"
 
 
 def test_types_events_queries_and_parameters_are_offered(offered: Offered, shop: FakeDaemon) -> None:

@@ -371,3 +371,36 @@ async def test_a_list_tells_the_attempt_that_comes_next_and_no_other(
     assert found is not None
     assert (found.task, found.attempt, found.retry_at, found.error) == ("task-b", 2, soon, Failure("E", "no"))
     assert set(shown.values()) == {None}
+
+
+# -- IDs that are being typed ------------------------------------------------------------------------
+
+
+async def test_what_an_id_may_become_is_found_among_all_runs(store: Store, ledger: Ledger, reads: Reads) -> None:
+    units = [
+        ledger.start("old-1", "Payment"),
+        ledger.close(1),
+        ledger.start("old-1"),
+        ledger.start("old-2"),
+        ledger.close(3),
+    ]
+    await commit(store.writer, *units, *(ledger.start(f"new-{number:03}") for number in range(40)))
+
+    async def found(prefix: str, **words: Any) -> list[str]:
+        return [one.workflow_id for one in (await reads.ids(calls.Ids(prefix=prefix, **words))).items]
+
+    assert await found("old") == ["old-1", "old-2"]
+    assert await found("old", open=True) == ["old-1"]
+    one = (await reads.ids(calls.Ids(prefix="old-1"))).items[0]
+    assert (one.run_id, one.workflow_type, one.status) == (run_id(2), "Order", Status.RUNNING), "the one that is open"
+    assert await found("nothing") == await found("OLD") == []
+    assert await found("new", limit=2) == ["new-000", "new-001", "new-039"], "all of them begin so, and no further"
+    assert await found("new", open=True, limit=2) == ["new-000", "new-001", "new-039"]
+    assert await found(run_id(3).lower()) == ["old-2"]
+    assert await found(run_id(3), open=True) == []
+    twice = await found("", limit=5)
+    assert (len(twice), {"old-1", "old-2", "new-039"} < set(twice)) == (9, True), (
+        "each run once, by whichever of its IDs"
+    )
+    with pytest.raises(InvalidArgumentError, match="limit must be at least 1"):
+        await found("old", limit=0)

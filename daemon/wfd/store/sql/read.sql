@@ -118,6 +118,57 @@ with recursive found (id) as (
 )
 select id from found where id is not null limit ?2;
 
+-- name: keys_beginning
+-- The runs of the first workflow IDs that begin so, and of the last: of each its open run, else its newest.
+with recursive found (id) as (
+    select min(workflow_id) from runs where workflow_id >= :text and workflow_id < :text || char(0x10ffff)
+    union all
+    select (select min(workflow_id) from runs where workflow_id > found.id and workflow_id < :text || char(0x10ffff))
+    from found where found.id is not null
+)
+select coalesce(
+    (select key from runs where workflow_id = told.id and closed_at is null),
+    (select max(key) from runs where workflow_id = told.id))
+from (
+    select id from (select id from found where id is not null limit :limit)
+    union
+    select max(workflow_id) from runs where workflow_id >= :text and workflow_id < :text || char(0x10ffff)
+) as told
+where told.id is not null
+order by told.id;
+
+-- name: open_keys_beginning
+select key from (
+    select * from (
+        select key, workflow_id from runs
+        where workflow_id >= :text and workflow_id < :text || char(0x10ffff) and closed_at is null
+        order by workflow_id
+        limit :limit)
+    union
+    select * from (
+        select key, workflow_id from runs
+        where workflow_id >= :text and workflow_id < :text || char(0x10ffff) and closed_at is null
+        order by workflow_id desc
+        limit 1)
+)
+order by workflow_id;
+
+-- name: run_ids_beginning
+select key from (
+    select * from (
+        select key, run_id from runs
+        where run_id >= :text and run_id < :text || char(0x10ffff)
+        order by run_id
+        limit :limit)
+    union
+    select * from (
+        select key, run_id from runs
+        where run_id >= :text and run_id < :text || char(0x10ffff)
+        order by run_id desc
+        limit 1)
+)
+order by run_id;
+
 -- name: event_of_id
 -- Whether the run has accepted an event that its sender gave this ID.
 select seq from history indexed by history_by_run
