@@ -52,8 +52,8 @@ class RunView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One run as every listing shows it.
 
     `step` is the handler that runs or is next (running, cancelling, sleeping, stuck) or the last one that ran;
-    `waiting_for` the event names of a waiting run (None: any event); `wake_at` when its wait or delay ends (in a tree also a sleep
-    of its running step); `deadline` when the whole run times out; `children` and `open_children` count direct children;
+    `waiting_for` the event names of a waiting run (None: any event); `wake_at` when its wait or delay ends (in lists and trees also
+    a sleep of its running step); `deadline` when the whole run times out; `children` and `open_children` count direct children;
     `queued_events` its inbox. `limit` is set while its step waits for its turn: so many of its type may execute at once. `retry` is
     a task of a running run that waits for its next attempt (in lists only). `progress` is what the running step says of itself, if
     it does.

@@ -31,7 +31,7 @@ from wfd.engine.changes import Changes
 from wfd.engine.trees import Expanded, Forest, run_view
 from wfd.engine.watch import Report
 from wfd.runtime.clock import Clock
-from wfd.store import browse, needs
+from wfd.store import browse, needs, pauses
 from wfd.store.reader import Reader, Snapshot
 from wfd.store.rows import Entry, Filter, Match, Retry, Scope
 from wfd.supervisor import Catalog
@@ -121,10 +121,15 @@ class Reads:
         async with self._reader.snapshot() as snapshot:
             keys, more, total = await browse.page(snapshot, wanted, before, call.limit)
             runs = await browse.summaries(snapshot, keys)
-            retries = await browse.retries(
-                snapshot, [key for key, run in runs.items() if run.status == Status.RUNNING], now
-            )
-        items = [_with_retry(run_view(runs[key], self._progress(key)), retries.get(key)) for key in keys if key in runs]
+            running = [key for key, run in runs.items() if run.status == Status.RUNNING]
+            retries = await pauses.retries(snapshot, running, now)
+            sleeps = await pauses.sleeps(snapshot, running, now)
+
+        def view(key: int) -> RunView:
+            shown = _with_retry(run_view(runs[key], self._progress(key)), retries.get(key))
+            return msgspec.structs.replace(shown, wake_at=sleeps[key]) if key in sleeps else shown
+
+        items = [view(key) for key in keys if key in runs]
         return calls.RunPage(items=items, next=str(keys[-1]) if more else None, total=total)
 
     async def ids(self, call: calls.Ids) -> calls.IdsFound:

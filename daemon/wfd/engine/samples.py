@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from wfctl.values.status import Status
-from wfd.store import browse
+from wfd.store import browse, pauses
 from wfd.store.reader import Snapshot
 from wfd.store.rows import Trouble
 
@@ -126,7 +126,7 @@ async def _candidates(snapshot: Snapshot, members: Members, what: str, number: i
     if what == _BEGUN_AGAIN:
         return await browse.oldest_retried(snapshot, parent, kind)
     if what == _RETRYING:
-        return await browse.retrying(snapshot, parent, kind, MAX_RETRYING, now_ms)
+        return await pauses.retrying(snapshot, parent, kind, MAX_RETRYING, now_ms)
     return await browse.oldest(snapshot, parent, kind, status, number)
 
 

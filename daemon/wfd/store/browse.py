@@ -15,7 +15,7 @@ from wfctl.values.status import Status
 from wfd.runtime.ids import least_run_id, surely_since
 from wfd.store import queries
 from wfd.store.reader import Row, Snapshot
-from wfd.store.rows import Ancestor, Entry, Filter, Retry, Scope, Sibling, StatusRecord, StepRecord, Summary, Trouble
+from wfd.store.rows import Ancestor, Entry, Filter, Scope, Sibling, StatusRecord, StepRecord, Summary, Trouble
 
 BROWSE = queries.load("browse")
 _END = 1 << 62
@@ -121,23 +121,6 @@ async def _count_up_to(limit: int, snapshot: Snapshot, wanted: Filter, bounds: W
     kind = "type" if wanted.parent is None else "parent"
     row = await snapshot.one(BROWSE[f"count_{kind}"], bounds | {"limit": limit})
     return 0 if row is None else int(row[0])
-
-
-async def retries(snapshot: Snapshot, keys: Iterable[int], now_ms: int) -> dict[int, Retry]:
-    """By run: the task whose next attempt, due after `now_ms`, is the nearest; of running runs."""
-    found: dict[int, Retry] = {}
-    for row in await snapshot.all(BROWSE["retries"], {"keys": _list(keys), "now": now_ms}):
-        retry = Retry(*row)
-        if retry.run not in found or retry.retry_at < found[retry.run].retry_at:
-            found[retry.run] = retry
-    return found
-
-
-async def retrying(snapshot: Snapshot, parent: int, kind: str, among: int, now_ms: int) -> list[int]:
-    """Of the oldest `among` running children of one type those with such a task, the soonest first."""
-    row = await snapshot.one(BROWSE["oldest_running"], (parent, kind, among))
-    found = await retries(snapshot, msgspec.json.decode(row[0]) if row is not None else (), now_ms)
-    return sorted(found, key=lambda key: found[key].retry_at)
 
 
 async def counts(snapshot: Snapshot) -> dict[str, int]:

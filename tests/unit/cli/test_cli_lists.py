@@ -51,6 +51,7 @@ def test_a_row_tells_the_next_attempt_and_why_the_last_one_failed() -> None:
 def test_a_row_tells_until_when_a_run_waits_or_may_take() -> None:
     assert "in 1m" in table(run(status="waiting", wake_at=NOW + 60_000, deadline=NOW + 90_000))
     assert "in 1m30s" in table(run(deadline=NOW + 90_000))
+    assert "in 1m " in table(run(wake_at=NOW + 60_000, deadline=NOW + 90_000)), "its step sleeps"
     assert "UNTIL" not in table(run(status="completed", deadline=NOW + 90_000))
 
 

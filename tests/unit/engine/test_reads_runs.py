@@ -373,6 +373,27 @@ async def test_a_list_tells_the_attempt_that_comes_next_and_no_other(
     assert set(shown.values()) == {None}
 
 
+async def test_a_list_tells_when_a_running_step_that_sleeps_goes_on(store: Store, ledger: Ledger, reads: Reads) -> None:
+    def slept(until: int, key: str = "s") -> tuple[str, dict[str, Any]]:
+        return "sleep.recorded", {"key": key, "wake_at": until}
+
+    soon, later = T0 + 61_000, T0 + 90_000
+    await commit(
+        store.writer,
+        ledger.start("sleeps"), ledger.change(1, slept(later), ("step.interrupted", {"step": 1, "attempt": 1})),
+        ledger.start("sleeps again"), ledger.change(2, slept(later), slept(soon, "t")),
+        ledger.start("awake"), ledger.change(3, slept(T0)),
+        ledger.start("next"), ledger.change(4, slept(later), ("step.started", {"step": 2})),
+        ledger.start("back"), ledger.change(5, slept(later), ("run.resumed", {"from_step": 1})),
+        ledger.start("goes on"), ledger.change(6, slept(later), ("run.resumed", {"phase": {}})),
+        ledger.start("waits"), ledger.change(7, slept(later)), ledger.wait(7),
+    )  # fmt: skip
+    shown = {item.workflow_id: item.wake_at for item in (await reads.list(calls.List())).items}
+    assert {id: wake_at for id, wake_at in shown.items() if wake_at is not None} == {
+        "sleeps": later, "sleeps again": soon, "goes on": later,
+    }  # fmt: skip
+
+
 # -- IDs that are being typed ------------------------------------------------------------------------
 
 

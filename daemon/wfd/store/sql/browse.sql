@@ -99,6 +99,19 @@ where h.kind = 'task.attempt_failed' and json_extract(h.data, '$.retry_at') > :n
             and (l.kind = 'step.started'
                 or (l.kind like 'task.%' and json_extract(l.data, '$.key') = json_extract(h.data, '$.key'))));
 
+-- name: sleeps
+-- Of each run's newest records the last sleep of its step that is not over: no other comes after, nor a step, nor has it gone back.
+select h.run, json_extract(h.data, '$.wake_at')
+from json_each(:keys) as k
+cross join runs as r on r.key = k.value
+cross join history as h indexed by history_by_run on h.run = r.key and h.seq > r.seq - 50
+where h.kind = 'sleep.recorded' and json_extract(h.data, '$.wake_at') > :now
+    and not exists (
+        select 1 from history as l indexed by history_by_run
+        where l.run = h.run and l.seq > h.seq
+            and (l.kind in ('step.started', 'sleep.recorded')
+                or (l.kind = 'run.resumed' and json_extract(l.data, '$.from_step') is not null)));
+
 -- name: child_types
 -- Jumps from type to type, however many children there are of each.
 with recursive types (type) as (
