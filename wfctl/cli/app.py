@@ -16,6 +16,7 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output, Settings, all_parameters, asked_output, parameters
 from wfctl.cli.screen import Screen
 from wfctl.errors import UsageError, WfctlError
+from wfctl.values.numbers import MOST
 
 # Every verb with the first line of its help: to list them, none needs to be imported.
 VERBS = {
@@ -78,8 +79,19 @@ To begin:
 ParserError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
-class _Helped:
-    """Tells about itself as wide as the terminal is."""
+class _Command:
+    """Tells about itself as wide as the terminal is, and takes no number that there is no room for behind it."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        for param in ctx.command.get_params(ctx):
+            value = ctx.params.get(str(param.name))
+            if type(value) is int and value > MOST:
+                raise UsageError(
+                    f"{ctx.command_path}: {max(param.opts, key=len)} {value} is more than {MOST}",
+                    hint="give a smaller number",
+                    value=value,
+                )
+        return super().invoke(ctx)  # type: ignore[misc]
 
     def get_help(self, ctx: typer.Context) -> str:
         from wfctl.cli.help import help_of
@@ -87,7 +99,7 @@ class _Helped:
         return help_of(self, ctx)
 
 
-class LazyGroup(_Helped, TyperGroup):  # type: ignore[misc]
+class LazyGroup(_Command, TyperGroup):  # type: ignore[misc]
     """Imports `wfctl.cli.commands.VERB` for the verb that was typed alone."""
 
     verbs = VERBS
@@ -135,7 +147,7 @@ class ActionGroup(LazyGroup):
         return command_of(name, found, self.module.EXAMPLES[name], self.module.ACTIONS_TAKE.get(name, ()))
 
 
-class VerbCommand(_Helped, TyperCommand):  # type: ignore[misc]
+class VerbCommand(_Command, TyperCommand):  # type: ignore[misc]
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         # typer writes required arguments in braces, which nobody else does.
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]

@@ -468,3 +468,13 @@ def test_a_project_that_is_named_needs_no_working_directory(
     gone.rmdir()
     monkeypatch.delenv("WFCTL_SOCKET")
     assert cli("status", "--project", str(project)).code == 3
+
+
+@pytest.mark.parametrize(
+    "words", ["logs -n", "tail order-1 -n", "tree --depth", "history order-1 --after", "list --limit", "purge --limit"]
+)
+def test_a_number_that_has_no_room_is_refused_before_anybody_is_asked(cli: Cli, daemon: Start, words: str) -> None:
+    fake = daemon()
+    said = cli(*words.split(), "99999999999999999999")
+    assert (said.code, fake.calls) == (2, [])
+    assert " 99999999999999999999 is more than 9007199254740991\n  hint: give a smaller number\n" in said.err
