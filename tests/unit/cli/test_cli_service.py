@@ -177,7 +177,7 @@ def test_what_keeps_the_unit_from_being_removed_is_told_with_what_removes_it(
 ) -> None:
     path = unit_of(cli)
     cli("service", "install")
-    alone = "  try: wfctl service uninstall --no-now removes the unit alone\n"
+    alone = "  try: wfctl service uninstall --no-now\n"
     systemd.broken.touch()
     said = cli("service", "uninstall")
     assert said.code == 5

@@ -29,8 +29,8 @@ _ACTIONS = ("install", "uninstall")
 _MARK = "# wfctl service for "
 _SYSTEMCTL_S = 60.0
 # What can be done where the action cannot.
-_INSTALL_ALONE = "wfctl service install --no-now writes the unit alone"
-_UNINSTALL_ALONE = "wfctl service uninstall --no-now removes the unit alone"
+_INSTALL_ALONE = "wfctl service install --no-now"
+_UNINSTALL_ALONE = "wfctl service uninstall --no-now"
 _BY_HAND = "put it there yourself: wfctl service install --print"
 
 
