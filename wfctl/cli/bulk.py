@@ -16,7 +16,7 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.document import as_data
 from wfctl.cli.render.problem import error_lines
-from wfctl.cli.render.text import counted
+from wfctl.cli.render.text import clean, counted
 from wfctl.cli.shell import Shell
 from wfctl.cli.types import check_types
 from wfctl.cli.words import given_ids
@@ -53,6 +53,10 @@ class Targets(NamedTuple):
     ids: list[str]
     bulk: bool
     known: Mapping[str, RunView] = {}
+
+    def names(self) -> list[str]:
+        """What a person knows them by."""
+        return [clean(self.known[id].workflow_id) if id in self.known else clean(id) for id in self.ids]
 
 
 def change_runs(
@@ -156,7 +160,7 @@ def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool, dry_run:
             _tell(shell, verb, answer)
         return exit.OK
     if targets.ids and not dry_run:
-        _announce(shell, verb, targets.ids, yes=yes)
+        _announce(shell, verb, targets.names(), yes=yes)
     results: list[Any] = []
     failures: list[tuple[str, WfctlError]] = []
     for target in targets.ids:
@@ -253,7 +257,7 @@ def _announce(shell: Shell, verb: Verb, targets: list[str], *, yes: bool) -> Non
             hint="add --yes",
             count=len(targets),
         )
-    shell.err.write(f"{verb.name} {len(targets)} {verb.noun}s: {listed}")
+    shell.err.prose([[(f"{verb.name} {len(targets)} {verb.noun}s: {listed}", "")]])
     shell.err.stream.write("Go on? [y/N] ")
     shell.err.flush()
     answer = sys.stdin.readline()

@@ -724,11 +724,16 @@ def test_filters_choose_open_runs_and_somebody_is_to_say_yes(cli: Cli, daemon: S
     words = (verb, "--type", "Order", "--limit", "2")
     said = cli(*words)
     assert said.code == 2
-    assert "needs to be confirmed" in said.err
+    assert f"{verb} 2 runs (order-1, order-2) needs to be confirmed" in said.err, "by what a person knows them by"
     assert fake.asked(verb) == []
+    asked_on_a_terminal = cli(*words, stdin="n\n", err_tty=True, keyboard=True, columns=24).err
+    shown = asked_on_a_terminal.partition(f"{verb} 2 runs:")[2].partition("Go on? [y/N] ")[0]
+    assert (shown.split(), "\n" in shown[:-1]) == (["order-1,", "order-2"], True)
+    assert fake.asked(verb) == []
+    fake.calls.clear()
     assert cli(*words, "--yes").code == 0
     assert [(call.id, call.exact) for call in fake.asked(verb)] == [(one.run_id, True) for one in runs]
-    [asked, _] = fake.asked("list")
+    [asked] = fake.asked("list")
     assert (asked.types, asked.limit) == (["Order"], 2)
     assert set(asked.statuses) == OPEN
     assert "3 more runs would match; --limit is 2" in said.err
