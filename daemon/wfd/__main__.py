@@ -17,10 +17,9 @@ import msgspec
 
 import wfctl
 from wfctl.errors import UsageError, WfctlError
-from wfctl.protocol.views import ProblemView
 from wfctl.values.causes import out_of_files
 from wfctl.values.project import find_config
-from wfd.app import serve
+from wfd.app import Began, serve
 from wfd.config import load
 
 
@@ -34,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load(find_config(options.project))
 
-        def ready(problems: list[ProblemView]) -> None:
-            teller.tell({"ready": {"pid": os.getpid(), "socket": str(config.socket), "problems": problems}})
+        def ready(began: Began) -> None:
+            teller.tell({"ready": {"pid": os.getpid(), "socket": str(config.socket), **msgspec.to_builtins(began)}})
             if options.ready_fd is not None:
                 _leave_terminal()
             else:

@@ -10,12 +10,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import msgspec
 
 import wfctl
 from wfctl.errors import DaemonAlreadyRunningError, WfctlError
 from wfctl.protocol.views import ProblemView
 from wfctl.values.causes import cannot
+from wfctl.values.project import real_config
+from wfctl.values.states import former_state, note_state
 from wfd.config import Config
 from wfd.engine.backend import Backend
 from wfd.engine.code import problem_views
@@ -49,6 +54,15 @@ GC_THRESHOLDS = (50_000, 20, 20)
 _FOREVER_MS = 100 * 365 * 86_400_000
 
 
+class Began(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a start went: what is wrong with the project's code, the database where it was made just now, and then the state folder
+    of the start before, where that is another one and has a database."""
+
+    problems: list[ProblemView]
+    new_database: str | None = None
+    former_state: str | None = None
+
+
 class Daemon:
     """One project's daemon. `start` returns when it accepts, `run` when it has been asked to stop and has stopped."""
 
@@ -79,10 +93,11 @@ class Daemon:
         )
         # Started from the top, stopped from the bottom: nobody is let in before all is there, what is under way is
         # committed before the store closes, and the lock is the last to go.
+        self._state = _State(config, lock, self.log)
         self._services = Services(
             [
-                ("state", _State(config, lock, self.log)),
-                ("store", store),
+                ("state", self._state),
+                ("store", _Database(config, self._state, store)),
                 ("upkeep", Upkeep(store, clock)),
                 ("workers", self._workers),
                 ("engine", self._engine),
@@ -94,12 +109,15 @@ class Daemon:
         self._asked = asyncio.Event()
         self._hurry = asyncio.Event()
 
-    async def start(self) -> list[ProblemView]:
+    async def start(self) -> Began:
         """Start everything; the problems of the project's code are no reason not to."""
         await self._services.start()
-        return problem_views(self._workers.catalog.problems)
+        problems, state = problem_views(self._workers.catalog.problems), self._state
+        if not state.new:
+            return Began(problems)
+        return Began(problems, str(self.config.database), None if state.former is None else str(state.former))
 
-    async def run(self, ready: Callable[[list[ProblemView]], None]) -> None:
+    async def run(self, ready: Callable[[Began], None]) -> None:
         """Start, call `ready`, serve until asked to stop, and stop. Asked before it is ready, it stops without `ready`."""
         starting = asyncio.ensure_future(self.start())
         asked = asyncio.ensure_future(self._asked.wait())
@@ -168,6 +186,9 @@ class _State(Service):
         self._config = config
         self._lock = lock
         self._log = daemon_log
+        # Whether there was no database yet, and where the one is that this project had before, if it had one.
+        self.new = False
+        self.former: Path | None = None
 
     async def _start(self) -> None:
         _make_private(self._config)
@@ -177,7 +198,10 @@ class _State(Service):
         except BaseException:
             self._lock.release()
             raise
-        log.info("wfd %s, pid %d, for %s", wfctl.__version__, os.getpid(), self._config.file)
+        config = self._config
+        self.new = not _has_content(config.database)
+        self.former = former_state(config.file, config.state) if self.new else None
+        log.info("wfd %s, pid %d, for %s", wfctl.__version__, os.getpid(), config.file)
 
     async def _stop(self) -> None:
         log.info("stopped")
@@ -190,13 +214,47 @@ class _State(Service):
         end = loop.time() + LOCK_PATIENCE_S
         while True:
             try:
-                self._lock.acquire(self._config.socket)
+                self._lock.acquire(self._config.socket, real_config(self._config.file))
                 return
             except DaemonAlreadyRunningError as error:
                 holder = error.detail.get("socket")
                 if loop.time() >= end or (holder is not None and answers(holder)):
                     raise
             await asyncio.sleep(LOCK_POLL_S)
+
+
+class _Database(Service):
+    """The store. Says of a database that it is a new one: who has named another `state` would else take all runs for lost."""
+
+    def __init__(self, config: Config, state: _State, store: Store) -> None:
+        super().__init__()
+        self._config = config
+        self._state = state
+        self._store = store
+
+    async def _start(self) -> None:
+        await self._store.start()
+        config, former = self._config, self._state.former
+        if self._state.new:
+            log.info("made a new database: %s", config.database)
+        if former is not None:
+            log.warning(
+                "the runs that this project had are not in it: they are in %s, its state folder before; "
+                "to go on with them: wfctl down, name that as `state` in %s again, wfctl up",
+                former, config.file.name,
+            )  # fmt: skip
+        note_state(config.file, config.state)
+
+    async def _stop(self) -> None:
+        await self._store.stop()
+
+
+def _has_content(path: Path) -> bool:
+    """False also for a file that is empty still: whoever made it came no further. Of what cannot be looked at, the store tells."""
+    try:
+        return path.stat().st_size > 0
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError)
 
 
 def _make_private(config: Config) -> None:
@@ -211,7 +269,7 @@ def _make_private(config: Config) -> None:
         raise cannot("make the state directory", state, error, otherwise=other) from None
 
 
-def serve(config: Config, ready: Callable[[list[ProblemView]], None], *, stderr: bool) -> None:
+def serve(config: Config, ready: Callable[[Began], None], *, stderr: bool) -> None:
     """Run the daemon of `config` on a loop of its own until it has stopped. Raises what kept it from starting."""
     check_files()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -219,7 +277,7 @@ def serve(config: Config, ready: Callable[[list[ProblemView]], None], *, stderr:
         runner.run(_serve(config, ready, stderr))
 
 
-async def _serve(config: Config, ready: Callable[[list[ProblemView]], None], stderr: bool) -> None:
+async def _serve(config: Config, ready: Callable[[Began], None], stderr: bool) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_unhandled)
     daemon = Daemon(config, stderr=stderr)
@@ -228,10 +286,10 @@ async def _serve(config: Config, ready: Callable[[list[ProblemView]], None], std
     terminal = stderr and sys.stderr.isatty()
     loop.add_signal_handler(signal.SIGHUP, _hung_up, daemon, terminal)
 
-    def accepted(problems: list[ProblemView]) -> None:
+    def accepted(began: Began) -> None:
         # What is here now stays, and what comes is mostly gone before it could be part of a cycle.
         gc.freeze()
-        ready(problems)
+        ready(began)
         log.info("ready")
 
     await daemon.run(accepted)

@@ -29,11 +29,14 @@ POLL_S = 0.02
 
 
 class Ready(msgspec.Struct):
-    """What the daemon says when it accepts."""
+    """What the daemon says when it accepts. `new_database` is one that it has just made; `former_state` the folder that has the
+    project's database of before, where that is another one."""
 
     pid: int
     socket: str = ""
     problems: list[ProblemView] = []
+    new_database: str | None = None
+    former_state: str | None = None
 
 
 class Said(msgspec.Struct):

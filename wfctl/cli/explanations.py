@@ -331,6 +331,11 @@ WARNINGS: dict[str, Explanation] = {
         ("an upgrade after which the daemon was not started again",),
         ("wfctl down && wfctl up",),
     ),
+    "new_database": Explanation(
+        "The daemon has made a new database, though the project has one elsewhere: the runs in that one are not seen.",
+        ("`state` in wfctl.toml was edited, or the folder it names was moved",),
+        ("wfctl down, name the folder of before as `state` in wfctl.toml again, wfctl up",),
+    ),
     "workflows": Explanation(
         "A module is not served, or not fully. The others are, and runs that need it wait for it.",
         ("a syntax error, an import that fails, or a workflow that is declared wrongly",),

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from wfctl.errors import DaemonDownError
 from wfctl.values.commands import quoted
-from wfctl.values.project import LOCK_NAME
+from wfctl.values.project import LOCK_NAME, real_config
+from wfctl.values.states import last_state
 
 ENDED = ""
 STOPPED = "T"
@@ -23,6 +24,16 @@ class Holder(NamedTuple):
 
     pid: int
     socket: str
+    # Of which project; empty where it has not said.
+    config: str = ""
+
+
+def holder_of_project(config: Path, state: Path) -> Holder | None:
+    """Who has the state folder of a project: `state`, or the one that its daemon was started with, before wfctl.toml was edited."""
+    last = last_state(config)
+    if last is not None and (former := holder_of(last)) is not None and former.config in ("", real_config(config)):
+        return former
+    return holder_of(state)
 
 
 def holder_of(state: Path) -> Holder | None:
@@ -39,8 +50,8 @@ def holder_of(state: Path) -> Holder | None:
             return None
         try:
             told = json.loads(os.pread(fd, 4096, 0))
-            holder = Holder(int(told["pid"]), str(told["socket"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            holder = Holder(int(told["pid"]), str(told["socket"]), str(told.get("config", "")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # it has not said yet, or does not have it any more
         return holder if process_state(holder.pid) != ENDED else None
     finally:

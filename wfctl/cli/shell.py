@@ -123,10 +123,10 @@ class Shell:
         """`error`, or what it is where somebody has the project's state all the same: then `detail` has a `pid`."""
         if "pid" in error.detail:
             return error
-        from wfctl.cli.holder import held, holder_of
+        from wfctl.cli.holder import held, holder_of_project
 
         try:
-            holder = holder_of(self.state)
+            holder = holder_of_project(self.config, self.state)
         except ConfigError:
             return error  # only a socket is known
         return error if holder is None else held(error, holder, self.socket)

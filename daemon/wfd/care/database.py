@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wfctl.errors import IncompatibleError, NotFoundError, WfctlError
 from wfctl.protocol.care import Check
+from wfctl.values.states import former_state
 from wfctl.values.times import format_duration, rfc3339
 from wfd.care.finding import fail, ok, warn
 from wfd.config import Config
@@ -39,6 +40,10 @@ def database(config: Config, now_ms: int) -> list[Check]:
     if not path.exists():
         if wal_of(path).exists():
             return [fail("database", f"{path} is missing, but its log is there", "wfctl restore FILE")]
+        former = former_state(config.file, config.state)
+        if former is not None:
+            told = f"{path} is not there yet; the project's runs are in {former}, its state folder before"
+            return [warn("database", told, f"move it to {config.state}, or name it as `state` in wfctl.toml again")]
         return [ok("database", f"{path} is not there yet; wfctl up makes it")]
     try:
         facts = inspect(path)

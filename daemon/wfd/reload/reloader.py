@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from wfctl.errors import ConfigError
+from wfctl.values.commands import quoted
+from wfctl.values.project import DATABASE_NAME
 from wfd.config import Config, load
 from wfd.reload.target import Target
 from wfd.reload.watcher import Watcher
@@ -91,10 +94,18 @@ class Reloader(Service, Generic[T]):
         if later:
             wrong = ConfigError(
                 f"{before.file.name}: {', '.join(sorted(later))} cannot change while the daemon runs; it goes on with what it has",
-                hint="wfctl down && wfctl up",
+                hint=f"wfctl down{_take_along(before, after)} && wfctl up",
             )
         after = msgspec.structs.replace(after, socket=before.socket, **later)
         if after != before:
             self.config = after
             self._configured(after)
         return wrong
+
+
+def _take_along(before: Config, after: Config) -> str:
+    """How the runs get to where the next daemon looks for them; nothing where it finds a database there."""
+    if os.path.exists(after.database):  # False where it may not be looked at
+        return ""
+    old, new = quoted(str(before.state)), quoted(str(after.state))
+    return f" && mv {old}/{DATABASE_NAME}* {new}/" if os.path.exists(after.state) else f" && mv {old} {new}"

@@ -14,7 +14,7 @@ from wfctl.values.causes import cannot
 
 
 class StateLock:
-    """The lock on a state directory. The file's content (pid, socket) is for messages only and decides nothing.
+    """The lock on a state directory. The file's content (pid, socket, config) is for messages only and decides nothing.
 
     The file is never removed: a second daemon could hold the lock of the removed one while a third makes a new.
     """
@@ -32,8 +32,8 @@ class StateLock:
         """What a process has to inherit so that the lock is taken for as long as it lives."""
         return () if self._fd is None else (self._fd,)
 
-    def acquire(self, socket: Path) -> None:
-        """Take the lock, or raise DaemonAlreadyRunningError that names who has it."""
+    def acquire(self, socket: Path, config: str = "") -> None:
+        """Take the lock, or raise DaemonAlreadyRunningError that names who has it. `config` is of which project we are."""
         if self._fd is not None:
             return
         try:
@@ -52,7 +52,7 @@ class StateLock:
                     path=str(self.path),
                 ) from None
             raise _taken(self.path.parent, holder) from None
-        content = json.dumps({"pid": os.getpid(), "socket": str(socket)}).encode() + b"\n"
+        content = json.dumps({"pid": os.getpid(), "socket": str(socket), "config": config}).encode() + b"\n"
         os.ftruncate(fd, 0)
         os.pwrite(fd, content, 0)
         self._fd = fd

@@ -385,6 +385,13 @@ def test_what_takes_effect_only_with_the_next_daemon_is_said(shop: Shop) -> None
     shop.save("wfctl.toml", f'[daemon]\n{more}\n[workflows]\nmodules = ["a.py", "b.py"]\n')
     wait_until(shop.problems)
     assert "durability, state cannot change while the daemon runs" in shop.problems()[0]
+    (problem,) = shop.json("status")["problems"]
+    here, there = shop.folder / ".wfctl", shop.folder / "elsewhere"
+    assert problem["hint"] == f"wfctl down && mv {here} {there} && wfctl up"
+    there.mkdir()
+    assert shop.run("reload").returncode == 9
+    (problem,) = shop.json("status")["problems"]
+    assert problem["hint"] == f"wfctl down && mv {here}/wfctl.db* {there}/ && wfctl up"
     assert shop.value() == "1"
 
 

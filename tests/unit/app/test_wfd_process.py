@@ -123,7 +123,8 @@ async def ask(wfd: Wfd) -> Any:
 
 def test_ready_means_accepting_and_private(wfd: Wfd) -> None:
     process, said = wfd.spawn()
-    assert said == {"ready": {"pid": process.pid, "socket": str(wfd.socket), "problems": []}}
+    made = str(wfd.state / "wfctl.db")
+    assert said == {"ready": {"pid": process.pid, "socket": str(wfd.socket), "problems": [], "new_database": made}}
     assert asyncio.run(ask(wfd)) == "hello"
     assert stat.S_IMODE(wfd.socket.stat().st_mode) == 0o600
     assert stat.S_IMODE(wfd.state.stat().st_mode) == 0o700
@@ -153,6 +154,36 @@ def test_it_starts_again_at_once_after_a_down(wfd: Wfd) -> None:
         process.send_signal(signal.SIGTERM)
         wait_until(lambda: not wfd.socket.exists())
     assert ended(process) == 0
+
+
+def test_it_says_of_a_new_database_that_it_is_one_and_only_then(wfd: Wfd) -> None:
+    for expected in (1, 1):
+        process = wfd.up()
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == 0
+        assert wfd.log().count(f" INFO daemon made a new database: {wfd.state / 'wfctl.db'}\n") == expected
+    assert "WARNING" not in wfd.log()
+    assert not (wfd.state / "states").exists()
+
+
+def test_it_names_the_state_folder_of_the_start_before_where_the_runs_are(wfd: Wfd, tmp_path: Path) -> None:
+    before = wfd.state
+    for state in (wfd.folder / "data", tmp_path / "far"):
+        process = wfd.up()
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == 0
+        wfd.write("wfctl.toml", f'[daemon]\nstate = "{state}"\nworkers = 1\n[workflows]\nmodules = ["flows.py"]\n')
+        process, said = wfd.spawn()
+        made = {"new_database": str(state / "wfctl.db"), "former_state": str(before)}
+        assert {**said["ready"], **made} == said["ready"]
+        told = f" WARNING daemon the runs that this project had are not in it: they are in {before}, "
+        assert told in (state / "wfd.log").read_text()
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == 0
+        before = state
+    # It has a database by now: to be there twice is nothing to be told.
+    _, said = wfd.spawn()
+    assert said["ready"].keys() == {"pid", "socket", "problems"}
 
 
 def test_a_second_daemon_is_told_who_is_there(wfd: Wfd) -> None:

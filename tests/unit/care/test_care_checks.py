@@ -185,6 +185,14 @@ def test_a_database_that_is_not_there_is_not_made(config: Config) -> None:
     assert [told(check) for check in database_checks.database(config, 0)] == [("database", "fail")]
 
 
+async def test_a_database_that_is_in_the_state_folder_of_before_is_told(config: Config) -> None:
+    await fill(config)
+    moved = msgspec.structs.replace(config, state=config.project / "data")
+    (check,) = database_checks.database(moved, 0)
+    assert told(check) == ("database", "warn")
+    assert f"the project's runs are in {config.state}, its state folder before" in check.message
+
+
 @pytest.mark.parametrize("how", ["damaged", "other", "newer"])
 async def test_a_database_that_cannot_be_used_is_a_failure(
     config: Config, monkeypatch: pytest.MonkeyPatch, how: str

@@ -55,8 +55,26 @@ def test_up_returns_when_the_daemon_says_that_it_is_ready(cli: Cli, play: Play, 
     said = cli("up")
     assert said == (0, "", f"wfctl daemon is up for {project} (pid 77)\n")
     document: Any = cli("up", "-o", "json").json
-    assert document == {"schema": "wfctl.up/1", "pid": 77, "socket": "/s", "problems": [], "already_up": False}
+    assert document == {
+        "schema": "wfctl.up/1", "pid": 77, "socket": "/s", "problems": [], "already_up": False, "new_database": None,
+        "former_state": None,
+    }  # fmt: skip
     assert cli("up", "-o", "id", "-q") == (0, "77\n", "")
+
+
+def test_up_tells_of_a_new_database_and_where_the_runs_of_before_are(cli: Cli, play: Play, project: Path) -> None:
+    ready = '{"ready": {"pid": 77, "new_database": "/p/data/wfctl.db", "former_state": "/p/.wfctl"}}\n'
+    play(f"os.write(fd, {ready!r}.encode())")
+    said = cli("up")
+    assert said == (
+        0,
+        "",
+        f"wfctl daemon is up for {project} (pid 77)\nmade a new database: /p/data/wfctl.db\n"
+        "warning[new_database]: the runs that this project had are not in it: they are in /p/.wfctl, its state folder before\n"
+        "  try: wfctl down, name that as `state` in wfctl.toml again, wfctl up\n",
+    )
+    document: Any = cli("up", "-o", "json").json
+    assert (document["new_database"], document["former_state"]) == ("/p/data/wfctl.db", "/p/.wfctl")
 
 
 def test_modules_that_cannot_be_served_are_warnings(cli: Cli, play: Play) -> None:

@@ -18,6 +18,8 @@ from support.cli import Cli
 from support.fake_daemon import FakeDaemon
 from wfctl.client.blocking import Connection
 from wfctl.protocol.calls import RunPage
+from wfctl.values.project import real_config
+from wfctl.values.states import note_state
 from wfd.runtime.lock import StateLock
 
 Start = Callable[..., FakeDaemon]
@@ -70,6 +72,35 @@ def test_status_says_the_same_and_how_to_look_there_from_now_on(cli: Cli, projec
     document: Any = cli("status", "-o", "json").json
     assert (document["running"], document["pid"]) == (False, os.getpid())
     assert document["hint"] == f"export WFCTL_SOCKET={project / 'elsewhere.sock'}"
+
+
+@pytest.mark.parametrize("noted", [False, True], ids=["its own folder", "another that was noted"])
+def test_a_daemon_is_found_by_its_former_state_folder_where_wfctl_toml_has_been_edited(
+    cli: Cli, project: Path, lock: StateLock, silent: None, noted: bool
+) -> None:
+    (project / "wfctl.toml").write_text('[daemon]\nstate = "new"\n[workflows]\nmodules = []\n')
+    if noted:
+        lock.release()
+        (project / "old").mkdir()
+        note_state(project / "wfctl.toml", project / "old")
+        lock = StateLock(project / "old" / "lock")
+    else:
+        lock.release()
+    lock.acquire(project / "d.sock", real_config(project / "wfctl.toml"))
+    said = cli("down")
+    assert said.code == 3
+    assert f"process {os.getpid()} has the state of this project, and does not answer" in said.err
+    assert f"process {os.getpid()} has the state of this project" in cli("status").err
+    lock.release()
+
+
+def test_a_daemon_of_another_project_that_uses_the_folder_is_not_taken_for_it(
+    cli: Cli, project: Path, lock: StateLock
+) -> None:
+    (project / "wfctl.toml").write_text('[daemon]\nstate = "new"\n[workflows]\nmodules = []\n')
+    lock.release()
+    lock.acquire(project / "elsewhere.sock", real_config(project / "other.toml"))
+    assert cli("down") == (0, "", "no daemon was running\n")
 
 
 def test_up_says_how_to_reach_the_daemon_that_is_up_and_nobody_hears(

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from wfctl.cli import exit
-from wfctl.cli.daemon import describe, foreground, launch, probe
+from wfctl.cli.daemon import Ready, describe, foreground, launch, probe
 from wfctl.cli.options import Output
 from wfctl.cli.render.status import problem_lines
 from wfctl.cli.render.times import short
@@ -50,14 +51,26 @@ def run(
         ready = launch(shell, timeout_ms)
         if ready is not None:
             shell.note(f"wfctl daemon is up for {config.parent} (pid {ready.pid})")
-            facts = {"pid": ready.pid, "socket": ready.socket, "problems": ready.problems, "already_up": False}
-            return _tell(shell, facts, ready.problems)
+            _tell_of_database(shell, ready)
+            return _tell(shell, {**msgspec.structs.asdict(ready), "already_up": False}, ready.problems)
         view = probe(shell)
         if view is None:
             raise DaemonDownError("another daemon started at the same time, and went again", hint="wfctl up")
     _check_same(shell, view)
     shell.note(f"already up for {view.project} (pid {view.pid}, for {short(view.now - view.started_at)})")
-    return _tell(shell, {**describe(view), "already_up": True}, view.problems)
+    made = {"new_database": None, "former_state": None}
+    return _tell(shell, {**describe(view), **made, "already_up": True}, view.problems)
+
+
+def _tell_of_database(shell: Shell, ready: Ready) -> None:
+    if ready.new_database is not None:
+        shell.note(f"made a new database: {ready.new_database}")
+    if ready.former_state is not None:
+        shell.warn(
+            "new_database",
+            f"the runs that this project had are not in it: they are in {ready.former_state}, its state folder before",
+            f"wfctl down, name that as `state` in {shell.config.name} again, wfctl up",
+        )
 
 
 def _check_same(shell: Shell, view: StatusView) -> None:
