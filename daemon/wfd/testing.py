@@ -241,7 +241,7 @@ class _Runner:
     """`wfd.supervisor.steps.Runner`: messages cross in the next turn of the loop, as they would a socket."""
 
     executor: Executor
-    full = False
+    full = held = False
 
     def __init__(
         self,

@@ -21,11 +21,13 @@ import asyncio, time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from wfctl import Context, Directive, Workflow
+from wfctl import Context, Directive, Workflow, task
 
 loop_hog = Workflow("LoopHog")
 loop_hog_limited = Workflow("LoopHogLimited")
 thread_hog = Workflow("ThreadHog")
+slow_hog = Workflow("SlowHog")
+task_hog = Workflow("TaskHog")
 patient = Workflow("Patient")
 calm = Workflow("Calm")
 asked = Workflow("Asked")
@@ -53,6 +55,19 @@ async def hog(ctx: Context, until: str) -> Directive:
 def hog(ctx: Context, until: str) -> Directive:
     block_until(until)
     return ctx.next.complete("let go")
+
+@slow_hog.start()
+def hog(ctx: Context, until: str) -> Directive:
+    block_until(until)
+    return ctx.next.complete("let go")
+
+@task
+def block(until: str) -> None:
+    block_until(until)
+
+@task_hog.start()
+async def hog(ctx: Context, until: str) -> Directive:
+    return ctx.next.complete(await block(until))
 
 @patient.start(timeout=timedelta(milliseconds=600))
 async def never(ctx: Context) -> Directive:
@@ -105,6 +120,16 @@ def alone(tmp_path: Path) -> Iterator[Project]:
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Project]:
     project = _project(tmp_path / "two", 2)
+    project.serve()
+    yield project
+    project.stop()
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Iterator[Project]:
+    """A project with two workers, each of which has threads for two handlers and for one task."""
+    few = "wfd.worker.pool:COMPUTING=2 wfctl.sdk.threads:LIMIT=1 wfd.supervisor.heartbeat:HELD_MS=200"
+    project = _project(tmp_path / "narrow", 2, f" {few}")
     project.serve()
     yield project
     project.stop()
@@ -191,6 +216,66 @@ def test_time_limits_hold_for_other_runs_of_a_worker_whose_loop_is_blocked(alone
     (alone.folder / "go").touch()
     assert "let go" in alone.ok("result", "hog")
     assert broken_promises(alone.database) == []
+
+
+def _held(project: Project) -> list[dict[str, object]]:
+    return [worker for worker in project.json("status")["workers"] if worker.get("held_ms")]
+
+
+def test_a_handler_that_waits_for_a_thread_gets_one_of_a_worker_that_has_some(narrow: Project) -> None:
+    (narrow.folder / "calm-go").touch()
+    # The least busy worker gets the next one: all hogs come to the same.
+    for number in range(2):
+        narrow.ok("start", "SlowHog", "--id", f"hog-{number}", f"until=go-{number}")
+        _begun(narrow, f"go-{number}")
+        narrow.ok("start", "Calm", "--id", f"calm-{number}", "until=calm-no-more")
+        _begun(narrow, f"calm-{number}")
+    narrow.ok("start", "SlowHog", "--id", "third", "until=calm-go")
+    assert "let go" in narrow.ok("result", "third")
+    assert _kinds(narrow, "third") == ["run.started", "step.started", "step.completed", "run.completed"]
+    assert (
+        "has no thread left for plain `def`: 1 handlers and 0 tasks wait for one. It runs SlowHog 'hog' of hog-0"
+        in narrow.ok("logs")
+    )
+    wait_until(lambda: not _held(narrow))
+    for name in ("go-0", "go-1", "calm-no-more"):
+        (narrow.folder / name).touch()
+    assert broken_promises(narrow.database) == []
+
+
+def test_where_no_worker_has_a_thread_left_it_is_said_what_has_them(narrow: Project) -> None:
+    for number in range(4):
+        narrow.ok("start", "SlowHog", "--id", f"hog-{number}", f"until=go-{number}")
+        _begun(narrow, f"go-{number}")
+    narrow.ok("start", "SlowHog", "--id", "fifth", "until=go-0")
+    wait_until(lambda: _held(narrow))
+    wait_until(lambda: "has no thread left" in narrow.ok("logs"))
+    [held] = _held(narrow)  # nobody has one to give it to: it stays where it is
+    assert (held["held"], len(held["handlers"])) == (1, 3)  # type: ignore[arg-type]
+    assert "SlowHog 'hog' of hog-" in str(held["handlers"])
+    assert f"warning[no_thread]: worker {held['pid']} has no thread left: 1 handler waits for one" in narrow.ok(
+        "status"
+    )
+    for number in range(4):
+        (narrow.folder / f"go-{number}").touch()
+    assert "let go" in narrow.ok("result", "fifth")
+    wait_until(lambda: not _held(narrow))
+    assert "has threads for plain `def` again" in narrow.ok("logs")
+    assert broken_promises(narrow.database) == []
+
+
+def test_tasks_that_wait_for_a_thread_are_said_as_well(narrow: Project) -> None:
+    for number in range(2):
+        narrow.ok("start", "TaskHog", "--id", f"hog-{number}", f"until=go-{number}")
+        _begun(narrow, f"go-{number}")
+    narrow.ok("start", "TaskHog", "--id", "third", "until=go-0")
+    wait_until(lambda: _held(narrow))
+    [held] = _held(narrow)
+    assert (held.get("held", 0), held["held_tasks"]) == (0, 1)
+    assert "1 task waits for one" in narrow.ok("status")
+    for number in range(2):
+        (narrow.folder / f"go-{number}").touch()
+    assert "null" in narrow.ok("result", "third")
 
 
 @pytest.mark.parametrize("hog", ["LoopHogLimited", "ThreadHog"])

@@ -74,7 +74,7 @@ class _Worker:
     """Takes steps, and never ends one."""
 
     pid = 1
-    full = False
+    full = held = False
 
     def __init__(self) -> None:
         self.steps: set[int] = set()

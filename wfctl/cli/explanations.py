@@ -359,6 +359,11 @@ WARNINGS: dict[str, Explanation] = {
             "or correct the column, with the daemon down; it is read again by: wfctl up",
         ),
     ),
+    "no_thread": Explanation(
+        "A worker runs 64 handlers and 64 tasks written with def alone at a time: so many do not end, and others wait for theirs.",
+        ("a call without a time limit to something that does not answer, or too many of them at a time",),
+        ("give what they call a time limit", "write them with async def", "raise [daemon] workers"),
+    ),
     "blocked_worker": Explanation(
         "A worker process does not answer: a handler blocks its event loop, and holds up the others there.",
         (

@@ -101,6 +101,12 @@ class AbandonStep(msgspec.Struct, tag="abandon", array_like=True):
     token: int
 
 
+class GiveBack(msgspec.Struct, tag="giveback", array_like=True):
+    """Let others have up to `most` steps that wait for a thread and have not begun: answer `StepGone` for each."""
+
+    most: int
+
+
 class Check(msgspec.Struct, tag="check", array_like=True):
     """Bind a payload to a handler's signature with the user's own types; answered by `Checked`."""
 
@@ -266,7 +272,7 @@ class StepStuck(msgspec.Struct, tag="stuck", array_like=True):
 
 
 class StepGone(msgspec.Struct, tag="gone", array_like=True):
-    """The handler of an abandoned step has let go."""
+    """The handler of an abandoned step has let go. Of any other: it has not begun, and is given back."""
 
     token: int
 
@@ -335,11 +341,33 @@ class Rehearsed(msgspec.Struct, tag="rehearsed", array_like=True):
 
 
 class Pong(msgspec.Struct, tag="pong", array_like=True):
+    """`held` handlers and `held_tasks` tasks, written with `def` alone, wait for a thread, the first of them for `held_ms`, because
+    as many as there may be are taken; `by` are the tokens of the handlers that have had theirs longest. `room`: for how many
+    handlers there is a thread."""
+
     number: int
+    room: int = 0
+    held: int = 0
+    held_tasks: int = 0
+    held_ms: int = 0
+    by: list[int] = []
 
 
 ToWorker = (
-    Load | Trial | RunStep | OpDone | NotYet | CancelStep | AbandonStep | Check | Fits | Rehearse | Query | Ping | Stop
+    Load
+    | Trial
+    | RunStep
+    | OpDone
+    | NotYet
+    | CancelStep
+    | AbandonStep
+    | GiveBack
+    | Check
+    | Fits
+    | Rehearse
+    | Query
+    | Ping
+    | Stop
 )
 ToDaemon = (
     Importing

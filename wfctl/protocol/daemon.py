@@ -30,7 +30,8 @@ class CodeView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One worker process. `blocked_ms` is how long its event loop has not answered (0: it does), `handlers` what it runs,
-    longest first: a blocked one is among them."""
+    longest first: a blocked one is among them. `held` handlers and `held_tasks` tasks written with `def` alone wait for a thread,
+    the first of them for `held_ms`; then those come first that have one."""
 
     pid: int
     generation: int
@@ -38,6 +39,9 @@ class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     started_at: int
     blocked_ms: int = 0
     handlers: list[str] = []
+    held: int = 0
+    held_tasks: int = 0
+    held_ms: int = 0
 
 
 class SchedulesView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -15,20 +15,37 @@ Outcome = tuple[Any, BaseException | None]
 
 
 class Threads:
-    """Each call gets a thread of its own, at most `limit` at a time; for one loop.
+    """Each call gets a thread of its own, at most `LIMIT` at a time; for one loop.
 
     Not a pool: a call that was given up (it timed out) cannot be ended, and in a pool it would keep a thread from the others. The
     threads are daemonic, so that none of them holds the process.
     """
 
-    def __init__(self, limit: int = LIMIT) -> None:
-        self._free = asyncio.Semaphore(limit)
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(LIMIT)
+        # Since when those wait that have none, in their order (time of the loop).
+        self._line: dict[object, float] = {}
+
+    @property
+    def waiting(self) -> list[float]:
+        return list(self._line.values())
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait until a call may begin; it ends with the block, whether or not its thread does."""
-        async with self._free:
+        if self._free.locked():
+            here = object()
+            self._line[here] = asyncio.get_running_loop().time()
+            try:
+                await self._free.acquire()
+            finally:
+                del self._line[here]
+        else:
+            await self._free.acquire()
+        try:
             yield
+        finally:
+            self._free.release()
 
     async def run(self, call: Callable[[], Any], name: str) -> Outcome:
         """What `call` returned or raised, with the context variables of the caller. Cancelling drops what comes of it."""

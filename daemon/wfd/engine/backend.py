@@ -95,6 +95,9 @@ class Backend:
                     started_at=w.started_at,
                     blocked_ms=w.blocked_ms,
                     handlers=list(w.handlers),
+                    held=w.held,
+                    held_tasks=w.held_tasks,
+                    held_ms=w.held_ms,
                 )
                 for w in workers.workers()
             ],

@@ -72,7 +72,8 @@ class Demand(msgspec.Struct, frozen=True):
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):
-    """`blocked_ms` is 0 while its event loop answers; `handlers` are what it runs, longest first."""
+    """`blocked_ms` is 0 while its event loop answers; `handlers` are what it runs, longest first. `held` handlers and `held_tasks`
+    tasks wait for a thread of it, the first for `held_ms`; those that keep them waiting are then the first of `handlers`."""
 
     pid: int
     generation: int
@@ -80,6 +81,9 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     started_at: int
     blocked_ms: int = 0
     handlers: tuple[str, ...] = ()
+    held: int = 0
+    held_tasks: int = 0
+    held_ms: int = 0
 
 
 class Listener(Protocol):
@@ -120,6 +124,11 @@ class Runner(Protocol):
     @property
     def full(self) -> bool:
         """It does not read what it is told: it gets no more steps until it has."""
+        ...
+
+    @property
+    def held(self) -> bool:
+        """It has no thread left for handlers written with `def` alone: it gets a step only where no other has room."""
         ...
 
     def send(self, message: channel.ToWorker) -> None: ...

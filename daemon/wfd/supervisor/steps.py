@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from wfctl.protocol import channel
-from wfctl.values.times import format_duration
 from wfd.runtime.clock import Clock, TimerHandle
 from wfd.supervisor.contract import Demand, Listener, Runner, Spoken, StepOrder
 from wfd.supervisor.queues import Queues
-from wfd.supervisor.turns import RESTS_AFTER_MS, Execution, Turns
+from wfd.supervisor.turns import RESTS_AFTER_MS, Execution, Turns, in_words
 
 log = logging.getLogger("wfd.supervisor")
 
@@ -211,10 +210,10 @@ class Steps:
 
     def _least_busy(self, workflow_type: str, new: bool) -> Runner | None:
         found: Runner | None = None
-        fewest = STEPS_PER_WORKER
+        fewest = 2 * STEPS_PER_WORKER
         for worker in self._taking(workflow_type):
             executing = self._executing(worker, new)
-            if executing is not None and executing < fewest:
+            if executing is not None and (executing := executing + STEPS_PER_WORKER * worker.held) < fewest:
                 found, fewest = worker, executing
         return found
 
@@ -262,6 +261,7 @@ class Steps:
         """Raise CancelledError in the handler; it still answers. Neither that nor its cleaning up waits for a turn."""
         execution = self._running.get(token)
         if execution is not None:
+            execution.order.message.cancel = True  # for where it is given to another
             self._turns.cancelled(execution)
             return
         order = self._waiting(token)
@@ -332,16 +332,12 @@ class Steps:
                 listener.heard(message)
             elif execution.moved:
                 listener.lost([message.token], execution.moved, False)
+            else:  # it has not begun, and another worker may have a thread for it
+                self.run(execution.order)
 
-    def at_work(self, worker: Runner, most: int = 3) -> tuple[str, ...]:
-        """What the worker has run longest, in words."""
-        now = self._clock.now_ms()
-        running = sorted((self._running[token] for token in worker.steps), key=lambda one: one.begun_at)
-        return tuple(
-            f"{one.order.message.run.workflow_type} {one.order.message.handler!r} of "
-            f"{one.order.message.run.workflow_id} for {format_duration(now - one.begun_at)}"
-            for one in running[:most]
-        )
+    def at_work(self, worker: Runner, first: Sequence[int] = ()) -> tuple[str, ...]:
+        """What the worker has run longest, in words; those that are to come `first` before the others."""
+        return in_words([self._running[token] for token in worker.steps], self._clock.now_ms(), first)
 
     def _finish(self, execution: Execution) -> bool:
         """The worker is done with the step. True where somebody still wants to hear what became of it."""

@@ -357,7 +357,7 @@ class Supervisor:
             case channel.Loaded():
                 self._loaded(worker, message)
             case channel.Pong():
-                self._heartbeat.alive(worker)
+                self._heartbeat.alive(worker, message)
                 # It may have been blocked, or full.
                 self._steps.share_out()
 
@@ -394,4 +394,4 @@ class Supervisor:
 
     def workers(self) -> list[WorkerInfo]:
         now = self._clock.now_ms()
-        return [worker.info(now, self._steps.at_work(worker)) for worker in self._workers]
+        return [worker.info(now, self._steps.at_work(worker, worker.pong.by)) for worker in self._workers]

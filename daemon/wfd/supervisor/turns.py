@@ -9,12 +9,13 @@ step that has not begun.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import msgspec
 
 from wfctl.protocol import channel
+from wfctl.values.times import format_duration
 from wfd.runtime.clock import Clock, TimerHandle
 from wfd.supervisor.contract import Runner, StepOrder
 
@@ -94,6 +95,16 @@ class Execution(msgspec.Struct):
             self.timer.cancel()
         if self.kill_timer is not None:
             self.kill_timer.cancel()
+
+
+def in_words(executions: Iterable[Execution], now: int, first: Sequence[int], most: int = 3) -> tuple[str, ...]:
+    """The `most` that have run longest; those with the tokens of `first` before the others."""
+    ordered = sorted(executions, key=lambda one: (one.order.token not in first, one.begun_at))
+    return tuple(
+        f"{one.order.message.run.workflow_type} {one.order.message.handler!r} of "
+        f"{one.order.message.run.workflow_id} for {format_duration(now - one.begun_at)}"
+        for one in ordered[:most]
+    )
 
 
 class Turns:

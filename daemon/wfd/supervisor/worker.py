@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import IO, Any
 
-from wfctl.protocol.channel import Importing, Load, ToWorker
+from wfctl.protocol.channel import Importing, Load, Pong, ToWorker
 from wfd.config import Config
 from wfd.runtime.exits import describe_exit
 from wfd.supervisor.contract import WorkerInfo
@@ -66,6 +66,9 @@ class Worker:
         # When the ping was sent that it has not answered, and since when it is known to be blocked (epoch ms).
         self.pinged_at: int | None = None
         self.blocked_at: int | None = None
+        # What it said last of those that wait for a thread, and since when they have waited for long (epoch ms).
+        self.pong = Pong(0)
+        self.held_at: int | None = None
 
     async def start(self) -> None:
         """Start the process; OSError where the interpreter cannot be run."""
@@ -119,9 +122,17 @@ class Worker:
         """It does not read what it is told."""
         return self._link is not None and self._link.unsent_bytes > MAX_UNSENT_BYTES
 
+    @property
+    def held(self) -> bool:
+        return self.held_at is not None
+
     def info(self, now: int, handlers: tuple[str, ...]) -> WorkerInfo:
         blocked_ms = 0 if self.blocked_at is None else max(now - self.blocked_at, 1)
-        return WorkerInfo(self.pid, self.generation, len(self.steps), self.started_at, blocked_ms, handlers)
+        held = self.pong if self.held_at is not None else Pong(0)
+        return WorkerInfo(
+            self.pid, self.generation, len(self.steps), self.started_at, blocked_ms, handlers,
+            held.held, held.held_tasks, held.held_ms,
+        )  # fmt: skip
 
     def kill(self, why: str) -> None:
         """SIGKILL. `why` becomes the reason that its steps were lost for."""

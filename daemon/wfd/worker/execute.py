@@ -37,7 +37,7 @@ from wfctl.values.codec import decode
 from wfd.worker import branches, query
 from wfd.worker.fitting import Misfit, arguments
 from wfd.worker.live import LiveOps
-from wfd.worker.pool import Pool, ThreadedStep, Turn
+from wfd.worker.pool import Pool, ThreadedStep
 
 # Own frames are left out of the tracebacks that users see.
 HIDDEN = (os.path.dirname(os.path.abspath(__file__)),)
@@ -71,8 +71,6 @@ class Executor:
         # The loop holds its tasks weakly; a handler's must not vanish.
         self._tasks: set[asyncio.Task[None]] = set()
         self._pool = Pool(loop)
-        # Of the handlers that wait for a thread, by token.
-        self._in_line: dict[int, Turn] = {}
         self._threads = Threads()
         self._time_limit = time_limit
         self._queries: set[asyncio.Task[None]] = set()
@@ -100,16 +98,19 @@ class Executor:
             case channel.CancelStep():
                 if (step := self._steps.get(message.token)) is not None:
                     step.request_cancel()
-                if (turn := self._in_line.get(message.token)) is not None:
+                if (turn := self._pool.beginning.get(message.token)) is not None:
                     turn.hurry()  # it has to begin, or it could not clean up
             case channel.AbandonStep():
                 self._abandon(message.token)
+            case channel.GiveBack():
+                for token in list(self._pool.waiting)[: message.most]:
+                    self._abandon(token)
             case channel.Check():
                 self._check(message)
             case channel.Query():
                 self._ask(message)
             case channel.Ping():
-                self._send(channel.Pong(message.number))
+                self._send(self._pool.pong(message.number, self._threads.waiting))
             case channel.Stop():
                 self._stopping = True
                 self._maybe_stopped()
@@ -231,7 +232,9 @@ class Executor:
         if step.abandoned:
             self._finish(step, None, None, None)
             return
-        turn = self._pool.turn()
+        turn = self._pool.turn(step.token)
+        if step.cancel_requested:
+            turn.hurry()
         here = ThreadedStep(step, self._loop, self._threads, [], self._time_limit, live=step, turn=turn)
         context = BlockingContext(step, here.wait, here.read)
         branches.current.set(step)
@@ -240,22 +243,13 @@ class Executor:
         outcome: Any = None
         raised: BaseException | None = None
         try:
-            await self._has_thread(step, turn)
+            await turn.begin()
             run = partial(contextvars.copy_context().run, _in_thread, step, context, kwargs)
             outcome, raised = await turn.run(run)
         except asyncio.CancelledError as error:  # abandoned before it had a thread
             raised = error
         turn.end()
         self._finish(step, context, outcome, raised)
-
-    async def _has_thread(self, step: LiveOps, turn: Turn) -> None:
-        self._in_line[step.token] = turn
-        if step.cancel_requested:
-            turn.hurry()
-        try:
-            await turn.begin()
-        finally:
-            del self._in_line[step.token]
 
     def _abandon(self, token: int) -> None:
         step = self._steps.get(token)
@@ -268,7 +262,7 @@ class Executor:
             self._finish(step, None, None, None)
             return
         step.abandon()
-        if token in self._in_line and step.task is not None:
+        if token in self._pool.beginning and step.task is not None:
             step.task.cancel()
 
     # -- ending it ------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from wfctl.errors import UsageError
+from wfctl.protocol.channel import Pong
 from wfctl.sdk.current import CurrentStep
 from wfctl.sdk.threads import Outcome, settle
 from wfd.worker.live import LiveOps
@@ -25,6 +26,8 @@ COMPUTING = 64
 KEPT = 64
 # How long until it is tried again where the system allows no other thread.
 RETRY_S = 0.1
+# Of those that compute while others wait, as many are named.
+MOST_NAMED = 3
 
 _log = logging.getLogger("wfd.worker")
 
@@ -37,17 +40,35 @@ class Pool:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._computing = 0
+        self._computing: dict[Turn, None] = {}
         # Those that have not begun, in their order.
         self._line: dict[Turn, asyncio.Future[None]] = {}
+        # Those, and those that wait for the system to start their thread, by token.
+        self.beginning: dict[int, Turn] = {}
         self._short = False
         # Of what a thread looks at as well.
         self._lock = threading.Lock()
         self._idle: list[_Desk] = []
         self._closed = False
 
-    def turn(self) -> Turn:
-        return Turn(self)
+    def turn(self, token: int) -> Turn:
+        return Turn(self, token)
+
+    @property
+    def waiting(self) -> dict[int, float]:
+        """The tokens of those that wait until fewer compute, and since when (time of the loop), in their order."""
+        return {turn.token: turn.since for turn in self._line}
+
+    def pong(self, number: int, tasks: list[float]) -> Pong:
+        """What there is to say of those that wait, and of `tasks`, which have waited for a thread since then."""
+        handlers = self.waiting
+        room = max(COMPUTING - len(self._computing) - len(handlers), 0)
+        if not handlers and not tasks:
+            return Pong(number, room)
+        now = self._loop.time()
+        held_ms = int((now - min(*handlers.values(), *tasks, now)) * 1_000)
+        by = [turn.token for turn in self._computing]
+        return Pong(number, room, len(handlers), len(tasks), held_ms, by[:MOST_NAMED])
 
     def close(self) -> None:
         """Let go of the threads; those that still run a handler are not waited for."""
@@ -60,8 +81,9 @@ class Pool:
     # -- who computes ---------------------------------------------------------------------------
 
     async def enter(self, turn: Turn) -> None:
-        if turn.hurried or (self._computing < COMPUTING and not self._line):
+        if turn.hurried or (len(self._computing) < COMPUTING and not self._line):
             return
+        turn.since = self._loop.time()
         called = self._line[turn] = self._loop.create_future()
         try:
             await called
@@ -74,9 +96,12 @@ class Pool:
             called.set_result(None)
             turn.enters()
 
-    def count(self, by: int) -> None:
-        self._computing += by
-        while self._line and self._computing < COMPUTING:
+    def count(self, turn: Turn, computes: bool) -> None:
+        if computes:
+            self._computing[turn] = None
+        else:
+            del self._computing[turn]
+        while self._line and len(self._computing) < COMPUTING:
             self.call(next(iter(self._line)))
 
     # -- its threads ----------------------------------------------------------------------------
@@ -117,8 +142,10 @@ class Pool:
 class Turn:
     """One handler's. `begin` it, `run` the handler, and `end` it."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, token: int) -> None:
         self._pool = pool
+        self.token = token
+        self.since = 0.0
         self._desk: _Desk | None = None
         self.hurried = False
         self._operations = 0
@@ -127,9 +154,13 @@ class Turn:
 
     async def begin(self) -> None:
         """Wait until the handler may run, and for its thread. A cancellation ends the waiting."""
-        await self._pool.enter(self)
-        self.enters()
-        self._desk = await self._pool.thread()
+        self._pool.beginning[self.token] = self
+        try:
+            await self._pool.enter(self)
+            self.enters()
+            self._desk = await self._pool.thread()
+        finally:
+            del self._pool.beginning[self.token]
 
     def hurry(self) -> None:
         """Begin whoever else computes."""
@@ -165,7 +196,7 @@ class Turn:
         computes = self._here and not self._operations
         if computes != self._computes:
             self._computes = computes
-            self._pool.count(1 if computes else -1)
+            self._pool.count(self, computes)
 
 
 class ThreadedStep(CurrentStep, eq=False, kw_only=True):

@@ -95,10 +95,12 @@ def _worker() -> None:
     LiveOps.answer = answered  # type: ignore[method-assign]
 
 
-def _settings() -> None:
+def _settings(packages: tuple[str, ...] = ("",)) -> None:
     for setting in os.environ.get(SETTINGS, "").split():
         where, value = setting.split("=")
         module, name = where.split(":")
+        if not module.startswith(packages):
+            continue
         found = importlib.import_module(module)
         assert hasattr(found, name), setting
         setattr(found, name, int(value))
@@ -112,4 +114,5 @@ elif _program == "wfd.store.apart":
     _settings()
     _writer()
 elif _program == "wfd.worker":
+    _settings(("wfd.worker.", "wfctl.sdk."))
     _worker()

@@ -68,7 +68,7 @@ class Runner:
         self.pid = pid
         self.generation = generation
         self.source = f"g{generation}"
-        self.leaving = self.full = False
+        self.leaving = self.full = self.held = False
         self.dying = self.dead = self.gone = False
         self.steps: set[int] = set()
         self.executions: dict[int, Execution] = {}

@@ -107,6 +107,10 @@ def test_fix_mends_what_is_safe_and_says_so(cli: Cli, project: Path) -> None:
             {"workers": [WorkerView(pid=7, generation=1, steps=0, started_at=NOW, blocked_ms=9)]},
             "workers", "warn", "1 worker blocked: 7 runs no step",
         ),
+        (
+            {"workers": [WorkerView(pid=7, generation=1, steps=65, started_at=NOW, held=1, held_ms=9)]},
+            "workers", "warn", "worker 7 has no thread left: 1 handler waits",
+        ),
     ],
 )  # fmt: skip
 def test_what_the_daemon_says_of_itself_is_a_check(

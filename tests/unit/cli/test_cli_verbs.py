@@ -544,6 +544,19 @@ def test_status_warns_of_a_worker_that_is_blocked_though_it_runs_no_step(cli: Cl
     ) in cli("status").out
 
 
+def test_status_warns_of_a_worker_whose_threads_are_taken_with_what_has_them(cli: Cli, daemon: Start) -> None:
+    held = WorkerView(
+        pid=77, generation=2, steps=66, started_at=NOW, handlers=["Order 'charge' of order-1 for 13.0s"], held=1,
+        held_tasks=2, held_ms=12_300,
+    )  # fmt: skip
+    daemon(status=msgspec.structs.replace(STATUS, workers=[*STATUS.workers, held]))
+    assert cli("status").out.endswith(
+        "warning[no_thread]: worker 77 has no thread left: 1 handler and 2 tasks wait for one, the first for 12.3s\n"
+        "  it runs Order 'charge' of order-1 for 13.0s\n"
+        "  hint: limit the time of what blocks there, write it with 'async def', or raise `workers`\n"
+    )
+
+
 def test_status_calls_code_older_that_was_loaded_before_and_not_what_is_loading(cli: Cli, daemon: Start) -> None:
     workers = [WorkerView(pid=number, generation=number, steps=0, started_at=NOW) for number in (1, 3, 7)]
     daemon(status=msgspec.structs.replace(STATUS, generation=3, workers=workers, loading_ms=5_000))

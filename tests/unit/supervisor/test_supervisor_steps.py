@@ -27,16 +27,18 @@ class Runner:
 
     pid = generation = 1
     source = "g1"
-    full = False
+    full = held = False
 
     def __init__(self) -> None:
         self.steps: set[int] = set()
         self.given: list[int] = []
         self.told: list[tuple[int, int]] = []
+        self.messages: list[channel.RunStep] = []
 
     def send(self, message: channel.ToWorker) -> None:
         if isinstance(message, channel.RunStep):
             self.given.append(message.token)
+            self.messages.append(message)
         elif isinstance(message, channel.OpDone):
             self.told.append((message.token, message.op))
         elif isinstance(message, channel.CancelStep):
@@ -108,6 +110,22 @@ def test_no_more_steps_of_a_type_execute_than_its_limit_and_they_begin_in_order(
     bench.end(9)
     bench.end(1)
     assert bench.worker.given == [1, 2, 9, 3, 4]
+
+
+def test_a_step_that_is_given_back_goes_to_another_worker_and_is_cancelled_there_too() -> None:
+    bench, other = Bench(), Runner()
+    bench.run(1, 2, timeout_ms=5_000)
+    bench.steps.cancel(2)
+    first, bench.worker = bench.worker, other
+    bench.clock.advance(4_000)
+    for token in (1, 2):
+        bench.steps.heard(first, channel.StepGone(token))
+    assert (first.steps, other.given) == (set(), [1, 2])
+    assert [order.cancel for order in other.messages] == [False, True]
+    bench.clock.advance(4_000)
+    assert bench.listener.late == []  # its time begins anew
+    bench.clock.advance(1_000)
+    assert bench.listener.late == [1, 2]
 
 
 def test_it_is_told_since_when_the_step_waits_that_has_waited_longest() -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.handlers import Desk
 from support.waiting import until
 from wfctl import Directive, Workflow
-from wfctl.protocol.channel import AbandonStep, CancelStep, Op, StepDone, StepGone, StepRaised
+from wfctl.protocol.channel import AbandonStep, CancelStep, GiveBack, Op, Ping, Pong, StepDone, StepGone, StepRaised
 from wfd.worker import pool
 
 wf = Workflow("Order")
@@ -114,6 +114,38 @@ async def test_one_that_is_abandoned_before_it_has_begun_is_gone_at_once(desk: D
     desk.executor.receive(AbandonStep(token))
     assert await desk.next() == StepGone(token)
     assert begun == ["blocks", "blocks"]
+
+
+async def test_those_that_wait_for_a_thread_are_told_of_with_those_that_have_one(desk: Desk) -> None:
+    desk.executor.receive(Ping(1))
+    assert await desk.next(Pong) == Pong(1, 2)
+    blocked = await two_that_block(desk)
+    for _ in range(3):
+        desk.begin("step", "returns")
+    await turns()
+    desk.executor.receive(Ping(2))
+    pong = await desk.next(Pong)
+    assert (pong.number, pong.room, pong.held, pong.held_tasks, pong.by) == (2, 0, 3, 0, blocked)
+    assert pong.held_ms >= 0
+
+
+async def test_those_that_have_not_begun_are_given_back_when_others_can_take_them(desk: Desk) -> None:
+    await two_that_block(desk)
+    waiting = [desk.begin("start", "asks") for _ in range(3)]
+    await turns()
+    desk.executor.receive(GiveBack(2))
+    assert [await desk.next() for _ in range(2)] == [StepGone(token) for token in waiting[:2]]
+    gate.set()
+    assert (await desk.next(Op)).token == waiting[2]
+    assert begun.count("asks") == 1
+
+
+async def test_one_that_is_cancelled_while_it_waits_is_not_given_back(desk: Desk) -> None:
+    await two_that_block(desk)
+    token = desk.begin("start", "asks")
+    await turns()
+    desk.executor.receive(CancelStep(token), GiveBack(2))
+    assert (await desk.next(StepRaised)).token == token
 
 
 async def test_a_thread_serves_one_handler_after_the_other_until_the_worker_ends(desk: Desk) -> None:

@@ -10,6 +10,7 @@ from wfctl.cli.care import ask
 from wfctl.cli.options import Output
 from wfctl.cli.render.doctor import check_lines, check_table, summary
 from wfctl.cli.render.problem import one_line
+from wfctl.cli.render.status import waiting
 from wfctl.cli.render.text import counted
 from wfctl.cli.render.times import short
 from wfctl.cli.shell import Shell, shell_of
@@ -130,6 +131,9 @@ def _workers(view: StatusView) -> Check:
         message = f"{counted(len(blocked), 'worker')} blocked: {names}"
         remedy = "await what takes long, or write the handler with 'def' alone, which gets a thread"
         return Check(code="workers", status="warn", message=message, remedy=remedy)
+    if held := [worker for worker in view.workers if worker.held_ms]:
+        message = "; ".join(f"worker {worker.pid} has no thread left: {waiting(worker)}" for worker in held)
+        return Check(code="workers", status="warn", message=message, remedy="wfctl explain no_thread")
     if not view.workers:
         return Check(code="workers", status="fail", message="no worker process runs", remedy="wfctl logs")
     return Check(code="workers", status="ok", message=f"{counted(len(view.workers), 'process', plural='processes')}")

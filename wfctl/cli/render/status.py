@@ -54,6 +54,8 @@ def status_lines(
     for worker in view.workers:
         if worker.blocked_ms:
             lines += blocked_lines(worker)
+        elif worker.held_ms:
+            lines += held_lines(worker)
     for problem in view.problems:
         lines += problem_lines(problem)
     return lines
@@ -131,6 +133,23 @@ def blocked_lines(worker: WorkerView) -> list[Line]:
         f"{'a handler' if worker.handlers else 'something'} blocks its event loop{why}",
         "await what takes long, or write the handler with 'def' alone, which gets a thread",
     )
+
+
+def held_lines(worker: WorkerView) -> list[Line]:
+    """A worker all of whose threads are taken: who waits for one, for how long, and which handlers have had theirs longest."""
+    return warning_lines(
+        "no_thread",
+        f"worker {worker.pid} has no thread left: {waiting(worker)} for one, the first for {format_duration(worker.held_ms)}"
+        + "".join(f"\nit runs {handler}" for handler in worker.handlers),
+        "limit the time of what blocks there, write it with 'async def', or raise `workers`",
+    )
+
+
+def waiting(worker: WorkerView) -> str:
+    """`2 handlers and 1 task wait`"""
+    named = [(worker.held, "handler"), (worker.held_tasks, "task")]
+    who = " and ".join(counted(number, what) for number, what in named if number)
+    return f"{who} wait{'s' if worker.held + worker.held_tasks == 1 else ''}"
 
 
 def counts_line(view: StatusView) -> Line:
