@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import stat
 import struct
@@ -79,6 +80,13 @@ def answers(path: str) -> bool:
         except OSError:
             return False
     return True
+
+
+def gone(fd: int) -> bool:
+    """Whether the other end of a connection is closed, and not only for what it says."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
 
 def _remove_stale(path: Path) -> None:

@@ -15,9 +15,10 @@ from wfctl.protocol.calls import Call, Hello, Result, Start
 from wfctl.values.codec import too_large
 from wfd.server.backlog import UNDECODABLE, Backlog, Misread, decode_cancel, understood
 from wfd.server.connections import ALL_CALLS
-from wfd.server.endpoint import peer
+from wfd.server.endpoint import gone, peer
 from wfd.server.handlers.hello import greet
 from wfd.server.host import Host
+from wfd.server.outbox import Outbox
 from wfd.server.refusals import fitting, invalid_params, stopping, told, too_many_waits
 from wfd.server.route import Kind, Route
 from wfd.server.router import HANDSHAKE, unknown_method
@@ -33,6 +34,8 @@ _ENOUGH = "a connection has more runs to start while there is enough under way"
 # A line this many times over the limit is not read to its end, though its exact size would help its sender.
 _GIVE_UP_FACTOR = 16
 _LINGER_S = 5.0
+# How often it is looked whether one that says no more, and waits for answers, is still there.
+LOOK_S = 5.0
 
 _decode_hello = msgspec.json.Decoder(Hello).decode
 
@@ -51,8 +54,6 @@ class Session(asyncio.Protocol):
         self._calls = self._starts = self._tasks = 0
         self._waits: set[int | str] = set()
         self._reading, self._busy = True, ""
-        self._unsent: list[bytes] = []
-        self._unsent_bytes, self._flushing = 0, False
         self._writable = asyncio.Event()
         self._writable.set()
         self._deadline: asyncio.TimerHandle | None = None
@@ -63,6 +64,8 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
         self._transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
+        self._out = Outbox(self._loop, self._transport)
+        self._write = self._out.write
         self._pid, uid = peer(transport.get_extra_info("socket"))
         self._host.sessions.add(self)
         refused = self._host.connections.enter(self._pid)
@@ -103,12 +106,11 @@ class Session(asyncio.Protocol):
         self._hear()
 
     def eof_received(self) -> bool:
-        # A peer that died looks the same as one that only has no more to say: nobody waits for a result on its behalf. What it
-        # has asked for before that is heard.
-        self._flush()
+        # It has no more to say, or has died: what it has asked for before that is heard.
+        self._out.flush()
         self._said_all = True
         self._hear()
-        return bool(self._unheard)
+        return not self._transport.is_closing()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._closing = True
@@ -122,7 +124,7 @@ class Session(asyncio.Protocol):
         self._open.clear()
         self._waits.clear()
         self._unheard.clear()
-        self._unsent.clear()
+        self._out.clear()
         self._writable.set()
         self._read_on()
         self.lost.set()
@@ -153,7 +155,7 @@ class Session(asyncio.Protocol):
         wanted = ready and not self._unheard.full
         if wanted != self._reading:
             self._reading = wanted
-            if not self._transport.is_closing():
+            if not self._transport.is_closing() and not self._said_all:
                 (self._transport.resume_reading if wanted else self._transport.pause_reading)()
 
     # -- lines in -------------------------------------------------------------------------------
@@ -164,8 +166,16 @@ class Session(asyncio.Protocol):
             self._message(self._unheard.take())
         self._read_on()
         if self._said_all and not self._unheard and not self._closing:
-            self._flush()
-            self._transport.close()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Nothing more comes: hang up when everything is answered, or nobody is there who waits for that."""
+        if self._open and not gone(self._transport.get_extra_info("socket").fileno()):
+            if self._deadline is not None:
+                self._deadline.cancel()
+            self._deadline = self._loop.call_later(LOOK_S, self._leave)
+        else:
+            self._out.close()
 
     def _room(self) -> bool:
         """Whether the next of what has been read may begin."""
@@ -331,14 +341,16 @@ class Session(asyncio.Protocol):
             del self._open[id]
             self._waits.discard(id)
             self._write(line)
+            if self._said_all and not self._open:
+                self._hear()
 
     async def _stream(self, id: int | str, method: str, stream: Any) -> Any:
         items = aiter(stream)
         try:
             async for item in items:
                 self._write(fitting(rpc.stream_item(id, item), method))
-                if self._unsent_bytes > MAX_UNSENT_BYTES:
-                    self._flush()
+                if self._out.size > MAX_UNSENT_BYTES:
+                    self._out.flush()
                     await asyncio.sleep(0)  # a long history must not hold up the others
                 if not self._writable.is_set():
                     await self._writable.wait()
@@ -347,21 +359,6 @@ class Session(asyncio.Protocol):
             if items is not stream and hasattr(items, "aclose"):
                 await items.aclose()
             await stream.aclose()
-
-    def _write(self, line: bytes) -> None:
-        """Send with all else that this turn of the loop has to say, in one write."""
-        self._unsent.append(line)
-        self._unsent_bytes += len(line)
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flushing = False
-        if self._unsent and not self._transport.is_closing():
-            self._transport.write(b"".join(self._unsent))
-        self._unsent.clear()
-        self._unsent_bytes = 0
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -391,8 +388,7 @@ class Session(asyncio.Protocol):
         self._read_on()
         if self._deadline is not None:
             self._deadline.cancel()
-        self._flush()
-        self._transport.close()
+        self._out.close()
         self._deadline = self._loop.call_later(_LINGER_S, self._transport.abort)
 
     def abort(self) -> None:

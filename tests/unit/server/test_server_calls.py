@@ -8,10 +8,10 @@ import pytest
 
 from support.fake_backend import FakeBackend, entry
 from support.raw_peer import Peer
-from support.waiting import until
+from support.waiting import a_moment, until
 from wfctl.protocol import rpc
 from wfctl.protocol.calls import CALLS, GetTree, Hello, List, Result, Send, Start, Tail, Watch
-from wfd.server import Server
+from wfd.server import Server, session
 from wfd.server.route import Kind
 from wfd.server.router import routes
 
@@ -210,3 +210,47 @@ async def test_an_event_is_handed_over_as_it_was_written(peer: Peer, backend: Fa
     assert (await peer.read())["result"]["dispatched"] is True
     (sent,) = [call for call in backend.calls if isinstance(call, Send)]
     assert bytes(sent.payload) == b'{"amount":  1.50}'
+
+
+async def test_who_says_no_more_gets_its_answers_and_is_hung_up_on_then(server: Server, backend: FakeBackend) -> None:
+    """As `printf ... | nc -U -N` does."""
+    await backend.start(Start(workflow_type="Order", workflow_id="a"))
+    peer = await Peer.connect(server.path)
+    peer.write(rpc.request(1, Hello()))
+    ids = [peer.send(call) for call in (List(), Start(workflow_type="Order"), Result(id="a"))]
+    peer.writer.write_eof()
+    answers = [await peer.read() for _ in range(3)]
+    assert [answer["id"] for answer in answers if "result" in answer] == [1, *ids[:2]]
+    backend.close("a", result=5)
+    last = await peer.read()
+    assert (last["id"], last["result"]["result"]) == (ids[2], 5)
+    assert await peer.hung_up()
+    await until(lambda: not server.connections)
+    await peer.close()
+
+
+async def test_a_follower_that_says_no_more_is_told_what_happens_until_it_is_gone(
+    server: Server, peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "LOOK_S", 0.01)
+    tail = peer.send(Tail())
+    peer.writer.write_eof()
+    await until(lambda: backend.streams)
+    backend.streams[0].queue.put_nowait(entry(1))
+    assert (await peer.read())["params"]["id"] == tail
+    await a_moment(0.05)
+    backend.streams[0].queue.put_nowait(entry(2))
+    assert (await peer.read())["params"]["id"] == tail
+    await peer.close()
+    await until(lambda: not server.connections)
+    assert backend.streams[0].closed
+
+
+async def test_who_has_gone_while_it_waited_for_a_result_is_not_kept(
+    server: Server, peer: Peer, backend: FakeBackend
+) -> None:
+    await peer.ask(Start(workflow_type="Order", workflow_id="a"))
+    peer.send(Result(id="a"))
+    await peer.close()
+    await until(lambda: not server.connections)
+    assert server.connections == 0

@@ -235,7 +235,7 @@ async def test_a_client_that_does_not_read_its_answers_is_not_heard_until_it_doe
     asked = [peer.send(Result(id="x" * 50_000, wait=False)) for _ in range(1_000)]
     (here,) = (one for one in server._host.sessions if one._greeted)
     await until(lambda: not here._reading)
-    unsent = here._transport.get_write_buffer_size() + here._unsent_bytes
+    unsent = here._transport.get_write_buffer_size() + here._out.size
     assert unsent < session.MAX_UNSENT_BYTES + connections.MAX_TASKS * 60_000
     other = await Peer.greeted(server.path)
     assert "result" in await other.ask(GetTree())
