@@ -286,6 +286,11 @@ class StaleStepError(WfctlError):
     code = "stale_step"
 
 
+def reason(error: BaseException) -> str:
+    """What an exception says, or its type where it says nothing, as a timeout of asyncio does not."""
+    return str(error).strip() or type(error).__name__
+
+
 def _tree(base: type[WfctlError]) -> list[type[WfctlError]]:
     return [base, *(leaf for child in base.__subclasses__() for leaf in _tree(child))]
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from wfctl.errors import DaemonDownError, StorageError, WfctlError
+from wfctl.errors import DaemonDownError, StorageError, WfctlError, reason
 from wfctl.protocol import channel
 from wfctl.protocol.views import Outcome
 from wfd.core import state, stimuli as s
@@ -284,7 +284,9 @@ class Engine:
     def fail(self, error: BaseException) -> None:
         """A unit did not commit: nothing that memory holds can be believed any more."""
         self.failure = (
-            error if isinstance(error, StorageError) else StorageError(f"the database cannot be written: {error}")
+            error
+            if isinstance(error, StorageError)
+            else StorageError(f"the database cannot be written: {reason(error)}")
         )
         log.error("%s; no command is taken until it can be written again", self.failure.message)
         self._commits.forget(self.failure)

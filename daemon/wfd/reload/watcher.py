@@ -13,6 +13,7 @@ from pathlib import Path
 
 from watchfiles import Change, awatch
 
+from wfctl.errors import reason
 from wfd.reload.target import COARSE_NS, Folders, Look, Stat, Target, may_hold_code
 from wfd.runtime.lifecycle import Service
 
@@ -97,7 +98,9 @@ class Watcher(Service):
             except (OSError, RuntimeError) as error:
                 # The system has no more watches to give (fs.inotify.max_user_watches, _instances), or none for such a file system.
                 if not self._polling:
-                    log.warning("the system does not tell of changed files (%s); they are looked at instead", error)
+                    log.warning(
+                        "the system does not tell of changed files (%s); they are looked at instead", reason(error)
+                    )
                 self._polling = True
                 await asyncio.sleep(POLL_MS / 1_000)
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from wfctl.errors import DeniedError, IncompatibleError, StorageError, WfctlError
+from wfctl.errors import DeniedError, IncompatibleError, StorageError, WfctlError, reason
 from wfd.store import queries
 
 APPLICATION_ID = 0x77666374  # "wfct"
@@ -242,20 +242,22 @@ def explain(error: BaseException, path: Path, doing: str) -> WfctlError:
         )
     if code.startswith("SQLITE_CORRUPT"):
         return StorageError(
-            f"the database {path} is damaged: {error}",
+            f"the database {path} is damaged: {reason(error)}",
             hint="stop the daemon, keep a copy of the file, and restore a backup or try `sqlite3 ... .recover`",
             **detail,
         )
     if code.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")) or isinstance(error, OSError):
         return _disk(error, path, doing, detail)
     return StorageError(
-        f"cannot {doing} the database {path}: {type(error).__name__}: {error}", hint="report this as a bug", **detail
+        f"cannot {doing} the database {path}: {type(error).__name__}: {reason(error)}",
+        hint="report this as a bug",
+        **detail,
     )
 
 
 def _denied(path: Path, doing: str, error: BaseException) -> DeniedError:
     return DeniedError(
-        f"may not {doing} the database {path}: {error}",
+        f"may not {doing} the database {path}: {reason(error)}",
         hint=f"give this user read and write permission on {path} and its folder",
         path=str(path),
     )
@@ -266,7 +268,7 @@ def _disk(error: BaseException, path: Path, doing: str, detail: dict[str, str]) 
     full = detail["cause"] in ("SQLITE_FULL", "ENOSPC", "EDQUOT")
     room = "" if free is None else f" ({free:,} bytes free on its disk)"
     return StorageError(
-        f"cannot {doing} the database {path}: {error}{room}",
+        f"cannot {doing} the database {path}: {reason(error)}{room}",
         hint="make room on its disk" if full else "check the disk",
         free_bytes=free,
         **detail,

@@ -19,7 +19,13 @@ from pathlib import Path
 
 import msgspec
 
-from wfctl.errors import ConflictError, InvalidArgumentError, StorageError, UsageError, WfctlError
+from wfctl.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    StorageError,
+    UsageError,
+    WfctlError,
+)
 from wfctl.values.causes import cannot
 from wfctl.values.project import DATABASE_NAME, LOCK_NAME
 from wfd.store.connect import explain, shm_of, wal_of

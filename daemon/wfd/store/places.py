@@ -21,7 +21,7 @@ from typing import Protocol, cast
 
 import msgspec
 
-from wfctl.errors import StorageError
+from wfctl.errors import StorageError, reason
 from wfctl.values.causes import out_of_files
 from wfd.store.database import Database, Setting, is_commit
 
@@ -101,7 +101,7 @@ class Apart:
             ours, self._process = self._spawn()
         except OSError as error:
             raise out_of_files(error) or StorageError(
-                f"cannot start the process that writes the database: {error}", hint="wfctl doctor"
+                f"cannot start the process that writes the database: {reason(error)}", hint="wfctl doctor"
             ) from error
         process = self._process
 

@@ -109,9 +109,12 @@ class Reader(Service):
         """Nothing is read meanwhile: who wants to read waits. Raises TimeoutError where a read takes longer than `STILL_S`."""
         taken: list[aiosqlite.Connection] = []
         try:
-            async with asyncio.timeout(STILL_S):
-                while len(taken) < self._connections:
-                    taken.append(await self._take())
+            try:
+                async with asyncio.timeout(STILL_S):
+                    while len(taken) < self._connections:
+                        taken.append(await self._take())
+            except TimeoutError:
+                raise TimeoutError(f"a read of the daemon's own takes longer than {STILL_S:g} s") from None
             yield
         finally:
             for db in taken:

@@ -19,7 +19,7 @@ from typing import Any
 
 import aiosqlite
 
-from wfctl.errors import StorageError, WfctlError
+from wfctl.errors import StorageError, WfctlError, reason
 from wfd.runtime.background import give_way
 from wfd.runtime.clock import Clock
 from wfd.runtime.periodic import Periodic
@@ -65,7 +65,7 @@ class Upkeep(Periodic):
                 return LOOK_MS
             return await self._work_off()
         except (WfctlError, OSError) as error:  # a TimeoutError is one of these
-            log.info("the log of the database is not cut yet: %s", error)
+            log.info("the log of the database is not cut yet: %s", reason(error))
             return AGAIN_MS
 
     async def cut(self, size: int = 0) -> bool:
@@ -166,7 +166,7 @@ class Upkeep(Periodic):
             try:
                 await asyncio.to_thread(self._store.write_back)
             except (OSError, RuntimeError) as error:  # no thread to be had, say; the copy is as good without
-                log.info("the database's file is not written while the log is copied into it: %s", error)
+                log.info("the database's file is not written while the log is copied into it: %s", reason(error))
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), WRITE_BACK_MS / 1_000)

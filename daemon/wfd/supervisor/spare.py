@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from wfctl.errors import reason
 from wfd.config import Config
 from wfd.runtime.clock import Clock, TimerHandle
 from wfd.supervisor.worker import Worker
@@ -90,7 +91,7 @@ class Spare:
             await worker.start()
         except OSError as error:
             # Whoever needs a worker at once will say so; this one was only for later.
-            log.info("no spare worker: %s", error)
+            log.info("no spare worker: %s", reason(error))
             if self._worker is worker:
                 self._worker = None
             return

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from wfctl.errors import ConfigError
+from wfctl.errors import ConfigError, reason
 from wfctl.protocol import channel
 from wfctl.values.causes import out_of_files
 from wfd.config import Config
@@ -258,11 +258,11 @@ class Supervisor:
                 worker.started_at = self._clock.now_ms()
         except OSError as error:
             python = config.python or "python"
-            log.error("cannot start a worker with %s: %s", python, error)
+            log.error("cannot start a worker with %s: %s", python, reason(error))
             if trial is not None and self._trial is trial and trial.worker is worker:
                 trial.worker = None
                 hint = (full.hint if (full := out_of_files(error)) else None) or _CHECK_PYTHON
-                self._failed(trial, f"cannot start a worker with {python}: {error.strerror}", hint)
+                self._failed(trial, f"cannot start a worker with {python}: {error.strerror or reason(error)}", hint)
             else:
                 self._respawn(generation)
             return

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import IO, Any
 
+from wfctl.errors import reason
 from wfctl.protocol.channel import Importing, Load, Pong, ToWorker
 from wfd.config import Config
 from wfd.runtime.exits import describe_exit
@@ -148,7 +149,7 @@ class Worker:
     def _hung_up(self, error: Exception | None) -> None:
         # A worker without its channel is of no use, and could still be running handlers nobody hears.
         if error is not None and not self.leaving:
-            log.error("worker %d: %s", self.pid, error)
+            log.error("worker %d: %s", self.pid, reason(error))
         # No reason is given for it: how the process ended by itself, if it did, is what the log and the run should say.
         self._signal(signal.SIGKILL)
 

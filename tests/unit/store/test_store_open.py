@@ -226,3 +226,15 @@ def test_what_went_wrong_is_said_in_plain_words(
     assert words in told.message
     assert str(path) in told.message
     assert told.hint
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (TimeoutError(), "cannot write the database {path}: TimeoutError ("),
+        (OSError(), "cannot write the database {path}: OSError ("),
+        (sqlite3.OperationalError(), "cannot write the database {path}: OperationalError: OperationalError"),
+    ],
+)
+def test_an_error_that_says_nothing_is_told_by_its_type(path: Path, error: Exception, words: str) -> None:
+    assert explain(error, path, "write").message.startswith(words.format(path=path))

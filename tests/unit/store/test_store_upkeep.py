@@ -522,3 +522,16 @@ async def test_whoever_reads_and_writes_meanwhile_the_database_is_whole(
     await store.stop()
     check(path)
     assert [row[2] for row in contents(path)["runs"]] == [f"order-{number}" for number in range(150)]
+
+
+async def test_where_a_read_takes_long_that_is_the_reason_that_is_told(
+    store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("wfd.store.reader.STILL_S", 0.01)
+    await written(store, ledger, LIMIT * 2, LIMIT)
+    async with store.reader.snapshot():
+        await looked(upkeep, clock, LOOK_MS)
+    assert [record.getMessage() for record in caplog.records if "not cut yet" in record.getMessage()] == [
+        "the log of the database is not cut yet: a read of the daemon's own takes longer than 0.01 s"
+    ]
