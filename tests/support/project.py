@@ -13,8 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from support import forked
+from support import forked, leftovers
 from support.waiting import wait_until
+
+leftovers.watch()
 
 WFCTL = [sys.executable, "-m", "wfctl.cli.main"]
 SAMPLES = Path(__file__).parents[2] / "samples"

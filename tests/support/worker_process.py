@@ -12,9 +12,12 @@ from typing import Any
 
 import msgspec
 
+from support import leftovers
 from wfctl.protocol.channel import Load, Loaded, OpRecord, RunStep, ToWorker, Trial, to_daemon_frames
 from wfctl.protocol.frames import pack
 from wfctl.values.runinfo import RunInfo
+
+leftovers.watch()
 
 
 def run_step(

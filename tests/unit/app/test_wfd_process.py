@@ -18,10 +18,13 @@ import msgspec
 import pytest
 
 import wfctl
+from support import leftovers
 from support.raw_peer import Peer
 from support.waiting import wait_until
 from wfctl.client import Client
 from wfctl.protocol.calls import Down, GetStatus
+
+leftovers.watch()
 
 FLOWS = """
 import asyncio

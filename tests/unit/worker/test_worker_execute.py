@@ -25,6 +25,7 @@ from wfctl.protocol import channel
 from wfctl.protocol.channel import Checked, Logs, Op, Pong, StepDone, StepRaised, StepStuck
 from wfctl.sdk.directive import FailDirective
 from wfctl.values.runinfo import ParentInfo
+from wfd.worker import pool
 
 wf = Workflow("Order")
 other_wf = Workflow("Other")
@@ -387,7 +388,7 @@ async def test_ping_is_answered_and_messages_for_unknown_steps_are_dropped(desk:
     desk.executor.receive(channel.OpDone(99, 1))
     desk.executor.receive(channel.CancelStep(99))
     desk.executor.receive(channel.Ping(7))
-    assert desk.sent == [Pong(7)]
+    assert desk.sent == [Pong(7, pool.COMPUTING)]
 
 
 async def test_steps_run_side_by_side(desk: Desk) -> None:
