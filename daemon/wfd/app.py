@@ -36,6 +36,7 @@ from wfd.runtime.logs import DaemonLog
 from wfd.server import Server
 from wfd.server.connections import Connections
 from wfd.server.endpoint import answers
+from wfd.store.silence import Silence
 from wfd.store.store import Store
 from wfd.store.upkeep import Upkeep
 from wfd.supervisor import Supervisor, Takeover
@@ -99,6 +100,7 @@ class Daemon:
                 ("state", self._state),
                 ("store", _Database(config, self._state, store)),
                 ("upkeep", Upkeep(store, clock)),
+                ("silence", Silence(store.writer, clock)),
                 ("workers", self._workers),
                 ("engine", self._engine),
                 ("retention", self._retention),

@@ -107,7 +107,7 @@ class Backend:
             problems=problem_views(catalog.problems),
             settings=config.described(),
             draining=engine.draining,
-            storage_error=None if engine.failure is None else engine.failure.message,
+            storage_error=engine.store.writer.silent or None if engine.failure is None else engine.failure.message,
             rev=engine.hub.rev,
             full=engine.pressure.lines(),
             wal_bytes=engine.store.log_bytes(),

@@ -90,6 +90,9 @@ class Writer(Service):
         self.path = path
         self.failure: WfctlError | None = None
         self.stats = WriterStats()
+        # How many times it has been answered, and what there is to say where it has not been for long (`silence`).
+        self.answers = 0
+        self.silent = ""
         self.before_commit = before_commit
         setting = Setting(str(path), busy_ms, durability)
         self._place: Place = InThread(setting, self._before) if held is None else Apart(setting, held)
@@ -288,6 +291,7 @@ class Writer(Service):
             self._tell_all(works, None)
 
     def _answered(self, reply: bytes) -> None:
+        self.answers += 1
         asked = self._asked.popleft()
         data = database.failure(reply)
         error = None if data is None else from_data(data)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -542,6 +543,22 @@ def test_status_warns_of_a_worker_that_is_blocked_though_it_runs_no_step(cli: Cl
         "warning[blocked_worker]: worker 77 has not answered for 12.3s: something blocks its event loop\n"
         "  it runs no step: a query, or what a step left running\n"
     ) in cli("status").out
+
+
+def test_status_says_of_a_worker_whose_process_is_stopped_how_it_goes_on(cli: Cli, daemon: Start) -> None:
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as process:
+        os.kill(process.pid, signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        blocked = WorkerView(pid=process.pid, generation=2, steps=1, started_at=NOW, blocked_ms=12_300, handlers=["a"])
+        try:
+            daemon(status=msgspec.structs.replace(STATUS, workers=[blocked]))
+            said = cli("status").out
+        finally:
+            process.kill()
+    assert said.endswith(
+        f"warning[blocked_worker]: worker {process.pid} has not answered for 12.3s: its process is stopped\n"
+        f"  try: kill -CONT {process.pid}\n"
+    )
 
 
 def test_status_warns_of_a_worker_whose_threads_are_taken_with_what_has_them(cli: Cli, daemon: Start) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from wfctl.cli.exit import look
+from wfctl.cli.holder import STOPPED, process_state
 from wfctl.cli.project import LastBackup
 from wfctl.cli.render.problem import one_line, warning_lines
 from wfctl.cli.render.table import facts
@@ -123,6 +124,9 @@ def _schedules(view: StatusView, *, person: bool) -> Line:
 
 def blocked_lines(worker: WorkerView) -> list[Line]:
     """A worker whose event loop does not turn: for how long, and which handlers may be why, longest first."""
+    if process_state(worker.pid) == STOPPED:
+        told = f"worker {worker.pid} has not answered for {format_duration(worker.blocked_ms)}: its process is stopped"
+        return warning_lines("blocked_worker", told, f"kill -CONT {worker.pid}")
     why = (
         "".join(f"\nit runs {handler}" for handler in worker.handlers)
         or "\nit runs no step: a query, or what a step left running"
