@@ -47,6 +47,8 @@ from wfd.supervisor import Catalog, Workers
 log = logging.getLogger("wfd.engine")
 
 RETRY_STORAGE_MS = (200, 500, 1_000, 2_000, 5_000)
+# A disk that fails again sooner than so has never been well: there may be room for what is tried, and none for what a step writes.
+WELL_AFTER_MS = 10_000
 
 
 class Engine:
@@ -62,6 +64,8 @@ class Engine:
         self.memory = Memory(store.reader)
         self.code = Code(self)
         self.hub = Hub()
+        # When it was last opened again after a failure, and how often that has been tried since it was last well.
+        self._reopened_at = self._reopenings = 0
         self.pressure = Pressure()
         self.reads = Reads(store.reader, clock, self.hub.reports)
         self.purges = Purges(self)
@@ -298,10 +302,11 @@ class Engine:
         self.spawn(self._reopen())
 
     async def _reopen(self) -> None:
-        attempt = 0
+        if not 0 <= self.clock.now_ms() - self._reopened_at < WELL_AFTER_MS:
+            self._reopenings = 0
         while True:
-            await self.pause(RETRY_STORAGE_MS[min(attempt, len(RETRY_STORAGE_MS) - 1)])
-            attempt += 1
+            await self.pause(RETRY_STORAGE_MS[min(self._reopenings, len(RETRY_STORAGE_MS) - 1)])
+            self._reopenings += 1
             try:
                 await self.store.writer.reset()
                 # After a read that failed, what was under way has still been committed, behind the back of who loaded since.
@@ -311,7 +316,7 @@ class Engine:
                 break
             except WfctlError:
                 continue
-        self.failure = None
+        self.failure, self._reopened_at = None, self.clock.now_ms()
         log.warning("the database takes writes again; every open run goes on from what it holds")
         self.hub.reopened(self._commits.rev)
         epoch = self._commits.epoch

@@ -18,6 +18,7 @@ from wfctl import Context, Directive, StorageError, WfctlError, Workflow
 from wfd.core import stimuli as s
 from wfd.core.state import Raw
 from wfd.engine import commits
+from wfd.engine.engine import RETRY_STORAGE_MS, WELL_AFTER_MS
 from wfd.testing import WorkflowEnvironment
 
 
@@ -323,7 +324,7 @@ async def test_a_failure_in_the_middle_of_the_return_is_survived_too(stack: Asyn
         # The disk takes the proof that it can be written, and then fails again.
         disk.fail(1)
         failure = env.engine.failure
-        env.clock.advance(1_000)
+        env.clock.advance(RETRY_STORAGE_MS[-1])
         await until(lambda before=failure: env.engine.failure not in (before, None))
     await disk.heal()
     await env.advance(timedelta(seconds=10))
@@ -421,3 +422,26 @@ async def test_a_decision_that_never_got_to_the_disk_is_not_passed_over_by_what_
     await kept.send("finish")
     assert await kept.result() == 0
     assert broken_promises(env.store.path) == []
+
+
+async def test_a_disk_that_fails_again_and_again_is_tried_less_and_less_often_until_it_has_been_well(
+    stack: AsyncExitStack,
+) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment([waits()]))
+    disk = Disk(env)
+
+    async def is_tried_after(delay_ms: int) -> None:
+        disk.fail()
+        with pytest.raises(StorageError):
+            await env.client.start("Waits")
+        disk.work()
+        env.clock.advance(delay_ms - 1)
+        await a_moment(0.01)
+        assert env.engine.failure is not None
+        env.clock.advance(1)
+        await until(lambda: env.engine.failure is None)
+
+    for delay_ms in (*RETRY_STORAGE_MS, RETRY_STORAGE_MS[-1]):
+        await is_tried_after(delay_ms)
+    env.clock.advance(WELL_AFTER_MS)
+    await is_tried_after(RETRY_STORAGE_MS[0])
