@@ -100,7 +100,7 @@ class Daemon:
                 ("state", self._state),
                 ("store", _Database(config, self._state, store)),
                 ("upkeep", Upkeep(store, clock)),
-                ("silence", Silence(store.writer, clock)),
+                ("silence", Silence(store, clock)),
                 ("workers", self._workers),
                 ("engine", self._engine),
                 ("retention", self._retention),

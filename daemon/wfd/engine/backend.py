@@ -108,6 +108,7 @@ class Backend:
             settings=config.described(),
             draining=engine.draining,
             storage_error=engine.store.writer.silent or None if engine.failure is None else engine.failure.message,
+            displaced=engine.store.displaced,
             rev=engine.hub.rev,
             full=engine.pressure.lines(),
             wal_bytes=engine.store.log_bytes(),

@@ -7,7 +7,7 @@ import logging
 from wfctl.values.times import format_duration
 from wfd.runtime.clock import Clock
 from wfd.runtime.periodic import Periodic
-from wfd.store.writer import Writer
+from wfd.store.store import Store
 
 log = logging.getLogger("wfd.store")
 
@@ -17,11 +17,14 @@ SILENT_MS = 5_000
 
 
 class Silence(Periodic):
-    """Tells the log, and has `writer` say it in `silent`. Looks are counted, for the clock may be set meanwhile."""
+    """Tells the log, and has the writer say it in `silent`. Looks are counted, for the clock may be set meanwhile. Also says, once,
+    that the file has been taken away from under the daemon."""
 
-    def __init__(self, writer: Writer, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         super().__init__(clock)
-        self._writer = writer
+        self._store = store
+        self._writer = store.writer
+        self._displaced = ""
         self._answers = 0
         self._silent_ms = 0
 
@@ -38,6 +41,10 @@ class Silence(Periodic):
             if writer.silent:
                 log.warning("the database is written again, after %s", format_duration(self._silent_ms))
             self._silent_ms, self._answers, writer.silent = 0, writer.answers, ""
+        displaced = self._store.displaced
+        if displaced and not self._displaced:
+            log.error("%s", displaced)
+        self._displaced = displaced
         return LOOK_MS
 
     def _tell(self, lasted: str) -> None:

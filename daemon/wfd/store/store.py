@@ -61,6 +61,23 @@ class Store(Service):
         if self._file is not None:
             begin_writing(self._file)
 
+    @property
+    def displaced(self) -> str:
+        """That the file is not where the next daemon looks for it; empty where it is."""
+        if self._file is None:
+            return ""
+        ours = os.fstat(self._file)
+        try:
+            there = self.path.stat()
+        except FileNotFoundError:
+            there = None
+        except OSError:
+            return ""  # nobody can say
+        if there is not None and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+            return ""
+        how = "moved: move it back" if ours.st_nlink else "deleted: what is in it goes when the daemon stops"
+        return f"the database is not at {self.path} any more, where the next daemon looks for it; it was {how}"
+
     def copy(self, target: Path, *, force: bool = False) -> Copy:
         """A copy into `target` that can be begun. It reads on a connection of its own: others are not held up by it."""
         return Copy(self.path, target, force=force)

@@ -94,6 +94,7 @@ def test_fix_mends_what_is_safe_and_says_so(cli: Cli, project: Path) -> None:
         ({"counts": {"stuck": 1}}, "runs", "warn", "1 run needs code or a person"),
         ({"unreadable": ["run 'a': column state", "b"]}, "runs", "fail", "run 'a': column state, and 1 more"),
         ({"storage_error": "disk full\nreally"}, "storage", "fail", "disk full; really"),
+        ({"displaced": "the database is not at /x any more"}, "storage", "fail", "is not at /x any more"),
         ({"workers": []}, "workers", "fail", "no worker process runs"),
         (
             {"problems": [ProblemView(module="a.py", message="SyntaxError: x", file="a.py", line=3, hint="mend it")]},

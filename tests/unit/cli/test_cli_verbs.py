@@ -561,6 +561,13 @@ def test_status_says_of_a_worker_whose_process_is_stopped_how_it_goes_on(cli: Cl
     )
 
 
+def test_status_says_that_the_database_was_taken_away(cli: Cli, daemon: Start) -> None:
+    daemon(status=msgspec.structs.replace(STATUS, displaced="the database is not at /x any more"))
+    said = cli("status").out
+    assert "stopped working" not in said
+    assert said.endswith("storage error: the database is not at /x any more\n")
+
+
 def test_status_warns_of_a_worker_whose_threads_are_taken_with_what_has_them(cli: Cli, daemon: Start) -> None:
     held = WorkerView(
         pid=77, generation=2, steps=66, started_at=NOW, handlers=["Order 'charge' of order-1 for 13.0s"], held=1,

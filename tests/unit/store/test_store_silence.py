@@ -35,7 +35,7 @@ async def test_a_process_that_is_stopped_is_told_of_and_when_it_goes_on(
 ) -> None:
     clock, pid = ManualClock(), apart.writer.pid
     assert pid is not None
-    silence = Silence(apart.writer, clock)
+    silence = Silence(apart, clock)
     await silence.start()
     await commit(apart.writer, ledger.start("o-1"))
     await looked(silence, clock, 20)
@@ -59,4 +59,24 @@ async def test_a_process_that_is_stopped_is_told_of_and_when_it_goes_on(
         "the database has not been written for 5.0s",
         "the database is written again, after 11.0s",
     ]
+    await silence.stop()
+
+
+@pytest.mark.parametrize("how", ["moved", "deleted"])
+async def test_a_database_that_is_taken_away_from_under_the_daemon_is_told_of_once(
+    store: Store, path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    clock = ManualClock()
+    silence = Silence(store, clock)
+    await silence.start()
+    await looked(silence, clock, 1)
+    assert (store.displaced, caplog.records) == ("", [])
+    if how == "moved":
+        path.rename(path.with_name("elsewhere"))
+    else:
+        path.unlink()
+    await looked(silence, clock, 3)
+    assert f"the database is not at {path} any more" in store.displaced
+    assert f"it was {how}: " in store.displaced
+    assert [record.getMessage() for record in caplog.records] == [store.displaced]
     await silence.stop()

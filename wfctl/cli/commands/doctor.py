@@ -140,6 +140,10 @@ def _workers(view: StatusView) -> Check:
 
 
 def _storage(view: StatusView) -> Check:
+    if view.displaced:
+        return Check(
+            code="storage", status="fail", message=view.displaced, remedy="put it back before the daemon stops"
+        )
     if view.storage_error is None:
         return Check(code="storage", status="ok", message="the daemon can write")
     message = f"the daemon cannot write, and tries again: {one_line(view.storage_error)}"

@@ -50,6 +50,8 @@ def status_lines(
     lines = facts(pairs)
     if view.storage_error:
         lines += [[(f"storage error: {clean(view.storage_error)}", "bold red")]]
+    if view.displaced:
+        lines += [[(f"storage error: {clean(view.displaced)}", "bold red")]]
     if view.unreadable:
         lines += _unreadable(view.unreadable)
     for worker in view.workers:
