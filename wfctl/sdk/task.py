@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import pickle
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import date, datetime, time, timedelta
@@ -134,18 +135,34 @@ def _on_its_own(definition: Definition, args: tuple[Any, ...], kwargs: dict[str,
     if all(type(value) in _FIXED for value in args) and all(type(value) in _FIXED for value in kwargs.values()):
         return functools.partial(function, *args, **kwargs)
     # As they are now: the caller may change its own before the function begins.
-    try:
-        given = copy.deepcopy((args, kwargs))
-    except Exception:  # a class may forbid it, and copying runs the user's own code
-        return functools.partial(function, *args, **kwargs)
-    if definition.policy.attempts == 1:
-        return functools.partial(function, *given[0], **given[1])
+    copied = _copier((args, kwargs))
 
     def attempt() -> Any:
-        own_args, own_kwargs = copy.deepcopy(given)
+        own_args, own_kwargs = copied()
         return function(*own_args, **own_kwargs)
 
     return attempt
+
+
+def _copier(given: Any) -> Callable[[], Any]:
+    """Makes copies of what `given` is now; where it cannot be copied, it is handed out itself."""
+    # Copying runs the user's own code, which may raise anything, or forbid it. A deep copy takes many times as long, and all of it
+    # here; what was pickled is taken apart where the function runs, which may be a thread.
+    try:
+        data = pickle.dumps(given, pickle.HIGHEST_PROTOCOL)
+    except Exception:
+        try:
+            return functools.partial(copy.deepcopy, copy.deepcopy(given))
+        except Exception:
+            return lambda: given
+
+    def unpickled() -> Any:
+        try:
+            return pickle.loads(data)
+        except Exception:
+            return given
+
+    return unpickled
 
 
 def tasks_of(module: ModuleType) -> list[Definition]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+
+import msgspec
 
 from support.handlers import Desk
 from wfctl import Context, Directive, RetryPolicy, Workflow, task
@@ -13,6 +17,8 @@ from wfctl.protocol.channel import StepDone
 
 wf = Workflow("Order")
 seen: list[list[int]] = []
+threads: list[int] = []
+copied: list[int] = []
 
 
 @dataclass
@@ -49,6 +55,61 @@ async def begin(ctx: Context) -> Directive:
     return ctx.next.complete([items, basket.items, counts])
 
 
+class Awkward(dict[str, Any]):
+    """Whose copies are refused, or fail when they are made, or are made by itself."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self["how"] == "refused":
+            raise TypeError("there is only one")
+        return refuses, ()
+
+
+class OfItsOwn(dict[str, Any]):
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("not like this")
+
+    def __deepcopy__(self, known: Any) -> OfItsOwn:
+        return OfItsOwn(self)
+
+
+def refuses() -> Any:
+    raise TypeError("there is only one")
+
+
+@task(retry=RetryPolicy(attempts=2, delay=timedelta(0)))
+def adds(what: Any) -> str:
+    threads.append(threading.get_ident())
+    what["n"] = what.get("n", 0) + 1
+    if len(threads) % 2:
+        raise OSError("once more")
+    return f"{type(what).__name__} {what['n']}"
+
+
+@wf.step()
+async def gives(ctx: Context) -> Directive:
+    inner: dict[str, Any] = {"a": [1]}
+    kinds = [
+        inner, OrderedDict(a=1), OfItsOwn(a=1), Awkward(how="refused"), Awkward(how="failing")
+    ]  # fmt: skip
+    told = [await adds(one) for one in kinds]
+    return ctx.next.complete([told, ["n" in one for one in kinds]])
+
+
+class Watched(dict[str, Any]):
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return watched, ()
+
+
+def watched() -> Watched:
+    copied.append(threading.get_ident())
+    return Watched()
+
+
+@wf.step()
+async def gives_a_watched_one(ctx: Context) -> Directive:
+    return ctx.next.complete(await adds(Watched()))
+
+
 @wf.step()
 async def changes_its_own(ctx: Context) -> Directive:
     items: list[int] = []
@@ -81,3 +142,24 @@ async def test_a_task_gets_what_was_given_when_it_was_called() -> None:
     done: Any = await desk.finish("step", "changes_its_own")
     desk.executor.close()
     assert done.value == b"1", "what is recorded as its arguments"
+
+
+async def test_arguments_keep_their_types_and_what_cannot_be_copied_is_handed_out_itself() -> None:
+    threads.clear()
+    desk = Desk(wf)
+    done: Any = await desk.finish("step", "gives")
+    desk.executor.close()
+    assert isinstance(done, StepDone), done
+    told, changed = msgspec.json.decode(done.value)
+    assert told == ["dict 1", "OrderedDict 1", "OfItsOwn 1", "Awkward 2", "Awkward 2"]
+    assert changed == [False, False, False, True, True]
+
+
+async def test_a_plain_tasks_arguments_are_copied_in_its_own_thread() -> None:
+    copied.clear()
+    threads.clear()
+    desk = Desk(wf)
+    done: Any = await desk.finish("step", "gives_a_watched_one")
+    desk.executor.close()
+    assert isinstance(done, StepDone), done
+    assert copied == threads != [threading.get_ident()] * 2
