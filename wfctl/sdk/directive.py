@@ -22,6 +22,9 @@ from wfctl.values.times import to_ms
 class Directive(msgspec.Struct, frozen=True):
     """Base of the four; made by `ctx.next`. It takes effect when the handler returns it, together with its store writes."""
 
+    def __await__(self) -> NoReturn:
+        raise InvalidDirectiveError("a directive is returned, not awaited: write `return ctx.next...` without `await`")
+
 
 class StepDirective(Directive, frozen=True):
     """Go to step `name`, at once or `after_ms` from now."""

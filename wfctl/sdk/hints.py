@@ -1,9 +1,24 @@
-"""Names in error messages: the nearest match, and what there is instead."""
+"""What to write instead, in error messages: the nearest of some names, all of them, or a call without `await`."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import NoReturn
+
+from wfctl.errors import UsageError
+
+
+class Done:
+    """What a call returns that has nothing to return and nothing to wait for: an `await` before it is told so."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: str) -> None:
+        self._call = call
+
+    def __await__(self) -> NoReturn:
+        raise UsageError(f"{self._call}(...) is done when it returns: leave out `await`")
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

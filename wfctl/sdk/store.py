@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, TypeVar, overload
 
 from wfctl.errors import StoreKeyNotFoundError
-from wfctl.sdk.hints import did_you_mean, listing
+from wfctl.sdk.hints import Done, did_you_mean, listing
 from wfctl.sdk.port import Ops
 from wfctl.values.codec import convert, decode, encode, encode_plain
 from wfctl.values.ids import check_name
@@ -15,6 +15,8 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 _MISSING: Any = object()
+_PUT: Any = Done("ctx.store.put")
+_DELETED: Any = Done("ctx.store.delete")
 
 
 @lru_cache(maxsize=4096)
@@ -39,10 +41,12 @@ class AnyStore:
         data = encode_plain(value) or encode(value, f"store value {key!r}")
         # The cache's own function: one of Python around it costs as much as what it saves.
         self._written[_known_good(key) if isinstance(key, str) else check_name(key, "store key")] = data
+        return _PUT  # type: ignore[no-any-return]
 
     def delete(self, key: str) -> None:
         """Remove `key`; fine where there is none."""
         self._written[check_name(key, "store key")] = None
+        return _DELETED  # type: ignore[no-any-return]
 
     def _not_found(self, key: str) -> StoreKeyNotFoundError:
         known = {*self._ops.keys(), *self._written}

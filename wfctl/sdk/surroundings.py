@@ -11,6 +11,7 @@ import msgspec
 from wfctl.errors import InvalidArgumentError
 from wfctl.sdk.checks import check_amount
 from wfctl.sdk.directive import Next
+from wfctl.sdk.hints import Done
 from wfctl.sdk.logger import RunLogger
 from wfctl.sdk.port import Ops
 from wfctl.sdk.store import AnyStore
@@ -19,6 +20,7 @@ from wfctl.values.ids import check_name
 from wfctl.values.outcome import ChildOutcome
 from wfctl.values.runinfo import RunInfo
 
+_SHOWN: Any = Done("ctx.progress")
 _NOTHING: Mapping[str, str] = {}
 _json = msgspec.json.Encoder().encode
 _run_info = msgspec.json.Decoder(RunInfo).decode
@@ -89,6 +91,7 @@ class AnyContext:
                 hint="give text, as in ctx.progress(3, 10, 'resizing')",
             )
         self._ops.progress(done, total, note)
+        return _SHOWN  # type: ignore[no-any-return]
 
     # -- parts of operations --------------------------------------------------------------------
 

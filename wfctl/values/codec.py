@@ -102,9 +102,10 @@ def encode(value: Any, what: str, *, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
     try:
         data = _encode(value)
     except NotImplementedError as error:
+        plain = "store plain data: text, numbers, lists, dicts, dataclasses"
         raise InvalidPayloadError(
             f"{what} holds a {error}, which JSON cannot hold",
-            hint="store plain data: text, numbers, lists, dicts, dataclasses",
+            hint="is an `await` missing?" if str(error) == "builtins.coroutine" else plain,
             type=str(error),
         ) from None
     except RecursionError:

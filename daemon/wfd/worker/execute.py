@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 import os
 import threading
 import time
@@ -16,14 +15,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from wfctl.errors import InvalidDirectiveError, WfctlError
+from wfctl.errors import WfctlError
 from wfctl.protocol import channel
-from wfctl.protocol.channel import OpDone, RunStep, StepDone, StepGone, StepRaised, StepStuck, ToDaemon, ToWorker
+from wfctl.protocol.channel import OpDone, RunStep, StepGone, StepRaised, StepStuck, ToDaemon, ToWorker
 from wfctl.sdk import current, offspring
 from wfctl.sdk.blocking import BlockingContext
 from wfctl.sdk.checks import bound, event_of, query_of, start_of, workflow_of
 from wfctl.sdk.context import Context
-from wfctl.sdk.directive import CompleteDirective, FailDirective, Next, StepDirective, WaitDirective
+from wfctl.sdk.directive import Directive, Next
 from wfctl.sdk.failure import describe_exception
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.hints import did_you_mean, listing
@@ -34,7 +33,7 @@ from wfctl.sdk.surroundings import AnyContext
 from wfctl.sdk.threads import Threads
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.codec import decode
-from wfd.worker import branches, query
+from wfd.worker import branches, query, returned
 from wfd.worker.fitting import Misfit, arguments
 from wfd.worker.live import LiveOps
 from wfd.worker.pool import Pool, ThreadedStep
@@ -205,7 +204,7 @@ class Executor:
             step.cancel_soon()
         try:
             outcome = step.handler.function(context, **kwargs)
-            if hasattr(outcome, "__await__"):
+            if hasattr(outcome, "__await__") and not isinstance(outcome, Directive):
                 outcome = await outcome
         except BaseException as error:
             raised = error
@@ -270,24 +269,25 @@ class Executor:
     def _finish(self, step: LiveOps, context: AnyContext | None, outcome: Any, raised: BaseException | None) -> None:
         self._steps.pop(step.token, None)
         try:
-            step.close(context)
+            forgotten = step.close(context)
             if (
                 context is None
                 or raised is not None
+                or forgotten
                 or step.replay.unasked
                 or step.stuck_reason is not None
                 or step.abandoned
             ):
                 done = None
             else:
-                done = _done(step, outcome, context)
-            self._send(self._answer(step, outcome, raised) if done is None else done)
+                done = returned.done(step, outcome, context)
+            self._send(self._answer(step, outcome, raised, forgotten) if done is None else done)
         except Exception as error:  # an outcome that cannot be written must not leave the step without an answer
             self._send(StepRaised(step.token, describe_exception(error, self._sources)))
         if self._stopping:
             self._maybe_stopped()
 
-    def _answer(self, step: LiveOps, outcome: Any, raised: BaseException | None) -> ToDaemon:
+    def _answer(self, step: LiveOps, outcome: Any, raised: BaseException | None, forgotten: list[str]) -> ToDaemon:
         """What is to be said of a step that did not end with a directive for its run."""
         if step.abandoned:
             return StepGone(step.token)
@@ -302,9 +302,10 @@ class Executor:
                 reason += f" (it raised {describe_exception(raised, self._sources)})"
             return StepStuck(step.token, reason, step.replay.both_sides())
         if raised is not None:
-            return StepRaised(step.token, describe_exception(raised, self._sources), cancelled)
+            return StepRaised(step.token, returned.failure(raised, self._sources), cancelled)
         place = self._sources.place(step.handler.file, step.handler.line, step.handler.function.__name__)
-        return StepRaised(step.token, describe_exception(_refused(step, outcome), self._sources, frame=place))
+        error = returned.wrong(step, outcome, forgotten)
+        return StepRaised(step.token, describe_exception(error, self._sources, frame=place))
 
     # -- checking and asking --------------------------------------------------------------------
 
@@ -353,43 +354,3 @@ def _in_thread(step: LiveOps, context: AnyContext, kwargs: dict[str, Any]) -> tu
         return step.handler.function(context, **kwargs), None
     except BaseException as error:
         return None, error
-
-
-def _done(step: LiveOps, directive: Any, context: AnyContext) -> StepDone | None:
-    """The message of what the handler returned; None where that is no directive for its run."""
-    put, deleted = context.store.changes()
-    if isinstance(directive, StepDirective):
-        if directive.name not in step.workflow.steps:
-            return None
-        return StepDone(step.token, "step", directive.name, None, directive.after_ms, put=put, deleted=deleted)
-    if isinstance(directive, WaitDirective):
-        name = directive.on_timeout
-        if name is not None and name not in step.workflow.steps:
-            return None
-        listed = None if directive.names is None else list(directive.names)
-        return StepDone(step.token, "wait", name or "", listed, directive.timeout_ms, put=put, deleted=deleted)
-    if isinstance(directive, CompleteDirective):
-        return StepDone(step.token, "complete", value=directive.value, put=put, deleted=deleted)
-    if isinstance(directive, FailDirective):
-        return StepDone(step.token, "fail", failure=directive.failure, put=put, deleted=deleted)
-    return None
-
-
-def _refused(step: LiveOps, outcome: Any) -> InvalidDirectiveError:
-    """Why what the handler returned is not a directive for its run."""
-    label = step.handler.label
-    if isinstance(outcome, StepDirective | WaitDirective):
-        # Another run's context may have made it, of another type even.
-        name = outcome.name if isinstance(outcome, StepDirective) else outcome.on_timeout
-        return InvalidDirectiveError(
-            f"{label} returned a directive of another workflow: {step.workflow.workflow_type!r} has no step {name!r}",
-            hint=f"its steps: {listing(step.workflow.names('step'))}",
-        )
-    hint = "return ctx.next.step(...), ctx.next.wait_for_event(), ctx.next.complete(...) or ctx.next.fail(...)"
-    if outcome is None:
-        return InvalidDirectiveError(f"{label} returned None: did you forget `return ctx.next...`?", hint=hint)
-    if inspect.iscoroutine(outcome):
-        outcome.close()  # it would complain later that nobody awaited it
-    return InvalidDirectiveError(
-        f"{label} returned {type(outcome).__name__} {repr(outcome)[:80]}, which is no directive", hint=hint
-    )

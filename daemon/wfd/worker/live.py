@@ -374,12 +374,11 @@ class LiveOps(branches.Branch, eq=False):
             f"{self.handler.label} {why}, so it cannot do more", hint="await every operation before returning"
         )
 
-    def close(self, context: AnyContext | None) -> None:
-        """The handler has ended. What it did not await is cancelled, and said in its log, also what never even began."""
+    def close(self, context: AnyContext | None) -> list[str]:
+        """The handler has ended. What it did not await is cancelled, and said in its log. Gives what never even began."""
         unawaited = discard_unawaited(context) if context is not None and context._made else []
         if self._pending or self._bodies or unawaited:
-            left = [waiting.key for waiting in self._pending.values() if not waiting.answer.done()]
-            left += self._bodies
+            left = [*(waiting.key for waiting in self._pending.values() if not waiting.answer.done()), *self._bodies]
             self._end_waits()
             if (left or unawaited) and not self.abandoned:
                 names = [*unawaited, *(in_words(key) for key in left)]
@@ -393,3 +392,4 @@ class LiveOps(branches.Branch, eq=False):
         self.task = None
         if self.tasks:
             self.tasks[:] = [task for task in self.tasks if not task.done()]
+        return unawaited

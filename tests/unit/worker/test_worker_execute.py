@@ -296,8 +296,8 @@ async def test_log_lines_come_before_what_happens_after_them(desk: Desk) -> None
 
 
 async def test_operations_that_were_not_awaited_are_cancelled_and_said_in_the_log(desk: Desk) -> None:
-    done = await desk.finish("step", "forgets_to_await")
-    assert isinstance(done, StepDone)
+    raised = await desk.finish("step", "forgets_to_await")
+    assert isinstance(raised, StepRaised), "one of them never even began"
     assert len(desk.lines) == 1
     assert "returned without awaiting ctx.send(), event 'on its way' [" in desk.lines[0]
     await asyncio.sleep(0)

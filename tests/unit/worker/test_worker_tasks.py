@@ -546,8 +546,8 @@ async def test_an_exit_inside_a_task_is_the_steps_failure_and_leaves_the_task_op
 
 
 async def test_tasks_that_were_not_awaited_are_ended_and_named(desk: Desk) -> None:
-    done = await desk.finish("step", "leaves_one_behind")
-    assert isinstance(done, StepDone)
+    raised = await desk.finish("step", "leaves_one_behind")
+    assert isinstance(raised, StepRaised), "one of them never even began"
     assert len(desk.lines) == 1
     assert "returned without awaiting task charge, task '" in desk.lines[0]
     assert ".hangs' [" in desk.lines[0]
