@@ -8,7 +8,9 @@ from datetime import timedelta
 import pytest
 
 from spec.conftest import Serve
-from wfctl import Context, Directive, Status, Workflow, task
+from support.waiting import until
+from wfctl import ClientHandle, Context, Directive, Status, Workflow, task
+from wfctl.values.times import to_ms
 
 HOUR = timedelta(hours=1)
 opened: list[asyncio.Event] = []
@@ -97,8 +99,15 @@ async def test_outcomes_that_came_at_once_are_told_in_the_same_order_again(serve
     assert (described.run.status, described.run.stuck_reason) == (Status.COMPLETED, None)
 
 
-def race_of(wf: Workflow, work: list[str], *limits: timedelta, seen: list[list[str]]) -> None:
-    """A start handler that waits for the first of a gated task and some sleeps, does `work`, and then waits for all of them."""
+async def recorded(run: ClientHandle, entries: int) -> None:
+    while (await run.describe()).history_entries < entries:
+        await asyncio.sleep(0)
+
+
+def race_of(wf: Workflow, work: list[str], *limits: timedelta, seen: list[list[str]]) -> list[str]:
+    """A start handler that waits for the first of a gated task and some sleeps, does `work`, and then waits for all of them. Gives
+    what it was told of, in this order."""
+    told: list[str] = []
 
     @wf.start()
     async def begin(ctx: Context) -> Directive:
@@ -107,6 +116,7 @@ def race_of(wf: Workflow, work: list[str], *limits: timedelta, seen: list[list[s
         async def late(number: int) -> None:
             await ctx.sleep(limits[number])
             order.append(f"sleep {number}")
+            told.append(f"sleep {number}")
 
         async def works() -> None:
             await gated(1)
@@ -122,6 +132,8 @@ def race_of(wf: Workflow, work: list[str], *limits: timedelta, seen: list[list[s
         await ctx.sleep(2 * HOUR)
         return ctx.next.complete(order)
 
+    return told
+
 
 async def test_a_sleep_that_was_over_before_a_task_still_is(serve: Serve) -> None:
     opened[:] = [asyncio.Event()]
@@ -129,8 +141,9 @@ async def test_a_sleep_that_was_over_before_a_task_still_is(serve: Serve) -> Non
     race_of(race, ["timeout"], HOUR, seen=seen)
     env = await serve(race)
     run = await env.client.start("Race", workflow_id="r")
-    await env.settle()
-    await env.advance(HOUR)
+    await recorded(run, 4)
+    env.clock.advance(to_ms(HOUR))
+    await recorded(run, 6)
     opened[0].set()
     await env.settle()
     await env.crash()
@@ -143,12 +156,13 @@ async def test_a_sleep_that_was_over_before_a_task_still_is(serve: Serve) -> Non
 async def test_sleeps_that_were_over_between_two_records_are_told_in_their_order(serve: Serve) -> None:
     opened[:] = [asyncio.Event()]
     race, seen = Workflow("Race"), list[list[str]]()
-    race_of(race, [], 3 * HOUR, HOUR, 2 * HOUR, seen=seen)
+    told = race_of(race, [], 3 * HOUR, HOUR, 2 * HOUR, seen=seen)
     env = await serve(race)
     run = await env.client.start("Race", workflow_id="r")
-    await env.settle()
-    for _ in range(3):
-        await env.advance(HOUR)
+    await recorded(run, 6)
+    for number in range(3):
+        env.clock.advance(to_ms(HOUR))
+        await until(lambda number=number: len(told) == number + 1)
     opened[0].set()
     await env.settle()
     for _ in range(2):
@@ -165,7 +179,7 @@ async def test_a_sleep_of_which_nothing_was_recorded_since_is_over_after_all_tha
     race_of(race, [], HOUR, seen=seen)
     env = await serve(race)
     run = await env.client.start("Race", workflow_id="r")
-    await env.settle()
+    await recorded(run, 4)
     opened[0].set()
     await env.settle()
     await env.crash()
@@ -203,3 +217,34 @@ async def test_a_sleep_that_a_cancellation_ended_is_ended_by_it_again(serve: Ser
     await env.advance(HOUR)
     assert (await run.describe()).run.status is Status.CANCELLED
     assert seen == ["cancelled"] * (crashes + 1)
+
+
+async def test_a_race_against_a_timer_of_pythons_is_stuck_with_what_to_use_instead(serve: Serve) -> None:
+    opened[:] = [asyncio.Event()]
+    race = Workflow("Race")
+
+    @race.start()
+    async def begin(ctx: Context) -> Directive:
+        work = asyncio.create_task(gated(1))
+        try:
+            await asyncio.wait_for(asyncio.shield(work), 0.001)
+        except TimeoutError:
+            await note(["late"])
+        await work
+        await ctx.sleep(HOUR)
+        return ctx.next.complete()
+
+    env = await serve(race)
+    run = await env.client.start("Race", workflow_id="r")
+    await recorded(run, 5)
+    opened[0].set()
+    await env.settle()
+    await env.crash()
+    described = await run.describe()
+    assert described.run.status is Status.STUCK
+    assert "task 'test_replayed_races.note'" in str(described.run.stuck_reason)
+    assert "by the timer of asyncio.wait_for" in str(described.run.stuck_reason)
+    assert "use ctx.sleep, or @task(timeout=...)" in str(described.run.stuck_reason)
+    await run.retry(from_step="begin")
+    await recorded(run, described.history_entries + 3)
+    assert (await run.describe()).run.status is Status.RUNNING

@@ -98,6 +98,16 @@ def _create_task(
     return task
 
 
+def hint(branch: Branch) -> str:
+    """What else may be wrong where a replay disagrees, and the handler has had branches, which time may move."""
+    if not branch._children:
+        return ""
+    return (
+        ". If it was not changed, it goes by what is not recorded, as by the timer of asyncio.wait_for, asyncio.timeout or "
+        "asyncio.sleep: use ctx.sleep, or @task(timeout=...), and begin it anew with `wfctl retry --from`"
+    )
+
+
 def is_alone(
     loop: asyncio.AbstractEventLoop, handler: asyncio.Task[Any] | None, branch: Branch, threaded: bool
 ) -> bool:

@@ -273,7 +273,7 @@ class LiveOps(branches.Branch, eq=False):
         """Why this execution is not the one that was recorded: the handler, and both sides."""
         return (
             f"{self.handler.label} ({self.sources.place(self.handler.file, self.handler.line)}) does not repeat what it did: "
-            f"{self.replay.difference()}. Put the code back as it was; the step then goes on by itself"
+            f"{self.replay.difference()}. Put the code back as it was; the step then goes on by itself{branches.hint(self)}"
         )
 
     def _is_sequential(self) -> bool:

@@ -123,6 +123,7 @@ async def test_a_changed_operation_is_found_before_it_happens(desk: Desk) -> Non
     assert "recorded and not asked for: event 'b' [" in stuck.reason
     assert "asked for instead: event 'c' [" in stuck.reason
     assert f"test_worker_replay.py:{line} in edited" in stuck.reason
+    assert stuck.reason.endswith("the step then goes on by itself"), "time moves no handler without branches"
 
 
 async def test_changed_arguments_are_another_operation(desk: Desk) -> None:
