@@ -89,12 +89,13 @@ class Collector:
             one
             for one in self._made
             if one.home is vars(entry.module)
+            and not one.failed
             and (_among(one, kept) or (one.workflow_type not in types and (one.handlers or not one.made_in_function)))
         ]
         for one in kept:
             # One that a function has made belongs to whoever keeps it, too.
             if not _among(one, own):
-                belongs = one.module == entry.module.__name__ or one.made_in_function
+                belongs = not one.failed and (one.module == entry.module.__name__ or one.made_in_function)
                 (own if belongs else entry.foreign).append(one)
         entry.own = own
 

@@ -25,7 +25,7 @@ def refuse(file: str, line: int, message: str, hint: str) -> NoReturn:
 
 class Handler:
     """A registered function. `params` are those after `ctx`; `types` their resolved annotations, by name; `context` is what
-    `ctx` is called, where a `**` could be given that name too.
+    `ctx` is called, where a `**` could be given that name too. `home` are the globals of the module whose import registered it.
 
     Everything a step needs at run time is worked out once, here: running it inspects nothing.
     """
@@ -38,6 +38,7 @@ class Handler:
         "extra",
         "file",
         "function",
+        "home",
         "is_async",
         "kind",
         "line",
@@ -58,6 +59,7 @@ class Handler:
         self.owner = owner
         self.kind = kind
         self.function = function
+        self.home: dict[str, Any] | None = None
         self.file: str = code.co_filename
         self.line: int = code.co_firstlineno
         self.name: str = name or function.__name__

@@ -25,7 +25,7 @@ from wfctl.sdk.problems import LoadProblem, Problems
 from wfctl.sdk.snapshot import Importer, Snapshot, versions
 from wfctl.sdk.sources import Sources, file_of
 from wfctl.sdk.transitions import Functions
-from wfctl.sdk.workflow import Workflow, noticing
+from wfctl.sdk.workflow import Workflow, forget, noticing
 from wfctl.values.signature import TypeSpec
 
 _SKIPPED_FOLDERS = ("__pycache__", "node_modules", "site-packages", "dist-packages")
@@ -67,7 +67,8 @@ def load(
 class _Loader:
     def __init__(self, sources: Sources, given: Snapshot | None = None) -> None:
         self._sources = sources
-        self._importer = Importer(sources, given)
+        self._made: list[Workflow] = []
+        self._importer = Importer(sources, given, self._failed)
         self._functions = Functions(self._importer.tree)
         self._problems = Problems(sources)
         self._tried = self._problems.files
@@ -79,14 +80,14 @@ class _Loader:
         self._importer.install()
         imported: list[tuple[str, ModuleType]] = []
         about = _unless_said(about)
-        with noticing() as made:
+        with noticing(self._made):
             for entry in modules:
                 about(entry, "")
                 with self._importer.telling(partial(about, entry)):
                     module = self._import(entry)
                 if module is not None and all(module is not known for _, known in imported):
                     imported.append((entry, module))
-        found = Collector(self._sources, self._functions, self._problems, made, lambda entry: about(entry, ""))
+        found = Collector(self._sources, self._functions, self._problems, self._made, lambda entry: about(entry, ""))
         found.collect(imported)
         about("", "")
         files = sorted({*self._sources.imported(), *self._tried})
@@ -120,6 +121,10 @@ class _Loader:
         importlib.invalidate_caches()
 
     # -- importing ------------------------------------------------------------------------------
+
+    def _failed(self, module: ModuleType) -> None:
+        """At once: the module may be tried again, and would find what it has left of itself."""
+        forget(self._made, vars(module))
 
     def _import(self, entry: str) -> ModuleType | None:
         is_file = entry.endswith(".py") or "/" in entry or os.sep in entry

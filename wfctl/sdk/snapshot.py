@@ -38,13 +38,17 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Importer(MetaPathFinder):
-    """Imports the user's modules and keeps what it read. What is in `given` is taken from there; all else from disk.
+    """Imports the user's modules and keeps what it read. What is in `given` is taken from there; all else from disk. `failed` is
+    told of each module whose code has raised.
 
     For a process of its own: `install` changes sys.meta_path, for good.
     """
 
-    def __init__(self, sources: Sources, given: Snapshot | None = None) -> None:
+    def __init__(
+        self, sources: Sources, given: Snapshot | None = None, failed: Callable[[ModuleType], object] = lambda _: None
+    ) -> None:
         self._sources = sources
+        self._failed = failed
         self._given = given or Snapshot()
         self._texts: dict[str, bytes] = {}
         self._modules: dict[str, str] = {}
@@ -72,8 +76,15 @@ class Importer(MetaPathFinder):
         finally:
             self._tell = None
 
-    def execute(self, file: str, code: Callable[[], None]) -> None:
-        """Run `code`, which is that of `file`."""
+    def execute(self, module: ModuleType, file: str, code: Callable[[], None]) -> None:
+        """Run `code`, which is that of `module` and in `file`."""
+        try:
+            self._execute(file, code)
+        except BaseException:
+            self._failed(module)
+            raise
+
+    def _execute(self, file: str, code: Callable[[], None]) -> None:
         tell = self._tell
         if tell is None or threading.get_ident() != self._teller:
             code()
@@ -182,7 +193,7 @@ class _Loader(SourceFileLoader):
         return code
 
     def exec_module(self, module: ModuleType) -> None:
-        self._importer.execute(self.path, partial(super().exec_module, module))
+        self._importer.execute(module, self.path, partial(super().exec_module, module))
 
     def get_data(self, path: str) -> bytes:
         if path == self.path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType
@@ -42,6 +42,8 @@ class Workflow:
         self.made_in_function = frame.f_code.co_name != "<module>"
         # The globals of the module whose import made it, whatever functions or classes that went through; None: no import did.
         self.home = _importing(frame)
+        # Whether that import failed: then it is nobody's.
+        self.failed = False
         try:
             self.workflow_type = check_name(workflow_type, "workflow type")
         except InvalidArgumentError as error:
@@ -126,11 +128,12 @@ class Workflow:
             if not inspect.isroutine(function) or inspect.isbuiltin(function):
                 fail(f"{function!r} is not a function", f"use it as @{kind}() above a def")
             handler = Handler(self.workflow_type, kind, name, function, timeout_ms)
+            handler.home = home
             self._add(handler)
             handler.resolve_early(caller_locals)
             return function
 
-        caller_locals = caller.f_locals
+        caller_locals, home = caller.f_locals, _importing(caller)
         if function is None:
             return register
         if isinstance(function, str):
@@ -163,6 +166,15 @@ class Workflow:
         if handler.kind == "start":
             self.begins = handler
         self.hears = self.hears or handler.kind == "event" or handler.outcome
+
+    def _forget(self, home: dict[str, Any]) -> None:
+        self.failed = self.failed or self.home is home
+        left = [handler for handler in self.handlers if handler.home is not home]
+        if len(left) < len(self._handlers):
+            self._handlers, self.steps, self._by_function = {}, {}, {}
+            self.begins, self.hears = None, False
+            for handler in left:
+                self._add(handler)
 
     # -- asking ---------------------------------------------------------------------------------
 
@@ -215,13 +227,18 @@ def _importing(frame: FrameType | None) -> dict[str, Any] | None:
     return None if frame is None else frame.f_globals
 
 
+def forget(made: Iterable[Workflow], home: dict[str, Any]) -> None:
+    """The import of the module with these globals has failed: nothing that it made or registered is there."""
+    for workflow in made:
+        workflow._forget(home)
+
+
 @contextmanager
-def noticing() -> Iterator[list[Workflow]]:
-    """The workflows that are made inside of it, in order, also those that no name leads to any more."""
+def noticing(made: list[Workflow]) -> Iterator[None]:
+    """Has `made` get the workflows that are made inside of it, in order, also those that no name leads to any more."""
     global _noticed
-    made: list[Workflow] = []
     before, _noticed = _noticed, made
     try:
-        yield made
+        yield
     finally:
         _noticed = before

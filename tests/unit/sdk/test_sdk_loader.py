@@ -439,3 +439,24 @@ def test_a_workflow_that_was_given_up_while_it_was_made_is_not_taken_for_the_one
     assert seen.problems == []
     assert seen.types == ["A"]
     assert [one.name for one in seen.specs[0].handlers] == ["begin", "plain"]
+
+
+def test_nothing_that_a_module_has_registered_before_it_failed_is_served(project: Project) -> None:
+    project.write("orders.py", module() + "\nmore = []\n")
+    extra = "import orders\norders.more = make('Extra')\n\n@orders.wf.event()\ndef paid(ctx): ...\n"
+    made = "import wfctl\ndef make(name):\n    wf = wfctl.Workflow(name)\n    @wf.start()\n    def go(ctx): ...\n    return wf\n"
+    project.write("paying.py", made + extra + "raise RuntimeError('no bank')\n")
+    seen = project.load("orders.py", "paying.py")
+    assert handlers(seen) == [("start", "begin")]
+    assert (seen.problem().module, seen.problem().message) == ("paying.py", "RuntimeError: no bank")
+
+
+def test_a_module_that_fails_whenever_it_is_imported_fails_each_time_for_the_same_reason(project: Project) -> None:
+    project.write("orders.py", module())
+    project.write(
+        "paying.py", "import orders\n\n@orders.wf.event()\ndef paid(ctx): ...\nraise RuntimeError('no bank')\n"
+    )
+    project.write("bills.py", module("Bill", "import paying"))
+    seen = project.load("orders.py", "paying.py", "bills.py")
+    assert seen.types == ["Order"]
+    assert [problem.message for problem in seen.problems] == ["RuntimeError: no bank"] * 2
