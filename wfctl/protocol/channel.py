@@ -174,7 +174,7 @@ class Stop(msgspec.Struct, tag="stop", array_like=True):
 
 
 class Problem(msgspec.Struct, array_like=True, frozen=True):
-    """A module that cannot be served, or a type that is defined twice: what, where, and the remedy."""
+    """A module that cannot be served, or a type that is defined twice: what, where, and the remedy. `twice` is such a type."""
 
     module: str
     message: str
@@ -182,6 +182,7 @@ class Problem(msgspec.Struct, array_like=True, frozen=True):
     line: int = 0
     hint: str = ""
     traceback: str = ""
+    twice: str = ""
 
 
 class Loaded(msgspec.Struct, tag="loaded", array_like=True):

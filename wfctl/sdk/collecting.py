@@ -162,10 +162,11 @@ class Collector:
         second_place = self._sources.place(second.file, second.line)
         self._problems.add(
             name,
-            f"workflow type {second.workflow_type!r} is defined twice: at {first_place}, which is served, and at {second_place}",
+            f"workflow type {second.workflow_type!r} is defined twice: at {first_place} and at {second_place}",
             file=second.file,
             line=second.line,
             hint="give one of them another type",
+            twice=second.workflow_type,
         )
 
 

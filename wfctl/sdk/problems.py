@@ -14,7 +14,8 @@ from wfctl.values.failure import Failure
 
 
 class LoadProblem(msgspec.Struct, frozen=True, kw_only=True):
-    """A module that cannot be served, or not fully. `file` is relative to the project where it lies inside."""
+    """A module that cannot be served, or not fully. `file` is relative to the project where it lies inside. `twice` is a workflow
+    type that is defined twice, if it is that."""
 
     module: str
     message: str
@@ -22,6 +23,7 @@ class LoadProblem(msgspec.Struct, frozen=True, kw_only=True):
     line: int = 0
     hint: str = ""
     traceback: str = ""
+    twice: str = ""
 
 
 class Problems:
@@ -33,13 +35,23 @@ class Problems:
         self._sources = sources
 
     def add(
-        self, module: str, message: str, *, file: str = "", line: int = 0, hint: str = "", traceback: str = ""
+        self,
+        module: str,
+        message: str,
+        *,
+        file: str = "",
+        line: int = 0,
+        hint: str = "",
+        traceback: str = "",
+        twice: str = "",
     ) -> None:
         # What is said may quote the user's text, which need not be such as can be sent.
         message, hint = readable(message, MAX_MESSAGE_CHARS), readable(hint, MAX_MESSAGE_CHARS)
         shown = self._sources.show(file) if file else ""
         self.found.append(
-            LoadProblem(module=module, message=message, file=shown, line=line, hint=hint, traceback=traceback)
+            LoadProblem(
+                module=module, message=message, file=shown, line=line, hint=hint, traceback=traceback, twice=twice
+            )
         )
 
     def failed(self, entry: str, error: BaseException, *, file: str = "", line: int = 0) -> None:

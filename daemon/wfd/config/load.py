@@ -9,7 +9,7 @@ import difflib
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -174,6 +174,18 @@ class _Reader:
         elif self._check_texts("modules", modules):
             for twice in sorted({name for name in modules if modules.count(name) > 1}):
                 self._problem("workflows", "modules", f"modules names {twice!r} more than once; remove one")
+            path = given.get("path", _DEFAULTS["path"])
+            if _are_texts(path):
+                self._check_spellings(modules, [self._absolute(folder) for folder in path])
+
+    def _check_spellings(self, modules: Sequence[str], path: Sequence[Path]) -> None:
+        """None is named both as a file and by its dotted name, or by two paths."""
+        known: dict[Path, str] = {}
+        for name in dict.fromkeys(modules):
+            file = self._absolute(name) if name.endswith(".py") or os.sep in name else _found(name, path)
+            first = known.setdefault(file, name) if file is not None else name
+            if first != name:
+                self._problem("workflows", "modules", f"modules names one module as {first!r} and {name!r}; remove one")
 
     def _check_limits(self, limits: Any) -> dict[str, int]:
         """The line of each limit by its type. Whether there is such a type, only the code can tell."""
@@ -198,14 +210,14 @@ class _Reader:
             shape = f"[{value!r}]".replace("'", '"') if isinstance(value, str) else '["..."]'
             self._problem("workflows", key, f"{key} must be a list, not {_kind(value)}; write {key} = {shape}")
             return False
-        bad = [item for item in value if not isinstance(item, str) or not item.strip() or "\0" in item]
+        bad = [item for item in value if not _is_text(item)]
         for item in bad:
             found = f"the text {item!r}" if isinstance(item, str) else _kind(item)
             self._problem("workflows", key, f"{key} must hold names and paths; it holds {found}")
         return not bad
 
     def _check_text(self, table: str, key: str, value: Any) -> bool:
-        if isinstance(value, str) and value.strip() and "\0" not in value:
+        if _is_text(value):
             return True
         found = f"the text {value!r}" if isinstance(value, str) else _kind(value)
         self._problem(table, key, f"{key} must be a path, not {found}")
@@ -280,6 +292,24 @@ class _Reader:
             file=str(self.file),
             problems=lines,
         )
+
+
+def _found(name: str, path: Sequence[Path]) -> Path | None:
+    """The file of `path` that a dotted name leads to."""
+    for folder in path:
+        place = folder.joinpath(*name.split("."))
+        for file in (place / "__init__.py", Path(f"{place}.py")):
+            if file.is_file():
+                return file
+    return None
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(_is_text(item) for item in value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and "\0" not in value
 
 
 def _nearest(key: str, known: tuple[str, ...]) -> str:

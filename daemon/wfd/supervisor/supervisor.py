@@ -177,7 +177,7 @@ class Supervisor:
         takeover = take_over(self.catalog, same or fresh, problems, trial.config.modules)
         self.catalog = with_limits(takeover.catalog, trial.config)
         self.files = frozenset(loaded.files).union(trial.lost, *(one.files for one in self.catalog.serving.values()))
-        takeover.tell(loaded.problems)
+        takeover.tell(len(trial.problems))
         serving = self.catalog.serving
         for other in list(self._workers):
             if other.generation not in serving and not other.leaving:

@@ -9,7 +9,7 @@ under whatever name that is listed by now.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -37,12 +37,19 @@ class Takeover(msgspec.Struct, frozen=True):
     catalog: Catalog
     fates: dict[str, Fate]
 
-    def tell(self, problems: Iterable[Problem]) -> None:
-        """Log what is wrong with the code."""
+    def tell(self, known: int) -> None:
+        """Log what is wrong with the code, but for the first `known` problems."""
         kept = "; the code loaded before stays in use" if Fate.KEPT in self.fates.values() else ""
-        for problem in problems:
-            place = f"{problem.file}:{problem.line}" if problem.line else problem.module
-            log.error("%s: %s%s (%s)", place, problem.message, kept, problem.hint)
+        for problem in self.catalog.problems[known:]:
+            log.error("%s: %s%s (%s)", named(problem), problem.message, kept, problem.hint)
+
+
+def named(problem: Problem) -> str:
+    """Where it is, and the module as wfctl.toml spells it."""
+    if not problem.file:
+        return problem.module
+    place = f"{problem.file}:{problem.line}" if problem.line else problem.file
+    return place if problem.module in ("", problem.file) else f"{place} (module {problem.module})"
 
 
 def take_over(before: Catalog, fresh: Generation, problems: tuple[Problem, ...], entries: Sequence[str]) -> Takeover:
@@ -62,7 +69,19 @@ def take_over(before: Catalog, fresh: Generation, problems: tuple[Problem, ...],
             fates[name] = Fate.UNCHANGED if same else Fate.CHANGED
     for name in fresh.types.keys() - before.owners.keys():
         owners[name], fates[name] = fresh, Fate.NEW
-    return Takeover(_catalog(before, owners, problems), fates)
+    told = tuple(_with_served(problem, owners, fates) for problem in problems)
+    return Takeover(_catalog(before, owners, told), fates)
+
+
+def _with_served(problem: Problem, owners: Mapping[str, Generation], fates: Mapping[str, Fate]) -> Problem:
+    """Of a type that is defined twice: which of the two is served, or that it is what was loaded before."""
+    owner = owners.get(problem.twice)
+    if owner is None:
+        return problem
+    spec = owner.types[problem.twice]
+    before = " as it was loaded before" if fates[problem.twice] is Fate.KEPT else ""
+    message = f"{problem.message}; that of {spec.file}{before} is served"
+    return msgspec.structs.replace(problem, message=message)
 
 
 def _loses(before: TypeSpec, after: TypeSpec | None, *, listed: bool) -> bool:

@@ -18,6 +18,7 @@ from wfctl.protocol.channel import Code, Load, Problem
 from wfd.config import Config
 from wfd.runtime.clock import Clock
 from wfd.supervisor.catalog import Catalog, Generation
+from wfd.supervisor.takeover import named
 from wfd.supervisor.worker import Worker
 
 log = logging.getLogger("wfd.supervisor")
@@ -123,9 +124,7 @@ class Trial:
             self.lost |= {os.path.normpath(self.config.project / at.file)}
         self.problems = (*self.problems, problem)
         self._killed = 0
-        log.error(
-            "%s: %s; the others are loaded without it (%s)", problem.file or at.module, problem.message, problem.hint
-        )
+        log.error("%s: %s; the others are loaded without it (%s)", named(problem), problem.message, problem.hint)
         return True
 
     def late(self, waited_ms: int) -> Problem:

@@ -25,7 +25,8 @@ def run_load(
     answer = Loaded(
         types=modules.specs,
         problems=[
-            Problem(one.module, one.message, one.file, one.line, one.hint, one.traceback) for one in modules.problems
+            Problem(one.module, one.message, one.file, one.line, one.hint, one.traceback, one.twice)
+            for one in modules.problems
         ],
         source_hash=modules.source_hash,
         files=modules.files,

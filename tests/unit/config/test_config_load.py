@@ -224,6 +224,25 @@ def test_what_workflows_cannot_be_is_named_with_its_line(project: Path, text: st
     assert refused(project, text) == expected
 
 
+@pytest.mark.parametrize(
+    ("modules", "first", "second"),
+    [
+        ('"flows/orders.py", "flows.orders"', "flows/orders.py", "flows.orders"),
+        ('"flows.orders", "./flows/orders.py"', "flows.orders", "./flows/orders.py"),
+        ('"orders", "flows/orders.py"', "orders", "flows/orders.py"),
+        ('"shop", "shop/__init__.py"', "shop", "shop/__init__.py"),
+    ],
+)
+def test_one_module_that_is_spelled_in_two_ways_is_refused(
+    project: Path, modules: str, first: str, second: str
+) -> None:
+    for name in ("flows/orders.py", "shop/__init__.py"):
+        (project / name).parent.mkdir()
+        (project / name).write_text("")
+    text = f'[workflows]\nmodules = [{modules}, "bills.py", "nowhere"]\npath = [".", "flows"]\n'
+    assert refused(project, text) == f"wfctl.toml:2: modules names one module as {first!r} and {second!r}; remove one"
+
+
 def test_a_missing_python_is_named_with_where_it_was_looked_for(project: Path) -> None:
     message = refused(project, MINIMAL + 'python = ".venv/bin/python"\n')
     assert message.startswith(

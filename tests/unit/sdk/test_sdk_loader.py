@@ -392,7 +392,7 @@ def test_two_workflows_of_one_type_name_both_places_and_the_first_is_served(proj
     seen = project.load("a.py", "b.py")
     assert seen.modules == {"Order": "a"}
     problem = seen.problem()
-    assert problem.message == "workflow type 'Order' is defined twice: at a.py:3, which is served, and at b.py:3"
+    assert problem.message == "workflow type 'Order' is defined twice: at a.py:3 and at b.py:3"
     assert (problem.module, problem.file, problem.line) == ("b.py", "b.py", 3)
 
 
