@@ -12,7 +12,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.machinery import ModuleSpec
 from types import ModuleType, TracebackType
@@ -87,12 +87,14 @@ class _Loader:
                     module = self._import(entry)
                 if module is not None and all(module is not known for _, known in imported):
                     imported.append((entry, module))
+        wrong = self._importer.read_late()
+        imported = [(entry, module) for entry, module in imported if self._is_whole(entry, module, wrong)]
         found = Collector(self._sources, self._functions, self._problems, self._made, lambda entry: about(entry, ""))
         found.collect(imported)
         about("", "")
-        files = sorted({*self._sources.imported(), *self._tried})
+        files = sorted({*self._sources.imported(), *self._tried, *self._importer.files})
         type_versions = versions(self._importer, found.code)
-        self._importer.forget_trees()
+        self._importer.end()
         return LoadedModules(
             workflows=found.workflows,
             specs=found.specs,
@@ -125,6 +127,14 @@ class _Loader:
     def _failed(self, module: ModuleType) -> None:
         """At once: the module may be tried again, and would find what it has left of itself."""
         forget(self._made, vars(module))
+
+    def _is_whole(self, entry: str, module: ModuleType, wrong: Mapping[str, SyntaxError]) -> bool:
+        """Whether nothing is `wrong` with what its functions will import."""
+        broken = sorted(self._importer.behind(module.__name__) & wrong.keys())
+        if broken:
+            self._problems.failed(entry, wrong[broken[0]])
+            self._failed(module)
+        return not broken
 
     def _import(self, entry: str) -> ModuleType | None:
         is_file = entry.endswith(".py") or "/" in entry or os.sep in entry

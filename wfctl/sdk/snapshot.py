@@ -11,6 +11,7 @@ import ast
 import hashlib
 import importlib.util
 import linecache
+import logging
 import os
 import re
 import sys
@@ -24,14 +25,18 @@ from types import CodeType, ModuleType
 
 import msgspec
 
+from wfctl.sdk.imports import imports, with_parents
 from wfctl.sdk.sources import Sources
+
+log = logging.getLogger("wfctl")
 
 # Where a file says how it is encoded, as Python looks for it in the first two lines.
 _CODING = re.compile(rb"[ \t\f]*#.*?coding[:=]")
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """`texts` by absolute path; `modules` says which of these a module's name leads to."""
+    """`texts` by absolute path; `modules` says which of these a module's name leads to, or, where it is a folder without a file of
+    its own, to which folders, as `_folders` spells them."""
 
     texts: dict[str, bytes] = {}
     modules: dict[str, str] = {}
@@ -56,6 +61,7 @@ class Importer(MetaPathFinder):
         self._tell: Callable[[str], None] | None = None
         self._teller = 0
         self._executing = ""
+        self._loaded = False
 
     def install(self) -> None:
         """Import through this from now on."""
@@ -66,6 +72,11 @@ class Importer(MetaPathFinder):
     def recorded(self) -> Snapshot:
         """What has been imported so far, or was tried."""
         return Snapshot(dict(self._texts), dict(self._modules))
+
+    @property
+    def files(self) -> Iterable[str]:
+        """The files that were read so far."""
+        return self._texts.keys()
 
     @contextmanager
     def telling(self, tell: Callable[[str], None]) -> Iterator[None]:
@@ -104,16 +115,40 @@ class Importer(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        file = self._given.modules.get(fullname)
-        if file is not None:
-            return self.spec(fullname, file)
+        place = self._known(fullname)
+        if place:
+            return self.spec(fullname, place)
         found = PathFinder.find_spec(fullname, path, target)
-        if found is not None and type(found.loader) is SourceFileLoader and self._sources.owns(found.origin or ""):
-            return self.spec(fullname, found.origin or "")
-        return found
+        place = self._own(fullname, found, path)
+        return self.spec(fullname, place) if place else found
+
+    def _known(self, name: str) -> str:
+        return self._given.modules.get(name) or self._modules.get(name) or ""
+
+    def _own(self, name: str, found: ModuleSpec | None, path: Sequence[str] | None) -> str:
+        """The user's own file, or folders, that module `name` was `found` in; "" for what is not the user's."""
+        if found is None:
+            return ""
+        if type(found.loader) is SourceFileLoader:
+            return found.origin if found.origin and self._sources.owns(found.origin) else ""
+        if found.loader is not None or found.submodule_search_locations is None:
+            return ""
+        return self._own_folders(name, path)
+
+    def _own_folders(self, name: str, path: Sequence[str] | None) -> str:
+        inside = [os.path.join(folder, name.rpartition(".")[2]) for folder in (sys.path if path is None else path)]
+        folders = [os.path.abspath(folder) for folder in inside if os.path.isdir(folder)]
+        if not any(self._sources.owns(folder) for folder in folders):
+            return ""
+        self._modules[name] = _folders(folders)
+        return self._modules[name]
 
     def spec(self, name: str, file: str) -> ModuleSpec | None:
-        """How module `name` is imported from `file`."""
+        """How module `name` is imported from `file`, or from folders."""
+        if file.endswith(os.sep):
+            spec = ModuleSpec(name, None, is_package=True)
+            spec.submodule_search_locations = _paths(file)
+            return spec
         package = [os.path.dirname(file)] if os.path.basename(file) == "__init__.py" else None
         return importlib.util.spec_from_file_location(
             name, file, loader=_Loader(name, file, self), submodule_search_locations=package
@@ -121,8 +156,13 @@ class Importer(MetaPathFinder):
 
     def read(self, name: str, file: str) -> bytes:
         """The text of a module, from now on part of the load. OSError where there is none."""
-        text = self._given.texts.get(file)
+        text = self._given.texts.get(file, self._texts.get(file))
         if text is None:
+            if self._loaded:
+                log.warning(
+                    "%s was not read with the other code, as no import statement names it: it is what the file holds now",
+                    self._sources.show(file),
+                )
             with open(file, "rb") as stream:
                 text = stream.read()
         self._texts[file] = text
@@ -131,13 +171,76 @@ class Importer(MetaPathFinder):
         return text
 
     def tree(self, file: str) -> ast.Module | None:
-        """A recorded file, parsed; None for any other, and for what is no Python. Kept until `forget_trees`."""
+        """A recorded file, parsed; None for any other, and for what is no Python. Kept until the `end`."""
         if file not in self._trees:
             self._trees[file] = _parsed(self._texts.get(file))
         return self._trees[file]
 
-    def forget_trees(self) -> None:
+    def end(self) -> None:
+        """All is loaded: what is imported from now on, handlers import."""
         self._trees.clear()
+        self._loaded = True
+
+    def read_late(self) -> dict[str, SyntaxError]:
+        """Read what functions will import when they are called, so that it is of this load too. Returns which files of that are
+        no Python, and what is wrong."""
+        wrong: dict[str, SyntaxError] = {}
+        left = [name for name in self._modules if name in sys.modules]
+        late: dict[str, bool] = {}
+        checked: set[str] = set()
+        while left:
+            name = left.pop()
+            done, file = name in sys.modules, self._modules[name]
+            for one in imports(self.tree(file), name, file):
+                # What stands outside of functions has been executed, or never will be.
+                names = {} if done and not one.late else dict.fromkeys(with_parents(one.names))
+                for found in [one for one in names if one not in sys.modules]:
+                    if found not in late:
+                        late[found] = self._reads(found)
+                        left += [found] if late[found] else []
+                    if late[found] and one.sure and found not in checked:
+                        checked.add(found)
+                        wrong |= self._wrong(found)
+        return wrong
+
+    def _reads(self, name: str) -> bool:
+        """Read module `name`, which has not been imported; False where it is none of the user's."""
+        place = self._known(name)
+        parent = name.rpartition(".")[0]
+        if not place and name not in sys.builtin_module_names and not self._given.modules:
+            above = self._folders_of(parent) if parent else None
+            if above is None and parent:
+                return False
+            try:
+                place = self._own(name, PathFinder.find_spec(name, above), above)
+            except KeyError:  # a folder without a file, in a package that has not been imported
+                place = self._own_folders(name, above)
+            except (ImportError, ValueError):
+                return False
+        if place.endswith(os.sep):
+            self._modules[name] = place
+        elif place:
+            try:
+                self.read(name, place)
+            except OSError:
+                return False
+        return bool(place)
+
+    def _folders_of(self, package: str) -> list[str] | None:
+        """Where the modules of one of the user's packages are, which need not have been imported."""
+        place = self._known(package)
+        if place.endswith(os.sep):
+            return _paths(place)
+        return [os.path.dirname(place)] if os.path.basename(place) == "__init__.py" else None
+
+    def _wrong(self, name: str) -> dict[str, SyntaxError]:
+        file = self._modules[name]
+        try:
+            if not file.endswith(os.sep):
+                _Loader(name, file, self).get_code(name)
+        except SyntaxError as error:
+            return {file: error}
+        return {}
 
     def digest(self, files: Iterable[str]) -> str:
         """Twelve hex digits over names and contents of `files`; the same wherever the project lies."""
@@ -170,9 +273,9 @@ class Importer(MetaPathFinder):
             parent = module.rpartition(".")[0]
             left += [parent] if parent else []
             file = self._modules.get(module)
-            if file is not None and file not in found:
+            if file is not None and file not in found and not file.endswith(os.sep):
                 found.add(file)
-                left += _imports(self.tree(file), module, file)
+                left += [name for one in imports(self.tree(file), module, file) for name in one.names]
         return found
 
 
@@ -199,6 +302,14 @@ class _Loader(SourceFileLoader):
         if path == self.path:
             return self._importer.read(str(self.name), path)
         return super().get_data(path)
+
+
+def _folders(paths: Sequence[str]) -> str:
+    return "\0".join(os.path.join(path, "") for path in paths)
+
+
+def _paths(folders: str) -> list[str]:
+    return [folder.rstrip(os.sep) for folder in folders.split("\0")]
 
 
 def _check(text: bytes, file: str) -> None:
@@ -231,18 +342,6 @@ def _keep_lines(file: str, text: bytes) -> None:
     linecache.cache[file] = (len(text), None, lines, file)
 
 
-def statements(tree: ast.Module) -> Iterator[ast.AST]:
-    """All statements of a file, however deep; nothing that is inside expressions, which are most of it."""
-    left: list[ast.AST] = [tree]
-    while left:
-        node = left.pop()
-        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
-            inner = getattr(node, field, None)
-            if inner:
-                yield from inner
-                left += inner
-
-
 def _parsed(text: bytes | None) -> ast.Module | None:
     if text is None:
         return None
@@ -250,24 +349,6 @@ def _parsed(text: bytes | None) -> ast.Module | None:
         return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
         return None
-
-
-def _imports(tree: ast.Module | None, module: str, file: str) -> list[str]:
-    """The names that a module imports, wherever in it; `from a import b` may mean either `a` or `a.b`."""
-    if tree is None:
-        return []
-    package = module if os.path.basename(file) == "__init__.py" else module.rpartition(".")[0]
-    names: list[str] = []
-    for node in statements(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package.split(".")[: len(package.split(".")) - node.level + 1] if package else []
-                base = ".".join([*above, base] if base else above)
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return names
 
 
 def versions(importer: Importer, modules: Mapping[str, Iterable[str]]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from wfctl.sdk.handler import Handler
-from wfctl.sdk.snapshot import statements
+from wfctl.sdk.imports import statements
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.signature import Transition
 

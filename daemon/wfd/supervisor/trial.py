@@ -100,8 +100,8 @@ class Trial:
     ) -> Generation | None:
         """The `newest` that serves, where `fresh` is the very same code and workers would be the same with it.
 
-        What handlers import only when they run is in no hash, and what a link leads to may be more than its text: so no other
-        file must have been saved than those that were read.
+        What handlers import by names that only they know is in no hash, and what a link leads to may be more than its text: so
+        no other file must have been saved than those that were read.
         """
         code = codes.get(newest.number) if newest is not None else None
         if self.saved is None or newest is None or code is None:

@@ -280,6 +280,44 @@ def test_code_that_is_broken_outlives_its_workers(shop: Shop) -> None:
     assert shop.value("B") == "1"
 
 
+LATE = "def rate():\n    from rates.today import RATE\n    return RATE"
+
+
+def test_what_a_handler_imports_when_it_runs_is_part_of_its_code_and_a_broken_save_of_it_too(shop: Shop) -> None:
+    shop.write("rates/today.py", "RATE = 5\n")
+    shop.save("a.py", flow("A", "rate()", LATE))
+    shop.answers(5)
+    shop.write("rates/today.py", "RATE = 6\n")
+    shop.answers(6)
+    shop.write("rates/today.py", "RATE =\n")
+    wait_until(shop.problems)
+    assert shop.problems()[0].startswith("rates/today.py:1: SyntaxError")
+    for pid in shop.workers():
+        os.kill(pid, signal.SIGKILL)
+    assert shop.value() == "6"
+    shop.write("rates/today.py", "RATE = 7\n")
+    shop.answers(7)
+    assert shop.problems() == []
+
+
+def test_without_watching_a_worker_that_is_replaced_imports_when_it_runs_what_the_others_had_loaded(
+    tmp_path: Path,
+) -> None:
+    shop = Shop(tmp_path / "shop", {"a.py": flow("A", "rate()", LATE)})
+    shop.write("rates/today.py", "RATE = 5\n")
+    shop.serve()
+    try:
+        shop.write("rates/today.py", "RATE = 6\n")
+        for _ in range(2):
+            assert shop.value() == "5"
+            for pid in shop.workers():
+                os.kill(pid, signal.SIGKILL)
+        shop.ok("reload")
+        assert shop.value() == "6"
+    finally:
+        shop.stop()
+
+
 def test_an_import_that_does_not_end_is_told_and_given_up(tmp_path: Path) -> None:
     from crash.shop import hooks
 
