@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from wfctl.protocol.channel import Importing, Problem
 
 MAX_SAID_CHARS = 200
+_UNFINISHED = "is still being imported; the others are served without it"
+_TAKES_LONG = "put what takes long, or waits for something, into a handler"
 
 
 def ended(at: Importing, why: str, words: Sequence[str] = ()) -> Problem:
@@ -19,5 +21,13 @@ def ended(at: Importing, why: str, words: Sequence[str] = ()) -> Problem:
 
 def endless(at: Importing, limit_s: float) -> Problem:
     """It has been imported for so long."""
-    message = f"has not been imported after {limit_s:g} s"
-    return Problem(at.module, message, at.file, hint="put what takes long, or waits for something, into a handler")
+    return Problem(at.module, f"has not been imported after {limit_s:g} s", at.file, hint=_TAKES_LONG)
+
+
+def unfinished(at: Importing) -> Problem:
+    """It is being imported, and others are not kept waiting for it."""
+    return Problem(at.module, _UNFINISHED, at.file, hint=_TAKES_LONG)
+
+
+def is_unfinished(problem: Problem) -> bool:
+    return problem.message == _UNFINISHED

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import msgspec
@@ -23,18 +23,18 @@ from wfd.supervisor.catalog import Catalog, Generation
 from wfd.supervisor.contract import Listener, Spoken, WorkerInfo
 from wfd.supervisor.heartbeat import Heartbeat
 from wfd.supervisor.leaving import Leaving
+from wfd.supervisor.patience import Patience
 from wfd.supervisor.questions import Questions
 from wfd.supervisor.respondent import Aside
 from wfd.supervisor.spare import Spare
 from wfd.supervisor.steps import Steps
 from wfd.supervisor.takeover import Fate, Takeover, take_over
 from wfd.supervisor.trial import GenerationCode, Retries, Trial, config_problems, turn_away, with_limits
+from wfd.supervisor.trials import Trials
 from wfd.supervisor.worker import Worker
 
 log = logging.getLogger("wfd.supervisor")
 
-# An import of one module that takes longer is taken for one that never ends.
-LOAD_MS = 30_000
 # The daemon accepts without a catalog rather than let `wfctl up` wait for an import that may never end.
 START_MS = 10_000
 RESPAWN_MS = (0, 100, 500, 2_000, 10_000)
@@ -71,15 +71,12 @@ class Supervisor:
         self.silent = self._steps.silent
         self.check, self.query = self._questions.check, self._questions.query
         self._spare = Spare(clock, self._worker)
-        self._number = self._failures = 0
+        self._failures = 0
         self._retries = Retries(clock)
+        self._trials = Trials(clock)
+        self._patience = Patience(clock, self._late)
         self._wrong: ConfigError | None = None
-        self._trial: Trial | None = None
-        # What was saved since the code that serves, or is on trial, was read; None where nobody can say.
-        self._saved: frozenset[str] | None = frozenset()
         self._codes: dict[int, GenerationCode] = {}
-        # Who asked for a reload that has not begun yet.
-        self._asking: list[asyncio.Future[Takeover]] = []
         self._started: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping, self._hears = False, True
@@ -103,15 +100,16 @@ class Supervisor:
         try:
             await asyncio.wait_for(asyncio.shield(self._started), wait_ms / 1_000)
         except TimeoutError:
-            if self._trial is not None:
-                self.catalog = msgspec.structs.replace(self.catalog, problems=(self._trial.late(wait_ms),))
+            if (trial := self._trials.now) is not None:
+                problems = (*trial.problems, trial.late(wait_ms))
+                self.catalog = msgspec.structs.replace(self.catalog, problems=problems)
 
     async def stop(self) -> None:
         """End every worker, at once for those that still run something. What runs is begun again by the next daemon."""
         self._stopping = True
         self._heartbeat.stop()
         self._questions.close()
-        turn_away([*self._asking, *(self._trial.asked if self._trial is not None else ())])
+        turn_away([*self._trials.asking, *self._trials.asked])
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -130,47 +128,37 @@ class Supervisor:
         What is `wrong` with the configuration is told with what is wrong with the code. With `saved`, the files that have come
         to be other ones, code that turns out to be the same as before is not taken over.
         """
-        self._saved = None if saved is None or self._saved is None else self._saved | saved
         self._config = config or self._config
         self._steps.limit(self._config.limits)
         self._wrong = wrong
-        asked: asyncio.Future[Takeover] = asyncio.get_running_loop().create_future()
-        self._asking.append(asked)
+        asked: asyncio.Future[Takeover] = self._trials.ask(saved)
         if self._stopping:
-            turn_away(self._asking)
-        elif self._trial is None:
-            self._begin_trial()
-        elif self._trial.outdated(self._clock.now_ms()):
-            # What it imports is not what the files say any more, and who knows whether that import ever ends.
-            self._asking += self._trial.asked
-            self._end_trial("newer code is loaded instead")
+            turn_away(self._trials.asking)
+        elif self._trials.may_begin():
             self._begin_trial()
         return asked
 
     @property
     def loading_ms(self) -> int:
-        """For how long new code has been importing; 0 when none is."""
-        return 0 if self._trial is None else max(self._clock.now_ms() - self._trial.began_at, 1)
+        return self._trials.loading_ms
 
     def _begin_trial(self) -> None:
-        self._number += 1
-        asked, self._asking = self._asking, []
         problems = () if self._wrong is None else config_problems(self._wrong)
-        self._trial = Trial(self._number, self._config, self._clock.now_ms(), asked, problems, self._saved)
-        self._saved = frozenset()
-        self._later(self._spawn(0, self._number, self._trial.code()))
+        trial = self._trials.begin(self._config, problems)
+        self._later(self._spawn(0, trial.number, trial.code()))
+        self._set_apart(trial, self._trials.slow(trial))
 
-    def _end_trial(self, why: str) -> None:
-        trial, self._trial, self._saved = self._trial, None, None
-        if trial is not None and trial.worker is not None:
-            trial.worker.leaving = True
-            trial.worker.kill(why)
+    def _set_apart(self, trial: Trial, modules: Mapping[str, str]) -> None:
+        """Do not have the others wait for `modules`."""
+        if (newest := self._trials.set_apart(trial, modules)) is not None:
+            self._later(self._spawn(0, newest.number, newest.code()))
 
     def _tried(self, trial: Trial, loaded: channel.Loaded) -> None:
         """The code on trial has said what it offers: what is sound of it takes over."""
         worker = trial.worker
         assert worker is not None
-        self._trial = None
+        self._trials.loaded(trial)
+        worker.generation = trial.number
         fresh = Generation.of(loaded, trial.number, self._clock.now_ms())
         problems = (*trial.problems, *loaded.problems)
         same = trial.same(fresh, self.catalog.newest, self._codes)
@@ -180,7 +168,7 @@ class Supervisor:
         takeover.tell(len(trial.problems))
         serving = self.catalog.serving
         for other in list(self._workers):
-            if other.generation not in serving and not other.leaving:
+            if other.generation not in serving and not other.leaving and self._trials.of(other) is None:
                 self._leaving.dismiss(other)
         self._leaving.thin_out()
         self._codes = {number: code for number, code in self._codes.items() if number in serving}
@@ -190,43 +178,64 @@ class Supervisor:
             for _ in range(trial.config.workers - 1):
                 self._later(self._spawn(0, trial.number, code))
         elif same is None:
-            self._saved = None
-        self._retries.after(trial, self._again)
+            self._trials.saved = None
+        self._try_again(trial)
         self._finish_trial(trial, takeover.fates)
 
+    def _try_again(self, trial: Trial) -> None:
+        if not self._trials.under_way:
+            self._retries.after(bool(trial.given_up), self._trials.number, self._again)
+
     def _again(self, number: int) -> None:
-        if self._number == number and self._trial is None and not self._stopping:
+        if self._trials.number == number and not self._trials.under_way and not self._stopping:
             self.reload(wrong=self._wrong, saved=frozenset())
 
     def _failed(self, trial: Trial, message: str, hint: str) -> None:
         """The code on trial has not even said what is wrong with it."""
-        self._saved = None
+        if trial is not self._trials.now:
+            self.catalog = self._trials.fail(trial, message, hint, self.catalog)
+            self._over(trial)
+            return
+        self._trials.saved = None
         problems = (*trial.problems, channel.Problem("workers", message, hint=hint))
         self.catalog = msgspec.structs.replace(self.catalog, problems=problems)
         if self.catalog.owners:
             log.error("%s; the code loaded before stays in use (%s)", message, hint)
-            self._trial = None
+            self._trials.now = None
             self._finish_trial(trial, dict.fromkeys(self.catalog.owners, Fate.KEPT))
             return
         log.error("%s (%s)", message, hint)
-        if self._listener is not None:
-            self._listener.catalog_changed(self.catalog)
-        self._answer(trial, {})
-        if self._asking:
-            self._trial = None
+        self._tell(trial, {})
+        if self._trials.asking:
+            self._trials.now = None
             self._begin_trial()
         else:
             # Nothing serves: perhaps it goes better next time.
             self._later(self._spawn(self._delay_ms(), trial.number, trial.code()))
 
     def _finish_trial(self, trial: Trial, fates: dict[str, Fate]) -> None:
-        if self._listener is not None:
-            self._listener.catalog_changed(self.catalog)
-        self._answer(trial, fates)
-        if self._asking and not self._stopping:
+        self._tell(trial, self._trials.became(fates))
+        if self._trials.asking and not self._stopping:
             self._begin_trial()
 
-    def _answer(self, trial: Trial, fates: dict[str, Fate]) -> None:
+    def _goes_on(self, trial: Trial) -> bool:
+        """Whether the trial, which has given up a module, is still of use."""
+        if trial is self._trials.now:
+            return True
+        self.catalog = self._trials.blame(trial.problems[-1], self.catalog)
+        if not trial.waits_for:
+            self._over(trial)
+        return bool(trial.waits_for)
+
+    def _over(self, trial: Trial) -> None:
+        """What was set apart is given up; the newest has gone without it."""
+        self._trials.over(trial)
+        self._try_again(trial)
+        self._tell(trial, self._trials.fates)
+
+    def _tell(self, trial: Trial, fates: dict[str, Fate]) -> None:
+        if self._listener is not None:
+            self._listener.catalog_changed(self.catalog)
         for asked in trial.asked:
             if not asked.done():
                 asked.set_result(Takeover(self.catalog, fates))
@@ -249,8 +258,8 @@ class Supervisor:
         config = code.config
         spare = self._spare.take(config)
         worker = spare or self._worker(config)
-        trial = self._trial
-        if trial is not None and trial.number == generation:
+        trial = self._trials.numbered(generation)
+        if trial is not None:
             trial.worker = worker
         try:
             if spare is None:
@@ -259,7 +268,7 @@ class Supervisor:
         except OSError as error:
             python = config.python or "python"
             log.error("cannot start a worker with %s: %s", python, reason(error))
-            if trial is not None and self._trial is trial and trial.worker is worker:
+            if trial is not None and self._trials.of(worker) is trial:
                 trial.worker = None
                 hint = (full.hint if (full := out_of_files(error)) else None) or _CHECK_PYTHON
                 self._failed(trial, f"cannot start a worker with {python}: {error.strerror or reason(error)}", hint)
@@ -267,20 +276,19 @@ class Supervisor:
                 self._respawn(generation)
             return
         self._workers.append(worker)
-        worker.importing_since = self._clock.now_ms()
         worker.load(code.load(generation))
         self._spare.want(self._config)
         if not self._wanted(generation):  # another one overtook it while the process was started
             self._leaving.dismiss(worker)
             return
-        self._clock.call_later(LOAD_MS, partial(self._slow, worker))
+        self._patience.begin(worker)
 
     def _worker(self, config: Config) -> Worker:
         return Worker(config, self._received, self._ended)
 
     def _wanted(self, generation: int) -> bool:
         """Whether workers of this generation serve, or are to serve."""
-        on_trial = self._trial is not None and self._trial.number == generation
+        on_trial = self._trials.numbered(generation) is not None
         return not self._stopping and (generation in self._codes or on_trial)
 
     def _respawn(self, generation: int) -> None:
@@ -307,15 +315,16 @@ class Supervisor:
             return
         last = f" ({worker.last_words[-1]})" if worker.last_words and not worker.killed_for else ""
         log.warning("worker %d ended: %s%s; %d steps are begun again", worker.pid, why, last, lost)
-        trial = self._trial
-        if trial is not None and trial.worker is worker:
-            trial.worker = None
-            if trial.again(why) or trial.give_up(worker, why):
-                self._later(self._spawn(0, trial.number, trial.code()))
-            else:
-                self._failed(trial, f"the worker ended before it had loaded anything: {why}{last}", worker.remedy)
-        else:
+        trial = self._trials.of(worker)
+        if trial is None:
             self._respawn(worker.generation)
+            return
+        trial.worker = None
+        again = trial.again(why)
+        if not again and not trial.give_up(worker, why):
+            self._failed(trial, f"the worker ended before it had loaded anything: {why}{last}", worker.remedy)
+        elif again or self._goes_on(trial):
+            self._later(self._spawn(0, trial.number, trial.code()))
 
     def _taking(self, workflow_type: str) -> list[Worker]:
         """The workers that take new steps of a type: those that answer, or all where none does."""
@@ -331,14 +340,10 @@ class Supervisor:
         """The generation that serves a type, and what its workers are given."""
         return (number := self.catalog.owner_of(workflow_type).number), self._codes.get(number)
 
-    def _slow(self, worker: Worker) -> None:
-        # Each module has so long.
-        left_ms = worker.importing_since + LOAD_MS - self._clock.now_ms()
-        if left_ms > 0:
-            self._clock.call_later(left_ms, partial(self._slow, worker))
-        elif not worker.ready and not worker.leaving:
-            worker.endless_ms = LOAD_MS
-            worker.kill(f"importing the modules took longer than {LOAD_MS // 1_000} s")
+    def _late(self, worker: Worker) -> None:
+        trial = self._trials.now
+        if trial is not None and trial.worker is worker and worker.importing is not None:
+            self._set_apart(trial, {worker.importing.module: worker.importing.file})
 
     # -- what workers say --------------------------------------------------------------------
 
@@ -364,8 +369,8 @@ class Supervisor:
     def _loaded(self, worker: Worker, loaded: channel.Loaded) -> None:
         if worker.leaving:
             return
-        trial = self._trial
-        if trial is not None and trial.worker is worker:
+        trial = self._trials.of(worker)
+        if trial is not None:
             self._tried(trial, loaded)
             return
         owned = {name for name, owner in self.catalog.owners.items() if owner.number == worker.generation}

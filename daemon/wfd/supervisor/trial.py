@@ -53,11 +53,12 @@ class Retries:
         self._clock = clock
         self._times = 0
 
-    def after(self, trial: Trial, again: Callable[[int], None]) -> None:
-        self._times = self._times + 1 if trial.given_up else 0
+    def after(self, lost: bool, number: int, again: Callable[[int], None]) -> None:
+        """The last trial, of this number, has lost a module, or has not."""
+        self._times = self._times + 1 if lost else 0
         if self._times:
             delay_ms = min(RETRY_MS << min(self._times - 1, 5), MOST_RETRY_MS)
-            self._clock.call_later(delay_ms, partial(again, trial.number))
+            self._clock.call_later(delay_ms, partial(again, number))
 
 
 class Trial:
@@ -84,6 +85,8 @@ class Trial:
         self.given_up: frozenset[str] = frozenset()
         # The files that were being imported then: they are not among those that were read.
         self.lost: frozenset[str] = frozenset()
+        # The modules that it alone still imports, where it was set apart for them.
+        self.waits_for: frozenset[str] = frozenset()
         self._killed = 0
 
     def code(self, read: Code | None = None) -> GenerationCode:
@@ -120,6 +123,7 @@ class Trial:
         endless_s = worker.endless_ms / 1_000
         problem = blame.endless(at, endless_s) if endless_s else blame.ended(at, why, worker.last_words)
         self.given_up |= {at.module}
+        self.waits_for -= {at.module}
         if at.file:
             self.lost |= {os.path.normpath(self.config.project / at.file)}
         self.problems = (*self.problems, problem)

@@ -322,14 +322,13 @@ def test_an_import_that_does_not_end_is_told_and_given_up(tmp_path: Path) -> Non
     from crash.shop import hooks
 
     shop = Shop(tmp_path / "shop", {"a.py": flow("A", 1), "b.py": flow("B", 1)}, workflows="")
-    shop.environment |= hooks("wfd.supervisor.supervisor:LOAD_MS=6000")
+    shop.environment |= hooks("wfd.supervisor.patience:LOAD_MS=6000")
     shop.serve()
     try:
         shop.save("b.py", flow("B", 2, "import time; time.sleep(3600)"))
         wait_until(lambda: "new code is loading" in shop.ok("status"))
         assert shop.value("B") == "1"
-        wait_until(shop.problems)
-        assert shop.problems() == ["b.py:0: has not been imported after 6 s"]
+        wait_until(lambda: shop.problems() == ["b.py:0: has not been imported after 6 s"])
         shop.save("b.py", flow("B", 3))
         shop.answers(3, "B")
         assert shop.problems() == []
@@ -431,6 +430,27 @@ def test_what_takes_effect_only_with_the_next_daemon_is_said(shop: Shop) -> None
     (problem,) = shop.json("status")["problems"]
     assert problem["hint"] == f"wfctl down && mv {here}/wfctl.db* {there}/ && wfctl up"
     assert shop.value() == "1"
+
+
+def test_the_others_are_served_at_once_though_an_import_does_not_end(tmp_path: Path) -> None:
+    from crash.shop import hooks
+
+    hangs = "import os, time\nwhile not os.path.exists('go-on'): time.sleep(0.02)"
+    shop = Shop(tmp_path / "shop", {"a.py": flow("A", 1, hangs), "b.py": flow("B", 1)}, workflows="")
+    shop.environment |= hooks("wfd.supervisor.patience:APART_MS=300")
+    shop.serve()
+    try:
+        unfinished = ["a.py:0: is still being imported; the others are served without it"]
+        assert shop.problems() == unfinished
+        assert shop.value("B") == "1"
+        shop.save("b.py", flow("B", 2))
+        shop.answers(2, "B")
+        assert shop.problems() == unfinished
+        shop.write("go-on", "")
+        wait_until(lambda: not shop.problems())
+        assert (shop.value(), shop.value("B")) == ("1", "2")
+    finally:
+        shop.stop()
 
 
 # -- by hand -----------------------------------------------------------------------------------

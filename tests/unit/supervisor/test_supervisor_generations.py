@@ -17,6 +17,7 @@ from wfctl.values.signature import HandlerSpec, TypeSpec
 from wfd.config import Config
 from wfd.runtime.clock import ManualClock
 from wfd.supervisor import Catalog, StepOrder, Supervisor, leaving, supervisor as module
+from wfd.supervisor.patience import APART_MS, LOAD_MS
 from wfd.supervisor.spare import AFTER_MS
 from wfd.supervisor.trial import OUTDATED_MS, RETRY_MS, TRIES
 from wfd.supervisor.worker import Worker
@@ -377,7 +378,7 @@ async def test_an_import_that_does_not_end_leaves_the_old_code_in_use(
     await serving(supervisor)
     asked = supervisor.reload()
     await turns()
-    clock.advance(module.LOAD_MS)
+    clock.advance(LOAD_MS)
     await turns()
     assert "took longer" in (await asked).catalog.problems[0].message
     assert taking(supervisor) == [1, 1]
@@ -465,17 +466,21 @@ async def test_a_module_whose_import_does_not_end_is_named_and_each_has_its_own_
     await starting
     (problem,) = supervisor.catalog.problems
     assert (problem.module, problem.message) == ("flows.py", "has not been imported after 0.001 s")
-    clock.advance(module.LOAD_MS - 1)
+    clock.advance(APART_MS - 1)
     imports(first, "bills.py", "helper.py")
-    clock.advance(module.LOAD_MS - 1)
+    clock.advance(LOAD_MS - 1)
     assert first.alive
+    await served(supervisor, 2, "one", flows=["Order"])
+    assert [(one.module, one.file, one.message) for one in supervisor.catalog.problems] == [
+        ("bills.py", "helper.py", "is still being imported; the others are served without it")
+    ]
     clock.advance(1)
+    await turns()
     assert not first.alive
-    await served(supervisor, 1, "one", flows=["Order"])
-    assert taking(supervisor) == [1, 1]
+    assert taking(supervisor) == [2, 2]
     (problem,) = supervisor.catalog.problems
     assert (problem.module, problem.file) == ("bills.py", "helper.py")
-    assert problem.message == f"has not been imported after {module.LOAD_MS // 1_000} s"
+    assert problem.message == f"has not been imported after {LOAD_MS // 1_000} s"
 
 
 async def test_a_step_given_before_a_reload_ends_where_it_began(supervisor: Supervisor) -> None:
@@ -639,7 +644,7 @@ async def test_what_is_wrong_with_a_module_that_has_no_part_is_told_though_the_w
     await serving(supervisor, flows=["Order"])
     for wrong in ("SyntaxError", ""):
         await saved(supervisor)  # it had not been there before
-        of(supervisor._number)[0].loaded("one", problem=wrong, flows=["Order"])
+        of(supervisor._trials.number)[0].loaded("one", problem=wrong, flows=["Order"])
         await turns()
         assert [one.message for one in supervisor.catalog.problems] == [wrong] * bool(wrong)
     assert taking(supervisor) == [1, 1]
@@ -763,3 +768,154 @@ async def test_a_module_that_ended_its_worker_is_tried_again_though_nothing_is_s
     clock.advance(10 * RETRY_MS)
     await turns()
     assert of(3) == []
+
+
+# -- modules whose import takes its time -----------------------------------------------------------
+
+UNFINISHED = "is still being imported; the others are served without it"
+ENDLESS = f"has not been imported after {LOAD_MS // 1_000} s"
+
+
+async def takes_its_time(clock: ManualClock, generation: int, entry: str = "bills.py") -> Process:
+    """The worker that imports this generation, which the others do not wait for any more."""
+    await turns()
+    worker = of(generation)[0]
+    imports(worker, entry)
+    clock.advance(APART_MS)
+    await turns()
+    return worker
+
+
+def told(supervisor: Supervisor) -> dict[str, str]:
+    return {one.module: one.message for one in supervisor.catalog.problems}
+
+
+async def test_the_others_are_served_while_a_module_takes_its_time_and_all_is_when_it_is_imported(
+    supervisor: Supervisor, clock: ManualClock
+) -> None:
+    starting = asyncio.ensure_future(supervisor.start())
+    slow = await takes_its_time(clock, 1)
+    assert of(2)[0].told.modules == ["flows.py"]
+    await served(supervisor, 2, "one", flows=["Order"])
+    await starting
+    assert taking(supervisor) == [2, 2]
+    assert told(supervisor) == {"bills.py": UNFINISHED}
+    assert supervisor.loading_ms == APART_MS
+    slow.loaded("one", **BOTH)
+    await served(supervisor, 3, "one", **BOTH)
+    assert taking(supervisor) == taking(supervisor, "Bill") == [3, 3]
+    assert (told(supervisor), supervisor.loading_ms, of(2)) == ({}, 0, [])
+    clock.advance(10 * RETRY_MS)
+    await turns()
+    assert supervisor._trials.number == 3
+
+
+async def test_who_asked_for_new_code_hears_of_all_of_it_and_of_what_became_of_the_others_before(
+    supervisor: Supervisor, clock: ManualClock
+) -> None:
+    await serving(supervisor)
+    asked = supervisor.reload()
+    slow = await takes_its_time(clock, 2)
+    await served(supervisor, 3, "two", flows=["Order"])
+    assert (taking(supervisor), taking(supervisor, "Bill")) == ([3, 3], [1, 1])
+    assert not asked.done()
+    slow.loaded("two", **BOTH)
+    await served(supervisor, 4, "two", **BOTH)
+    assert (await asked).fates == {"Order": "new version", "Bill": "new version"}
+    assert taking(supervisor) == taking(supervisor, "Bill") == [4, 4]
+    assert of(1) == of(3) == []
+
+
+async def test_what_takes_its_time_and_fails_in_the_end_leaves_the_others_and_is_tried_again(
+    supervisor: Supervisor, clock: ManualClock
+) -> None:
+    await serving(supervisor)
+    asked = supervisor.reload()
+    slow = await takes_its_time(clock, 2)
+    await served(supervisor, 3, "two", flows=["Order"])
+    clock.advance(LOAD_MS - APART_MS)
+    await turns()
+    assert not slow.alive
+    done = await asked
+    assert done.fates == {"Order": "new version", "Bill": "broken"}
+    assert [one.message for one in done.catalog.problems] == [ENDLESS]
+    assert (taking(supervisor), taking(supervisor, "Bill")) == ([3, 3], [1, 1])
+    clock.advance(RETRY_MS)
+    await turns()
+    assert [one.told.modules for one in of(4) + of(5)] == [list(MODULES), ["flows.py"]], "nobody waits for it again"
+    of(4)[0].loaded("two", **BOTH)
+    await turns()
+    assert told(supervisor) == {}
+    supervisor.reload()
+    await turns()
+    assert of(7)[0].told.modules == list(MODULES)
+    assert of(8) == [], "it is as quick as the others now"
+
+
+async def test_code_that_is_saved_while_a_module_takes_its_time_is_loaded_at_once(
+    supervisor: Supervisor, clock: ManualClock
+) -> None:
+    await serving(supervisor)
+    first = supervisor.reload()
+    slow = await takes_its_time(clock, 2)
+    await served(supervisor, 3, "two", flows=["Order"])
+    second = supervisor.reload()
+    await turns()
+    assert not slow.alive
+    await served(supervisor, 5, "three", flows=["Order"])
+    assert taking(supervisor) == [5, 5]
+    assert not first.done()
+    of(4)[0].loaded("three", **BOTH)
+    await turns()
+    assert (await first).catalog.generation == (await second).catalog.generation == 6
+
+
+async def test_every_module_that_takes_its_time_is_set_apart_and_ends_for_itself(
+    supervisor: Supervisor, clock: ManualClock
+) -> None:
+    supervisor._config = msgspec.structs.replace(supervisor._config, modules=(*MODULES, "more.py"))
+    starting = asyncio.ensure_future(supervisor.start())
+    first = await takes_its_time(clock, 1, "bills.py")
+    second = await takes_its_time(clock, 2, "more.py")
+    await served(supervisor, 3, "one", flows=["Order"])
+    await starting
+    assert told(supervisor) == {"bills.py": UNFINISHED, "more.py": UNFINISHED}
+    first.end("exit code 3")
+    await turns()
+    assert told(supervisor)["bills.py"].startswith("ended the process (exit code 3)")
+    assert second.alive
+    second.loaded("one", flows=["Order"], more=["Parcel"])
+    await served(supervisor, 4, "one", flows=["Order"], more=["Parcel"])
+    assert taking(supervisor) == taking(supervisor, "Parcel") == [4, 4]
+    assert list(told(supervisor)) == ["bills.py"]
+
+
+async def test_what_is_set_apart_goes_on_without_another_module_that_ends_it(
+    supervisor: Supervisor, clock: ManualClock
+) -> None:
+    starting = asyncio.ensure_future(supervisor.start())
+    slow = await takes_its_time(clock, 1, "flows.py")
+    imports(slow, "bills.py")
+    slow.end("exit code 3")
+    imports(of(2)[0], "bills.py")
+    of(2)[0].end("exit code 3")
+    await turns()
+    assert of(1)[0].told.modules == ["flows.py"]
+    await served(supervisor, 2, "one", none=[])
+    await starting
+    of(1)[0].loaded("one", flows=["Order"])
+    await served(supervisor, 3, "one", flows=["Order"])
+    assert taking(supervisor) == [3, 3]
+    assert [name for name, said in told(supervisor).items()] == ["bills.py"]
+
+
+async def test_a_module_that_is_alone_is_waited_for(supervisor: Supervisor, clock: ManualClock) -> None:
+    supervisor._config = msgspec.structs.replace(supervisor._config, modules=("flows.py",))
+    starting = asyncio.ensure_future(supervisor.start())
+    slow = await takes_its_time(clock, 1, "flows.py")
+    clock.advance(LOAD_MS - APART_MS - 1)
+    await turns()
+    assert len(Process.made) == 1
+    slow.loaded("one", flows=["Order"])
+    await starting
+    assert taking(supervisor) == [1]
