@@ -223,3 +223,38 @@ async def test_an_event_that_came_while_its_handler_was_missing_has_the_types_of
     assert await stuck(env) == ["r"]
     env.load([sender, receiving(whole=True)])
     assert await asyncio.wait_for(handle.result(), 5) == "2026-03-01"
+
+
+async def test_a_retry_of_a_run_whose_step_was_renamed_says_that_it_is_stuck_again(serve: Serve) -> None:
+    def code(name: str) -> Workflow:
+        wf = Workflow("W")
+
+        @wf.start()
+        async def begin(ctx: Context) -> Directive:
+            return ctx.next.step(pay)
+
+        async def pay(ctx: Context) -> Directive:
+            raise RuntimeError("no money")
+
+        pay.__name__ = name
+        wf.step()(pay)
+        return wf
+
+    env = await serve(code("pay"))
+    run = await env.client.start("W", workflow_id="w")
+    await env.settle()
+    assert (await run.describe()).run.status == "failed"
+    env.load([code("charge")])
+    before = len(await run.history())
+    told = await run.retry(dry_run=True)
+    assert (told.handler, told.status) == ("pay", "stuck")
+    assert (told.stuck_reason or "").startswith("workflow type 'W' has no step handler 'pay' any more: put it back in ")
+    assert (await run.retry(dry_run=True, from_step="begin")).stuck_reason is None
+    assert len(await run.history()) == before
+    assert (await run.retry()).stuck_reason == told.stuck_reason
+    await env.settle()
+    assert await stuck(env) == ["w"]
+    again = await run.retry(dry_run=True)
+    assert (again.was, again.status, again.stuck_reason) == ("stuck", "stuck", told.stuck_reason)
+    env.load([code("pay")])
+    assert (await run.retry(dry_run=True, from_step="pay")).stuck_reason is None

@@ -51,7 +51,7 @@ class Retried(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `was` is the status it had, `handler`, `step` and `attempt` the step it goes on with (none: it waits or sleeps again),
     `from_step` the one it went back to. Of the operations that step had recorded, `kept` are reused and `dropped` are done anew,
     in words. `stored` and `unstored` are the store's keys that get an earlier value, or none; `requeued` the events that are back
-    in the inbox.
+    in the inbox. `stuck_reason`: the code has no handler for that step, so the run is stuck again at once; None where it has.
     """
 
     run_id: str
@@ -70,6 +70,7 @@ class Retried(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stored: list[str] = []
     unstored: list[str] = []
     requeued: list[str] = []
+    stuck_reason: str | None = None
 
 
 class Retry(RunCall, frozen=True):

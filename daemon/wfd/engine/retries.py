@@ -106,11 +106,21 @@ class Retries:
     async def _go_on(self, live: Live, asked: s.RetryAsked, dry_run: bool) -> calls.Retried:
         before = live.run
         if dry_run:
-            return _retried(before, decide(before, asked, self._e.clock.now_ms()).run, asked, dry_run=True)
+            after = decide(before, asked, self._e.clock.now_ms()).run
+            return self._with_code(after, _retried(before, after, asked, dry_run=True))
         batch = self._e.batch()
         after = batch.decide(live, asked).run
+        told = self._with_code(after, _retried(before, after, asked))
         await self._e.committed(batch)
-        return _retried(before, after, asked)
+        return told
+
+    def _with_code(self, after: Run, answer: calls.Retried) -> calls.Retried:
+        """`answer`, with the status that comes of it where the code has no handler for the step."""
+        phase, catalog = after.phase, self._e.workers.catalog
+        if not isinstance(phase, Stepping) or catalog.step_handler(after.workflow_type, phase.kind, phase.handler):
+            return answer
+        reason = catalog.missing(after.workflow_type, phase.kind, phase.handler)
+        return msgspec.structs.replace(answer, status=Status.STUCK, stuck_reason=reason)
 
     async def _anew(self, call: calls.Retry) -> calls.Retried:
         """Another run of the same type and input. It is nobody's child, and the old one stays as it is."""

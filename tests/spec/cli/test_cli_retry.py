@@ -122,3 +122,19 @@ def test_what_cannot_go_on_says_why_and_what_to_type(shop: Project) -> None:
     assert len(charges(shop)) == 2
     back = shop.run("retry", "order-1b", "--from", "take_order")
     assert back.returncode == 5
+
+
+def test_a_run_whose_step_was_renamed_would_be_stuck_again_and_not_go_on(shop: Project) -> None:
+    failed(shop, "order-1")
+    before = shop.json("status")["source_hash"]
+    shop.write(
+        "shop.py",
+        (shop.folder / "shop.py").read_text().replace("def pay(", "def settle(").replace("step(pay", "step(settle"),
+    )
+    wait_until(lambda: shop.json("status")["source_hash"] != before)
+    told = shop.run("retry", "order-1", "--dry-run")
+    assert "would be stuck again at once: at pay, step 2, attempt 2; it had failed" in told.stderr
+    assert "  workflow type 'Order' has no step handler 'pay' any more: put it back in shop.py" in told.stderr
+    many = shop.run("retry", "--status", "failed", "--dry-run").stderr
+    assert many.splitlines()[-1] == "0 would go on, 1 would be stuck again at once, 0 failed"
+    assert "is stuck again at once" in shop.run("retry", "order-1").stderr

@@ -64,7 +64,10 @@ def run(
 
     def sum_up(results: list[Retried], failed: int) -> str:
         done = "started" if new else "go on"
-        return f"{len(results)} {f'would be {done}' if new and dry_run else f'would {done}' if dry_run else done}, {failed} failed"
+        stuck = sum(one.stuck_reason is not None for one in results)
+        again = f", {stuck} {'would be' if dry_run else 'are'} stuck again at once" if stuck else ""
+        told = f"would be {done}" if new and dry_run else f"would {done}" if dry_run else done
+        return f"{len(results) - stuck} {told}{again}, {failed} failed"
 
     deed = Verb("retry", "retry", make, retried_text, sum_up)
     if wait and not dry_run:

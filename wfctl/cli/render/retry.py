@@ -19,7 +19,10 @@ def _first_line(retried: Retried) -> str:
         if retried.dry_run:
             return f"would start another run of {retried.workflow_id} like {retried.old_run_id}, which is {retried.was}"
         return f"started {retried.workflow_id} (run {retried.run_id}) like run {retried.old_run_id}, which is {retried.was}"
-    verb = "would go on" if retried.dry_run else "goes on"
+    if retried.stuck_reason is not None:
+        verb = "would be stuck again at once" if retried.dry_run else "is stuck again at once"
+    else:
+        verb = "would go on" if retried.dry_run else "goes on"
     return (
         f"{retried.workflow_id} (run {retried.run_id}) {verb}: {_where(retried)}; {_WAS.get(retried.was, retried.was)}"
     )
@@ -41,4 +44,5 @@ def _details(retried: Retried) -> list[str]:
         ("back in the store", store),
         ("back in the inbox", retried.requeued),
     )
-    return [f"  {words}: {', '.join(names)}" for words, names in told if names]
+    stuck = [] if retried.stuck_reason is None else [f"  {retried.stuck_reason}"]
+    return stuck + [f"  {words}: {', '.join(names)}" for words, names in told if names]
