@@ -111,8 +111,11 @@ class Watcher(Service):
     def _loaded(self, target: Target, look: Look) -> dict[str, Stat]:
         """The files as they were when they were loaded. Nobody has watched what only the newest load brought along, while
         that was under way; and what had been looked for before, and is there now, came with a folder."""
-        before = self._known if self._aimed is not None else look.files
-        return {
+        first = self._aimed is None
+        before = look.files if first else self._known
+        # What was loaded and is gone before anybody has watched it.
+        gone = target.files - look.files.keys() - {str(target.config)} if first else ()
+        return dict.fromkeys(gone, _OTHER) | {
             file: stat if stat[0] < self._since_ns else _OTHER
             for file, stat in look.files.items()
             if file in before or file in target.files

@@ -250,6 +250,23 @@ async def test_a_folder_that_a_run_makes_or_removes_is_watched_or_not_and_is_no_
     assert told.times == 1
 
 
+async def test_a_file_that_is_deleted_before_it_is_watched_is_told_of_once(
+    project: Path, system: System, told: Told
+) -> None:
+    watching = Watcher(project / "state", told)
+    target = Target.of(project / "wfctl.toml", [project], [str(project / "flows" / "gone.py")])
+    watching.aim(target)
+    await watching.start()
+    try:
+        await until(lambda: told.times == 1)
+        assert told.files == {str(project / "flows" / "gone.py")}
+        watching.aim(target)
+        await system.tells(Change.added, project / "state")
+        assert told.times == 1
+    finally:
+        await watching.stop()
+
+
 async def test_a_package_that_is_moved_in_is_a_change_and_so_is_one_that_is_moved_away(
     project: Path, tmp_path_factory: pytest.TempPathFactory, watching: Watcher, system: System, told: Told
 ) -> None:
