@@ -46,7 +46,7 @@ class Importer(MetaPathFinder):
     """Imports the user's modules and keeps what it read. What is in `given` is taken from there; all else from disk. `failed` is
     told of each module whose code has raised.
 
-    For a process of its own: `install` changes sys.meta_path, for good.
+    For a process of its own: `install` changes sys.meta_path and importlib's own loader, for good.
     """
 
     def __init__(
@@ -62,11 +62,22 @@ class Importer(MetaPathFinder):
         self._teller = 0
         self._executing = ""
         self._loaded = False
+        self._by_path: set[str] = set()
 
     def install(self) -> None:
         """Import through this from now on."""
         place = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
         sys.meta_path.insert(place, self)
+        plain = SourceFileLoader.exec_module
+
+        def exec_module(loader: SourceFileLoader, module: ModuleType) -> None:
+            # One that somebody has made for a path: nobody who looks for modules by their names is asked then.
+            if type(loader) is SourceFileLoader and self._sources.owns(str(loader.path)):
+                _PathLoader(module.__name__, os.path.abspath(loader.path), self).exec_module(module)
+            else:
+                plain(loader, module)
+
+        SourceFileLoader.exec_module = exec_module  # type: ignore[assignment, method-assign]
 
     @property
     def recorded(self) -> Snapshot:
@@ -156,6 +167,16 @@ class Importer(MetaPathFinder):
 
     def read(self, name: str, file: str) -> bytes:
         """The text of a module, from now on part of the load. OSError where there is none."""
+        text = self._text(file)
+        self._modules[name] = file
+        return text
+
+    def read_path(self, file: str) -> bytes:
+        """The same of a file that code loads by its path: as what, nobody else needs to know."""
+        self._by_path.add(file)
+        return self._text(file)
+
+    def _text(self, file: str) -> bytes:
         text = self._given.texts.get(file, self._texts.get(file))
         if text is None:
             if self._loaded:
@@ -166,7 +187,6 @@ class Importer(MetaPathFinder):
             with open(file, "rb") as stream:
                 text = stream.read()
         self._texts[file] = text
-        self._modules[name] = file
         _keep_lines(file, text)
         return text
 
@@ -260,8 +280,9 @@ class Importer(MetaPathFinder):
         return hashlib.sha256(text).digest()
 
     def behind(self, name: str) -> set[str]:
-        """The recorded files that module `name` is made of: its own, and those it imports, directly or not."""
-        found: set[str] = set()
+        """The recorded files that module `name` is made of: its own, and those it imports, directly or not; and all that were
+        loaded by their paths, whoever did that."""
+        found: set[str] = set(self._by_path)
         left = [name]
         seen: set[str] = set()
         while left:
@@ -302,6 +323,11 @@ class _Loader(SourceFileLoader):
         if path == self.path:
             return self._importer.read(str(self.name), path)
         return super().get_data(path)
+
+
+class _PathLoader(_Loader):
+    def get_data(self, path: str) -> bytes:
+        return self._importer.read_path(path)
 
 
 def _folders(paths: Sequence[str]) -> str:

@@ -300,6 +300,27 @@ def test_what_a_handler_imports_when_it_runs_is_part_of_its_code_and_a_broken_sa
     assert shop.problems() == []
 
 
+def test_a_file_that_a_module_loads_by_its_path_is_watched_wherever_it_is_and_kept(shop: Shop) -> None:
+    shop.write(".rules/today.py", "RATE = 5\n")
+    loads = "\n".join((
+        "from importlib.util import module_from_spec, spec_from_file_location",
+        "spec = spec_from_file_location('today', '.rules/today.py')",
+        "today = module_from_spec(spec)",
+        "spec.loader.exec_module(today)",
+        "assert today.RATE > 4",
+    ))  # fmt: skip
+    shop.save("a.py", flow("A", "today.RATE", loads))
+    shop.answers(5)
+    shop.write(".rules/today.py", "RATE = 3\n")
+    wait_until(shop.problems)
+    for pid in shop.workers():
+        os.kill(pid, signal.SIGKILL)
+    assert shop.value() == "5"
+    shop.write(".rules/today.py", "RATE = 6\n")
+    shop.answers(6)
+    assert shop.problems() == []
+
+
 def test_without_watching_a_worker_that_is_replaced_imports_when_it_runs_what_the_others_had_loaded(
     tmp_path: Path,
 ) -> None:

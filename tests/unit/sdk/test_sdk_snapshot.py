@@ -118,6 +118,32 @@ def test_a_folder_without_a_file_of_its_own_need_not_be_there_any_more(code: Cod
     assert code.run().said == [1]
 
 
+LOADS = (
+    "import importlib.util\n"
+    "spec = importlib.util.spec_from_file_location('odd', '.rules/rates.py')\n"
+    "odd = importlib.util.module_from_spec(spec)\n"
+    "spec.loader.exec_module(odd)\n"
+)
+
+
+def test_what_is_loaded_by_its_path_is_kept_and_watched_like_what_is_imported(code: Code) -> None:
+    code.flow("return odd.VALUE", at_once=LOADS)
+    code.write(".rules/rates.py", "VALUE = 1\n")
+    first = code.run(".rules/rates.py=VALUE = 2\n")
+    assert (first.said, code.names(first)) == ([1], [".rules/rates.py", "flows.py"])
+    shutil.rmtree(code.folder / ".rules")
+    again = code.run()
+    assert (again.said, again.source_hash) == ([1], first.source_hash)
+
+
+def test_what_is_loaded_by_its_path_and_is_no_python_is_a_problem_with_its_line(code: Code) -> None:
+    code.flow("return odd.VALUE", at_once=LOADS)
+    code.write(".rules/rates.py", "VALUE = 1\n1 +\n")
+    ran = code.run()
+    assert [(one.file, one.line) for one in ran.problems] == [(".rules/rates.py", 2)]
+    assert ".rules/rates.py" in code.names(ran)
+
+
 def test_a_module_whose_functions_import_what_is_no_python_is_not_served(code: Code) -> None:
     code.flow("import rates")
     code.write("rates.py", "from below import VALUE\n")
