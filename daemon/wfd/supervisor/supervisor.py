@@ -399,4 +399,7 @@ class Supervisor:
 
     def workers(self) -> list[WorkerInfo]:
         now = self._clock.now_ms()
-        return [worker.info(now, self._steps.at_work(worker, worker.pong.by)) for worker in self._workers]
+        return [
+            one.info(now, self._trials.generation_of(one), self._steps.at_work(one, one.pong.by))
+            for one in self._workers
+        ]

@@ -67,6 +67,10 @@ class Trials:
     def numbered(self, generation: int) -> Trial | None:
         return next((trial for trial in self.under_way if trial.number == generation), None)
 
+    def generation_of(self, worker: Worker) -> int:
+        """The generation that the worker has loaded, or will have when that is over."""
+        return self.number + 1 if self.of(worker) in self.apart else worker.generation
+
     def ask(self, saved: frozenset[str] | None) -> asyncio.Future[Any]:
         """Somebody wants what the files say now: because of those that were `saved`, if it is that."""
         self.saved = None if saved is None or self.saved is None else self.saved | saved

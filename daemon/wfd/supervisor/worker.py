@@ -127,11 +127,11 @@ class Worker:
     def held(self) -> bool:
         return self.held_at is not None
 
-    def info(self, now: int, handlers: tuple[str, ...]) -> WorkerInfo:
+    def info(self, now: int, generation: int, handlers: tuple[str, ...]) -> WorkerInfo:
         blocked_ms = 0 if self.blocked_at is None else max(now - self.blocked_at, 1)
         held = self.pong if self.held_at is not None else Pong(0)
         return WorkerInfo(
-            self.pid, self.generation, len(self.steps), self.started_at, blocked_ms, handlers,
+            self.pid, generation, len(self.steps), self.started_at, blocked_ms, handlers,
             held.held, held.held_tasks, held.held_ms,
         )  # fmt: skip
 

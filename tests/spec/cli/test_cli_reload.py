@@ -463,6 +463,7 @@ def test_the_others_are_served_at_once_though_an_import_does_not_end(tmp_path: P
     try:
         unfinished = ["a.py:0: is still being imported; the others are served without it"]
         assert shop.problems() == unfinished
+        assert "older code" not in shop.ok("status")
         assert shop.value("B") == "1"
         shop.save("b.py", flow("B", 2))
         shop.answers(2, "B")
