@@ -183,8 +183,7 @@ ERRORS: dict[str, Explanation] = {
         "The database or a backup of it cannot be read or written as it should. What was acknowledged is on disk; "
         "a daemon that cannot write tries again by itself and then goes on.",
         (
-            "the disk is full or fails",
-            "another program holds a lock on the database",
+            "the disk is full or fails, or another program holds a lock on the database",
             "the file is damaged, or is no database of wfctl",
             "the command or the daemon may not open as many files as it needs",
         ),

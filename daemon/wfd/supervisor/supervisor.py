@@ -70,7 +70,7 @@ class Supervisor:
         self.lined_up, self.waits_for_turn = self._steps.lined_up, self._steps.waits_for_turn
         self.silent = self._steps.silent
         self.check, self.query = self._questions.check, self._questions.query
-        self._spare = Spare(clock, self._worker)
+        self._spare = Spare(clock, lambda config: Worker(config, self._received, self._ended))
         self._failures = 0
         self._retries = Retries(clock)
         self._trials = Trials(clock)
@@ -257,7 +257,7 @@ class Supervisor:
             return
         config = code.config
         spare = self._spare.take(config)
-        worker = spare or self._worker(config)
+        worker = spare or Worker(config, self._received, self._ended)
         trial = self._trials.numbered(generation)
         if trial is not None:
             trial.worker = worker
@@ -282,9 +282,6 @@ class Supervisor:
             self._leaving.dismiss(worker)
             return
         self._patience.begin(worker)
-
-    def _worker(self, config: Config) -> Worker:
-        return Worker(config, self._received, self._ended)
 
     def _wanted(self, generation: int) -> bool:
         """Whether workers of this generation serve, or are to serve."""
@@ -336,8 +333,9 @@ class Supervisor:
                 (ready if worker.blocked_at is None else blocked).append(worker)
         return ready or blocked
 
-    def _code_of(self, workflow_type: str) -> tuple[int, GenerationCode | None]:
-        """The generation that serves a type, and what its workers are given."""
+    def _code_of(
+        self, workflow_type: str
+    ) -> tuple[int, GenerationCode | None]:  # of the generation that serves the type
         return (number := self.catalog.owner_of(workflow_type).number), self._codes.get(number)
 
     def _late(self, worker: Worker) -> None:
@@ -398,8 +396,5 @@ class Supervisor:
         return self._steps.oldest_queued_at
 
     def workers(self) -> list[WorkerInfo]:
-        now = self._clock.now_ms()
-        return [
-            one.info(now, self._trials.generation_of(one), self._steps.at_work(one, one.pong.by))
-            for one in self._workers
-        ]
+        now, steps, trials = self._clock.now_ms(), self._steps, self._trials
+        return [one.info(now, trials.generation_of(one), steps.at_work(one, one.pong.by)) for one in self._workers]
