@@ -242,7 +242,7 @@ class _Database(Service):
         if former is not None:
             log.warning(
                 "the runs that this project had are not in it: they are in %s, its state folder before; "
-                "to go on with them: wfctl down, name that as `state` in %s again, wfctl up",
+                "to go on with them, name that as `state` in %s again, then wfctl down && wfctl up",
                 former, config.file.name,
             )  # fmt: skip
         note_state(config.file, config.state)

@@ -333,7 +333,7 @@ WARNINGS: dict[str, Explanation] = {
     "new_database": Explanation(
         "The daemon has made a new database, though the project has one elsewhere: the runs in that one are not seen.",
         ("`state` in wfctl.toml was edited, or the folder it names was moved",),
-        ("wfctl down, name the folder of before as `state` in wfctl.toml again, wfctl up",),
+        ("name the folder of before as `state` in wfctl.toml again, then wfctl down && wfctl up",),
     ),
     "workflows": Explanation(
         "A module is not served, or not fully. The others are, and runs that need it wait for it.",

@@ -71,7 +71,7 @@ def test_up_tells_of_a_new_database_and_where_the_runs_of_before_are(cli: Cli, p
         "",
         f"wfctl daemon is up for {project} (pid 77)\nmade a new database: /p/data/wfctl.db\n"
         "warning[new_database]: the runs that this project had are not in it: they are in /p/.wfctl, its state folder before\n"
-        "  try: wfctl down, name that as `state` in wfctl.toml again, wfctl up\n",
+        "  hint: to go on with them, name that as `state` in wfctl.toml again, then wfctl down && wfctl up\n",
     )
     document: Any = cli("up", "-o", "json").json
     assert (document["new_database"], document["former_state"]) == ("/p/data/wfctl.db", "/p/.wfctl")

@@ -242,8 +242,8 @@ async def test_a_follower_that_says_no_more_is_told_what_happens_until_it_is_gon
     backend.streams[0].queue.put_nowait(entry(2))
     assert (await peer.read())["params"]["id"] == tail
     await peer.close()
-    await until(lambda: not server.connections)
-    assert backend.streams[0].closed
+    await until(lambda: backend.streams[0].closed)
+    assert not server.connections
 
 
 async def test_who_has_gone_while_it_waited_for_a_result_is_not_kept(

@@ -69,7 +69,7 @@ def _tell_of_database(shell: Shell, ready: Ready) -> None:
         shell.warn(
             "new_database",
             f"the runs that this project had are not in it: they are in {ready.former_state}, its state folder before",
-            f"wfctl down, name that as `state` in {shell.config.name} again, wfctl up",
+            f"to go on with them, name that as `state` in {shell.config.name} again, then wfctl down && wfctl up",
         )
 
 
