@@ -148,9 +148,10 @@ class LiveOps(branches.Branch, eq=False):
             record = self.replay.take_own(base, mark)
             if record is None and self.replay.has_alike(base):
                 if not self._is_sequential():
-                    expected = None
-                    # Another branch asked for it. Should that one still come, it is to have its own.
-                    await self._rest.come(self.replay.place_alike(base), self.cancel_soon)
+                    expected, waited = None, -1.0
+                    # Another branch asked for it. Should that one still come, it is to have its own; the next one's is then later.
+                    while waited < (waited := self.replay.place_alike(base)):
+                        await self._rest.come(waited, self.cancel_soon)
                 record = self.replay.take_alike(base)
             key = self.replay.fresh_key(base, mark) if record is None else record.key
         else:
@@ -383,8 +384,7 @@ class LiveOps(branches.Branch, eq=False):
             if (left or unawaited) and not self.abandoned:
                 names = [*unawaited, *(in_words(key) for key in left)]
                 self.log("warning", f"{self.handler.label} returned without awaiting {', '.join(names)}: write `await`")
-        if self._begun is not None or self._lines:
-            self._say_rest()
+        self._say_rest()
         self.closed = True
         if self._reporter is not None:
             self._reporter.close(tell=not self.abandoned)

@@ -296,6 +296,10 @@ def test_three_branches_of_chained_tasks_survive_a_crash_after_each_record(step:
             asyncio.run(played(step, seed, [cut]))
 
 
+def test_who_waits_for_what_a_branch_asked_for_that_has_come_by_then_waits_for_the_next_ones_branch_too() -> None:
+    asyncio.run(played("three_alike", "c", [1, 4, 11]))
+
+
 @pytest.mark.parametrize("step", ["three", "three_alike", "grouped", "as_they_come", "workers"])
 @settings(max_examples=25, deadline=None)
 @given(st.text("abcdef", min_size=1, max_size=4), st.lists(st.integers(1, 40), max_size=4, unique=True))
