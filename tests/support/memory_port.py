@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from wfctl.errors import ErrorData, from_data
+from wfctl.errors import ErrorData, UsageError, from_data
 from wfctl.sdk.directive import Next
 from wfctl.sdk.port import StepUnwind
 from wfctl.sdk.replay import Replay
@@ -61,6 +61,7 @@ class MemoryOps:
         self.lines: list[tuple[str, str]] = []
         self.shown: list[tuple[int | float, int | float | None, str]] = []
         self.step = 3
+        self.closed = False
         self._replay = Replay.of(self.records)
         self._store = dict(store or {})
         self._answer = answer or self._default
@@ -115,6 +116,9 @@ class MemoryOps:
 
     def progress(self, done: int | float, total: int | float | None, note: str) -> None:
         self.shown.append((done, total, note))
+
+    def refuse(self) -> NoReturn:
+        raise UsageError("a task, or a step that is over, uses the context")
 
     def stuck(self, reason: str) -> NoReturn:
         raise StepUnwind(reason)

@@ -89,6 +89,7 @@ class BlockingStore(AnyStore):
     def get(self, key: str, type: Any = ..., *, default: Any = ...) -> Any: ...
     @functools.wraps(Store.get)
     def get(self, *args: Any, **kwargs: Any) -> Any:
+        self._admit()  # in a task on the loop's own thread, waiting for that loop would never end
         return self._wait(cast("Any", Store.get)(self, *args, **kwargs))
 
 

@@ -128,7 +128,7 @@ class Context(AnyContext):
 
         Raises InvalidDirectiveError for a step that takes no ChildOutcome, UnknownWorkflowTypeError, InvalidPayloadError (what the
         start handler takes), WorkflowAlreadyRunning when someone else's open run has that ID, and InvalidArgumentError when the
-        same child was started with another `on_completed_step` or `on_parent_close`.
+        same child was started as something else (type, input, the two above), or its `on_completed_step` was told of its end.
         """
         workflow = self._ops.types.get(workflow_type) if isinstance(workflow_type, str) else None
         if workflow is None:

@@ -47,6 +47,10 @@ class Ops(Protocol):
         """What makes the directives of the run's type."""
 
     @property
+    def closed(self) -> bool:
+        """Whether the handler has ended: nothing that its context is used for counts any more."""
+
+    @property
     def replaying(self) -> bool:
         """Whether operations recorded by an earlier execution of this step are still to be asked for."""
 
@@ -91,6 +95,9 @@ class Ops(Protocol):
 
     def progress(self, done: int | float, total: int | float | None, note: str) -> None:
         """Show how far the step has got; from any thread. Nothing is recorded; of what comes too fast, the newest counts."""
+
+    def refuse(self) -> NoReturn:
+        """Raise what says why the running code may not use the context: it is a task's, or the step is over."""
 
     def stuck(self, reason: str) -> NoReturn:
         """Give up the step, not the run: it waits, with `reason` shown, until the code or a person cures it."""

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any, TypeVar, overload
 
 from wfctl.errors import StoreKeyNotFoundError
+from wfctl.sdk.current import attempt
 from wfctl.sdk.hints import Done, did_you_mean, listing
 from wfctl.sdk.port import Ops
 from wfctl.values.codec import convert, decode, encode, encode_plain
@@ -17,6 +18,8 @@ D = TypeVar("D")
 _MISSING: Any = object()
 _PUT: Any = Done("ctx.store.put")
 _DELETED: Any = Done("ctx.store.delete")
+# The task that the running code is part of: what it wrote, a replay would not write again.
+_task = attempt.get
 
 
 @lru_cache(maxsize=4096)
@@ -36,17 +39,25 @@ class AnyStore:
     def put(self, key: str, value: Any) -> None:
         """Set `key` (1 to 255 characters) to `value`, written as JSON now: later changes of the object do not count.
 
-        Raises InvalidPayloadError for what JSON cannot hold (NaN, a lock...), PayloadTooLargeError over 1 MiB.
+        Raises InvalidPayloadError for what JSON cannot hold (NaN, a lock...), PayloadTooLargeError over 1 MiB, UsageError inside
+        of a task, and StaleStepError when the step is over.
         """
+        if self._ops.closed or _task() is not None:
+            self._ops.refuse()
         data = encode_plain(value) or encode(value, f"store value {key!r}")
         # The cache's own function: one of Python around it costs as much as what it saves.
         self._written[_known_good(key) if isinstance(key, str) else check_name(key, "store key")] = data
         return _PUT  # type: ignore[no-any-return]
 
     def delete(self, key: str) -> None:
-        """Remove `key`; fine where there is none."""
+        """Remove `key`; fine where there is none. Raises UsageError and StaleStepError as `put` does."""
+        self._admit()
         self._written[check_name(key, "store key")] = None
         return _DELETED  # type: ignore[no-any-return]
+
+    def _admit(self) -> None:
+        if self._ops.closed or _task() is not None:
+            self._ops.refuse()
 
     def _not_found(self, key: str) -> StoreKeyNotFoundError:
         known = {*self._ops.keys(), *self._written}
@@ -86,8 +97,9 @@ class Store(AnyStore):
         """The value of `key` as plain data, or converted to `type`; a fresh object each time.
 
         Without the key: `default` where given (None counts), else StoreKeyNotFoundError, which is a KeyError. Raises
-        InvalidPayloadError when the value does not convert.
+        InvalidPayloadError when the value does not convert, UsageError and StaleStepError as `put` does.
         """
+        self._admit()
         key = _known_good(key) if isinstance(key, str) else check_name(key, "store key")
         data = self._written[key] if key in self._written else await self._ops.load(key)
         if data is None:

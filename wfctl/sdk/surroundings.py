@@ -10,6 +10,7 @@ import msgspec
 
 from wfctl.errors import InvalidArgumentError
 from wfctl.sdk.checks import check_amount
+from wfctl.sdk.current import attempt
 from wfctl.sdk.directive import Next
 from wfctl.sdk.hints import Done
 from wfctl.sdk.logger import RunLogger
@@ -53,7 +54,7 @@ class AnyContext:
     """What a handler works with, but for the operations. `_new_store` and `_new_child` are what the store and the handles of a kind
     of context are."""
 
-    __slots__ = ("_logger", "_made", "_ops", "next", "run", "store")
+    __slots__ = ("_logger", "_made", "_ops", "run", "store")
 
     _new_store: ClassVar[type[AnyStore]] = AnyStore
     _new_child: ClassVar[type[StartedChild]] = StartedChild
@@ -61,10 +62,16 @@ class AnyContext:
     def __init__(self, ops: Ops) -> None:
         self.run: RunInfo = ops.run
         self.store: AnyStore = self._new_store(ops)
-        self.next: Next = ops.next
         self._ops = ops
         self._logger: RunLogger | None = None
         self._made: list[Any] = []
+
+    @property
+    def next(self) -> Next:
+        """Makes the directive that the handler returns."""
+        if attempt.get() is not None:
+            self._ops.refuse()
+        return self._ops.next
 
     @property
     def logger(self) -> RunLogger:

@@ -104,7 +104,7 @@ class LiveOps(branches.Branch, eq=False):
         if self._recorded_before or self.cancel_requested:
             return None
         if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
-            self._refuse()
+            self.refuse()
         return self.replay.first(kind, name, *branches.told_apart(kind, content, threaded=self.thread is not None))
 
     async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, OpRecord | None]:
@@ -166,7 +166,7 @@ class LiveOps(branches.Branch, eq=False):
         if self._bodies:
             self._bodies.pop(key, None)
         if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
-            self._refuse()
+            self.refuse()
         if self.cancel_requested and kind == "resume" and self._cancel_due:
             return self._tell_cancelled(kind, name, key, arguments)
         if kind == "child_result" and (again := taken_up(self._questions, name, key)) is not None:
@@ -357,9 +357,9 @@ class LiveOps(branches.Branch, eq=False):
 
     def _admit(self) -> None:
         if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
-            self._refuse()
+            self.refuse()
 
-    def _refuse(self) -> None:
+    def refuse(self) -> NoReturn:
         if self.stuck_reason is not None:
             raise StepUnwind(self.stuck_reason)
         if (info := current.attempt.get()) is not None:

@@ -33,6 +33,7 @@ _log = logging.getLogger("wfctl.query")
 class QueryOps:
     """`wfctl.sdk.port.Ops` of a query: the store can be read, and every operation is refused."""
 
+    closed = False
     replaying = False
     step = 0
 
@@ -77,6 +78,9 @@ class QueryOps:
 
     def progress(self, done: int | float, total: int | float | None, note: str) -> None:
         refuse_in_query("ctx.progress()")
+
+    def refuse(self) -> NoReturn:
+        refuse_in_query("a task")
 
     def stuck(self, reason: str) -> NoReturn:
         raise StepUnwind(reason)
