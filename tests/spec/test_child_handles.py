@@ -179,3 +179,59 @@ async def test_every_handle_is_a_workflow_handle(serve: Serve) -> None:
     assert all(isinstance(one, WorkflowHandle) for one in seen)
     assert [type(one) is ChildHandle for one in seen] == [False, True]
     assert [one.workflow_id for one in seen] == ["p", "kid"]
+
+
+@pytest.mark.parametrize("asks", [Context.start, Context.run_child])
+async def test_an_id_that_stands_for_another_type_or_input_is_refused_with_both(serve: Serve, asks: Any) -> None:
+    parent, quote, payment = Workflow("Parent"), Workflow("Quote"), Workflow("Payment")
+
+    @quote.start()
+    async def quoted(ctx: Context, amounts: set[int]) -> Directive:
+        return ctx.next.complete(sum(amounts))
+
+    @payment.start()
+    async def paid(ctx: Context, amounts: set[int]) -> Directive:
+        raise AssertionError
+
+    @parent.start()
+    async def begin(ctx: Context) -> Directive:
+        await asks(ctx, "Quote", "order-1", {"amounts": [1, 2]})
+        with pytest.raises(InvalidArgumentError, match="started before as 'Quote', and not as 'Payment'"):
+            await asks(ctx, "Payment", "order-1", {"amounts": [1, 2]})
+        with pytest.raises(
+            InvalidArgumentError, match=r'with {"amounts":\[1,2\]}, and not with input {"amounts":\[3\]}'
+        ):
+            await asks(ctx, "Quote", "order-1", {"amounts": [3]})
+        # Two processes may write one set differently.
+        return ctx.next.complete(await ctx.run_child("Quote", "order-1", {"amounts": [2, 1]}))
+
+    env = await serve(parent, quote, payment)
+    run = await env.client.start("Parent", workflow_id="p")
+    assert await run.result() == 3
+    assert len(await env.client.list(workflow_type="Payment")) == 0
+
+
+async def test_a_child_whose_end_was_told_is_not_started_to_be_told_again(serve: Serve) -> None:
+    parent = Workflow("Parent")
+
+    @parent.start()
+    async def begin(ctx: Context) -> Directive:
+        child = await ctx.start("Kid", "kid", {"patient": True}, on_completed_step=heard)
+        await child.result()
+        # It has closed, but that is still to be told.
+        await ctx.start("Kid", "kid", {"patient": True}, on_completed_step=heard)
+        return ctx.next.wait_for_event(timeout=timedelta(hours=1))
+
+    @parent.step()
+    async def heard(ctx: Context, outcome: ChildOutcome[None]) -> Directive:
+        await ctx.run_child("Kid", "kid", {"patient": True})
+        with pytest.raises(
+            InvalidArgumentError, match=r"'kid' has closed \(completed\), and step 'heard' has been told"
+        ):
+            await ctx.start("Kid", "kid", {"patient": True}, on_completed_step=heard)
+        return ctx.next.complete(outcome.status)
+
+    env = await serve(parent, kid())
+    run = await env.client.start("Parent", workflow_id="p")
+    await env.advance(timedelta(hours=1))
+    assert await run.result() == "completed"

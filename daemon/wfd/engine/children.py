@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -18,6 +18,7 @@ from wfctl.errors import (
 )
 from wfctl.protocol import channel
 from wfctl.protocol.views import Outcome
+from wfctl.values.codec import canonical, decode
 from wfctl.values.commands import command
 from wfctl.values.ids import check_new_id
 from wfctl.values.opkeys import CLEANUP_MARK
@@ -93,7 +94,7 @@ class Children:
             self.new(asked, args)
             return
         run = child.run
-        if (error := _differs(run, args)) is not None:
+        if (error := _differs(run, asked.op.name, args) or _heard(live.run, run, args)) is not None:
             self._desk.refuse(asked, error)
             self._m.memory.settle(child)
             return
@@ -214,16 +215,47 @@ class Children:
         return await self._m.memory.load(key)
 
 
-def _differs(run: Run, args: ChildArgs) -> InvalidArgumentError | None:
+def _differs(run: Run, workflow_type: str, args: ChildArgs) -> InvalidArgumentError | None:
     """Why the child that there is cannot be what is asked for. Nothing but its start says who hears of its end."""
-    if args.on_completed_step not in (None, run.on_completed_step):
-        asked, there = f"on_completed_step {args.on_completed_step!r}", run.on_completed_step
+    if workflow_type != run.workflow_type:
+        asked, there = f"as {workflow_type!r}", f"as {run.workflow_type!r}"
+    elif _unordered(decode(args.input)) != _unordered(decode(run.input)):
+        asked, there = f"with input {_shown(args.input)}", f"with {_shown(run.input)}"
+    elif args.on_completed_step not in (None, run.on_completed_step):
+        asked = f"with on_completed_step {args.on_completed_step!r}"
+        there = f"with {repr(run.on_completed_step) if run.on_completed_step else 'none'}"
     elif args.on_parent_close not in ("abandon", run.on_parent_close):
-        asked, there = f"on_parent_close {args.on_parent_close!r}", run.on_parent_close
+        asked, there = f"with on_parent_close {args.on_parent_close!r}", f"with {run.on_parent_close!r}"
     else:
         return None
     return InvalidArgumentError(
-        f"child {run.workflow_id!r} was started before with {repr(there) if there else 'none'}, and not with {asked}",
+        f"child {run.workflow_id!r} was started before {there}, and not {asked}",
         hint="start it once, with all that it is to have, or start another under an ID of its own",
         workflow_id=run.workflow_id,
     )
+
+
+def _heard(parent: Run, run: Run, args: ChildArgs) -> InvalidArgumentError | None:
+    """Why nobody would hear of the child's end any more, which its parent would then wait for in vain."""
+    if args.on_completed_step is None or not run.closed:
+        return None
+    named = b'"run_id":"%b"' % run.run_id.encode()
+    if any(event.step is not None and named in bytes(event.payload) for event in parent.inbox):
+        return None
+    return InvalidArgumentError(
+        f"child {run.workflow_id!r} has closed ({run.status}), and step {args.on_completed_step!r} has been told of that",
+        hint="an end is told once: start another under an ID of its own, or ask handle.result()",
+        workflow_id=run.workflow_id,
+    )
+
+
+def _unordered(value: Any) -> Any:
+    """The same for the lists that two processes make of one set."""
+    if isinstance(value, list):
+        return sorted(map(_unordered, value), key=canonical)
+    return {name: _unordered(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+
+def _shown(input: Raw) -> str:
+    text = bytes(input).decode()
+    return text if len(text) <= 80 else f"{text[:77]}..."
