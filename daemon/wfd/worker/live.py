@@ -120,7 +120,7 @@ class LiveOps(branches.Branch, eq=False):
         if record is not None:
             self.cancel_soon()
             return key, record
-        if self.cancel_requested and self._cancel_due:
+        if self.cancel_requested and self._cancel_next:
             await self._cancel_here()
             self._admit()
         if self._recorded_before:
@@ -167,7 +167,7 @@ class LiveOps(branches.Branch, eq=False):
             self._bodies.pop(key, None)
         if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
             self.refuse()
-        if self.cancel_requested and kind == "resume" and self._cancel_due:
+        if self.cancel_requested and kind == "resume" and self._cancel_next:
             return self._tell_cancelled(kind, name, key, arguments)
         if kind == "child_result" and (again := taken_up(self._questions, name, key)) is not None:
             self.cancel_soon()
@@ -303,8 +303,13 @@ class LiveOps(branches.Branch, eq=False):
 
     @property
     def _cancel_due(self) -> bool:
+        return not self._rest.awaited and self._cancel_next
+
+    @property
+    def _cancel_next(self) -> bool:
+        """Whether it comes before whoever asks now goes on. Others may wait to go on, but not for what they are told before it."""
         due = self.cancel_requested and self.begun and not self.cancel_delivered and not self.closed
-        return due and self.replay.caught_up and not self._rest.awaited and not self._in_turn.holds
+        return due and self.replay.caught_up and not self._rest.tells and not self._in_turn.holds
 
     def cancel_soon(self) -> None:
         """Where a cancellation is due, bring it."""

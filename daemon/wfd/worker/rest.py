@@ -61,6 +61,11 @@ class Rest(msgspec.Struct, eq=False):
     _came: int = 0
     _quiet: int = 0
 
+    @property
+    def tells(self) -> bool:
+        """Whether one of them waits for its turn to be told something."""
+        return bool(self._waiting) and self._waiting[0][0] < LAST
+
     def moved(self) -> None:
         """A branch asks, and may go on to ask for more."""
         self._quiet = 0

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from support.handlers import Desk
-from wfctl import Context, Directive, Workflow
+from wfctl import Context, Directive, Workflow, task
 from wfctl.errors import StaleStepError
 from wfctl.protocol.channel import AbandonStep, CancelStep, Op, StepDone, StepGone, StepRaised, StepStuck
 
@@ -75,6 +76,37 @@ async def in_groups(ctx: Context) -> Directive:
         group.create_task(forever())
         group.create_task(forever())
     raise AssertionError
+
+
+@task
+async def charge(card: str) -> None:
+    trace.append(f"charge {card}")
+    await asyncio.Event().wait()
+
+
+async def after_another(ctx: Context) -> None:
+    await ctx.now()
+    await charge("C")
+
+
+async def in_a_gather(ctx: Context) -> None:
+    await asyncio.gather(charge("A"), ctx.sleep(timedelta(hours=1)), after_another(ctx), charge("B"))
+
+
+async def in_a_group(ctx: Context) -> None:
+    async with asyncio.TaskGroup() as group:
+        for work in (charge("A"), ctx.sleep(timedelta(hours=1)), after_another(ctx), charge("B")):
+            group.create_task(work)
+
+
+@wf.event()
+async def pays_at_once(ctx: Context, grouped: bool) -> Directive:
+    try:
+        await (in_a_group if grouped else in_a_gather)(ctx)
+    except asyncio.CancelledError:
+        for card in "ABC":
+            await ctx.send("other", "refund", card)
+    return ctx.next.complete()
 
 
 @wf.step()
@@ -253,6 +285,31 @@ async def test_a_cancelled_step_that_was_cut_replays_up_to_its_cancellation_and_
     assert isinstance(again, StepDone)
     assert again.value == b'"undone"'
     assert [op.name for op in desk.ops()] == ["undo"][: 2 - cut]
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("refunds", [0, 1, 3])
+async def test_what_was_open_when_the_cancellation_was_told_does_not_begin_again_before_it_is_told(
+    desk: Desk, grouped: bool, refunds: int
+) -> None:
+    token = desk.begin("event", "pays_at_once", {"grouped": grouped})
+    while len(desk.records) < 5 + refunds:
+        op = await desk.next(Op)
+        if op.kind in ("now", "event"):
+            desk.reply(op, 1)
+        elif op.kind in ("task", "sleep"):
+            desk.commit(op)
+        if len(desk.records) == 5:
+            desk.executor.receive(CancelStep(token))
+    desk.executor.cancel_all()
+    assert sorted(trace) == ["charge A", "charge B", "charge C"]
+    trace.clear()
+    desk.sent.clear()
+    assert isinstance(
+        await desk.finish("event", "pays_at_once", {"grouped": grouped}, cancel=True, ops=desk.records), StepDone
+    )
+    assert trace == []
+    assert [op.name for op in desk.ops() if op.kind == "event"] == ["refund"] * (3 - refunds)
 
 
 async def test_without_the_request_clean_up_records_are_a_disagreement(desk: Desk) -> None:
