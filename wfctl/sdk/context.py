@@ -21,7 +21,7 @@ from wfctl.values.codec import canonical, decode, encode
 from wfctl.values.handle import WorkflowHandle
 from wfctl.values.ids import check_name, check_workflow_id
 from wfctl.values.runinfo import RunInfo, records_ends
-from wfctl.values.times import to_ms
+from wfctl.values.times import left_ms, to_ms
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -285,11 +285,11 @@ class Context(AnyContext):
 
     @_operation
     async def sleep(self, duration: timedelta) -> None:
-        """Wait inside the step; a crash does not begin the wait again, and a cancellation ends it.
+        """Wait inside the step (not at all where negative); a crash does not begin the wait again, and a cancellation ends it.
 
         The step goes on meanwhile, and its timeout; for long waits, `ctx.next.step(..., after=...)` ends the step first.
         """
-        content = _json({"duration_ms": to_ms(duration, "duration")})
+        content = _json({"duration_ms": left_ms(duration, "duration")})
         key, record = await self._ops.find("sleep", "", content)
         if record is None:
             await self._ops.tell("sleep", "", key, content)

@@ -16,7 +16,7 @@ from wfctl.sdk.sources import Sources
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.codec import encode, encode_plain
 from wfctl.values.failure import Failure
-from wfctl.values.times import to_ms
+from wfctl.values.times import left_ms
 
 
 class Directive(msgspec.Struct, frozen=True):
@@ -65,12 +65,12 @@ class Next:
         self._steps: dict[Callable[..., Any] | str, StepDirective] = {}
 
     def step(self, fn: Callable[..., Any] | str, *, after: timedelta | None = None) -> Directive:
-        """Run step `fn` (its function or name) next, `after` this long; the delay survives restarts.
+        """Run step `fn` (its function or name) next, `after` this long (negative: at once); the delay survives restarts.
 
         Raises InvalidDirectiveError for what is no step of this workflow.
         """
         if after is not None:
-            return StepDirective(self._step(fn, "ctx.next.step").name, to_ms(after, "after"))
+            return StepDirective(self._step(fn, "ctx.next.step").name, left_ms(after, "after"))
         try:
             return self._steps[fn]
         except (KeyError, TypeError):  # not asked before, or not hashable
@@ -89,8 +89,8 @@ class Next:
     ) -> Directive:
         """Wait for an event: any, or only those named (other events stay in the inbox, in order).
 
-        `timeout` limits the wait, None waits for ever; then step `on_timeout` runs, and without one the run ends as
-        timed out. Raises InvalidDirectiveError for a name that has no handler.
+        `timeout` limits the wait (None: not at all; negative: to zero); then step `on_timeout` runs, and without one the run ends
+        as timed out. Raises InvalidDirectiveError for a name that has no handler.
         """
         if on_timeout is not None and timeout is None:
             raise InvalidDirectiveError(
@@ -104,7 +104,7 @@ class Next:
             )
         return WaitDirective(
             tuple(dict.fromkeys(event for name in names for event in self._event_names(name))) if names else None,
-            None if timeout is None else to_ms(timeout, "timeout"),
+            None if timeout is None else left_ms(timeout, "timeout"),
             None if on_timeout is None else self._step(on_timeout, "on_timeout").name,
         )
 

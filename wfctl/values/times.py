@@ -32,6 +32,11 @@ def to_ms(value: timedelta, what: str = "duration") -> int:
     return ms
 
 
+def left_ms(value: timedelta, what: str) -> int:
+    """As `to_ms`, of the time until a moment: zero where that has passed."""
+    return to_ms(max(value, timedelta()) if isinstance(value, timedelta) else value, what)
+
+
 def moment_ms(value: datetime, what: str, wanted: str = "datetime") -> int:
     """`value` (local time where it has no zone) in epoch milliseconds. `wanted` is what else it might have been, for errors."""
     if not isinstance(value, datetime):

@@ -90,9 +90,11 @@ def test_what_is_no_step_at_all_is_refused(next_: Next, wrong: Any) -> None:
         next_.step(wrong)
 
 
-def test_a_negative_delay_is_refused(next_: Next) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"after is negative"):
-        next_.step(charge_card, after=timedelta(seconds=-1))
+def test_the_time_left_until_a_moment_that_has_passed_is_zero(next_: Next) -> None:
+    assert next_.step(charge_card, after=timedelta(seconds=-1)) == StepDirective("charge_card", 0)
+    assert next_.wait(timeout=timedelta.min) == WaitDirective(timeout_ms=0)
+    with pytest.raises(InvalidArgumentError, match=r"after must be a timedelta, not int -1"):
+        next_.step(charge_card, after=-1)  # type: ignore[arg-type]
 
 
 def test_wait_takes_names_functions_and_a_timeout(next_: Next) -> None:
