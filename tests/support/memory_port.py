@@ -61,7 +61,7 @@ class MemoryOps:
         self.lines: list[tuple[str, str]] = []
         self.shown: list[tuple[int | float, int | float | None, str]] = []
         self.step = 3
-        self.closed = False
+        self.cleans_up = self.closed = False
         self._replay = Replay.of(self.records)
         self._store = dict(store or {})
         self._answer = answer or self._default

@@ -118,8 +118,15 @@ async def _tried(
             attempt.waits()
             async with limited as limit:
                 return await work, None
+        was_told = step.ops.cleans_up
         async with limited as limit:
-            value, error = await step.threads.run(function, f"wfctl-task {task.name}")
+
+            def stays() -> bool:
+                # The handler would clean up beside a function that still runs. Other cancellations are its own doing.
+                told = step.ops.cleans_up and not was_told
+                return told and not (limit is not None and limit.expired())
+
+            value, error = await step.threads.run(function, f"wfctl-task {task.name}", stays)
     except TimeoutError as late:
         return None, _timed_out(task, late) if limit is not None and limit.expired() else late
     except Exception as raised:

@@ -51,6 +51,10 @@ class Ops(Protocol):
         """Whether the handler has ended: nothing that its context is used for counts any more."""
 
     @property
+    def cleans_up(self) -> bool:
+        """Whether the handler has got the cancellation of its run, and goes on to clean up."""
+
+    @property
     def replaying(self) -> bool:
         """Whether operations recorded by an earlier execution of this step are still to be asked for."""
 

@@ -47,21 +47,29 @@ class Threads:
         finally:
             self._free.release()
 
-    async def run(self, call: Callable[[], Any], name: str) -> Outcome:
-        """What `call` returned or raised, with the context variables of the caller. Cancelling drops what comes of it."""
+    async def run(self, call: Callable[[], Any], name: str, stays: Callable[[], bool] = lambda: False) -> Outcome:
+        """What `call` returned or raised, with the context variables of the caller. Cancelling drops what comes of it, at once, or
+        where the caller `stays`, when it has come; a second time does it at once."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
+        ended: asyncio.Future[Outcome] = loop.create_future()
         context = contextvars.copy_context()
 
         def work() -> None:
             outcome = context.run(_outcome, call)
             try:
                 loop.call_soon_threadsafe(settle, future, outcome)
+                loop.call_soon_threadsafe(settle, ended, outcome)
             except RuntimeError:
                 return  # the loop has closed: nobody waits any more
 
         threading.Thread(target=work, name=name, daemon=True).start()
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if stays():
+                await ended
+            raise
 
 
 def _outcome(call: Callable[[], Any]) -> Outcome:

@@ -82,6 +82,10 @@ class LiveOps(branches.Branch, eq=False):
     def replaying(self) -> bool:
         return bool(self.replay.unasked)
 
+    @property
+    def cleans_up(self) -> bool:
+        return self.cancel_delivered and not self.abandoned
+
     async def load(self, key: str) -> bytes | None:
         return self._store.get(key)
 
@@ -329,7 +333,7 @@ class LiveOps(branches.Branch, eq=False):
             self._end_waits()
 
     def _end_waits(self) -> None:
-        """End what a thread may be waiting for."""
+        """End what a thread may be waiting for, or who stays until one has ended."""
         for waiting in list(self._pending.values()):
             waiting.answer.cancel()
         for task in list(self._bodies.values()):
@@ -352,12 +356,8 @@ class LiveOps(branches.Branch, eq=False):
     def abandon(self) -> None:
         """The step is someone else's now: end the handler, and let nothing more of it out."""
         self.abandoned = True
-        if self.thread is not None:
-            self._end_waits()
-            return
-        for waiting in list(self._pending.values()):
-            waiting.answer.cancel()
-        if self.begun and self.task is not None:
+        self._end_waits()
+        if self.thread is None and self.begun and self.task is not None:
             self.task.cancel()
 
     def _admit(self) -> None:

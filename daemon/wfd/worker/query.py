@@ -33,7 +33,7 @@ _log = logging.getLogger("wfctl.query")
 class QueryOps:
     """`wfctl.sdk.port.Ops` of a query: the store can be read, and every operation is refused."""
 
-    closed = False
+    cleans_up = closed = False
     replaying = False
     step = 0
 

@@ -99,6 +99,69 @@ async def in_a_group(ctx: Context) -> None:
             group.create_task(work)
 
 
+@task
+def charge_in_a_thread() -> None:
+    trace.append("charging")
+    gate.wait(10)
+    trace.append("charged")
+
+
+@task(timeout=timedelta(milliseconds=1))
+def charge_for_too_long() -> None:
+    charge_in_a_thread.__wrapped__()  # type: ignore[attr-defined]
+
+
+async def in_line(works: list[Any]) -> None:
+    for work in works:
+        await work
+
+
+async def in_a_task_group(works: list[Any]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for work in works:
+            group.create_task(work)
+
+
+@wf.event()
+async def pays_in_a_thread(ctx: Context, way: str) -> Directive:
+    try:
+        if way == "limited by itself":
+            async with asyncio.timeout(0):
+                await charge_in_a_thread()
+        elif way == "group":
+            await in_a_task_group([charge_in_a_thread()])
+        else:
+            await in_line([charge_in_a_thread()])
+    except (asyncio.CancelledError, TimeoutError) as error:
+        trace.append(f"refunding after {type(error).__name__}")
+        await ctx.send("other", "refund")
+    return ctx.next.complete()
+
+
+@wf.event()
+def pays_in_a_thread_of_its_own(ctx: Any, way: str) -> Directive:
+    try:
+        charge_in_a_thread()  # type: ignore[unused-coroutine]
+    except asyncio.CancelledError as error:
+        trace.append(f"refunding after {type(error).__name__}")
+        ctx.send("other", "refund")
+    return ctx.next.complete()  # type: ignore[no-any-return]
+
+
+@wf.step()
+async def shields_a_slow_one(ctx: Context) -> Directive:
+    shielded = asyncio.ensure_future(charge_for_too_long())
+    try:
+        await asyncio.shield(shielded)
+    except asyncio.CancelledError:
+        given_up.set()
+    try:
+        await shielded
+    except TimeoutError:
+        trace.append("too long")
+    return ctx.next.complete()
+
+
 @wf.event()
 async def pays_at_once(ctx: Context, grouped: bool) -> Directive:
     try:
@@ -159,6 +222,9 @@ async def desk() -> AsyncIterator[Desk]:
     desk = Desk(wf)
     yield desk
     gate.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("wfctl-task"):
+            thread.join(10)
     desk.executor.close()
 
 
@@ -389,3 +455,63 @@ async def test_a_plain_handler_waiting_for_a_thread_is_abandoned_at_once(desk: D
     desk.executor.receive(AbandonStep(queued))
     assert await desk.next() == StepGone(queued)
     assert len(trace) == len(blocked)
+
+
+ALL_WAYS = [("pays_in_a_thread", "line"), ("pays_in_a_thread", "group"), ("pays_in_a_thread_of_its_own", "")]
+
+
+@pytest.mark.parametrize(("handler", "way"), ALL_WAYS)
+async def test_what_undoes_a_plain_task_waits_until_that_has_returned(desk: Desk, handler: str, way: str) -> None:
+    token = desk.begin("event", handler, {"way": way})
+    begun = await desk.next(Op)
+    while not trace:
+        await asyncio.sleep(0)
+    desk.executor.receive(CancelStep(token))
+    await turns(50)
+    assert trace == ["charging"]
+    gate.set()
+    left, undo = await desk.next(Op), await desk.next(Op)
+    assert (left.kind, undo.name) == ("task_left", "refund")
+    assert trace == ["charging", "charged", "refunding after CancelledError"]
+    # What it returned is not recorded: a replay is cancelled at the same place.
+    trace.clear()
+    desk.executor.receive(AbandonStep(token))
+    await desk.next(StepGone)
+    assert isinstance(
+        await desk.finish("event", handler, {"way": way}, ops=[desk.commit(begun)], cancel=True), StepDone
+    )
+    assert trace == ["refunding after CancelledError"]
+
+
+@pytest.mark.parametrize(("handler", "way"), ALL_WAYS)
+@pytest.mark.parametrize("between", [0, 50])
+async def test_a_step_that_is_ended_waits_for_no_plain_task(desk: Desk, handler: str, way: str, between: int) -> None:
+    token = desk.begin("event", handler, {"way": way})
+    while not trace:
+        await asyncio.sleep(0)
+    desk.executor.receive(CancelStep(token))
+    await turns(between)
+    desk.executor.receive(AbandonStep(token))
+    assert await desk.next(StepGone) == StepGone(token)
+    assert "charged" not in trace
+
+
+async def test_a_limit_of_the_handlers_own_does_not_wait_for_a_plain_task(desk: Desk) -> None:
+    desk.begin("event", "pays_in_a_thread", {"way": "limited by itself"})
+    while (await desk.next(Op)).name != "refund":
+        pass
+    assert trace[-1] == "refunding after TimeoutError"
+    assert "charged" not in trace
+
+
+async def test_a_plain_task_is_left_behind_when_its_time_is_over_also_while_a_cancelled_handler_waits(
+    desk: Desk,
+) -> None:
+    given_up.clear()
+    token = desk.begin("step", "shields_a_slow_one")
+    desk.executor.receive(CancelStep(token))
+    while not isinstance(message := await desk.next(), StepDone):
+        if isinstance(message, Op) and message.kind != "task":
+            desk.reply(message)
+    assert given_up.is_set()
+    assert trace == ["charging", "too long"]
