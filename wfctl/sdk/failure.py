@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import traceback
+from collections.abc import Iterator
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +20,8 @@ MAX_MESSAGE_CHARS = 8_000
 MAX_TRACEBACK_CHARS = 32_000
 MAX_ATTRIBUTE_BYTES = 32_000
 MAX_GROUP_DEPTH = 8
+# The exceptions of a group that its message names.
+MAX_CAUSES = 3
 
 # What an OSError holds outside of its dictionary.
 _OF_OSERROR = ("errno", "strerror", "filename", "filename2")
@@ -47,10 +51,28 @@ def describe_exception(error: BaseException, sources: Sources, *, frame: str = "
 
 
 def _message(error: BaseException) -> str:
+    """Its text; a group's with that of the first exceptions in it, for it says of itself only how many there are."""
     try:
-        return str(error)
+        text = str(error)
     except BaseException as broken:  # it is the user's own code, which may even exit
-        return f"(its __str__ raised {type(broken).__name__})"
+        text = f"(its __str__ raised {type(broken).__name__})"
+    if not isinstance(error, BaseExceptionGroup):
+        return text
+    causes = [
+        f"{type(one).__name__}: {_message(one)}".removesuffix(": ") for one in islice(_leaves(error), MAX_CAUSES + 1)
+    ]
+    more = ["..."] if len(causes) > MAX_CAUSES else []
+    return f"{text}: {'; '.join(causes[:MAX_CAUSES] + more)}"
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    pending: list[BaseException] = [group]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, BaseExceptionGroup):
+            pending += reversed(one.exceptions)
+        else:
+            yield one
 
 
 def user_frame(trace: TracebackType | None, sources: Sources) -> str:

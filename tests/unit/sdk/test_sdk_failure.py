@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from wfctl.errors import NoParentError
-from wfctl.sdk.failure import MAX_MESSAGE_CHARS, describe_exception
+from wfctl.sdk.failure import MAX_MESSAGE_CHARS, describe_exception, describe_task_failure, rebuilt
 from wfctl.sdk.sources import Sources
 from wfctl.values.codec import encode
 
@@ -55,6 +55,25 @@ def test_causes_and_groups_keep_their_tracebacks() -> None:
     text = describe_exception(caught(grouped), HERE).traceback
     for part in ("KeyError: 'inner'", "ValueError: one", "OSError: two", "direct cause"):
         assert part in text
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def test_a_group_is_told_with_the_first_exceptions_in_it() -> None:
+    inner = ExceptionGroup("inner", [ConnectionError("bank 1 down"), Unspeakable()])
+    error: Exception = ExceptionGroup("outer", [inner, KeyError("card")])
+    assert describe_exception(error, HERE).message == (
+        "outer (2 sub-exceptions): ConnectionError: bank 1 down; Unspeakable: (its __str__ raised RuntimeError); KeyError: 'card'"
+    )
+    many = ExceptionGroup("many", [ValueError(number) for number in range(2)] + [OSError(), TypeError("last")])
+    failure = describe_task_failure(many, HERE)
+    assert failure.message == "many (4 sub-exceptions): ValueError: 0; ValueError: 1; OSError; ..."
+    # Raised again, it is what it was.
+    again = rebuilt(failure)
+    assert (type(again), str(again)) == (ExceptionGroup, str(many))
 
 
 def test_a_message_that_cannot_be_made_or_written_does_no_harm() -> None:
