@@ -209,7 +209,7 @@ async def test_a_second_environment_goes_on_with_the_database_of_the_first(tmp_p
         assert broken_promises(env.store.path) == []
 
 
-@pytest.mark.parametrize("kind", ["coroutine", "thread"])
+@pytest.mark.parametrize("kind", ["coroutine", "coroutine in a thread", "thread"])
 async def test_a_task_that_waits_for_ever_is_over_when_the_clock_says_so(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -226,19 +226,31 @@ async def test_a_task_that_waits_for_ever_is_over_when_the_clock_says_so(
     @wf.start()
     async def begin(ctx: Context) -> Directive:
         await immediate()
+        return ctx.next.step(plain if kind == "coroutine in a thread" else patient)
+
+    @wf.step()
+    async def patient(ctx: Context) -> Directive:
         try:
             await (coroutine() if kind == "coroutine" else thread())  # type: ignore[func-returns-value]
         except TaskTimeoutError:
             return ctx.next.complete("given up")
         return ctx.next.complete("ended")
 
-    # What a task waits for is real: nobody knows that it never comes.
-    monkeypatch.setattr("wfd.testing.PATIENCE_S", 0.05)
+    @wf.step()
+    def plain(ctx: Context) -> Directive:
+        try:
+            coroutine()  # type: ignore[unused-coroutine]
+        except TaskTimeoutError:
+            return ctx.next.complete("given up")
+        return ctx.next.complete("ended")
+
+    if kind == "thread":  # nobody knows that it never returns
+        monkeypatch.setattr("wfd.testing.PATIENCE_S", 0.05)
     env = await serve(wf)
     handle = await env.client.start("Waits")
-    await env.advance(timedelta(minutes=59))
+    await asyncio.wait_for(env.advance(timedelta(minutes=59)), 5)
     assert (await handle.describe()).run.status == "running"
-    await env.advance(timedelta(minutes=2))
+    await asyncio.wait_for(env.advance(timedelta(minutes=2)), 5)
     assert await handle.result(timeout=timedelta(seconds=20)) == "given up"
     gate.set()
     assert env.clock.next_due_ms() is None

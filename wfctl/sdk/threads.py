@@ -15,7 +15,7 @@ Outcome = tuple[Any, BaseException | None]
 
 
 class Threads:
-    """Each call gets a thread of its own, at most `LIMIT` at a time; for one loop.
+    """Each call gets a thread of its own, at most `LIMIT` at a time; for one loop. `running` counts those somebody waits for.
 
     Not a pool: a call that was given up (it timed out) cannot be ended, and in a pool it would keep a thread from the others. The
     threads are daemonic, so that none of them holds the process.
@@ -23,6 +23,7 @@ class Threads:
 
     def __init__(self) -> None:
         self._free = asyncio.Semaphore(LIMIT)
+        self.running = 0
         # Since when those wait that have none, in their order (time of the loop).
         self._line: dict[object, float] = {}
 
@@ -64,12 +65,15 @@ class Threads:
                 return  # the loop has closed: nobody waits any more
 
         threading.Thread(target=work, name=name, daemon=True).start()
+        self.running += 1
         try:
             return await future
         except asyncio.CancelledError:
             if stays():
                 await ended
             raise
+        finally:
+            self.running -= 1
 
 
 def _outcome(call: Callable[[], Any]) -> Outcome:

@@ -55,6 +55,11 @@ class Pool:
         return Turn(self, token)
 
     @property
+    def computes(self) -> bool:
+        """Whether any handler runs that does not wait for an operation."""
+        return bool(self._computing)
+
+    @property
     def waiting(self) -> dict[int, float]:
         """The tokens of those that wait until fewer compute, and since when (time of the loop), in their order."""
         return {turn.token: turn.since for turn in self._line}
