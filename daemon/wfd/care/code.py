@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from wfctl.protocol.channel import Importing, Load, Loaded, Problem, to_daemon_f
 from wfctl.protocol.frames import FrameBuffer, pack
 from wfd.care.finding import fail, ok, warn
 from wfd.config import Config
+from wfd.runtime.environment import of_workers
 from wfd.runtime.exits import describe_exit
 
 LOAD_S = 30.0
@@ -84,7 +84,7 @@ def _loaded(config: Config, without: Collection[str]) -> Loaded | Problem | str:
             worker = subprocess.Popen(
                 [str(config.python), "-P", "-m", "wfd.worker", "--fd", str(theirs.fileno())], cwd=config.project,
                 stdin=subprocess.DEVNULL, stdout=words, stderr=words, pass_fds=(theirs.fileno(),),
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env=of_workers(),
             )  # fmt: skip
         except OSError as error:
             return f"{config.python}: {error.strerror}"

@@ -16,6 +16,7 @@ from typing import IO, Any
 from wfctl.errors import reason
 from wfctl.protocol.channel import Importing, Load, Pong, ToWorker
 from wfd.config import Config
+from wfd.runtime.environment import of_workers
 from wfd.runtime.exits import describe_exit
 from wfd.supervisor.contract import WorkerInfo
 from wfd.supervisor.link import Link
@@ -80,7 +81,7 @@ class Worker:
             self._process = await asyncio.create_subprocess_exec(
                 str(self.config.python or sys.executable), "-P", "-m", "wfd.worker", "--fd", str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL, stdout=writing, stderr=asyncio.subprocess.STDOUT,
-                pass_fds=(theirs.fileno(),), cwd=self.config.project, env=_environment(),
+                pass_fds=(theirs.fileno(),), cwd=self.config.project, env=of_workers(),
             )  # fmt: skip
         except BaseException:
             ours.close()
@@ -196,8 +197,3 @@ class Worker:
         """Returns when the process has been reaped."""
         if self._reaper is not None:
             await asyncio.shield(self._reaper)
-
-
-def _environment() -> dict[str, str]:
-    # Unbuffered, so that the last line printed before a crash is in the log.
-    return {**os.environ, "PYTHONUNBUFFERED": "1"}

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from support.waiting import until
 from wfctl.protocol.channel import Load, RunStep, StepDone
@@ -21,6 +24,11 @@ LEAVES_A_PROGRAM = """
 import os, subprocess
 print(subprocess.Popen(["sleep", "600"]).pid, flush=True)
 os.kill(os.getpid(), 9)
+"""
+
+
+GOES_THROUGH_A_SET = """
+print(*{f"text {number}" for number in range(20)}, sep=",", flush=True)
 """
 
 
@@ -93,3 +101,30 @@ async def test_the_end_of_a_worker_is_noticed_while_a_program_it_started_goes_on
     finally:
         worker.kill("the test is over")
         os.kill(int(worker.last_words[0]), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("given", [None, "7", ""])
+async def test_all_workers_go_through_a_set_of_texts_in_one_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    if given is None:
+        monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    else:
+        monkeypatch.setenv("PYTHONHASHSEED", given)
+    config = _config(tmp_path, GOES_THROUGH_A_SET)
+    printed = []
+    for _ in range(3):
+        worker = Worker(config, lambda *_: None, lambda *_: None)
+        await worker.start()
+        worker.load(Load(str(tmp_path), ["flows.py"], [str(tmp_path)], 1))
+        await until(lambda worker=worker: worker.last_words)  # type: ignore[misc]
+        worker.kill("the test is over")
+        await worker.gone()
+        printed.append(worker.last_words[0])
+    plain = subprocess.run(
+        [sys.executable, str(tmp_path / "flows.py")],
+        env={"PYTHONHASHSEED": given or "0"},
+        capture_output=True,
+        check=True,
+    )
+    assert printed == [plain.stdout.decode().strip()] * 3
