@@ -9,31 +9,43 @@ dataclass, Struct, Pydantic model) are accepted.
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
+from itertools import pairwise
 from math import isfinite
+from operator import is_not
 from typing import Any
 
 import msgspec
 
 from wfctl.errors import InvalidPayloadError, PayloadTooLargeError
+from wfctl.values import models
 
 MAX_PAYLOAD_BYTES = 1 << 20
 NULL = b"null"
 
 
 def _enc_hook(value: Any) -> Any:
-    dump = getattr(value, "model_dump", None)  # Pydantic, which need not be installed
-    if dump is not None and hasattr(type(value), "model_validate"):
-        return dump(mode="json")
-    raise NotImplementedError(f"{type(value).__module__}.{type(value).__qualname__}")
+    if models.is_model(value):
+        return models.stored(value)
+    raise _not_json(value)
+
+
+def _identity_hook(value: Any) -> Any:
+    if models.is_model(value):
+        return models.identity(value)
+    raise _not_json(value)
+
+
+def _not_json(value: Any) -> NotImplementedError:
+    return NotImplementedError(f"{type(value).__module__}.{type(value).__qualname__}")
 
 
 def _dec_hook(wanted: type[Any], value: Any) -> Any:
-    validate = getattr(wanted, "model_validate", None)
-    if validate is not None:
+    if hasattr(wanted, "model_validate"):
         try:
-            return validate(value)
+            return models.restored(wanted, value)
         except ValueError as error:  # pydantic.ValidationError is one
             raise msgspec.ValidationError(str(error)) from error
     if isinstance(value, wanted):
@@ -42,11 +54,12 @@ def _dec_hook(wanted: type[Any], value: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=_enc_hook).encode
-_encode_sorted = msgspec.json.Encoder(enc_hook=_enc_hook, order="sorted").encode
+_encode_sorted = msgspec.json.Encoder(enc_hook=_identity_hook, order="sorted").encode
 _SCALARS = (str, int, bool, type(None))
 # What JSON holds as it is, and what it holds so that reading gives the very same type back.
 _PLAIN = frozenset(_SCALARS)
 _SAME = frozenset({str, int, float, bool})
+_FLAT = _SAME | _PLAIN
 
 
 def _refuse(value: Any, path: str) -> None:
@@ -108,6 +121,8 @@ def encode(value: Any, what: str, *, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
             hint="is an `await` missing?" if str(error) == "builtins.coroutine" else plain,
             type=str(error),
         ) from None
+    except models.Unkept as error:
+        raise InvalidPayloadError(f"{what}: {error}", hint=error.hint, path=error.where) from None
     except RecursionError:
         raise InvalidPayloadError(f"{what} contains itself or is nested too deeply") from None
     except (TypeError, ValueError, OverflowError) as error:
@@ -139,10 +154,53 @@ def canonical(value: Any) -> bytes:
 
     For comparing and hashing what `encode` accepted; never stored.
     """
+    return _encode_sorted(_settled(value))
+
+
+def _settled(value: Any) -> Any:
+    """`value` with a list, in an order that is always the same, for each set in it; itself where there is none."""
+    if type(value) in _FLAT:
+        return value
+    if isinstance(value, dict):
+        changed = {
+            key: settled
+            for key, item in value.items()
+            if type(item) not in _FLAT and (settled := _settled(item)) is not item
+        }
+        return {**value, **changed} if changed else value
+    if isinstance(value, list | tuple):
+        parts = [_settled(item) for item in value]
+        return parts if any(map(is_not, parts, value)) else value
+    if isinstance(value, set | frozenset):
+        return _in_order(value)
+    if isinstance(value, msgspec.Struct):
+        return _with_settled(value, value.__struct_fields__, msgspec.structs.force_setattr)
+    if hasattr(type(value), "__dataclass_fields__"):
+        return _with_settled(value, type(value).__dataclass_fields__, object.__setattr__)
+    return value
+
+
+def _with_settled(value: Any, names: Iterable[str], assign: Callable[[Any, str, Any], None]) -> Any:
+    own = value
+    for name in names:
+        part = getattr(value, name, None)
+        settled = _settled(part)
+        if settled is not part:
+            if own is value:
+                own = copy.copy(value)
+            assign(own, name, settled)
+    return own
+
+
+def _in_order(items: Set[Any]) -> list[Any]:
+    """As they are sorted by Python, where that leaves no two of them in doubt; else as their JSON is."""
     try:
-        return _encode_sorted(value)
-    except TypeError:  # a set of things that have no order among themselves
-        return _encode_sorted(decode(_encode(value)))
+        ordered = sorted(items)
+        if all(one < other for one, other in pairwise(ordered)):
+            return [_settled(item) for item in ordered]
+    except TypeError:  # they have no order among themselves
+        pass
+    return [msgspec.Raw(data) for data in sorted(map(canonical, items))]
 
 
 def too_large(what: str, size: int, limit: int) -> PayloadTooLargeError:

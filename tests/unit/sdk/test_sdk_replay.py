@@ -71,19 +71,64 @@ def test_argument_order_does_not_matter_and_argument_values_do() -> None:
     assert key_of(replay, ("event", "e", {"a": 2, "b": 1})).endswith(":0")
 
 
+SETS = """if True:
+    import enum, sys
+    from dataclasses import dataclass
+    import msgspec
+    from pydantic import BaseModel
+    from wfctl.values.codec import canonical
+
+    class Color(enum.Enum):
+        RED = "red"
+        BLUE = "blue"
+        GREEN = "green"
+        BLACK = "black"
+
+    @dataclass(frozen=True)
+    class Point:
+        x: str
+        tags: frozenset[str] = frozenset()
+
+    class Item(msgspec.Struct, frozen=True, rename="camel"):
+        its_tags: set[str]
+
+    class Order(BaseModel):
+        tags: set[str]
+        colors: dict[str, list[set[Color]]] = {}
+
+    some = set("abcdefgh")
+    values = [
+        some, {1.5, 2, 10}, {(1, "x"), (1, "y")}, set(Color), {Point("b"), Point("a"), Point("c")}, {"a", 1, None},
+        {frozenset("ab"), frozenset("c"), frozenset("de")}, {("a", None), ("a", "x"), ("b", "y")}, Point("a", frozenset("abcd")),
+        Item(some), Order(tags=some, colors={"a": [set(Color)]}), {"deep": [(Point("a", frozenset("abc")),)]},
+    ]
+    sys.stdout.buffer.write(b"".join(canonical(value) + bytes([10]) for value in values))
+"""
+
+
 def test_a_set_is_the_same_content_in_a_process_that_shuffles_it_otherwise() -> None:
-    script = """if True:
-        import sys
-        from wfctl.values.codec import canonical
-        sys.stdout.buffer.write(canonical([set("abcdefgh"), {1.5, 2}, {(1, "x"), (1, "y")}]))
-    """
     seen = {
         subprocess.run(
-            [sys.executable, "-c", script], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
-        ).stdout
-        for seed in ("1", "2", "3")
+            [sys.executable, "-c", SETS], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout.decode()
+        for seed in ("1", "2", "3", "4")
     }
-    assert seen == {b'[["a","b","c","d","e","f","g","h"],[1.5,2],[[1,"x"],[1,"y"]]]'}
+    assert len(seen) == 1
+    assert seen.pop().splitlines() == [
+        # As they were before the order of the others was settled too: histories of then hold its hashes.
+        '["a","b","c","d","e","f","g","h"]',
+        "[1.5,2,10]",
+        '[[1,"x"],[1,"y"]]',
+        '["black","blue","green","red"]',
+        '[{"tags":[],"x":"a"},{"tags":[],"x":"b"},{"tags":[],"x":"c"}]',
+        '["a",1,null]',
+        '[["a","b"],["c"],["d","e"]]',
+        '[["a","x"],["a",null],["b","y"]]',
+        '{"tags":["a","b","c","d"],"x":"a"}',
+        '{"itsTags":["a","b","c","d","e","f","g","h"]}',
+        '{"colors":{"a":[["black","blue","green","red"]]},"tags":["a","b","c","d","e","f","g","h"]}',
+        '{"deep":[[{"tags":["a","b","c"],"x":"a"}]]}',
+    ]
 
 
 def test_records_not_asked_for_are_listed_in_their_order() -> None:
