@@ -24,7 +24,7 @@ from wfctl.protocol.calls import PROTOCOL_MAX, PROTOCOL_MIN, Call, Welcome
 from wfctl.values.project import find_config
 from wfctl.values.runinfo import RunInfo
 from wfd.config import Config, load
-from wfd.engine.arguments import bind_any
+from wfd.engine.arguments import bind_any, rebound
 from wfd.engine.code import problem_view
 from wfd.engine.reads import Reads
 from wfd.engine.scheduling import ScheduleReads
@@ -123,7 +123,7 @@ class Standin:
                 workflow_type=run.workflow_type,
             )
         handler = code.catalog.query_of(run.workflow_type, call.name)
-        kwargs = await bind_any(code, spec, handler, bytes(call.input), call.text)
+        kwargs = await bind_any(code, spec, handler, rebound(handler, call.input, call.positional), call.text)
         info = RunInfo(
             run.run_id, run.workflow_id, run.workflow_type, run.parent, run.root_id, run.attempt, run.started_at, detail.schedule
         )  # fmt: skip

@@ -112,6 +112,7 @@ class Client(AboutRuns, AboutDaemon):
                 begins_at=None if at is None else moment_ms(at, "at"),
                 delay_ms=None if delay is None else to_ms(delay, "delay"),
                 dry_run=dry_run,
+                positional=codec.one_argument(workflow_input, data),
             )
         )
         return ClientHandle(self._link, started.run.workflow_id, started.run if started.run.id else None)

@@ -87,6 +87,7 @@ class ClientHandle(WorkflowHandle):
                 event_id=event_id,
                 start=first,
                 any_event=allow_unknown,
+                positional=codec.one_argument(payload, data),
             )
         )
         return sent
@@ -99,7 +100,9 @@ class ClientHandle(WorkflowHandle):
                 hint=f"client.handle({self.workflow_id!r}).send(..., start={workflow_type!r})",
             )
         data = codec.encode(workflow_input, f"input of workflow {workflow_type!r}")
-        return calls.StartFirst(workflow_type=workflow_type, input=msgspec.Raw(data))
+        return calls.StartFirst(
+            workflow_type=workflow_type, input=msgspec.Raw(data), positional=codec.one_argument(workflow_input, data)
+        )
 
     @overload
     async def result(self, timeout: timedelta | None = None, *, fail_if_stuck: bool = False) -> Any: ...
@@ -159,9 +162,14 @@ class ClientHandle(WorkflowHandle):
         """
         check_name(name, "query name")
         data = codec.encode(payload, f"arguments of query {name!r}")
-        answer: calls.QueryAnswer = await self._link.call(
-            calls.Query(id=await self._id(), exact=True, name=name, input=msgspec.Raw(data))
+        call = calls.Query(
+            id=await self._id(),
+            exact=True,
+            name=name,
+            input=msgspec.Raw(data),
+            positional=codec.one_argument(payload, data),
         )
+        answer: calls.QueryAnswer = await self._link.call(call)
         what = f"answer of run {answer.workflow_id!r} to query {name!r}"
         return codec.convert(codec.decode(answer.value), type, what)
 

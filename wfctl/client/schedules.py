@@ -77,6 +77,7 @@ class Schedules:
                 note=note,
                 replace=replace,
                 dry_run=dry_run,
+                positional=codec.one_argument(workflow_input, data),
             )
         )
         return added.schedule

@@ -215,7 +215,8 @@ class Op(msgspec.Struct, tag="op", array_like=True):
     object whose fields depend on the kind (now has none):
 
     child: workflow_id, input (kwargs, already checked), timeout_ms|null, on_completed_step|null, on_parent_close
-    parent_event: payload (kwargs)          event: workflow_id, run_id (that run alone), payload (raw, the daemon has it checked)
+    parent_event: payload (kwargs)          event: workflow_id, run_id (that run alone), payload (raw, the daemon has it
+        checked), positional
     child and parent_event, where the worker does not have the receiver: input or payload raw, unbound (true), positional
     random, uuid: value                     sleep: duration_ms (answered when it is over)
     task: arguments, attempt (begun; the answer need not be awaited before the task's function is called)

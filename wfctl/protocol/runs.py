@@ -193,7 +193,7 @@ class QueryAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class Query(RunCall, frozen=True):
     """Ask a run's query handler, which reads its committed store and changes nothing; closed runs answer too.
 
-    `input` and `text` are as in `start`.
+    `input`, `text` and `positional` are as in `start`.
     """
 
     method = "query"
@@ -201,3 +201,4 @@ class Query(RunCall, frozen=True):
     name: str
     input: msgspec.Raw = msgspec.Raw(b"null")
     text: dict[str, str] = {}
+    positional: bool = False

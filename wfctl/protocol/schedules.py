@@ -89,7 +89,7 @@ class ScheduleAdded(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
 
 class ScheduleAdd(Call, frozen=True):
-    """Make a schedule, from now on. The input is checked against the type's signature, `text` as in `start`.
+    """Make a schedule, from now on. The input is checked against the type's signature, `text` and `positional` as in `start`.
 
     Where there is one of that ID: schedule_exists, or with `replace` it is changed to this and keeps its past. `shown` is how many
     of the next times are answered. With `dry_run` nothing is written.
@@ -105,6 +105,7 @@ class ScheduleAdd(Call, frozen=True):
     replace: bool = False
     dry_run: bool = False
     shown: Number = 5
+    positional: bool = False
 
 
 class ScheduleList(msgspec.Struct, frozen=True, kw_only=True):

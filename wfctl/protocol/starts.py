@@ -21,6 +21,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Start(Call, frozen=True):
     """Start a run. `input` is JSON of any shape, `text` command-line arguments still to be converted to the parameters' types.
+    `positional`: an `input` that is an object is one argument, the first, and not keyword arguments.
 
     `if_running`: "fail" (already_running names the open run) or "use" (its run is returned, input unread).
     `workflow_id` None makes a readable one. Its start handler begins at `begins_at` or after `delay_ms`, and its timeout
@@ -38,6 +39,7 @@ class Start(Call, frozen=True):
     dry_run: bool = False
     begins_at: Number | None = None
     delay_ms: Number | None = None
+    positional: bool = False
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -59,6 +61,7 @@ class StartFirst(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     input: msgspec.Raw = msgspec.Raw(b"null")
     text: dict[str, str] = {}
     timeout_ms: Number | None = None
+    positional: bool = False
 
 
 class Send(RunCall, frozen=True):
@@ -66,6 +69,7 @@ class Send(RunCall, frozen=True):
 
     With `start`, `id` is a workflow ID: where it has no open run, one is begun in the same commit as the event. `any_event`
     accepts a name that the run's type has no handler for, with its payload as it is: it stays in the inbox until there is one.
+    `positional` as in `start`.
     """
 
     method = "send"
@@ -76,3 +80,4 @@ class Send(RunCall, frozen=True):
     event_id: str | None = None
     start: StartFirst | None = None
     any_event: bool = False
+    positional: bool = False

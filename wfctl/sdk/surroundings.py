@@ -16,7 +16,7 @@ from wfctl.sdk.hints import Done
 from wfctl.sdk.logger import RunLogger
 from wfctl.sdk.port import Ops
 from wfctl.sdk.store import AnyStore
-from wfctl.values.codec import canonical, convert, decode, encode
+from wfctl.values.codec import canonical, convert, decode, encode, one_argument
 from wfctl.values.ids import check_name
 from wfctl.values.outcome import ChildOutcome
 from wfctl.values.runinfo import RunInfo
@@ -114,7 +114,8 @@ class AnyContext:
         given = encode(payload, f"payload of event {event!r}")
 
         def arguments() -> bytes:
-            return _json({**to, **more, "payload": msgspec.Raw(given)})
+            positional = {"positional": True} if one_argument(payload, given) else {}
+            return _json({**to, **more, "payload": msgspec.Raw(given), **positional})
 
         await self._ops.perform("event", event, canonical({**to, "payload": payload}), arguments)
 

@@ -132,6 +132,11 @@ def encode(value: Any, what: str, *, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
     return data
 
 
+def one_argument(value: Any, data: bytes) -> bool:
+    """Whether `value` is one argument, though its JSON, an object, looks like keyword arguments: only a dict is those."""
+    return data.startswith(b"{") and not isinstance(value, dict)
+
+
 def encode_plain(value: Any) -> bytes | None:
     """As `encode`, for a text, a number, a boolean or None; None where that has to look closer, or to say what is wrong."""
     if type(value) in _PLAIN or (type(value) is float and isfinite(value)):

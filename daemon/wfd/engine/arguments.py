@@ -57,7 +57,7 @@ async def bind_any(
     return kwargs
 
 
-def bind_later(payload: bytes, text: dict[str, str], event: str) -> bytes:
+def bind_later(payload: bytes, text: dict[str, str], event: str, positional: bool = False) -> bytes:
     """What stands for the keyword arguments of an event that no handler is known for: they are made of it when there is one."""
     name = f"payload of event {event!r}"
     if len(payload) > MAX_PAYLOAD_BYTES:
@@ -65,7 +65,7 @@ def bind_later(payload: bytes, text: dict[str, str], event: str) -> bytes:
     value = _decode(payload, name)
     if text and value is not None and not isinstance(value, dict):
         raise InvalidPayloadError(f"{name}: key=value needs a payload that is an object, not {show(value)}")
-    return bytes(unbound(msgspec.Raw(_encode(value)), False, text))
+    return bytes(unbound(msgspec.Raw(_encode(value)), positional, text))
 
 
 def rebound(handler: HandlerSpec, payload: bytes | msgspec.Raw, positional: bool) -> bytes:

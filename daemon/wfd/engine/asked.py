@@ -37,6 +37,7 @@ class EventArgs(msgspec.Struct, frozen=True):
     workflow_id: str
     payload: Raw
     run_id: str | None = None
+    positional: bool = False
 
 
 class ResultArgs(msgspec.Struct, frozen=True):

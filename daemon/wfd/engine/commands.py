@@ -27,7 +27,7 @@ from wfctl.values.times import MAX_MS
 from wfd.core import stimuli as s
 from wfd.core.decide import decide
 from wfd.core.state import Raw
-from wfd.engine.arguments import bind_any, bind_plain, check_timeout
+from wfd.engine.arguments import bind_any, bind_plain, check_timeout, rebound
 from wfd.engine.engine import Engine
 from wfd.engine.memory import AT_ONCE, Live
 from wfd.engine.outcomes import outcome_of
@@ -53,7 +53,7 @@ class Commands:
             existing = await self._existing(call)
             if existing is not None:
                 return existing
-        handler, payload = spec.start, bytes(call.input)
+        handler, payload = spec.start, rebound(spec.start, call.input, call.positional)
         if handler.plain:
             kwargs = bind_plain(spec, handler, payload, call.text)
         else:
@@ -72,7 +72,9 @@ class Commands:
         spec = self._startable(call)
         if not spec.start.plain:
             return None
-        return self._begin(call, spec, bind_plain(spec, spec.start, bytes(call.input), call.text))
+        return self._begin(
+            call, spec, bind_plain(spec, spec.start, rebound(spec.start, call.input, call.positional), call.text)
+        )
 
     def _startable(self, call: calls.Start) -> TypeSpec:
         """The type to start, once all is well that can be told without waiting."""
@@ -260,7 +262,8 @@ class Commands:
         store, pending = dict(live.store), live.pending
         if pending:
             await engine.committed(engine.batch())  # what is shown is on disk
-        kwargs = await bind_any(engine.workers, spec, handler, bytes(call.input), call.text)
+        payload = rebound(handler, call.input, call.positional)
+        kwargs = await bind_any(engine.workers, spec, handler, payload, call.text)
         value = await engine.workers.query(live.info, call.name, kwargs, store)
         engine.memory.settle(live)
         return calls.QueryAnswer(run_id=run.run_id, workflow_id=run.workflow_id, value=Raw(value))

@@ -270,7 +270,7 @@ class Operations:
         if not asked.stale:
             self._parent_event(asked, payload)
 
-    async def _event_kwargs(self, workflow_type: str, event: str, payload: Raw, positional: bool = False) -> Raw:
+    async def _event_kwargs(self, workflow_type: str, event: str, payload: Raw, positional: bool) -> Raw:
         """Keyword arguments for an event's handler. One that was taken out gets them when it is back."""
         catalog = self._m.workers.catalog
         try:
@@ -321,7 +321,7 @@ class Operations:
         target = await machine.memory.load(key)
         if target is None or target.run.closed:
             raise no_inbox(args.workflow_id, event)
-        kwargs = await self._event_kwargs(target.run.workflow_type, event, args.payload)
+        kwargs = await self._event_kwargs(target.run.workflow_type, event, args.payload, args.positional)
         target = await machine.memory.load(key)
         if asked.stale:
             return

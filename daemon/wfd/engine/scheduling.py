@@ -25,7 +25,7 @@ from wfctl.values.times import MAX_MS, rfc3339
 from wfd.core import schedules as core
 from wfd.core.schedules import Fired, Schedule
 from wfd.core.state import Raw
-from wfd.engine.arguments import bind_any, check_timeout
+from wfd.engine.arguments import bind_any, check_timeout, rebound
 from wfd.engine.batch import Batch
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
@@ -186,7 +186,8 @@ class Scheduling(ScheduleReads):
         _check(call, spec, engine.clock.now_ms())
         type = engine.workers.catalog.type_of(spec.workflow_type)
         self._check_free(call)
-        kwargs = await bind_any(engine.workers, type, type.start, bytes(spec.input), call.text)
+        given = rebound(type.start, spec.input, call.positional)
+        kwargs = await bind_any(engine.workers, type, type.start, given, call.text)
         await self._taking()
         self._check_free(call)  # somebody may have made one meanwhile
         batch = engine.batch()

@@ -22,7 +22,7 @@ from wfctl.values.ids import check_name, check_new_id
 from wfd.core import stimuli as s
 from wfd.core.actions import Action
 from wfd.core.state import Raw, Waiting
-from wfd.engine.arguments import bind_any, bind_later, bind_plain, check_timeout
+from wfd.engine.arguments import bind_any, bind_later, bind_plain, check_timeout, rebound
 from wfd.engine.batch import Batch
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
@@ -146,7 +146,8 @@ class Sending:
         engine = self._e
         spec = engine.workers.catalog.type_of(start.workflow_type)
         payload, _ = await self._payload(call, start.workflow_type)
-        kwargs = await bind_any(engine.workers, spec, spec.start, bytes(start.input), start.text)
+        given = rebound(spec.start, start.input, start.positional)
+        kwargs = await bind_any(engine.workers, spec, spec.start, given, start.text)
         self._c.check_taking()
         key = engine.open_ids.get(call.id)
         if key is not None:
@@ -180,10 +181,10 @@ class Sending:
         known = workers.catalog.types.get(workflow_type)
         if call.any_event and (known is None or known.handler("event", call.event) is None):
             check_name(call.event, "event name")
-            return bind_later(bytes(call.payload), call.text, call.event), False
+            return bind_later(bytes(call.payload), call.text, call.event, call.positional), False
         handler = workers.catalog.event_of(workflow_type, call.event)
         spec = workers.catalog.type_of(workflow_type)
-        payload = bytes(call.payload)
+        payload = rebound(handler, call.payload, call.positional)
         if handler.plain:
             return bind_plain(spec, handler, payload, call.text), False
         kwargs = await bind_any(workers, spec, handler, payload, call.text)
