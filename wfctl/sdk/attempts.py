@@ -18,7 +18,7 @@ from wfctl.errors import TaskTimeoutError, from_data
 from wfctl.sdk import current
 from wfctl.sdk.current import Attempt, CurrentStep
 from wfctl.sdk.definition import Call, Definition
-from wfctl.sdk.failure import describe_task_failure, rebuilt
+from wfctl.sdk.failure import describe_task_failure, rebuilt, with_trace
 from wfctl.sdk.port import Ops
 from wfctl.sdk.replay import Record
 from wfctl.values.codec import encode, encode_plain
@@ -66,7 +66,8 @@ async def run(step: CurrentStep, task: Definition, call: Call, function: Callabl
             failure = describe_task_failure(error, ops.sources)
             ended = {"failure": failure, "attempts": attempt, "max_attempts": task.policy.attempts}
             await ops.tell("task_failed", task.name, key, _json(ended))
-            raise _to_raise(task, failure) from error
+            # Not from `error`, which a replay does not have.
+            raise _to_raise(task, failure)
         await ops.tell("task_completed", task.name, key, b'{"result":%b,"attempts":%d}' % (data, attempt))
         return value
 
@@ -190,4 +191,4 @@ def _to_raise(task: Definition, failure: Failure) -> Exception:
     error = rebuilt(failure)
     if failure.frame:
         error.add_note(f"(raised by task {task.name}, {failure.frame})")
-    return error
+    return with_trace(error, failure)

@@ -23,6 +23,9 @@ MAX_GROUP_DEPTH = 8
 # The exceptions of a group that its message names.
 MAX_CAUSES = 3
 
+# Where an exception that is raised again keeps the traceback of the first time, which is text by then.
+_TRACE = "_wfctl_traceback"
+_RAISED_AGAIN = "\nThe exception above was raised in a task, and again where its handler awaits it:\n\n"
 # What an OSError holds outside of its dictionary.
 _OF_OSERROR = ("errno", "strerror", "filename", "filename2")
 
@@ -103,9 +106,28 @@ def _text(error: BaseException, sources: Sources) -> str:
     try:
         summary = traceback.TracebackException.from_exception(error, limit=-60, compact=True)
         _hide(summary, sources)
-        return "".join(summary.format())
+        return "".join([*(f"{trace}{_RAISED_AGAIN}" for trace in _traces(error)), *summary.format()])
     except BaseException:  # formatting runs the exception's own code
         return f"{type(error).__name__}: {_message(error)}\n"
+
+
+def _traces(error: BaseException) -> list[str]:
+    """Those of `error`, and of all that it tells of, that were raised in tasks; the first ones first."""
+    found: list[str] = []
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        one = pending.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        trace = vars(one).get(_TRACE)
+        if isinstance(trace, str):
+            found.insert(0, trace)
+        pending += [one.__cause__, None if one.__suppress_context__ else one.__context__]
+        pending += reversed(one.exceptions) if isinstance(one, BaseExceptionGroup) else ()
+    # One that was raised while another was handled tells of that itself.
+    return [trace for trace in dict.fromkeys(found) if not any(trace in other and trace != other for other in found)]
 
 
 def _hide(summary: traceback.TracebackException, sources: Sources) -> None:
@@ -174,6 +196,13 @@ def rebuilt(failure: Failure) -> Exception:
     except Exception:  # its class is the user's own
         pass
     return TaskError(str(failure), type=failure.type, qualified=failure.qualified)
+
+
+def with_trace(error: Exception, failure: Failure) -> Exception:
+    """`error`, which was rebuilt of `failure`: its traceback will be told with what that says."""
+    if failure.traceback:
+        vars(error)[_TRACE] = failure.traceback
+    return error
 
 
 def _rebuilt(failure: Failure) -> Exception:

@@ -59,7 +59,7 @@ def task(function: Any = None, /, *, retry: RetryPolicy = _ONCE, timeout: timede
 
     Arguments and result are kept as JSON; the function gets copies of lists and the like, and the result comes back converted to
     the return annotation. An exception comes back as its own class where that can be imported, with those of its `args` and
-    public attributes that JSON holds, else as TaskError.
+    public attributes that JSON holds, as plain data, else as TaskError; its `__cause__` is told in tracebacks only.
     A task is at least once: one whose process died before its outcome was recorded is begun again (see `current_task`).
 
     `timeout` limits one attempt (TaskTimeoutError); None is no limit. A thread cannot be ended: it is left behind, and what it

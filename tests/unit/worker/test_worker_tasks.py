@@ -75,7 +75,7 @@ def blocking(word: str) -> str:
 
 @task
 async def raises() -> None:
-    raise Declined(51)
+    raise Declined(51) from KeyError("why")
 
 
 @task
@@ -178,8 +178,11 @@ async def catches(ctx: Context, which: str = "raises") -> Directive:
     try:
         await tasks[which]()
     except Exception as error:
-        cause = type(error.__cause__).__name__
-        return ctx.next.complete([type(error).__name__, str(error), getattr(error, "code", None), cause])
+        cause, seen = (
+            f"{error.__cause__} {error.__context__}",
+            {name: repr(value) for name, value in vars(error).items()},
+        )
+        return ctx.next.complete([type(error).__name__, str(error), getattr(error, "code", None), cause, seen])
     return ctx.next.complete()
 
 
@@ -187,6 +190,20 @@ async def catches(ctx: Context, which: str = "raises") -> Directive:
 async def fails(ctx: Context) -> Directive:
     await raises()
     return ctx.next.complete()
+
+
+@wf.step()
+async def fails_in_a_group(ctx: Context) -> Directive:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(one_after_the_other())
+    return ctx.next.complete()
+
+
+async def one_after_the_other() -> None:
+    try:
+        await raises()
+    except Declined:
+        await own_timeout()
 
 
 @wf.step()
@@ -435,31 +452,43 @@ async def test_in_a_plain_handler_tasks_block_and_return(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("which", "shown", "cause"),
+    ("which", "shown"),
     [
-        ("raises", ["Declined", "code 51", 51], "Declined"),
-        ("slow", ["TaskTimeoutError", "task slow took longer than 1ms", "task_timeout"], "TaskTimeoutError"),
-        ("thread", ["TaskTimeoutError", "task slow_thread took longer than 1ms", "task_timeout"], "TaskTimeoutError"),
-        ("own", ["TimeoutError", "the provider's", None], "TimeoutError"),
+        ("raises", ["Declined", "code 51", 51]),
+        ("slow", ["TaskTimeoutError", "task slow took longer than 1ms", "task_timeout"]),
+        ("thread", ["TaskTimeoutError", "task slow_thread took longer than 1ms", "task_timeout"]),
+        ("own", ["TimeoutError", "the provider's", None]),
         ("unwritable", ["InvalidPayloadError", "result of task 'unwritable' holds a builtins.object, which JSON cannot hold",
-                        "invalid_payload"], "InvalidPayloadError"),
-        ("wrong", ["InvalidPayloadError", "result of task 'wrong_type': expected int, got \"text\"", "invalid_payload"],
-         "InvalidPayloadError"),
+                        "invalid_payload"]),
+        ("wrong", ["InvalidPayloadError", "result of task 'wrong_type': expected int, got \"text\"", "invalid_payload"]),
     ],
 )  # fmt: skip
 async def test_an_exception_is_raised_again_as_its_own_class_first_and_on_replay(
-    desk: Desk, which: str, shown: list[Any], cause: str
+    desk: Desk, which: str, shown: list[Any]
 ) -> None:
-    assert await value(desk, "step", "catches", {"which": which}) == [*shown, cause]
-    assert await value(desk, "step", "catches", {"which": which}, ops=desk.records) == [*shown, "NoneType"]
+    told_first = await value(desk, "step", "catches", {"which": which})
+    assert told_first == [*shown, "None None", told_first[-1]]
+    # All that a handler can see of it is as it was.
+    assert await value(desk, "step", "catches", {"which": which}, ops=desk.records) == told_first
 
 
-async def test_a_failure_names_the_line_in_the_task(desk: Desk) -> None:
+async def test_a_failure_names_the_line_in_the_task_first_and_on_replay(desk: Desk) -> None:
     raised = await desk.finish("step", "fails")
     assert raised.failure.frame.endswith(" in fails")
     assert "in raises)" in raised.failure.traceback
+    # The line itself, and what it was raised from.
+    assert 'raise Declined(51) from KeyError("why")' in raised.failure.traceback
+    assert "KeyError: 'why'" in raised.failure.traceback
     assert told(desk)[-1][1]["failure"]["frame"].endswith(" in raises")
     assert "socket" not in told(desk)[-1][1]["failure"]["detail"]["attributes"]
+    again = await desk.finish("step", "fails", ops=desk.records)
+    assert again.failure == raised.failure
+
+
+async def test_a_traceback_tells_of_every_task_that_a_group_failed_of(desk: Desk) -> None:
+    raised = await desk.finish("step", "fails_in_a_group")
+    for line in ('raise Declined(51) from KeyError("why")', "raise TimeoutError("):
+        assert raised.failure.traceback.count(line) == 1
 
 
 async def test_what_a_thread_returns_after_its_time_is_dropped(desk: Desk) -> None:
