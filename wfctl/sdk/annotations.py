@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import types
 import typing
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
+import msgspec.inspect
 
-from wfctl.values.codec import type_name
+from wfctl.values.codec import ITERABLES, type_name
 from wfctl.values.signature import plain_type
 
+_JSON = (str, int, float, bool, list, dict)
 _CONTAINERS = (list, dict, tuple, set, frozenset)
 
 
@@ -62,6 +65,23 @@ def resolve(annotation: Any, global_names: dict[str, Any], local_names: dict[str
     """The real type of one annotation, text (`from __future__ import annotations`) or not. NameError and the like pass."""
     holder = types.SimpleNamespace(__annotations__={"it": annotation})
     return typing.get_type_hints(holder, global_names, local_names, include_extras=True)["it"]
+
+
+def unfillable(annotation: Any) -> bool:
+    """Whether no value at all is of this type that JSON can hold: it is a class of which nothing can be made."""
+    try:
+        known = msgspec.inspect.type_info(annotation)
+        return isinstance(known, msgspec.inspect.CustomType) and not _can_be(annotation)
+    except Exception:  # a metaclass may raise anything
+        return False
+
+
+def _can_be(custom: Any) -> bool:
+    if hasattr(custom, "model_validate"):
+        return True
+    if (origin := typing.get_origin(custom)) is not None:
+        return origin in ITERABLES
+    return issubclass(custom, PurePath) or any(issubclass(kind, custom) for kind in _JSON)
 
 
 def unsupported(annotation: Any) -> str | None:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from wfctl.errors import RegistrationError
-from wfctl.sdk.annotations import resolve, spell, unsupported
+from wfctl.sdk.annotations import resolve, spell, unfillable, unsupported
+from wfctl.values.codec import type_name
 from wfctl.values.outcome import ChildOutcome
 from wfctl.values.signature import HandlerSpec, ParamSpec
 
@@ -173,6 +174,11 @@ class Handler:
                 self._refuse(
                     f"no value can be converted to the type of parameter {parameter.name!r}: {reason}",
                     "annotate it with one type, or with Any and convert it yourself",
+                )
+            if parameter.default is inspect.Parameter.empty and unfillable(annotation):
+                self._refuse(
+                    f"parameter {parameter.name!r} can never be given: nothing that JSON can hold is a {type_name(annotation)}",
+                    "make that a dataclass, or take the data that it is made of; what is no data, make in the handler",
                 )
             found[parameter.name] = annotation
         return found

@@ -3,7 +3,7 @@
 A value inside the system is JSON text (`bytes`, UTF-8); it is made here from what the author gave and turned
 back here into what the author asked for. JSON cannot hold everything: what it cannot hold is refused by
 name (`InvalidPayloadError`) at the moment it is given, not when a run needs it three days later. Types that
-JSON renders in a form a typed read restores exactly (tuple, set, datetime, Decimal, UUID, bytes, enum,
+JSON renders in a form a typed read restores exactly (tuple, set, datetime, Decimal, UUID, Path, bytes, enum,
 dataclass, Struct, Pydantic model) are accepted.
 """
 
@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Container, Iterable, Reversible, Set
+from datetime import datetime, time
+from functools import partial
 from itertools import pairwise
 from math import isfinite
 from operator import is_not
-from typing import Any
+from pathlib import PurePath
+from typing import Any, get_args, get_origin
 
 import msgspec
 
@@ -26,20 +29,12 @@ MAX_PAYLOAD_BYTES = 1 << 20
 NULL = b"null"
 
 
-def _enc_hook(value: Any) -> Any:
+def _enc_hook(value: Any, dump: Callable[[Any], Any] = models.stored) -> Any:
     if models.is_model(value):
-        return models.stored(value)
-    raise _not_json(value)
-
-
-def _identity_hook(value: Any) -> Any:
-    if models.is_model(value):
-        return models.identity(value)
-    raise _not_json(value)
-
-
-def _not_json(value: Any) -> NotImplementedError:
-    return NotImplementedError(f"{type(value).__module__}.{type(value).__qualname__}")
+        return dump(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__module__}.{type(value).__qualname__}")
 
 
 def _dec_hook(wanted: type[Any], value: Any) -> Any:
@@ -48,13 +43,20 @@ def _dec_hook(wanted: type[Any], value: Any) -> Any:
             return models.restored(wanted, value)
         except ValueError as error:  # pydantic.ValidationError is one
             raise msgspec.ValidationError(str(error)) from error
-    if isinstance(value, wanted):
+    origin = get_origin(wanted)
+    if origin in ITERABLES and isinstance(value, list):
+        return msgspec.convert(value, list[get_args(wanted)], dec_hook=_dec_hook)  # type: ignore[misc]
+    if origin is None and issubclass(wanted, PurePath) and isinstance(value, str):
+        return wanted(value)
+    if origin is None and isinstance(value, wanted):
         return value
-    raise msgspec.ValidationError(f"cannot make a {wanted.__qualname__} from JSON")
+    raise msgspec.ValidationError(f"cannot make a {type_name(wanted)} from JSON")
 
 
 _encode = msgspec.json.Encoder(enc_hook=_enc_hook).encode
-_encode_sorted = msgspec.json.Encoder(enc_hook=_identity_hook, order="sorted").encode
+_encode_sorted = msgspec.json.Encoder(enc_hook=partial(_enc_hook, dump=models.identity), order="sorted").encode
+# What a list can be that msgspec does not know of.
+ITERABLES = (Iterable, Reversible, Container)
 _SCALARS = (str, int, bool, type(None))
 # What JSON holds as it is, and what it holds so that reading gives the very same type back.
 _PLAIN = frozenset(_SCALARS)
@@ -84,6 +86,9 @@ def _refuse(value: Any, path: str) -> None:
     elif isinstance(value, set | frozenset):
         for item in value:
             _refuse(item, f"{path}{{...}}")
+    elif isinstance(value, datetime | time):
+        if models.odd_offset(value):
+            raise InvalidPayloadError(f"{path} {models.ODD_OFFSET}", hint=models.IN_UTC, path=path)
     elif isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
             _refuse(getattr(value, name), f"{path}.{name}")
@@ -237,8 +242,19 @@ def convert(value: Any, wanted: Any, what: str, *, strict: bool = True) -> Any:
         raise InvalidPayloadError(f"{what}: cannot convert to {type_name(wanted)}: {error}") from None
 
 
+_EXAMPLES = {
+    "Invalid ISO8601 duration": "expected an ISO 8601 duration such as PT1H30M",
+    "Invalid RFC3339 encoded datetime": "expected a time such as 2026-11-28T09:00:00Z",
+    "Invalid RFC3339 encoded date": "expected a date such as 2026-11-28",
+    "Invalid RFC3339 encoded time": "expected a time of day such as 09:00:00",
+    "Invalid base64 encoded string": "expected base64 such as aGVsbG8=",
+}
+
+
 def _plain(error: msgspec.ValidationError) -> str:
-    """msgspec's words without what is said better: the type it got, next to the value itself."""
+    """msgspec's words without what is said better: the type it got, next to the value itself; and with an example."""
+    words, at, place = str(error).partition(" - at ")
+    error = msgspec.ValidationError(f"{_EXAMPLES.get(words, words)}{at}{place}")
     text = re.sub(r", got `\w+`", "", str(error))
     return text.replace("`", "").replace(" - at $", " at ").replace("Expected", "expected").rstrip()
 

@@ -7,6 +7,7 @@ model and its JSON side by side; where a serializer of the author's has made som
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from math import isfinite
@@ -19,6 +20,11 @@ _NOTHING = object()
 # What hashes the same in every process: sets of these have the order that they were made in.
 _STEADY = (int, float, Decimal, UUID)
 _encode = msgspec.json.Encoder(order="sorted").encode
+
+
+# Of times whose zone is ahead of UTC by some seconds, as those of long ago are: their text has no room for these.
+ODD_OFFSET = "is in a time zone whose offset from UTC has seconds, which its text cannot hold"
+IN_UTC = "put it in UTC: .astimezone(UTC)"
 
 
 class Unkept(Exception):
@@ -81,6 +87,8 @@ def _check(value: Any, data: Any, where: str) -> None:
         if isinstance(value, float) and not isfinite(value):
             raise Unkept(where, f"is {value}, which JSON cannot hold", None)
     elif isinstance(data, str):
+        if isinstance(value, datetime | time) and odd_offset(value):
+            raise Unkept(where, ODD_OFFSET, IN_UTC)
         if hasattr(value, "get_secret_value") and data != _text(value.get_secret_value()) and set(data) == {"*"}:
             raise Unkept(
                 where,
@@ -92,6 +100,10 @@ def _check(value: Any, data: Any, where: str) -> None:
             _leave_computed(value, data)
         for name, part, made in _parts(value, data):
             _check(part, made, f"{where}{name}")
+
+
+def odd_offset(value: datetime | time) -> bool:
+    return bool((value.utcoffset() or timedelta(0)) % timedelta(minutes=1))
 
 
 def _text(secret: Any) -> Any:

@@ -224,6 +224,9 @@ def _type_of(param: ParamSpec, types: Mapping[str, Any] | None) -> Any:
     return plain_type(param.type) if param.plain else Any
 
 
+_BOOLEANS = ("true", "false", "1", "0")
+
+
 def _from_text(raw: str, wanted: Any, param: ParamSpec) -> Any:
     """Text from a command line as the plain data that converts to `wanted`.
 
@@ -232,6 +235,8 @@ def _from_text(raw: str, wanted: Any, param: ParamSpec) -> Any:
     what = f"parameter {param.name!r} ({param.type})"
     if wanted is Any or wanted is str:
         return raw
+    if wanted is bool and raw.lower() not in _BOOLEANS:
+        raise InvalidPayloadError(f"{what}: expected true or false, got {show(raw)}")
     if wanted in (int, float, bool):
         value = convert(raw, wanted, what, strict=False)
         if isinstance(value, float) and not isfinite(value):

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
+import typing
+from collections.abc import Container, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from pathlib import Path, PurePath
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import msgspec
+import pydantic
 import pytest
 
 from wfctl import Context, Directive, InvalidPayloadError, Workflow
 from wfctl.sdk.handler import Handler
+from wfctl.values.codec import convert, decode, encode
 from wfctl.values.kinds import UNBOUND
 from wfctl.values.signature import bind
 from wfd.engine.arguments import bind_later, bind_plain
@@ -96,3 +105,69 @@ def test_of_text_that_reads_as_json_the_error_says_where_in_it_the_trouble_is(
     _, handler = handler_of(e)
     with pytest.raises(InvalidPayloadError, match=problem):
         bind(handler.describe(), None, "payload", text={"v": text}, types={"v": wanted})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "word", "told"),
+    [
+        (timedelta, "1h", r'parameter \'x\' \(timedelta\): expected an ISO 8601 duration such as PT1H30M, got "1h"'),
+        (datetime, "now", r"expected a time such as 2026-11-28T09:00:00Z, got "),
+        (date, "now", r"expected a date such as 2026-11-28, got "),
+        (time, "now", r"expected a time of day such as 09:00:00, got "),
+        (bytes, "%", r"expected base64 such as aGVsbG8=, got "),
+        (bool, "yes", r"expected true or false, got \"yes\""),
+        (list[timedelta], '["1h"]', r"expected an ISO 8601 duration such as PT1H30M at \[0\], got "),
+    ],
+)
+def test_text_that_is_no_such_value_is_refused_with_an_example_that_is(wanted: Any, word: str, told: str) -> None:
+    async def e(ctx: Context, x: Any) -> Directive:
+        return ctx.next.wait_for_event()
+
+    e.__annotations__["x"] = wanted
+    workflow, handler = handler_of(e)
+    with pytest.raises(InvalidPayloadError, match=told) as caught:
+        bind_plain(workflow.describe(), handler.describe(), b"null", {"x": word})
+    example = re.search(r"such as (\S+?),? ", str(caught.value))
+    for good in ["true", "FALSE", "1", "0"] if example is None else [example[1]]:
+        text = f'["{good}"]' if wanted == list[timedelta] else good
+        assert bind_plain(workflow.describe(), handler.describe(), b"null", {"x": text})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value"),
+    [
+        (Path, Path("a/b")), (list[PurePath], [PurePath("a")]), (Iterable[int], [1, 2]), (typing.Iterable[Path], [Path("x")]),
+        (Mapping[str, Sequence[int]], {"a": [1]}), (Iterable[int] | None, [1]), (dict[str, Container[str]], {"a": ["b"]}),
+    ],
+)  # fmt: skip
+def test_paths_and_the_names_of_containers_are_read_as_they_were_put(wanted: Any, value: Any) -> None:
+    assert convert(decode(encode(value, "x")), wanted, "x") == value
+    with pytest.raises(InvalidPayloadError, match=r"expected|cannot make a "):
+        convert(1.5, wanted, "x")
+
+
+def test_the_items_of_an_iterable_are_of_its_type() -> None:
+    with pytest.raises(InvalidPayloadError, match="expected int"):
+        convert(["a"], Iterable[int], "x")
+
+
+class Meeting(pydantic.BaseModel):
+    at: datetime
+
+
+@dataclasses.dataclass
+class Visit:
+    at: datetime
+
+
+def test_a_time_whose_offset_has_seconds_is_refused_as_text_would_make_another_of_it() -> None:
+    at = datetime(1900, 1, 1, tzinfo=ZoneInfo("Europe/Paris"))
+    for value, path in [
+        (at, "x"), ({"a": [at]}, "x['a'][0]"), (Meeting(at=at), "x: Meeting.at"), (Visit(at), "x.at"),
+        (at.timetz().replace(tzinfo=timezone(timedelta(seconds=561))), "x"),
+    ]:  # fmt: skip
+        with pytest.raises(InvalidPayloadError, match=f"^{re.escape(path)} is in a time zone whose offset") as caught:
+            encode(value, "x")
+        assert "astimezone(UTC)" in str(caught.value.hint)
+    for same in (at.astimezone(UTC), at.replace(year=2026), at.replace(tzinfo=None)):
+        assert convert(decode(encode(same, "x")), datetime, "x") == same

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -77,6 +80,7 @@ def test_a_workflow_describes_its_handlers_parameters_defaults_and_docs() -> Non
 
 
 def test_a_type_local_to_the_declaring_function_is_found() -> None:
+    @dataclass
     class Money:
         pass
 
@@ -299,3 +303,65 @@ def test_a_name_that_is_no_text_is_answered_with_one_that_is() -> None:
         Workflow("Order").event(name=3)  # type: ignore[call-overload]
     assert "event name must be text, not int" in caught.value.message
     assert caught.value.hint == "give a text, as in @...event(name='3'), or no name"
+
+
+class Session:
+    """No data."""
+
+
+class Text(str):
+    """JSON gives back a str."""
+
+
+@pytest.mark.parametrize("annotation", [Session, Text, complex, Callable[[], int], Iterator[int]])
+def test_a_parameter_that_nothing_can_fill_is_refused(annotation: Any) -> None:
+    def declare() -> None:
+        wf = Workflow("Order")
+
+        async def begin(ctx: Context, given: Any) -> Directive:
+            return ctx.next.complete()
+
+        begin.__annotations__["given"] = annotation
+        wf.start()(begin)
+        wf.describe()
+
+    error = refusal(declare)
+    assert "parameter 'given' can never be given: nothing that JSON can hold is a " in error.message
+    assert "dataclass" in str(error.hint)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        Path,
+        PurePath,
+        Session | None,
+        list[Session],
+        Iterable[int],
+        Sequence[int],
+        Mapping[str, int],
+        Sized,
+        Hashable,
+        Any,
+        object,
+    ],
+)
+def test_a_parameter_that_something_can_fill_is_taken(annotation: Any) -> None:
+    wf = Workflow("Order")
+
+    async def begin(ctx: Context, given: Any) -> Directive:
+        return ctx.next.complete()
+
+    begin.__annotations__["given"] = annotation
+    wf.start()(begin)
+    assert wf.describe().start.params[0].name == "given"
+
+
+def test_a_parameter_that_need_not_be_filled_is_of_any_class() -> None:
+    wf = Workflow("Order")
+
+    @wf.start()
+    async def begin(ctx: Context, session: Session = Session()) -> Directive:  # noqa: B008
+        return ctx.next.complete()
+
+    assert not wf.describe().start.params[0].required
