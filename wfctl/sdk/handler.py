@@ -177,7 +177,7 @@ class Handler:
                 )
             if parameter.default is inspect.Parameter.empty and unfillable(annotation):
                 self._refuse(
-                    f"parameter {parameter.name!r} can never be given: nothing that JSON can hold is a {type_name(annotation)}",
+                    f"parameter {parameter.name!r} can never be given: JSON holds nothing of type {type_name(annotation)}",
                     "make that a dataclass, or take the data that it is made of; what is no data, make in the handler",
                 )
             found[parameter.name] = annotation

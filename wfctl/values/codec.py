@@ -29,10 +29,10 @@ MAX_PAYLOAD_BYTES = 1 << 20
 NULL = b"null"
 
 
-def _enc_hook(value: Any, dump: Callable[[Any], Any] = models.stored) -> Any:
+def _enc_hook(value: Any, dump: Callable[[Any], Any] = models.stored, *, paths: bool = True) -> Any:
     if models.is_model(value):
         return dump(value)
-    if isinstance(value, PurePath):
+    if paths and isinstance(value, PurePath):
         return str(value)
     raise NotImplementedError(f"{type(value).__module__}.{type(value).__qualname__}")
 
@@ -55,6 +55,9 @@ def _dec_hook(wanted: type[Any], value: Any) -> Any:
 
 _encode = msgspec.json.Encoder(enc_hook=_enc_hook).encode
 _encode_sorted = msgspec.json.Encoder(enc_hook=partial(_enc_hook, dump=models.identity), order="sorted").encode
+_encode_label = msgspec.json.Encoder(
+    enc_hook=partial(_enc_hook, dump=models.identity, paths=False), order="sorted"
+).encode
 # What a list can be that msgspec does not know of.
 ITERABLES = (Iterable, Reversible, Container)
 _SCALARS = (str, int, bool, type(None))
@@ -165,6 +168,11 @@ def canonical(value: Any) -> bytes:
     For comparing and hashing what `encode` accepted; never stored.
     """
     return _encode_sorted(_settled(value))
+
+
+def canonical_label(value: Any) -> bytes:
+    """As `canonical`, and in the labels of branches: recorded ones tell nothing of paths, which no payload could hold then."""
+    return _encode_label(_settled(value))
 
 
 def _settled(value: Any) -> Any:

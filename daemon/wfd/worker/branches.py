@@ -20,7 +20,7 @@ import msgspec
 from wfctl.sdk import attempts
 from wfctl.sdk.current import attempt
 from wfctl.sdk.replay import sha256
-from wfctl.values.codec import canonical
+from wfctl.values.codec import canonical_label
 
 _TASK = attempts.run.__code__
 
@@ -66,7 +66,7 @@ def label(coro: Coroutine[Any, Any, Any]) -> str:
     some = False
     for argument in code.co_varnames[:count]:
         try:
-            total.update(b"%b=%b;" % (argument.encode(), canonical(values[argument])))
+            total.update(b"%b=%b;" % (argument.encode(), canonical_label(values[argument])))
             some = True
         except Exception:  # what JSON cannot hold; and encoding runs the user's own code
             continue

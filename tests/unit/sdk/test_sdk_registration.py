@@ -326,7 +326,7 @@ def test_a_parameter_that_nothing_can_fill_is_refused(annotation: Any) -> None:
         wf.describe()
 
     error = refusal(declare)
-    assert "parameter 'given' can never be given: nothing that JSON can hold is a " in error.message
+    assert "parameter 'given' can never be given: JSON holds nothing of type " in error.message
     assert "dataclass" in str(error.hint)
 
 

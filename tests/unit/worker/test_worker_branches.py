@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,3 +119,17 @@ def test_the_place_that_a_task_is_called_at_is_not_in_the_label_of_its_branch() 
         return found
 
     assert made("") == made("orders.py:3 in begin")
+
+
+def test_the_label_of_a_branch_that_is_given_paths_is_what_it_was_before_payloads_could_hold_them() -> None:
+    async def convert(number: int, source: Any) -> None: ...
+
+    def made(source: Any) -> str:
+        work = convert(1, source)
+        found = label(work)
+        work.close()
+        return found
+
+    # Recorded operations of branches have it in their keys.
+    assert made(Path("a")) == made([Path("b")]) == made({"c": Path("d")}) == made(object())
+    assert made("a") != made("b")
