@@ -37,7 +37,7 @@ class Definition:
         self.file: str = code.co_filename
         self.line: int = code.co_firstlineno
         self.name: str = function.__name__
-        self.key = f"{function.__module__}.{function.__name__}"
+        self.key = f"{function.__module__}.{function.__qualname__}"
         self.policy = policy
         self.timeout_ms = timeout_ms
         self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(inner)

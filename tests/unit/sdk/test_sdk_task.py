@@ -46,6 +46,12 @@ async def nested(number: int) -> int:
     return square(number) + square.__wrapped__(number)  # type: ignore[return-value, operator]
 
 
+class Shop:
+    @staticmethod
+    @task
+    async def fetch() -> str: ...  # type: ignore[empty-body]
+
+
 def definition(function: Any) -> Any:
     return vars(function)[_ATTRIBUTE]
 
@@ -68,6 +74,7 @@ def test_a_task_knows_its_limits() -> None:
     assert definition(fetch).timeout_ms == 300_000
     assert (definition(square).timeout_ms, definition(square).policy.attempts) == (None, 3)
     assert definition(fetch).key.endswith("test_sdk_task.fetch")
+    assert definition(Shop.fetch).key.endswith("test_sdk_task.Shop.fetch")
 
 
 def test_arguments_are_bound_by_name_with_their_defaults() -> None:
