@@ -17,7 +17,7 @@ import msgspec
 
 from wfctl.sdk.port import Ops
 from wfctl.sdk.threads import Threads
-from wfctl.values.opkeys import call_of
+from wfctl.values.opkeys import LOCAL, call_of
 
 
 class TaskInfo(msgspec.Struct, frozen=True):
@@ -100,7 +100,8 @@ class Attempt(msgspec.Struct, eq=False):
 
     def info(self) -> TaskInfo:
         # From what stays the same: the run, the number of the step, and which of its calls this is.
-        same = f"{self._ops.run.id}\n{self._ops.step}\n{call_of(self._key)}"
+        call = self._key if LOCAL in self._key else call_of(self._key)
+        same = f"{self._ops.run.id}\n{self._ops.step}\n{call}"
         return TaskInfo(self.name, self._number, hashlib.sha256(same.encode()).hexdigest()[:32])
 
     def waits(self) -> None:

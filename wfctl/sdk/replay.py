@@ -3,9 +3,9 @@
 Operations are known by what they are, never by when they were asked: kind, name, a hash of the canonical arguments, and
 how many of the very same came before. So concurrent branches find their own records whatever order they run in.
 
-Tasks that are alike in all that may still have different results. Their keys also say which branch of the handler asked, as
-a preference: a branch gets its own record first. It cannot be more than that, for which of several workers takes an item from
-a queue is a matter of timing, and the item's record must be found all the same.
+Tasks that are alike in all that may still have different results. Their keys also say which branch of the handler asked: a
+branch gets its own record first. Which of several workers takes an item from a queue is a matter of timing, and the item's record
+must be found all the same, so another branch may get it; the host says when.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgspec
 
 from wfctl.errors import ErrorData
 from wfctl.values.failure import Failure
-from wfctl.values.opkeys import BRANCH_MARK, CLEANUP_MARK, branch_of, call_of, in_words
+from wfctl.values.opkeys import BRANCH_MARK, CLEANUP_MARK, LOCAL, branch_of, call_of, in_words
 
 # Python's own code for it: OpenSSL's takes longer to begin than to work through a call's few bytes.
 sha256: Callable[[bytes], Any] = hashlib.sha256
@@ -70,7 +70,7 @@ class _Index:
             base, number, branch = _parts(key)
             self.alike.setdefault(base, deque()).append(key)
             self.own.setdefault((base, branch), deque()).append(key)
-            self.numbers.setdefault(base, set()).add(number)
+            self.numbers.setdefault(_counted(base, branch), set()).add(number)
 
 
 _NONE = _Index(())
@@ -105,9 +105,9 @@ class Replay(msgspec.Struct, Generic[R], eq=False):
     def first(self, kind: str, name: str, content: bytes, branch: str) -> str:
         """As `fresh_key`, where there are no records at all and no cancellation."""
         base = f"{kind}:{name}:{sha256(content).hexdigest()[:16]}"
-        seen = self._seen
-        number = seen.get(base, 0)
-        seen[base] = number + 1
+        seen, counted = self._seen, _counted(base, branch)
+        number = seen.get(counted, 0)
+        seen[counted] = number + 1
         return f"{base}:{number}{BRANCH_MARK}{branch}" if branch else f"{base}:{number}"
 
     def key(self, base: str) -> str:
@@ -123,6 +123,10 @@ class Replay(msgspec.Struct, Generic[R], eq=False):
             self._ahead -= 1
         return record
 
+    def take_next(self, base: str) -> R | None:
+        """The record of this occurrence of the operation, which counts as one if there is."""
+        return self.take(self.key(base)) if f"{base}:{self._seen.get(base, 0)}" in self.unasked else None
+
     def take_own(self, base: str, branch: str) -> R | None:
         """The first record of such an operation that `branch` itself asked for; it counts as asked for."""
         key = self._first(self._index.own.get((base, branch)))
@@ -130,26 +134,31 @@ class Replay(msgspec.Struct, Generic[R], eq=False):
 
     def has_alike(self, base: str) -> bool:
         """Whether there is a record of such an operation that nobody has asked for, whichever branch it was."""
-        return self._first(self._index.alike.get(base)) is not None
+        return self.first_alike(base) is not None
+
+    def first_alike(self, base: str) -> str | None:
+        """The key of the first such record."""
+        return self._first(self._index.alike.get(base))
 
     def place_alike(self, base: str) -> float:
         """Where the first of those is among the records."""
-        key = self._first(self._index.alike.get(base))
+        key = self.first_alike(base)
         return 0 if key is None else self.unasked[key].place
 
     def take_alike(self, base: str) -> R | None:
         """The first of those records."""
-        key = self._first(self._index.alike.get(base))
+        key = self.first_alike(base)
         return None if key is None else self.take(key)
 
     def fresh_key(self, base: str, branch: str) -> str:
         """The key of such an operation that no record is there for, under a number that no other has."""
-        taken = self._index.numbers.get(base, ())
+        counted = _counted(base, branch)
+        taken = self._index.numbers.get(counted, ())
         # The lowest one: what happened before a crash without being recorded gets its number again, beside any that were.
-        number = self._seen.get(base, 0)
+        number = self._seen.get(counted, 0)
         while number in taken:
             number += 1
-        self._seen[base] = number + 1
+        self._seen[counted] = number + 1
         return f"{base}:{number}" + (f"{BRANCH_MARK}{branch}" if branch else "")
 
     def difference(self) -> str:
@@ -184,6 +193,12 @@ class Replay(msgspec.Struct, Generic[R], eq=False):
     def caught_up(self) -> bool:
         """Everything recorded before the cancellation (if there was one) has been asked for."""
         return self._ahead == 0
+
+
+def _counted(base: str, branch: str) -> str:
+    """Whose numbers tell such operations apart."""
+    # What a function within a function works for may be in no argument, so the branch says which call it is.
+    return f"{base}{BRANCH_MARK}{branch}" if branch and LOCAL in base else base
 
 
 def _parts(key: str) -> tuple[str, int, str]:

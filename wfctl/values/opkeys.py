@@ -7,6 +7,8 @@ from __future__ import annotations
 CLEANUP_MARK = "~"
 # What comes after it in a key is the branch.
 BRANCH_MARK = "@"
+# Python's own, in the name of a function within a function.
+LOCAL = "<locals>"
 
 
 def call_of(key: str) -> str:

@@ -146,7 +146,7 @@ class Executor:
         step = self._ops_type(
             token, run, message.step, handler, workflow, self._workflows, self._sources, after, replay,
             message.cancel, message.store, self._send, self._loop, bool(message.ops), _marks(message.logged),
-            self._now_ms,
+            self._now_ms, marked={} if message.ops and handler.is_async else None,
         )  # fmt: skip
         self._steps[token] = step
         drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
@@ -219,7 +219,7 @@ class Executor:
         while quiet < _SETTLING_TURNS:
             if not step.replay.unasked or all(task.done() for task in step.tasks):
                 return
-            quiet = quiet + 1 if passed == step._rest.passed and not step._rest.awaited else 0
+            quiet = quiet + 1 if passed == step._rest.passed and not step._rest.moves else 0
             passed = step._rest.passed
             try:
                 await asyncio.sleep(0)

@@ -26,14 +26,17 @@ from wfctl.sdk.replay import Replay
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.surroundings import AnyContext, discard_unawaited
 from wfctl.sdk.workflow import Workflow
-from wfctl.values.opkeys import in_words
+from wfctl.values.opkeys import CLEANUP_MARK, in_words
 from wfctl.values.runinfo import RunInfo
 from wfd.worker import branches
+from wfd.worker.claims import claim
 from wfd.worker.pending import PATIENT, REFUSABLE, Pending, Question, Questions, heard, taken_up, told
 from wfd.worker.progress import Reporter
-from wfd.worker.rest import LAST, InTurn, Rest
+from wfd.worker.rest import BEGUN, LAST, InTurn, Rest
+from wfd.worker.standing import Scene
 
 MAX_LOG_CHARS, MAX_NOTE_CHARS = 32_000, 200
+_SLEEPS = ("sleep:", f"{CLEANUP_MARK}sleep:")
 _MAKING = threading.Lock()  # Two threads of a handler's may begin to report at a time.
 
 
@@ -69,6 +72,8 @@ class LiveOps(branches.Branch, eq=False):
     # The beginning of a task that is still to be said: what ends in this very turn of the loop is told with it.
     _begun: Op | None = None
     _next_op: int = 0
+    # The operations that an earlier execution began and this one went on with.
+    _resumed: set[str] = set()
     _questions: Questions = {}
     _told: bool = False
     _lines: list[LogLine] = []
@@ -113,13 +118,13 @@ class LiveOps(branches.Branch, eq=False):
 
     async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, OpRecord | None]:
         self._admit()
-        content, mark = branches.told_apart(kind, content, threaded=self.thread is not None)
-        base = self.replay.base(kind, name, content)
         self._rest.moved()
+        record: OpRecord | None = None
         if self.replay.unasked:
-            key, record = await self._recorded(kind, base, mark, place)
+            key, record = await claim(self, kind, name, content, place)
         else:
-            key, record = self.replay.fresh_key(base, mark), None
+            content, mark = branches.told_apart(kind, content, threaded=self.thread is not None)
+            key = self.replay.fresh_key(self.replay.base(kind, name, content), mark)
         await self._turn(record)
         if record is not None:
             self.cancel_soon()
@@ -138,33 +143,13 @@ class LiveOps(branches.Branch, eq=False):
         """Outcomes are told in the order in which they were recorded, and before anything is done that has none yet: each may
         decide what is asked for next, as the first of several does."""
         if self._takes_turns:
-            await self._rest.come(LAST if record is None or record.open else record.place, self.cancel_soon)
+            place = LAST if record is None else BEGUN if record.open else record.place
+            await self._rest.come(place, self.cancel_soon)
             self._admit()
 
     @property
     def _takes_turns(self) -> bool:
         return bool(self.replay.unasked or self._rest.awaited) and not self._is_sequential()
-
-    async def _recorded(self, kind: str, base: str, mark: str, place: str) -> tuple[str, OpRecord | None]:
-        """The operation's key, and its record if there is one, while there are records that nobody has asked for."""
-        expected = self.replay.next_key
-        if kind in branches.BY_BRANCH:
-            record = self.replay.take_own(base, mark)
-            if record is None and self.replay.has_alike(base):
-                if not self._is_sequential():
-                    expected, waited = None, -1.0
-                    # Another branch asked for it. Should that one still come, it is to have its own; the next one's is then later.
-                    while waited < (waited := self.replay.place_alike(base)):
-                        await self._rest.come(waited, self.cancel_soon)
-                record = self.replay.take_alike(base)
-            key = self.replay.fresh_key(base, mark) if record is None else record.key
-        else:
-            key = self.replay.key(base)
-            record = self.replay.take(key)
-        if record is not None and expected not in (None, key) and kind != "child_result" and self._is_sequential():
-            self._note(key, place)
-            self.stuck(self.disagreement())
-        return key, record
 
     def tell(self, kind: str, name: str, key: str, arguments: bytes) -> Awaitable[bytes]:
         if self._bodies:
@@ -176,6 +161,8 @@ class LiveOps(branches.Branch, eq=False):
         if kind == "child_result" and (again := taken_up(self._questions, name, key)) is not None:
             self.cancel_soon()
             return heard(self._questions, again)
+        if kind == "resume":
+            self._resumed.add(key)
         self._next_op = number = self._next_op + 1
         answer: asyncio.Future[Any] = self._loop.create_future()
         patient, question = kind in PATIENT, None
@@ -233,6 +220,8 @@ class LiveOps(branches.Branch, eq=False):
     def stuck(self, reason: str) -> NoReturn:
         if self.stuck_reason is None:
             self.stuck_reason = reason
+            if self.thread is None and self.task not in (None, asyncio.current_task()):
+                self.task.cancel()  # it may wait for what this branch does not come to any more
         raise StepUnwind(reason)
 
     def log(self, level: str, message: str, *, new: bool = False) -> None:
@@ -280,6 +269,14 @@ class LiveOps(branches.Branch, eq=False):
             f"{self.handler.label} ({self.sources.place(self.handler.file, self.handler.line)}) does not repeat what it did: "
             f"{self.replay.difference()}. Put the code back as it was; the step then goes on by itself{branches.hint(self)}"
         )
+
+    def scene(self, *, lasts: bool) -> Scene:
+        """How its branches stand. Sleeps that an earlier execution began would be over if they were then, if that `lasts`."""
+        going_on = {task for task in (*self.tasks, self.task) if task is not None and not task.done()}
+        bodies = {task for key, task in self._bodies.items() if task is not None and key not in self._resumed}
+        over = {one.answer for one in self._pending.values() if lasts and one.key.startswith(_SLEEPS)}
+        new = {one.answer for one in self._pending.values() if one.key not in self._resumed}
+        return Scene(going_on, {*self._rest.standing, *bodies}, {*self._rest.last, *new, *over}, lasts)
 
     def _is_sequential(self) -> bool:
         return branches.is_alone(self._loop, self.task, self, threaded=self.thread is not None)

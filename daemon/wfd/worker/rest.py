@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import sys
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from wfctl.protocol.channel import OpDone
 
-# The place of what comes after all that has one.
-LAST = float("inf")
+# The places of what was begun and has no outcome, after all that has one, and of what is new.
+BEGUN, LAST = sys.float_info.max, float("inf")
 _QUIET_TURNS = 20
 
 
@@ -53,10 +55,13 @@ class InTurn(msgspec.Struct, eq=False):
 
 class Rest(msgspec.Struct, eq=False):
     """Who waits for it goes on alone, the one with the lowest place first, for each may move the others. One look at the loop a
-    turn serves all that wait. `passed` counts those that went on, `awaited` those that wait."""
+    turn serves all that wait. `passed` counts those that went on, `awaited` those that wait. `standing` are those that wait for
+    another branch to ask for its record, which is at that place; until they are through, nothing goes on that has none."""
 
     passed: int = 0
     awaited: int = 0
+    standing: dict[asyncio.Task[Any], float] = {}
+    _held: bool = False
     _waiting: list[tuple[float, int, asyncio.Future[None]]] = []
     _came: int = 0
     _quiet: int = 0
@@ -76,8 +81,8 @@ class Rest(msgspec.Struct, eq=False):
         mine: asyncio.Future[None] = loop.create_future()
         self._came += 1
         heapq.heappush(self._waiting, (place, self._came, mine))
-        if len(self._waiting) == 1:
-            self._quiet = 0
+        if len(self._waiting) == 1 or self._held:
+            self._quiet, self._held = 0, False
             loop.call_soon(self._turn, loop)
         self.awaited += 1
         try:
@@ -86,9 +91,35 @@ class Rest(msgspec.Struct, eq=False):
             self.awaited -= 1
             then()
 
+    @property
+    def moves(self) -> bool:
+        """Whether somebody waits who will go on by and by, whatever others do."""
+        return self.awaited > 0 and not self._held
+
+    @property
+    def last(self) -> list[asyncio.Future[None]]:
+        """What those wait for that come after all that has a place."""
+        return [mine for place, _, mine in self._waiting if place == LAST]
+
+    def stand(self, place: float | None) -> None:
+        """The asker stands for the record at `place`; no more, if None."""
+        me = asyncio.current_task()
+        assert me is not None
+        if place is not None:
+            self.standing[me] = place
+            return
+        self.standing.pop(me, None)
+        if self._held and not self.standing:
+            self._held = False
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._turn, loop)
+
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._quiet += 1
         while self._waiting and (self._quiet > _QUIET_TURNS or self._waiting[0][2].done()):
+            if self._waiting[0][0] == LAST and self.standing and not self._waiting[0][2].done():
+                self._held = True
+                return
             first = heapq.heappop(self._waiting)[2]
             if not first.done():  # else it was given up
                 first.set_result(None)
