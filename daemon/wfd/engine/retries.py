@@ -110,9 +110,8 @@ class Retries:
             return self._with_code(after, _retried(before, after, asked, dry_run=True))
         batch = self._e.batch()
         after = batch.decide(live, asked).run
-        told = self._with_code(after, _retried(before, after, asked))
         await self._e.committed(batch)
-        return told
+        return self._with_code(after, _retried(before, after, asked))
 
     def _with_code(self, after: Run, answer: calls.Retried) -> calls.Retried:
         """`answer`, with the status that comes of it where the code has no handler for the step."""
