@@ -69,7 +69,7 @@ class Rest(msgspec.Struct, eq=False):
     @property
     def tells(self) -> bool:
         """Whether one of them waits for its turn to be told something."""
-        return bool(self._waiting) and self._waiting[0][0] < LAST
+        return bool(self._waiting) and self._waiting[0][0] < BEGUN
 
     def moved(self) -> None:
         """A branch asks, and may go on to ask for more."""
