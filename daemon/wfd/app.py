@@ -33,6 +33,7 @@ from wfd.runtime.ids import IdSource
 from wfd.runtime.lifecycle import Service, Services
 from wfd.runtime.lock import StateLock
 from wfd.runtime.logs import DaemonLog
+from wfd.runtime.ousted import Ousted
 from wfd.server import Server
 from wfd.server.connections import Connections
 from wfd.server.endpoint import answers
@@ -106,6 +107,7 @@ class Daemon:
                 ("retention", self._retention),
                 ("server", server),
                 ("reloader", self._reloader),
+                ("ousted", Ousted(lock, clock, lambda: self.request_stop(0))),
             ]
         )
         self._asked = asyncio.Event()

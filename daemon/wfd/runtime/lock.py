@@ -32,6 +32,20 @@ class StateLock:
         """What a process has to inherit so that the lock is taken for as long as it lives."""
         return () if self._fd is None else (self._fd,)
 
+    @property
+    def displaced(self) -> bool:
+        """Whether the file is certainly not where the next daemon looks for it, which could take another one beside ours."""
+        if self._fd is None:
+            return False
+        ours = os.fstat(self._fd)
+        try:
+            there = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False  # nobody can say
+        return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
+
     def acquire(self, socket: Path, config: str = "") -> None:
         """Take the lock, or raise DaemonAlreadyRunningError that names who has it. `config` is of which project we are."""
         if self._fd is not None:

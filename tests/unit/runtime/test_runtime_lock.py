@@ -90,3 +90,28 @@ def test_a_child_process_does_not_inherit_the_lock(tmp_path: Path) -> None:
         assert other.held
         other.release()
         child.kill()
+
+
+def test_a_lock_is_displaced_only_where_its_file_is_certainly_another_one_or_none(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    lock = StateLock(state / "lock")
+    assert not lock.displaced
+    lock.acquire(tmp_path / "wfd.sock")
+    assert not lock.displaced
+    state.rename(tmp_path / "elsewhere")
+    assert lock.displaced
+    state.symlink_to("state")
+    assert not lock.displaced  # nobody can say where that leads to
+    state.unlink()
+    state.write_text("")
+    assert lock.displaced
+    state.unlink()
+    state.mkdir()
+    (state / "lock").touch()
+    assert lock.displaced
+    (state / "lock").unlink()
+    state.rmdir()
+    (tmp_path / "elsewhere").rename(state)
+    assert not lock.displaced
+    lock.release()
