@@ -31,6 +31,8 @@ task_hog = Workflow("TaskHog")
 patient = Workflow("Patient")
 calm = Workflow("Calm")
 asked = Workflow("Asked")
+counted = Workflow("Counted")
+counted_plain = Workflow("CountedPlain")
 
 @dataclass
 class Slot:
@@ -91,6 +93,23 @@ async def said(ctx: Context, slot: Slot | None = None) -> str:
 async def hangs(ctx: Context) -> str:
     block_until("hang-no-more")
     return "at last"
+
+def count(workflow_id):
+    with Path(f"{workflow_id}.effects").open("a") as file:
+        file.write("x")
+
+@counted.start()
+async def begin(ctx: Context) -> Directive:
+    count(ctx.run.workflow_id)
+    while not Path("calm-go").exists():
+        await asyncio.sleep(0.01)
+    return ctx.next.complete("counted")
+
+@counted_plain.start()
+def begin(ctx: Context) -> Directive:
+    count(ctx.run.workflow_id)
+    block_until("calm-go")
+    return ctx.next.complete("counted")
 
 @calm.start()
 async def begin(ctx: Context, until: str) -> Directive:
@@ -216,6 +235,60 @@ def test_time_limits_hold_for_other_runs_of_a_worker_whose_loop_is_blocked(alone
     (alone.folder / "go").touch()
     assert "let go" in alone.ok("result", "hog")
     assert broken_promises(alone.database) == []
+
+
+def test_nothing_is_given_to_workers_of_which_none_answers_and_the_first_that_does_takes_it(pair: Project) -> None:
+    for number in range(2):
+        pair.ok("start", "LoopHog", "--id", f"hog-{number}", f"until=go-{number}")
+        _begun(pair, f"go-{number}")
+        wait_until(lambda: len(_blocked(pair)) == number + 1)  # noqa: B023
+    (pair.folder / "calm-go").touch()
+    for number in range(2):
+        pair.ok("start", "Counted", "--id", f"c-{number}")
+    assert [worker["steps"] for worker in _blocked(pair)] == [1, 1]
+    assert pair.json("status")["queued_steps"] == 2
+    pair.ok("terminate", "hog-0", "--yes")
+    for number in range(2):
+        assert "counted" in pair.ok("result", f"c-{number}")
+        assert _kinds(pair, f"c-{number}") == ["run.started", "step.started", "step.completed", "run.completed"]
+    assert len(_blocked(pair)) == 1
+    (pair.folder / "go-1").touch()
+    assert "let go" in pair.ok("result", "hog-1")
+    assert broken_promises(pair.database) == []
+
+
+@pytest.mark.parametrize("kind", ["Counted", "CountedPlain"])
+def test_what_a_worker_was_given_before_anybody_knew_that_it_is_blocked_begins_elsewhere_and_only_there(
+    tmp_path: Path, kind: str
+) -> None:
+    project = _project(tmp_path / "late", 2, " wfd.supervisor.heartbeat:BLOCKED_MS=2500")
+    project.serve()
+    try:
+        project.ok("start", "LoopHog", "--id", "hog", "until=go")
+        _begun(project, "go")
+        # All begin at the same: the least busy worker gets the next one.
+        names = [f"c-{number}" for number in range(4)]
+        for name in names:
+            project.ok("start", kind, "--id", name)
+        assert len([worker for worker in project.json("status")["workers"] if worker["steps"] > 1]) == 2
+        wait_until(lambda: _blocked(project))
+        wait_until(lambda: [worker["steps"] for worker in _blocked(project)] == [1])
+        (project.folder / "calm-go").touch()
+        for name in names:
+            assert "counted" in project.ok("result", name)
+            assert _kinds(project, name) == ["run.started", "step.started", "step.completed", "run.completed"]
+        assert _blocked(project)
+        (project.folder / "go").touch()
+        assert "let go" in project.ok("result", "hog")
+        wait_until(lambda: not _blocked(project))
+        # The worker that was blocked has read by now what it was given, and begins others.
+        for name in ("more-0", "more-1"):
+            project.ok("start", kind, "--id", name)
+            assert "counted" in project.ok("result", name)
+        assert {name: (project.folder / f"{name}.effects").read_text() for name in names} == dict.fromkeys(names, "x")
+        assert broken_promises(project.database) == []
+    finally:
+        project.stop()
 
 
 def _held(project: Project) -> list[dict[str, object]]:

@@ -74,7 +74,7 @@ class _Worker:
     """Takes steps, and never ends one."""
 
     pid = 1
-    full = held = False
+    full, held, handed = False, False, 0
 
     def __init__(self) -> None:
         self.steps: set[int] = set()

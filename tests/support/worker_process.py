@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from support import leftovers
-from wfctl.protocol.channel import Load, Loaded, OpRecord, RunStep, ToWorker, Trial, to_daemon_frames
+from wfctl.protocol.channel import GiveBack, Load, Loaded, OpRecord, RunStep, ToWorker, Trial, to_daemon_frames
 from wfctl.protocol.frames import pack
 from wfctl.values.runinfo import RunInfo
 
@@ -31,21 +31,25 @@ def run_step(
 class WorkerProcess:
     """Use as a context manager. `stderr()` may be asked once the process has ended."""
 
-    def __init__(self, project: Path, errors: Path) -> None:
+    def __init__(self, project: Path, errors: Path, *, beside: bool = False) -> None:
         self._mine, theirs = socket.socketpair()
-        self._mine.settimeout(20)
+        self._beside, theirs_beside = socket.socketpair()
+        for one in (self._mine, self._beside):
+            one.settimeout(20)
+        more = ["--beside", str(theirs_beside.fileno())] if beside else []
         self._errors = errors
         self.project = project
         with errors.open("wb") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "wfd.worker", "--fd", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-P", "-m", "wfd.worker", "--fd", str(theirs.fileno()), *more],
+                pass_fds=[theirs.fileno(), theirs_beside.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
                 cwd=project,
             )
         theirs.close()
+        theirs_beside.close()
         self._frames = to_daemon_frames()
         self._come: deque[Any] = deque()
 
@@ -54,11 +58,17 @@ class WorkerProcess:
 
     def __exit__(self, *_: object) -> None:
         self._mine.close()
+        self._beside.close()
         self.process.kill()
         self.process.wait()
 
     def send(self, *messages: ToWorker) -> None:
         self._mine.sendall(b"".join(pack(message) for message in messages))
+
+    def ask_back(self, steps: list[tuple[int, int]]) -> list[Any]:
+        """What the worker gives back of these steps, by number and token: the first that it says of that."""
+        self._beside.sendall(pack(GiveBack(steps=steps)))
+        return to_daemon_frames().feed(self._beside.recv(1 << 16))
 
     def send_bytes(self, data: bytes) -> None:
         self._mine.sendall(data)

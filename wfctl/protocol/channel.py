@@ -102,9 +102,12 @@ class AbandonStep(msgspec.Struct, tag="abandon", array_like=True):
 
 
 class GiveBack(msgspec.Struct, tag="giveback", array_like=True):
-    """Let others have up to `most` steps that wait for a thread and have not begun: answer `StepGone` for each."""
+    """Let others have up to `most` steps that wait for a thread and have not begun: answer `StepGone` for each. With `steps`, the
+    same for what of these has not begun: the how-many-th step each was that the worker was given, and its token. That is
+    asked and answered beside all else, as the loop may be blocked."""
 
-    most: int
+    most: int = 0
+    steps: list[tuple[int, int]] = []
 
 
 class Check(msgspec.Struct, tag="check", array_like=True):

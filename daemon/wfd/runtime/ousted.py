@@ -1,4 +1,4 @@
-"""Notices that the lock has been taken away from under the daemon: whoever is started next would serve the same project beside it."""
+"""Notices that the lock was taken away from under the daemon: whoever is started next would serve the project beside it."""
 
 from __future__ import annotations
 

@@ -107,10 +107,11 @@ class Listener(Protocol):
 
 
 class Runner(Protocol):
-    """What runs steps: a worker process, or handlers in this process (tests). `steps` are the tokens it has, `source` is the
-    hash of the code it has loaded."""
+    """What runs steps: a worker process, or handlers in this process (tests). `steps` are the tokens it has, `handed` how many it
+    has been given, `source` is the hash of the code it has loaded."""
 
     steps: set[int]
+    handed: int
 
     @property
     def pid(self) -> int: ...

@@ -9,6 +9,7 @@ from wfctl.protocol import channel
 from wfctl.protocol.channel import Pong
 from wfctl.values.times import format_duration
 from wfd.runtime.clock import Clock, TimerHandle
+from wfd.supervisor.steps import Steps
 from wfd.supervisor.worker import Worker
 
 log = logging.getLogger("wfd.supervisor")
@@ -21,18 +22,20 @@ HELD_MS = 2_000
 
 
 class Heartbeat:
-    """`at_work(worker)` says what a worker runs, for the log; `blocked(worker)` hears of each that has just been found blocked."""
+    """Has those of `steps` that a blocked worker has not begun given back, as long as there are others for them; `blocked(worker)`
+    hears of each that has just been found blocked."""
 
     def __init__(
         self,
         clock: Clock,
         workers: Iterable[Worker],
-        at_work: Callable[..., tuple[str, ...]],
+        steps: Steps,
         blocked: Callable[[Worker], None],
     ) -> None:
         self._clock = clock
         self._workers = workers
-        self._at_work = at_work
+        self._steps = steps
+        self._at_work = steps.at_work
         self._blocked = blocked
         self._timer: TimerHandle | None = None
 
@@ -50,6 +53,8 @@ class Heartbeat:
                 what = "; ".join(self._at_work(worker)) or "no step"
                 log.warning("worker %d does not answer: its loop is blocked. It runs %s", worker.pid, what)
                 self._blocked(worker)
+            if worker.blocked_at is not None and (unheard := self._steps.unheard(worker)):
+                worker.give_back(unheard)
         self._timer = self._clock.call_later(BEAT_MS, self.beat)
 
     def stop(self) -> None:

@@ -8,7 +8,7 @@ come, first served.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from wfd.supervisor.contract import StepOrder
@@ -31,9 +31,10 @@ class Queues:
     def __len__(self) -> int:
         return sum(map(len, self.queues.values()))
 
-    def oldest_at(self) -> int | None:
-        """Since when the one waits that has waited longest."""
-        return min((next(iter(queue.values()))[1].queued_at for queue in self.queues.values()), default=None)
+    def oldest_at(self, others: Iterable[StepOrder]) -> int | None:
+        """Since when the one waits that has waited longest, with these `others`."""
+        first = (next(iter(queue.values()))[1] for queue in self.queues.values())
+        return min((order.queued_at for order in (*first, *others)), default=None)
 
     def length(self, workflow_type: str) -> int:
         """How many steps of a type there are."""

@@ -71,9 +71,7 @@ class Steps:
 
     @property
     def oldest_queued_at(self) -> int | None:
-        found = [order.queued_at for order in self._suspects.values()]
-        oldest = self._queues.oldest_at()
-        return min(found if oldest is None else [*found, oldest], default=None)
+        return self._queues.oldest_at(self._suspects.values())
 
     def demand(self, workflow_type: str) -> Demand:
         """What there is of a type, and how many of it may execute."""
@@ -85,7 +83,6 @@ class Steps:
         )
 
     def lined_up(self, workflow_type: str, begins: bool) -> int:
-        """How many steps of a type wait in line: those with which runs begin, or the others."""
         return self._queues.lined_up(workflow_type, begins)
 
     def limit(self, limits: Mapping[str, int]) -> None:
@@ -93,7 +90,6 @@ class Steps:
         self._turns.limit(limits)
 
     def waits_for_turn(self, token: int) -> int | None:
-        """The limit that keeps a step from beginning, or from going on; None where it is not that."""
         execution = self._running.get(token)
         order = execution.order if execution is not None and execution.held else self._waiting(token)
         if order is None or self._turns.free(order.workflow_type):
@@ -227,7 +223,8 @@ class Steps:
         return executing if executing < STEPS_PER_WORKER else None
 
     def _give(self, order: StepOrder, worker: Runner, now: int) -> None:
-        execution = self._running[order.token] = Execution(order, worker, now, now)
+        worker.handed += 1
+        execution = self._running[order.token] = Execution(order, worker, now, now, worker.handed)
         self._turns.begins(execution)
         order.generation, order.source = worker.generation, worker.source
         worker.steps.add(order.token)
@@ -332,12 +329,20 @@ class Steps:
                 listener.heard(message)
             elif execution.moved:
                 listener.lost([message.token], execution.moved, False)
-            else:  # it has not begun, and another worker may have a thread for it
+            else:  # it has not begun, and another worker may have a thread for it, or does answer
                 self.run(execution.order)
 
     def at_work(self, worker: Runner, first: Sequence[int] = ()) -> tuple[str, ...]:
         """What the worker has run longest, in words; those that are to come `first` before the others."""
         return in_words([self._running[token] for token in worker.steps], self._clock.now_ms(), first)
+
+    def unheard(self, worker: Runner) -> list[tuple[int, int]]:
+        """Those that it may not have begun, and others would begin: their numbers and tokens."""
+        return [
+            (one.number, token)
+            for token in worker.steps
+            if (one := self._running[token]).unheard and self._least_busy(one.order.workflow_type, one.order.begins)
+        ]
 
     def _finish(self, execution: Execution) -> bool:
         """The worker is done with the step. True where somebody still wants to hear what became of it."""

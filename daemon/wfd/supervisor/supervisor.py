@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, get_args
 
 import msgspec
@@ -61,8 +62,8 @@ class Supervisor:
         self._steps.limit(config.limits)
         self._leaving = Leaving(clock, self._workers, self._steps)
         self._aside = Aside(clock, self._code_of)
-        self._questions = Questions(self._taking, self._aside.questions, self._steps.at_work)
-        self._heartbeat = Heartbeat(clock, self._workers, self._steps.at_work, self._questions.blocked)
+        self._questions = Questions(partial(self._taking, blocked=True), self._aside.questions, self._steps.at_work)
+        self._heartbeat = Heartbeat(clock, self._workers, self._steps, self._questions.blocked)
         # What the engine says goes straight to who does it.
         self.run, self.answer, self.op_waits = self._steps.run, self._steps.answer, self._steps.op_waits
         self.cancel, self.abandon = self._steps.cancel, self._steps.abandon
@@ -323,15 +324,12 @@ class Supervisor:
         elif again or self._goes_on(trial):
             self._later(self._spawn(0, trial.number, trial.code()))
 
-    def _taking(self, workflow_type: str) -> list[Worker]:
-        """The workers that take new steps of a type: those that answer, or all where none does."""
-        generation = self.catalog.owner_of(workflow_type).number
-        ready: list[Worker] = []
-        blocked: list[Worker] = []
-        for worker in self._workers:
-            if worker.ready and not worker.leaving and worker.generation == generation:
-                (ready if worker.blocked_at is None else blocked).append(worker)
-        return ready or blocked
+    def _taking(self, workflow_type: str, blocked: bool = False) -> list[Worker]:
+        """The workers that take new steps of a type: those that answer, or with `blocked` all where none does."""
+        number = self.catalog.owner_of(workflow_type).number
+        ready = [one for one in self._workers if one.generation == number and one.ready and not one.leaving]
+        answering = [one for one in ready if one.blocked_at is None]
+        return ready if blocked and not answering else answering
 
     def _code_of(
         self, workflow_type: str

@@ -29,13 +29,15 @@ RESTS_AFTER_MS = 100
 class Execution(msgspec.Struct):
     """`abandoned`: nobody wants it any more. `moved` (why): it is to begin again elsewhere, once it has let go; until then it
     is heard, since what it asks for is recorded and will be found again. `turn`: it counts as executing. `heard`: it has said
-    something. `given_at` is when it was given its step, or an answer since; `held` what it is to be told when it has its turn back,
-    `late_at` when its time is up, `held_at` since when that is put off, as it waits for its turn."""
+    something. `number`: it is the how-many-th step of its worker. `given_at` is when it was given its step, or an answer since;
+    `held` what it is to be told when it has its turn back, `late_at` when its time is up, `held_at` since when that is put off,
+    as it waits for its turn."""
 
     order: StepOrder
     worker: Runner
     begun_at: int
     given_at: int
+    number: int
     heard: bool = False
     abandoned: bool = False
     moved: str = ""
@@ -78,6 +80,11 @@ class Execution(msgspec.Struct):
         if self._open.pop(op, False):
             self.patient -= 1
             self.ends.discard(op)
+
+    @property
+    def unheard(self) -> bool:
+        """It is wanted where it is, and may not have begun."""
+        return not (self.heard or self.abandoned or self.moved)
 
     @property
     def only_waits(self) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from wfctl.errors import reason
-from wfctl.protocol.channel import Importing, Load, Pong, ToWorker
+from wfctl.protocol.channel import GiveBack, Importing, Load, Pong, ToWorker
 from wfd.config import Config
 from wfd.runtime.environment import of_workers
 from wfd.runtime.exits import describe_exit
@@ -49,6 +49,7 @@ class Worker:
         self.generation = 0
         self.source = ""
         self.steps: set[int] = set()
+        self.handed = 0
         self.ready = False
         self.leaving = False
         self.pid = 0
@@ -59,6 +60,8 @@ class Worker:
         self._received = received
         self._ended = ended
         self._link: Link | None = None
+        # Where it is asked for what it has not begun, though it may be blocked.
+        self._beside: Link | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._words: deque[str] = deque(maxlen=LAST_WORDS)
         self._reaper: asyncio.Task[None] | None = None
@@ -74,30 +77,38 @@ class Worker:
 
     async def start(self) -> None:
         """Start the process; OSError where the interpreter cannot be run."""
-        ours, theirs = socket.socketpair()
+        pairs = (ours, theirs), (beside, theirs_beside) = socket.socketpair(), socket.socketpair()
         # A pipe of our own: asyncio's keeps `wait` from returning for as long as anybody holds it.
         reading, writing = os.pipe()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                str(self.config.python or sys.executable), "-P", "-m", "wfd.worker", "--fd", str(theirs.fileno()),
+                str(self.config.python or sys.executable), "-P", "-m", "wfd.worker",
+                "--fd", str(theirs.fileno()), "--beside", str(theirs_beside.fileno()),
                 stdin=asyncio.subprocess.DEVNULL, stdout=writing, stderr=asyncio.subprocess.STDOUT,
-                pass_fds=(theirs.fileno(),), cwd=self.config.project, env=of_workers(),
+                pass_fds=(theirs.fileno(), theirs_beside.fileno()), cwd=self.config.project, env=of_workers(),
             )  # fmt: skip
         except BaseException:
-            ours.close()
+            for one, _ in pairs:
+                one.close()
             os.close(reading)
             raise
         finally:
-            theirs.close()
+            for _, one in pairs:
+                one.close()
             os.close(writing)
         self.pid = self._process.pid
         loop = asyncio.get_running_loop()
         # At once: whoever gives up waiting for the rest of this still wants to know when the process is gone.
         self._reaper = loop.create_task(self._reap(self._process, os.fdopen(reading, "rb", 0)))
+        self._beside = await self._connect(beside, lambda _: None)
+        self._link = await self._connect(ours, self._hung_up)
+
+    async def _connect(self, ours: socket.socket, lost: Callable[[Exception | None], None]) -> Link:
         ours.setblocking(False)
-        _, self._link = await loop.create_unix_connection(
-            lambda: Link(lambda message: self._received(self, message), self._hung_up), sock=ours
+        _, link = await asyncio.get_running_loop().create_unix_connection(
+            lambda: Link(lambda message: self._received(self, message), lost), sock=ours
         )
+        return link
 
     def load(self, load: Load) -> None:
         """What it is for, once it has started."""
@@ -112,6 +123,11 @@ class Worker:
     def send(self, message: ToWorker) -> None:
         if self._link is not None:
             self._link.send(message)
+
+    def give_back(self, steps: list[tuple[int, int]]) -> None:
+        """Ask for those of these that it has not begun, by number and token; it may be blocked."""
+        if self._beside is not None:
+            self._beside.send(GiveBack(steps=steps))
 
     def hear(self, on: bool) -> None:
         """Read what it says, or leave it there for now; then nobody can tell whether it is blocked."""
@@ -158,8 +174,8 @@ class Worker:
         self._listener = asyncio.get_running_loop().create_task(self._listen(output))
         code = await process.wait()
         await asyncio.wait({self._listener}, timeout=LAST_WORDS_S)
-        if self._link is not None:
-            self._link.close()
+        for link in filter(None, (self._link, self._beside)):
+            link.close()
         self._ended(self, self.killed_for or describe_exit(code))
 
     async def _listen(self, output: IO[bytes]) -> None:

@@ -227,7 +227,7 @@ class _Runner:
     """`wfd.supervisor.steps.Runner`: messages cross in the next turn of the loop, as they would a socket."""
 
     executor: _Executor
-    full = held = False
+    full, held, handed = False, False, 0
 
     def __init__(
         self,

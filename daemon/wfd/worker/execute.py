@@ -34,6 +34,7 @@ from wfctl.sdk.threads import Threads
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.codec import decode
 from wfd.worker import branches, query, returned
+from wfd.worker.fence import Fence
 from wfd.worker.fitting import Misfit, arguments
 from wfd.worker.live import LiveOps
 from wfd.worker.pool import Pool, ThreadedStep
@@ -46,7 +47,7 @@ _SETTLING_TURNS = 20
 
 class Executor:
     """The steps of one worker. Create it with a running or ready loop; feed `receive`; `send` gets the answers; `now_ms` tells the
-    time of log lines (UTC epoch), `time_limit` knows the clock that tasks are limited by."""
+    time of log lines (UTC epoch), `time_limit` knows the clock that tasks are limited by, `fence` which steps may begin."""
 
     _ops_type = LiveOps
 
@@ -58,7 +59,9 @@ class Executor:
         loop: asyncio.AbstractEventLoop,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         time_limit: Callable[[int | None], current.Limit] = current.time_limit,
+        fence: Fence | None = None,
     ) -> None:
+        self._fence = fence or Fence()
         self._workflows = workflows
         self._sources = sources
         self._send = send
@@ -133,6 +136,9 @@ class Executor:
 
     def _run(self, message: RunStep) -> None:
         token, run = message.token, message.run
+        number = self._fence.receives()
+        if not number:
+            return  # others have it
         found = self._found.get((run.workflow_type, message.kind, message.handler)) or self._find(message)
         if found is None:
             return
@@ -148,6 +154,8 @@ class Executor:
             message.cancel, message.store, self._send, self._loop, bool(message.ops), _marks(message.logged),
             self._now_ms, marked={} if message.ops and handler.is_async else None,
         )  # fmt: skip
+        step.number = number
+        self._fence.waits(number)
         self._steps[token] = step
         drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
         # Not by the loop's factory: it numbers the tasks that a handler makes, and this is the handler.
@@ -191,7 +199,7 @@ class Executor:
     # -- running it -----------------------------------------------------------------------------
 
     async def _drive(self, step: LiveOps, kwargs: dict[str, Any]) -> None:
-        if step.abandoned:
+        if step.abandoned or not self._admits(step):
             self._finish(step, None, None, None)
             return
         context = Context(step)
@@ -228,7 +236,7 @@ class Executor:
 
     async def _drive_thread(self, step: LiveOps, kwargs: dict[str, Any]) -> None:
         """A plain `def`: runs in a thread that cannot be interrupted, so only its operations can end it early."""
-        if step.abandoned:
+        if step.abandoned or not self._admits(step):
             self._finish(step, None, None, None)
             return
         turn = self._pool.turn(step.token)
@@ -266,8 +274,15 @@ class Executor:
 
     # -- ending it ------------------------------------------------------------------------------
 
+    def _admits(self, step: LiveOps) -> bool:
+        """Whether it may begin, or be answered without that: others have what was given back."""
+        if step.number and self._fence.begins(step.number):
+            step.number = 0
+        return not step.number
+
     def _finish(self, step: LiveOps, context: AnyContext | None, outcome: Any, raised: BaseException | None) -> None:
-        self._steps.pop(step.token, None)
+        if self._steps.get(step.token) is step:
+            del self._steps[step.token]
         try:
             forgotten = step.close(context)
             if (
@@ -281,7 +296,8 @@ class Executor:
                 done = None
             else:
                 done = returned.done(step, outcome, context)
-            self._send(self._answer(step, outcome, raised, forgotten) if done is None else done)
+            if self._admits(step):
+                self._send(self._answer(step, outcome, raised, forgotten) if done is None else done)
         except Exception as error:  # an outcome that cannot be written must not leave the step without an answer
             self._send(StepRaised(step.token, describe_exception(error, self._sources)))
         if self._stopping:

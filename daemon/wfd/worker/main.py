@@ -1,8 +1,9 @@
 """A worker process, from its start to its exit.
 
-    python -P -m wfd.worker --fd N
+    python -P -m wfd.worker --fd N [--beside M]
 
-`N` is the inherited end of a socketpair. The first message is `Load`; the modules are imported before there is an event
+`N` is the inherited end of a socketpair, and `M` of another one: there a thread is asked for steps that have not begun, which
+it gives back though the loop may be blocked. The first message is `Load`; the modules are imported before there is an event
 loop, as in a script. `Stop` lets the running steps finish, then the exit status is 0. When the daemon is gone the process
 ends at once: a new daemon runs the steps again, and nothing of theirs should happen twice for long.
 """
@@ -25,10 +26,11 @@ from functools import partial
 from typing import Any, NoReturn
 
 from wfctl.errors import IncompatibleError
-from wfctl.protocol.channel import Importing, Load, ToWorker, Trial, to_worker_frames
+from wfctl.protocol.channel import GiveBack, Importing, Load, StepGone, ToWorker, Trial, to_worker_frames
 from wfctl.protocol.frames import FrameBuffer, pack
 from wfd.worker import branches
 from wfd.worker.execute import HIDDEN, Executor
+from wfd.worker.fence import Fence
 from wfd.worker.link import Link
 from wfd.worker.load import run_load
 from wfd.worker.rehearse import Rehearser
@@ -46,21 +48,25 @@ LAST_THREADS_S = 1.0
 def main(argv: list[str] | None = None) -> NoReturn:
     parser = argparse.ArgumentParser(prog="wfd.worker", description="Runs handlers for wfd, which starts it.")
     parser.add_argument("--fd", type=int, required=True, help="the inherited end of the channel's socketpair")
+    parser.add_argument("--beside", type=int, help="the inherited end of a second one")
     options = parser.parse_args(argv)
     try:
         channel = socket.socket(fileno=options.fd)
+        beside = None if options.beside is None else socket.socket(fileno=options.beside)
     except OSError as error:
         parser.error(f"--fd {options.fd}: {error.strerror}; a worker is started by the daemon, not by hand")
-    _settle_in(channel)
-    status = _work(channel)
+    fence = Fence()
+    _settle_in(channel, beside, fence)
+    status = _work(channel, fence)
     # Threads that the user's code has started hold the process no longer than this.
     threading.Thread(target=_end, args=(status,), name="wfctl-end", daemon=True).start()
     sys.exit(status)
 
 
-def _settle_in(channel: socket.socket) -> None:
+def _settle_in(channel: socket.socket, beside: socket.socket | None, fence: Fence) -> None:
     # A program that a handler starts must not hold the channel open after this process.
-    channel.set_inheritable(False)
+    for one in filter(None, (channel, beside)):
+        one.set_inheritable(False)
     channel.setblocking(True)
     # Ctrl-C in the terminal is meant for the daemon, which drains.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -75,17 +81,43 @@ def _settle_in(channel: socket.socket) -> None:
             reconfigure(line_buffering=True)
     # Cached bytecode is recognised by whole seconds and size, so a quick edit would run the code of before.
     sys.dont_write_bytecode = True
-    threading.Thread(target=_watch, args=(channel.fileno(),), name="wfctl-watch", daemon=True).start()
+    threading.Thread(target=_watch, args=(channel.fileno(), beside, fence), name="wfctl-watch", daemon=True).start()
 
 
-def _watch(fd: int) -> None:
-    """End the process when the daemon is gone even if an import or a handler blocks the loop's thread."""
+def _watch(fd: int, beside: socket.socket | None, fence: Fence) -> None:
+    """End the process when the daemon is gone even if an import or a handler blocks the loop's thread; till then, give back
+    what has not begun."""
     poller = select.poll()
     poller.register(fd, getattr(select, "POLLRDHUP", 0) | select.POLLHUP)
+    if beside is not None:
+        poller.register(beside, select.POLLIN)
+    asked = to_worker_frames()
     while True:
-        if any(events & ~select.POLLIN for _, events in poller.poll()):
-            threading.Event().wait(BLOCKED_S)
-            _leave(0)
+        for ready, events in poller.poll():
+            if ready == fd:
+                if events & ~select.POLLIN:
+                    threading.Event().wait(BLOCKED_S)
+                    _leave(0)
+            elif beside is not None and not _gives_back(beside, asked, fence):
+                poller.unregister(beside)
+
+
+def _gives_back(beside: socket.socket, asked: FrameBuffer, fence: Fence) -> bool:
+    """Answer what is asked there; False where nobody asks any more."""
+    try:
+        data = beside.recv(_READ_BYTES)
+        gone = [
+            StepGone(token)
+            for message in asked.feed(data)
+            if isinstance(message, GiveBack)
+            for number, token in message.steps
+            if fence.give_back(number)
+        ]
+        if gone:
+            beside.sendall(pack(*gone))
+    except (OSError, IncompatibleError):
+        return False
+    return bool(data)
 
 
 def _end(status: int) -> None:
@@ -103,7 +135,7 @@ def _leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _work(channel: socket.socket) -> int:
+def _work(channel: socket.socket, fence: Fence) -> int:
     frames = to_worker_frames()
     # A worker may be started long before it is told what to load: what costs time and needs nothing of that comes first.
     _loop_factory()
@@ -129,7 +161,7 @@ def _work(channel: socket.socket) -> int:
     worker = _Worker(channel, rest, frames, loop)
     if isinstance(loop, TrialLoop):
         return worker.run(Rehearser(modules.workflows, sources, worker.send, loop))
-    return worker.run(Executor(modules.workflows, sources, worker.send, loop))
+    return worker.run(Executor(modules.workflows, sources, worker.send, loop, fence=fence))
 
 
 def _say(channel: socket.socket, importing: Importing) -> None:

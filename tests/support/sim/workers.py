@@ -69,6 +69,7 @@ class Runner:
         self.generation = generation
         self.source = f"g{generation}"
         self.leaving = self.full = self.held = False
+        self.handed = 0
         self.dying = self.dead = self.gone = False
         self.steps: set[int] = set()
         self.executions: dict[int, Execution] = {}

@@ -30,6 +30,7 @@ class Process:
 
     made: list[Process] = []
     unstartable = 0
+    blocked_at = None
 
     def __init__(self, config: Config, received: Callable[..., None], ended: Callable[..., None]) -> None:
         self.config = config

@@ -27,7 +27,7 @@ class Runner:
 
     pid = generation = 1
     source = "g1"
-    full = held = False
+    full, held, handed = False, False, 0
 
     def __init__(self) -> None:
         self.steps: set[int] = set()
