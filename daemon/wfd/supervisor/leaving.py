@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from wfctl.protocol import channel
 from wfd.runtime.clock import Clock
+from wfd.supervisor.catalog import Generation
 from wfd.supervisor.steps import Steps
+from wfd.supervisor.trial import Trial
 from wfd.supervisor.worker import Worker
 
 log = logging.getLogger("wfd.supervisor")
@@ -32,16 +34,32 @@ class Leaving:
         self._clock = clock
         self._workers = workers
         self._steps = steps
+        # Those whose time to leave is limited.
+        self._replaced: set[Worker] = set()
+
+    def give_way(self, trial: Trial, serving: Mapping[int, Generation], workers: Iterable[Worker]) -> None:
+        """The code of `trial` has loaded, and these generations serve now: those of `workers` that are of another leave."""
+        for other in [one for one in workers if one.generation not in serving]:
+            if not other.leaving:
+                self.dismiss(other)
+            if other.ready and trial.replaces(other, serving.values()):
+                self._replace(other)
+        self._thin_out()
 
     def dismiss(self, worker: Worker) -> None:
-        """The worker's code serves no more: it finishes what it has, and leaves."""
+        """The worker's generation serves no more: it finishes what it has, and leaves."""
         worker.leaving = True
         if not worker.ready:
             worker.kill(_REPLACED)
             return
         worker.send(channel.Stop())
-        self._clock.call_later(LEAVE_MS, partial(self._steps.move, worker, _REPLACED, timed=False))
         self._look(worker, idle=False)
+
+    def _replace(self, worker: Worker) -> None:
+        """What serves now is other code than that of a worker that leaves: it has so long, counted from the first time."""
+        if worker not in self._replaced:
+            self._replaced.add(worker)
+            self._clock.call_later(LEAVE_MS, partial(self._steps.move, worker, _REPLACED, timed=False))
 
     async def end_all(self, why: str) -> None:
         """Every worker, whatever it serves: at once those that still run something."""
@@ -58,7 +76,7 @@ class Leaving:
                 worker.kill(why)
                 await worker.gone()
 
-    def thin_out(self) -> None:
+    def _thin_out(self) -> None:
         """Of the oldest code, where code was replaced again and again, what still runs is moved."""
         busy = [one for one in self._workers if one.leaving and one.steps]
         newest = sorted({one.generation for one in busy})[-MOST_LEAVING:]
@@ -70,6 +88,7 @@ class Leaving:
     def _look(self, worker: Worker, *, idle: bool) -> None:
         """End the worker if it had nothing to do the last time either: it does not even hear that it is to leave."""
         if worker not in self._workers:
+            self._replaced.discard(worker)
             return
         if idle and not worker.steps:
             worker.kill(_REPLACED)

@@ -168,10 +168,7 @@ class Supervisor:
         self.files = frozenset(loaded.files).union(trial.lost, *(one.files for one in self.catalog.serving.values()))
         takeover.tell(len(trial.problems))
         serving = self.catalog.serving
-        for other in list(self._workers):
-            if other.generation not in serving and not other.leaving and self._trials.of(other) is None:
-                self._leaving.dismiss(other)
-        self._leaving.thin_out()
+        self._leaving.give_way(trial, serving, [one for one in self._workers if self._trials.of(one) is None])
         self._codes = {number: code for number, code in self._codes.items() if number in serving}
         if trial.number in serving:
             code = self._codes[trial.number] = trial.code(loaded.code)

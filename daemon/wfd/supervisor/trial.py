@@ -30,7 +30,8 @@ TRIES = 3
 # Until a module that ended its process, or did not end, is tried again though nothing has been saved.
 RETRY_MS, MOST_RETRY_MS = 10_000, 300_000
 # Settings that make other workers.
-_OF_WORKERS = ("project", "workers", "modules", "path", "python")
+_OF_CODE = ("project", "modules", "path", "python")
+_OF_WORKERS = (*_OF_CODE, "workers")
 _KILLED = ("signal SIGKILL", "signal SIGTERM")
 
 
@@ -114,6 +115,12 @@ class Trial:
         alike = all(getattr(self.config, name) == getattr(code.config, name) for name in _OF_WORKERS)
         alike = alike and self.given_up == code.without
         return newest if again == newest and alike and self.saved <= read | {str(self.config.file)} else None
+
+    def replaces(self, worker: Worker, serving: Iterable[Generation]) -> bool:
+        """Whether none of what is `serving` now is the same as what `worker` runs, as it is where only a file was saved that
+        nothing has imported."""
+        alike = all(getattr(self.config, name) == getattr(worker.config, name) for name in _OF_CODE)
+        return self.saved is None or not alike or worker.source not in {one.source_hash for one in serving}
 
     def give_up(self, worker: Worker, why: str) -> bool:
         """Its worker has ended. Go on without the module that it was importing; False where that is not known."""

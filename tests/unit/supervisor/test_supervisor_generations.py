@@ -663,6 +663,52 @@ async def test_the_same_code_takes_over_where_what_it_does_may_be_something_else
     assert taking(supervisor) == [2, 2]
 
 
+@pytest.mark.parametrize("then", ["other code", "by hand", "other modules"])
+async def test_a_step_may_take_its_time_until_other_code_than_its_own_takes_over(
+    supervisor: Supervisor, clock: ManualClock, then: str
+) -> None:
+    await serving(supervisor)
+    supervisor.run(order(7))
+    [owner] = [worker for worker in of(1) if 7 in worker.steps]
+    owner.keep = True
+    for number in (2, 3):
+        await saved(supervisor, "unrelated.py")
+        await served(supervisor, number, "one", **BOTH)
+        assert owner.leaving
+        clock.advance(leaving.LEAVE_MS)
+    assert owner.steps == {7}
+    assert isinstance(owner.sent[-1], channel.Stop)
+    config = supervisor._config
+    if then == "by hand":
+        supervisor.reload()
+    elif then == "other modules":
+        config = msgspec.structs.replace(config, modules=(*config.modules, "more.py"))
+        await saved(supervisor, str(config.file), config=config)
+    else:
+        await saved(supervisor, "flows.py")
+    await served(supervisor, 4, "two" if then == "other code" else "one", **BOTH)
+    clock.advance(leaving.LEAVE_MS - 1)
+    assert isinstance(owner.sent[-1], channel.Stop)
+    clock.advance(1)
+    assert isinstance(owner.sent[-1], channel.AbandonStep)
+
+
+async def test_a_broken_save_limits_nothing_of_a_step_whose_code_still_serves(
+    supervisor: Supervisor, clock: ManualClock
+) -> None:
+    await serving(supervisor)
+    supervisor.run(order(7))
+    [owner] = [worker for worker in of(1) if 7 in worker.steps]
+    owner.keep = True
+    await saved(supervisor, "unrelated.py")
+    await served(supervisor, 2, "one", **BOTH)
+    await saved(supervisor, "flows.py")
+    of(3)[0].loaded("three", problem="SyntaxError", none=[])
+    await turns()
+    clock.advance(leaving.LEAVE_MS)
+    assert isinstance(owner.sent[-1], channel.Stop)
+
+
 async def test_what_was_saved_while_nothing_could_be_loaded_counts_when_it_can(supervisor: Supervisor) -> None:
     await serving(supervisor)
     await saved(supervisor, "lazy.py")
