@@ -31,6 +31,7 @@ from wfctl.values.status import CLOSED, OPEN
 from wfd.config import Config, load as load_config
 from wfd.config.load import _DEFAULTS, _TABLES
 from wfd.core.records import KINDS
+from wfd.supervisor.steps import MOST_IN_WORKER, STEPS_PER_WORKER
 
 NAMES = ["wfctl-workflows.7", "wfctl.1", "wfctl.toml.5", "wfd.8"]
 
@@ -333,6 +334,20 @@ def test_every_option_of_the_daemon_is_told() -> None:
 def test_exit_statuses_of_the_daemon_are_those_of_the_command_line() -> None:
     told = {int(item.head) for item in items(page("wfd.8").section("EXIT STATUS"))}
     assert told <= exit_codes(), f"man/wfd.8: {sorted(told - exit_codes())} cannot occur"
+
+
+def test_a_database_of_another_program_is_told_under_the_exit_status_that_it_gives() -> None:
+    told = {int(item.head): " ".join(item.body) for item in items(page("wfd.8").section("EXIT STATUS"))}
+    where = [status for status, text in told.items() if "that of another program" in text]
+    assert where == [errors.StorageError.exit_status], (
+        "man/wfd.8: tests/unit/app/test_wfd_process.py says what it gives"
+    )
+
+
+def test_how_many_steps_a_worker_may_have_is_told_among_the_limits() -> None:
+    [steps] = [" ".join(item.body) for item in items(page("wfd.8").section("LIMITS")) if item.head == "steps"]
+    assert f"{STEPS_PER_WORKER} under way" in steps
+    assert f"{MOST_IN_WORKER:,}" in steps
 
 
 def test_every_variable_of_the_environment_that_is_read_is_told() -> None:

@@ -247,6 +247,9 @@ def test_nothing_is_given_to_workers_of_which_none_answers_and_the_first_that_do
         pair.ok("start", "Counted", "--id", f"c-{number}")
     assert [worker["steps"] for worker in _blocked(pair)] == [1, 1]
     assert pair.json("status")["queued_steps"] == 2
+    assert pair.json("show", "c-0")["no_worker"] == "all 2 workers are blocked"
+    assert "begin (waits for a worker: all 2 workers are blocked)" in pair.ok("show", "c-1")
+    assert "warning[no_worker]: steps wait for a worker: all 2 workers are blocked" in pair.ok("status")
     pair.ok("terminate", "hog-0", "--yes")
     for number in range(2):
         assert "counted" in pair.ok("result", f"c-{number}")

@@ -348,15 +348,17 @@ WARNINGS: dict[str, Explanation] = {
     "unreadable_run": Explanation(
         "The rows of a run hold what no daemon of this version has written, so nothing is done with it: it is left as it is, with "
         "the runs below it. All others go on.",
-        (
-            "a row that was changed with another program",
-            "a database of a release that was never published",
-        ),
+        ("a row that was changed with another program", "a database of a release that was never published"),
         (
             "see which runs, and which column: wfctl doctor, wfctl status",
             "go back to a backup: wfctl down && wfctl restore FILE",
             "or correct the column, with the daemon down; it is read again by: wfctl up",
         ),
+    ),
+    "no_worker": Explanation(
+        "Steps wait in line, and no worker process takes them: there is none, or each is blocked.",
+        ("the environment that [workflows] python names was moved or removed", "handlers that block all workers"),
+        ("make that environment again, or name another: it is tried again by itself", "wfctl explain blocked_worker"),
     ),
     "no_thread": Explanation(
         "A worker runs 64 handlers and 64 tasks written with def alone at a time: so many do not end, and others wait for theirs.",
@@ -369,10 +371,7 @@ WARNINGS: dict[str, Explanation] = {
             "time.sleep, a blocking call or a long computation in an async handler",
             "the same in a query, or in a task that a handler has left running: then it runs no step",
         ),
-        (
-            "await what takes long",
-            "write the handler with def alone: it gets a thread of its own",
-        ),
+        ("await what takes long", "write the handler with def alone: it gets a thread of its own"),
     ),
 }
 

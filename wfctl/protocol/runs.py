@@ -54,7 +54,8 @@ class RunView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     `step` is the handler that runs or is next (running, cancelling, sleeping, stuck) or the last one that ran;
     `waiting_for` the event names of a waiting run (None: any event); `wake_at` when its wait or delay ends (in lists and trees also
     a sleep of its running step); `deadline` when the whole run times out; `children` and `open_children` count direct children;
-    `queued_events` its inbox. `limit` is set while its step waits for its turn: so many of its type may execute at once. `retry` is
+    `queued_events` its inbox. `limit` is set while its step waits for its turn: so many of its type may execute at once;
+    `no_worker` while it waits in line for a worker: why none takes it, empty where one is about to. `retry` is
     a task of a running run that waits for its next attempt (in lists only). `progress` is what the running step says of itself, if
     it does.
     """
@@ -80,6 +81,7 @@ class RunView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     queued_events: int = 0
     rev: int = 0
     limit: Number | None = None
+    no_worker: str | None = None
     retry: RetryView | None = None
     progress: ProgressView | None = None
 

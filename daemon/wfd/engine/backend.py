@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -24,6 +24,7 @@ from wfd.engine.scheduling import Scheduling
 from wfd.engine.sending import Sending
 from wfd.engine.streams import Tail, Watch
 from wfd.supervisor import Takeover
+from wfd.supervisor.contract import Shortage
 
 
 class Backend:
@@ -72,6 +73,7 @@ class Backend:
     async def status(self, call: calls.GetStatus) -> views.StatusView:
         engine, config = self._engine, self.config
         workers, catalog = engine.workers, engine.workers.catalog
+        shortages = workers.shortages().values()
         return views.StatusView(
             pid=os.getpid(),
             version=wfctl.__version__,
@@ -110,7 +112,8 @@ class Backend:
             storage_error=engine.store.writer.silent or None if engine.failure is None else engine.failure.message,
             displaced=engine.store.displaced,
             rev=engine.hub.rev,
-            full=engine.pressure.lines(),
+            full=[*engine.pressure.lines(), *dict.fromkeys(one.why for one in shortages if one.full)],
+            no_worker=list(dict.fromkeys(one.why for one in shortages if not one.full)),
             wal_bytes=engine.store.log_bytes(),
             unreadable=list(engine.memory.aside.values()),
             schedules=engine.schedules.summary(),
@@ -118,20 +121,24 @@ class Backend:
 
     async def get(self, call: calls.Get) -> views.RunDetail:
         detail = await self._engine.reads.get(call)
-        return msgspec.structs.replace(detail, run=self._with_turn(detail.run))
+        return msgspec.structs.replace(detail, run=self._with_why(detail.run, self._engine.workers.shortages()))
 
     async def list(self, call: calls.List) -> calls.RunPage:
         page = await self._engine.reads.list(call)
-        return msgspec.structs.replace(page, items=[self._with_turn(run) for run in page.items])
+        shortages = self._engine.workers.shortages()
+        return msgspec.structs.replace(page, items=[self._with_why(run, shortages) for run in page.items])
 
-    def _with_turn(self, run: views.RunView) -> views.RunView:
-        """`run`, and whether its step waits for its turn, which no row tells."""
-        limit = (
-            self._engine.executions.waits_for_turn(run.run_id, run.workflow_type)
-            if run.status is Status.RUNNING
-            else None
-        )
-        return run if limit is None else msgspec.structs.replace(run, limit=limit)
+    def _with_why(self, run: views.RunView, shortages: Mapping[str, Shortage]) -> views.RunView:
+        """`run`, and whether its step waits for its turn or for a worker, which no row tells."""
+        executions = self._engine.executions
+        if run.status is not Status.RUNNING:
+            return run
+        if (limit := executions.waits_for_turn(run.run_id, run.workflow_type)) is not None:
+            return msgspec.structs.replace(run, limit=limit)
+        if executions.waits_for_worker(run.run_id):
+            short = shortages.get(run.workflow_type)
+            return msgspec.structs.replace(run, no_worker="" if short is None else short.why)
+        return run
 
     async def workflows(self, call: calls.Workflows) -> calls.WorkflowList:
         catalog = self._engine.workers.catalog

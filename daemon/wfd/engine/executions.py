@@ -213,6 +213,15 @@ class Executions:
         live = None if key is None else memory.get(key)
         return None if live is None or live.token is None else self._m.workers.waits_for_turn(live.token)
 
+    def waits_for_worker(self, run_id: str) -> bool:
+        """Whether a run's step has no worker yet."""
+        memory = self._m.memory
+        if memory.parked.holds(run_id):
+            return True
+        live = None if (key := memory.key_of(run_id)) is None else memory.get(key)
+        token = None if live is None else live.token
+        return token is not None and self._m.workers.waits_for_worker(token) is not None
+
     # -- what the workers say ----------------------------------------------------------------
 
     def heard(self, message: Heard) -> None:

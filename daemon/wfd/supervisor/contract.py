@@ -71,6 +71,13 @@ class Demand(msgspec.Struct, frozen=True):
     waiting: int = 0
 
 
+class Shortage(msgspec.Struct, frozen=True):
+    """Why the steps of a type that wait in line get no worker. `full`: those there are do as much as they may."""
+
+    why: str
+    full: bool = False
+
+
 class WorkerInfo(msgspec.Struct, frozen=True):
     """`blocked_ms` is 0 while its event loop answers; `handlers` are what it runs, longest first. `held` handlers and `held_tasks`
     tasks wait for a thread of it, the first for `held_ms`; those that keep them waiting are then the first of `handlers`."""
@@ -177,6 +184,14 @@ class Workers(Protocol):
 
     def waits_for_turn(self, token: int) -> int | None:
         """The limit of its type that keeps a step from beginning or going on; None where it is not that."""
+        ...
+
+    def waits_for_worker(self, token: int) -> StepOrder | None:
+        """The step, where it waits in line for a worker."""
+        ...
+
+    def shortages(self) -> dict[str, Shortage]:
+        """Why what waits in line gets no worker, by type, where that is known."""
         ...
 
     def run(self, order: StepOrder) -> None: ...

@@ -36,6 +36,10 @@ class Queues:
         first = (next(iter(queue.values()))[1] for queue in self.queues.values())
         return min((order.queued_at for order in (*first, *others)), default=None)
 
+    def types(self, others: Iterable[StepOrder]) -> set[str]:
+        """Whose steps there are, with these `others`."""
+        return {name for name, _ in self.queues} | {order.workflow_type for order in others}
+
     def length(self, workflow_type: str) -> int:
         """How many steps of a type there are."""
         return sum(len(queue) for (name, _), queue in self.queues.items() if name == workflow_type)

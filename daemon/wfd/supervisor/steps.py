@@ -73,6 +73,9 @@ class Steps:
     def oldest_queued_at(self) -> int | None:
         return self._queues.oldest_at(self._suspects.values())
 
+    def in_line(self) -> set[str]:
+        return self._queues.types(self._suspects.values())
+
     def demand(self, workflow_type: str) -> Demand:
         """What there is of a type, and how many of it may execute."""
         suspects = sum(order.workflow_type == workflow_type for order in self._suspects.values())
@@ -91,7 +94,7 @@ class Steps:
 
     def waits_for_turn(self, token: int) -> int | None:
         execution = self._running.get(token)
-        order = execution.order if execution is not None and execution.held else self._waiting(token)
+        order = execution.order if execution is not None and execution.held else self.waits_for_worker(token)
         if order is None or self._turns.free(order.workflow_type):
             return None
         return self._turns.limits.get(order.workflow_type)
@@ -115,7 +118,7 @@ class Steps:
             return None
         workflow_type, begins = order.workflow_type, order.begins
         if (workflow_type, order.message.handler) not in self._brief:
-            return self._least_busy(workflow_type, begins)
+            return self.least_busy(workflow_type, begins)
         worker = self._together
         if (
             worker is None
@@ -124,7 +127,7 @@ class Steps:
             or worker not in self._taking(workflow_type)
             or self._executing(worker, begins) is None
         ):
-            worker = self._together = self._least_busy(workflow_type, begins)
+            worker = self._together = self.least_busy(workflow_type, begins)
             self._begun, self._together_since = 0, now
         self._begun += 1
         return worker
@@ -146,7 +149,7 @@ class Steps:
 
     def _share_queues(self) -> None:
         turns = self._turns
-        while found := self._queues.take(self._least_busy, turns.free, turns.limited):
+        while found := self._queues.take(self.least_busy, turns.free, turns.limited):
             order, worker = found
             self._give(order, worker, self._clock.now_ms())
             if self._listener is not None:
@@ -204,7 +207,7 @@ class Steps:
         self._share_queues()
         self._share_alone()
 
-    def _least_busy(self, workflow_type: str, new: bool) -> Runner | None:
+    def least_busy(self, workflow_type: str, new: bool) -> Runner | None:
         found: Runner | None = None
         fewest = 2 * STEPS_PER_WORKER
         for worker in self._taking(workflow_type):
@@ -245,13 +248,11 @@ class Steps:
 
     def answer(self, message: channel.OpDone) -> None:
         """Tell a handler the outcome of its operation, when it is its turn; a token that is gone is no matter."""
-        execution = self._running.get(message.token)
-        if execution is not None:
+        if (execution := self._running.get(message.token)) is not None:
             self._turns.answer(execution, message)
 
     def op_waits(self, token: int, op: int) -> None:
-        execution = self._running.get(token)
-        if execution is not None:
+        if (execution := self._running.get(token)) is not None:
             self._turns.op_waits(execution, op)
 
     def cancel(self, token: int) -> None:
@@ -261,7 +262,7 @@ class Steps:
             execution.order.message.cancel = True  # for where it is given to another
             self._turns.cancelled(execution)
             return
-        order = self._waiting(token)
+        order = self.waits_for_worker(token)
         if order is not None:
             order.message.cancel = True
             self._queues.hasten(token)
@@ -289,7 +290,7 @@ class Steps:
                 execution.moved = reason
                 self._let_go(execution)
 
-    def _waiting(self, token: int) -> StepOrder | None:
+    def waits_for_worker(self, token: int) -> StepOrder | None:
         """A step that has no worker yet."""
         return self._queues.get(token) or self._suspects.get(token)
 
@@ -301,8 +302,7 @@ class Steps:
         execution.kill_timer = self._clock.call_later(GRACE_MS, partial(self._no_grace, token))
 
     def _no_grace(self, token: int) -> None:
-        execution = self._running.get(token)
-        if execution is not None:
+        if (execution := self._running.get(token)) is not None:
             what = f"handler {execution.order.message.handler!r} of {execution.order.message.run.workflow_id}"
             log.warning("worker %d is killed: %s did not let go", execution.worker.pid, what)
             execution.worker.kill(f"it was killed because {what} did not let go")
@@ -341,7 +341,7 @@ class Steps:
         return [
             (one.number, token)
             for token in worker.steps
-            if (one := self._running[token]).unheard and self._least_busy(one.order.workflow_type, one.order.begins)
+            if (one := self._running[token]).unheard and self.least_busy(one.order.workflow_type, one.order.begins)
         ]
 
     def _finish(self, execution: Execution) -> bool:

@@ -21,12 +21,13 @@ from wfctl.values.causes import out_of_files
 from wfd.config import Config
 from wfd.runtime.clock import Clock
 from wfd.supervisor.catalog import Catalog, Generation
-from wfd.supervisor.contract import Listener, Spoken, WorkerInfo
+from wfd.supervisor.contract import Listener, Shortage, Spoken, WorkerInfo
 from wfd.supervisor.heartbeat import Heartbeat
 from wfd.supervisor.leaving import Leaving
 from wfd.supervisor.patience import Patience
 from wfd.supervisor.questions import Questions
 from wfd.supervisor.respondent import Aside
+from wfd.supervisor.shortage import shortages
 from wfd.supervisor.spare import Spare
 from wfd.supervisor.steps import Steps
 from wfd.supervisor.takeover import Fate, Takeover, take_over
@@ -69,7 +70,7 @@ class Supervisor:
         self.cancel, self.abandon = self._steps.cancel, self._steps.abandon
         self.drain, self.demand = self._steps.drain, self._steps.demand
         self.lined_up, self.waits_for_turn = self._steps.lined_up, self._steps.waits_for_turn
-        self.silent = self._steps.silent
+        self.silent, self.waits_for_worker = self._steps.silent, self._steps.waits_for_worker
         self.check, self.query = self._questions.check, self._questions.query
         self._spare = Spare(clock, lambda config: Worker(config, self._received, self._ended))
         self._failures = 0
@@ -80,7 +81,7 @@ class Supervisor:
         self._codes: dict[int, GenerationCode] = {}
         self._started: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopping, self._hears = False, True
+        self._stopping, self._hears, self._unstarted = False, True, ""
 
     # -- life --------------------------------------------------------------------------------
 
@@ -271,7 +272,7 @@ class Supervisor:
                 hint = (full.hint if (full := out_of_files(error)) else None) or _CHECK_PYTHON
                 self._failed(trial, f"cannot start a worker with {python}: {error.strerror or reason(error)}", hint)
             else:
-                self._respawn(generation)
+                self._respawn(generation, f"none can be started with {python}: {error.strerror or reason(error)}")
             return
         self._workers.append(worker)
         worker.load(code.load(generation))
@@ -286,8 +287,9 @@ class Supervisor:
         on_trial = self._trials.numbered(generation) is not None
         return not self._stopping and (generation in self._codes or on_trial)
 
-    def _respawn(self, generation: int) -> None:
+    def _respawn(self, generation: int, unstarted: str = "") -> None:
         """Put another worker in the place of one that ended, unless its generation is leaving anyway."""
+        self._unstarted = unstarted or self._unstarted
         if not self._stopping and (code := self._codes.get(generation)) is not None:
             self._later(self._spawn(self._delay_ms(), generation, code))
 
@@ -312,7 +314,7 @@ class Supervisor:
         log.warning("worker %d ended: %s%s; %d steps are begun again", worker.pid, why, last, lost)
         trial = self._trials.of(worker)
         if trial is None:
-            self._respawn(worker.generation)
+            self._respawn(worker.generation, "" if worker.ready else f"the last to be started ended: {why}{last}")
             return
         trial.worker = None
         again = trial.again(why)
@@ -376,7 +378,7 @@ class Supervisor:
     def _serves(self, worker: Worker, loaded: channel.Loaded) -> None:
         worker.ready, worker.source = True, loaded.source_hash
         worker.hear(self._hears)
-        self._failures = 0
+        self._failures, self._unstarted = 0, ""
         self._questions.ready()
         self._steps.share_out()
 
@@ -389,6 +391,9 @@ class Supervisor:
     @property
     def oldest_queued_at(self) -> int | None:
         return self._steps.oldest_queued_at
+
+    def shortages(self) -> dict[str, Shortage]:
+        return shortages(self._steps, partial(self._taking, blocked=True), self._unstarted)
 
     def workers(self) -> list[WorkerInfo]:
         now, steps, trials = self._clock.now_ms(), self._steps, self._trials

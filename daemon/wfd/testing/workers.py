@@ -16,7 +16,7 @@ from wfctl.sdk.workflow import Workflow
 from wfctl.values.runinfo import RunInfo
 from wfd.runtime.clock import ManualClock
 from wfd.supervisor.catalog import Catalog
-from wfd.supervisor.contract import Listener, Unanswered, WorkerInfo
+from wfd.supervisor.contract import Listener, Shortage, Unanswered, WorkerInfo
 from wfd.supervisor.steps import Steps
 from wfd.worker import branches
 from wfd.worker.execute import HIDDEN, Executor
@@ -48,8 +48,8 @@ class LocalWorkers:
         self.run, self.answer = self._steps.run, self._steps.answer
         self.cancel, self.abandon = self._steps.cancel, self._steps.abandon
         self.limit, self.demand = self._steps.limit, self._steps.demand
-        self.lined_up = self._steps.lined_up
-        self.waits_for_turn = self._steps.waits_for_turn
+        self.lined_up, self.waits_for_turn = self._steps.lined_up, self._steps.waits_for_turn
+        self.waits_for_worker, self.shortages = self._steps.waits_for_worker, dict[str, Shortage]
 
     def _described(self, workflows: Iterable[Workflow]) -> Catalog:
         found: dict[str, Workflow] = {}

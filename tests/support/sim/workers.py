@@ -19,7 +19,7 @@ from wfctl.values.codec import decode
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.signature import bind
 from wfd.supervisor.catalog import Catalog
-from wfd.supervisor.contract import Listener, Spoken, StepOrder, Unanswered, WorkerInfo
+from wfd.supervisor.contract import Listener, Shortage, Spoken, StepOrder, Unanswered, WorkerInfo
 from wfd.supervisor.steps import Steps
 
 
@@ -191,6 +191,7 @@ class SimWorkers:
         self.demand = self._steps.demand
         self.lined_up = self._steps.lined_up
         self.waits_for_turn = self._steps.waits_for_turn
+        self.waits_for_worker, self.shortages = self._steps.waits_for_worker, dict[str, Shortage]
         self.op_waits = self._steps.op_waits
         self.cancel = self._steps.cancel
         self.abandon = self._steps.abandon

@@ -96,6 +96,7 @@ def test_fix_mends_what_is_safe_and_says_so(cli: Cli, project: Path) -> None:
         ({"storage_error": "disk full\nreally"}, "storage", "fail", "disk full; really"),
         ({"displaced": "the database is not at /x any more"}, "storage", "fail", "is not at /x any more"),
         ({"workers": []}, "workers", "fail", "no worker process runs"),
+        ({"workers": [], "no_worker": ["none can be started"]}, "workers", "fail", "runs; none can be started"),
         (
             {"problems": [ProblemView(module="a.py", message="SyntaxError: x", file="a.py", line=3, hint="mend it")]},
             "modules", "fail", "a.py: SyntaxError: x (a.py:3)",

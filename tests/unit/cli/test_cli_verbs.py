@@ -561,6 +561,13 @@ def test_status_says_of_a_worker_whose_process_is_stopped_how_it_goes_on(cli: Cl
     )
 
 
+def test_status_says_why_steps_wait_for_a_worker_and_which_run_waits(cli: Cli, daemon: Start) -> None:
+    daemon(status=msgspec.structs.replace(STATUS, no_worker=["all 2 workers are blocked"]))
+    assert cli("status").out.endswith(
+        "warning[no_worker]: steps wait for a worker: all 2 workers are blocked\n  try: wfctl explain no_worker\n"
+    )
+
+
 def test_status_says_that_the_database_was_taken_away(cli: Cli, daemon: Start) -> None:
     daemon(status=msgspec.structs.replace(STATUS, displaced="the database is not at /x any more"))
     said = cli("status").out

@@ -135,7 +135,8 @@ def _workers(view: StatusView) -> Check:
         message = "; ".join(f"worker {worker.pid} has no thread left: {waiting(worker)}" for worker in held)
         return Check(code="workers", status="warn", message=message, remedy="wfctl explain no_thread")
     if not view.workers:
-        return Check(code="workers", status="fail", message="no worker process runs", remedy="wfctl logs")
+        message = "; ".join(["no worker process runs", *view.no_worker])
+        return Check(code="workers", status="fail", message=message, remedy="wfctl logs")
     return Check(code="workers", status="ok", message=f"{counted(len(view.workers), 'process', plural='processes')}")
 
 

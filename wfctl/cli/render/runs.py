@@ -118,6 +118,8 @@ def position(run: RunView) -> str:
     step = run.step or ""
     if run.attempt > 1:
         step = f"{step} (attempt {run.attempt})"
+    if run.no_worker is not None:
+        return f"{step} (waits for a worker{': ' if run.no_worker else ''}{run.no_worker})"
     return step if run.limit is None else f"{step} (waits for its turn: limit {run.limit} of {run.workflow_type})"
 
 

@@ -59,6 +59,8 @@ def status_lines(
             lines += blocked_lines(worker)
         elif worker.held_ms:
             lines += held_lines(worker)
+    for why in view.no_worker:
+        lines += warning_lines("no_worker", f"steps wait for a worker: {why}", "wfctl explain no_worker")
     for problem in view.problems:
         lines += problem_lines(problem)
     return lines
