@@ -100,7 +100,11 @@ class Worker:
         loop = asyncio.get_running_loop()
         # At once: whoever gives up waiting for the rest of this still wants to know when the process is gone.
         self._reaper = loop.create_task(self._reap(self._process, os.fdopen(reading, "rb", 0)))
-        self._beside = await self._connect(beside, lambda _: None)
+        try:
+            self._beside = await self._connect(beside, lambda _: None)
+        except BaseException:
+            ours.close()
+            raise
         self._link = await self._connect(ours, self._hung_up)
 
     async def _connect(self, ours: socket.socket, lost: Callable[[Exception | None], None]) -> Link:
@@ -126,7 +130,7 @@ class Worker:
 
     def give_back(self, steps: list[tuple[int, int]]) -> None:
         """Ask for those of these that it has not begun, by number and token; it may be blocked."""
-        if self._beside is not None:
+        if self._beside is not None and not self._beside.unsent_bytes:
             self._beside.send(GiveBack(steps=steps))
 
     def hear(self, on: bool) -> None:
