@@ -21,3 +21,9 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
+
+    @property
+    def hint(self) -> str:
+        """The remedy, where it is one of wfctl's own errors and has one."""
+        hint = self.detail.get("hint")
+        return hint if isinstance(hint, str) else ""

@@ -94,34 +94,56 @@ _WORDS = {
 }
 
 
+class _Unanswered(QueryFailedError):
+    """Of a query whose handler raised nothing: it took too long, or what it returned cannot be sent."""
+
+
 async def answer(message: Query, types: Mapping[str, Workflow], sources: Sources, threads: Threads) -> Answered:
-    """Run the query's handler and encode what it returns; every error becomes part of the answer."""
+    """Run the query's handler and encode what it returns; every error becomes part of the answer.
+
+    What is wrong with the question keeps its own code. What the handler raises is never the mistake of who asked, of whatever
+    class it is: that is a QueryFailedError.
+    """
     try:
         workflow = workflow_of(types, message.run.workflow_type)
         handler = query_of(workflow, message.name)
-        value = await _run(handler, QueryOps(message, workflow, types, sources), message.kwargs, threads)
-        return Answered(message.call, encode(value, f"answer of {handler.label}"))
+        given = arguments(handler, message.kwargs)
     except WfctlError as error:
         return Answered(message.call, error=error.to_data())
     except Misfit as error:
         return Answered(message.call, error=InvalidPayloadError(error.reason).to_data())
+    try:
+        value = await _run(handler, QueryOps(message, workflow, types, sources), given, threads)
+        return Answered(message.call, _encoded(handler, value, sources))
     except asyncio.CancelledError:
         raise
+    except _Unanswered as error:
+        return Answered(message.call, error=error.to_data())
     except BaseException as error:
-        failure = describe_exception(error, sources)
-        at = f" ({failure.frame})" if failure.frame else ""
-        raised = QueryFailedError(
-            f"query {message.name!r} of workflow {message.run.workflow_type!r} raised {failure}{at}",
-            hint="correct the handler, then ask again; with -o json this has the traceback",
-            type=failure.type,
-            frame=failure.frame,
-            traceback=failure.traceback,
-        )
-        return Answered(message.call, error=raised.to_data())
+        return Answered(message.call, error=_raised(message, error, sources).to_data())
 
 
-async def _run(handler: Handler, ops: QueryOps, kwargs: bytes, threads: Threads) -> Any:
-    given = arguments(handler, kwargs)
+def _raised(message: Query, error: BaseException, sources: Sources) -> QueryFailedError:
+    failure = describe_exception(error, sources)
+    at = f" ({failure.frame})" if failure.frame else ""
+    return QueryFailedError(
+        f"query {message.name!r} of workflow {message.run.workflow_type!r} raised {failure}{at}",
+        hint=failure.hint or "correct the handler, then ask again; with -o json this has the traceback",
+        type=failure.type,
+        frame=failure.frame,
+        traceback=failure.traceback,
+    )
+
+
+def _encoded(handler: Handler, value: Any, sources: Sources) -> bytes:
+    try:
+        return encode(value, f"answer of {handler.label}")
+    except WfctlError as error:
+        frame = sources.place(handler.file, handler.line, handler.function.__name__)
+        raise _Unanswered(f"{error.message} ({frame})", hint=error.hint, frame=frame) from None
+
+
+async def _run(handler: Handler, ops: QueryOps, given: dict[str, Any], threads: Threads) -> Any:
     try:
         async with asyncio.timeout(QUERY_TIMEOUT_S) as limit:
             loop = asyncio.get_running_loop()
@@ -141,7 +163,7 @@ async def _run(handler: Handler, ops: QueryOps, kwargs: bytes, threads: Threads)
             )
     except TimeoutError:
         if limit.expired():
-            raise QueryFailedError(
+            raise _Unanswered(
                 f"{handler.label} took longer than {QUERY_TIMEOUT_S:g} seconds",
                 hint="a query reads the store and returns; what takes long belongs into a step",
             ) from None

@@ -50,6 +50,10 @@ async def state(ctx) -> str:
 async def broken(ctx) -> str:
     raise ValueError("no idea")
 
+@order.query()
+async def missing(ctx) -> str:
+    return await ctx.store.get("count")
+
 @plain.start()
 async def only(ctx: Context) -> Directive:
     return ctx.next.complete()
@@ -92,7 +96,7 @@ def test_a_closed_run_answers_too_and_asking_changes_nothing(asked: Project) -> 
 
 
 def test_what_can_be_asked_is_listed_by_name(asked: Project) -> None:
-    assert asked.ok("query", "open", "-o", "id").splitlines() == ["total", "state", "broken"]
+    assert asked.ok("query", "open", "-o", "id").splitlines() == ["total", "state", "broken", "missing"]
     said = asked.run("start", "Plain", "--id", "plain")
     assert said.returncode == 0
     assert asked.run("query", "plain").stderr == "workflow type 'Plain' has no queries\n"
@@ -132,11 +136,24 @@ def test_a_query_that_raises_tells_what_and_leaves_the_run_alone(asked: Project)
     assert asked.json("show", "open")["status"] == "waiting"
 
 
+def test_an_error_of_wfctl_that_a_query_raises_is_told_with_its_place_and_remedy(asked: Project) -> None:
+    done = asked.run("query", "open", "missing")
+    assert done.returncode == 1
+    first, last = done.stderr.splitlines()
+    assert first.startswith(
+        "error[query_failed]: query 'missing' of workflow 'Order' raised StoreKeyNotFoundError: "
+        "the store has no key 'count' (flows.py:"
+    )
+    assert last == "  hint: it has: amount; ctx.store.get('count', default=...) does not raise"
+
+
 async def test_a_program_asks_the_same(asked: Project) -> None:
     async with Client.connect(asked.socket) as client:
         handle = client.handle("open")
         with pytest.raises(QueryFailedError, match="no idea"):
             await handle.query("broken")
+        with pytest.raises(QueryFailedError, match="the store has no key 'count'"):
+            await handle.query("missing")
         assert await handle.query("total", {"times": 3}, type=Money) == Money(7.5, "EUR")
         assert await handle.query("state") == "on its way"
         with pytest.raises(UnknownQueryError):
@@ -168,7 +185,7 @@ def test_where_no_daemon_runs_a_query_is_answered_from_the_last_state_and_stderr
     assert left.run("query", "open", "broken").stderr.startswith(
         f"{NO_DAEMON}error[query_failed]: query 'broken' of workflow 'Order' raised ValueError: no idea"
     )
-    assert left.ok("query", "open", "-o", "id") == "total\nstate\nbroken\n"
+    assert left.ok("query", "open", "-o", "id") == "total\nstate\nbroken\nmissing\n"
     assert left.database.read_bytes() == before
 
 

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from support.handlers import Desk
-from wfctl import Context, Directive, RunInfo, Workflow
+from wfctl import Context, Directive, QueryFailedError, RunInfo, RunNotFoundError, Workflow
 from wfctl.protocol.channel import Answered, Check, Checked, Query
 from wfd.worker import query
 
@@ -92,6 +92,24 @@ async def unwritable(ctx: Context) -> Any:
 
 
 @wf.query()
+async def unawaited(ctx: Context, how: str) -> Any:
+    return ctx.store.get("lines") if how == "store" else [ctx.now()]
+
+
+@wf.query()
+async def meets_errors(ctx: Context, how: str) -> Any:
+    match how:
+        case "absent":
+            await ctx.store.get("count")
+        case "type":
+            await ctx.store.get("lines", int)
+        case "other":
+            raise RunNotFoundError("no such run")
+        case "failed":
+            raise QueryFailedError("its own")
+
+
+@wf.query()
 async def never(ctx: Context) -> None:
     await asyncio.Event().wait()
 
@@ -145,8 +163,11 @@ async def test_a_query_is_described_like_any_handler() -> None:
 async def test_whatever_changes_something_is_refused_by_name(desk: Desk, how: str, what: str) -> None:
     answer = await ask(desk, "changes", {"how": how})
     assert answer.error is not None
-    assert answer.error.message == f"a query changes nothing, so it cannot use {what}"
-    assert answer.error.code == "usage"
+    assert f"query 'changes' of workflow 'Order' raised UsageError: a query changes nothing, so it cannot use {what} (" in (
+        answer.error.message
+    )
+    assert answer.error.hint == "read ctx.store and return the answer; to change a run, send it an event"
+    assert answer.error.code == "query_failed"
 
 
 async def test_an_operation_that_a_query_forgets_to_await_makes_no_noise(desk: Desk) -> None:
@@ -174,6 +195,35 @@ async def test_an_answer_that_json_cannot_hold_is_refused_by_name(desk: Desk) ->
     answer = await ask(desk, "unwritable")
     assert answer.error is not None
     assert "answer of query 'unwritable' of workflow 'Order' holds a builtins.object" in answer.error.message
+    assert answer.error.code == "query_failed", "who asks has done nothing wrong"
+    assert answer.error.detail["frame"].endswith(" in unwritable")
+
+
+@pytest.mark.parametrize("how", ["store", "operation"])
+async def test_an_answer_that_a_query_forgot_to_await_is_told_so(desk: Desk, how: str) -> None:
+    answer = await ask(desk, "unawaited", {"how": how})
+    assert answer.error is not None
+    assert (answer.error.code, answer.error.hint) == ("query_failed", "is an `await` missing?")
+
+
+@pytest.mark.parametrize(
+    ("how", "said", "hint"),
+    [
+        ("absent", "StoreKeyNotFoundError: the store has no key 'count'", "it has: lines; ctx.store.get('count', default=...)"),
+        ("type", "InvalidPayloadError: store value 'lines': expected int", "correct the handler"),
+        ("other", "RunNotFoundError: no such run", "correct the handler"),
+        ("failed", "QueryFailedError: its own", "correct the handler"),
+    ],
+)  # fmt: skip
+async def test_an_error_of_wfctl_in_the_handler_is_no_mistake_of_who_asks(
+    desk: Desk, how: str, said: str, hint: str
+) -> None:
+    answer = await ask(desk, "meets_errors", {"how": how})
+    assert answer.error is not None
+    assert (answer.error.code, answer.error.exit) == ("query_failed", 1)
+    assert f"query 'meets_errors' of workflow 'Order' raised {said}" in answer.error.message
+    assert answer.error.detail["frame"] in answer.error.message
+    assert hint in (answer.error.hint or "")
 
 
 @pytest.mark.parametrize("name", ["never", "never_in_a_thread"])
