@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -140,6 +140,7 @@ class Next:
     def _event_names(self, name: Callable[..., Any] | str) -> list[str]:
         """The event of that name, or all that the function handles."""
         workflow = self._workflow
+        _refuse_call(name, "wait_for_event")
         found = workflow.handler("event", name) if isinstance(name, str) else workflow.handler_of("event", name)
         if found is None:
             events = workflow.names("event")
@@ -170,6 +171,7 @@ def outcome_step(workflow: Workflow, fn: Callable[..., Any] | str) -> str:
 
 
 def _no_step(workflow: Workflow, fn: Callable[..., Any] | str, where: str) -> NoReturn:
+    _refuse_call(fn, where)
     name = _shown(fn)
     other = _other_kind(workflow, fn)
     if other is not None and other.kind == "start":
@@ -185,6 +187,19 @@ def _no_step(workflow: Workflow, fn: Callable[..., Any] | str, where: str) -> No
     raise InvalidDirectiveError(
         f"{where}({name}): {why}", hint=hint, workflow_type=workflow.workflow_type, known=workflow.names("step")
     )
+
+
+def _refuse_call(given: object, where: str) -> None:
+    """Raise where `given` is what calling a handler gives, in the place of its function."""
+    if isinstance(given, Coroutine):
+        given.close()  # nobody will await it, and Python would complain of that besides
+        name = _shown(given)
+        hint = f"write {where}={name}" if where.startswith("on_") else f"write {where}({name})"
+    elif isinstance(given, Directive):
+        name, hint = "a directive", "write the handler's name without (ctx)"
+    else:
+        return
+    raise InvalidDirectiveError(f"{where}({name}): pass the handler's function, do not call it", hint=hint)
 
 
 def _other_kind(workflow: Workflow, fn: Callable[..., Any] | str) -> Handler | None:

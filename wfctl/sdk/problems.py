@@ -87,7 +87,7 @@ class Problems:
             message = f"the module ended itself ({failure.type}: {failure.message})"
             hint = 'put what must not run on import under `if __name__ == "__main__":`'
         else:
-            hint = _CORRECT
+            hint = failure.hint or _CORRECT
         return message, hint, (file, line)
 
 

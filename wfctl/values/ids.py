@@ -22,7 +22,7 @@ def check_name(value: str, what: str) -> str:
     if isinstance(value, str) and 0 < len(value) <= MAX_NAME_CHARS and value.isprintable() and " " not in value:
         return value  # as nearly all are; what follows finds out what is wrong, if anything is
     if not isinstance(value, str):
-        raise InvalidArgumentError(f"{what} must be text, not {type(value).__name__}", value=repr(value)[:80])
+        raise _no_text(value, what)
     if not value:
         raise InvalidArgumentError(f"{what} is empty", hint=f"give one of 1 to {MAX_NAME_CHARS} characters")
     if len(value) > MAX_NAME_CHARS:
@@ -44,6 +44,12 @@ def check_name(value: str, what: str) -> str:
             f"{what} {value!r} starts or ends with a blank", hint=f"leave it out: {value.strip()}", value=value
         )
     return value
+
+
+def _no_text(value: object, what: str) -> InvalidArgumentError:
+    named = getattr(value, "workflow_type", None)  # of a Workflow, where its name is asked for
+    meant = f" (did you mean {named!r}?)" if isinstance(named, str) else ""
+    return InvalidArgumentError(f"{what} must be text, not {type(value).__name__}{meant}", value=repr(value)[:80])
 
 
 def check_workflow_id(value: str) -> str:

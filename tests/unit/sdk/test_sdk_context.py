@@ -261,6 +261,11 @@ async def test_start_tells_which_step_hears_of_the_end_and_what_becomes_of_an_or
     assert ops.asked[0].args["on_parent_close"] == "cancel"
 
 
+async def test_a_workflow_in_the_place_of_its_type_is_told_the_name_to_give() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"workflow type must be text, not Workflow .did you mean 'Payment'"):
+        await Context(MemoryOps(order_wf, payment_wf)).start(payment_wf, "p")  # type: ignore[arg-type]
+
+
 async def test_a_step_that_takes_no_outcome_cannot_hear_of_one_and_the_other_way_round() -> None:
     ops = MemoryOps(order_wf, payment_wf)
     ctx = Context(ops)

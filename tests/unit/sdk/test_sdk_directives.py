@@ -84,6 +84,22 @@ def test_start_and_event_handlers_are_no_steps_and_the_error_says_why(next_: Nex
         next_.step(on_paid)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_handler_that_is_called_where_its_function_belongs_is_told_so(next_: Next) -> None:
+    with pytest.raises(InvalidDirectiveError) as caught:
+        next_.step(charge_card(None))  # type: ignore[arg-type]
+    assert str(caught.value) == "ctx.next.step(charge_card): pass the handler's function, do not call it"
+    assert caught.value.hint == "write ctx.next.step(charge_card)"
+    with pytest.raises(InvalidDirectiveError) as caught:
+        next_.wait(on_paid(None))  # type: ignore[arg-type]
+    assert caught.value.hint == "write wait_for_event(on_paid)"
+    with pytest.raises(InvalidDirectiveError) as caught:
+        next_.wait(timeout=timedelta(1), on_timeout=charge_card(None))  # type: ignore[arg-type]
+    assert caught.value.hint == "write on_timeout=charge_card"
+    with pytest.raises(InvalidDirectiveError, match="do not call it"):
+        next_.step(next_.complete())  # type: ignore[arg-type]  # as a plain def returns it
+
+
 @pytest.mark.parametrize("wrong", [None, 7, print, []])
 def test_what_is_no_step_at_all_is_refused(next_: Next, wrong: Any) -> None:
     with pytest.raises(InvalidDirectiveError, match=r"has no such step"):

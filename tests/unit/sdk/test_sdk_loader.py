@@ -125,6 +125,13 @@ def test_a_file_whose_folder_is_named_like_a_known_package_is_still_that_file(pr
     assert project.load("email/orders.py").modules["Order"] == seen.modules["Order"]
 
 
+def test_an_error_of_wfctl_on_import_keeps_its_own_remedy(project: Project) -> None:
+    project.write("flows/orders.py", module("Order", "from wfctl import RetryPolicy\nRetryPolicy(attempts=0)"))
+    problem = project.load("flows/orders.py").problem()
+    assert "attempts is 0" in problem.message
+    assert problem.hint == "give a whole number from 1: the first attempt counts"
+
+
 def test_a_module_named_twice_is_loaded_once(project: Project) -> None:
     project.write("flows/orders.py", module())
     seen = project.load("flows/orders.py", "flows.orders", "./flows/orders.py")
