@@ -74,7 +74,7 @@ async def test_a_charge_that_fails_fails_the_payment_and_leaves_the_order_waitin
     env = await serve(orders.payment_wf, orders.order_wf)
     order = await env.client.start("Order", workflow_id="order-1", workflow_input={"order_id": "1", "amount": 1})
     await order.send("start_payment")
-    with pytest.raises(RunFailedError, match="card declined"):
+    with pytest.raises(RunFailedError, match=r"failed: ValueError: card declined \(.*test_orders.py:\d+ in declined\)"):
         await env.client.handle("payment-1").result()
     await env.settle()
     assert (await order.describe()).run.status == "waiting"

@@ -17,6 +17,7 @@ from wfctl.errors import (
 from wfctl.protocol import views
 from wfctl.values import codec
 from wfctl.values.commands import command
+from wfctl.values.failure import Failure
 from wfctl.values.runinfo import RunInfo, ScheduleInfo
 from wfctl.values.status import Status
 
@@ -72,13 +73,17 @@ def info_of(run: views.RunView, schedule: ScheduleInfo | None = None) -> RunInfo
 def outcome_error(outcome: views.Outcome) -> RunOutcomeError:
     """How a run that closed without completing is raised to who waited for it."""
     cls, verb = _OUTCOMES[outcome.status]
-    why = str(outcome.error) if outcome.error is not None else outcome.reason
+    why = _told(outcome.error) if outcome.error is not None else outcome.reason
     return cls(
         f"run {outcome.workflow_id!r} {verb}{f': {why}' if why else ''}",
         hint=command("show", outcome.workflow_id),
         error=msgspec.to_builtins(outcome.error),
         **_which(outcome),
     )
+
+
+def _told(failure: Failure) -> str:
+    return f"{failure} ({failure.frame})" if failure.frame else str(failure)
 
 
 def stuck_error(outcome: views.Outcome) -> RunStuckError:
