@@ -30,7 +30,7 @@ from wfctl.errors import (
     WfctlError,
 )
 from wfctl.protocol.calls import RunPage
-from wfctl.protocol.views import Outcome
+from wfctl.protocol.views import Outcome, RunDetail
 from wfctl.values.failure import Failure
 from wfctl.values.status import Status
 
@@ -282,6 +282,28 @@ def test_a_failure_of_many_lines_still_tells_where_it_comes_from(cli: Cli, daemo
         "  at orders.py:12 in charge\n"
         "  try: wfctl history o\n"
     )
+
+
+REMEDY = "it has: amount; ctx.store.get('amuont', default=...) does not raise"
+
+
+def test_the_remedy_that_a_failure_brings_along_is_told_in_the_same_three_lines(cli: Cli, daemon: Start) -> None:
+    error = Failure(
+        "StoreKeyNotFoundError",
+        "the store has no key 'amuont'",
+        frame="orders.py:12 in charge",
+        detail={"hint": REMEDY},
+    )
+    daemon(
+        result=Outcome(run_id="01A", workflow_id="o", workflow_type="Order", status=Status.FAILED, error=error),
+        get=RunDetail(run=run(status="failed", error=error)),
+    )
+    assert cli("result", "o").err == (
+        "error[failed]: Order o failed: StoreKeyNotFoundError: the store has no key 'amuont'\n"
+        f"  at orders.py:12 in charge; hint: {REMEDY}\n"
+        "  try: wfctl history o\n"
+    )
+    assert f"at           orders.py:12 in charge\nhint         {REMEDY}\n" in cli("show", "o").out
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -190,6 +190,21 @@ def test_a_narrow_line_of_a_failed_attempt_keeps_what_failed_and_what_follows() 
     assert line.endswith("t after 4.0s")
 
 
+def test_the_remedy_of_a_failure_is_told_once_after_its_run() -> None:
+    hint = "it has: amount; ctx.store.get('amuont', default=...) does not raise"
+    error = {"type": "StoreKeyNotFoundError", "message": "no key", "frame": "a.py:1 in b", "detail": {"hint": hint}}
+    step, ended = entry("step.failed", step=1, error=error), entry("run.failed", error=error)
+    assert [plain(line) for line in Describer().lines(ended, NOW, width=None)] == [
+        f"2026-11-23T03:00:00.000Z\trun.failed\tStoreKeyNotFoundError: no key (a.py:1 in b); hint: {hint}"
+    ]
+    assert "hint" not in plain(Describer().line(step, NOW, width=None))
+    for width in (40, 80, 120):
+        assert len(Describer().lines(step, NOW, width=width)) <= 2
+        told = [plain(line) for line in Describer().lines(ended, NOW, width=width)]
+        assert max(map(len, told)) < width
+        assert "".join(f" hint: {hint}".split()) in "".join("".join(told).split()), "broken where there is no room"
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_no_record_is_wider_than_a_narrow_terminal_and_each_has_its_time_and_kind(several: bool) -> None:
     for width in range(20, 80):

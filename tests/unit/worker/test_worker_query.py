@@ -163,8 +163,9 @@ async def test_a_query_is_described_like_any_handler() -> None:
 async def test_whatever_changes_something_is_refused_by_name(desk: Desk, how: str, what: str) -> None:
     answer = await ask(desk, "changes", {"how": how})
     assert answer.error is not None
-    assert f"query 'changes' of workflow 'Order' raised UsageError: a query changes nothing, so it cannot use {what} (" in (
-        answer.error.message
+    assert (
+        f"query 'changes' of workflow 'Order' raised UsageError: a query changes nothing, so it cannot use {what} ("
+        in (answer.error.message)
     )
     assert answer.error.hint == "read ctx.store and return the answer; to change a run, send it an event"
     assert answer.error.code == "query_failed"

@@ -1,7 +1,7 @@
 """`wfctl history`: everything that was recorded of runs."""
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import typer
 
@@ -14,9 +14,6 @@ from wfctl.errors import UsageError
 from wfctl.protocol.runs import HistoryEntry
 from wfctl.values.commands import command
 from wfctl.values.times import parse_instant
-
-if TYPE_CHECKING:
-    from wfctl.cli.render.history import Describer
 
 EXAMPLES = """
   wfctl history order-1
@@ -131,12 +128,10 @@ def _print(shell: Shell, chapter: Chapter) -> None:
             for entry in chapter.before(page):
                 describer.code_change(entry, width=width)
                 describer.detail(entry)
-        shown = [list(_lines(describer, entry, now, width)) for entry in page]
-        for lines in [told[::-1] for told in reversed(shown)] if chapter.asked.reverse else shown:
+        shown: list[list[Line]] = []
+        for entry in page:
+            change = describer.code_change(entry, width=width)
+            shown += [[change]] if change is not None else []
+            shown.append(describer.lines(entry, now, width=width))
+        for lines in reversed(shown) if chapter.asked.reverse else shown:
             shell.out.lines(lines)
-
-
-def _lines(describer: "Describer", entry: HistoryEntry, now_at: int, width: int | None) -> Iterator[Line]:
-    if (change := describer.code_change(entry, width=width)) is not None:
-        yield change
-    yield from describer.lines(entry, now_at, width=width)

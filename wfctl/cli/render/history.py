@@ -9,7 +9,7 @@ import msgspec
 
 from wfctl.cli.exit import look
 from wfctl.cli.render.document import as_sent
-from wfctl.cli.render.text import SHORT_ID, Line, cells, clean, clip, cut, cut_middle, line_cells, pad
+from wfctl.cli.render.text import SHORT_ID, Line, cells, clean, clip, cut, cut_middle, line_cells, pad, wrap
 from wfctl.cli.render.times import absolute, ago, clock, clock_seconds, was_chosen, when
 from wfctl.protocol.runs import HistoryEntry
 from wfctl.values.times import format_duration
@@ -76,7 +76,8 @@ class Describer:
             run = f"{entry.workflow_id}\t" if self._several else ""
             if entry.kind == "log":
                 detail = f"{str(entry.data.get('level', 'INFO')).upper()} {detail}"
-            return [(f"{when(entry.at, now_ms, relative=False)}\t{run}{entry.kind}\t{detail}", "")]
+            remedy = f"; hint: {hint}" if (hint := _hint(entry)) else ""
+            return [(f"{when(entry.at, now_ms, relative=False)}\t{run}{entry.kind}\t{detail}{remedy}", "")]
         if self._is_narrow(width):
             return self._narrow(entry, detail, now_ms, width)
         line: Line = [(clock(entry.at, now_ms), "dim"), ("  ", "")]
@@ -93,7 +94,11 @@ class Describer:
         return [*line, (_fitted(entry, detail, max(width - used - 1, LEAST_DETAIL)), "")]
 
     def lines(self, entry: HistoryEntry, now_ms: int, *, width: int | None) -> list[Line]:
-        """The same, with what happened on a line of its own where a narrow terminal has no room for it beside the rest."""
+        """The same, with what happened on a line of its own where a narrow terminal has no room for it beside the rest; and for a
+        terminal the remedy that the failure of a run brought along."""
+        return [*self._told(entry, now_ms, width=width), *_remedy(entry, width=width)]
+
+    def _told(self, entry: HistoryEntry, now_ms: int, *, width: int | None) -> list[Line]:
         line = self.line(entry, now_ms, width=width)
         if width is None or not self._is_narrow(width) or entry.kind == "log":
             return [line]
@@ -122,6 +127,19 @@ class Describer:
         if detail and room >= LEAST_ID:
             line.append((f"  {_fitted(entry, detail, room)}", ""))
         return clip(line, width - 1)
+
+
+def _hint(entry: HistoryEntry) -> str:
+    """The remedy of what a run failed with. The record of its step has the same error, and tells it no second time."""
+    error = entry.data.get("error") if entry.kind == "run.failed" else None
+    detail = error.get("detail") if isinstance(error, dict) else None
+    hint = detail.get("hint") if isinstance(detail, dict) else None
+    return clean(hint) if isinstance(hint, str) else ""
+
+
+def _remedy(entry: HistoryEntry, *, width: int | None) -> list[Line]:
+    hint = _hint(entry)
+    return [] if width is None or not hint else wrap([("  hint: ", "dim"), (hint, "")], width - 1)
 
 
 def _fitted(entry: HistoryEntry, detail: str, width: int) -> str:

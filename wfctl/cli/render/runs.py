@@ -21,6 +21,7 @@ from wfctl.errors import (
 )
 from wfctl.protocol.runs import Outcome, RunView
 from wfctl.values.commands import command
+from wfctl.values.failure import Failure
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 
@@ -177,8 +178,9 @@ def outcome_error(outcome: Outcome) -> WfctlError | None:
         case Status.FAILED:
             # On one line whatever line ends it has: the place it comes from is the second.
             why = f": {clean(str(outcome.error))}" if outcome.error else ""
-            frame = f"\nat {outcome.error.frame}" if outcome.error and outcome.error.frame else ""
-            return RunFailedError(f"{name} failed{why}{frame}", hint=command("history", id), **detail)
+            return RunFailedError(
+                f"{name} failed{why}{_second_line(outcome.error)}", hint=command("history", id), **detail
+            )
         case Status.CANCELLED:
             return RunCancelledError(f"{name} was cancelled{because}", hint=command("history", id), **detail)
         case Status.TERMINATED:
@@ -194,3 +196,11 @@ def outcome_error(outcome: Outcome) -> WfctlError | None:
             )
         case _:
             return NotFinishedError(f"{name} is still {outcome.status}", hint=command("result", id), **detail)
+
+
+def _second_line(error: Failure | None) -> str:
+    """Where it comes from, and the remedy that it brought along."""
+    if error is None:
+        return ""
+    told = [f"at {error.frame}" if error.frame else "", f"hint: {clean(error.hint)}" if error.hint else ""]
+    return f"\n{'; '.join(filter(None, told))}" if any(told) else ""

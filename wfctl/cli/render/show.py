@@ -110,6 +110,8 @@ def _problem_facts(run: RunView, *, person: bool) -> list[tuple[str, Line]]:
         pairs += _told("error", str(run.error), "red", person=person)
         if run.error.frame:
             pairs.append(("at", [(clean(run.error.frame), "")]))
+        if run.error.hint:
+            pairs += _told("hint", run.error.hint, "", person=person)
     return pairs
 
 
