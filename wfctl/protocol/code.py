@@ -62,12 +62,14 @@ class Workflows(Call, frozen=True):
 
 class ReloadedType(msgspec.Struct, frozen=True, kw_only=True):
     """What a reload did to one workflow type. `change` is unchanged, new version, new, removed, or broken: then the code that was
-    loaded before stays in use. `generation` and `source_hash` are those that serve it now."""
+    loaded before stays in use. `generation` and `source_hash` are those that serve it now, `loaded_at` is when that code was loaded
+    for the first time: when it was saved, or the daemon started, or somebody asked for a reload."""
 
     workflow_type: str
     change: str
     generation: int = 0
     source_hash: str = ""
+    loaded_at: int | None = None
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):

@@ -185,6 +185,7 @@ class Backend:
                     change=str(fate),
                     generation=owner.number if (owner := catalog.owners.get(name)) is not None else 0,
                     source_hash=owner.source_hash if owner is not None else "",
+                    loaded_at=catalog.since.get(name),
                 )
                 for name, fate in sorted(done.fates.items())
             ],

@@ -35,7 +35,8 @@ class Catalog(msgspec.Struct, frozen=True):
     """The types that are served, and what is wrong with the code as it was last loaded.
 
     `generation` is the newest that serves, and `source_hash`, `files`, `python` and `loaded_at` are its own; 0 is the empty
-    catalog before the first. `owners` says which generation serves a type, where that is not simply the newest.
+    catalog before the first. `owners` says which generation serves a type, where that is not simply the newest. `since` is when
+    the code that serves a type was loaded for the first time; a reload that finds it as it was does not move that.
     """
 
     generation: int = 0
@@ -46,6 +47,7 @@ class Catalog(msgspec.Struct, frozen=True):
     python: str = ""
     loaded_at: int = 0
     owners: dict[str, Generation] = {}
+    since: dict[str, int] = {}
 
     @property
     def serving(self) -> dict[int, Generation]:

@@ -70,7 +70,12 @@ def take_over(before: Catalog, fresh: Generation, problems: tuple[Problem, ...],
     for name in fresh.types.keys() - before.owners.keys():
         owners[name], fates[name] = fresh, Fate.NEW
     told = tuple(_with_served(problem, owners, fates) for problem in problems)
-    return Takeover(_catalog(before, owners, told), fates)
+    stayed = {name for name, fate in fates.items() if fate in (Fate.UNCHANGED, Fate.KEPT)}
+    since = {
+        name: before.since.get(name, owner.loaded_at) if name in stayed else owner.loaded_at
+        for name, owner in owners.items()
+    }
+    return Takeover(_catalog(before, owners, told, since), fates)
 
 
 def _with_served(problem: Problem, owners: Mapping[str, Generation], fates: Mapping[str, Fate]) -> Problem:
@@ -91,12 +96,14 @@ def _loses(before: TypeSpec, after: TypeSpec | None, *, listed: bool) -> bool:
     return not listed and any(after.handler(one.kind, one.name) is None for one in before.handlers)
 
 
-def _catalog(before: Catalog, owners: dict[str, Generation], problems: tuple[Problem, ...]) -> Catalog:
+def _catalog(
+    before: Catalog, owners: dict[str, Generation], problems: tuple[Problem, ...], since: dict[str, int]
+) -> Catalog:
     types = {name: owner.types[name] for name, owner in sorted(owners.items())}
     newest = max(owners.values(), key=lambda owner: owner.number, default=None)
     if newest is None:
         # Nothing is served; what was loaded last is still worth showing.
         return msgspec.structs.replace(before, types=types, owners=owners, problems=problems)
     return Catalog(
-        newest.number, types, problems, newest.source_hash, newest.files, newest.python, newest.loaded_at, owners
+        newest.number, types, problems, newest.source_hash, newest.files, newest.python, newest.loaded_at, owners, since
     )

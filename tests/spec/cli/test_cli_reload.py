@@ -114,6 +114,18 @@ def test_a_saved_file_is_what_the_next_run_gets(shop: Shop) -> None:
     shop.answers(3)
 
 
+def test_a_reload_tells_when_saving_has_loaded_what_it_finds_unchanged(shop: Shop) -> None:
+    started = {one["workflow_type"]: one["loaded_at"] for one in shop.json("reload")["types"]}
+    shop.save("a.py", flow("A", 2))
+    shop.answers(2)
+    first, again = ({one["workflow_type"]: one for one in shop.json("reload")["types"]} for _ in range(2))
+    assert first["A"]["change"] == first["B"]["change"] == "unchanged"
+    assert started["A"] < first["A"]["loaded_at"] == again["A"]["loaded_at"]
+    assert started["B"] == first["B"]["loaded_at"], "its own files were not saved"
+    line = shop.ok("reload").splitlines()[0]
+    assert line.startswith(f"A  unchanged, loaded {first['A']['loaded_at']}  generation ")
+
+
 def test_what_a_module_imports_is_part_of_its_code(shop: Shop) -> None:
     shop.write("rates/__init__.py", "")
     shop.write("rates/today.py", "RATE = 5\n")

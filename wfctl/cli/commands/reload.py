@@ -5,7 +5,7 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.reload import reload_lines, trouble_lines
-from wfctl.cli.shell import shell_of
+from wfctl.cli.shell import now_ms, shell_of
 from wfctl.protocol.code import Reload, Reloaded
 
 EXAMPLES = """
@@ -32,7 +32,7 @@ def run(ctx: typer.Context) -> int:
     elif shell.output is Output.ID:
         shell.print_ids(item.workflow_type for item in done.types)
     else:
-        shell.out.prose(reload_lines(done.types))
+        shell.out.prose(reload_lines(done.types, now_ms(), person=shell.out.tty))
         shell.note(f"generation {done.generation} serves ({done.source_hash})" if done.generation else "nothing serves")
     if not shell.json:
         for problem in done.problems:

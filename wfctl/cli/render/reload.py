@@ -6,6 +6,7 @@ import re
 
 from wfctl.cli.render.status import problem_lines
 from wfctl.cli.render.text import Line, clean
+from wfctl.cli.render.times import when
 from wfctl.protocol.code import ReloadedType
 from wfctl.protocol.daemon import CodeView, ProblemView
 
@@ -13,13 +14,16 @@ _STYLES = {"unchanged": "dim", "new version": "green", "new": "green", "removed"
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+)')
 
 
-def reload_lines(types: list[ReloadedType]) -> list[Line]:
-    """A line for each type: its name, what became of it, and what serves it now."""
+def reload_lines(types: list[ReloadedType], now_ms: int, *, person: bool) -> list[Line]:
+    """A line for each type: its name, what became of it, and what serves it now. Of what is unchanged also for how long that is: where
+    saving has loaded it already, that is what it did."""
     width = max((len(item.workflow_type) for item in types), default=0)
     lines: list[Line] = []
     for item in types:
         serves = f"  generation {item.generation}  {item.source_hash}" if item.generation else ""
         kept = ", the code loaded before stays in use" if item.change == "broken" else ""
+        if item.change == "unchanged" and item.loaded_at is not None:
+            kept = f", loaded {when(item.loaded_at, now_ms, relative=person)}"
         lines.append(
             [
                 (f"{clean(item.workflow_type):<{width}}  ", ""),
