@@ -30,7 +30,7 @@ DURABILITIES = get_args(Durability)
 _TABLES: dict[str, tuple[str, ...]] = {
     "daemon": ("state", "workers", "crash_limit", "durability"),
     "workflows": ("modules", "path", "python", "reload", "limits"),
-    "retention": tuple(status for status in Status if status.closed),
+    "retention": tuple(str(status) for status in Status if status.closed),
 }
 _DEFAULTS: dict[str, Any] = {
     "state": STATE_NAME,

@@ -189,6 +189,10 @@ def test_an_unknown_table_is_named_with_its_line_and_the_nearest_one(project: Pa
             "[daemon]\ncrashlimit = 3\n",
             "wfctl.toml:2: unknown key 'crashlimit' in [daemon]; did you mean 'crash_limit'?",
         ),
+        (
+            '[retention]\ncomplete = "30d"\n',
+            "wfctl.toml:2: unknown key 'complete' in [retention]; did you mean 'completed'?",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_is_named_with_its_line(project: Path, text: str, expected: str) -> None:
