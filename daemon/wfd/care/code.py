@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import wfctl
@@ -21,6 +22,7 @@ from wfd.care.finding import fail, ok, warn
 from wfd.config import Config
 from wfd.runtime.environment import of_workers
 from wfd.runtime.exits import describe_exit
+from wfd.runtime.interpreter import ASK_VERSION, REMEDY, too_old
 
 LOAD_S = 30.0
 # How long one that has hung up may take to be gone.
@@ -47,12 +49,25 @@ def interpreter(config: Config) -> Check:
         return fail("interpreter", f"{given} cannot be run: {error.strerror}", remedy)
     except subprocess.TimeoutExpired:
         return fail("interpreter", f"{given} does not import wfctl within {LOAD_S:g} s", remedy)
+    if done.returncode != 0 and (old := _too_old(given)):
+        return fail("interpreter", old, REMEDY)
     if done.returncode != 0:
         return fail("interpreter", f"{given} cannot import wfctl: {_last(done.stderr)}", remedy)
     version, _, its_python = done.stdout.strip().partition(" ")
     if version != wfctl.__version__:
         return warn("interpreter", f"{given} has wfctl {version}, the daemon is {wfctl.__version__}", remedy)
     return ok("interpreter", f"workers run under {given} (Python {its_python})")
+
+
+def _too_old(interpreter: Path) -> str:
+    try:
+        done = subprocess.run(
+            [str(interpreter), *ASK_VERSION], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            errors="replace", timeout=LOAD_S, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return too_old(interpreter, done.stdout)
 
 
 def modules(config: Config) -> Check:

@@ -319,7 +319,7 @@ class Supervisor:
         trial.worker = None
         again = trial.again(why)
         if not again and not trial.give_up(worker, why):
-            self._failed(trial, f"the worker ended before it had loaded anything: {why}{last}", worker.remedy)
+            self._failed(trial, worker.unloaded(why), worker.remedy)
         elif again or self._goes_on(trial):
             self._later(self._spawn(0, trial.number, trial.code()))
 

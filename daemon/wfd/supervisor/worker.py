@@ -18,6 +18,7 @@ from wfctl.protocol.channel import GiveBack, Importing, Load, Pong, ToWorker
 from wfd.config import Config
 from wfd.runtime.environment import of_workers
 from wfd.runtime.exits import describe_exit
+from wfd.runtime.interpreter import ASK_VERSION, REMEDY, knows_no_safe_path, too_old
 from wfd.supervisor.contract import WorkerInfo
 from wfd.supervisor.link import Link
 
@@ -67,6 +68,8 @@ class Worker:
         self._reaper: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
         self.killed_for = ""
+        # Why its interpreter cannot run any worker, where it is known.
+        self.unfit = ""
         self.heard = True
         # When the ping was sent that it has not answered, and since when it is known to be blocked (epoch ms).
         self.pinged_at: int | None = None
@@ -75,6 +78,10 @@ class Worker:
         self.pong = Pong(0)
         self.held_at: int | None = None
 
+    @property
+    def _python(self) -> str:
+        return str(self.config.python or sys.executable)
+
     async def start(self) -> None:
         """Start the process; OSError where the interpreter cannot be run."""
         pairs = (ours, theirs), (beside, theirs_beside) = socket.socketpair(), socket.socketpair()
@@ -82,7 +89,7 @@ class Worker:
         reading, writing = os.pipe()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                str(self.config.python or sys.executable), "-P", "-m", "wfd.worker",
+                self._python, "-P", "-m", "wfd.worker",
                 "--fd", str(theirs.fileno()), "--beside", str(theirs_beside.fileno()),
                 stdin=asyncio.subprocess.DEVNULL, stdout=writing, stderr=asyncio.subprocess.STDOUT,
                 pass_fds=(theirs.fileno(), theirs_beside.fileno()), cwd=self.config.project, env=of_workers(),
@@ -180,7 +187,20 @@ class Worker:
         await asyncio.wait({self._listener}, timeout=LAST_WORDS_S)
         for link in filter(None, (self._link, self._beside)):
             link.close()
+        if not self.killed_for and knows_no_safe_path(self._words):
+            self.unfit = await self._too_old()
         self._ended(self, self.killed_for or describe_exit(code))
+
+    async def _too_old(self) -> str:
+        try:
+            asked = await asyncio.create_subprocess_exec(
+                self._python, *ASK_VERSION, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
+        except OSError:
+            return ""
+        said, _ = await asked.communicate()
+        return too_old(self._python, said.decode("utf-8", "replace"))
 
     async def _listen(self, output: IO[bytes]) -> None:
         printed = asyncio.StreamReader(limit=_LONGEST_LINE)
@@ -206,9 +226,16 @@ class Worker:
         """The last lines it printed."""
         return list(self._words)
 
+    def unloaded(self, why: str) -> str:
+        """What is wrong with one that ended before it had loaded anything, as `why` tells."""
+        last = f" ({self._words[-1]})" if self._words and not self.killed_for else ""
+        return self.unfit or f"the worker ended before it had loaded anything: {why}{last}"
+
     @property
     def remedy(self) -> str:
         """What to do about one that ended before it had loaded anything."""
+        if self.unfit:
+            return REMEDY
         if any("No module named" in line and ("wfd" in line or "wfctl" in line) for line in self._words):
             return "install wfctl for the interpreter that [workflows] python names: pip install wfctl"
         return "wfctl logs"

@@ -297,6 +297,16 @@ def test_an_interpreter_without_wfctl_is_a_failure(config: Config, text: str) ->
     assert told(code.modules(other)) == ("modules", "fail")
 
 
+def test_an_interpreter_that_is_too_old_is_named_with_its_version_and_what_is_needed(config: Config) -> None:
+    python = config.project / "python"
+    python.write_text('#!/bin/sh\n[ "$1" = -P ] && { echo "Unknown option: -P" >&2; exit 2; }\necho 3.10.13\n')
+    python.chmod(0o755)
+    check = code.interpreter(msgspec.structs.replace(config, python=python))
+    assert told(check) == ("interpreter", "fail")
+    assert check.message == f"{python} is Python 3.10.13; wfctl needs 3.11 or later"
+    assert check.remedy == "name Python 3.11 or later, with wfctl installed, as [workflows] python in wfctl.toml"
+
+
 def test_an_interpreter_with_another_wfctl_is_a_warning(config: Config) -> None:
     python = config.project / "python"
     python.write_text("#!/bin/sh\necho 0.0.9 3.12.1\n")

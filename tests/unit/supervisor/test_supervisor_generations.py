@@ -54,6 +54,10 @@ class Process:
     def imports(self, importing: channel.Importing, now: int) -> None:
         Worker.imports(cast(Worker, self), importing, now)
 
+    def unloaded(self, why: str) -> str:
+        last = f" ({self.last_words[-1]})" if self.last_words else ""
+        return f"the worker ended before it had loaded anything: {why}{last}"
+
     def __getattr__(self, name: str) -> Any:
         # What the heartbeat keeps on a worker is of no interest here.
         return 0

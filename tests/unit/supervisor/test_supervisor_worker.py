@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support.waiting import until
@@ -128,3 +129,25 @@ async def test_all_workers_go_through_a_set_of_texts_in_one_order(
         check=True,
     )
     assert printed == [plain.stdout.decode().strip()] * 3
+
+
+TOO_OLD = """#!/bin/sh
+[ "$1" = -P ] && { printf 'Unknown option: -P\\nusage: python [option] ...\\n' >&2; exit 2; }
+echo 3.10.13
+"""
+
+
+async def test_an_interpreter_that_is_too_old_is_named_with_its_version_and_what_is_needed(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(TOO_OLD)
+    python.chmod(0o755)
+    config = msgspec.structs.replace(_config(tmp_path, ENDS_AT_ONCE), python=python)
+    supervisor = Supervisor(config, SystemClock())
+    supervisor.listen(Ear())
+    await supervisor.start()
+    try:
+        (problem,) = supervisor.catalog.problems
+        assert problem.message == f"{python} is Python 3.10.13; wfctl needs 3.11 or later"
+        assert problem.hint == "name Python 3.11 or later, with wfctl installed, as [workflows] python in wfctl.toml"
+    finally:
+        await supervisor.stop()
