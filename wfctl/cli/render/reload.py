@@ -15,8 +15,8 @@ _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+)')
 
 
 def reload_lines(types: list[ReloadedType], now_ms: int, *, person: bool) -> list[Line]:
-    """A line for each type: its name, what became of it, and what serves it now. Of what is unchanged also for how long that is: where
-    saving has loaded it already, that is what it did."""
+    """A line for each type: its name, what became of it, and what serves it now. Of what is unchanged also when it was loaded:
+    where saving has done that, this is all there is to see of it."""
     width = max((len(item.workflow_type) for item in types), default=0)
     lines: list[Line] = []
     for item in types:
