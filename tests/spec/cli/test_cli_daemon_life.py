@@ -80,6 +80,27 @@ def test_up_after_a_kill_finds_the_socket_stale_and_takes_it_over(shop: Project)
     assert shop.run("list").returncode == 0
 
 
+def test_up_in_a_folder_that_has_moved_under_its_daemon_says_what_to_type(tmp_path: Path) -> None:
+    shop = Project(tmp_path / "shop", {"orders.py": ORDERS})
+    del shop.environment["WFCTL_SOCKET"]
+    shop.environment.pop("XDG_RUNTIME_DIR", None)
+    shop.up()
+    before = shop.pid()
+    shop.folder = shop.folder.rename(tmp_path / "moved")
+    try:
+        done = shop.run("up")
+        assert done.returncode == 5
+        assert done.stderr == (
+            f"error[conflict]: the daemon (pid {before}) was started for {tmp_path / 'shop' / 'wfctl.toml'}, "
+            f"and its folder is {tmp_path / 'moved'} now\n  try: wfctl down && wfctl up\n"
+        )
+        shop.ok("down")
+        shop.up()
+        assert shop.ok("start", "Order", "--id", "o", "order_id=1", "amount=1").strip() == "o"
+    finally:
+        shop.stop()
+
+
 def test_a_module_that_does_not_import_is_a_warning_and_the_others_are_served(shop: Project) -> None:
     shop.write("bad.py", "import nothing_of_this_name\n")
     shop.write("wfctl.toml", '[workflows]\nmodules = ["orders.py", "bad.py"]\n')

@@ -144,7 +144,8 @@ def test_a_socket_that_belongs_to_another_project_is_a_conflict(cli: Cli, daemon
     daemon(status=status(project, config="/other/wfctl.toml"))
     said = cli("up")
     assert said.code == 5
-    assert "/other/wfctl.toml" in said.err
+    assert "belongs to /other/wfctl.toml" in said.err
+    assert said.err.endswith("  hint: unset WFCTL_SOCKET, or give this project a socket of its own\n")
 
 
 def test_up_without_a_project_names_the_remedy(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

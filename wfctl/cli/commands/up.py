@@ -1,5 +1,6 @@
 """`wfctl up`: start the daemon and return when it accepts."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,14 +75,19 @@ def _tell_of_database(shell: Shell, ready: Ready) -> None:
 
 
 def _check_same(shell: Shell, view: StatusView) -> None:
-    """The socket may be another project's (WFCTL_SOCKET): that daemon would not run this project's workflows."""
-    if real_config(Path(view.config)) != real_config(shell.config):
-        raise ConflictError(
-            f"the daemon at {view.socket} (pid {view.pid}) belongs to {view.config}, not to {shell.config}",
-            hint="unset WFCTL_SOCKET, or give this project a socket of its own",
-            pid=view.pid,
-            config=view.config,
+    """The socket may be another project's (WFCTL_SOCKET): that daemon would not run this project's workflows. Or the folder of this
+    one has moved: then the daemon looks for its files where they were."""
+    if real_config(Path(view.config)) == real_config(shell.config):
+        return
+    if os.environ.get("WFCTL_SOCKET"):
+        message = f"the daemon at {view.socket} (pid {view.pid}) belongs to {view.config}, not to {shell.config}"
+        hint = "unset WFCTL_SOCKET, or give this project a socket of its own"
+    else:
+        message = (
+            f"the daemon (pid {view.pid}) was started for {view.config}, and its folder is {shell.config.parent} now"
         )
+        hint = "wfctl down && wfctl up"
+    raise ConflictError(message, hint=hint, pid=view.pid, config=view.config)
 
 
 def _tell(shell: Shell, facts: dict[str, Any], problems: list[ProblemView]) -> int:
