@@ -15,7 +15,7 @@ from support.cli import Cli
 from support.fake_daemon import NOW, FakeDaemon, HangUp
 from support.runs import entry, node, run, step, tree
 from support.waiting import wait_until
-from wfctl.protocol.calls import GetTree, RunPage, Started, TailEnd, WatchItem
+from wfctl.protocol.calls import GetTree, HistoryPage, RunPage, Started, TailEnd, WatchItem
 from wfctl.protocol.views import HistoryEntry, Outcome, RunChange, StatusView, Tree, TreeGroup
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
@@ -61,6 +61,20 @@ def test_tail_asks_for_kinds_and_times_and_draws_progress_only_on_a_terminal(cli
     assert "rev" not in lines[1]
     assert lines[1]["data"] == {"done": 6, "total": 10, "note": "resizing"}
     assert "progress" not in cli("tail", "-f", "order-1", "-o", "json").out
+
+
+def test_tail_names_the_handler_of_a_step_that_began_before_what_is_shown(cli: Cli, daemon: Start) -> None:
+    def answer(call: Any) -> Iterator[Any]:
+        yield entry("step.completed", rev=8, seq=8, step=1, next="wait")
+        yield entry("step.failed", rev=9, seq=9, step=1, error={"type": "Boom"})
+        return TailEnd(rev=9, outcomes=[])
+
+    begun = entry("step.started", rev=3, seq=3, handler="begin", kind_="start", step=1)
+    fake = daemon(tail=answer, history=HistoryPage(run=run(), items=[begun]))
+    told = [line.split("\t")[1:] for line in cli("tail", "order-1", "-n", "2").out.splitlines()]
+    assert told == [["step.completed", "begin  then wait"], ["step.failed", "begin  Boom"]]
+    (call,) = fake.asked("history")
+    assert (call.id, call.before_seq, call.newest) == (begun.run_id, 8, True)
 
 
 def test_tail_asks_for_what_it_was_asked_for(cli: Cli, daemon: Start) -> None:

@@ -8,15 +8,16 @@ from msgspec.structs import replace
 
 from wfctl.cli import exit
 from wfctl.cli.bars import Bars
+from wfctl.cli.chapters import CONTEXT
 from wfctl.cli.options import Output
 from wfctl.cli.render.history import Describer
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import given_ids
 from wfctl.client.faults import stopping
-from wfctl.errors import UsageError
+from wfctl.errors import UsageError, WfctlError
 from wfctl.protocol.daemon import CodeView
 from wfctl.protocol.lists import List, RunPage
-from wfctl.protocol.runs import HistoryEntry
+from wfctl.protocol.runs import History, HistoryEntry, HistoryPage
 from wfctl.protocol.streams import Tail, TailEnd
 from wfctl.values.kinds import CODE, PROGRESS, chosen_kinds
 from wfctl.values.status import OPEN, Status
@@ -117,6 +118,8 @@ class Printer:
         if shell.output is Output.TABLE:
             if entry.kind != PROGRESS:
                 width = shell.out.columns if shell.out.tty else None
+                if self._describer.lacks(entry):
+                    self._look_back(entry)
                 for line in self._describer.lines(entry, now_ms(), width=width):
                     self.bars.print(line)
             self.bars.take(entry)
@@ -131,6 +134,17 @@ class Printer:
             shell.out.write(entry.run_id)
         # Somebody may be reading the other end of a pipe line by line.
         shell.out.flush()
+
+    def _look_back(self, entry: HistoryEntry) -> None:
+        """Read which handler the step of `entry` runs, as its begin is not among what is shown."""
+        call = History(id=entry.run_id, exact=True, before_seq=entry.seq, limit=CONTEXT, newest=True)
+        try:
+            with self._shell.dial() as beside:
+                page: HistoryPage = beside.call(call)
+        except WfctlError:
+            return  # its number will do; what is wrong, the stream finds out
+        for one in page.items:
+            self._describer.detail(one)
 
     def _code(self, entry: HistoryEntry) -> None:
         """That the code has changed is nothing that happened in a run: it is said beside it."""

@@ -42,6 +42,11 @@ class Describer:
         self._handlers: dict[tuple[str, int], str] = {}
         self._sources: dict[str, str] = {}
 
+    def lacks(self, entry: HistoryEntry) -> bool:
+        """Whether the record refers to a step whose handler none of those before has told."""
+        refers = entry.kind.startswith("step.") and entry.kind != "step.started" and "step" in entry.data
+        return refers and (entry.run_id, entry.data["step"]) not in self._handlers
+
     def detail(self, entry: HistoryEntry) -> str:
         """What the entry says beyond its kind, as one line of text."""
         data = entry.data
