@@ -57,10 +57,15 @@ def test_the_demo_in_json_is_one_document(surroundings: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "number", "status"), [("$ wfctl tree", signal.SIGINT, 130), ("$ wfctl up", signal.SIGHUP, 143)]
+    ("at", "number", "status", "told"),
+    [
+        ("$ wfctl tree", signal.SIGINT, 130, "the demo ends here: its daemon is stopped, its folder is gone\n"),
+        ("order-1 -> waiting", signal.SIGINT, 130, "the demo ends here: its daemon is stopped, its folder is gone\n"),
+        ("$ wfctl up", signal.SIGHUP, 143, ""),
+    ],
 )
 def test_a_demo_that_is_ended_early_cleans_up_too(
-    surroundings: Path, at: str, number: signal.Signals, status: int
+    surroundings: Path, at: str, number: signal.Signals, status: int, told: str
 ) -> None:
     """By Ctrl-C and by a terminal that is closed: both reach the command that runs as well."""
     child = subprocess.Popen(
@@ -68,11 +73,13 @@ def test_a_demo_that_is_ended_early_cleans_up_too(
     )
     assert child.stdout is not None
     for line in child.stdout:
-        if line.startswith(at):
+        if at in line:
             break
     os.killpg(child.pid, number)
-    child.communicate(timeout=30)
+    _, said = child.communicate(timeout=30)
     assert child.returncode == status
+    assert "goes on" not in said
+    assert said.endswith(told)
 
 
 def test_it_says_how_a_shell_that_does_not_find_this_wfctl_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,8 +33,11 @@ ORDER = "order-1"
 BUG, CURE = 'customer.split(",")', "customer.split()"
 SEND_AFTER_S = 0.8
 COMMAND_TIMEOUT_S = 60.0
-# A terminal sends its Ctrl-C to the command that runs as well; that gets so long to end by itself, and as long when asked to.
+# A terminal that is closed tells the command that runs as well; that gets so long to end by itself, and as long when asked to.
 LAST_WORDS_S = 1.0
+# Its Ctrl-C goes to that command too, which would say that the run goes on: only the demo knows that nothing does. It is kept back
+# until the command has got here.
+_DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from wfctl.cli.main import main; main()"
 GONE_S = 3.0
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -48,15 +51,19 @@ def run(ctx: typer.Context) -> int:
     began = time.monotonic()
     ends = Ends()
     demo = Demo(shell, ends)
-    with ends:
-        try:
+    try:
+        with ends:
             try:
-                demo.set_up()
-                demo.play()
+                try:
+                    demo.set_up()
+                    demo.play()
+                finally:
+                    _ignore_ends()
             finally:
-                _ignore_ends()
-        finally:
-            demo.clean_up()
+                demo.clean_up()
+    except KeyboardInterrupt:
+        shell.note("the demo ends here: its daemon is stopped, its folder is gone")
+        raise
     if shell.json:
         facts = {"seconds": round(time.monotonic() - began, 1), "commands": demo.typed, "result": demo.result}
         shell.document("demo", facts)
@@ -220,22 +227,21 @@ class Demo:
         pipe = subprocess.PIPE if capture else None
         main = threading.current_thread() is threading.main_thread()
         child: subprocess.Popen[str] | None = None
-        # The terminal's Ctrl-C goes to the child too, which could only show a traceback before it has got to its `main`.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             # Ended in the middle of this, nobody would know the child, which need not have heard of it.
             with self._ends.kept_back() if main else nullcontext():
                 child = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "wfctl.cli.main", *color, *quiet, "--project", str(self._place), *arguments],
+                    [sys.executable, "-P", "-c", _DEAF, *color, *quiet, "--project", str(self._place), *arguments],
                     env=self._environment, text=True, stdout=pipe, stderr=pipe, start_new_session=apart,
                 )  # fmt: skip
             signal.pthread_sigmask(signal.SIG_SETMASK, before)  # a Ctrl-C that the system has kept back comes here
             printed, said = child.communicate(timeout=COMMAND_TIMEOUT_S)
-        except BaseException:
+        except BaseException as cause:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             # Killed at once, `up` would leave the daemon that it has begun.
             if child is not None:
-                _see_off(child)
+                _see_off(child, told=not isinstance(cause, KeyboardInterrupt))
             raise
         return child.returncode, printed or "", said or ""
 
@@ -259,8 +265,9 @@ class Demo:
                 time.sleep(0.02)
 
 
-def _see_off(child: subprocess.Popen[str]) -> None:
-    for number in (None, signal.SIGTERM, signal.SIGKILL):
+def _see_off(child: subprocess.Popen[str], *, told: bool) -> None:
+    """Wait for its end. `told`: it may have been asked to already."""
+    for number in (*([None] if told else []), signal.SIGTERM, signal.SIGKILL):
         if number is not None:
             child.send_signal(number)
         try:
