@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wfctl.protocol": set(),
     "wfctl.sdk": set(),
     "wfctl.client": {"wfctl.protocol"},
+    "wfctl.__main__": {"wfctl.cli"},
     "wfctl.cli": {"wfctl.client", "wfctl.protocol", "wfctl.sdk.loader", "typer", "rich"},
     "wfd.core": set(),
     "wfd.runtime": {"ulid", "cronsim"},

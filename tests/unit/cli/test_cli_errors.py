@@ -44,6 +44,14 @@ def wfctl(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_python_runs_the_command_by_the_name_of_its_package() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "wfctl", "strat"], capture_output=True, text=True, timeout=30, check=False
+    )
+    named = wfctl("strat")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", named.stderr)
+
+
 @pytest.mark.parametrize(
     ("arguments", "first", "last"),
     [
