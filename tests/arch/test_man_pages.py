@@ -25,6 +25,7 @@ from wfctl.cli.app import VERBS, ActionGroup, build, load
 from wfctl.cli.options import Settings
 from wfctl.sdk.context import Context
 from wfctl.sdk.directive import Next
+from wfctl.sdk.store import Store
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import CLOSED, OPEN
@@ -48,6 +49,8 @@ SAID = [
     ("wfd", "CRASH_LIMIT", 5, "wfctl-workflows.7", "ended its worker five times"),
     ("wfd", "CRASH_LIMIT", 5, "wfd.8", "ends its worker five times"),
     ("wfd", "GRACE_MS", 3_000, "wfd.8", "within three seconds"),
+    ("wfd", "GRACE_MS", 3_000, "wfctl.1", "has to let go within three seconds"),
+    ("wfd", "GRACE_MS", 3_000, "wfctl-workflows.7", "not let go within three seconds"),
     ("wfd", "DRAIN_MS", 10_000, "wfd.8", "running ones get 10 seconds"),
     ("wfd", "BLOCKED_MS", 2_000, "wfctl.1", "not answered for two seconds"),
     ("wfd", "MAX_WORKERS", 64, "wfctl.toml.5", "from 1 to 64"),
@@ -408,6 +411,25 @@ def test_every_status_is_told_as_open_or_closed() -> None:
     told = [item.head.removeprefix("Cm ") for item in items(_workflows().section("STATES"))]
     assert set(told[: len(OPEN)]) == set(OPEN)
     assert set(told[len(OPEN) :]) == set(CLOSED)
+
+
+def test_what_the_store_takes_by_place_is_told_so_and_the_default_by_its_name() -> None:
+    told = {
+        name: words.split()
+        for name, words in re.findall(r"^\.Fn (put|get|delete)((?: \w+)+)(?: \W)?$", _workflows().text, re.M)
+    }
+    by_place = {
+        name: [
+            one.name
+            for one in inspect.signature(getattr(Store, name)).parameters.values()
+            if one.kind is one.POSITIONAL_OR_KEYWORD
+        ]
+        for name in told
+    }
+    assert told == {name: words[1:] for name, words in by_place.items()}
+    assert {*told} == {"put", "get", "delete"}
+    assert inspect.signature(Store.get).parameters["default"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert ".Ql default=0" in _workflows().text
 
 
 def test_the_parameters_of_what_authors_call_are_told() -> None:

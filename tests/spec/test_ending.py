@@ -17,6 +17,7 @@ from wfctl import (
     RunFailedError,
     RunTerminatedError,
     RunTimedOutError,
+    StaleStepError,
     Workflow,
 )
 
@@ -157,6 +158,57 @@ async def test_terminate_does_not_ask(serve: Serve) -> None:
         await handle.result()
     await env.settle()
     assert (await kinds(handle))[-1] == "run.terminated"
+
+
+async def test_a_terminated_handler_may_clean_up_but_whatever_it_asks_for_is_refused(serve: Serve) -> None:
+    wf, notes = Workflow("Busy"), []
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        notes.append("began")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ctx.store.put("seen", 1)
+            await asyncio.sleep(0)
+            try:
+                await ctx.now()
+            except StaleStepError as refused:
+                notes.append(f"refused: {refused.hint}")
+        finally:
+            notes.append("finally")
+        return ctx.next.complete("too late")
+
+    env = await serve(wf)
+    handle = await env.client.start("Busy")
+    await until(lambda: notes)
+    await handle.terminate()
+    await until(lambda: "finally" in notes)
+    assert notes == ["began", "refused: await every operation before returning", "finally"]
+    await env.settle()
+    assert (await kinds(handle))[-1] == "run.terminated"
+    assert (await handle.describe()).store == {}
+
+
+async def test_what_a_cancelled_handler_writes_is_dropped_where_it_lets_the_exception_out(serve: Serve) -> None:
+    wf, notes = Workflow("Busy"), []
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        notes.append("began")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ctx.store.put("seen", 1)
+        raise AssertionError
+
+    env = await serve(wf)
+    handle = await env.client.start("Busy")
+    await until(lambda: notes)
+    await handle.cancel()
+    with pytest.raises(RunCancelledError):
+        await handle.result()
+    assert (await handle.describe()).store == {}
 
 
 async def test_a_step_that_takes_too_long_is_cancelled_and_fails_the_run(serve: Serve) -> None:
