@@ -200,6 +200,7 @@ async def test_an_answer_that_json_cannot_hold_is_refused_by_name(desk: Desk) ->
     assert answer.error.detail["frame"].endswith(" in unwritable")
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .Store.get. was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("how", ["store", "operation"])
 async def test_an_answer_that_a_query_forgot_to_await_is_told_so(desk: Desk, how: str) -> None:
     answer = await ask(desk, "unawaited", {"how": how})
