@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         UnknownWorkflowTypeError as UnknownWorkflowTypeError,
         UsageError as UsageError,
         WfctlError as WfctlError,
+        WorkflowAlreadyClosed as WorkflowAlreadyClosed,
         WorkflowAlreadyRunning as WorkflowAlreadyRunning,
     )
     from wfctl.sdk.blocking import BlockingChildHandle as BlockingChildHandle, BlockingContext as BlockingContext
@@ -88,6 +89,7 @@ _HOMES = {
             "RunTerminatedError", "RunTimedOutError", "ScheduleExistsError", "ScheduleNotFoundError", "StaleStepError",
             "StepTimeoutError", "StorageError", "StoreKeyNotFoundError", "TaskError", "TaskTimeoutError",
             "UnknownEventError", "UnknownQueryError", "UnknownWorkflowTypeError", "UsageError", "WfctlError",
+            "WorkflowAlreadyClosed",
             "WorkflowAlreadyRunning",
         ),
         "wfctl.errors",

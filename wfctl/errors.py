@@ -17,6 +17,7 @@
     │  └─ ScheduleNotFoundError      schedule_not_found 4
     ├─ ConflictError                 conflict          5
     │  ├─ WorkflowAlreadyRunning     already_running   5
+    │  ├─ WorkflowAlreadyClosed      already_closed    5
     │  ├─ RunClosedError             run_closed        5
     │  ├─ ScheduleExistsError        schedule_exists   5
     │  └─ DaemonAlreadyRunningError  daemon_running    5
@@ -161,6 +162,12 @@ class ConflictError(WfctlError):
 
 class WorkflowAlreadyRunning(ConflictError):
     code = "already_running"
+
+
+class WorkflowAlreadyClosed(ConflictError):
+    """A start that is to fail where its workflow ID has a run that has closed."""
+
+    code = "already_closed"
 
 
 class RunClosedError(ConflictError):

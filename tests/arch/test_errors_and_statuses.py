@@ -31,7 +31,7 @@ def test_the_drawn_tree_of_errors_is_the_tree() -> None:
     drawn = {}
     above: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
-        match = re.match(r"    ([│├└─ ]*)(\w+Error|WorkflowAlreadyRunning)\s+(\S+)(?:\s+(\d+))?", line)
+        match = re.match(r"    ([│├└─ ]*)(\w+Error|WorkflowAlready\w+)\s+(\S+)(?:\s+(\d+))?", line)
         if match is None:
             continue
         depth = len(match[1]) // 3

@@ -62,6 +62,7 @@ PUBLIC = [
     "UsageError",
     "WfctlError",
     "Workflow",
+    "WorkflowAlreadyClosed",
     "WorkflowAlreadyRunning",
     "WorkflowHandle",
     "current_task",

@@ -142,6 +142,11 @@ ERRORS: dict[str, Explanation] = {
         ("a start that was repeated", "two callers that chose the same ID"),
         ("take the open run: wfctl start ... --if-running use", "use another --id", "see it: wfctl show ID"),
     ),
+    "already_closed": Explanation(
+        "The workflow ID has a run that has closed, and the start was to fail then (or names another type). No other was started.",
+        ("a start that was made again, as its answer was lost", "an ID that was used before"),
+        ("take that run: wfctl start ... --if-closed use", "use another --id", "see it: wfctl show ID"),
+    ),
     "run_closed": Explanation(
         "The run has ended, so it takes no more events and reaches no other status.",
         ("an event that came late", "a wait for a status that the run can no longer reach"),

@@ -85,6 +85,7 @@ class Connection:
         if error is not None:
             raise error
         self.welcome = welcome
+        self._talk.protocol = welcome.protocol
 
     def call(self, call: Call, *, timeout_s: float | None = CALL_TIMEOUT_S) -> Any:
         """The answer to `call`, an instance of its `answer` type. `timeout_s` None waits as long as the daemon lives."""

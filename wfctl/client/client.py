@@ -84,6 +84,7 @@ class Client(AboutRuns, AboutDaemon):
         workflow_input: Any = None,
         workflow_timeout: timedelta | None = None,
         if_running: Literal["fail", "use"] = "fail",
+        if_closed: Literal["start", "use", "fail"] = "start",
         at: datetime | None = None,
         delay: timedelta | None = None,
         dry_run: bool = False,
@@ -94,9 +95,11 @@ class Client(AboutRuns, AboutDaemon):
         also across restarts; its timeout counts from its beginning. A time that has passed is now.
 
         `workflow_input`: a dict is keyword arguments of the start handler, any other value its one argument. Where the
-        workflow ID has an open run: WorkflowAlreadyRunning, or with `if_running="use"` a handle on that run. Also raises
-        UnknownWorkflowTypeError and InvalidPayloadError; nothing is started then. With `dry_run` all that is checked and nothing is
-        started: the handle is of the workflow ID, as that of `handle`.
+        workflow ID has an open run: WorkflowAlreadyRunning, or with `if_running="use"` a handle on that run. Where it has none, but
+        one that has closed: another one is started; with `if_closed="use"` it is a handle on the newest, with "fail"
+        WorkflowAlreadyClosed. With "use" for both, a start whose answer was lost can be made again. A run that was purged is not
+        known. Also raises UnknownWorkflowTypeError and InvalidPayloadError; nothing is started then. With `dry_run` all that is
+        checked and nothing is started: the handle is of the workflow ID, as that of `handle`.
         """
         check_name(workflow_type, "workflow type")
         if workflow_id is not None:
@@ -109,6 +112,7 @@ class Client(AboutRuns, AboutDaemon):
                 input=msgspec.Raw(data),
                 timeout_ms=None if workflow_timeout is None else to_ms(workflow_timeout, "workflow_timeout"),
                 if_running=if_running,
+                if_closed=if_closed,
                 begins_at=None if at is None else moment_ms(at, "at"),
                 delay_ms=None if delay is None else to_ms(delay, "delay"),
                 dry_run=dry_run,
@@ -126,6 +130,7 @@ class Client(AboutRuns, AboutDaemon):
         workflow_input: Any = None,
         workflow_timeout: timedelta | None = None,
         if_running: Literal["fail", "use"] = "fail",
+        if_closed: Literal["start", "use", "fail"] = "start",
         timeout: timedelta | None = None,
         fail_if_stuck: bool = False,
     ) -> Any: ...
@@ -139,6 +144,7 @@ class Client(AboutRuns, AboutDaemon):
         workflow_input: Any = None,
         workflow_timeout: timedelta | None = None,
         if_running: Literal["fail", "use"] = "fail",
+        if_closed: Literal["start", "use", "fail"] = "start",
         timeout: timedelta | None = None,
         type: type[T],
         fail_if_stuck: bool = False,
@@ -152,6 +158,7 @@ class Client(AboutRuns, AboutDaemon):
         workflow_input: Any = None,
         workflow_timeout: timedelta | None = None,
         if_running: Literal["fail", "use"] = "fail",
+        if_closed: Literal["start", "use", "fail"] = "start",
         timeout: timedelta | None = None,
         type: Any = Any,
         fail_if_stuck: bool = False,
@@ -163,6 +170,7 @@ class Client(AboutRuns, AboutDaemon):
             workflow_input=workflow_input,
             workflow_timeout=workflow_timeout,
             if_running=if_running,
+            if_closed=if_closed,
         )
         return await handle.result(timeout, type=type, fail_if_stuck=fail_if_stuck)
 

@@ -75,6 +75,7 @@ class Connection(asyncio.Protocol):
         if error is not None:
             raise error
         self._limit_bytes = welcome.limit_bytes
+        self._talk.protocol = welcome.protocol
 
     @property
     def lost(self) -> bool:

@@ -6,4 +6,5 @@ each kind (`starts`, `runs`, `changes`, `lists`, `trees`, `streams`, `code`, `da
 """
 
 PROTOCOL_MIN = 1
-PROTOCOL_MAX = 1
+# 2: `if_closed` of a start.
+PROTOCOL_MAX = 2

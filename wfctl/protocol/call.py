@@ -16,6 +16,11 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     answer: ClassVar[Any] = None
     item: ClassVar[Any] = None
 
+    @property
+    def protocol(self) -> int:
+        """The oldest protocol whose daemons do what it says; older ones would not see all of it."""
+        return 1
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "method" in cls.__dict__:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from wfctl.errors import ErrorData, IncompatibleError, InvalidArgumentError, WfctlError, from_data
+from wfctl.protocol import PROTOCOL_MAX
 from wfctl.protocol.call import Call
 
 MAX_LINE_BYTES = 4 << 20
@@ -159,14 +160,24 @@ class Reply(msgspec.Struct):
 
 
 class Conversation:
-    """The client's half: numbers calls, remembers what each expects, decodes what comes back."""
+    """The client's half: numbers calls, remembers what each expects, decodes what comes back. `protocol` is what the handshake has
+    come to."""
 
     def __init__(self) -> None:
+        self.protocol = PROTOCOL_MAX
         self._next = 1
         self._open: dict[int, type[Call]] = {}
         self._buffer = LineBuffer(MAX_ANSWER_BYTES)
 
     def call(self, call: Call) -> tuple[int, bytes]:
+        """IncompatibleError for what the daemon would take for something else."""
+        if self.protocol < PROTOCOL_MAX and self.protocol < call.protocol:
+            raise IncompatibleError(
+                f"the daemon is too old for this {call.method!r}: it speaks protocol {self.protocol}, and would not see all that "
+                f"is asked, which is of protocol {call.protocol}; nothing was done",
+                hint="wfctl down && wfctl up (with one version of wfctl)",
+                daemon_protocol=self.protocol,
+            )
         id = self._next
         line = request(id, call)
         self._next += 1

@@ -11,7 +11,8 @@ from wfctl.values.status import Status
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`existing` is true when `if_running="use"` found an open run of that workflow ID. `begins_at`: it sleeps until then."""
+    """`existing` is true when `if_running="use"` found an open run of that workflow ID, or `if_closed="use"` a closed one.
+    `begins_at`: it sleeps until then."""
 
     run: RunInfo
     status: Status
@@ -23,7 +24,8 @@ class Start(Call, frozen=True):
     """Start a run. `input` is JSON of any shape, `text` command-line arguments still to be converted to the parameters' types.
     `positional`: an `input` that is an object is one argument, the first, and not keyword arguments.
 
-    `if_running`: "fail" (already_running names the open run) or "use" (its run is returned, input unread).
+    `if_running`: "fail" (already_running names the open run) or "use" (its run is returned, input unread). `if_closed`, where there
+    is none but one that has closed: "start" (another one), "use" (the newest is returned) or "fail" (already_closed names it).
     `workflow_id` None makes a readable one. Its start handler begins at `begins_at` or after `delay_ms`, and its timeout
     counts from there; the run is there, and sleeps, from now on. A time that has passed is now.
     """
@@ -36,10 +38,15 @@ class Start(Call, frozen=True):
     text: dict[str, str] = {}
     timeout_ms: Number | None = None
     if_running: str = "fail"
+    if_closed: str = "start"
     dry_run: bool = False
     begins_at: Number | None = None
     delay_ms: Number | None = None
     positional: bool = False
+
+    @property
+    def protocol(self) -> int:
+        return 1 if self.if_closed == "start" else 2
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

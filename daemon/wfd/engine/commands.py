@@ -15,6 +15,8 @@ from wfctl.errors import (
     DaemonDownError,
     InvalidArgumentError,
     RunNotFoundError,
+    WfctlError,
+    WorkflowAlreadyClosed,
     WorkflowAlreadyRunning,
 )
 from wfctl.protocol import calls
@@ -26,8 +28,9 @@ from wfctl.values.status import Status
 from wfctl.values.times import MAX_MS
 from wfd.core import stimuli as s
 from wfd.core.decide import decide
-from wfd.core.state import Raw
+from wfd.core.state import Raw, Run
 from wfd.engine.arguments import bind_any, bind_plain, check_timeout, rebound
+from wfd.engine.claims import Claims
 from wfd.engine.engine import Engine
 from wfd.engine.memory import AT_ONCE, Live
 from wfd.engine.outcomes import outcome_of
@@ -37,6 +40,8 @@ class Commands:
     def __init__(self, engine: Engine) -> None:
         self._e = engine
         self._looking = asyncio.Semaphore()
+        # Workflow IDs of starts that ask for closed runs: of several at once one begins what the others are to find.
+        self._claims: Claims[str] = Claims()
 
     def check_taking(self) -> None:
         """Raises the error of a daemon that takes no commands."""
@@ -48,7 +53,15 @@ class Commands:
 
     async def start(self, call: calls.Start) -> calls.Started:
         """A new run, committed. Raises WorkflowAlreadyRunning, UnknownWorkflowTypeError, InvalidPayloadError..."""
-        engine, spec = self._e, self._startable(call)
+        spec = self._startable(call)
+        if call.if_closed == "start" or call.workflow_id is None:
+            return await self._start(call, spec)
+        async with self._claims.of(call.workflow_id):
+            self.check_taking()
+            return await self._start(call, spec)
+
+    async def _start(self, call: calls.Start, spec: TypeSpec) -> calls.Started:
+        engine = self._e
         if call.workflow_id is not None:
             existing = await self._existing(call)
             if existing is not None:
@@ -67,7 +80,7 @@ class Commands:
     def starting(self, call: calls.Start) -> asyncio.Future[calls.Started] | None:
         """What `start` answers, where that needs no one but the disk: as nearly all who ask, and what they ask with then costs no
         task of its own. Else None, and nothing has been done. Raises as `start` does."""
-        if call.workflow_id in self._e.open_ids:
+        if call.workflow_id in self._e.open_ids or call.if_closed != "start":
             return None
         spec = self._startable(call)
         if not spec.start.plain:
@@ -81,6 +94,8 @@ class Commands:
         self.check_taking()
         if call.if_running not in ("fail", "use"):
             raise InvalidArgumentError(f"if_running is 'fail' or 'use', not {call.if_running!r}")
+        if call.if_closed not in ("start", "use", "fail"):
+            raise InvalidArgumentError(f"if_closed is 'start', 'use' or 'fail', not {call.if_closed!r}")
         check_timeout(call.timeout_ms)
         _check_beginning(call, self._e.clock.now_ms())
         spec = self._e.workers.catalog.type_of(call.workflow_type)
@@ -123,37 +138,47 @@ class Commands:
                 return workflow_id
 
     async def _existing(self, call: calls.Start) -> calls.Started | None:
-        """The open run of the asked ID, for `use`; WorkflowAlreadyRunning for `fail`; None where the ID is free."""
+        """The run of the asked ID, open or, where that is asked for, closed, for `use`; WorkflowAlreadyRunning or
+        WorkflowAlreadyClosed for `fail`; None where the ID is free, and then nothing is waited for after that was seen."""
         assert call.workflow_id is not None
         while True:
             key = self._e.open_ids.get(call.workflow_id)
-            if key is None:
+            if key is not None:
+                live = await self.load(key)
+                # While it was read it may have closed, and somebody else may have taken the ID.
+                if live is not None and not live.run.closed:
+                    break
+            elif call.if_closed == "start":
                 return None
-            live = await self.load(key)
-            # While it was read it may have closed, and somebody else may have taken the ID.
-            if live is not None and not live.run.closed:
-                break
-        run = live.run
-        if call.if_running == "use":
-            if run.workflow_type != call.workflow_type:
-                raise WorkflowAlreadyRunning(
-                    f"workflow ID {run.workflow_id!r} has an open run of type {run.workflow_type!r}, "
-                    f"not {call.workflow_type!r}",
-                    hint="use another --id",
-                    workflow_id=run.workflow_id,
-                    run_id=run.run_id,
-                )
-            info, status = live.info, run.status
-            await self.on_disk(live)
-            return calls.Started(run=info, status=status, existing=True)
+            else:
+                live, last = await self._newest(call.workflow_id)
+                if last and live is None:
+                    return None
+                if last and live is not None and live.run.closed:
+                    break
+        run, info, use = live.run, live.info, call.if_closed if live.run.closed else call.if_running
         await self.on_disk(live)
-        raise WorkflowAlreadyRunning(
-            f"workflow ID {run.workflow_id!r} has an open run: {run.run_id} ({run.status})",
-            hint="add --if-running=use to take that run, or use another --id",
-            workflow_id=run.workflow_id,
-            run_id=run.run_id,
-            status=str(run.status),
-        )
+        self._e.memory.settle(live)
+        if use != "use":
+            raise _taken(run)
+        if run.workflow_type != call.workflow_type:
+            raise _of_another_type(run, call.workflow_type)
+        return calls.Started(run=info, status=run.status, existing=True)
+
+    async def _newest(self, workflow_id: str) -> tuple[Live | None, bool]:
+        """The newest run of an ID that has no open one, and whether none was begun while it was looked for. All that is decided is
+        on the disk before that is asked: a run that has just closed is in no list of open ones, and may not be there yet."""
+        engine = self._e
+        engine.sought.add(workflow_id)
+        try:
+            await engine.committed(engine.batch())
+            key = await engine.store.reader.newest_of(workflow_id)
+            live = None if key is None else await self.load(key)
+        finally:
+            last = workflow_id in engine.sought
+            engine.sought.discard(workflow_id)
+        self.check_taking()
+        return live, last
 
     # -- runs that are there -----------------------------------------------------------------
 
@@ -327,6 +352,32 @@ class Commands:
                 return closed.result()
         finally:
             self._e.hub.leave(follower)
+
+
+def _taken(run: Run) -> WfctlError:
+    """Why no run can be started under the ID of this one, by who does not want to use it."""
+    kind, word, option = (
+        (WorkflowAlreadyClosed, "a closed", "--if-closed=use")
+        if run.closed
+        else (WorkflowAlreadyRunning, "an open", "--if-running=use")
+    )
+    return kind(
+        f"workflow ID {run.workflow_id!r} has {word} run: {run.run_id} ({run.status})",
+        hint=f"add {option} to take that run, or use another --id",
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        status=str(run.status),
+    )
+
+
+def _of_another_type(run: Run, wanted: str) -> WfctlError:
+    kind, word = (WorkflowAlreadyClosed, "a closed") if run.closed else (WorkflowAlreadyRunning, "an open")
+    return kind(
+        f"workflow ID {run.workflow_id!r} has {word} run of type {run.workflow_type!r}, not {wanted!r}",
+        hint="use another --id",
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+    )
 
 
 def _settle(future: asyncio.Future[calls.Started], started: calls.Started, error: BaseException | None) -> None:

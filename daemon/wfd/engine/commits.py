@@ -33,6 +33,7 @@ class Machine(Protocol):
     hub: Hub
     timers: Timers
     open_ids: dict[str, int]
+    sought: set[str]
 
     def batch(self) -> Batch: ...
     def act(self, change: Change) -> None: ...
@@ -70,6 +71,7 @@ class Commits:
                 memory.add(change.live)
             if change.before == 0 or change.reopens:
                 open_ids[run.workflow_id] = run.key
+                self._m.sought.discard(run.workflow_id)
             if type(run.phase) is Closed and open_ids.get(run.workflow_id) == run.key:
                 del open_ids[run.workflow_id]
         if not self._turn:

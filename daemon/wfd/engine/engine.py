@@ -81,6 +81,8 @@ class Engine:
         self.timers = Timers(store.reader, clock, self._time_reached, self.memory.aside)
         self.schedules = Schedules(self)
         self.open_ids: dict[str, int] = {}
+        # Workflow IDs that are looked up on disk for want of an open run; one that a run is begun for meanwhile leaves.
+        self.sought: set[str] = set()
         self.failure: StorageError | None = None
         self.draining = False
         # Called when there may be more of `left` than before.

@@ -6,8 +6,6 @@ Everything that can be wrong is checked before anything is decided, so the sende
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from wfctl.errors import (
     ConflictError,
@@ -24,6 +22,7 @@ from wfd.core.actions import Action
 from wfd.core.state import Raw, Waiting
 from wfd.engine.arguments import bind_any, bind_later, bind_plain, check_timeout, rebound
 from wfd.engine.batch import Batch
+from wfd.engine.claims import Claims
 from wfd.engine.commands import Commands
 from wfd.engine.engine import Engine
 from wfd.engine.inboxes import FULL, LOOK_MS
@@ -40,7 +39,7 @@ class Sending:
         self._c = commands
         self._full = engine.inboxes.full
         # Events with an ID that are on their way: (workflow ID, event ID). What is not on disk yet cannot be found there.
-        self._claims: dict[tuple[str, str], asyncio.Future[None]] = {}
+        self._claims: Claims[tuple[str, str]] = Claims()
 
     async def send(self, call: calls.Send) -> calls.Sent:
         """An event, in the run's inbox or handed over. Raises RunClosedError, UnknownEventError, InvalidPayloadError..."""
@@ -52,7 +51,7 @@ class Sending:
             return await self._send(call, await self._find(call))
         check_name(call.event_id, "event ID")
         live = await self._find(call)
-        async with self._claimed(call.id if live is None else live.run.workflow_id, call.event_id):
+        async with self._claims.of((call.id if live is None else live.run.workflow_id, call.event_id)):
             # While another one of that ID was on its way, the run may have closed, or begun.
             self._c.check_taking()
             live = await self._find(call)
@@ -62,19 +61,6 @@ class Sending:
                     run_id=live.run.run_id, workflow_id=live.run.workflow_id, dispatched=False, duplicate=True
                 )
             return await self._send(call, await self._find(call))
-
-    @asynccontextmanager
-    async def _claimed(self, workflow_id: str, event_id: str) -> AsyncIterator[None]:
-        claim = (workflow_id, event_id)
-        while (busy := self._claims.get(claim)) is not None:
-            await asyncio.wait([busy])
-        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._claims[claim] = mine
-        try:
-            yield
-        finally:
-            del self._claims[claim]
-            mine.set_result(None)
 
     async def _find(self, call: calls.Send) -> Live | None:
         """The run that is meant; None where it is to be begun, and no run has had its ID."""

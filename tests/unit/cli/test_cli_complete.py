@@ -104,6 +104,7 @@ def test_words_that_are_known_need_no_daemon(offered: Offered) -> None:
         "failed,cancelling", "failed,completed", "failed,cancelled", "failed,closed",
     ]  # fmt: skip
     assert offered("start", "Order", "--if-running", "") == ["fail", "use"]
+    assert offered("start", "Order", "--if-closed", "") == ["start", "use", "fail"]
     assert offered("explain", "daemon_d") == ["daemon_down"]
     assert offered("init", "--template", "o") == ["orders"]
     assert offered("completion", "") == ["bash", "zsh", "fish", "install"]

@@ -110,6 +110,7 @@ def test_the_remedy_of_a_name_that_is_nearly_one_is_the_command_as_it_was_meant(
             ("start", "Order", "--if-running", "us"),
             "'us' is no answer to an open run (--if-running); did you mean 'use'?",
         ),
+        (("start", "Order", "--if-closed", "no"), "'no' is no answer to a closed run (--if-closed)"),
         (("start", "Order", "--timeout", "5 minutes"), "'5 minutes' is not a duration"),
         (("list", "--since", "yesterday"), "'yesterday' is not a time"),
         (("list", "--since", "0001-01-01"), "'0001-01-01' is too far away"),
@@ -200,6 +201,15 @@ def test_another_version_of_the_same_protocol_is_one_warning(cli: Cli, daemon: S
     assert said.code == 0
     assert said.err.count("warning[version_skew]") == 1
     assert cli("-q", "list").err == ""
+
+
+def test_a_daemon_that_would_not_see_all_that_a_start_says_is_not_asked(cli: Cli, daemon: Start) -> None:
+    fake = daemon(hello=welcome(protocol=1, protocol_max=1), start=UnknownWorkflowTypeError("asked"))
+    assert "error[unknown_type]: asked" in cli("start", "Order", "--if-closed", "start").err
+    said = cli("start", "Order", "--if-closed", "use")
+    assert (said.code, len(fake.asked("start"))) == (6, 1)
+    assert said.err.startswith("error[incompatible]: the daemon is too old for this 'start': it speaks protocol 1")
+    assert "  hint: wfctl down && wfctl up" in said.err or "  try: wfctl down && wfctl up" in said.err
 
 
 def test_a_peer_that_talks_garbage_is_incompatible(cli: Cli, project: Path) -> None:

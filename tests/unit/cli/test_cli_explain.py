@@ -74,7 +74,9 @@ def test_an_exit_status_is_explained_with_its_errors(cli: Cli) -> None:
     assert "  - timed_out: " in said.out
     document: Any = cli("explain", "5", "-o", "json").json
     assert (document["schema"], document["exit"]) == ("wfctl.exit_status/1", 5)
-    assert document["codes"] == ["conflict", "already_running", "run_closed", "schedule_exists", "daemon_running"]
+    assert document["codes"] == [
+        "conflict", "already_running", "already_closed", "run_closed", "schedule_exists", "daemon_running",
+    ]  # fmt: skip
     assert cli("explain", "130").out == (
         "exit status 130  interrupted\n  Ctrl-C. Runs go on: it only ends the command.\n"
     )

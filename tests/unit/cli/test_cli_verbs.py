@@ -177,6 +177,17 @@ def test_start_asks_for_a_later_beginning_and_refuses_one_that_has_passed(cli: C
     assert len(fake.asked("start")) == 3
 
 
+def test_start_tells_that_it_has_taken_a_run_that_was_there(cli: Cli, daemon: Start) -> None:
+    fake = daemon(start=msgspec.structs.replace(STARTED, existing=True, status=Status.TIMED_OUT))
+    words = ("start", "Order", "--id", "order-1", "--if-closed", "use")
+    assert "timed out already: Order " in cli(*words).err
+    assert fake.asked("start")[-1].if_closed == "use"
+    said = cli(*words, "--dry-run").err
+    assert (said.startswith("timed out already: Order "), said.endswith("; nothing would be started\n")) == (True, True)
+    fake.answers["start"] = msgspec.structs.replace(STARTED, existing=True)
+    assert "runs already: Order " in cli(*words).err
+
+
 # -- send -----------------------------------------------------------------------------------------
 
 

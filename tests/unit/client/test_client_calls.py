@@ -67,17 +67,19 @@ async def test_start_sends_what_it_was_given_and_returns_a_handle(client: Client
         workflow_input={"amount": 5, "at": datetime(2026, 1, 2, tzinfo=UTC)},
         workflow_timeout=timedelta(minutes=5),
         if_running="use",
+        if_closed="fail",
     )
     assert handle.workflow_id == "order-1"
     assert handle.run_info is not None
     assert handle.run_info.workflow_type == "Order"
     assert handle.run_info.started_at_ms == STARTED_AT
     sent = last(backend, calls.Start)
-    assert (sent.workflow_type, sent.workflow_id, sent.timeout_ms, sent.if_running) == (
+    assert (sent.workflow_type, sent.workflow_id, sent.timeout_ms, sent.if_running, sent.if_closed) == (
         "Order",
         "order-1",
         300_000,
         "use",
+        "fail",
     )
     assert bytes(sent.input) == b'{"amount":5,"at":"2026-01-02T00:00:00Z"}'
 

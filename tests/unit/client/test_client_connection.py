@@ -25,6 +25,7 @@ from wfctl.errors import (
     DeniedError,
     IncompatibleError,
     PayloadTooLargeError,
+    UnknownWorkflowTypeError,
     UsageError,
     WfctlError,
 )
@@ -91,6 +92,26 @@ async def test_the_uid_that_the_daemon_refuses_is_denied(folder: Path, backend: 
     await refused(server.path, DeniedError)
     await server.stop()
     lock.release()
+
+
+async def test_a_daemon_of_an_older_protocol_is_not_asked_what_it_would_take_for_something_else(folder: Path) -> None:
+    asked: list[bytes] = []
+
+    async def older(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(rpc.response(1, welcome(protocol=1)))
+        while line := await reader.readline():
+            asked.append(line)
+            writer.write(rpc.failure(rpc.parse(line).id, UnknownWorkflowTypeError("asked")))
+
+    async with daemon_that(folder / "d.sock", older), Client.connect(folder / "d.sock") as client:
+        for if_closed in ("use", "fail"):
+            with pytest.raises(IncompatibleError, match="too old for this 'start': it speaks protocol 1") as caught:
+                await client.start("Order", workflow_id="o", if_closed=if_closed)  # type: ignore[arg-type]
+            assert str(caught.value.hint).startswith("wfctl down && wfctl up")
+        assert asked == []
+        with pytest.raises(UnknownWorkflowTypeError, match="asked"):
+            await client.start("Order", workflow_id="o", if_running="use")
 
 
 async def test_a_daemon_that_chooses_another_protocol_is_incompatible(folder: Path) -> None:

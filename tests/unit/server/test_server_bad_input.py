@@ -14,7 +14,7 @@ from support.raw_peer import Peer
 from support.waiting import until
 from wfctl.errors import BY_CODE
 from wfctl.protocol import rpc
-from wfctl.protocol.calls import CALLS, GetStatus, GetTree, Hello, List, Start
+from wfctl.protocol.calls import CALLS, PROTOCOL_MAX, GetStatus, GetTree, Hello, List, Start
 from wfd.server import Server, connections
 
 
@@ -126,7 +126,7 @@ async def test_the_first_message_must_be_hello(stranger: Peer, backend: FakeBack
 
 @pytest.mark.parametrize(
     ("low", "high", "side", "hint"),
-    [(0, 0, "this wfctl is too old", "upgrade wfctl to 9.9.9"), (2, 3, "the daemon is too old", "wfctl down")],
+    [(0, 0, "this wfctl is too old", "upgrade wfctl to 9.9.9"), (3, 4, "the daemon is too old", "wfctl down")],
 )
 async def test_another_protocol_is_refused_and_told_which_side_to_upgrade(
     stranger: Peer, low: int, high: int, side: str, hint: str
@@ -140,7 +140,7 @@ async def test_another_protocol_is_refused_and_told_which_side_to_upgrade(
 
 async def test_a_newer_client_that_still_speaks_ours_is_welcome(stranger: Peer) -> None:
     stranger.write(b'{"jsonrpc":"2.0","id":1,"method":"hello","params":{"protocol_min":1,"protocol_max":7,"new":1}}\n')
-    assert (await stranger.read())["result"]["protocol"] == 1
+    assert (await stranger.read())["result"]["protocol"] == PROTOCOL_MAX
 
 
 async def test_an_unknown_method_is_named_with_the_nearest(peer: Peer) -> None:

@@ -10,7 +10,7 @@ from support.fake_backend import FakeBackend, entry
 from support.raw_peer import Peer
 from support.waiting import a_moment, until
 from wfctl.protocol import rpc
-from wfctl.protocol.calls import CALLS, GetTree, Hello, List, Result, Send, Start, Tail, Watch
+from wfctl.protocol.calls import CALLS, PROTOCOL_MAX, GetTree, Hello, List, Result, Send, Start, Tail, Watch
 from wfd.server import Server, session
 from wfd.server.route import Kind
 from wfd.server.router import routes
@@ -29,7 +29,7 @@ def test_every_verb_has_a_route_and_those_that_change_something_are_commands() -
 async def test_the_handshake_tells_who_answers(server: Server) -> None:
     peer = await Peer.connect(server.path)
     welcome = (await peer.ask(Hello()))["result"]
-    assert (welcome["protocol"], welcome["version"], welcome["schema"]) == (1, "9.9.9", 1)
+    assert (welcome["protocol"], welcome["version"], welcome["schema"]) == (PROTOCOL_MAX, "9.9.9", 1)
     assert welcome["limit_bytes"] == 100_000
     await peer.close()
 

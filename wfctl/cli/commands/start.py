@@ -19,6 +19,7 @@ EXAMPLES = """
   wfctl start Order order_id=1 amount=9.99
   wfctl start Order --id order-1 -i @order.json --wait
   id=$(wfctl start Order order_id=1 amount:=9.99)
+  wfctl start Order --id order-1 --if-running use --if-closed use order_id=1 amount=9.99
   wfctl start Report --in 10m
 """
 TAKES = ("follow", "outcome", "failure")
@@ -47,6 +48,9 @@ def run(
     if_running: Annotated[
         str, typer.Option("--if-running", metavar="fail|use", help="When the ID has an open run.")
     ] = "fail",
+    if_closed: Annotated[
+        str, typer.Option("--if-closed", metavar="start|use|fail", help="When it has a closed run, and no open one.")
+    ] = "start",
     fail_if_stuck: Annotated[
         bool, typer.Option("--fail-if-stuck", help="With --wait: exit 15 when the run is stuck.")
     ] = False,
@@ -69,6 +73,7 @@ def run(
             text=given.text,
             timeout_ms=None if timeout is None else parse_duration(timeout),
             if_running=choose(if_running, ("fail", "use"), "answer to an open run (--if-running)"),
+            if_closed=choose(if_closed, ("start", "use", "fail"), "answer to a closed run (--if-closed)"),
             dry_run=dry_run,
             begins_at=None if at is None else _to_come(at),
             delay_ms=None if delay is None else parse_duration(delay),
@@ -77,13 +82,17 @@ def run(
     if not dry_run:
         _remember(shell, started)
     if wait and not dry_run:
-        from wfctl.cli.outcome import await_outcome, tell
-
-        shell.note(_sentence(started))
-        outcome = await_outcome(shell, started.run.id, timeout_ms=None, stuck=fail_if_stuck)
-        return tell(shell, outcome, fail_if_stuck=fail_if_stuck, id=started.run.workflow_id)
+        return _awaited(shell, started, fail_if_stuck)
     _tell(shell, started, dry_run)
     return exit.OK
+
+
+def _awaited(shell: Shell, started: Started, fail_if_stuck: bool) -> int:
+    from wfctl.cli.outcome import await_outcome, tell
+
+    shell.note(_sentence(started))
+    outcome = await_outcome(shell, started.run.id, timeout_ms=None, stuck=fail_if_stuck)
+    return tell(shell, outcome, fail_if_stuck=fail_if_stuck, id=started.run.workflow_id)
 
 
 def _check(*, at: str | None, delay: str | None, wait: bool, fail_if_stuck: bool) -> None:
@@ -99,7 +108,9 @@ def _tell(shell: Shell, started: Started, dry_run: bool) -> None:
         return
     shell.out.write(started.run.workflow_id)
     shell.out.flush()
-    if dry_run:
+    if dry_run and started.existing:
+        shell.note(f"{_sentence(started)}; nothing would be started")
+    elif dry_run:
         shell.note(f"{started.run.workflow_type} can be started so; nothing was")
     else:
         shell.note(_sentence(started))
@@ -116,7 +127,10 @@ def _to_come(text: str) -> int:
 
 
 def _sentence(started: Started) -> str:
-    verb = "runs already:" if started.existing else "started"
+    verb = "started"
+    if started.existing:
+        status = started.status.replace("_", " ") if started.status.closed else "runs"
+        verb = f"{status} already:"
     name = f"{started.run.workflow_type} {started.run.workflow_id} (run {started.run.id})"
     if started.begins_at is None:
         return f"{verb} {name}"
