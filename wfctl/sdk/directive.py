@@ -131,7 +131,7 @@ class Next:
         if handler is not None and handler.outcome:
             raise InvalidDirectiveError(
                 f"{where}({handler.name}): that step takes the outcome of a child, which there is only when a child closes",
-                hint=f"ctx.start(..., on_completed_step={handler.name}); or let a step without it do what both need",
+                hint=f"ctx.start(..., on_completed_step={handler.function.__name__}); or let a step without it do what both need",
             )
         if handler is not None:
             return handler
@@ -165,7 +165,7 @@ def outcome_step(workflow: Workflow, fn: Callable[..., Any] | str) -> str:
     if not handler.outcome:
         raise InvalidDirectiveError(
             f"{where}({handler.name}): that step takes no outcome",
-            hint=f"def {handler.name}(ctx: Context, outcome: ChildOutcome[...]) -> Directive",
+            hint=f"def {handler.function.__name__}(ctx: Context, outcome: ChildOutcome[...]) -> Directive",
         )
     return handler.name
 
@@ -182,7 +182,9 @@ def _no_step(workflow: Workflow, fn: Callable[..., Any] | str, where: str) -> No
         why, hint = "it is an event handler, which runs when the event comes", "return ctx.next.wait_for_event()"
     else:
         steps = workflow.names("step")
-        why = f"workflow {workflow.workflow_type!r} has no such step{did_you_mean(name, steps)}"
+        named = [one.name for one in workflow.steps.values() if one.function.__name__ == fn]
+        near = f" (function {name} is step {named[-1]!r})" if named else did_you_mean(name, steps)
+        why = f"workflow {workflow.workflow_type!r} has no such step{near}"
         hint = f"its steps: {listing(steps)}; declare one with @....step()"
     raise InvalidDirectiveError(
         f"{where}({name}): {why}", hint=hint, workflow_type=workflow.workflow_type, known=workflow.names("step")

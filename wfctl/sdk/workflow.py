@@ -77,13 +77,16 @@ class Workflow:
     @overload
     def step(self, function: F, /) -> F: ...
     @overload
-    def step(self, /, *, timeout: timedelta | None = None) -> Callable[[F], F]: ...
-    def step(self, function: Any = None, /, *, timeout: timedelta | None = None) -> Any:
-        """A handler that `ctx.next.step(...)` goes to, by the name of its function. It takes only `ctx`.
+    def step(self, /, *, name: str | None = None, timeout: timedelta | None = None) -> Callable[[F], F]: ...
+    def step(self, function: Any = None, /, *, name: str | None = None, timeout: timedelta | None = None) -> Any:
+        """A handler that `ctx.next.step(...)` goes to, kept as step `name` (default: the function's name). It takes only `ctx`.
+
+        Runs that wait or sleep know the step they go on with by its name: a function that is renamed keeps it with `name`. A
+        function that is declared under several names is gone to by the topmost.
 
         One with a second parameter annotated `ChildOutcome[T]` is for `ctx.start(..., on_completed_step=...)`.
         """
-        return self._register("step", function, None, timeout)
+        return self._register("step", function, name, timeout)
 
     @overload
     def event(self, function: F, /) -> F: ...
@@ -139,7 +142,7 @@ class Workflow:
         if isinstance(function, str):
             fail(
                 f"{function!r} is not a function",
-                f"@...{kind}(name={function!r})" if kind in ("event", "query") else f"@...{kind}()",
+                f"@...{kind}()" if kind == "start" else f"@...{kind}(name={function!r})",
             )
         return register(function)
 
@@ -152,12 +155,11 @@ class Workflow:
                 if handler.kind == "start"
                 else f"there is a {handler.kind} of that name already"
             )
-            rename = "(name=...)" if handler.kind in ("event", "query") else ""
             refuse(
                 handler.file,
                 handler.line,
                 f"{handler.label}: {what}: {known.function.__name__} at {known.file}:{known.line}",
-                f"remove one of the two{', or give one another name ' + rename if rename else ', or rename one'}",
+                f"remove one of the two{'' if handler.kind == 'start' else ', or give one another name (name=...)'}",
             )
         self._handlers[key] = handler
         if handler.kind == "step":

@@ -124,6 +124,7 @@ class Catalog(msgspec.Struct, frozen=True):
         if spec is not None:
             return (
                 f"workflow type {workflow_type!r} has no {kind} handler {name!r} any more: put it back in {spec.file}"
+                f"; if it was renamed, declare it @...{kind}(name={name!r})"
             )
         if self.problems:
             first = self.problems[0]

@@ -12,7 +12,7 @@ import pytest
 from support.memory_port import MemoryOps
 from wfctl import ChildOutcome, Context, Directive, InvalidDirectiveError, Workflow
 from wfctl.errors import InvalidArgumentError, InvalidPayloadError
-from wfctl.sdk.directive import CompleteDirective, FailDirective, Next, StepDirective, WaitDirective
+from wfctl.sdk.directive import CompleteDirective, FailDirective, Next, StepDirective, WaitDirective, outcome_step
 
 wf = Workflow("Order")
 
@@ -68,6 +68,37 @@ def test_a_step_is_found_again_whichever_way_it_is_named(next_: Next) -> None:
         )
         assert next_.step(charge_card, after=timedelta(seconds=1)) == StepDirective("charge_card", 1_000)
     assert around not in next_._steps, "others are made anew each time, and would pile up"
+
+
+def test_a_step_with_a_name_of_its_own_is_meant_by_its_function_and_by_that_name() -> None:
+    named = Workflow("Named")
+
+    @named.step(name="remind")
+    async def send_reminder(ctx: Context) -> Directive: ...  # type: ignore[empty-body]
+
+    @named.step(name="child over")
+    async def over(ctx: Context, outcome: ChildOutcome[int]) -> Directive: ...  # type: ignore[empty-body]
+
+    @named.step(name="newest")
+    @named.step(name="older")
+    async def renamed(ctx: Context) -> Directive: ...  # type: ignore[empty-body]
+
+    next_ = Context(MemoryOps(named)).next
+    assert next_.step(send_reminder) == next_.step("remind") == StepDirective("remind")
+    assert next_.step(send_reminder, after=timedelta(seconds=1)) == StepDirective("remind", 1_000)
+    for fn in (send_reminder, "remind"):
+        wait = next_.wait_for_event(timeout=timedelta(seconds=1), on_timeout=fn)  # type: ignore[arg-type]
+        assert wait == WaitDirective(None, 1_000, "remind")
+    assert outcome_step(named, over) == outcome_step(named, "child over") == "child over"
+    assert (next_.step(renamed), next_.step("older")) == (StepDirective("newest"), StepDirective("older"))
+    with pytest.raises(InvalidDirectiveError, match=r"no such step \(function send_reminder is step 'remind'\)"):
+        next_.step("send_reminder")
+    with pytest.raises(InvalidDirectiveError) as caught:
+        next_.step(over)
+    assert "on_completed_step=over)" in str(caught.value.hint)
+    with pytest.raises(InvalidDirectiveError) as caught:
+        outcome_step(named, "remind")
+    assert str(caught.value.hint).startswith("def send_reminder(ctx: Context, outcome:")
 
 
 def test_an_unknown_step_is_refused_with_the_nearest_name_and_all_names(next_: Next) -> None:

@@ -129,6 +129,54 @@ def test_two_handlers_of_one_name_are_refused(kind: str) -> None:
     assert f"there is a {kind} of that name already" in refusal(declare).message
 
 
+def test_a_step_has_its_own_name_or_that_of_its_function() -> None:
+    wf = Workflow("Order")
+
+    @wf.step(name="remind", timeout=timedelta(seconds=2))
+    async def send_reminder(ctx: Context) -> Directive: ...  # type: ignore[empty-body]
+
+    @wf.step
+    async def expire(ctx: Context) -> Directive: ...  # type: ignore[empty-body]
+
+    assert wf.names("step") == ["remind", "expire"]
+    handler = wf.handler("step", "remind")
+    assert handler is not None
+    assert (wf.handler_of("step", send_reminder), wf.handler("step", "send_reminder")) == (handler, None)
+    spec = handler.describe()
+    assert (spec.name, spec.function, spec.timeout_ms) == ("remind", "send_reminder", 2_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "step name is empty"),
+        ("two\nlines", "control character"),
+        (" remind", "starts or ends with a blank"),
+        ("r" * 256, "at most 255"),
+        (3, "step name must be text, not int"),
+        ("expire", "there is a step of that name already"),
+    ],
+)
+def test_a_step_name_that_cannot_be_or_is_taken_is_refused(name: Any, why: str) -> None:
+    def declare() -> None:
+        wf = Workflow("Order")
+
+        @wf.step()
+        async def expire(ctx: Context) -> Directive: ...  # type: ignore[empty-body]
+
+        @wf.step(name=name)
+        async def remind(ctx: Context) -> Directive: ...  # type: ignore[empty-body]
+
+    refused = refusal(declare)
+    assert why in refused.message
+    assert name != "expire" or refused.hint == "remove one of the two, or give one another name (name=...)"
+
+
+def test_a_step_that_is_given_its_name_alone_is_told_how_to_write_it() -> None:
+    assert refusal(lambda: Workflow("Order").step("paid")).hint == "@...step(name='paid')"  # type: ignore[call-overload]
+    assert refusal(lambda: Workflow("Order").start("paid")).hint == "@...start()"  # type: ignore[call-overload]
+
+
 def test_a_workflow_without_a_start_handler_cannot_be_described() -> None:
     def declare() -> None:
         Workflow("Order").describe()

@@ -29,6 +29,12 @@ async def late(ctx: Context) -> Directive:
 @wf.step()
 async def shipped(ctx: Context, outcome: ChildOutcome[int]) -> Directive:
     return ctx.next.complete()
+@wf.step(name="remind")
+async def send_reminder(ctx: Context) -> Directive:
+    return ctx.next.complete()
+@wf.step(name="child over")
+async def over(ctx: Context, outcome: ChildOutcome[int]) -> Directive:
+    return ctx.next.complete()
 @wf.event(name="paid")
 async def on_paid(ctx: Context) -> Directive:
     return ctx.next.complete()
@@ -54,6 +60,16 @@ def found(body: str, before: str = "") -> list[tuple[Any, ...]]:
     [
         ("return ctx.next.step(pay)", [("step", "pay", False)]),
         ('return ctx.next.step("pay", after=timedelta(days=1))', [("step", "pay", True)]),
+        ("return ctx.next.step(send_reminder)", [("step", "remind", False)]),
+        ('return ctx.next.step("remind")', [("step", "remind", False)]),
+        (
+            "return ctx.next.wait_for_event(timeout=timedelta(1), on_timeout=send_reminder)",
+            [("wait", None, "any event"), ("timeout", "remind", False)],
+        ),
+        (
+            'await ctx.start(NAME, "s-1", on_completed_step=over)\nreturn ctx.next.step(pay)',
+            [("child", "Ship", False), ("child_closed", "child over", "Ship"), ("step", "pay", False)],
+        ),
         ("return ctx.next.step(pay, after=None)", [("step", "pay", False)]),
         ("return ctx.next.step(pay if n else late)", [("step", "pay", False), ("step", "late", False)]),
         ("return ctx.next.wait_for_event()", [("wait", None, "any event")]),
