@@ -14,7 +14,7 @@ from support.project import Project
 from support.verbs import BY_ID, line
 from wfctl.cli import exit
 from wfctl.cli.app import VERBS
-from wfctl.cli.explanations import EXITS
+from wfctl.cli.statuses import EXITS
 from wfctl.errors import BY_CODE
 from wfctl.protocol.views import Outcome
 from wfctl.values.status import Status

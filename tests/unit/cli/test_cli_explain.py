@@ -12,7 +12,8 @@ from support.cli import Cli
 from support.source import called, leading_text, modules
 from wfctl.cli import exit as cli_exit
 from wfctl.cli.app import VERBS
-from wfctl.cli.explanations import ERRORS, EXITS, WARNINGS, Explanation
+from wfctl.cli.explanations import ERRORS, WARNINGS, Explanation
+from wfctl.cli.statuses import EXITS
 from wfctl.errors import BY_CODE
 
 

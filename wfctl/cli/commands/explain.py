@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from wfctl.cli import exit
-from wfctl.cli.explanations import ERRORS, EXITS, WARNINGS, Explanation
+from wfctl.cli.explanations import ERRORS, WARNINGS, Explanation
 from wfctl.cli.options import Output
 from wfctl.cli.render.table import Cell, Column, table
 from wfctl.cli.render.text import Line
 from wfctl.cli.shell import Shell, shell_of
+from wfctl.cli.statuses import EXITS
 from wfctl.errors import BY_CODE, NotFoundError
 
 EXAMPLES = """
