@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -33,12 +34,19 @@ def world() -> World:
     return World()
 
 
-def shop(world: World) -> Workflow:
-    """Charges the card and ships, one after the other, in a step of its own."""
+def charging(world: World) -> Callable[[int], Awaitable[str]]:
+    """The same task in both versions of the code."""
 
     @task
     async def charge(amount: int) -> str:
         return world.do("charge")
+
+    return charge
+
+
+def shop(world: World) -> Workflow:
+    """Charges the card and ships, one after the other, in a step of its own."""
+    charge = charging(world)
 
     @task(retry=RetryPolicy(attempts=2, delay=timedelta(0)))
     async def ship(amount: int) -> str:
@@ -70,7 +78,10 @@ async def test_a_card_that_was_charged_is_not_charged_again(serve: Serve, world:
     retried = await handle.retry(reason="the lorry is back")
     assert (retried.was, retried.status, retried.run_id == retried.old_run_id) == ("failed", "running", True)
     assert (retried.handler, retried.step, retried.attempt) == ("pay", 2, 2)
-    assert (retried.kept, retried.dropped) == (["task 'test_retry.charge'"], ["task 'test_retry.ship'"])
+    assert (retried.kept, retried.dropped) == (
+        ["task 'test_retry.charging.<locals>.charge'"],
+        ["task 'test_retry.shop.<locals>.ship'"],
+    )
     assert await handle.result() == ["charge", "ship"]
     assert world.done == ["charge", "ship"]
     [resumed] = await records(handle, "run.resumed")
@@ -107,10 +118,7 @@ async def test_the_code_may_have_changed_from_the_failure_on(serve: Serve, world
 
 def fixed_shop(world: World) -> Workflow:
     """As `shop`, but what it charged goes by post."""
-
-    @task
-    async def charge(amount: int) -> str:
-        return world.do("charge")
+    charge = charging(world)
 
     @task
     async def post(amount: int) -> str:
@@ -258,7 +266,10 @@ async def test_a_dry_run_tells_all_and_changes_nothing(serve: Serve, world: Worl
     before = await kinds(handle)
     told = await handle.retry(dry_run=True)
     assert (told.dry_run, told.handler) == (True, "pay")
-    assert (told.kept, told.dropped) == (["task 'test_retry.charge'"], ["task 'test_retry.ship'"])
+    assert (told.kept, told.dropped) == (
+        ["task 'test_retry.charging.<locals>.charge'"],
+        ["task 'test_retry.shop.<locals>.ship'"],
+    )
     assert await kinds(handle) == before
     assert (await handle.retry(from_step="begin", dry_run=True)).step == 3
     anew = await handle.retry(new=True, dry_run=True)
@@ -423,7 +434,8 @@ async def test_a_step_that_was_cut_by_the_runs_timeout_begins_again(serve: Serve
     await env.advance(timedelta(minutes=4))
     with pytest.raises(RunTimedOutError):
         await handle.result()
-    assert (await handle.retry()).kept == ["task 'test_retry.call'", "ctx.sleep()"]
+    here = "test_retry.test_a_step_that_was_cut_by_the_runs_timeout_begins_again.<locals>"
+    assert (await handle.retry()).kept == [f"task '{here}.call'", "ctx.sleep()"]
     await env.advance(timedelta(minutes=2))
     assert await handle.result() == "rested"
     assert world.done == ["charge"]
@@ -459,7 +471,8 @@ async def test_what_a_cancellation_cleaned_up_is_not_asked_for_again(serve: Serv
     with pytest.raises(RunFailedError, match="undo is broken"):
         await handle.result()
     retried = await handle.retry()
-    assert retried.kept == ["task 'test_retry.call'", "ctx.sleep()"]
+    here = "test_retry.test_what_a_cancellation_cleaned_up_is_not_asked_for_again.<locals>"
+    assert retried.kept == [f"task '{here}.call'", "ctx.sleep()"]
     await env.advance(timedelta(days=1))
     assert await handle.result() == "charged"
     assert world.done == ["charge", "tell"]

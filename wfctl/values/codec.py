@@ -171,7 +171,12 @@ def canonical(value: Any) -> bytes:
 
 
 def canonical_label(value: Any) -> bytes:
-    """As `canonical`, and in the labels of branches: recorded ones tell nothing of paths, which no payload could hold then."""
+    """As `canonical`, and in the labels of branches: recorded ones tell nothing of paths, which no payload could hold then.
+
+    `value` may be anything at all. What JSON cannot hold is refused before it is gone through: all that it leads to may be much.
+    """
+    if type(value) not in _FLAT:
+        _encode(value)
     return _encode_label(_settled(value))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 from wfctl.protocol.channel import OpRecord
 from wfctl.sdk.handler import Handler
@@ -83,31 +83,26 @@ async def _of_another(step: Step, kind: str, base: str, content: bytes) -> OpRec
         return replay.take_alike(base)  # it is the same to all that ask for it
     # Else what it is for may be in variables of the handler's, and be another thing in each branch.
     told = LOCAL not in base and content != _NO_ARGUMENTS
-    delay, waited, me = _FIRST_S, 0.0, asyncio.current_task()
-    assert me is not None
+    now = asyncio.get_running_loop().time
+    delay, since = _FIRST_S, now()
     try:
         while (key := replay.first_alike(base)) is not None:
             step._admit()
             rest.stand(replay.unasked[key].place)
             state = standing.of_owner(
-                branch_of(key), step.marked or {}, step.scene(lasts=waited >= _LONG_S), alone=told
+                branch_of(key), step.marked or {}, step.scene(lasts=now() - since >= _LONG_S), alone=told
             )
             if state is standing.GONE and LOCAL not in base:
                 return replay.take(key)
             if state is standing.STANDS and told:
                 return replay.take(key)
-            if state is standing.GONE or (state is standing.STANDS and _is_first(rest.standing, me)):
+            if state is standing.GONE or (state is standing.STANDS and rest.is_first):
                 step.stuck(_not_told(step, key))
-            await asyncio.sleep(delay)
-            waited, delay = waited + delay, min(2 * delay, _MOST_S)
+            delay = _FIRST_S if await rest.pause(delay) else min(2 * delay, _MOST_S)
     finally:
-        rest.stand(None)
+        rest.through()
     step._admit()
     return None
-
-
-def _is_first(waiting: dict[asyncio.Task[Any], float], me: asyncio.Task[Any]) -> bool:
-    return waiting[me] == min(waiting.values())
 
 
 def _not_told(step: Step, key: str) -> str:

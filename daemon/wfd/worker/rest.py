@@ -16,6 +16,7 @@ from wfctl.protocol.channel import OpDone
 # The places of what was begun and has no outcome, after all that has one, and of what is new.
 BEGUN, LAST = sys.float_info.max, float("inf")
 _QUIET_TURNS = 20
+_SELDOM_S = 0.005
 
 
 class InTurn(msgspec.Struct, eq=False):
@@ -62,6 +63,7 @@ class Rest(msgspec.Struct, eq=False):
     awaited: int = 0
     standing: dict[asyncio.Task[Any], float] = {}
     _held: bool = False
+    _first: asyncio.Future[bool] | None = None
     _waiting: list[tuple[float, int, asyncio.Future[None]]] = []
     _came: int = 0
     _quiet: int = 0
@@ -101,18 +103,45 @@ class Rest(msgspec.Struct, eq=False):
         """What those wait for that come after all that has a place."""
         return [mine for place, _, mine in self._waiting if place == LAST]
 
-    def stand(self, place: float | None) -> None:
-        """The asker stands for the record at `place`; no more, if None."""
+    def stand(self, place: float) -> None:
+        """The asker stands for the record at `place`."""
         me = asyncio.current_task()
         assert me is not None
-        if place is not None:
-            self.standing[me] = place
-            return
+        self.standing[me] = place
+
+    def through(self) -> None:
+        """The asker stands no more."""
+        me = asyncio.current_task()
+        assert me is not None
         self.standing.pop(me, None)
+        if self._first is not None:
+            _settle(self._first, True)
         if self._held and not self.standing:
             self._held = False
             loop = asyncio.get_running_loop()
             loop.call_soon(self._turn, loop)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the asker is the first of those that stand."""
+        me = asyncio.current_task()
+        assert me is not None
+        return self.standing[me] == min(self.standing.values())
+
+    async def pause(self, seconds: float) -> bool:
+        """For so long, or for the first of those that stand until another is through; True in that case. The others, each of whom
+        has to look at all, look the more seldom the more they are."""
+        if not self.is_first:
+            await asyncio.sleep(max(seconds, _SELDOM_S * len(self.standing)))
+            return False
+        loop = asyncio.get_running_loop()
+        changed: asyncio.Future[bool] = loop.create_future()
+        self._first = changed
+        timer = loop.call_later(seconds, _settle, changed, False)
+        try:
+            return await changed
+        finally:
+            timer.cancel()
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._quiet += 1
@@ -127,3 +156,8 @@ class Rest(msgspec.Struct, eq=False):
                 self._quiet = 0
         if self._waiting:
             loop.call_soon(self._turn, loop)
+
+
+def _settle(future: asyncio.Future[bool], value: bool) -> None:
+    if not future.done():
+        future.set_result(value)
