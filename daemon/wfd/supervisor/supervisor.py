@@ -326,13 +326,13 @@ class Supervisor:
     def _taking(self, workflow_type: str, blocked: bool = False) -> list[Worker]:
         """The workers that take new steps of a type: those that answer, or with `blocked` all where none does."""
         number = self.catalog.owner_of(workflow_type).number
-        ready = [one for one in self._workers if one.generation == number and one.ready and not one.leaving]
-        answering = [one for one in ready if one.blocked_at is None]
-        return ready if blocked and not answering else answering
+        found: tuple[list[Worker], list[Worker]] = [], []
+        for one in self._workers:
+            if one.generation == number and one.ready and not one.leaving:
+                found[one.blocked_at is not None].append(one)
+        return found[blocked and not found[0]]
 
-    def _code_of(
-        self, workflow_type: str
-    ) -> tuple[int, GenerationCode | None]:  # of the generation that serves the type
+    def _code_of(self, workflow_type: str) -> tuple[int, GenerationCode | None]:
         return (number := self.catalog.owner_of(workflow_type).number), self._codes.get(number)
 
     def _late(self, worker: Worker) -> None:

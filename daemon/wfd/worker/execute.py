@@ -296,7 +296,7 @@ class Executor:
                 done = None
             else:
                 done = returned.done(step, outcome, context)
-            if self._admits(step):
+            if not step.number or self._admits(step):
                 self._send(self._answer(step, outcome, raised, forgotten) if done is None else done)
         except Exception as error:  # an outcome that cannot be written must not leave the step without an answer
             self._send(StepRaised(step.token, describe_exception(error, self._sources)))
