@@ -109,5 +109,5 @@ def _not_told(step: Step, key: str) -> str:
     return (
         f"{step.handler.label} ({step.sources.place(step.handler.file, step.handler.line)}) asks for {in_words(key)} in another "
         "branch than before, and nothing tells whether it is the same call: what happens beside its operations came in another "
-        "order. Start the daemon again to have the step repeated; a task that gets what it works for as an argument can be told"
+        "order. `wfctl retry` has the step repeated; a task that gets what it works for as an argument can be told"
     )
