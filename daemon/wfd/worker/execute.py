@@ -137,16 +137,15 @@ class Executor:
     def _run(self, message: RunStep) -> None:
         token, run = message.token, message.run
         number = self._fence.receives()
-        if not number:
-            return  # others have it
         found = self._found.get((run.workflow_type, message.kind, message.handler)) or self._find(message)
-        if found is None:
+        if type(found) is str:
+            self._cannot_run(token, number, found)
             return
         workflow, handler, after = found
         try:
             kwargs = arguments(handler, message.kwargs)
         except Misfit as error:
-            self._send(StepStuck(token, error.reason))
+            self._cannot_run(token, number, error.reason)
             return
         replay = Replay.of(message.ops) if message.ops else Replay()
         step = self._ops_type(
@@ -155,7 +154,6 @@ class Executor:
             self._now_ms, marked={} if message.ops and handler.is_async else None,
         )  # fmt: skip
         step.number = number
-        self._fence.waits(number)
         self._steps[token] = step
         drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
         # Not by the loop's factory: it numbers the tasks that a handler makes, and this is the handler.
@@ -170,13 +168,16 @@ class Executor:
         self._queries.discard(task)
         self._maybe_stopped()
 
-    def _find(self, message: RunStep) -> tuple[Workflow, Handler, Next] | None:
-        """What runs the step. Where there is nothing, that is its answer."""
+    def _cannot_run(self, token: int, number: int, why: str) -> None:
+        if self._fence.begins(number):
+            self._send(StepStuck(token, why))
+
+    def _find(self, message: RunStep) -> tuple[Workflow, Handler, Next] | str:
+        """What runs the step; in words, where there is nothing."""
         workflow = self._workflows.get(message.run.workflow_type)
         handler = None if workflow is None else workflow.handler(message.kind, message.handler)
         if workflow is None or handler is None:
-            self._send(StepStuck(message.token, self._missing(message, workflow)))
-            return None
+            return self._missing(message, workflow)
         found = (workflow, handler, Next(workflow, self._sources))
         if handler.name == message.handler:  # the start handler is found whatever its name
             self._found[workflow.workflow_type, message.kind, handler.name] = found
@@ -276,8 +277,8 @@ class Executor:
 
     def _admits(self, step: LiveOps) -> bool:
         """Whether it may begin, or be answered without that: others have what was given back."""
-        if step.number and self._fence.begins(step.number):
-            step.number = 0
+        if step.number > 0:
+            step.number = 0 if self._fence.begins(step.number) else -1
         return not step.number
 
     def _finish(self, step: LiveOps, context: AnyContext | None, outcome: Any, raised: BaseException | None) -> None:

@@ -59,7 +59,7 @@ class LiveOps(branches.Branch, eq=False):
     _recorded_before: bool
     _logged_before: Counter[bytes] | None  # by their marks
     _now_ms: Callable[[], int]
-    number: int = 0  # by which the fence knows it, until it begins
+    number: int = 0  # by which the fence knows it; 0 once it may begin here, -1 where others have it
     cancel_delivered: bool = False
     abandoned: bool = False
     begun: bool = False

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,17 +35,145 @@ def test_a_step_begins_here_or_is_given_back_and_that_is_said_once() -> None:
     assert fence.give_back(2)
     assert not fence.give_back(2)
     assert fence.receives() == 1
-    assert not fence.give_back(1)  # it is about to be answered
-    fence.waits(1)
     assert fence.give_back(1)
     assert not fence.give_back(1)
     assert not fence.begins(1)
-    assert fence.receives() == 0
+    assert fence.receives() == 2
+    assert not fence.begins(2)
     assert fence.receives() == 3
-    fence.waits(3)
     assert fence.begins(3)
     assert not fence.give_back(3)
     assert not fence.give_back(2)
+
+
+def test_what_was_settled_long_ago_is_neither_kept_nor_given_back() -> None:
+    fence = Fence()
+    for number in range(1, 1_000):
+        assert number % 7 or fence.give_back(number)
+        assert fence.begins(fence.receives()) == bool(number % 7)
+        assert len(fence._owners) < 100
+    for number in range(1, 1_000):
+        assert not fence.give_back(number)
+    assert len(fence._owners) < 100
+    assert fence.give_back(1_000)
+    assert not fence.begins(fence.receives())
+
+
+def test_one_that_waits_long_keeps_its_place_while_others_come_and_go() -> None:
+    fence = Fence()
+    first = fence.receives()
+    for _ in range(500):
+        assert fence.begins(fence.receives())
+    assert fence.give_back(first)
+    assert not fence.begins(first)
+    assert fence.begins(fence.receives())
+    assert len(fence._owners) < 100
+
+
+class Turns:
+    """Lets one of two threads go on at a time; after how many points that changes is chance."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._changed = threading.Condition()
+        self._whose, self._left, self.one_is_over = "loop", 0, False
+
+    def point(self) -> None:
+        me = threading.current_thread().name
+        with self._changed:
+            self._left -= 1
+            if not self.one_is_over and self._left < 0:
+                self._whose, self._left = "beside" if me == "loop" else "loop", self._random.choice([0, 1, 2, 5, 500])
+                self._changed.notify_all()
+            self._changed.wait_for(lambda: self.one_is_over or self._whose == me)
+
+    def over(self) -> None:
+        with self._changed:
+            self.one_is_over = True
+            self._changed.notify_all()
+
+
+class SeenFence(Fence):
+    """One of which every look at what both sides share is a point where the other one may come in between."""
+
+    def __init__(self, turns: Turns) -> None:
+        super().__init__()
+        self._turns = turns
+        self._owners = SeenOwners(turns)
+
+    @property
+    def _settled(self) -> int:
+        self._turns.point()
+        return self.__settled
+
+    @_settled.setter
+    def _settled(self, number: int) -> None:
+        if hasattr(self, "_turns"):
+            self._turns.point()
+        self.__settled = number
+
+
+class SeenOwners(dict[int, object]):
+    def __init__(self, turns: Turns) -> None:
+        super().__init__()
+        self._turns = turns
+
+    def setdefault(self, number: int, owner: object = None) -> object:
+        self._turns.point()
+        return super().setdefault(number, owner)
+
+    def get(self, number: int, default: object = None) -> object:
+        self._turns.point()
+        return super().get(number, default)
+
+    def __setitem__(self, number: int, owner: object) -> None:
+        self._turns.point()
+        super().__setitem__(number, owner)
+
+    def __delitem__(self, number: int) -> None:
+        self._turns.point()
+        super().__delitem__(number)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_two_threads_never_both_have_a_step_nor_neither(seed: int) -> None:
+    count, turns, chance = 3_000, Turns(seed), random.Random(seed)
+    fence = SeenFence(turns)
+    begun: set[int] = set()
+    back: list[int] = []
+
+    def loop() -> None:
+        reading: list[int] = []
+        while reading or fence._received < count:
+            if fence._received < count:
+                reading.append(fence.receives())
+            while reading and chance.random() < 0.8:
+                number = reading.pop(chance.randrange(min(3, len(reading))))
+                if fence.begins(number):
+                    begun.add(number)
+
+    def beside() -> None:
+        # About where the loop is: what it drops, what it begins, and what it has not read.
+        while not turns.one_is_over:
+            number = max(1, fence._received - chance.choice([-1, 0, 1, 2, 60, 62, 64, 65, 66, 70]))
+            if number <= count and fence.give_back(number):
+                back.append(number)
+            turns.point()
+
+    def first(side: Callable[[], None]) -> None:
+        turns.point()
+        side()
+        turns.over()
+
+    sides = [threading.Thread(target=first, args=(side,), name=side.__name__) for side in (loop, beside)]
+    for thread in sides:
+        thread.start()
+    for thread in sides:
+        thread.join(60)
+    assert len(back) == len(set(back))
+    assert not begun & set(back)
+    assert begun | set(back) == set(range(1, count + 1))
+    assert len(fence._owners) < 100
 
 
 @pytest.mark.parametrize("together", [True, False])
