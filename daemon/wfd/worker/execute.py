@@ -136,7 +136,7 @@ class Executor:
 
     def _run(self, message: RunStep) -> None:
         token, run = message.token, message.run
-        number = self._fence.receives()
+        self._fence.received = number = self._fence.received + 1
         found = self._found.get((run.workflow_type, message.kind, message.handler)) or self._find(message)
         if type(found) is str:
             self._cannot_run(token, number, found)

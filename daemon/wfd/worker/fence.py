@@ -7,52 +7,45 @@ number: how many the worker has been given with it, as a token may come back. Wh
 
 from __future__ import annotations
 
-# How many that are settled are kept: they are dropped by the lot, at the price of a few compared with a call for each.
-_SETTLED = 64
-_BEGUN: object = "begun"
-_OVER: object = "given back, and the loop knows"
+# So many are kept, and dropped together once the loop has asked for all of them: that costs a fraction of one by one.
+_MOST_KEPT = 64
+_ASKED = object()
 
 
 class Fence:
     """What was given back never begins here, and what has begun, or was answered, is not given back."""
 
     def __init__(self) -> None:
-        self._received = 0
-        # Who has which step: `_BEGUN`, or an object of whoever gave it back, which becomes `_OVER` once the loop has asked.
+        # Who has which step: an object of whoever gave it back, until the loop has asked.
         self._owners: dict[int, object] = {}
-        # The loop has asked for all up to this one, and dropped them.
+        # How many have been read, and of how many of these the loop has asked whether they may begin.
+        self.received = self._asked = 0
+        # It has asked for all up to this one, and dropped them.
         self._settled = 0
 
-    def receives(self) -> int:
-        """The number of the step that has just been read. The loop's alone, as `begins` is."""
-        self._received += 1
-        return self._received
-
     def begins(self, number: int) -> bool:
-        """Whether it may begin, or be answered without that; to be asked once for each."""
+        """Whether it may begin, or be answered without that; for the loop, once for each."""
         owners = self._owners
-        begun = owners.setdefault(number, _BEGUN) is _BEGUN
-        if not begun:
-            owners[number] = _OVER
-        if len(owners) > _SETTLED:
-            self._drop_settled()
-        return begun
+        begins = owners.setdefault(number, _ASKED) is _ASKED
+        if not begins:
+            owners[number] = _ASKED
+        self._asked = asked = self._asked + 1
+        if len(owners) > _MOST_KEPT and asked == self.received:
+            self._drop(asked)
+        return begins
 
-    def _drop_settled(self) -> None:
-        owners, number = self._owners, self._settled + 1
-        while (owner := owners.get(number)) is _BEGUN or owner is _OVER:
-            # In this order: `give_back` has to see that it came too late for what is dropped.
-            self._settled = number
-            del owners[number]
-            number += 1
+    def _drop(self, last: int) -> None:
+        # Said before it is done: `give_back` has to see that it came too late.
+        first, self._settled = self._settled + 1, last
+        for number in range(first, last + 1):
+            del self._owners[number]
 
     def give_back(self, number: int) -> bool:
         """Whether it will certainly not begin here; True once for each. For one thread."""
-        mine = object()
-        owners = self._owners
+        owners, mine = self._owners, object()
         if owners.setdefault(number, mine) is not mine:
             return False
-        # It was there for nobody else; or not any more, and then nobody but this thread looks at it.
+        # In this order. Where the loop has dropped it already, nobody else looks at this entry any more.
         if number <= self._settled and owners.get(number) is mine:
             del owners[number]
             return False
