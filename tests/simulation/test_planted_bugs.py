@@ -10,6 +10,7 @@ import pytest
 
 from support.sim.world import World
 from wfctl.errors import WfctlError
+from wfctl.protocol import calls
 from wfd.core import decide as core, records as r, state, stimuli as s
 from wfd.core.course import Course
 from wfd.core.decision import Ignored
@@ -19,6 +20,7 @@ from wfd.engine.commits import Commits
 from wfd.engine.engine import Engine
 from wfd.engine.executions import Executions
 from wfd.engine.operations import Asked, Operations, ParentEventArgs
+from wfd.engine.retries import Retries
 from wfd.engine.schedules import Schedules
 from wfd.engine.sending import Sending
 from wfd.engine.timers import Timers
@@ -205,8 +207,20 @@ def _forgets_the_times_that_wait_for_a_run_to_close(patch: Patch) -> None:
     patch.setattr(Schedules, "_wait_for", lambda self, schedule: None)
 
 
+def _stumbles_over_a_retry_that_it_has_carried_out(patch: Patch) -> None:
+    retry = Retries.retry
+
+    async def stumbling(self: Retries, call: calls.Retry) -> calls.Retried:
+        done = await retry(self, call)
+        assert not done.kept, "what it is to be answered cannot be put in words"
+        return done
+
+    patch.setattr(Retries, "retry", stumbling)
+
+
 WAKE_AT = state.Run.wake_at
 BUGS = (
+    _stumbles_over_a_retry_that_it_has_carried_out,
     _forgets_the_times_that_wait_for_a_run_to_close,
     _accepts_an_event_each_time_it_is_sent,
     _forgets_runs_that_have_not_begun,

@@ -52,4 +52,4 @@ def _parts(key: str) -> tuple[str, str, str]:
     head, _, hashed = head.rpartition(":")
     kind, _, name = head.partition(":")
     words = _WORDS.get(kind, f"{kind} {{}}").format(repr(name))
-    return words, hashed, f", occurrence {int(count) + 1}" if count not in ("", "0") else ""
+    return words, hashed, f", occurrence {int(count) + 1}" if count.isdigit() and count != "0" else ""

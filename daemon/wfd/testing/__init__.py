@@ -23,6 +23,7 @@ from typing import Any
 
 import wfctl
 from wfctl.client import Client
+from wfctl.protocol import calls, views
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.times import to_ms
 from wfd.config import Config
@@ -36,9 +37,10 @@ from wfd.runtime.lock import StateLock
 from wfd.server import Server
 from wfd.store.store import Store
 from wfd.testing.outside import Outside
+from wfd.testing.standstill import Standstill
 from wfd.testing.workers import LocalWorkers
 
-# How long `settle` waits in real time for handlers that wait for something real.
+# How long `settle` waits in real time for handlers that wait for something real, and a result is awaited though nothing moves.
 PATIENCE_S = 10.0
 _TURN_S = 0.0005
 # Turns in which nothing happens until that counts: where a handler runs, it may only be about to go on.
@@ -51,6 +53,9 @@ class WorkflowEnvironment:
     `workflows` are served; `now` is where the clock starts (default: 2030-01-01 UTC), and it moves only with `advance`.
     `path` keeps the database in that folder, so that a second environment can go on with it; by default it is thrown away.
     `seed` makes run IDs repeatable. `limits` are as [workflows.limits]: how many steps of a type execute at once.
+
+    Who awaits the result of a run that is stuck, or waits for what does not come, gets RunStuckError or NotFinishedError once
+    nothing has moved for ten seconds of real time.
     """
 
     client: Client
@@ -106,6 +111,8 @@ class WorkflowEnvironment:
         lock.acquire(config.socket)
         self._exit.callback(lock.release)
         self.backend = Backend(self.engine, config, lambda _: None)
+        self.backend.result = Standstill(self.backend.result, self._moves, PATIENCE_S).result
+        self.backend.closing = _asks_result
         server = Server(
             config.socket,
             self.backend,
@@ -151,10 +158,18 @@ class WorkflowEnvironment:
         while quiet < enough and loop.time() < patience:
             await self.store.writer.flush()
             await asyncio.sleep(_TURN_S)
-            # A step that is queued while no handler is awake waits for time to pass as well.
             awake = self.workers.awake
-            busy = self.engine.busy or (awake and (self.workers.busy or self._outside.moves(patience)))
+            busy = self._busy or (awake and self._outside.moves(patience))
             quiet, enough = 0 if busy else quiet + 1, _STILL_TURNS if awake else _QUIET_TURNS
+
+    @property
+    def _busy(self) -> bool:
+        # A step that is queued while no handler is awake waits for time to pass as well.
+        return self.engine.busy or bool(self.workers.awake and self.workers.busy)
+
+    def _moves(self) -> bool:
+        """Whether anything may still come: what the handlers wait for, or what the test itself does."""
+        return self._busy or self._outside.moves(float("inf"))
 
     async def crash(self) -> None:
         """Kill the worker: the steps that run begin again in another."""
@@ -164,6 +179,11 @@ class WorkflowEnvironment:
     def load(self, workflows: Iterable[Workflow]) -> None:
         """Replace the code, as saving the file does."""
         self.workers.replace(workflows)
+
+
+def _asks_result(call: calls.Result) -> asyncio.Future[views.Outcome] | None:
+    """There is no short way past `Backend.result`."""
+    return None
 
 
 _DEFAULTS: dict[str, Any] = dict.fromkeys(

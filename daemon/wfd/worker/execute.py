@@ -138,7 +138,7 @@ class Executor:
         token, run = message.token, message.run
         self._fence.received = number = self._fence.received + 1
         found = self._found.get((run.workflow_type, message.kind, message.handler)) or self._find(message)
-        if type(found) is str:
+        if isinstance(found, str):
             self._cannot_run(token, number, found)
             return
         workflow, handler, after = found

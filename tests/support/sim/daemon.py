@@ -22,6 +22,7 @@ from wfd.engine.reads import Reads
 from wfd.engine.retries import Retries
 from wfd.engine.sending import Sending
 from wfd.runtime.ids import IdSource
+from wfd.supervisor import Unanswered
 
 
 class World(Machine, Weather, Protocol):
@@ -123,6 +124,11 @@ class Daemon:
         except WfctlError as raised:
             error = raised
             world.ledger.note("refuse {}: {!r}", call, raised)
+            if raised.code == WfctlError.code and not isinstance(raised, Unanswered):
+                world.broken(f"{call} is refused for no reason that there is: {raised!r}")
+        except Exception as raised:  # as the server would, it tells the client of an error inside
+            error = raised
+            world.broken(f"{call} failed inside: {raised!r}")
         world.loop.after_us(world.message_us(), self._told, request, future, answer, error, context=world.context)
 
     def _told(self, request: Request, future: asyncio.Future[None], answer: Any, error: Exception | None) -> None:

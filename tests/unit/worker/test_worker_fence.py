@@ -107,16 +107,16 @@ class SeenFence(Fence):
         self._turns = turns
         self._owners = SeenOwners(turns)
 
-    @property
-    def _settled(self) -> int:
+    def _look(self) -> int:
         self._turns.point()
-        return self.__settled
+        return self._up_to
 
-    @_settled.setter
-    def _settled(self, number: int) -> None:
+    def _put(self, number: int) -> None:
         if hasattr(self, "_turns"):
             self._turns.point()
-        self.__settled = number
+        self._up_to = number
+
+    _settled = property(_look, _put)  # type: ignore[assignment]
 
 
 class SeenOwners(dict[int, object]):
