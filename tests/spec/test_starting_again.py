@@ -104,6 +104,24 @@ async def test_an_id_without_a_run_and_a_start_without_an_id_begin_one(serve: Se
     assert not env.engine.sought
 
 
+async def test_the_handle_tells_whether_the_run_was_there_before(serve: Serve) -> None:
+    env = await serve(waits())
+
+    async def existing(**more: Any) -> bool:
+        handle = await env.client.start("Waits", workflow_id="w", if_running="use", **more)
+        return handle.existing
+
+    assert not await existing(dry_run=True)
+    assert not await existing()
+    assert await existing()
+    handle = env.client.handle("w")
+    assert not handle.existing
+    await handle.send("finish")
+    assert await handle.result() == "done"
+    assert await existing(if_closed="use")
+    assert not await existing()
+
+
 async def test_the_result_of_a_closed_run_that_failed_is_its_failure(serve: Serve) -> None:
     wf = Workflow("Fails")
 

@@ -94,12 +94,13 @@ class Client(AboutRuns, AboutDaemon):
         `at` (local time where it has no zone) or `delay`: its start handler begins then. The run is there from now on and sleeps,
         also across restarts; its timeout counts from its beginning. A time that has passed is now.
 
-        `workflow_input`: a dict is keyword arguments of the start handler, any other value its one argument. Where the
-        workflow ID has an open run: WorkflowAlreadyRunning, or with `if_running="use"` a handle on that run. Where it has none, but
-        one that has closed: another one is started; with `if_closed="use"` it is a handle on the newest, with "fail"
-        WorkflowAlreadyClosed. With "use" for both, a start whose answer was lost can be made again. A run that was purged is not
-        known. Also raises UnknownWorkflowTypeError and InvalidPayloadError; nothing is started then. With `dry_run` all that is
-        checked and nothing is started: the handle is of the workflow ID, as that of `handle`.
+        `workflow_input`: a dict is keyword arguments of the start handler, any other value its one argument. Where the workflow
+        ID has an open run: WorkflowAlreadyRunning, or with `if_running="use"` a handle on that run. Where it has none, but one
+        that has closed: another one is started; with `if_closed="use"` it is a handle on the newest, with "fail"
+        WorkflowAlreadyClosed. With "use" for both, a start whose answer was lost can be made again; `existing` of the handle
+        tells whether there was one. A run that was purged is not known. Also raises UnknownWorkflowTypeError and
+        InvalidPayloadError; nothing is started then. With `dry_run` all that is checked and nothing is started: the handle is of
+        the workflow ID, as that of `handle`.
         """
         check_name(workflow_type, "workflow type")
         if workflow_id is not None:
@@ -119,7 +120,8 @@ class Client(AboutRuns, AboutDaemon):
                 positional=codec.one_argument(workflow_input, data),
             )
         )
-        return ClientHandle(self._link, started.run.workflow_id, started.run if started.run.id else None)
+        info = started.run if started.run.id else None
+        return ClientHandle(self._link, started.run.workflow_id, info, existing=started.existing)
 
     @overload
     async def run(

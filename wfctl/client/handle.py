@@ -31,13 +31,17 @@ _PAGE = 1_000
 class ClientHandle(WorkflowHandle):
     """Made by `Client.start` (then it is that very run) or `Client.handle` (then the newest run of the ID at each call).
 
-    `run_info` is set by a start, or once `describe` has learnt it; else None. IDs are exact, never prefixes. Every method
+    `run_info` is set by a start, or once `describe` has learnt it; else None. `existing` is True where a start has begun nothing,
+    since `if_running` or `if_closed` had it use the run that there was. IDs are exact, never prefixes. Every method
     raises RunNotFoundError for a run that does not exist, and DaemonDownError where there is no daemon; where that has
     `detail["dropped"]`, what was asked may have happened.
     """
 
-    def __init__(self, link: Link, workflow_id: str, run_info: RunInfo | None = None) -> None:
+    def __init__(
+        self, link: Link, workflow_id: str, run_info: RunInfo | None = None, *, existing: bool = False
+    ) -> None:
         self._link = link
+        self.existing = existing
         self._pinned = None if run_info is None else run_info.id
         self.workflow_id = workflow_id
         self.run_info = run_info
