@@ -228,6 +228,8 @@ class Run(msgspec.Struct, frozen=True):
         """The earliest instant at which time alone changes this run."""
         phase = self.phase
         due: int | None = None
+        if type(phase) is Stepping:  # as nearly all that are asked
+            return self.deadline
         if type(phase) is Waiting:
             due = phase.deadline
         elif type(phase) is Sleeping:

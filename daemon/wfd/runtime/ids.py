@@ -19,11 +19,9 @@ _SLACK_MS = 1_000
 _TIME_MAX = (1 << 48) - 1
 # A ULID's text, two digits at a time: a busy daemon makes thousands a second, and digit by digit that takes twice as long.
 _PAIRS = [high + low for high in ENCODE for low in ENCODE]
-_SHIFTS = range(120, -1, -10)
-
-
-def _text(ulid: int) -> str:
-    return "".join([_PAIRS[ulid >> shift & 0x3FF] for shift in _SHIFTS])
+# Of those of one millisecond, which count on, the last four digits differ, hardly ever more.
+_LAST_BITS = 20
+_FIRST_SHIFTS = range(120, _LAST_BITS - 1, -10)
 
 
 def least_run_id(since_ms: int) -> str:
@@ -47,6 +45,7 @@ class IdSource:
         self._random = random.Random(seed)
         self._at_ms = 0
         self._low = 0
+        self._first, self._digits = -1, ""
 
     def run_id(self) -> str:
         """A ULID, greater than all before it: within a millisecond, and when the clock was set back, it counts on."""
@@ -59,7 +58,12 @@ class IdSource:
         else:
             self._at_ms += 1
             self._low = self._random.getrandbits(_RANDOM_BITS)
-        return _text(self._at_ms << _RANDOM_BITS | self._low)
+        return self._text(self._at_ms << _RANDOM_BITS | self._low)
+
+    def _text(self, ulid: int) -> str:
+        if (first := ulid >> _LAST_BITS) != self._first:
+            self._first, self._digits = first, "".join([_PAIRS[ulid >> shift & 0x3FF] for shift in _FIRST_SHIFTS])
+        return f"{self._digits}{_PAIRS[ulid >> 10 & 0x3FF]}{_PAIRS[ulid & 0x3FF]}"
 
     def after(self, run_id: str) -> None:
         """Make only run IDs that are greater than this one, even if the clock was set back."""

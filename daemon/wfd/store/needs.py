@@ -7,7 +7,7 @@ from __future__ import annotations
 import msgspec
 
 from wfctl.values.status import Status
-from wfd.core.state import Closed, Run, Sleeping, Stuck, Waiting
+from wfd.core.state import Closed, Run, Sleeping, Stepping, Stuck, Waiting
 from wfd.store import queries
 from wfd.store.reader import Snapshot
 from wfd.store.rows import Counted
@@ -57,9 +57,11 @@ def counted(run: Run) -> Counted:
     of its end. `queued`: there are events that it has not been handed over.
     """
     phase, needs = run.phase, ""
-    if type(phase) is Closed:
+    if type(phase) is Stepping:
+        pass
+    elif type(phase) is Closed:
         return run.workflow_type, run.status, False, needs
-    if type(phase) is Waiting:
+    elif type(phase) is Waiting:
         if phase.names is not None:
             needs = f"events {_json(phase.names).decode()}\n"
         if phase.on_timeout is not None:
