@@ -10,12 +10,13 @@ import contextvars
 import os
 import threading
 import time
+import types
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any
 
-from wfctl.errors import WfctlError
+from wfctl.errors import InvalidPayloadError, WfctlError
 from wfctl.protocol import channel
 from wfctl.protocol.channel import OpDone, RunStep, StepGone, StepRaised, StepStuck, ToDaemon, ToWorker
 from wfctl.sdk import current, offspring
@@ -82,7 +83,7 @@ class Executor:
 
     @property
     def idle(self) -> bool:
-        return not self._tasks and all(map(_never_begins, self._steps.values()))
+        return not self._tasks and not self._steps
 
     def receive(self, *messages: ToWorker) -> None:
         """Take messages, in their order; after `Stop`, `on_stopped` is called as soon as nothing runs. Never raises."""
@@ -156,6 +157,8 @@ class Executor:
         step.number = number
         self._steps[token] = step
         drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
+        # To its `_first_turn`: a task that others cancel before that would end without a word of the step.
+        drive.send(None)
         # Not by the loop's factory: it numbers the tasks that a handler makes, and this is the handler.
         step.task = asyncio.Task(drive, loop=self._loop, name=handler.name)
 
@@ -200,6 +203,10 @@ class Executor:
     # -- running it -----------------------------------------------------------------------------
 
     async def _drive(self, step: LiveOps, kwargs: dict[str, Any]) -> None:
+        try:
+            await _first_turn()
+        except asyncio.CancelledError:  # by code that cancels whatever task there is: the step may begin anew
+            step.abandoned = True
         if step.abandoned or not self._admits(step):
             self._finish(step, None, None, None)
             return
@@ -237,6 +244,10 @@ class Executor:
 
     async def _drive_thread(self, step: LiveOps, kwargs: dict[str, Any]) -> None:
         """A plain `def`: runs in a thread that cannot be interrupted, so only its operations can end it early."""
+        try:
+            await _first_turn()
+        except asyncio.CancelledError:  # by code that cancels whatever task there is: the step may begin anew
+            step.abandoned = True
         if step.abandoned or not self._admits(step):
             self._finish(step, None, None, None)
             return
@@ -264,10 +275,6 @@ class Executor:
         if step is None:
             # Its answer crossed this message; the daemon waits for the handler to let go, which it has.
             self._send(StepGone(token))
-            return
-        if _never_begins(step):
-            step.abandoned = True
-            self._finish(step, None, None, None)
             return
         step.abandon()
         if token in self._pool.beginning and step.task is not None:
@@ -327,20 +334,23 @@ class Executor:
     # -- checking and asking --------------------------------------------------------------------
 
     def _check(self, message: channel.Check) -> None:
+        what = f"input of {message.workflow_type!r}"
         try:
-            payload = decode(message.payload) if message.payload else None
             if message.kind == "start":
                 handler = start_of(self._workflows, message.workflow_type)
-                what = f"input of {message.workflow_type!r}"
             elif message.kind == "query":
-                handler = query_of(workflow_of(self._workflows, message.workflow_type), message.handler)
                 what = f"arguments of query {message.handler!r}"
+                handler = query_of(workflow_of(self._workflows, message.workflow_type), message.handler)
             else:
-                handler = event_of(workflow_of(self._workflows, message.workflow_type), message.handler)
                 what = f"payload of event {message.handler!r}"
+                handler = event_of(workflow_of(self._workflows, message.workflow_type), message.handler)
+            payload = decode(message.payload) if message.payload else None
             answer = channel.Checked(message.call, bound(handler, payload, what, text=message.text))
         except WfctlError as error:
             answer = channel.Checked(message.call, error=error.to_data())
+        except BaseException as error:  # converting runs the user's own code, which may even exit
+            refused = InvalidPayloadError(f"{what}: converting it raised {type(error).__name__}: {error}")
+            answer = channel.Checked(message.call, error=refused.to_data())
         self._send(answer)
 
     def _ask(self, message: channel.Query) -> None:
@@ -357,9 +367,10 @@ def _marks(logged: bytes) -> Counter[bytes] | None:
     return Counter(logged[at : at + size] for at in range(0, len(logged), size)) if logged else None
 
 
-def _never_begins(step: LiveOps) -> bool:
-    """Whether its task was cancelled before its first turn, by somebody else's code: nothing runs for it."""
-    return not step.begun and step.task is not None and step.task.done()
+@types.coroutine
+def _first_turn() -> Generator[None, None, None]:
+    """Until then, nothing of a step has been done but that it was read."""
+    yield
 
 
 def _in_thread(step: LiveOps, context: AnyContext, kwargs: dict[str, Any]) -> tuple[Any, BaseException | None]:

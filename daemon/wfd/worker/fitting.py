@@ -23,8 +23,9 @@ def arguments(handler: Handler, data: bytes) -> dict[str, Any]:
     """What to call `handler` with: `data` (a JSON object) converted to the annotated types."""
     if data == b"{}" and not handler.required:
         return {}
-    given: dict[str, Any] = decode(data)
+    given: dict[str, Any] = {}
     try:
+        given = decode(data)
         if handler.takes_as_it_is(given):
             return given
         types = handler.types
@@ -43,7 +44,7 @@ def arguments(handler: Handler, data: bytes) -> dict[str, Any]:
         reason = "its parameters changed"
     except InvalidPayloadError as error:
         reason = error.message
-    except Exception as error:  # converting runs the user's own code
+    except BaseException as error:  # converting runs the user's own code, which may even exit
         reason = f"{type(error).__name__}: {error}"
     takes = handler.describe().signature()
     raise Misfit(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from support.handlers import Desk
 from support.waiting import wait_until
 from support.worker_process import WorkerProcess, run_step
-from wfctl.protocol.channel import Ping, Pong, StepDone, StepGone
+from wfctl import Context, Directive, Workflow
+from wfctl.protocol.channel import AbandonStep, Check, Checked, Ping, Pong, StepDone, StepGone, StepStuck
 from wfd.worker.fence import Fence
 
 FLOWS = """
@@ -28,6 +33,34 @@ async def begin(ctx: Context, block: str = "") -> Directive:
         time.sleep(0.01)
     return ctx.next.complete()
 """
+
+
+@dataclasses.dataclass
+class Harsh:
+    """Whose check ends more than itself."""
+
+    word: str
+
+    def __post_init__(self) -> None:
+        raise SystemExit(self.word) if self.word == "exit" else asyncio.CancelledError(self.word)
+
+
+wf = Workflow("Order")
+
+
+@wf.start()
+async def takes_harsh(ctx: Context, item: Harsh) -> Directive:
+    return ctx.next.complete()
+
+
+@wf.step()
+async def quick(ctx: Context) -> Directive:
+    return ctx.next.complete()
+
+
+@wf.step()
+def threaded(ctx: Context) -> Directive:
+    return ctx.next.complete()
 
 
 def read(fence: Fence) -> int:
@@ -208,3 +241,47 @@ def test_a_blocked_worker_gives_back_what_it_has_not_begun_and_runs_what_comes_a
         worker.step(8, "start", "begin")
         assert worker.receive(StepDone).token == 8
         assert (tmp_path / "began").read_text() == "xx"
+
+
+async def test_every_step_that_is_read_is_asked_for_once_however_it_ends() -> None:
+    desk = Desk(wf)
+    fence = desk.executor._fence
+    assert fence.give_back(9)
+    answers: dict[int, type] = {}
+    for kind, handler, kwargs, workflow_type in [
+        ("start", "", {"item": {"word": "exit"}}, "Order"),
+        ("start", "", {"item": {"word": "cancel"}}, "Order"),
+        ("start", "", {"other": 1}, "Order"),
+        ("start", "", msgspec.Raw(b"[[["), "Order"),
+        ("step", "gone", {}, "Order"),
+        ("step", "quick", {}, "Ordr"),
+    ]:
+        answers[desk.begin(kind, handler, kwargs, workflow_type=workflow_type)] = StepStuck
+    answers[desk.begin("step", "quick")] = StepDone
+    answers[desk.begin("step", "threaded")] = StepDone
+    given_back = desk.begin("step", "quick")
+    for handler in ("quick", "threaded"):
+        answers[token := desk.begin("step", handler)] = StepGone
+        desk.executor.receive(AbandonStep(token))
+    others = asyncio.all_tasks()
+    answers[desk.begin("step", "quick")] = StepGone
+    for made in asyncio.all_tasks() - others:
+        made.cancel()
+    said = [await desk.next() for _ in answers]
+    assert {message.token: type(message) for message in said} == answers
+    assert given_back not in answers
+    assert desk.executor.idle
+    assert fence._asked == fence.received == len(answers) + 1
+    assert set(fence._owners) == set(range(1, fence.received + 1))
+    desk.executor.close()
+
+
+async def test_a_check_that_ends_more_than_itself_is_the_mistake_of_who_asks() -> None:
+    desk = Desk(wf)
+    desk.executor.receive(Check(1, "Order", "start", "", b'{"item":{"word":"exit"}}', {}), Ping(1))
+    (checked, pong) = desk.sent
+    assert isinstance(checked, Checked)
+    assert checked.error is not None
+    assert checked.error.code == "invalid_payload"
+    assert checked.error.message == "input of 'Order': converting it raised SystemExit: exit"
+    assert isinstance(pong, Pong)

@@ -15,7 +15,6 @@ from support.handlers import Desk
 from wfctl import Context, Directive, TaskTimeoutError, Workflow, task
 from wfctl.errors import IncompatibleError
 from wfctl.protocol.channel import (
-    AbandonStep,
     Checked,
     Ping,
     Pong,
@@ -114,6 +113,11 @@ async def various(ctx: Context) -> Directive:
     return ctx.next.complete(await waits_often(5))
 
 
+@wf.step()
+def plain(ctx: Context) -> Directive:
+    return ctx.next.complete()
+
+
 @pytest.fixture
 async def desk() -> Desk:
     did.clear()
@@ -150,16 +154,19 @@ async def test_a_task_ends_as_its_function_does_however_often_it_waits(desk: Des
     assert decode(ended.value) == 5
 
 
-async def test_a_step_whose_task_was_cancelled_before_its_first_turn_is_given_up(desk: Desk) -> None:
+@pytest.mark.parametrize("handler", ["various", "plain"])
+async def test_a_step_whose_task_others_cancel_before_its_first_turn_is_given_back_at_once(
+    desk: Desk, handler: str
+) -> None:
     before = asyncio.all_tasks()
-    token = desk.begin("step", "various")
+    token = desk.begin("step", handler)
     (made,) = asyncio.all_tasks() - before
     made.cancel()
     assert not desk.executor.idle
-    await asyncio.sleep(0)
+    assert await desk.next() == StepGone(token)
     assert desk.executor.idle
-    desk.executor.receive(AbandonStep(token))
-    assert desk.sent == [StepGone(token)]
+    fence = desk.executor._fence
+    assert fence._asked == fence.received == 1
 
 
 # -- arguments ----------------------------------------------------------------------------------
