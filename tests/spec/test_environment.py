@@ -14,15 +14,7 @@ import pytest
 from spec.conftest import Serve
 from support.checker import broken_promises
 from support.waiting import until
-from wfctl import (
-    Context,
-    Directive,
-    NotFinishedError,
-    RunStuckError,
-    TaskTimeoutError,
-    Workflow,
-    task,
-)
+from wfctl import Context, Directive, TaskTimeoutError, Workflow, task
 from wfd.supervisor.steps import STEPS_PER_WORKER
 from wfd.testing import WorkflowEnvironment
 
@@ -308,31 +300,3 @@ async def test_a_step_that_is_repeated_logs_what_it_has_not_logged_before(tmp_pa
         lines = [entry.data["message"] for entry in history if entry.kind == "log"]
     assert executions == 2
     assert lines == ["in the task", "after it", "resuming", "new"]
-
-
-async def test_a_result_that_nothing_brings_any_more_is_an_error_and_no_wait_for_ever(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("wfd.testing.PATIENCE_S", 0.05)
-    wf = Workflow("Order")
-
-    @wf.start()
-    async def begin(ctx: Context) -> Directive:
-        return ctx.next.step(gone, after=HOUR)
-
-    @wf.step()
-    async def gone(ctx: Context) -> Directive:
-        return ctx.next.complete("here")
-
-    env = await serve(wf)
-    with pytest.raises(NotFinishedError, match="'order' is sleeping, and nothing moves") as sleeps:
-        await env.client.run("Order", workflow_id="order")
-    assert "env.advance" in str(sleeps.value.hint)
-    assert sleeps.value.detail["status"] == "sleeping"
-    env.load([])
-    await env.advance(HOUR)
-    handle = env.client.handle("order")
-    with pytest.raises(RunStuckError, match="'order' is stuck: workflow type 'Order'"):
-        await handle.result()
-    env.load([wf])
-    assert await handle.result() == "here"

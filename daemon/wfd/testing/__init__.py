@@ -55,7 +55,7 @@ class WorkflowEnvironment:
     `seed` makes run IDs repeatable. `limits` are as [workflows.limits]: how many steps of a type execute at once.
 
     Who awaits the result of a run that is stuck, or waits for what does not come, gets RunStuckError or NotFinishedError once
-    nothing has moved for ten seconds of real time.
+    nothing has moved for ten seconds of real time, on an event loop of asyncio's own. A wait with a `timeout` lasts as long.
     """
 
     client: Client
@@ -111,7 +111,7 @@ class WorkflowEnvironment:
         lock.acquire(config.socket)
         self._exit.callback(lock.release)
         self.backend = Backend(self.engine, config, lambda _: None)
-        self.backend.result = Standstill(self.backend.result, self._moves, PATIENCE_S).result
+        self.backend.result = Standstill(self.backend.result, self._moves, self._stands, PATIENCE_S).result
         self.backend.closing = _asks_result
         server = Server(
             config.socket,
@@ -159,17 +159,17 @@ class WorkflowEnvironment:
             await self.store.writer.flush()
             await asyncio.sleep(_TURN_S)
             awake = self.workers.awake
-            busy = self._busy or (awake and self._outside.moves(patience))
+            # A step that is queued while no handler is awake waits for time to pass as well.
+            busy = self.engine.busy or (awake and (self.workers.busy or self._outside.moves(patience)))
             quiet, enough = 0 if busy else quiet + 1, _STILL_TURNS if awake else _QUIET_TURNS
-
-    @property
-    def _busy(self) -> bool:
-        # A step that is queued while no handler is awake waits for time to pass as well.
-        return self.engine.busy or bool(self.workers.awake and self.workers.busy)
 
     def _moves(self) -> bool:
         """Whether anything may still come: what the handlers wait for, or what the test itself does."""
-        return self._busy or self._outside.moves(float("inf"))
+        return self.engine.busy or self.workers.busy or self._outside.moves(float("inf"), anyone=True)
+
+    def _stands(self) -> object:
+        """What is another whenever something has come, also from another process: that may be over before it is seen."""
+        return self.engine.hub.rev, self.clock.now_ms(), self.workers.catalog.generation
 
     async def crash(self) -> None:
         """Kill the worker: the steps that run begin again in another."""

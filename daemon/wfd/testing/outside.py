@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import thread as executors
 from types import FrameType
 from typing import Any
@@ -17,7 +19,7 @@ _LIMITS = frozenset({"_on_timeout", "_release_waiter"})
 
 
 class Outside:
-    """Create it when all of the environment's own runs. Threads that are there by then move no handler.
+    """Create it when all of the environment's own runs. Threads, sockets and pipes that are there by then move no handler.
 
     asyncio has no public names for what a loop waits for. Of a loop that does not have these, as uvloop, everything is possible.
     """
@@ -27,11 +29,15 @@ class Outside:
         frames = sys._current_frames()
         # Those of an executor take new work from anybody.
         self._threads = {one for one in threading.enumerate() if not _in_executor(frames.get(one.ident or 0))}
+        self._files_before: list[tuple[int, Any]] = []
+        with contextlib.suppress(AttributeError):
+            self._files_before = [(fd, handle._callback) for fd, handle in self._handles()]
 
-    def moves(self, until_s: float) -> bool:
-        """Whether something may come before the loop's time `until_s`."""
+    def moves(self, until_s: float, *, anyone: bool = False) -> bool:
+        """Whether something may come before the loop's time `until_s`; with `anyone`, also by way of what waits for sockets and
+        pipes beside the handlers."""
         try:
-            return self._timers(until_s) or self._files() or self._busy_threads()
+            return self._timers(until_s) or self._files(anyone) or self._busy_threads()
         except AttributeError:
             return True
 
@@ -44,9 +50,18 @@ class Outside:
             for handle in self._loop._scheduled
         )
 
-    def _files(self) -> bool:
-        keys = self._loop._selector.get_map().values()
-        return any(handle is not None and _of_handlers(handle) for key in keys for handle in key.data)
+    def _files(self, anyone: bool) -> bool:
+        return any(_of_handlers(handle) or (anyone and self._of_others(fd, handle)) for fd, handle in self._handles())
+
+    def _handles(self) -> Iterator[tuple[int, Any]]:
+        for key in self._loop._selector.get_map().values():
+            for handle in filter(None, key.data):
+                yield key.fd, handle
+
+    def _of_others(self, fd: int, handle: Any) -> bool:
+        protocol = getattr(getattr(handle._callback, "__self__", None), "_protocol", None)
+        ours = type(protocol).__module__.startswith(("wfctl.", "wfd."))
+        return not ours and (fd, handle._callback) not in self._files_before
 
     def _busy_threads(self) -> bool:
         frames = sys._current_frames()

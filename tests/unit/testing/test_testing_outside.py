@@ -7,11 +7,13 @@ import contextvars
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.waiting import until
+from wfctl.client.connection import Connection
 from wfctl.sdk import current
 from wfd.testing.outside import Outside
 
@@ -114,3 +116,21 @@ async def test_a_thread_of_an_executor_moves_while_it_has_work_also_where_it_is_
 
 async def test_of_a_loop_that_does_not_tell_everything_is_expected() -> None:
     assert Outside(object()).moves(SOON)  # type: ignore[arg-type]
+
+
+async def test_sockets_of_others_count_only_where_anyone_does_and_not_those_that_were_there_before() -> None:
+    loop = asyncio.get_running_loop()
+    (before, _before), (ours, _ours), (later, _later) = pairs = [socket.socketpair() for _ in range(3)]
+    loop.add_reader(before, nothing)
+    outside = Outside(loop)
+    _, connection = await loop.create_unix_connection(lambda: Connection(Path("own")), sock=ours)
+    assert not outside.moves(loop.time() + SOON, anyone=True)
+    loop.add_reader(later, nothing)
+    assert not moves(outside)
+    assert outside.moves(loop.time() + SOON, anyone=True)
+    for one in (before, later):
+        loop.remove_reader(one)
+    connection._transport.close()
+    for pair in pairs:
+        for one in pair:
+            one.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -16,12 +17,16 @@ PATIENCE_S = 0.005
 
 
 class Run:
-    """Stands as `status`, and closes when it has been looked at so often; `moves` for as long as it is told to."""
+    """Stands as `status`, and closes when it has been looked at so often; `moves` for as long as it is told to, and `steps` on at
+    every so many looks."""
 
-    def __init__(self, status: Status, *, closes_after: float = float("inf"), moves: float = 0) -> None:
+    def __init__(
+        self, status: Status, *, closes_after: float = float("inf"), moves: float = 0, steps: int = 1_000
+    ) -> None:
         self._status = status
         self._closes_after = closes_after
         self._moves = moves
+        self._steps = steps
         self._closed = asyncio.Event()
         self.looks = 0
 
@@ -39,13 +44,32 @@ class Run:
 
     @property
     def standstill(self) -> Standstill:
-        return Standstill(self.result, self.moves, PATIENCE_S)
+        return Standstill(self.result, self.moves, lambda: self.looks // self._steps, PATIENCE_S)
 
 
 async def test_what_moves_is_waited_for_until_it_has_closed() -> None:
     run = Run(Status.RUNNING, closes_after=400, moves=380)
     assert (await run.standstill.result(Result(id="r"))).status is Status.COMPLETED
     assert run.looks >= 400
+
+
+async def test_what_goes_on_between_the_looks_is_waited_for() -> None:
+    run = Run(Status.WAITING, closes_after=400, steps=40)
+    assert (await run.standstill.result(Result(id="r"))).status is Status.COMPLETED
+
+
+async def test_what_closes_while_it_is_given_up_is_told_as_closed() -> None:
+    run = Run(Status.WAITING)
+
+    async def result(call: Result) -> Outcome:
+        if not call.wait:
+            run._status = Status.COMPLETED
+            asyncio.get_running_loop().call_soon(run._closed.set)
+        return await run.result(call)
+
+    standstill = Standstill(result, run.moves, int, PATIENCE_S)
+    assert (await standstill.result(Result(id="r"))).status is Status.COMPLETED
+    assert run.looks > 50
 
 
 @pytest.mark.parametrize(
@@ -75,3 +99,12 @@ async def test_who_gives_up_first_leaves_nothing_behind() -> None:
         await asyncio.wait_for(run.standstill.result(Result(id="r")), PATIENCE_S)
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+async def test_many_that_wait_look_together() -> None:
+    run = Run(Status.WAITING, closes_after=10, moves=9)
+    asked = itertools.count()
+    standstill = Standstill(run.result, run.moves, lambda: next(asked), 200 * PATIENCE_S)
+    waits = [asyncio.ensure_future(standstill.result(Result(id="r"))) for _ in range(50)]
+    assert {outcome.status for outcome in await asyncio.gather(*waits)} == {Status.COMPLETED}
+    assert next(asked) > 10 * run.looks
