@@ -185,10 +185,13 @@ def _settled(value: Any) -> Any:
     if type(value) in _FLAT:
         return value
     if isinstance(value, dict):
-        for item in value.values():
-            if type(item) not in _FLAT and _settled(item) is not item:
-                return {key: _settled(item) for key, item in value.items()}
-        return value
+        own = value
+        for key, item in value.items():
+            if type(item) not in _FLAT and (settled := _settled(item)) is not item:
+                if own is value:
+                    own = {**value}
+                own[key] = settled
+        return own
     if isinstance(value, list | tuple):
         parts = [_settled(item) for item in value]
         return parts if any(map(is_not, parts, value)) else value

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 from hypothesis import given, strategies as st
 
 from support.memory_port import Recorded
 from wfctl.sdk.replay import Replay
+from wfctl.values import codec
 from wfctl.values.codec import canonical
 from wfctl.values.opkeys import in_words
 
@@ -164,3 +166,21 @@ def test_keys_are_told_in_words() -> None:
     assert in_words("now::3f9c04aa12cd90ef:0") == "ctx.now() [3f9c04aa12cd90ef]"
     assert in_words("task:charge:3f9c04aa12cd90ef:0") == "task 'charge' [3f9c04aa12cd90ef]"
     assert in_words("child_result:kid:3f9c04aa12cd90ef:0") == "handle.result() of 'kid' [3f9c04aa12cd90ef]"
+
+
+def test_each_part_of_an_argument_is_gone_through_once_however_deep_its_sets_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[object] = []
+    settled = codec._settled
+
+    def counted(value: object) -> object:
+        seen.append(value)
+        return settled(value)
+
+    monkeypatch.setattr(codec, "_settled", counted)
+    value: object = {"b", "a"}
+    for _ in range(12):
+        value = {"first": [value], "then": [1, 2]}
+    assert b'{"first":[["a","b"]],"then":[1,2]}' in canonical(value)
+    assert len(seen) < 100
