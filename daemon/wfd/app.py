@@ -37,6 +37,7 @@ from wfd.runtime.ousted import Ousted
 from wfd.server import Server
 from wfd.server.connections import Connections
 from wfd.server.endpoint import answers
+from wfd.server.reachable import Reachable
 from wfd.store.silence import Silence
 from wfd.store.store import Store
 from wfd.store.upkeep import Upkeep
@@ -106,6 +107,7 @@ class Daemon:
                 ("engine", self._engine),
                 ("retention", self._retention),
                 ("server", server),
+                ("reachable", Reachable(server, clock)),
                 ("reloader", self._reloader),
                 ("ousted", Ousted(lock, clock, lambda: self.request_stop(0))),
             ]

@@ -47,7 +47,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 def _project(folder: Path) -> Project:
     project = Project(folder, {"flows.py": FLOWS})
-    project.environment |= hooks("wfd.runtime.ousted:LOOK_MS=100")
+    project.environment |= hooks("wfd.runtime.ousted:LOOK_MS=100 wfd.server.reachable:LOOK_MS=100")
     return project
 
 
@@ -74,6 +74,14 @@ def test_a_daemon_whose_lock_is_taken_away_stops_with_its_workers(project: Proje
     project.folder.mkdir(exist_ok=True)
     if how == "the state folder, moved":
         assert "the lock is not at" in (tmp_path / "elsewhere" / "wfd.log").read_text()
+
+
+def test_one_whose_socket_is_taken_away_listens_there_again(project: Project) -> None:
+    pid = project.pid()
+    project.socket.unlink()
+    wait_until(project.socket.exists)
+    assert project.pid() == pid
+    assert "was removed; the daemon listens there again" in project.ok("logs")
 
 
 def test_one_that_was_started_beside_it_meanwhile_stays_and_keeps_its_socket(project: Project) -> None:

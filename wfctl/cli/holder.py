@@ -79,6 +79,13 @@ def held(error: DaemonDownError, holder: Holder, path: Path) -> DaemonDownError:
     """`error`, of the socket `path`, where somebody has the state all the same."""
     facts = {**error.detail, "pid": holder.pid}
     if os.path.realpath(holder.socket) != os.path.realpath(path):
+        if not os.path.lexists(holder.socket):
+            return DaemonDownError(
+                f"the daemon of this project (pid {holder.pid}) belongs at {holder.socket}, and nothing is there: "
+                f"it starts or stops, or that was removed\nit was looked for at {path}",
+                hint="wfctl logs",
+                **facts,
+            )
         return DaemonDownError(
             f"the daemon of this project (pid {holder.pid}) listens at {holder.socket}\nit was looked for at {path}",
             hint=f"export WFCTL_SOCKET={quoted(holder.socket)}",

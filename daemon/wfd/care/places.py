@@ -98,6 +98,12 @@ def _held(config: Config, fd: int) -> Check:
     except (OSError, ValueError, KeyError, TypeError):
         return warn("lock", "held by a process that has not said which", "wait a moment; it starts or stops")
     if at != str(config.socket):
+        if not os.path.lexists(at):
+            return fail(
+                "lock",
+                f"held by process {pid}, which belongs at {at}, and nothing is there: it starts or stops, or that was removed",
+                f"make the folder {quoted(str(Path(at).parent))} again, or: kill {pid}",
+            )
         return fail(
             "lock",
             f"held by process {pid}, which listens at {at} and not at {config.socket}",

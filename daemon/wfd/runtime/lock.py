@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -67,8 +68,10 @@ class StateLock:
                 ) from None
             raise _taken(self.path.parent, holder) from None
         content = json.dumps({"pid": os.getpid(), "socket": str(socket), "config": config}).encode() + b"\n"
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, content, 0)
+        # On a full disk it says nothing of us, and is held all the same: runs that are there can be read, and purged.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, content, 0)
         self._fd = fd
 
     def release(self) -> None:

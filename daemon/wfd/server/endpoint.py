@@ -18,12 +18,12 @@ _ELSEWHERE = "set WFCTL_SOCKET to a path in a directory of your own"
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
-def listen(path: Path) -> socket.socket:
-    """A listening socket at `path`, mode 0600; a directory that is made for it has mode 0700.
+def listen(path: Path, *, parents: bool = True) -> socket.socket:
+    """A listening socket at `path`, mode 0600; a directory that is made for it has mode 0700. `parents`: what it is in as well.
 
     The caller holds the lock on the state directory: only then may a stale socket be removed.
     """
-    prepare_directory(path.parent)
+    prepare_directory(path.parent, parents=parents)
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -38,10 +38,11 @@ def listen(path: Path) -> socket.socket:
     return sock
 
 
-def prepare_directory(folder: Path) -> None:
+def prepare_directory(folder: Path, *, parents: bool = True) -> None:
     """Make `folder` with mode 0700, or check that it is ours and nobody else writes there; DeniedError where it is not."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        if parents:
+            folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
         os.chmod(folder, 0o700)
     except FileExistsError:
@@ -105,7 +106,7 @@ def _remove_stale(path: Path) -> None:
         try:
             probe.connect(os.fspath(path))
         except (ConnectionRefusedError, FileNotFoundError):
-            path.unlink(missing_ok=True)
+            _unlink(path)
             return
         except BlockingIOError:
             pass
@@ -118,6 +119,13 @@ def _remove_stale(path: Path) -> None:
         socket=str(path),
         **({"pid": pid} if pid else {}),
     )
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot(f"remove the stale socket {path.name} from", path.parent, error, otherwise=_ELSEWHERE) from None
 
 
 def _cannot_listen(path: Path, error: OSError) -> Exception:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from pathlib import Path
 
 from wfctl.protocol.calls import PROTOCOL_MAX, PROTOCOL_MIN, Welcome
@@ -89,13 +90,28 @@ class Server(Service):
     async def _start(self) -> None:
         if not self._lock.held:
             raise RuntimeError("the server needs the lock on the state directory")
-        sock = listen(self._path)
+        await self._listen(listen(self._path))
+        log.info("listening on %s", self._path)
+
+    async def _listen(self, sock: socket.socket) -> None:
         facts = self._path.stat()
         self._identity = (facts.st_dev, facts.st_ino)
         self._listener = await asyncio.get_running_loop().create_unix_server(
             lambda: Session(self._host), sock=sock, backlog=BACKLOG
         )
-        log.info("listening on %s", self._path)
+
+    async def listen_again(self) -> bool:
+        """Listen at a new socket where the one of before was removed, and nothing is in its place; who is connected stays so.
+
+        Not where the lock is not in its place any more: another daemon may listen there next. Raises what keeps it from listening.
+        """
+        if self._listener is None or self._lock.displaced or os.path.lexists(self._path):
+            return False
+        # The folder is made again, as it is the daemon's; what it is in, as a login's own, is not.
+        sock, before = listen(self._path, parents=False), self._listener
+        await self._listen(sock)
+        before.close()
+        return True
 
     async def _stop(self) -> None:
         assert self._listener is not None

@@ -90,7 +90,13 @@ def test_the_lock_tells_who_has_it_and_is_free_again_afterwards(config: Config) 
     assert told(check) == ("lock", "warn")
     assert f"held by process {os.getpid()}, which does not listen" in check.message
     held.release()
-    held.acquire(config.project / "other.sock")
+    other = config.project / "other.sock"
+    held.acquire(other)
+    check = places.lock(config)
+    assert told(check) == ("lock", "fail")
+    assert f"belongs at {other}, and nothing is there" in check.message
+    assert check.remedy == f"make the folder {config.project} again, or: kill {os.getpid()}"
+    other.touch()
     check = places.lock(config)
     assert told(check) == ("lock", "fail")
     assert check.remedy is not None

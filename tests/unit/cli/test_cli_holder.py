@@ -32,6 +32,7 @@ def lock(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StateLock]:
     monkeypatch.setitem(Connection.connect.__func__.__kwdefaults__, "timeout_s", 0.1)  # type: ignore[attr-defined]
     held = StateLock(project / ".wfctl" / "lock")
     held.acquire(project / "elsewhere.sock")
+    (project / "elsewhere.sock").touch()
     yield held
     held.release()
 
@@ -62,6 +63,16 @@ def test_down_names_the_daemon_that_listens_elsewhere_and_how_to_reach_it(
     )
     error: Any = json.loads(cli("down", "-o", "json").err)["error"]
     assert (error["exit"], error["detail"]["pid"], error["detail"]["listens_at"]) == (3, os.getpid(), str(at))
+
+
+def test_no_socket_that_is_not_there_is_recommended(cli: Cli, project: Path, lock: StateLock) -> None:
+    at = project / "elsewhere.sock"
+    at.unlink()
+    said = cli("status")
+    assert said.code == 3
+    assert f"(pid {os.getpid()}) belongs at {at}, and nothing is there" in said.err
+    assert said.err.endswith("  try: wfctl logs\n")
+    assert cli("down").err.endswith(f"  try: kill {os.getpid()}\n")
 
 
 def test_status_says_the_same_and_how_to_look_there_from_now_on(cli: Cli, project: Path, lock: StateLock) -> None:

@@ -115,3 +115,16 @@ def test_a_lock_is_displaced_only_where_its_file_is_certainly_another_one_or_non
     (tmp_path / "elsewhere").rename(state)
     assert not lock.displaced
     lock.release()
+
+
+def test_a_full_disk_keeps_nobody_from_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, content: bytes, at: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    lock = StateLock(tmp_path / "lock")
+    lock.acquire(tmp_path / "wfd.sock")
+    assert lock.held
+    with pytest.raises(DaemonAlreadyRunningError):
+        StateLock(tmp_path / "lock").acquire(tmp_path / "wfd.sock")
+    lock.release()
