@@ -6,11 +6,14 @@ Every part logs to `logging.getLogger("wfd.<component>")`; a worker's own output
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import re
 import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import TextIO
 
 from wfctl.values.causes import cannot
 from wfctl.values.times import rfc3339
@@ -39,6 +42,32 @@ def _visible(match: re.Match[str]) -> str:
     return f"\\x{ord(match[0]):02x}"
 
 
+class _File(RotatingFileHandler):
+    """Writes to what is at its path: where that was moved or deleted, as by another program that rotates logs, to a new file."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        before = self.stream
+        if before is not None and not self._in_place(before):
+            # Where the whole folder was moved, on with the file that is open.
+            with contextlib.suppress(OSError):
+                self.stream = self._open()
+                before.close()
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        # A line that a full disk has no room for is lost, and is no news: what else is kept there fails too.
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+    def _in_place(self, file: TextIO) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.baseFilename), os.fstat(file.fileno()))
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # nobody can say
+
+
 class DaemonLog:
     """The handlers of the `wfd` loggers, from `open` to `close`."""
 
@@ -46,12 +75,12 @@ class DaemonLog:
         self._path = path
         self._logger = logging.getLogger("wfd")
         self._to_stderr: logging.Handler | None = logging.StreamHandler(sys.stderr) if stderr else None
-        self._to_file: RotatingFileHandler | None = None
+        self._to_file: _File | None = None
 
     def open(self) -> None:
         """Begin to log; DeniedError or StorageError where the file cannot be written."""
         try:
-            self._to_file = RotatingFileHandler(
+            self._to_file = _File(
                 self._path, maxBytes=ROTATE_BYTES, backupCount=KEPT_FILES, encoding="utf-8", errors="backslashreplace"
             )
         except OSError as error:

@@ -121,3 +121,15 @@ def test_a_project_is_named_by_its_folder_or_its_wfctl_toml_alone(
         f"error[config]: {wrong} is no wfctl.toml (from {by})\n"
         "  hint: name a folder that holds a wfctl.toml, or the file itself\n"
     )
+
+
+def test_a_log_that_was_moved_from_under_a_daemon_is_not_told_to_be_made_by_up(
+    cli: Cli, project: Path, daemon: Start
+) -> None:
+    said = cli("logs")
+    assert (said.code, said.err.splitlines()[-1]) == (4, "  try: wfctl up")
+    daemon()
+    said = cli("logs")
+    assert said.code == 4
+    assert "wfd.log was moved or deleted, and is there again with the next line" in said.err
+    assert said.err.endswith("  try: wfctl status\n")

@@ -80,7 +80,7 @@ def test_what_a_daemon_needs_at_its_start_is_named_with_what_to_do(
     lock, log, folder = tmp_path / "lock", tmp_path / "wfd.log", tmp_path / "folder"
     for patched, by, do, named in (
         ("os.open", refuse, lambda: StateLock(lock).acquire(folder), f"open the lock {lock}"),
-        ("wfd.runtime.logs.RotatingFileHandler", refuse, DaemonLog(log, stderr=False).open, f"write the log {log}"),
+        ("wfd.runtime.logs._File", refuse, DaemonLog(log, stderr=False).open, f"write the log {log}"),
         ("os.mkdir", refuse, lambda: listen(folder / "d.sock"), f"make the socket directory {folder}"),
         ("socket.socket.bind", refused, lambda: listen(folder / "d.sock"), f"listen at {folder / 'd.sock'}"),
     ):

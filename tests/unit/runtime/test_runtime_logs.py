@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -74,6 +75,58 @@ def test_the_log_is_appended_to_and_closed_twice(tmp_path: Path) -> None:
         log.close()
         log.close()
     assert [line.split()[-1] for line in (tmp_path / "wfd.log").read_text().splitlines()] == ["one", "two"]
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_log_that_was_moved_or_deleted_is_begun_anew_and_still_set_aside_when_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    monkeypatch.setattr(logs, "ROTATE_BYTES", 1_000)
+    path, away = tmp_path / "wfd.log", tmp_path / "away.log"
+    log = DaemonLog(path, stderr=False)
+    log.open()
+    logging.getLogger("wfd").info("before")
+    if moved:
+        path.rename(away)
+    else:
+        path.unlink()
+    logging.getLogger("wfd").info("after")
+    assert path.read_text().endswith(" after\n")
+    assert path.read_text().count("\n") == 1
+    for number in range(20):
+        logging.getLogger("wfd").info("line %d of many", number)
+    log.close()
+    assert (tmp_path / "wfd.log.1").exists()
+    if moved:
+        assert away.read_text().endswith(" before\n")
+        assert away.read_text().count("\n") == 1
+
+
+def test_a_log_whose_folder_was_moved_goes_on_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    log = DaemonLog(tmp_path / "state" / "wfd.log", stderr=False)
+    log.open()
+    (tmp_path / "state").rename(tmp_path / "moved")
+    logging.getLogger("wfd").info("still here")
+    log.close()
+    assert (tmp_path / "moved" / "wfd.log").read_text().endswith(" still here\n")
+
+
+def test_a_line_that_a_full_disk_does_not_take_is_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handler: logging.StreamHandler[TextIO], record: logging.LogRecord) -> None:
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError:
+            handler.handleError(record)
+
+    log = DaemonLog(tmp_path / "wfd.log", stderr=False)
+    log.open()
+    monkeypatch.setattr(logging.StreamHandler, "emit", full)
+    logging.getLogger("wfd").info("lost")
+    log.close()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_log_that_cannot_be_written_is_an_error_of_the_storage(tmp_path: Path) -> None:

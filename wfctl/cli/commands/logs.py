@@ -70,10 +70,19 @@ def run(
     try:
         _show(shell, path, lines, begin, follow)
     except FileNotFoundError:
-        raise NotFoundError(f"there is no log yet: {path} does not exist", hint="wfctl up", path=str(path)) from None
+        raise _no_log(shell, path) from None
     except PermissionError:
         raise DeniedError(f"no permission to read {path}", hint="read it as the user who started the daemon") from None
     return exit.OK
+
+
+def _no_log(shell: Shell, path: Path) -> NotFoundError:
+    try:
+        shell.dial().close()
+    except WfctlError:
+        return NotFoundError(f"there is no log yet: {path} does not exist", hint="wfctl up", path=str(path))
+    what = f"{path} was moved or deleted, and is there again with the next line that the daemon has to log"
+    return NotFoundError(f"there is no log at the moment: {what}", hint="wfctl status", path=str(path))
 
 
 def _show(shell: Shell, path: Path, lines: int | None, begin: int | None, follow: bool) -> None:
