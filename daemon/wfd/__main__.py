@@ -24,6 +24,7 @@ from wfd.config import load
 
 
 def main(arguments: list[str] | None = None) -> int:
+    _have_descriptors()
     options = _parser().parse_args(arguments)
     faulthandler.enable()
     try:
@@ -51,6 +52,18 @@ def main(arguments: list[str] | None = None) -> int:
         traceback.print_exc()
         return _fail(WfctlError(f"{type(error).__name__}: {error}", hint="report this as a bug"), teller)
     return 0
+
+
+def _have_descriptors() -> None:
+    """Open the standard descriptors that are closed: else a file or a socket of ours is one, and who prints writes into it."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for name, fd in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -280,6 +280,24 @@ def test_in_the_foreground_it_logs_to_stderr_and_sigint_stops_it(wfd: Wfd) -> No
     assert "INFO daemon got SIGINT" in said
 
 
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_it_serves_where_standard_descriptors_are_closed(wfd: Wfd, closed: str) -> None:
+    command = f'exec "$0" -m wfd --project "$1" {closed}'
+    with subprocess.Popen(
+        ["/bin/sh", "-c", command, sys.executable, str(wfd.folder)],
+        env=wfd.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        wait_until(lambda: wfd.socket.exists() or process.poll() is not None)
+        try:
+            assert asyncio.run(ask(wfd)) == "hello"
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+    assert "ended: signal" not in wfd.log()
+
+
 def test_what_it_says_of_itself() -> None:
     done = subprocess.run([sys.executable, "-m", "wfd", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"wfd {wfctl.__version__}\n"
