@@ -18,7 +18,7 @@ import msgspec
 import wfctl
 from wfctl.errors import DaemonAlreadyRunningError, WfctlError
 from wfctl.protocol.views import ProblemView
-from wfctl.values.causes import cannot
+from wfctl.values.causes import cannot, lost_link
 from wfctl.values.project import real_config
 from wfctl.values.states import former_state, note_state
 from wfd.config import Config
@@ -38,6 +38,7 @@ from wfd.server import Server
 from wfd.server.connections import Connections
 from wfd.server.endpoint import answers
 from wfd.server.reachable import Reachable
+from wfd.store.connect import wal_of
 from wfd.store.silence import Silence
 from wfd.store.store import Store
 from wfd.store.upkeep import Upkeep
@@ -256,9 +257,14 @@ class _Database(Service):
 
 
 def _has_content(path: Path) -> bool:
-    """False also for a file that is empty still: whoever made it came no further. Of what cannot be looked at, the store tells."""
+    """False also for a file without any tables: whoever made it came no further, or the log that held all is gone. Of what
+    cannot be looked at, the store tells."""
     try:
-        return path.stat().st_size > 0
+        with path.open("rb") as file:
+            header = file.read(100)
+        log = wal_of(path)
+        # The schema's version, of the header of an SQLite file.
+        return any(header[60:64]) or (bool(header) and (not header.startswith(b"SQLite") or log.exists()))
     except OSError as error:
         return not isinstance(error, FileNotFoundError)
 
@@ -268,6 +274,8 @@ def _make_private(config: Config) -> None:
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError as error:
+        if (lost := lost_link(state)) is not None:
+            raise lost from None
         away = "move what is there away, or name another `state` in wfctl.toml"
         raise cannot("make the state directory", state, error, otherwise=away) from None
     except OSError as error:

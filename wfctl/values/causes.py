@@ -43,6 +43,16 @@ def out_of_files(error: BaseException | None) -> StorageError | None:
     return None
 
 
+def lost_link(path: Path) -> StorageError | None:
+    """What to tell of `path` where it, or a folder it is in, is a link to what is not there; None where that is not so."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            target = place.parent / place.readlink()
+            hint = "mount or make that folder, or remove the link"
+            return StorageError(f"{place} is a link, and {target} is not there", hint=hint, path=str(place))
+    return None
+
+
 def _more_files(error: OSError) -> str:
     if error.errno == errno.ENFILE:
         return "the system has no more: end programs that have many files open, or raise fs.file-max"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from wfctl.errors import WfctlError
 from wfctl.protocol.care import Check
-from wfctl.values.causes import cannot
+from wfctl.values.causes import cannot, lost_link
 from wfctl.values.commands import quoted
 from wfctl.values.project import MAX_SOCKET_PATH_BYTES
 from wfd.care.finding import fail, ok, warn
@@ -31,6 +31,8 @@ FEW_FREE_BYTES = 500 << 20
 def state(config: Config, *, fix: bool) -> Check:
     """The state folder and the database's files in it are ours, and for us alone."""
     folder = config.state
+    if (lost := lost_link(folder)) is not None:
+        return fail("state", lost.message, lost.hint or _ANOTHER_STATE)
     if not folder.exists():
         place = _nearest(folder)
         if os.access(place, os.W_OK | os.X_OK):

@@ -9,119 +9,18 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 import wfctl
-from support import leftovers
 from support.raw_peer import Peer
 from support.waiting import wait_until
+from support.wfd_process import Wfd, ask, ended
 from wfctl.client import Client
 from wfctl.protocol.calls import Down, GetStatus
-
-leftovers.watch()
-
-FLOWS = """
-import asyncio
-from pathlib import Path
-from wfctl import Context, Directive, Workflow
-
-echo = Workflow("Echo")
-
-@echo.start()
-async def begin(ctx: Context, word: str = "hi") -> Directive:
-    return ctx.next.complete(word)
-
-slow = Workflow("Slow")
-
-@slow.start()
-async def crawl(ctx: Context, until: str) -> Directive:
-    Path(until + ".running").touch()
-    while not Path(until).exists():
-        await asyncio.sleep(0.01)
-    return ctx.next.complete("done")
-"""
-
-
-class Wfd:
-    """A project of one module, and the daemons a test starts for it."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self.folder = folder
-        self.state = folder / ".wfctl"
-        self.socket = self.state / "wfd.sock"
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.write("wfctl.toml", '[daemon]\nworkers = 1\n[workflows]\nmodules = ["flows.py"]\nreload = false\n')
-        self.write("flows.py", FLOWS)
-        self.environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("WFCTL_", "XDG_RUNTIME"))
-        }
-
-    def write(self, name: str, text: str) -> None:
-        (self.folder / name).write_text(text)
-
-    def spawn(self, *arguments: str) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
-        """A background daemon, and the line it says on its readiness pipe."""
-        reader, writer = os.pipe()
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "wfd", "--ready-fd", str(writer), *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            pass_fds=(writer,),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        self.processes.append(process)
-        os.close(writer)
-        with open(reader, "rb") as pipe:
-            said = pipe.read()
-        assert said.count(b"\n") == 1
-        line: dict[str, Any] = msgspec.json.decode(said)
-        return process, line
-
-    def up(self) -> subprocess.Popen[bytes]:
-        process, said = self.spawn()
-        assert "ready" in said, said
-        return process
-
-    def refused(self) -> tuple[dict[str, Any], int]:
-        """The error a daemon that cannot start says, and its exit status."""
-        process, said = self.spawn()
-        return said["error"], process.wait(20)
-
-    def log(self) -> str:
-        return (self.state / "wfd.log").read_text()
-
-    def end(self) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                process.send_signal(signal.SIGTERM)
-            process.wait(20)
-            assert process.stderr is not None
-            process.stderr.close()
-
-
-@pytest.fixture
-def wfd(tmp_path: Path) -> Iterator[Wfd]:
-    wfd = Wfd(tmp_path / "shop")
-    yield wfd
-    wfd.end()
-
-
-def ended(process: subprocess.Popen[bytes]) -> int:
-    return process.wait(20)
-
-
-async def ask(wfd: Wfd) -> Any:
-    async with Client.connect(wfd.socket) as client:
-        return await client.run("Echo", workflow_input="hello", timeout=timedelta(seconds=20))
 
 
 def test_ready_means_accepting_and_private(wfd: Wfd) -> None:
@@ -167,6 +66,20 @@ def test_it_says_of_a_new_database_that_it_is_one_and_only_then(wfd: Wfd) -> Non
         assert wfd.log().count(f" INFO daemon made a new database: {wfd.state / 'wfctl.db'}\n") == expected
     assert "WARNING" not in wfd.log()
     assert not (wfd.state / "states").exists()
+
+
+def test_it_says_so_too_of_a_database_whose_log_with_all_there_was_is_gone(wfd: Wfd) -> None:
+    wfd.state.mkdir(mode=0o700)
+    db = sqlite3.connect(wfd.state / "wfctl.db")
+    db.execute("pragma journal_mode = wal")
+    db.close()
+    process, said = wfd.spawn()
+    assert said["ready"]["new_database"] == str(wfd.state / "wfctl.db")
+    process.kill()
+    ended(process)
+    assert (wfd.state / "wfctl.db-wal").exists()
+    _, said = wfd.spawn()
+    assert "new_database" not in said["ready"]
 
 
 def test_it_names_the_state_folder_of_the_start_before_where_the_runs_are(wfd: Wfd, tmp_path: Path) -> None:
@@ -238,6 +151,13 @@ def test_a_file_in_the_place_of_the_state_is_one_clear_error(wfd: Wfd) -> None:
     wfd.state.write_text("")
     error, status = wfd.refused()
     assert (error["code"], status) == ("storage", 8)
+
+
+def test_a_link_to_a_state_that_is_not_there_is_one_clear_error(wfd: Wfd) -> None:
+    wfd.state.symlink_to("unmounted")
+    error, status = wfd.refused()
+    assert (error["code"], status) == ("storage", 8)
+    assert error["message"] == f"{wfd.state} is a link, and {wfd.folder / 'unmounted'} is not there"
 
 
 def test_a_wrong_configuration_is_told_with_file_and_line(wfd: Wfd) -> None:

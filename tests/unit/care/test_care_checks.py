@@ -77,6 +77,18 @@ async def test_a_state_that_is_open_to_others_is_closed_only_when_asked(config: 
     assert not places.state(config, fix=True).fixed
 
 
+@pytest.mark.parametrize("linked", ["the folder", "what it is in"])
+def test_a_state_that_is_a_link_to_what_is_not_there_is_a_failure(config: Config, linked: str) -> None:
+    link = config.state if linked == "the folder" else config.project / "volume"
+    link.symlink_to("unmounted")
+    check = places.state(
+        msgspec.structs.replace(config, state=link / "state" if link.name == "volume" else link), fix=True
+    )
+    assert told(check) == ("state", "fail")
+    assert check.message == f"{link} is a link, and {link.parent / 'unmounted'} is not there"
+    assert check.remedy == "mount or make that folder, or remove the link"
+
+
 def test_a_file_in_the_place_of_the_state_is_a_failure(config: Config) -> None:
     config.state.write_text("")
     assert told(places.state(config, fix=True)) == ("state", "fail")
