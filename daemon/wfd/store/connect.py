@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 import sqlite3
 import stat
 import sys
@@ -20,6 +21,8 @@ from wfd.store import queries
 APPLICATION_ID = 0x77666374  # "wfct"
 SCHEMA_VERSION = max(version for version, _, _ in queries.migrations())
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
+# SQLite takes 512 where it is built as it is as a rule, and `-journal` comes behind the name.
+LONGEST_PATH_BYTES = 504
 BUSY_MS = 5_000
 # Pages before a commit also checkpoints: 16 MB. A page that many commits change is then copied to the database once.
 CHECKPOINT_PAGES = 4_000
@@ -35,6 +38,8 @@ Durability = Literal["full", "normal"]
 
 # What SQLite says in its defensive mode, which some builds of it are in from the start, to whoever changes the schema's text.
 _GUARDED = "table sqlite_master may not be modified"
+# What Python says of a text column whose bytes are none; it has no code.
+_NO_TEXT = "Could not decode to UTF-8"
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -82,14 +87,8 @@ def _prepare_file(path: Path) -> None:
                 hint=f"mkdir -p {path.parent}",
                 path=str(path),
             ) from None
-        log = wal_of(path)
-        if log.exists():
-            # A new file in its place would be taken for what the log belongs to, and the log for empty.
-            raise StorageError(
-                f"the database {path} is missing, but its log {log.name} is there: a restore was cut short, or the file was moved",
-                hint="run 'wfctl restore FILE' again, or move the database back beside its log",
-                path=str(path),
-            ) from None
+        # A new file in its place would be taken for what the log belongs to, and the log for empty.
+        _refuse_log(path, "missing")
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         except OSError as error:
@@ -98,6 +97,8 @@ def _prepare_file(path: Path) -> None:
     except OSError as error:
         raise explain(error, path, "open") from error
     check_regular(path, found.st_mode)
+    if not found.st_size:
+        _refuse_log(path, "empty")  # SQLite would delete it
     # SQLite would open it read-only and fail at the first commit. Not tried by opening it: closing a file drops the locks
     # that this process holds on it.
     if not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
@@ -105,6 +106,18 @@ def _prepare_file(path: Path) -> None:
     if found.st_mode & 0o077 and found.st_uid == os.geteuid():
         with contextlib.suppress(OSError):
             os.chmod(path, 0o600)
+
+
+def _refuse_log(path: Path, what: str) -> None:
+    """Raise StorageError where the database is `what`, and its log holds all there is."""
+    log = wal_of(path)
+    if not log.exists() or (what == "empty" and not log.stat().st_size):
+        return
+    raise StorageError(
+        f"the database {path} is {what}, but its log {log.name} is there: a restore was cut short, or the file was moved",
+        hint="run 'wfctl restore FILE' again, or move the database back beside its log",
+        path=str(path),
+    ) from None
 
 
 def check_regular(path: Path, mode: int) -> None:
@@ -232,7 +245,9 @@ def explain(error: BaseException, path: Path, doing: str) -> WfctlError:
         return _denied(path, doing, error)
     if code.startswith("SQLITE_NOTADB"):
         return StorageError(
-            f"{path} is not a database", hint="move it away, or name another `state` in wfctl.toml", **detail
+            f"{path} is not a database",
+            hint="go back to a backup (wfctl restore FILE), move it away, or name another `state` in wfctl.toml",
+            **detail,
         )
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return StorageError(
@@ -240,7 +255,7 @@ def explain(error: BaseException, path: Path, doing: str) -> WfctlError:
             hint="close what else has it open (a sqlite3 shell, a backup) and try again",
             **detail,
         )
-    if code.startswith("SQLITE_CORRUPT"):
+    if code.startswith("SQLITE_CORRUPT") or _NO_TEXT in str(error):
         return StorageError(
             f"the database {path} is damaged: {reason(error)}",
             hint="stop the daemon, keep a copy of the file, and restore a backup or try `sqlite3 ... .recover`",
@@ -269,10 +284,21 @@ def _disk(error: BaseException, path: Path, doing: str, detail: dict[str, str]) 
     room = "" if free is None else f" ({free:,} bytes free on its disk)"
     return StorageError(
         f"cannot {doing} the database {path}: {reason(error)}{room}",
-        hint="make room on its disk" if full else "check the disk",
+        hint="make room on its disk" if full else _cure(path, detail["cause"]),
         free_bytes=free,
         **detail,
     )
+
+
+def _cure(path: Path, cause: str) -> str:
+    """Of what SQLite has no word of its own for."""
+    length = len(os.fsencode(os.path.realpath(path)))
+    if cause.startswith("SQLITE_CANTOPEN") and length > LONGEST_PATH_BYTES:
+        return f"use shorter folders, or a `state` elsewhere: its path has {length} bytes, and SQLite takes {LONGEST_PATH_BYTES}"
+    largest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if largest != resource.RLIM_INFINITY:
+        return f"check the disk, or let files be larger than {largest:,} bytes (ulimit -f, LimitFSIZE= of a unit)"
+    return "check the disk"
 
 
 def _free_bytes(path: Path) -> int | None:

@@ -16,7 +16,7 @@ import pytest
 from support.rows import Ledger, commit
 from wfctl.errors import DeniedError, IncompatibleError, StorageError
 from wfd.store import connect
-from wfd.store.connect import SCHEMA_VERSION, explain
+from wfd.store.connect import LONGEST_PATH_BYTES, SCHEMA_VERSION, explain
 from wfd.store.inspect import check_readable
 from wfd.store.store import open_store
 
@@ -76,6 +76,47 @@ async def test_a_log_without_its_database_is_not_taken_for_an_empty_project(path
         await open_store(path)
     assert [file.name for file in path.parent.iterdir()] == ["wfctl.db-wal"]
     assert path.with_name("wfctl.db-wal").read_bytes() == log
+
+
+async def test_a_database_that_was_emptied_does_not_take_its_log_with_it(path: Path) -> None:
+    store = await open_store(path)
+    await commit(store.writer, Ledger().start("o-1"))
+    log = path.with_name("wfctl.db-wal").read_bytes()
+    await store.stop()
+    path.write_bytes(b"")
+    path.with_name("wfctl.db-wal").write_bytes(log)
+    with pytest.raises(StorageError, match="is empty, but its log"):
+        await open_store(path)
+    assert path.with_name("wfctl.db-wal").read_bytes() == log
+
+
+async def test_a_path_that_is_too_long_for_sqlite_is_told_by_its_length(path: Path) -> None:
+    folder = path.parent
+    while len(str(folder)) < LONGEST_PATH_BYTES:
+        folder /= "n" * 100
+    folder.mkdir(parents=True)
+    with pytest.raises(StorageError, match="cannot open the database") as caught:
+        await open_store(folder / "wfctl.db")
+    length = len(str((folder / "wfctl.db").resolve()))
+    assert caught.value.hint == (
+        f"use shorter folders, or a `state` elsewhere: its path has {length} bytes, and SQLite takes {LONGEST_PATH_BYTES}"
+    )
+
+
+def test_text_that_is_none_is_damage_and_a_limit_of_file_sizes_a_possible_cause(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = sqlite3.connect(":memory:")
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        db.execute("select cast(x'ff' as text)").fetchone()
+    db.close()
+    told = explain(caught.value, path, "read")
+    assert told.message.startswith(f"the database {path} is damaged: ")
+    assert "restore a backup" in (told.hint or "")
+    assert explain(OSError(5, "Input/output error"), path, "write").hint == "check the disk"
+    monkeypatch.setattr(connect.resource, "getrlimit", lambda _: (1_024_000, 1_024_000))
+    told = explain(OSError(5, "Input/output error"), path, "write")
+    assert told.hint == "check the disk, or let files be larger than 1,024,000 bytes (ulimit -f, LimitFSIZE= of a unit)"
 
 
 async def test_names_with_special_characters_are_opened(tmp_path: Path) -> None:
