@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from support.cli import Cli
-from support.fake_daemon import FakeDaemon
+from support.fake_daemon import FakeDaemon, welcome
 from wfctl.cli.files import write_new
 from wfctl.errors import ConflictError, DeniedError, WfctlError
 from wfctl.protocol.calls import RunPage
@@ -133,3 +133,13 @@ def test_a_log_that_was_moved_from_under_a_daemon_is_not_told_to_be_made_by_up(
     assert said.code == 4
     assert "wfd.log was moved or deleted, and is there again with the next line" in said.err
     assert said.err.endswith("  try: wfctl status\n")
+
+
+def test_the_log_of_a_daemon_that_runs_with_the_state_of_before_is_found(
+    cli: Cli, project: Path, daemon: Start
+) -> None:
+    former = project / "former"
+    former.mkdir()
+    (former / "wfd.log").write_text("line\n")
+    daemon(hello=welcome(project=str(project), state=str(former)))
+    assert cli("logs")[:2] == (0, "line\n")

@@ -61,25 +61,40 @@ def run(
     begin = None if since is None else parse_instant(since, now_ms())
     if lines is None and begin is None:
         lines = LAST_LINES
-    path = log_file(shell.state)
     if follow:
         shell.without_end("wfctl logs -f -o jsonl")
+    path, running = _place(shell)
     if shell.output is Output.ID:
         shell.out.write(str(path))
         return exit.OK
     try:
         _show(shell, path, lines, begin, follow)
     except FileNotFoundError:
-        raise _no_log(shell, path) from None
+        raise _no_log(path, running) from None
     except PermissionError:
         raise DeniedError(f"no permission to read {path}", hint="read it as the user who started the daemon") from None
     return exit.OK
 
 
-def _no_log(shell: Shell, path: Path) -> NotFoundError:
+def _place(shell: Shell) -> tuple[Path, bool]:
+    """The log's file, and whether a daemon was found that writes it. It is asked where there is no file alone: it may have
+    been started with another state folder than wfctl.toml names by now."""
+    path = log_file(shell.state)
+    if path.exists():
+        return path, False
     try:
-        shell.dial().close()
+        connection = shell.dial()
     except WfctlError:
+        return path, False
+    connection.close()
+    welcome = connection.welcome
+    if welcome is not None and welcome.state and welcome.project == str(shell.config.parent):
+        path = log_file(Path(welcome.state))
+    return path, True
+
+
+def _no_log(path: Path, running: bool) -> NotFoundError:
+    if not running:
         return NotFoundError(f"there is no log yet: {path} does not exist", hint="wfctl up", path=str(path))
     what = f"{path} was moved or deleted, and is there again with the next line that the daemon has to log"
     return NotFoundError(f"there is no log at the moment: {what}", hint="wfctl status", path=str(path))
