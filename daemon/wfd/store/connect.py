@@ -40,6 +40,8 @@ Durability = Literal["full", "normal"]
 _GUARDED = "table sqlite_master may not be modified"
 # What Python says of a text column whose bytes are none; it has no code.
 _NO_TEXT = "Could not decode to UTF-8"
+# The least that SQLite takes to open a database.
+_NO_ROOM_BYTES = 64 << 10
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -280,7 +282,8 @@ def _denied(path: Path, doing: str, error: BaseException) -> DeniedError:
 
 def _disk(error: BaseException, path: Path, doing: str, detail: dict[str, str]) -> StorageError:
     free = _free_bytes(path)
-    full = detail["cause"] in ("SQLITE_FULL", "ENOSPC", "EDQUOT")
+    # The log's index has no room on a full disk, and SQLite calls that an error of the disk.
+    full = detail["cause"] in ("SQLITE_FULL", "ENOSPC", "EDQUOT") or (free is not None and free < _NO_ROOM_BYTES)
     room = "" if free is None else f" ({free:,} bytes free on its disk)"
     return StorageError(
         f"cannot {doing} the database {path}: {reason(error)}{room}",

@@ -119,6 +119,12 @@ def test_text_that_is_none_is_damage_and_a_limit_of_file_sizes_a_possible_cause(
     assert told.hint == "check the disk, or let files be larger than 1,024,000 bytes (ulimit -f, LimitFSIZE= of a unit)"
 
 
+def test_an_error_of_a_disk_without_room_is_cured_by_room(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "_free_bytes", lambda _: 4_096)
+    told = explain(OSError(5, "Input/output error"), path, "open")
+    assert (told.hint, told.detail["free_bytes"]) == ("make room on its disk", 4_096)
+
+
 async def test_names_with_special_characters_are_opened(tmp_path: Path) -> None:
     folder = tmp_path / "a b?c#d%20é"
     folder.mkdir()
