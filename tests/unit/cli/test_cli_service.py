@@ -72,6 +72,7 @@ def test_the_unit_starts_this_projects_daemon_and_gives_it_no_right_it_does_not_
     assert shlex.split(found["Environment"]) == [f"WFCTL_SOCKET={project / 'd.sock'}"]
     assert shlex.split(found["ReadWritePaths"]) == [f"-{project}", f"-{project / '.wfctl'}"]
     assert (found["Restart"], found["RestartPreventExitStatus"]) == ("on-failure", "2 5 6 7")
+    assert (found["StartLimitIntervalSec"], found["RestartSec"]) == ("0", "5"), "a full disk may stay full for a while"
     assert (found["NoNewPrivileges"], found["ProtectSystem"], found["UMask"]) == ("yes", "full", "0077")
     assert found["WantedBy"] == "default.target"
     assert "@" not in said.out
