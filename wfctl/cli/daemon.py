@@ -225,7 +225,7 @@ def _to_stop(shell: Shell) -> StatusView | None:
             down = shell.held(error)
         if "pid" not in down.detail:
             return None
-        if "listens_at" in down.detail or time.monotonic() >= end:
+        if down.detail.keys() & {"listens_at", "held_for"} or time.monotonic() >= end:
             raise not_stopped(down)
         time.sleep(POLL_S)
 

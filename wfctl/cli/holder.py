@@ -75,9 +75,15 @@ def process_state(pid: int) -> str:
     return ENDED if letter in ("Z", "X") else letter
 
 
-def held(error: DaemonDownError, holder: Holder, path: Path) -> DaemonDownError:
-    """`error`, of the socket `path`, where somebody has the state all the same."""
+def held(error: DaemonDownError, holder: Holder, path: Path, config: Path) -> DaemonDownError:
+    """`error`, of the socket `path`, where somebody has the state of the project of `config` all the same."""
     facts = {**error.detail, "pid": holder.pid}
+    if holder.config not in ("", real_config(config)):
+        return DaemonDownError(
+            f"the state folder of this project is that of another, {holder.config}, whose daemon (pid {holder.pid}) has it",
+            hint=f"name a `state` of its own in {quoted(str(config))}",
+            **{**facts, "held_for": holder.config},
+        )
     if os.path.realpath(holder.socket) != os.path.realpath(path):
         if not os.path.lexists(holder.socket):
             return DaemonDownError(

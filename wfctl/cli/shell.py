@@ -129,7 +129,7 @@ class Shell:
             holder = holder_of_project(self.config, self.state)
         except ConfigError:
             return error  # only a socket is known
-        return error if holder is None else held(error, holder, self.socket)
+        return error if holder is None else held(error, holder, self.socket, self.config)
 
     def _dial_or_read(self) -> Connection:
         try:
@@ -146,6 +146,8 @@ class Shell:
             why = "the daemon does not answer" if there else "no daemon runs"
             if "listens_at" in down.detail:
                 why = f"the daemon listens at {down.detail['listens_at']}, not at {self.socket}"
+            if "held_for" in down.detail:
+                why = f"the daemon of {down.detail['held_for']} has the state folder of this project"
             self.note(f"{why}; this is read from its database as it lies", always=True)
             return connection
 

@@ -17,7 +17,7 @@ from wfctl.errors import WfctlError
 from wfctl.protocol.care import Check
 from wfctl.values.causes import cannot, lost_link
 from wfctl.values.commands import quoted
-from wfctl.values.project import MAX_SOCKET_PATH_BYTES
+from wfctl.values.project import MAX_SOCKET_PATH_BYTES, real_config
 from wfd.care.finding import fail, ok, warn
 from wfd.config import Config
 from wfd.runtime.lock import StateLock
@@ -96,9 +96,12 @@ def lock(config: Config) -> Check:
 def _held(config: Config, fd: int) -> Check:
     try:
         holder = json.loads(os.pread(fd, 4096, 0))
-        pid, at = int(holder["pid"]), str(holder["socket"])
-    except (OSError, ValueError, KeyError, TypeError):
+        pid, at, whose = int(holder["pid"]), str(holder["socket"]), str(holder.get("config", ""))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return warn("lock", "held by a process that has not said which", "wait a moment; it starts or stops")
+    if whose not in ("", real_config(config.file)):
+        told = f"held by process {pid}, the daemon of another project: {whose}"
+        return fail("lock", told, f"name a `state` of its own in {quoted(str(config.file))}")
     if at != str(config.socket):
         if not os.path.lexists(at):
             return fail(
@@ -109,7 +112,7 @@ def _held(config: Config, fd: int) -> Check:
         return fail(
             "lock",
             f"held by process {pid}, which listens at {at} and not at {config.socket}",
-            f"export WFCTL_SOCKET={quoted(at)}, or give the other project a `state` of its own",
+            f"export WFCTL_SOCKET={quoted(at)}",
         )
     if not _answers(config.socket):
         return warn("lock", f"held by process {pid}, which does not listen (it starts, stops or hangs)", "wfctl logs")

@@ -115,6 +115,12 @@ def test_the_lock_tells_who_has_it_and_is_free_again_afterwards(config: Config) 
     assert check.remedy.startswith("export WFCTL_SOCKET="), "it may have been started with another XDG_RUNTIME_DIR too"
     assert "other.sock and not at" in check.message
     held.release()
+    held.acquire(config.socket, "/other/wfctl.toml")
+    check = places.lock(config)
+    assert told(check) == ("lock", "fail")
+    assert check.message == f"held by process {os.getpid()}, the daemon of another project: /other/wfctl.toml"
+    assert check.remedy == f"name a `state` of its own in {config.file}"
+    held.release()
     assert places.lock(config).status == "ok"
     held.acquire(config.socket)
     with socket.socket(socket.AF_UNIX) as listener:

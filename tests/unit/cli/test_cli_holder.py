@@ -75,6 +75,20 @@ def test_no_socket_that_is_not_there_is_recommended(cli: Cli, project: Path, loc
     assert cli("down").err.endswith(f"  try: kill {os.getpid()}\n")
 
 
+def test_a_daemon_of_another_project_that_has_the_same_state_is_not_recommended(
+    cli: Cli, project: Path, lock: StateLock
+) -> None:
+    lock.release()
+    lock.acquire(project / "elsewhere.sock", "/other/wfctl.toml")
+    for command in ("status", "down"):
+        said = cli(command)
+        assert (said.code, said.out) == (3, "")
+        assert said.err == (
+            f"error[daemon_down]: the state folder of this project is that of another, /other/wfctl.toml, whose daemon "
+            f"(pid {os.getpid()}) has it\n  hint: name a `state` of its own in {project / 'wfctl.toml'}\n"
+        )
+
+
 def test_status_says_the_same_and_how_to_look_there_from_now_on(cli: Cli, project: Path, lock: StateLock) -> None:
     said = cli("status")
     assert said.code == 3
