@@ -7,6 +7,7 @@ before it is closed; after it the daemon no longer depends on the terminal it wa
 from __future__ import annotations
 
 import argparse
+import contextlib
 import faulthandler
 import os
 import stat
@@ -39,7 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
             if options.ready_fd is not None:
                 _leave_terminal()
             else:
-                print(f"wfd is ready for {config.project} at {config.socket}", file=sys.stderr, flush=True)
+                # Who reads that may be gone, which costs no daemon.
+                with contextlib.suppress(OSError):
+                    print(f"wfd is ready for {config.project} at {config.socket}", file=sys.stderr, flush=True)
 
         serve(config, ready, stderr=options.ready_fd is None)
     except WfctlError as error:

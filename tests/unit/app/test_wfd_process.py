@@ -218,6 +218,21 @@ def test_it_serves_where_standard_descriptors_are_closed(wfd: Wfd, closed: str) 
     assert "ended: signal" not in wfd.log()
 
 
+def test_it_serves_on_where_nobody_reads_its_stderr_any_more(wfd: Wfd) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with subprocess.Popen(
+        [sys.executable, "-m", "wfd", "--project", str(wfd.folder)], env=wfd.environment, stderr=writer
+    ) as process:
+        os.close(writer)
+        wait_until(lambda: "INFO daemon ready" in wfd.log() if wfd.socket.exists() else process.poll() is not None)
+        try:
+            assert asyncio.run(ask(wfd)) == "hello"
+        finally:
+            process.terminate()
+    assert wfd.log().splitlines()[-1].endswith(" INFO daemon stopped")
+
+
 def test_what_it_says_of_itself() -> None:
     done = subprocess.run([sys.executable, "-m", "wfd", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"wfd {wfctl.__version__}\n"
