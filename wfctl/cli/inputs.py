@@ -6,17 +6,21 @@ to the parameter's type by the daemon, which knows the type; here only JSON is r
 
 from __future__ import annotations
 
+import codecs
 import re
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from wfctl.cli.stdin import stdin_for
 from wfctl.errors import InvalidArgumentError
 
 NULL = msgspec.Raw(b"null")
 EXAMPLES = "write key=value, key:=json, key=@file, or -i with JSON"
+QUOTES = "text needs quotes in JSON: name:='\"text\"', or name=text"
+# The first half of a pair without the second: the decoder takes the end of its string for that of everything.
+_HALF = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 
 
 class Inputs(NamedTuple):
@@ -105,7 +109,7 @@ def _raw(value: dict[str, msgspec.Raw]) -> msgspec.Raw:
 
 def _source(given: str, what: str) -> bytes:
     if given in ("-", "@-"):
-        return sys.stdin.buffer.read()
+        return stdin_for(f"{what}{given}").buffer.read()
     path = Path(given[1:])
     try:
         return path.read_bytes()
@@ -120,11 +124,14 @@ def _text(data: bytes, what: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise InvalidArgumentError(f"{what}: byte {error.start + 1} of the file is not UTF-8 text") from None
+        raise InvalidArgumentError(
+            f"{what}: byte {error.start + 1} is not UTF-8 text", hint="give it as UTF-8"
+        ) from None
 
 
 def _checked(data: bytes, what: str) -> msgspec.Raw:
     """`data`, known to be JSON, and otherwise untouched: no number loses a digit on the way."""
+    data = data.removeprefix(codecs.BOM_UTF8)
     if not data.strip():
         raise InvalidArgumentError(f"{what} is empty where JSON was expected", hint=EXAMPLES)
     try:
@@ -135,26 +142,29 @@ def _checked(data: bytes, what: str) -> msgspec.Raw:
             f"{what} is nested too deeply to be read", hint="nest lists and objects in fewer levels"
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        place, reason = _place(data, str(error))
-        raise InvalidArgumentError(
-            f"{what} is not JSON: {reason}{place}", hint="text needs quotes in JSON: name:='\"text\"', or name=text"
-        ) from None
+        # What is no text has no characters to count.
+        text = _text(data, f"{what} is not JSON")
+        reason, hint = _reason(data, text, str(error))
+        raise InvalidArgumentError(f"{what} is not JSON: {reason}", hint=hint) from None
 
 
-def _place(data: bytes, message: str) -> tuple[str, str]:
-    """Where the decoder stopped, as people count, and what it said without its own words around it."""
+def _reason(data: bytes, text: str, message: str) -> tuple[str, str]:
+    """What the decoder said without its own words around it, with the place where it stopped, as people count; and the remedy."""
     reason = message.removeprefix("JSON is malformed: ")
     found = re.search(r"\(byte (\d+)\)", reason)
+    if "surrogate" in reason or ("truncated" in reason and _HALF.search(data)):
+        return "half of a surrogate pair, which is no character", "write both halves, or the character itself"
+    if "out of range" in reason:
+        return reason[0].lower() + reason[1:], "give a smaller number, or text"
     if found is None:
-        if "truncated" in reason:
-            return f" (after {len(data)} bytes)", "it ends too early"
-        return "", reason
+        return (f"it ends too early (after {len(data)} bytes)" if "truncated" in reason else reason), QUOTES
     # For what follows a whole value the decoder has read one character on.
-    byte = int(found.group(1)) - reason.startswith("trailing")
+    trailing = reason.startswith("trailing characters")
+    byte = int(found.group(1)) - trailing
     before = data[:byte].decode("utf-8", "replace")
     line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-    where = (
-        f" at line {line}, column {column}" if "\n" in data.decode("utf-8", "replace") else f" at character {column}"
-    )
+    where = f" at line {line}, column {column}" if "\n" in text else f" at character {column}"
     near = data[byte : byte + 12].decode("utf-8", "replace")
-    return where + (f", near {near!r}" if near else ""), reason[: found.start()].strip()
+    told = reason[: found.start()].strip() + where + (f", near {near!r}" if near else "")
+    bare = trailing or not before.strip() or before.strip().isalpha()
+    return told, QUOTES if bare else "correct it there"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from wfctl.cli.options import choose
+from wfctl.cli.stdin import stdin_for
 from wfctl.errors import UsageError
 from wfctl.values.status import SETS, Status
 
@@ -21,7 +20,7 @@ def parse_statuses(given: list[str]) -> list[Status]:
 def given_ids(ids: list[str], *, listed_by: str = "wfctl list -o id") -> list[str]:
     """The IDs of a command line, `-` replaced by the lines of stdin, which the command `listed_by` prints; each once."""
     out: list[str] = []
-    for id in ids:
+    for id in dict.fromkeys(ids):
         out += [line.strip() for line in _stdin(listed_by).splitlines() if line.strip()] if id == "-" else [id]
     if not out:
         raise UsageError("no IDs were given on stdin", hint=listed_by)
@@ -30,7 +29,7 @@ def given_ids(ids: list[str], *, listed_by: str = "wfctl list -o id") -> list[st
 
 def _stdin(listed_by: str) -> str:
     try:
-        text = sys.stdin.read()
+        text = stdin_for("the IDs").read()
         text.encode()  # some locales let bytes that are no text through
     except UnicodeError:
         raise UsageError("what stdin has is not UTF-8 text, so it names none", hint=listed_by) from None

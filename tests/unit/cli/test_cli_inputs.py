@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from support.cli import Cli
+from support.fake_daemon import FakeDaemon
 from wfctl.cli.inputs import Inputs, parse_inputs
-from wfctl.errors import InvalidArgumentError
+from wfctl.errors import InvalidArgumentError, UsageError
 
 
 def parsed(*arguments: str, document: str | None = None) -> tuple[object, dict[str, str]]:
@@ -101,3 +104,65 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_document_that_is_wrong_is_named_by_the_option_it_was_given_with() -> None:
     with pytest.raises(InvalidArgumentError, match=r"^--start-input is not JSON"):
         parse_inputs([], "x", option="--start-input")
+
+
+def test_half_a_surrogate_pair_is_told_as_that() -> None:
+    for document in ('"\\ud800"', '["\\ud800", 1]', '"\\udc00"', '{"a": "\\ud83d\\u0041aaaaaa"}'):
+        error = refused(document=document)
+        assert error.message == "-i is not JSON: half of a surrogate pair, which is no character"
+        assert error.hint == "write both halves, or the character itself"
+    assert parsed("a:=" + '"\\ud83d\\ude00"') == ({"a": "\N{GRINNING FACE}"}, {})
+
+
+def test_what_is_wrong_within_json_is_not_said_to_need_quotes() -> None:
+    error = refused(document='\n{"a": 1,\n}')
+    assert error.message == "-i is not JSON: trailing comma in object at line 3, column 1, near '}'"
+    assert error.hint == "correct it there"
+    assert refused("v:=1e400").hint == "give a smaller number, or text"
+    assert (
+        refused("v:=two words").hint
+        == refused("v:=1 2").hint
+        == "text needs quotes in JSON: name:='\"text\"', or name=text"
+    )
+
+
+def test_bytes_that_are_no_text_are_told_by_their_place_in_all_of_it(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b'{"v": "\xff"}')
+    for error in (refused(document=f"@{tmp_path}/f"), refused(f"v:=@{tmp_path}/f"), refused(f"v=@{tmp_path}/f")):
+        assert error.message.endswith(": byte 8 is not UTF-8 text")
+        assert error.hint == "give it as UTF-8"
+
+
+def test_json_may_begin_with_the_mark_that_some_editors_write(tmp_path: Path) -> None:
+    (tmp_path / "o.json").write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n')
+    assert parsed(document=f"@{tmp_path}/o.json") == ({"a": 1}, {})
+    assert parsed(f"a:=@{tmp_path}/o.json") == ({"a": {"a": 1}}, {})
+
+
+@pytest.mark.parametrize("words", [("a=@-", "b=@-"), ("a=@-", "b:=@-")])
+def test_stdin_is_read_for_one_input_alone(monkeypatch: pytest.MonkeyPatch, words: tuple[str, str]) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"5")))
+    with pytest.raises(UsageError, match=r"^stdin is read for a=@- and for b:?=@-, and can be read once$") as caught:
+        parse_inputs(list(words), None)
+    assert caught.value.hint == "give one of them as @FILE"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("start", "T", "a=@-", "-i", "-"), "a=@- and for -i -"),
+        (("send", "-", "go", "-i", "-"), "-i - and for the IDs"),
+        (("send", "a", "go", "-i", "-", "--start", "T", "--start-input", "-"), "-i - and for --start-input -"),
+        (("query", "-", "total", "v=@-"), "the IDs and for v=@-"),
+    ],
+)
+def test_a_command_that_would_read_stdin_twice_does_nothing(
+    cli: Cli, daemon: Callable[..., FakeDaemon], words: tuple[str, ...], told: str
+) -> None:
+    fake = daemon()
+    said = cli(*words, stdin="{}")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == (
+        f"error[usage]: stdin is read for {told}, and can be read once\n  hint: give one of them as @FILE\n"
+    )
+    assert not [call for call in fake.calls if call.method != "hello"]

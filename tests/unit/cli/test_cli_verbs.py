@@ -205,7 +205,7 @@ def test_send_asks_for_one_of_a_token_a_run_to_begin_and_an_event_not_yet_known(
         (("@last", "add", "--start", "Cart"), "not @last"),
         (("cart-7", "add", "-i", "-", "--start", "Cart", "--start-input", "-"), "one of them as @FILE"),
     ):
-        refused = cli("send", *words)
+        refused = cli("send", *words, stdin="{}")
         assert (refused.code, said in refused.err) == (2, True)
     assert len(fake.asked("send")) == 2
 

@@ -55,8 +55,6 @@ def run(
         raise UsageError("--start-input is for the run that --start begins", hint="add --start TYPE")
     if start is not None and id == LAST:
         raise UsageError("--start needs the workflow ID of the run that it may begin", hint=f"write an ID, not {LAST}")
-    if data == "-" and start_input == "-":
-        raise UsageError("stdin is the payload or the input, not both", hint="give one of them as @FILE")
     given = parse_inputs(inputs or [], data)
     first = None
     if start is not None:
