@@ -143,7 +143,8 @@ def tell_line(shell: Shell, outcome: Outcome, *, fail_if_stuck: bool) -> int:
     elif shell.output is Output.TABLE:
         error = _error(outcome, code)
         text = "" if error is not None else result_text(outcome.result, pretty=False)
-        shell.out.write(text if len(text.splitlines()) < 2 else bytes(outcome.result).decode())
+        # One line is also what ends without a line break of its own.
+        shell.out.write(text if text.splitlines() in ([], [text]) else bytes(outcome.result).decode())
         if error is not None:
             from wfctl.cli.render.problem import error_lines, traceback_text
 

@@ -125,6 +125,26 @@ def test_results_of_several_are_a_line_each_in_the_order_they_are_named(cli: Cli
     assert (beside.code, beside.out) == (9, "one\n\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("one\n", '"one\\n"'), ("\r\n", '"\\r\\n"'), ("one", "one"), ("", ""), (" two words ", " two words ")],
+)
+def test_a_result_among_several_that_ends_in_a_line_break_is_one_line_too(
+    cli: Cli, daemon: Start, text: str, line: str
+) -> None:
+    def result(call: Any) -> Outcome:
+        one = ended("a")
+        return (
+            one
+            if call.id == "a"
+            else msgspec.structs.replace(one, run_id=call.id, result=msgspec.Raw(msgspec.json.encode(text)))
+        )
+
+    daemon(result=result)
+    assert cli("result", "x", "a").out == f"{line}\none\n"
+    assert cli("result", "x").out == f"{text}\n"
+
+
 def test_results_of_several_are_waited_for_one_after_the_other(cli: Cli, daemon: Start) -> None:
     def result(call: Any) -> Outcome:
         closed = ended(call.id.lower())
