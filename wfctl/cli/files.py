@@ -7,7 +7,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from wfctl.errors import ConflictError, NotFoundError, UsageError
+from wfctl.errors import ConflictError, UsageError
 from wfctl.values.causes import cannot
 
 
@@ -15,14 +15,14 @@ def write_new(file: str, text: str, *, force: bool) -> Path:
     """`text` in `file`; the absolute path. What is there is only written over with `force`: a file is replaced, and a link, a
     device or a pipe stays what it is and is written to.
 
-    Raises ConflictError, NotFoundError, DeniedError, UsageError or StorageError; a file that was there is then as it was.
+    Raises ConflictError, DeniedError, UsageError or StorageError; a file that was there is then as it was.
     """
     path = Path(os.path.abspath(os.path.expanduser(file)))
     try:
         if os.path.isdir(path):
             raise UsageError(f"{path} is a folder", hint="name a file in it", path=str(path))
         if not os.path.isdir(path.parent):
-            raise NotFoundError(f"no folder {path.parent}", hint="make it, or name another file", path=str(path))
+            raise UsageError(f"there is no folder {path.parent}", hint="make it, or name another file", path=str(path))
         there = _mode(path)
         if there is None or stat.S_ISREG(there):
             _place(path, text, force=force)

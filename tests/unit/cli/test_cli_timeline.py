@@ -204,7 +204,11 @@ def test_a_file_that_is_there_is_left_as_it_is_unless_forced(cli: Cli, daemon: S
     assert cli("timeline", "order-1", "--svg", "t.svg", "--force").code == 0
     assert file.read_text().startswith("<?xml")
     assert cli("timeline", "order-1", "--svg", str(project)).code == 2
-    assert cli("timeline", "order-1", "--svg", "nowhere/t.svg").code == 4
+    nowhere = cli("timeline", "order-1", "--svg", "nowhere/t.svg")
+    assert (nowhere.code, nowhere.err) == (
+        2,
+        f"error[usage]: there is no folder {project}/nowhere\n  hint: make it, or name another file\n",
+    )
     assert sorted(one.name for one in project.iterdir() if "svg" in one.name) == ["t.svg"]
 
 
