@@ -130,6 +130,31 @@ async def test_two_times_are_an_error(serve: Serve) -> None:
         await env.client.start("Report", at=datetime(9999, 1, 1, tzinfo=UTC))
 
 
+async def test_a_time_that_no_run_can_have_is_refused_with_a_remedy(serve: Serve) -> None:
+    env = await serve(report())
+    start, schedule = env.client.start, env.client.schedules.create
+    refused: list[tuple[str, str | None]] = []
+    for call in (
+        start("Report", at=datetime(9999, 1, 1, tzinfo=UTC)),
+        start("Report", delay=-MINUTE),
+        start("Report", delay=timedelta(days=50_000)),
+        start("Report", workflow_timeout=timedelta()),
+        schedule("s" * 201, "Report", every=MINUTE),
+        schedule("s", "Report", every=MINUTE, until=datetime(2020, 1, 1, tzinfo=UTC)),
+    ):
+        with pytest.raises(InvalidArgumentError) as caught:
+            await call
+        refused.append((caught.value.message.partition(":")[0][:40], caught.value.hint))
+    assert refused == [
+        ("a run begins within 100 years", "give an earlier time"),
+        ("delay is negative", "give one of nothing or more"),
+        ("delay is over 100 years", "give a shorter one"),
+        ("a timeout must be longer than nothing", "give a longer one, or none"),
+        ("a schedule ID has at most 200 characters", "give a shorter one"),
+        ("it never comes", "give a later end, or none"),
+    ]
+
+
 async def test_who_follows_a_run_that_has_not_begun_waits_until_it_does(serve: Serve) -> None:
     """Rule 6 of the command line, tail: wait until it starts."""
     env = await serve(report())

@@ -26,9 +26,9 @@ def to_ms(value: timedelta, what: str = "duration") -> int:
     ms, rest = divmod(value, timedelta(milliseconds=1))
     ms += bool(rest)
     if ms < 0:
-        raise InvalidArgumentError(f"{what} is negative: {value}")
+        raise InvalidArgumentError(f"{what} is negative: {value}", hint="give one of nothing or more")
     if ms > MAX_MS:
-        raise InvalidArgumentError(f"{what} is over 100 years: {value}")
+        raise InvalidArgumentError(f"{what} is over 100 years: {value}", hint="give a shorter one")
     return ms
 
 
@@ -63,7 +63,7 @@ def parse_duration(text: str) -> int:
         )
     ms = sum(round(float(number) * _UNITS_MS[unit]) for number, unit in _PART.findall(compact))
     if ms > MAX_MS:
-        raise InvalidArgumentError(f"{text!r} is over 100 years", value=text)
+        raise InvalidArgumentError(f"{text!r} is over 100 years", hint="give a shorter time", value=text)
     return ms
 
 
@@ -90,10 +90,9 @@ def rfc3339(at_ms: int) -> str:
 
 def parse_instant(text: str, now_ms: int) -> int:
     """Epoch milliseconds of an RFC 3339 time, a date, or a duration ago (`15m`)."""
-    try:
+    if _DURATION.fullmatch(text.strip().lower()):
         return now_ms - parse_duration(text)
-    except InvalidArgumentError:
-        return parse_time(text, "15m (ago), 2026-11-23 or 2026-11-23T08:00:00Z")
+    return parse_time(text, "15m (ago), 2026-11-23 or 2026-11-23T08:00:00Z")
 
 
 def parse_time(text: str, forms: str = "2026-11-23 or 2026-11-23T08:00:00Z") -> int:

@@ -64,7 +64,9 @@ def bind_later(payload: bytes, text: dict[str, str], event: str, positional: boo
         raise too_large(name, len(payload), MAX_PAYLOAD_BYTES)
     value = _decode(payload, name)
     if text and value is not None and not isinstance(value, dict):
-        raise InvalidPayloadError(f"{name}: key=value needs a payload that is an object, not {show(value)}")
+        raise InvalidPayloadError(
+            f"{name}: key=value needs a payload that is an object, not {show(value)}", hint="give that alone"
+        )
     return bytes(unbound(msgspec.Raw(_encode(value)), positional, text))
 
 
@@ -79,9 +81,9 @@ def rebound(handler: HandlerSpec, payload: bytes | msgspec.Raw, positional: bool
 def check_timeout(timeout_ms: int | None) -> None:
     """Raises InvalidArgumentError for a length of time that no run can have."""
     if timeout_ms is not None and timeout_ms <= 0:
-        raise InvalidArgumentError("a timeout must be longer than nothing")
+        raise InvalidArgumentError("a timeout must be longer than nothing", hint="give a longer one, or none")
     if timeout_ms is not None and timeout_ms > MAX_MS:
-        raise InvalidArgumentError(f"a timeout is at most 100 years, not {timeout_ms} ms")
+        raise InvalidArgumentError(f"a timeout is at most 100 years, not {timeout_ms} ms", hint="give a shorter one")
 
 
 def _decode(payload: bytes, name: str) -> object:

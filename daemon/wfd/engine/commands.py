@@ -390,8 +390,10 @@ def _settle(future: asyncio.Future[calls.Started], started: calls.Started, error
 
 def _check_beginning(call: calls.Start, now: int) -> None:
     if call.begins_at is not None and call.delay_ms is not None:
-        raise InvalidArgumentError("a run begins at a time or after a delay, not both")
+        raise InvalidArgumentError("a run begins at a time or after a delay, not both", hint="give one of them")
     if call.delay_ms is not None and not 0 <= call.delay_ms <= MAX_MS:
         raise InvalidArgumentError(f"a delay is from nothing to 100 years, not {call.delay_ms} ms")
     if call.begins_at is not None and call.begins_at > now + MAX_MS:
-        raise InvalidArgumentError("a run begins within 100 years", begins_at=call.begins_at)
+        raise InvalidArgumentError(
+            "a run begins within 100 years", hint="give an earlier time", begins_at=call.begins_at
+        )

@@ -71,7 +71,9 @@ class ScheduleReads:
         """Of a paused schedule, what would come if it were not. Raises InvalidArgumentError for a timetable that is none."""
         after = self._clock.now_ms() if call.after_at is None else call.after_at
         if (call.schedule_id is None) == (call.timetable is None):
-            raise InvalidArgumentError("the next times of a schedule or of a timetable: one of them")
+            raise InvalidArgumentError(
+                "the next times of a schedule or of a timetable: one of them", hint="leave out the other"
+            )
         number = _number(call.shown)
         if call.timetable is not None:
             return p.NextTimes(tz=call.timetable.tz, items=_times(call.timetable, after, number))
@@ -307,20 +309,24 @@ def _check(call: p.ScheduleAdd, spec: ScheduleSpec, now: int) -> None:
     if len(call.schedule_id) > MAX_SCHEDULE_ID_CHARS:
         raise InvalidArgumentError(
             f"a schedule ID has at most {MAX_SCHEDULE_ID_CHARS} characters, for its runs are named after it, "
-            f"not {len(call.schedule_id)}"
+            f"not {len(call.schedule_id)}",
+            hint="give a shorter one",
         )
     calendar = calendar_of(spec.timetable)
     _number(call.shown)
     until = spec.timetable.until_at
     first = calendar.next_after(now)
     if until is not None and (first is None or first > until):
-        raise InvalidArgumentError("it never comes: its first time is after its end (--until)", until=rfc3339(until))
+        raise InvalidArgumentError(
+            "it never comes: its first time is after its end (--until)",
+            hint="give a later end, or none", until=rfc3339(until),
+        )  # fmt: skip
     _check_limits(spec)
 
 
 def _check_limits(spec: ScheduleSpec) -> None:
     if not 0 <= spec.catch_up_ms <= MAX_MS:
-        raise InvalidArgumentError(f"times are made good for 0s to 100 years, not {spec.catch_up_ms} ms")
+        raise InvalidArgumentError(f"times are made good for 0s to 100 years, not {spec.catch_up_ms} ms", hint="1d")
     check_timeout(spec.timeout_ms)
     if spec.times is not None and spec.times < 1:
         raise InvalidArgumentError(f"a schedule starts at least one run, not {spec.times}", hint="--times 1")

@@ -114,6 +114,8 @@ def test_the_remedy_of_a_name_that_is_nearly_one_is_the_command_as_it_was_meant(
         (("start", "Order", "--timeout", "5 minutes"), "'5 minutes' is not a duration"),
         (("list", "--since", "yesterday"), "'yesterday' is not a time"),
         (("list", "--since", "0001-01-01"), "'0001-01-01' is too far away"),
+        (("list", "--since", "99999w"), "'99999w' is over 100 years\n  hint: give a shorter time"),
+        (("start", "Order", "--in", "99999w"), "'99999w' is over 100 years\n  hint: give a shorter time"),
         (
             ("start", "Order", "amount"),
             "'amount' is no input\n  hint: write key=value, key:=json, key=@file, or -i with JSON; "
