@@ -18,7 +18,7 @@ from support.runs import entry, failure, run
 from wfctl.cli.render.graph import graph_lines, graph_of, mermaid
 from wfctl.cli.render.runs import runs_table
 from wfctl.cli.render.show import advice, waiting_advice
-from wfctl.cli.render.text import line_cells, plain
+from wfctl.cli.render.text import cells, line_cells, plain
 from wfctl.cli.render.times import Times, show_as
 from wfctl.errors import DaemonDownError
 from wfctl.protocol.calls import Counted, HistoryPage, QueryAnswer, RunPage, WorkflowList
@@ -378,3 +378,16 @@ def test_the_graph_as_svg_is_whole_and_holds_nothing_in_force(cli: Cli, daemon: 
     aimed = [edge for edge in graph_of(SPEC).edges if edge.target.startswith(("step", "event"))]
     assert text.count("marker-end") == len(aimed)
     assert cli("graph", "Order", "--svg", "g.svg").code == 5
+
+
+@pytest.mark.parametrize("id", ["می\u200cخواهم", "👩\u200d👧"])
+def test_an_id_with_joiners_is_shown_so_that_it_can_be_given_back(cli: Cli, daemon: Start, id: str) -> None:
+    daemon(list=RunPage(items=[run(id)], total=1))
+    assert cli("list", "--fields", "workflow_id", "--no-header").out == f"{id}\n"
+    assert id in cli("list", tty=True, columns=100).out
+    assert cells("a\u200db") == 2
+
+
+def test_what_would_turn_a_line_around_is_spelled_out(cli: Cli, daemon: Start) -> None:
+    daemon(list=RunPage(items=[run("a\u202eb")], total=1))
+    assert cli("list", "--fields", "workflow_id", "--no-header").out == "a\\u202eb\n"

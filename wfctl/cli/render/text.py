@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+_HIDDEN = ("Cc", "Cs", "Cf")
+_JOINERS = "\u200c\u200d"
 SHORT_ID = 24  # cells: an ID that stands beside other things is cut in its middle beyond
 
 Span = tuple[str, str]
@@ -31,11 +33,16 @@ def plain(line: Line) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` on one line, with control characters and lone surrogates spelled out."""
+    """`text` on one line, with control characters and lone surrogates spelled out. Joiners are part of words and signs, and an ID
+    that has them is to be copied as it is."""
     if text.isascii() and text.isprintable():
         return text
     text = "".join(
-        " " if char in "\n\t" else char if unicodedata.category(char) not in ("Cc", "Cs", "Cf") else _spelled(char)
+        " "
+        if char in "\n\t"
+        else _spelled(char)
+        if unicodedata.category(char) in _HIDDEN and char not in _JOINERS
+        else char
         for char in text
     )
     return text if _narrow_encoding is None else _written(text, _narrow_encoding)
@@ -62,7 +69,7 @@ def cells(text: str) -> int:
 
 
 def _cell(char: str) -> int:
-    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me"):
+    if char in _JOINERS or unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
