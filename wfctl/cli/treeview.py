@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from wfctl.cli.options import Output
+from wfctl.cli.reader import end_with_reader
 from wfctl.cli.render.document import text_of
 from wfctl.cli.render.text import Line, cut
 from wfctl.cli.render.treedata import (
@@ -142,6 +143,7 @@ class Viewer:
 
             with Region(shell.out) as region, Resizes() as resizes:
                 return shell.persist(lambda: self._live(region, resizes), rev=lambda: self._seen)
+        end_with_reader(shell.out)
         return shell.persist(self._changes, rev=lambda: self._rev)
 
     def _live(self, region: Region, resizes: Resizes) -> list[Status]:

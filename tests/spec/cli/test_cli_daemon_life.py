@@ -159,3 +159,30 @@ def test_followers_go_on_across_a_restart_and_say_each_entry_once(shop: Project,
     )
     assert result.out.startswith("txn-")
     assert "order-1\tOrder\tcompleted" in wait.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("tail", "-f", "-n", "1"),
+        ("tail", "-f", "order-1", "-o", "jsonl"),
+        ("tree", "-f", "order-1"),
+        ("status", "-w"),
+        ("logs", "-f", "-n", "1"),
+    ],
+)
+def test_what_goes_on_ends_when_nobody_reads_it_any_more(shop: Project, words: tuple[str, ...]) -> None:
+    shop.up()
+    shop.ok("start", "Order", "--id", "order-1", "order_id=1", "amount=1")
+    with subprocess.Popen(
+        [*WFCTL, *words, "-q"], cwd=shop.folder, env=shop.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as command:
+        assert command.stdout is not None
+        assert command.stderr is not None
+        assert command.stdout.readline()
+        command.stdout.close()  # as `head -1` does; nothing happens in the project that would be another line
+        try:
+            assert command.wait(20) == 0
+        finally:
+            command.kill()
+        assert command.stderr.read() == b""

@@ -17,6 +17,7 @@ import typer
 from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.project import log_file
+from wfctl.cli.reader import end_with_reader
 from wfctl.cli.render.text import clean
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.client.faults import stopping
@@ -116,6 +117,7 @@ def _show(shell: Shell, path: Path, lines: int | None, begin: int | None, follow
         _print(shell, line)
     shell.out.flush()
     if follow:
+        end_with_reader(shell.out)
         with Presence(shell) as presence:
             for line in _appended(path, position, presence.pause):
                 _print(shell, line)

@@ -76,11 +76,13 @@ def _backup(view: StatusView) -> LastBackup | None:
 def _watch(shell: Shell) -> None:
     """For as long as somebody watches."""
     from wfctl.cli.live import Region, watch
+    from wfctl.cli.reader import end_with_reader
 
     shell.without_end("wfctl status -w -o jsonl")
     if shell.output is Output.TABLE and shell.out.live:
         with Region(shell.out) as region:
             watch(shell, lambda: _draw(shell, region), begin=region.settle, tick_s=TICK_S)
+    end_with_reader(shell.out)
     watch(shell, Told(shell).look)
 
 

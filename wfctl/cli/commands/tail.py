@@ -10,6 +10,7 @@ from wfctl.cli import exit
 from wfctl.cli.bars import Bars
 from wfctl.cli.chapters import CONTEXT
 from wfctl.cli.options import Output
+from wfctl.cli.reader import end_with_reader
 from wfctl.cli.render.history import Describer
 from wfctl.cli.shell import Shell, now_ms, shell_of
 from wfctl.cli.words import given_ids
@@ -204,6 +205,7 @@ def stream_history(shell: Shell, call: Tail, printer: Printer) -> TailEnd:
 
     if not call.follow:
         return attempt()
+    end_with_reader(shell.out)
     try:
         return shell.persist(attempt, rev=lambda: seen)
     except KeyboardInterrupt:
