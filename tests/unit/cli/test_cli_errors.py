@@ -454,6 +454,9 @@ def test_wrapping_keeps_styles_and_wide_characters_whole() -> None:
     assert [plain(part) for part in drawn] == ["error[x]: 注文", "  注文 注文"]
     assert drawn[0][0] == ("error[x]", "bold red")
     assert wrap(line, 80) == [line]
+    narrow = [plain(part) for part in wrap([("error[too_long]", "bold"), (": what it is", "")], 12)]
+    assert narrow == ["error[too_long]:", "    what it", "    is"]
+    assert [plain(part) for part in wrap([("a few ", ""), ("words", "bold")], 8)] == ["a few ", "    words"]
 
 
 def test_an_interrupt_that_was_kept_back_until_the_command_could_understand_it_shows_no_traceback(

@@ -132,10 +132,12 @@ def wrap(line: Line, width: int, indent: int = 4) -> list[Line]:
     if line_cells(line) <= width:
         return [line]
     out: list[Line] = [[]]
-    used = 0
+    used, blank = 0, True
     for text, style in line:
         for word in re.findall(r"\s*\S+|\s+$", text):
-            if used + cells(word) > width and used > indent:
+            # What begins a span without a blank goes on with the word before, which has another style.
+            apart, blank = blank or word[0].isspace(), word[-1].isspace()
+            if used + cells(word) > width and used > indent and apart:
                 out.append([(" " * indent, "")])
                 used, word = indent, word.lstrip()
             out[-1].append((word, style))
