@@ -9,12 +9,14 @@ from __future__ import annotations
 import codecs
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
 from wfctl.cli.stdin import stdin_for
-from wfctl.errors import InvalidArgumentError
+from wfctl.errors import InvalidArgumentError, PayloadTooLargeError
+from wfctl.protocol.rpc import MAX_LINE_BYTES
+from wfctl.values.codec import MAX_PAYLOAD_BYTES
 
 NULL = msgspec.Raw(b"null")
 EXAMPLES = "write key=value, key:=json, key=@file, or -i with JSON"
@@ -109,15 +111,27 @@ def _raw(value: dict[str, msgspec.Raw]) -> msgspec.Raw:
 
 def _source(given: str, what: str) -> bytes:
     if given in ("-", "@-"):
-        return stdin_for(f"{what}{given}").buffer.read()
+        return _bounded(stdin_for(f"{what}{given}").buffer, f"{what}{given}")
     path = Path(given[1:])
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return _bounded(file, f"{what}{given}")
     except OSError as error:
         reason = error.strerror or str(error)
         raise InvalidArgumentError(
             f"{what}{given}: cannot read {str(path)!r}: {reason}", hint="name a file that can be read", path=str(path)
         ) from None
+
+
+def _bounded(file: BinaryIO, what: str) -> bytes:
+    """All of `file`, which may be a device or a pipe that never ends."""
+    data = file.read(MAX_LINE_BYTES + 1)
+    if len(data) > MAX_LINE_BYTES:
+        raise PayloadTooLargeError(
+            f"{what} is over {MAX_LINE_BYTES:,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}",
+            hint="keep large data in a file and pass its path", limit_bytes=MAX_PAYLOAD_BYTES,
+        )  # fmt: skip
+    return data
 
 
 def _text(data: bytes, what: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from support.cli import Cli
 from support.fake_daemon import FakeDaemon
 from wfctl.cli.inputs import Inputs, parse_inputs
-from wfctl.errors import InvalidArgumentError, UsageError
+from wfctl.errors import InvalidArgumentError, PayloadTooLargeError, UsageError
 
 
 def parsed(*arguments: str, document: str | None = None) -> tuple[object, dict[str, str]]:
@@ -166,3 +166,15 @@ def test_a_command_that_would_read_stdin_twice_does_nothing(
         f"error[usage]: stdin is read for {told}, and can be read once\n  hint: give one of them as @FILE\n"
     )
     assert not [call for call in fake.calls if call.method != "hello"]
+
+
+def test_an_input_that_never_ends_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/zero", encoding="utf-8") as endless:
+        monkeypatch.setattr(sys, "stdin", endless)
+        told: list[str] = []
+        for words, document in ((["v=@-"], None), (["v:=@/dev/zero"], None), ([], "@/dev/zero")):
+            with pytest.raises(PayloadTooLargeError) as caught:
+                parse_inputs(words, document)
+            told.append(caught.value.message)
+    limits = "is over 4,194,304 bytes; the limit is 1,048,576"
+    assert told == [f"v=@- {limits}", f"v:=@/dev/zero {limits}", f"-i @/dev/zero {limits}"]
