@@ -7,6 +7,8 @@ from wfctl.cli.stdin import stdin_for
 from wfctl.errors import UsageError
 from wfctl.values.status import SETS, Status
 
+MOST_OF_STDIN = 64 << 20  # the IDs of two million runs
+
 
 def parse_statuses(given: list[str]) -> list[Status]:
     """`failed`, `failed,stuck`, `open`, `closed`, in any case; an unknown word lists the known ones."""
@@ -29,8 +31,10 @@ def given_ids(ids: list[str], *, listed_by: str = "wfctl list -o id") -> list[st
 
 def _stdin(listed_by: str) -> str:
     try:
-        text = stdin_for("the IDs").read()
+        text = stdin_for("the IDs").read(MOST_OF_STDIN + 1)
         text.encode()  # some locales let bytes that are no text through
     except UnicodeError:
         raise UsageError("what stdin has is not UTF-8 text, so it names none", hint=listed_by) from None
+    if len(text) > MOST_OF_STDIN:
+        raise UsageError("stdin has no end where IDs were expected, or not in over 64 Mi characters", hint=listed_by)
     return text

@@ -480,6 +480,17 @@ def test_bytes_on_stdin_that_are_no_text_name_no_runs(cli: Cli, daemon: Start, w
     assert not [call for call in fake.calls if call.method != "hello"]
 
 
+def test_ids_that_never_end_are_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wfctl.cli.words.MOST_OF_STDIN", 1_000)
+    with open("/dev/zero", encoding="utf-8") as endless:
+        monkeypatch.setattr(sys, "stdin", endless)
+        with pytest.raises(UsageError, match="stdin has no end") as caught:
+            given_ids(["-"])
+    assert caught.value.hint == "wfctl list -o id"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a\n" * 500))
+    assert given_ids(["-"]) == ["a"]
+
+
 def test_a_locale_that_lets_such_bytes_through_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n"), "ascii", "surrogateescape"))
     with pytest.raises(UsageError, match="not UTF-8"):
