@@ -91,6 +91,7 @@ def test_counts_are_by_status_or_by_type(cli: Cli, daemon: Start) -> None:
         (("-w",), "on a terminal"),
         (("-w", "-o", "json"), "as a table"),
         (("--count", "--fields", "status"), "leave out one of them"),
+        (("--count", "--fields", "counts"), "leave out one of them"),
     ],
 )
 def test_list_refuses_what_does_not_go_together(cli: Cli, daemon: Start, words: tuple[str, ...], said: str) -> None:

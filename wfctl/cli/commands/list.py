@@ -61,6 +61,8 @@ def run(
     Where each is, what it waits for and until when, which attempt of a task comes next, and why it failed or is stuck.
     """
     shell = shell_of(ctx)
+    if counted and shell.settings.fields is not None:
+        raise UsageError("--fields is of runs, and --count tells of none", hint="leave out one of them")
     shell.choose_fields(RunView)
     if not watch:
         shell.read_alone()
@@ -78,8 +80,6 @@ def run(
             raise UsageError(
                 "--count counts all that match: without --watch, --limit and --after", hint="wfctl list --help"
             )
-        if shell.fields is not None:
-            raise UsageError("--fields is of runs, and --count tells of none", hint="leave out one of them")
         return _count(shell, call, choose(by or "status", ("status", "type"), "thing to count by (--by)"))
     if watch:
         return _watch(shell, call, limit)
