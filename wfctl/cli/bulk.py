@@ -170,13 +170,16 @@ def carry_out(shell: Shell, verb: Verb, targets: Targets, *, yes: bool, dry_run:
             raise _broken_off(error, verb, target, len(results) + len(failures), len(targets.ids)) from None
         except WfctlError as error:
             failures.append((target, error))
-            _tell_failure(shell, target, error)
+            with shell.telling():
+                _tell_failure(shell, target, error)
         else:
-            _tell(shell, verb, results[-1])
-    if shell.output is Output.JSON:
-        items = [*map(_item, results), *(_failed_item(*failure) for failure in failures)]
-        shell.listing(f"{verb.schema}s", items, total=len(items))
-    shell.total(verb.sum_up(results, len(failures)))
+            with shell.telling():
+                _tell(shell, verb, results[-1])
+    with shell.telling():
+        if shell.output is Output.JSON:
+            items = [*map(_item, results), *(_failed_item(*failure) for failure in failures)]
+            shell.listing(f"{verb.schema}s", items, total=len(items))
+        shell.total(verb.sum_up(results, len(failures)))
     return exit.PARTIAL if failures else exit.OK
 
 
@@ -249,7 +252,8 @@ def _announce(shell: Shell, verb: Verb, targets: list[str], *, yes: bool) -> Non
     if len(targets) > SHOWN_TARGETS:
         listed += f" and {len(targets) - SHOWN_TARGETS} more"
     if yes:
-        shell.note(f"{verb.name} {counted(len(targets), verb.noun)}: {listed}")
+        with shell.telling():
+            shell.note(f"{verb.name} {counted(len(targets), verb.noun)}: {listed}")
         return
     if shell.json or not sys.stdin.isatty():
         raise UsageError(

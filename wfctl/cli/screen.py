@@ -87,6 +87,15 @@ class Screen:
     def flush(self) -> None:
         self.stream.flush()
 
+    def let_go(self) -> None:
+        """Write into nothing from here on, where what is written is for nobody any more."""
+        try:
+            self.stream.flush()
+        except BrokenPipeError:
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self.stream.fileno())
+            os.close(nothing)
+
 
 def _plain_locale() -> bool:
     """Whether somebody asks for ASCII; Python writes UTF-8 then all the same."""

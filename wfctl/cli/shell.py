@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -248,6 +248,15 @@ class Shell:
         if not self.quiet and self.output is not Output.JSON:
             self.out.flush()
             self.note(text, always=True)
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """What is printed in here tells of work that is done as well where nobody reads it any more."""
+        try:
+            yield
+        except BrokenPipeError:
+            self.out.let_go()
+            self.err.let_go()
 
     def warn(self, code: str, message: str, hint: str | None = None) -> None:
         """Once a command."""

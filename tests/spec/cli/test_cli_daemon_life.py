@@ -186,3 +186,27 @@ def test_what_goes_on_ends_when_nobody_reads_it_any_more(shop: Project, words: t
         finally:
             command.kill()
         assert command.stderr.read() == b""
+
+
+@pytest.mark.parametrize("output", ["id", "jsonl", "json", "table"])
+def test_what_changes_several_runs_changes_all_of_them_whoever_reads_of_it(shop: Project, output: str) -> None:
+    shop.up()
+    ids = ["order-1", "order-2", "order-3"]
+    for id in ids:
+        shop.ok("start", "Order", "--id", id, "order_id=1", "amount=1")
+
+    def unread(*words: str) -> int:
+        read, write = os.pipe()
+        os.close(read)
+        try:
+            return subprocess.run(
+                [*WFCTL, *words, "--yes", "-o", output], cwd=shop.folder, env=shop.environment,
+                stdin=subprocess.DEVNULL, stdout=write, stderr=write, timeout=40,
+            ).returncode  # fmt: skip
+        finally:
+            os.close(write)
+
+    assert unread("cancel", *ids, "nobody") == 9
+    assert shop.json("list", "--count")["counts"] == {"cancelled": 3}
+    assert unread("purge", "--status", "cancelled") == 0
+    assert shop.json("list", "--count")["total"] == 0

@@ -90,12 +90,13 @@ def _carry_out(shell: Shell, call: Purge, *, tell: bool) -> tuple[list[PurgedTre
     try:
         for told in stream:
             runs = counted(told.runs, "run")
-            progress.share(told.done, told.total, f"{told.done:,} of {counted(told.total, 'tree')}, {runs}")
             if shell.output is Output.JSON or len(kept) < SHOWN_TARGETS:
                 kept += told.trees
-            if tell and shell.output in (Output.ID, Output.JSONL):
-                progress.clear()
-                _tell(shell, told)
+            with shell.telling():
+                progress.share(told.done, told.total, f"{told.done:,} of {counted(told.total, 'tree')}, {runs}")
+                if tell and shell.output in (Output.ID, Output.JSONL):
+                    progress.clear()
+                    _tell(shell, told)
     finally:
         progress.clear()
     purged: Purged = stream.answer
