@@ -8,6 +8,11 @@ import msgspec
 
 from wfctl.errors import IncompatibleError
 
+# Raised with every change of what `wfctl.protocol.channel` says: a worker of another wfctl, as where one was
+# installed while the daemon runs, could take a message for something else.
+CHANNEL = 1
+# The last words of such a worker.
+OTHER_DAEMON = "the daemon is of a version that it does not understand"
 HEADER_BYTES = 4
 MAX_FRAME_BYTES = 256 << 20
 # What is said together shares a frame up to this size, so that the other end does not wait long for the first of it.

@@ -1,6 +1,6 @@
 """The process that writes the database for the daemon, which starts it and holds the other end of its channel.
 
-    python -P -m wfd.store.apart --fd N --setting JSON
+    python -P -m wfd.store.apart --fd N --setting JSON [--daemon VERSION]
 
 It ends with the daemon: at the end of the channel, and where the system can do that, at once and in whatever it does.
 """
@@ -17,6 +17,7 @@ import sys
 
 import msgspec
 
+import wfctl
 from wfd.store.database import Database, Setting
 from wfd.store.places import Frames, frame
 
@@ -33,7 +34,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--fd", type=int, required=True, help="the inherited end of the channel's socketpair")
     parser.add_argument("--setting", required=True, help="which file, and how it is written")
+    parser.add_argument("--daemon", metavar="VERSION", help="the version of the daemon that starts it")
     options = parser.parse_args(argv)
+    if options.daemon not in (None, wfctl.__version__):
+        # A newer one would bring the schema to what the daemon does not know.
+        parser.exit(
+            2,
+            f"wfctl {wfctl.__version__} is installed here, and the daemon is {options.daemon}: wfctl down && wfctl up\n",
+        )
     try:
         channel = socket.socket(fileno=options.fd)
         setting = msgspec.json.decode(options.setting, type=Setting)

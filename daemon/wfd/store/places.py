@@ -21,6 +21,7 @@ from typing import Protocol, cast
 
 import msgspec
 
+import wfctl
 from wfctl.errors import StorageError, reason
 from wfctl.values.causes import out_of_files
 from wfd.store.database import Database, Setting, is_commit
@@ -120,7 +121,7 @@ class Apart:
             try:
                 return ours, subprocess.Popen(
                     [sys.executable, "-P", "-m", "wfd.store.apart", "--fd", str(theirs.fileno()),
-                     "--setting", msgspec.json.encode(self._setting).decode()],
+                     "--setting", msgspec.json.encode(self._setting).decode(), "--daemon", wfctl.__version__],
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                     pass_fds=(theirs.fileno(), *self._held()),
                 )  # fmt: skip

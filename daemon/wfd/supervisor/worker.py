@@ -13,8 +13,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import IO, Any
 
+import wfctl
 from wfctl.errors import reason
 from wfctl.protocol.channel import GiveBack, Importing, Load, Pong, ToWorker
+from wfctl.protocol.frames import CHANNEL, OTHER_DAEMON
 from wfd.config import Config
 from wfd.runtime.environment import of_workers
 from wfd.runtime.exits import describe_exit
@@ -91,6 +93,7 @@ class Worker:
             self._process = await asyncio.create_subprocess_exec(
                 self._python, "-P", "-m", "wfd.worker",
                 "--fd", str(theirs.fileno()), "--beside", str(theirs_beside.fileno()),
+                "--channel", str(CHANNEL),
                 stdin=asyncio.subprocess.DEVNULL, stdout=writing, stderr=asyncio.subprocess.STDOUT,
                 pass_fds=(theirs.fileno(), theirs_beside.fileno()), cwd=self.config.project, env=of_workers(),
             )  # fmt: skip
@@ -236,6 +239,8 @@ class Worker:
         """What to do about one that ended before it had loaded anything."""
         if self.unfit:
             return REMEDY
+        if any(line.endswith(OTHER_DAEMON) for line in self._words):
+            return f"wfctl down && wfctl up, or {self._python} -m pip install wfctl=={wfctl.__version__}"
         if any("No module named" in line and ("wfd" in line or "wfctl" in line) for line in self._words):
             return "install wfctl for the interpreter that [workflows] python names: pip install wfctl"
         return "wfctl logs"

@@ -1,6 +1,6 @@
 """A worker process, from its start to its exit.
 
-    python -P -m wfd.worker --fd N [--beside M]
+    python -P -m wfd.worker --fd N [--beside M] [--channel KIND]
 
 `N` is the inherited end of a socketpair, and `M` of another one: there a thread is asked for steps that have not begun, which
 it gives back though the loop may be blocked. The first message is `Load`; the modules are imported before there is an event
@@ -25,9 +25,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
+import wfctl
 from wfctl.errors import IncompatibleError
 from wfctl.protocol.channel import GiveBack, Importing, Load, StepGone, ToWorker, Trial, to_worker_frames
-from wfctl.protocol.frames import FrameBuffer, pack
+from wfctl.protocol.frames import CHANNEL, OTHER_DAEMON, FrameBuffer, pack
 from wfd.worker import branches
 from wfd.worker.execute import HIDDEN, Executor
 from wfd.worker.fence import Fence
@@ -49,7 +50,10 @@ def main(argv: list[str] | None = None) -> NoReturn:
     parser = argparse.ArgumentParser(prog="wfd.worker", description="Runs handlers for wfd, which starts it.")
     parser.add_argument("--fd", type=int, required=True, help="the inherited end of the channel's socketpair")
     parser.add_argument("--beside", type=int, help="the inherited end of a second one")
+    parser.add_argument("--channel", type=int, default=CHANNEL, help="of which kind that is")
     options = parser.parse_args(argv)
+    if options.channel != CHANNEL:
+        parser.exit(2, f"wfctl {wfctl.__version__} is installed here, and {OTHER_DAEMON}\n")
     try:
         channel = socket.socket(fileno=options.fd)
         beside = None if options.beside is None else socket.socket(fileno=options.beside)

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from support.waiting import until
+from wfctl import __version__
 from wfctl.protocol.channel import Load, RunStep, StepDone
 from wfctl.values.runinfo import RunInfo
 from wfd.config import Config
@@ -151,3 +152,17 @@ async def test_an_interpreter_that_is_too_old_is_named_with_its_version_and_what
         assert problem.hint == "name Python 3.11 or later, with wfctl installed, as [workflows] python in wfctl.toml"
     finally:
         await supervisor.stop()
+
+
+async def test_a_worker_of_another_version_than_the_daemon_is_told_with_the_remedy(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@" --channel 0\n')
+    python.chmod(0o755)
+    config = msgspec.structs.replace(_config(tmp_path, ENDS_AT_ONCE), python=python)
+    workers = Supervisor(config, SystemClock())
+    workers.listen(Ear())
+    await workers.start()
+    (problem,) = workers.catalog.problems
+    assert "is installed here, and the daemon is of a version that it does not understand" in problem.message
+    assert problem.hint == f"wfctl down && wfctl up, or {python} -m pip install wfctl=={__version__}"
+    await workers.stop()

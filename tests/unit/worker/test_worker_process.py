@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from support.worker_process import WorkerProcess
+from wfctl import __version__
 from wfctl.protocol.channel import CancelStep, Check, Checked, Load, Op, OpDone, Ping, Pong, StepDone, StepRaised, Stop
-from wfctl.protocol.frames import pack
+from wfctl.protocol.frames import OTHER_DAEMON, pack
 
 FLOWS = """
 import asyncio, atexit, logging, os, signal, subprocess, sys, threading, time
@@ -270,6 +271,17 @@ def test_a_hundred_steps_at_once_are_all_answered(worker: WorkerProcess) -> None
     for token in range(100):
         worker.step(token, "start", "begin", {"amount": token})
     assert {worker.receive(StepDone).token for _ in range(100)} == set(range(100))
+
+
+def test_a_worker_that_the_daemon_would_not_understand_says_so_and_ends(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "wfd.worker", "--fd", "77", "--channel", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"wfctl {__version__} is installed here, and {OTHER_DAEMON}\n"
 
 
 def test_a_worker_without_its_channel_says_that_the_daemon_starts_it(tmp_path: Path) -> None:
