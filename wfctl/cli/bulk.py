@@ -128,9 +128,9 @@ def would_end_below(shell: Shell, ends: list[Changed], known: Mapping[str, RunVi
 
 
 def named(shell: Shell, ids: list[str]) -> Targets:
-    """The runs of a command line's IDs."""
-    found = [shell.run_id(id) for id in given_ids(ids)]
-    return Targets(found, len(found) > 1)
+    """The runs of a command line's IDs. None at all, where a list of those that something is to be done to is empty."""
+    found = [shell.run_id(id) for id in given_ids(ids, or_none=True)]
+    return Targets(found, len(found) != 1)
 
 
 def chosen(shell: Shell, call: List, limit: int | None) -> Targets:

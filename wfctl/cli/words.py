@@ -19,12 +19,13 @@ def parse_statuses(given: list[str]) -> list[Status]:
     return [status for status in Status if status in chosen]
 
 
-def given_ids(ids: list[str], *, listed_by: str = "wfctl list -o id") -> list[str]:
-    """The IDs of a command line, `-` replaced by the lines of stdin, which the command `listed_by` prints; each once."""
+def given_ids(ids: list[str], *, listed_by: str = "wfctl list -o id", or_none: bool = False) -> list[str]:
+    """The IDs of a command line, `-` replaced by the lines of stdin, which the command `listed_by` prints; each once. Where that
+    has printed none, UsageError unless there may be none."""
     out: list[str] = []
     for id in dict.fromkeys(ids):
         out += [line.strip() for line in _stdin(listed_by).splitlines() if line.strip()] if id == "-" else [id]
-    if not out:
+    if not out and not or_none:
         raise UsageError("no IDs were given on stdin", hint=listed_by)
     return list(dict.fromkeys(out))
 

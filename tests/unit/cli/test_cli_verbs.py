@@ -819,8 +819,29 @@ def test_what_was_done_before_the_daemon_went_away_is_told(cli: Cli, daemon: Sta
     assert "it went away; 2 of 4 runs were done; c may have been" in said.err
 
 
-def test_no_ids_on_stdin_is_an_error(cli: Cli, daemon: Start) -> None:
-    assert cli("cancel", "-", stdin="\n").code == 2
+@pytest.mark.parametrize(
+    "words", [("cancel",), ("terminate",), ("retry",), ("schedule", "pause"), ("schedule", "run-now")]
+)
+def test_where_nothing_is_listed_nothing_is_done_and_that_is_no_error(
+    cli: Cli, daemon: Start, words: tuple[str, ...]
+) -> None:
+    fake = daemon()
+    said = cli(*words, "-", stdin="\n")
+    assert (said.code, said.out) == (0, "")
+    assert said.err.endswith("0 failed\n")
+    listed: Any = cli(*words, "-", "-o", "json", stdin="").json
+    assert (listed["items"], listed["total"]) == ([], 0)
+    assert not [
+        call for call in fake.calls if call.method in ("cancel", "terminate", "retry", "schedule_pause", "schedule_run")
+    ]
+
+
+@pytest.mark.parametrize("verb", ["show", "wait", "result"])
+def test_who_wants_to_hear_of_runs_has_to_name_some(cli: Cli, daemon: Start, verb: str) -> None:
+    daemon()
+    said = cli(verb, "-", stdin="\n")
+    assert said.code == 2
+    assert said.err.startswith("error[usage]: no IDs were given on stdin")
 
 
 # -- tail and tree ----------------------------------------------------------------------------------

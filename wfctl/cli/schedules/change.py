@@ -121,5 +121,5 @@ def run_now(ctx: typer.Context, ids: Ids, yes: Yes = False) -> int:
 
 
 def _named(ids: list[str]) -> Targets:
-    found = given_ids(ids, listed_by="wfctl schedule list -o id")
-    return Targets(found, len(found) > 1)
+    found = given_ids(ids, listed_by="wfctl schedule list -o id", or_none=True)
+    return Targets(found, len(found) != 1)
