@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from wfctl.errors import WfctlError
+from wfctl.errors import WfctlError, reason
 from wfd.runtime.clock import Clock
 from wfd.runtime.periodic import Periodic
 from wfd.server.server import Server
@@ -30,12 +30,12 @@ class Reachable(Periodic):
     async def _look(self) -> int | None:
         try:
             again = await self._server.listen_again()
-        except WfctlError as error:
-            if error.message != self._told:
-                self._told = error.message
+        except (WfctlError, OSError) as error:  # also without a free file, or where the folder goes in this very moment
+            if (why := reason(error)) != self._told:
+                self._told = why
                 log.error(
                     "the socket %s was removed, and nobody can reach this daemon until it can be made again: %s",
-                    self._server.path, error.message,
+                    self._server.path, why,
                 )  # fmt: skip
             return LOOK_MS
         if again:

@@ -109,7 +109,12 @@ class Server(Service):
             return False
         # The folder is made again, as it is the daemon's; what it is in, as a login's own, is not.
         sock, before = listen(self._path, parents=False), self._listener
-        await self._listen(sock)
+        try:
+            await self._listen(sock)
+        except OSError:
+            sock.close()
+            self._remove_socket()  # or it would be taken for one that is served
+            raise
         before.close()
         return True
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +46,32 @@ async def test_it_listens_again_and_those_who_are_connected_stay(
     await reachable.stop()
     await server.stop()
     assert not server.path.exists()
+
+
+async def test_what_fails_in_between_is_tried_again(
+    server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    reachable = Reachable(server, clock)
+    await reachable.start()
+
+    async def no_files(*given: Any, **options: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as full:
+        full.setattr(asyncio.get_running_loop(), "create_unix_server", no_files)
+        server.path.unlink()
+        await looked(reachable, clock)
+        await looked(reachable, clock)
+    assert not server.path.exists()
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert "Too many open files" in caplog.text
+    await looked(reachable, clock)
+    assert caplog.messages[-1] == f"the socket {server.path} was removed; the daemon listens there again"
+    peer = await Peer.greeted(server.path)
+    await peer.close()
+    await reachable.stop()
+    await server.stop()
 
 
 async def test_a_folder_that_is_away_is_told_once_and_waited_for(
