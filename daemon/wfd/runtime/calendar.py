@@ -72,9 +72,14 @@ class Every:
 
 class _Exact(CronSim):
     """CronSim goes from hour to hour by elapsed time, and so past a full hour where clocks change by half an hour, or at a quarter
-    past one. On the days on which they change, this goes from minute to minute."""
+    past one. On the days on which they change, this goes from minute to minute. It also begins a day at midnight where clocks jump
+    over midnight; here such a day begins after the jump."""
 
     def advance_hour(self) -> bool:
+        if self.dt.hour == 0 and self._jumped_over():
+            while self._jumped_over():
+                self.dt += timedelta(minutes=1)
+            return True
         if self.dt.hour in self.hours or self._steady():
             return super().advance_hour()
         day = self.dt.date()
@@ -93,6 +98,11 @@ class _Exact(CronSim):
     def _steady(self) -> bool:
         """Whether no clock is changed on the way to the next day, or was just now."""
         return (self.dt - timedelta(hours=4)).utcoffset() == (self.dt + timedelta(hours=30)).utcoffset()
+
+    def _jumped_over(self) -> bool:
+        """Whether the clocks never show this time; a time without a zone is put right when it is found."""
+        there = self.dt.tzinfo
+        return there is not None and self.dt.astimezone(UTC).astimezone(there) != self.dt
 
     def _next_minute(self) -> None:
         elapsed = self.dt.replace(second=0).astimezone(UTC) + timedelta(minutes=1)

@@ -50,6 +50,26 @@ def test_what_comes_often_goes_by_elapsed_time() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("tz", "before", "days"),
+    [
+        ("America/Santiago", "2026-09-05T12:00:00Z", "* * sun"),
+        ("Africa/Cairo", "2027-04-29T12:00:00Z", "* * 5L"),
+        ("America/Havana", "2026-03-07T12:00:00Z", "* 3 sun"),
+        ("America/Asuncion", "2023-09-30T12:00:00Z", "* 10 *"),  # the first of the month
+    ],
+)
+def test_a_day_whose_midnight_clocks_jump_over_begins_after_the_jump(tz: str, before: str, days: str) -> None:
+    def hours(cron: str) -> list[str]:
+        return [local[6:11] for local, _ in shown(f"{cron} {days}", before, 3, tz)]
+
+    assert hours("*/30 *") == ["01:00", "01:30", "02:00"]
+    assert hours("0 */3") == ["03:00", "06:00", "09:00"]
+    assert hours("*/20 0-1") == ["01:00", "01:20", "01:40"]
+    # A time of day comes right after the jump, as any does.
+    assert hours("30 0,2")[:2] == ["01:00", "02:30"]
+
+
 def test_names_and_nicknames_are_understood() -> None:
     assert shown("0 9 * * MON-fri", "2026-11-27T08:00:00Z", 2, "UTC") == [
         ("11-27T09:00:00+00:00", ""), ("11-30T09:00:00+00:00", ""),
@@ -67,16 +87,17 @@ OFTEN = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("tz", "changes"),
-    [
-        ("Australia/Lord_Howe", ("2026-04-04T15:00:00Z", "2026-10-03T15:30:00Z")),  # by half an hour
-        ("Pacific/Chatham", ("2026-04-04T14:00:00Z", "2026-09-26T14:00:00Z")),  # at a quarter to an hour
-        ("Antarctica/Troll", ("2026-03-29T01:00:00Z", "2026-10-25T01:00:00Z")),  # by two hours
-        ("America/Santiago", ("2026-04-05T03:00:00Z", "2026-09-06T04:00:00Z")),  # at midnight
-        ("Europe/Paris", ("2026-03-29T01:00:00Z", "2026-10-25T01:00:00Z")),
-    ],
-)
+# When clocks are changed in 2026.
+CHANGES = {
+    "Australia/Lord_Howe": ("2026-04-04T15:00:00Z", "2026-10-03T15:30:00Z"),  # by half an hour
+    "Pacific/Chatham": ("2026-04-04T14:00:00Z", "2026-09-26T14:00:00Z"),  # at a quarter to an hour
+    "Antarctica/Troll": ("2026-03-29T01:00:00Z", "2026-10-25T01:00:00Z"),  # by two hours
+    "America/Santiago": ("2026-04-05T03:00:00Z", "2026-09-06T04:00:00Z"),  # at midnight
+    "Europe/Paris": ("2026-03-29T01:00:00Z", "2026-10-25T01:00:00Z"),
+}
+
+
+@pytest.mark.parametrize(("tz", "changes"), CHANGES.items())
 @pytest.mark.parametrize(("cron", "minutes", "hours"), OFTEN)
 def test_what_comes_often_comes_whenever_the_clocks_show_it_also_where_they_change(
     tz: str, changes: tuple[str, str], cron: str, minutes: range, hours: range
@@ -96,13 +117,29 @@ def test_what_comes_often_comes_whenever_the_clocks_show_it_also_where_they_chan
             assert calendar.next_after(asked) == next(at for at in wanted if at > asked)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    st.sampled_from(("30 2 * * *", "0 2,3 * * *", "*/20 * * * *", "15 */3 * * *", "59 23 * * sun", "0 0 1 * *")),
-    st.sampled_from(("Europe/Paris", "America/New_York", "Australia/Lord_Howe", "UTC", "America/Santiago")),
-    st.integers(ms("2026-01-01T00:00:00Z"), ms("2027-12-31T00:00:00Z")),
+# Most of what is special is within two days of a change, which a time out of two years seldom is.
+ZONES_AND_TIMES = st.one_of(
+    st.tuples(
+        st.sampled_from(("UTC", "America/New_York", *CHANGES)),
+        st.integers(ms("2026-01-01T00:00:00Z"), ms("2027-12-31T00:00:00Z")),
+    ),
+    *(
+        st.tuples(st.just(tz), st.integers(ms(change) - 48 * HOUR, ms(change) + 48 * HOUR))
+        for tz, changes in CHANGES.items()
+        for change in changes
+    ),
 )
-def test_times_only_ever_grow_and_are_the_same_whoever_asks_between(cron: str, tz: str, after: int) -> None:
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from((
+        "30 2 * * *", "0 2,3 * * *", "*/20 * * * *", "15 */3 * * *", "*/30 0-1 * * sun", "59 23 * * sun", "0 0 1 * *",
+    )),
+    ZONES_AND_TIMES,
+)  # fmt: skip
+def test_times_only_ever_grow_and_are_the_same_whoever_asks_between(cron: str, zone_and_time: tuple[str, int]) -> None:
+    tz, after = zone_and_time
     calendar = calendar_of(Timetable(cron=cron, tz=tz))
     first = calendar.next_after(after)
     assert first is not None
