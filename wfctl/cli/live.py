@@ -1,7 +1,8 @@
 """A region of lines at the end of the terminal's text that is rewritten in place, and stays when it ends.
 
 No alternate screen: the last frame remains in the scrollback. Only lines that changed are rewritten, in one write a
-frame, so nothing flickers. The cursor is hidden meanwhile and comes back whatever ends the command, or stops it (Ctrl-Z).
+frame, so nothing flickers. The cursor is hidden meanwhile and comes back whatever ends the command
+(Ctrl-\\ too), or stops it (Ctrl-Z).
 """
 
 from __future__ import annotations
@@ -71,10 +72,11 @@ class Region:
         self._cells: list[int] = []
         self._columns = 0
         self._fd: int | None = None
+        self._caught: list[int] = []
         self._writing = False
 
     def __enter__(self) -> Region:
-        self._catch_stop()
+        self._catch()
         self._write(_HIDE)
         return self
 
@@ -82,9 +84,9 @@ class Region:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._write(_SHOW)
-        if self._fd is not None:
-            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-            self._fd = None
+        while self._caught:
+            signal.signal(self._caught.pop(), signal.SIG_DFL)
+        self._fd = None
 
     def _write(self, text: str) -> None:
         self._writing = True
@@ -92,22 +94,35 @@ class Region:
         self._screen.flush()
         self._writing = False
 
-    def _catch_stop(self) -> None:
-        """Hear of a Ctrl-Z, where one would stop this process and there is a terminal to tidy up first."""
-        main = threading.current_thread() is threading.main_thread()
-        if main and signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
-            with contextlib.suppress(OSError):
-                self._fd = self._screen.stream.fileno()
-                signal.signal(signal.SIGTSTP, self._stop)
+    def _catch(self) -> None:
+        """Hear of a Ctrl-Z and a Ctrl-\\, where one would stop or end this process and there is a terminal to tidy up first."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        with contextlib.suppress(OSError):
+            self._fd = self._screen.stream.fileno()
+            for number, handler in ((signal.SIGTSTP, self._stop), (signal.SIGQUIT, self._quit)):
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, handler)
+                    self._caught.append(number)
+
+    def _show(self, fd: int) -> None:
+        # Not by the stream: it may be in the middle of a write.
+        with contextlib.suppress(OSError):
+            os.write(fd, _SHOW.encode())
+
+    def _quit(self, *_: object) -> None:
+        """End as anybody would, by the signal and with its core file, but with the cursor back."""
+        if self._fd is not None:
+            self._show(self._fd)
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGQUIT)
 
     def _stop(self, *_: object) -> None:
         """Stop as anybody would, with the cursor back; and go on below what the shell has written meanwhile."""
         fd = self._fd
         if fd is None:
             return
-        # Not by the stream: it may be in the middle of a write.
-        with contextlib.suppress(OSError):
-            os.write(fd, _SHOW.encode())
+        self._show(fd)
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, self._stop)

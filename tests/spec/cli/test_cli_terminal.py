@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from typing import Any
 
@@ -102,8 +103,6 @@ def test_ctrl_c_detaches_a_follower_with_the_cursor_back(shop: Project) -> None:
 
 
 def test_sigterm_restores_the_cursor_too(shop: Project) -> None:
-    import signal
-
     shop.ok("start", "Order", "--id", "sig-2", "order_id=sig-2", "amount=9.99")
     child = terminal(shop, "tree", "-f", "sig-2")
     child.expect("wait any event")
@@ -139,6 +138,21 @@ def test_ctrl_z_gives_the_shell_its_cursor_and_the_follower_goes_on_below(
     shell.expect(pexpect.EOF)
     assert "Traceback" not in shell.before
     shell.close()
+
+
+@pytest.mark.parametrize("words", [("tree", "-f", "quit-1"), ("list", "-w"), ("status", "-w")])
+def test_ctrl_backslash_ends_a_live_view_by_its_signal_with_the_cursor_back(
+    shop: Project, words: tuple[str, ...]
+) -> None:
+    if shop.run("show", "quit-1").returncode:
+        shop.ok("start", "Order", "--id", "quit-1", "order_id=quit-1", "amount=9.99")
+    child = terminal(shop, *words)
+    child.expect_exact("\x1b[?25l")
+    child.expect("daemon +running for" if words[0] == "status" else "quit-1")
+    child.sendcontrol("\\")
+    text, code = finished(child)
+    assert (code, child.signalstatus) == (None, signal.SIGQUIT)
+    assert text.endswith("\x1b[?25h")
 
 
 def test_a_resize_redraws_for_the_new_width(shop: Project) -> None:
