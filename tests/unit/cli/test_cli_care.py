@@ -31,6 +31,14 @@ def test_a_process_that_was_ended_by_a_signal_is_told_as_that(
     assert said.err.startswith(told)
 
 
+def test_a_backup_is_refused_for_stdout_and_no_file_is_made(cli: Cli, project: Path) -> None:
+    before = sorted(project.iterdir())
+    said = cli("backup", "-", "--force")
+    told = "error[usage]: a backup is a database file and cannot be written to stdout\n  try: wfctl backup FILE\n"
+    assert (said.code, said.out, said.err) == (2, "", told)
+    assert sorted(project.iterdir()) == before
+
+
 RESTORED = """#!/bin/sh
 trap 'echo "{\\"answer\\":$ANSWER}"; exit 0' TERM
 echo '{"progress":{"copied":1,"total":2}}'

@@ -379,6 +379,9 @@ def test_the_graph_as_svg_is_whole_and_holds_nothing_in_force(cli: Cli, daemon: 
     aimed = [edge for edge in graph_of(SPEC).edges if edge.target.startswith(("step", "event"))]
     assert text.count("marker-end") == len(aimed)
     assert cli("graph", "Order", "--svg", "g.svg").code == 5
+    said = cli("graph", "Order", "--svg", "-")
+    assert (said.code, said.out, said.err) == (0, text, "")
+    assert not (project / "-").exists()
 
 
 @pytest.mark.parametrize("id", ["می\u200cخواهم", "👩\u200d👧"])

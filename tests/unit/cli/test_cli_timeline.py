@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from support.cli import Cli
+from support.cli import Cli, Pipe
 from support.fake_daemon import NOW, FakeDaemon
 from support.runs import entry, run
 from wfctl.cli.render.barrows import rows
@@ -190,6 +190,24 @@ def test_a_picture_for_sharing_is_whole_and_holds_nothing_in_force(cli: Cli, dae
     assert not {"script", "image", "link", "a"} & {element.tag.rpartition("}")[2] for element in root.iter()}
     assert "href" not in text
     assert "\x1b" not in text
+
+
+def test_a_picture_on_stdout_is_the_picture_alone_in_whatever_encoding(
+    cli: Cli, daemon: Start, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon(history=page(STORY))
+    assert cli("timeline", "order-1", "--svg", "t.svg").code == 0
+    text = (project / "t.svg").read_text()
+    said = cli("timeline", "order-1", "--svg", "-")
+    assert (said.code, said.out, said.err) == (0, text, "")
+    assert not text.isascii()
+    monkeypatch.setattr(Pipe, "encoding", "iso-8859-1")
+    narrow = cli("timeline", "order-1", "--svg", "-").out
+    assert narrow.isascii()
+    assert [one.text for one in ET.fromstring(narrow).iter()] == [one.text for one in ET.fromstring(text).iter()]
+    assert cli("timeline", "order-1", "--svg", "t.svg", "--force").code == 0
+    assert (project / "t.svg").read_text() == text, "a file is UTF-8 in any case"
+    assert not (project / "-").exists()
 
 
 def test_a_file_that_is_there_is_left_as_it_is_unless_forced(cli: Cli, daemon: Start, project: Path) -> None:

@@ -981,6 +981,7 @@ def test_a_daemon_that_drains_is_not_back_yet(cli: Cli, daemon: Start) -> None:
         ("start Order --fail-if-stuck", "add --wait"), ("start Order --at 2099-01-01 --in 1h", "leave out one of them"),
         ("result order-1 --no-wait --timeout 1s", "leave out one of them"), ("query order-1 --timeout 1s", "wfctl query order-1"),
         ("graph Order --force", "add --svg FILE"), ("timeline order-1 --force", "add --svg FILE"),
+        ("graph Order --svg - --force", "add --svg FILE"), ("graph Order --svg - -o json", "leave it out, or name a file"),
     ],
 )  # fmt: skip
 def test_an_option_that_would_change_nothing_is_refused(cli: Cli, daemon: Start, words: str, remedy: str) -> None:

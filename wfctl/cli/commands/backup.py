@@ -11,7 +11,7 @@ from wfctl.cli.project import LastBackup, remember_backup
 from wfctl.cli.render.status import size
 from wfctl.cli.render.text import counted
 from wfctl.cli.shell import Shell, now_ms, shell_of
-from wfctl.errors import ConfigError, DaemonDownError
+from wfctl.errors import ConfigError, DaemonDownError, UsageError
 from wfctl.protocol.backup import BackedUp, Backup
 from wfctl.values.commands import command
 from wfctl.values.project import find_config
@@ -33,6 +33,8 @@ def run(
     needs no other file. Put it back with wfctl restore.
     """
     shell = shell_of(ctx)
+    if file == "-":
+        raise UsageError("a backup is a database file and cannot be written to stdout", hint="wfctl backup FILE")
     path = os.path.abspath(os.path.expanduser(file))
     progress = Progress(shell, "copying")
     began = now_ms()

@@ -8,7 +8,7 @@ from wfctl.cli import exit
 from wfctl.cli.options import Output
 from wfctl.cli.render.graph import graph_lines, graph_of, mermaid
 from wfctl.cli.shell import shell_of
-from wfctl.cli.svgfile import save
+from wfctl.cli.svgfile import begin, save
 from wfctl.cli.types import served_type
 from wfctl.errors import UsageError
 
@@ -24,7 +24,7 @@ def run(
     workflow_type: Annotated[str, typer.Argument(metavar="TYPE", help="Workflow type, as 'wfctl workflows' lists it.")],
     as_mermaid: Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flowchart.")] = False,
     svg: Annotated[
-        str | None, typer.Option("--svg", metavar="FILE", help="Write the picture into FILE instead.")
+        str | None, typer.Option("--svg", metavar="FILE", help="Write the picture into FILE instead; - is stdout.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE when it exists.")] = False,
     ascii: Annotated[bool, typer.Option("--ascii", help="ASCII characters only.")] = False,
@@ -35,8 +35,7 @@ def run(
     handed to code that cannot be followed) is shown as unknown, with the line.
     """
     shell = shell_of(ctx)
-    if force and svg is None:
-        raise UsageError("--force is for the file of --svg", hint="add --svg FILE")
+    begin(shell, svg, force=force)
     if as_mermaid and (svg is not None or shell.output is not Output.TABLE):
         raise UsageError("--mermaid is a format of its own: without --svg and --output", hint="wfctl graph --help")
     graph = graph_of(served_type(shell, workflow_type))

@@ -11,8 +11,7 @@ from wfctl.cli.pages import history_pages
 from wfctl.cli.render.barrows import rows
 from wfctl.cli.render.bars import Bar, timeline
 from wfctl.cli.shell import now_ms, shell_of
-from wfctl.cli.svgfile import save
-from wfctl.errors import UsageError
+from wfctl.cli.svgfile import begin, save
 from wfctl.values.commands import command
 
 EXAMPLES = """
@@ -27,7 +26,7 @@ def run(
     ctx: typer.Context,
     id: Annotated[str, typer.Argument(metavar="ID", help="Workflow ID, run ID, a unique prefix, or @last.")],
     svg: Annotated[
-        str | None, typer.Option("--svg", metavar="FILE", help="Write the picture into FILE instead.")
+        str | None, typer.Option("--svg", metavar="FILE", help="Write the picture into FILE instead; - is stdout.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE when it exists.")] = False,
     group_at: Annotated[
@@ -44,8 +43,7 @@ def run(
     long the run was at what. What goes on still ends in an arrow.
     """
     shell = shell_of(ctx)
-    if force and svg is None:
-        raise UsageError("--force is for the file of --svg", hint="add --svg FILE")
+    begin(shell, svg, force=force)
     shell.choose_fields(Bar)
     pages = history_pages(shell, shell.run_id(id))
     first = next(pages)
