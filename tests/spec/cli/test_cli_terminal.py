@@ -39,12 +39,16 @@ def paid(shop: Project) -> Project:
     return shop
 
 
-@pytest.mark.parametrize("columns", [0, 40, 80, 200])
+@pytest.mark.parametrize("columns", [0, 20, 40, 80, 200])
 @pytest.mark.parametrize(
-    "words", [("list",), ("tree", "order-7"), ("history", "order-7"), ("tail", "order-7"), ("workflows",)]
-)
+    "words",
+    [
+        ("list",), ("tree", "order-7"), ("history", "order-7"), ("tail", "order-7"), ("workflows",),
+        ("timeline", "order-7", "-q"),
+    ],
+)  # fmt: skip
 def test_nothing_is_wider_than_the_terminal(paid: Project, words: tuple[str, ...], columns: int) -> None:
-    text, code = finished(terminal(paid, *words, columns=columns))
+    text, code = finished(terminal(paid, *words, columns=columns, PAGER="cat"))
     assert code == 0
     # A terminal that does not know its width is drawn for as one of eighty columns.
     width = columns or 80

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -125,13 +126,17 @@ def test_many_of_one_name_are_one_row_and_failures_are_not_hidden() -> None:
     assert len(rows(shown.bars, group_at=0, sample=3)) == 1_001
 
 
-@pytest.mark.parametrize("width", [20, 40, 80, 200])
+@pytest.mark.parametrize("width", [1, 8, 13, 20, 26, 32, 40, 80, 200])
 @pytest.mark.parametrize("ascii", [False, True])
 def test_a_picture_fits_its_terminal(width: int, ascii: bool) -> None:
     for story in (STORY, crowd(30, 2)):
         shown = timeline(story, NOW + 29 * S)
-        lines = timeline_lines(run(), shown, rows(shown.bars, group_at=8, sample=3), width=width, ascii=ascii)
-        assert all(line_cells(line) < max(width, 32) for line in lines), [plain(line) for line in lines]
+        folded = rows(shown.bars, group_at=8, sample=3)
+        lines = timeline_lines(run(), shown, folded, width=width, ascii=ascii)
+        assert all(line_cells(line) < width for line in lines), [plain(line) for line in lines]
+        if width >= 20:
+            drawn = [plain(line) for line in lines[2 : 2 + len(folded)]]
+            assert all(re.search(r" \d+\.\ds", line) for line in drawn), "how long each took is never cut"
         assert not ascii or all(plain(line).isascii() or "…" in plain(line) for line in lines)
         assert "\x1b" not in "".join(map(plain, lines))
 

@@ -104,11 +104,25 @@ def _line(row: Row, kept: list[int], columns: list[Column], widths: dict[int, in
 
 def facts(pairs: list[tuple[str, Line]], width: int | None = None, *, whole: Container[str] = ()) -> list[Line]:
     """`name  value` lines, the values in one column, where they are broken at blanks to fit `width`; those of the names in `whole`
-    are somebody's data, which is left to be copied."""
+    are somebody's data, which is left to be copied. Where the column would leave too little room for values there is none."""
     column = max((cells(name) for name, _ in pairs), default=0) + GAP
-    room = None if width is None else max(width - 1 - column, LEAST_FACT)
+    room = None if width is None else width - 1 - column
+    if width is not None and room is not None and room < LEAST_FACT:
+        return [line for name, value in pairs for line in _narrow(name, value, width - 1, whole=name in whole)]
     lines: list[Line] = []
     for name, value in pairs:
         parts = [value] if room is None or name in whole else wrap(value, room, indent=0)
         lines += [[(pad(name if index == 0 else "", column), "dim"), *part] for index, part in enumerate(parts)]
     return lines
+
+
+def _narrow(name: str, value: Line, width: int, *, whole: bool) -> list[Line]:
+    """A fact on its own: its value goes on below its name."""
+    line = [(name, "dim"), (" " * GAP, ""), *value]
+    return [line] if whole else [_stripped(part) for part in wrap(line, width)]
+
+
+def _stripped(line: Line) -> Line:
+    while line and not line[-1][0].strip():
+        line.pop()
+    return line

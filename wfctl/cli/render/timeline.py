@@ -17,7 +17,9 @@ from wfctl.values.times import format_duration
 WIDEST = 200
 NOTE_COLUMNS = 110  # from here on there is room for what went wrong
 PERCENT_COLUMNS = 60
+TOOK_COLUMNS = 40
 LEAST_BARS = 10
+LEAST_NAME = 6
 _TOOK, _PERCENT = 8, 5
 _STEPS_MS = (
     1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000,
@@ -70,26 +72,30 @@ def timeline_lines(run: RunView, shown: Timeline, rows: list[Row], *, width: int
     """The picture for a terminal of `width` cells; no line is longer than that less one."""
     width = min(width, WIDEST) - 1
     labels = [label(row, ascii=ascii) for row in rows]
+    durations = [format_duration(_took(row)) for row in rows]
     percent = _PERCENT if width + 1 >= PERCENT_COLUMNS else 0
     note_room = width // 4 if width + 1 >= NOTE_COLUMNS and any(note(row) for row in rows) else 0
-    right = _TOOK + percent + (note_room + 2 if note_room else 0)
+    took = max(_TOOK if width + 1 >= TOOK_COLUMNS else 0, *(cells(text) + 1 for text in durations), 1)
+    right = took + percent + (note_room + 2 if note_room else 0)
     names = min(max(map(line_cells, labels), default=0), max((width - right) * 2 // 5, 8))
-    room = max(width - names - 1 - right, LEAST_BARS)
+    # Where there is little room, names give first, then bars; how long it took stays.
+    names = max(min(names, width - right - 1 - LEAST_BARS), min(names, LEAST_NAME))
+    room = max(width - names - 1 - right, 0)
     axis = axis_of(shown)
     lines = [cut_line(head(run, shown, person=True, ascii=ascii), width)]
     lines.append([(" " * (names + 1) + _ticks(axis, room), "dim")])
-    for row, name in zip(rows, labels, strict=True):
+    for row, name, duration in zip(rows, labels, durations, strict=True):
         line = cut_line(name, names)
         line.append((" " * (names - line_cells(line) + 1), ""))
         line += _drawn(row, axis, room, ascii=ascii)
-        line.append((pad_left(format_duration(_took(row)), _TOOK), ""))
+        line.append((pad_left(duration, took), ""))
         if percent:
             line.append((pad_left(f"{round(100 * min(_took(row) / axis.span_ms, 1))}%", percent), "dim"))
         if note_room and (said := note(row)):
             line.append((f"  {cut(said, note_room)}", "red"))
         lines.append(line)
-    lines += [cut_line([(text, "dim")], width) for text in totals_text(shown.totals, axis, width)]
-    return lines
+    lines += [[(text, "dim")] for text in totals_text(shown.totals, axis, width)]
+    return [cut_line(line, width) for line in lines]
 
 
 def cut_line(line: Line, width: int) -> Line:
@@ -165,6 +171,8 @@ def tick_mark(offset_ms: int) -> str:
 
 def _drawn(row: Row, axis: Axis, room: int, *, ascii: bool) -> Line:
     """The row's parts in `room` cells: each cell shows what matters most of what went on in its time."""
+    if not room:
+        return []
     covered = {doing: [0.0] * room for doing in DOINGS}
     open_until = 0
     for bar in row.bars:

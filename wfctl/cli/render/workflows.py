@@ -6,12 +6,13 @@ from typing import Any
 
 from wfctl.cli.render.document import as_data
 from wfctl.cli.render.table import Cell, Column, Row, table
-from wfctl.cli.render.text import Line, cells, clean, counted, cut, pad
+from wfctl.cli.render.text import Line, cells, clean, counted, cut, pad, wrap
 from wfctl.cli.render.times import absolute, when
 from wfctl.protocol.code import MissingView, WorkflowList, WorkflowView
 from wfctl.values import schema
 from wfctl.values.signature import HandlerSpec, TypeSpec
 
+LEAST_NAME = 10
 _QUERIES = [Column(title) for title in ("NAME", "FUNCTION", "PARAMETERS", "FILE", "LINE")]
 _COLUMNS = [
     Column(title)
@@ -69,7 +70,7 @@ def workflow_lines(answer: WorkflowList, width: int, now_ms: int) -> list[Line]:
             head.append((f"  {counted(view.open_runs, 'open run')}", "blue"))
         if view.limit is not None:
             head.append((f"  limit {view.limit}: {view.executing} executing, {view.waiting} waiting", "blue"))
-        lines.append(head)
+        lines += wrap(head, width - 1)
         if view.spec.doc:
             lines.append([(cut(f"  {clean(view.spec.doc.splitlines()[0])}", width - 1), "dim")])
         code = f"  generation {view.generation}  {clean(view.source_hash)}  loaded {when(view.loaded_at, now_ms, relative=True)}"
@@ -81,7 +82,8 @@ def workflow_lines(answer: WorkflowList, width: int, now_ms: int) -> list[Line]:
     for gone in answer.unloaded:
         if lines:
             lines.append([])
-        lines.append([(clean(gone.workflow_type), "bold"), (f"  {counted(gone.open_runs, 'open run')}", "blue")])
+        head = [(clean(gone.workflow_type), "bold"), (f"  {counted(gone.open_runs, 'open run')}", "blue")]
+        lines += wrap(head, width - 1)
         lines.append([(cut("  in no module that is loaded: put it back", width - 1), "magenta")])
     return lines
 
@@ -89,7 +91,7 @@ def workflow_lines(answer: WorkflowList, width: int, now_ms: int) -> list[Line]:
 def _missing(lost: MissingView, width: int) -> Line:
     who = f"{counted(lost.runs, 'open run')} need{'s' if lost.runs == 1 else ''} it"
     text = clean(f"{lost.name}  is missing: {who}")
-    return [(f"  {lost.kind:<5}  ", "cyan"), (cut(text, max(width - 10, 10)), "magenta")]
+    return [(f"  {lost.kind:<5}  ", "cyan"), (cut(text, max(width - 10, 1)), "magenta")]
 
 
 def query_table(spec: TypeSpec, queries: list[HandlerSpec]) -> list[Line]:
@@ -123,7 +125,11 @@ def _handler_text(spec: HandlerSpec) -> str:
 
 
 def _handler(spec: HandlerSpec, text: str, column: int, width: int) -> Line:
-    """What the others of its type take decides where the line number stands: beside it, as far as that goes."""
+    """What the others of its type take decides where the line number stands: beside it, as far as that goes, and nowhere where
+    it would leave no room for a name."""
+    kind = (f"  {spec.kind:<5}  ", "cyan")
     place = f":{spec.line}" if spec.line else ""
-    room = min(max(width - 9 - cells(place) - 3, 10), column)
-    return [(f"  {spec.kind:<5}  ", "cyan"), (pad(cut(text, room), room), ""), (f"  {place}", "dim")]
+    room = min(width - 9 - cells(place) - 3, column)
+    if room < min(LEAST_NAME, column):
+        return [kind, (cut(text, max(width - 10, 1)), "")]
+    return [kind, (pad(cut(text, room), room), ""), (f"  {place}", "dim")]
