@@ -12,7 +12,7 @@ import threading
 import time
 import types
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -87,11 +87,12 @@ class Executor:
 
     def receive(self, *messages: ToWorker) -> None:
         """Take messages, in their order; after `Stop`, `on_stopped` is called as soon as nothing runs. Never raises."""
+        steps = self._steps
         for message in messages:
-            if isinstance(message, RunStep):
+            if type(message) is RunStep:
                 self._run(message)
-            elif isinstance(message, OpDone):
-                if (step := self._steps.get(message.token)) is not None:
+            elif type(message) is OpDone:
+                if (step := steps.get(message.token)) is not None:
                     step.answer(message)
             else:
                 self._take(message)
@@ -136,8 +137,8 @@ class Executor:
     # -- beginning a step -----------------------------------------------------------------------
 
     def _run(self, message: RunStep) -> None:
-        token, run = message.token, message.run
-        self._fence.received = number = self._fence.received + 1
+        token, run, ops, fence = message.token, message.run, message.ops, self._fence
+        fence.received = number = fence.received + 1
         found = self._found.get((run.workflow_type, message.kind, message.handler)) or self._find(message)
         if isinstance(found, str):
             self._cannot_run(token, number, found)
@@ -148,16 +149,16 @@ class Executor:
         except Misfit as error:
             self._cannot_run(token, number, error.reason)
             return
-        replay = Replay.of(message.ops) if message.ops else Replay()
         step = self._ops_type(
-            token, run, message.step, handler, workflow, self._workflows, self._sources, after, replay,
-            message.cancel, message.store, self._send, self._loop, bool(message.ops), _marks(message.logged),
-            self._now_ms, marked={} if message.ops and handler.is_async else None,
+            token, run, message.step, handler, workflow, self._workflows, self._sources, after,
+            Replay.of(ops) if ops else Replay(), message.cancel, message.store, self._send, self._loop, bool(ops),
+            _marks(message.logged) if message.logged else None, self._now_ms, number,
         )  # fmt: skip
-        step.number = number
+        if ops and handler.is_async:
+            step.marked = {}
         self._steps[token] = step
         drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
-        # To its `_first_turn`: a task that others cancel before that would end without a word of the step.
+        # To its `_FIRST_TURN`: a task that others cancel before that would end without a word of the step.
         drive.send(None)
         # Not by the loop's factory: it numbers the tasks that a handler makes, and this is the handler.
         step.task = asyncio.Task(drive, loop=self._loop, name=handler.name)
@@ -204,7 +205,7 @@ class Executor:
 
     async def _drive(self, step: LiveOps, kwargs: dict[str, Any]) -> None:
         try:
-            await _first_turn()
+            await _FIRST_TURN
         except asyncio.CancelledError:  # by code that cancels whatever task there is: the step may begin anew
             step.abandoned = True
         if step.abandoned or not self._admits(step):
@@ -220,7 +221,9 @@ class Executor:
             step.cancel_soon()
         try:
             outcome = step.handler.function(context, **kwargs)
-            if hasattr(outcome, "__await__") and not isinstance(outcome, Directive):
+            if type(outcome) is types.CoroutineType or (
+                hasattr(outcome, "__await__") and not isinstance(outcome, Directive)
+            ):
                 outcome = await outcome
         except BaseException as error:
             raised = error
@@ -245,7 +248,7 @@ class Executor:
     async def _drive_thread(self, step: LiveOps, kwargs: dict[str, Any]) -> None:
         """A plain `def`: runs in a thread that cannot be interrupted, so only its operations can end it early."""
         try:
-            await _first_turn()
+            await _FIRST_TURN
         except asyncio.CancelledError:  # by code that cancels whatever task there is: the step may begin anew
             step.abandoned = True
         if step.abandoned or not self._admits(step):
@@ -362,15 +365,21 @@ class Executor:
         self._send(await query.answer(message, self._workflows, self._sources, self._threads))
 
 
-def _marks(logged: bytes) -> Counter[bytes] | None:
+def _marks(logged: bytes) -> Counter[bytes]:
     size = channel.MARK_BYTES
-    return Counter(logged[at : at + size] for at in range(0, len(logged), size)) if logged else None
+    return Counter(logged[at : at + size] for at in range(0, len(logged), size))
 
 
-@types.coroutine
-def _first_turn() -> Generator[None, None, None]:
-    """Until then, nothing of a step has been done but that it was read."""
-    yield
+class _Turn(tuple[None]):
+    """Awaited, it gives up one turn of the loop for each None in it."""
+
+    __slots__ = ()
+
+    __await__: Any = tuple.__iter__
+
+
+# Until then, nothing of a step has been done but that it was read.
+_FIRST_TURN = _Turn((None,))
 
 
 def _in_thread(step: LiveOps, context: AnyContext, kwargs: dict[str, Any]) -> tuple[Any, BaseException | None]:
