@@ -102,10 +102,10 @@ class Replay(msgspec.Struct, Generic[R], eq=False):
         hashed = sha256(content).hexdigest()[:16]
         return f"{CLEANUP_MARK if self._cleaning else ''}{kind}:{name}:{hashed}"
 
-    def first(self, kind: str, name: str, content: bytes, branch: str) -> str:
+    def first(self, kind: str, name: str, content: bytes, branch: str = "") -> str:
         """As `fresh_key`, where there are no records at all and no cancellation."""
         base = f"{kind}:{name}:{sha256(content).hexdigest()[:16]}"
-        seen, counted = self._seen, _counted(base, branch)
+        seen, counted = self._seen, _counted(base, branch) if branch else base
         number = seen.get(counted, 0)
         seen[counted] = number + 1
         return f"{base}:{number}{BRANCH_MARK}{branch}" if branch else f"{base}:{number}"

@@ -71,10 +71,11 @@ class AnyStore:
 
     def changes(self) -> tuple[dict[str, bytes], list[str]]:
         """What this step wrote and what it deleted; for the host, when the handler has returned."""
-        if None not in self._written.values():
-            return {**self._written}, []  # type: ignore[dict-item]
-        put = {key: data for key, data in self._written.items() if data is not None}
-        return put, [key for key, data in self._written.items() if data is None]
+        written: dict[str, Any] = self._written
+        if None not in written.values():
+            return written, []  # nothing is put into it any more
+        put = {key: data for key, data in written.items() if data is not None}
+        return put, [key for key, data in written.items() if data is None]
 
 
 class Store(AnyStore):

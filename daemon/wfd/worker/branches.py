@@ -37,12 +37,20 @@ _TASK = attempts.run.__code__
 ALIKE = frozenset({"now", "random", "uuid"})
 # Kinds whose calls may be alike in all arguments and still have outcomes of their own.
 BY_BRANCH = frozenset({"task", "sleep", "child_result"})
-_NOT_BY_CONTENT = ALIKE | BY_BRANCH
+NOT_BY_CONTENT = ALIKE | BY_BRANCH
 _LASTING = (str, int, float, bytes, NoneType, Decimal, UUID, date, time, timedelta, Enum)
 
 
 # Branches and their tasks by the digits of their marks.
 Marked = dict[str, tuple["Branch", asyncio.Task[Any]]]
+
+
+class _Below(msgspec.Struct, eq=False):
+    """How many of each name a branch has begun; the same by former names; and the paths of coroutines that are about to begin."""
+
+    children: dict[str, int] = {}
+    formerly: dict[str, int] = {}
+    named: dict[int, str] = {}
 
 
 class Branch(msgspec.Struct, eq=False, kw_only=True):
@@ -59,29 +67,28 @@ class Branch(msgspec.Struct, eq=False, kw_only=True):
     former: str = ""
     tasks: list[asyncio.Task[Any]] = []
     marked: Marked | None = None
-    _children: dict[str, int] = {}
-    _formerly: dict[str, int] = {}
-    # The paths of coroutines that are about to begin.
-    _named: dict[int, str] = {}
+    _below: _Below | None = None  # from the first that it begins on
 
     def child(self, coro: Coroutine[Any, Any, Any]) -> Branch:
-        path = self._named.pop(id(coro), "")
+        below = self._below = self._below or _Below()
+        path = below.named.pop(id(coro), "")
         if not path:
-            path = self._among_others(coro, of) if (of := _as_completed()) is not None else self._below(coro)
+            of = _as_completed()
+            path = self._among_others(coro, of, below) if of is not None else self._next(coro, below)
         mark = (_short(path) + self.mark[:_UP] + self.mark[_SELF:])[:_LONGEST]
-        former = "" if self.marked is None else _numbered(self.former, self._formerly, label(coro, changing=True))
+        former = "" if self.marked is None else _numbered(self.former, below.formerly, label(coro, changing=True))
         return Branch(path=path, mark=mark, former=former, tasks=self.tasks, marked=self.marked)
 
-    def _below(self, coro: Any, *, changing: bool = False) -> str:
-        return _numbered(self.path, self._children, label(coro, changing=changing))
+    def _next(self, coro: Any, below: _Below, *, changing: bool = False) -> str:
+        return _numbered(self.path, below.children, label(coro, changing=changing))
 
-    def _among_others(self, coro: Coroutine[Any, Any, Any], of: Any) -> str:
+    def _among_others(self, coro: Coroutine[Any, Any, Any], of: Any, below: _Below) -> str:
         """The path for one of those that `as_completed` begins, in the order of a set: another one each time."""
         if not isinstance(of, list | tuple):
             # So all that there is has to tell them apart.
-            return self._below(coro, changing=True)
-        self._named.update({id(one): self._below(one) for one in dict.fromkeys(of) if asyncio.iscoroutine(one)})
-        return self._named.pop(id(coro))
+            return self._next(coro, below, changing=True)
+        below.named.update({id(one): self._next(one, below) for one in dict.fromkeys(of) if asyncio.iscoroutine(one)})
+        return below.named.pop(id(coro))
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -215,7 +222,7 @@ def _create_task(
 
 def hint(branch: Branch) -> str:
     """What else may be wrong where a replay disagrees, and the handler has had branches, which time may move."""
-    if not branch._children:
+    if branch._below is None:
         return ""
     return (
         ". If it was not changed, it goes by what is not recorded, as by the timer of asyncio.wait_for, asyncio.timeout or "
@@ -247,7 +254,7 @@ def followed(loop: asyncio.AbstractEventLoop) -> bool:
 
 def asking(kind: str, *, threaded: bool) -> Branch | None:
     """The branch that asks, where that tells such a call from others."""
-    return current.get() if not threaded and kind in _NOT_BY_CONTENT else None
+    return current.get() if not threaded and kind in NOT_BY_CONTENT else None
 
 
 def told_apart(kind: str, content: bytes, *, threaded: bool) -> tuple[bytes, str]:

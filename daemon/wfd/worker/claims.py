@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from wfctl.protocol.channel import OpRecord
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.replay import Replay
 from wfctl.sdk.sources import Sources
-from wfctl.values.opkeys import LOCAL, branch_of, in_words
+from wfctl.values.opkeys import CLEANUP_MARK, LOCAL, branch_of, in_words
 from wfd.worker import branches, standing
+from wfd.worker.pending import Pending
 from wfd.worker.rest import Rest
 
 # From one look at what the other branches do to the next: they may wait for what nobody here knows of.
 _FIRST_S, _MOST_S = 0.002, 0.1
 _LONG_S = 1.0
 _NO_ARGUMENTS = b"{}"
+_SLEEPS = ("sleep:", f"{CLEANUP_MARK}sleep:")
 
 
 class Step(Protocol):
@@ -31,11 +33,17 @@ class Step(Protocol):
     sources: Sources
     replay: Replay[OpRecord]
     thread: int | None
+    task: asyncio.Task[Any] | None
+    tasks: list[asyncio.Task[Any]]
     marked: branches.Marked | None
-    _rest: Rest
+    _pending: dict[int, Pending]
+    _bodies: dict[str, asyncio.Task[Any] | None]
+    _resumed: set[str] | None
+
+    @property
+    def _rest(self) -> Rest: ...
 
     def cancel_soon(self) -> None: ...
-    def scene(self, *, lasts: bool) -> standing.Scene: ...
     def disagreement(self) -> str: ...
     def stuck(self, reason: str) -> NoReturn: ...
     def _admit(self) -> None: ...
@@ -90,7 +98,7 @@ async def _of_another(step: Step, kind: str, base: str, content: bytes) -> OpRec
             step._admit()
             rest.stand(replay.unasked[key].place)
             state = standing.of_owner(
-                branch_of(key), step.marked or {}, step.scene(lasts=now() - since >= _LONG_S), alone=told
+                branch_of(key), step.marked or {}, _scene(step, lasts=now() - since >= _LONG_S), alone=told
             )
             if state is standing.GONE and LOCAL not in base:
                 return replay.take(key)
@@ -103,6 +111,16 @@ async def _of_another(step: Step, kind: str, base: str, content: bytes) -> OpRec
         rest.through()
     step._admit()
     return None
+
+
+def _scene(step: Step, *, lasts: bool) -> standing.Scene:
+    """How its branches stand. Sleeps that an earlier execution began would be over if they were then, if that `lasts`."""
+    pending, resumed, rest = step._pending.values(), step._resumed or (), step._rest
+    going_on = {task for task in (*step.tasks, step.task) if task is not None and not task.done()}
+    bodies = {task for key, task in step._bodies.items() if task is not None and key not in resumed}
+    over = {one.answer for one in pending if lasts and one.key.startswith(_SLEEPS)}
+    new = {one.answer for one in pending if one.key not in resumed}
+    return standing.Scene(going_on, {*rest.standing, *bodies}, {*rest.last, *new, *over}, lasts)
 
 
 def _not_told(step: Step, key: str) -> str:

@@ -13,8 +13,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
-import msgspec
-
 from wfctl.errors import StaleStepError, UsageError, from_data
 from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, Progress, ToDaemon
 from wfctl.sdk import current
@@ -26,17 +24,15 @@ from wfctl.sdk.replay import Replay
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.surroundings import AnyContext, discard_unawaited
 from wfctl.sdk.workflow import Workflow
-from wfctl.values.opkeys import CLEANUP_MARK, in_words
+from wfctl.values.opkeys import in_words
 from wfctl.values.runinfo import RunInfo
 from wfd.worker import branches
 from wfd.worker.claims import claim
 from wfd.worker.pending import PATIENT, REFUSABLE, Pending, Question, Questions, heard, taken_up, told
 from wfd.worker.progress import Reporter
 from wfd.worker.rest import BEGUN, LAST, InTurn, Rest
-from wfd.worker.standing import Scene
 
 MAX_LOG_CHARS, MAX_NOTE_CHARS = 32_000, 200
-_SLEEPS = ("sleep:", f"{CLEANUP_MARK}sleep:")
 _MAKING = threading.Lock()  # Two threads of a handler's may begin to report at a time.
 
 
@@ -74,13 +70,19 @@ class LiveOps(branches.Branch, eq=False):
     _begun: Op | None = None
     _next_op: int = 0
     # The operations that an earlier execution began and this one went on with.
-    _resumed: set[str] = set()
+    _resumed: set[str] | None = None
     _questions: Questions = {}
     _told: bool = False
-    _lines: list[LogLine] = []
+    _lines: list[LogLine] | None = None
     _reporter: Reporter | None = None
-    _rest: Rest = msgspec.field(default_factory=Rest)
-    _in_turn: InTurn = msgspec.field(default_factory=InTurn)
+    _in_turn: InTurn | None = None
+    _resting: Rest | None = None  # made for those that have to do with it
+
+    @property
+    def _rest(self) -> Rest:
+        if self._resting is None:
+            self._resting = Rest()
+        return self._resting
 
     # -- the port -------------------------------------------------------------------------------
 
@@ -100,7 +102,7 @@ class LiveOps(branches.Branch, eq=False):
 
     def perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> Awaitable[bytes]:
         key = self.fresh(kind, name, content)
-        return self._perform(kind, name, content, arguments) if key is None else self.tell(kind, name, key, arguments())
+        return self._perform(kind, name, content, arguments) if key is None else self._ask(kind, name, key, arguments())
 
     async def _perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> bytes:
         key, record = await self.find(kind, name, content)
@@ -115,6 +117,8 @@ class LiveOps(branches.Branch, eq=False):
             return None
         if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
             self.refuse()
+        if kind not in branches.NOT_BY_CONTENT:
+            return self.replay.first(kind, name, content)
         return self.replay.first(kind, name, *branches.told_apart(kind, content, threaded=self.thread is not None))
 
     async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, OpRecord | None]:
@@ -143,46 +147,48 @@ class LiveOps(branches.Branch, eq=False):
     async def _turn(self, record: OpRecord | None) -> None:
         """Outcomes are told in the order in which they were recorded, and before anything is done that has none yet: each may
         decide what is asked for next, as the first of several does."""
-        if self._takes_turns:
+        if (self.replay.unasked or self._rest.awaited) and not self._is_sequential():
             place = LAST if record is None else BEGUN if record.open else record.place
             await self._rest.come(place, self.cancel_soon)
             self._admit()
-
-    @property
-    def _takes_turns(self) -> bool:
-        return bool(self.replay.unasked or self._rest.awaited) and not self._is_sequential()
 
     def tell(self, kind: str, name: str, key: str, arguments: bytes) -> Awaitable[bytes]:
         if self._bodies:
             self._bodies.pop(key, None)
         if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
             self.refuse()
-        if self.cancel_requested and kind == "resume" and self._cancel_next:
-            return self._tell_cancelled(kind, name, key, arguments)
-        if kind == "child_result" and (again := taken_up(self._questions, name, key)) is not None:
-            self.cancel_soon()
-            return heard(self._questions, again)
-        if kind == "resume":
-            self._resumed.add(key)
+        return self._ask(kind, name, key, arguments)
+
+    def _ask(self, kind: str, name: str, key: str, arguments: bytes) -> Awaitable[bytes]:
+        patient = kind in PATIENT
+        if patient:
+            if self.cancel_requested and kind == "resume" and self._cancel_next:
+                return self._ask_cancelled(kind, name, key, arguments)
+            if kind == "child_result" and (again := taken_up(self._questions, name, key)) is not None:
+                self.cancel_soon()
+                return heard(self._questions, again)
+            if kind == "resume":
+                self._resumed = self._resumed or set()
+                self._resumed.add(key)
         self._next_op = number = self._next_op + 1
         answer: asyncio.Future[Any] = self._loop.create_future()
-        patient, question = kind in PATIENT, None
-        if kind == "child_result":
-            self._pending[number] = question = Question(key, answer, patient, name)
-            self._questions.setdefault(name, []).append(question)
+        if kind != "child_result":
+            asked = Pending(key, answer, patient)
         else:
-            self._pending[number] = Pending(key, answer, patient)
+            asked = Question(key, answer, patient, name)
+            self._questions.setdefault(name, []).append(asked)
+        self._pending[number] = asked
         if self._begun is None and not self._lines:
             self._send(Op(self.token, number, key, kind, name, arguments))
         else:
             self._say(number, kind, name, key, arguments)
         if patient:
             self.cancel_soon()
-        if question is not None:
-            return heard(self._questions, question)
+            if type(asked) is Question:
+                return heard(self._questions, asked)
         return told(answer) if kind in REFUSABLE else answer
 
-    async def _tell_cancelled(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
+    async def _ask_cancelled(self, kind: str, name: str, key: str, arguments: bytes) -> bytes:
         # An earlier execution was cancelled while it waited here, or has not come as far.
         await self._cancel_here()
         return await self.tell(kind, name, key, arguments)
@@ -249,7 +255,8 @@ class LiveOps(branches.Branch, eq=False):
         if not new and self._logged_before and self._logged_before[mark := line.mark()]:
             self._logged_before[mark] -= 1
         elif not self.closed:
-            if not self._lines:
+            if self._lines is None:
+                self._lines = []
                 self._loop.call_soon(self._say_rest)
             self._lines.append(line)
 
@@ -259,7 +266,7 @@ class LiveOps(branches.Branch, eq=False):
             begun, self._begun = self._begun, None
             self._send(begun)
         if self._lines:
-            lines, self._lines = self._lines, []
+            lines, self._lines = self._lines, None
             self._send(Logs(self.token, lines))
 
     # -- replay ---------------------------------------------------------------------------------
@@ -271,23 +278,17 @@ class LiveOps(branches.Branch, eq=False):
             f"{self.replay.difference()}. Put the code back as it was; the step then goes on by itself{branches.hint(self)}"
         )
 
-    def scene(self, *, lasts: bool) -> Scene:
-        """How its branches stand. Sleeps that an earlier execution began would be over if they were then, if that `lasts`."""
-        going_on = {task for task in (*self.tasks, self.task) if task is not None and not task.done()}
-        bodies = {task for key, task in self._bodies.items() if task is not None and key not in self._resumed}
-        over = {one.answer for one in self._pending.values() if lasts and one.key.startswith(_SLEEPS)}
-        new = {one.answer for one in self._pending.values() if one.key not in self._resumed}
-        return Scene(going_on, {*self._rest.standing, *bodies}, {*self._rest.last, *new, *over}, lasts)
-
     def _is_sequential(self) -> bool:
         return branches.is_alone(self._loop, self.task, self, threaded=self.thread is not None)
 
     # -- answers and cancellation ---------------------------------------------------------------
 
     def answer(self, message: OpDone) -> None:
-        if self._in_turn.idle and (self.thread is not None or all(task.done() for task in self.tasks)):
+        alone = not self.tasks or self.thread is not None or all(task.done() for task in self.tasks)
+        if alone and (self._in_turn is None or self._in_turn.idle):
             self._answer(message)
         else:
+            self._in_turn = self._in_turn or InTurn()
             self._in_turn.take(message, self._answer, self._loop)
 
     def _answer(self, message: OpDone) -> None:
@@ -311,7 +312,7 @@ class LiveOps(branches.Branch, eq=False):
     def _cancel_next(self) -> bool:
         """Whether it comes before whoever asks now goes on. Others may wait to go on, but not for what they are told before it."""
         due = self.cancel_requested and self.begun and not self.cancel_delivered and not self.closed
-        return due and self.replay.caught_up and not self._rest.tells and not self._in_turn.holds
+        return due and self.replay.caught_up and not self._rest.tells and not (self._in_turn and self._in_turn.holds)
 
     def cancel_soon(self) -> None:
         """Where a cancellation is due, bring it."""
@@ -387,7 +388,8 @@ class LiveOps(branches.Branch, eq=False):
             if (left or unawaited) and not self.abandoned:
                 names = [*unawaited, *(in_words(key) for key in left)]
                 self.log("warning", f"{self.handler.label} returned without awaiting {', '.join(names)}: write `await`")
-        self._say_rest()
+        if self._begun is not None or self._lines:
+            self._say_rest()
         self.closed = True
         if self._reporter is not None:
             self._reporter.close(tell=not self.abandoned)

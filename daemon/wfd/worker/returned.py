@@ -24,19 +24,21 @@ _COROUTINE = re.compile(r"\bcoroutine\b")
 def done(step: LiveOps, directive: Any, context: AnyContext) -> StepDone | None:
     """The message of what the handler returned; None where that is no directive for its run."""
     put, deleted = context.store.changes()
-    if isinstance(directive, StepDirective):
+    # By their very types: nothing but `ctx.next` makes them.
+    kind = type(directive)
+    if kind is StepDirective:
         if directive.name not in step.workflow.steps:
             return None
         return StepDone(step.token, "step", directive.name, None, directive.after_ms, put=put, deleted=deleted)
-    if isinstance(directive, WaitDirective):
+    if kind is WaitDirective:
         name = directive.on_timeout
         if name is not None and name not in step.workflow.steps:
             return None
         listed = None if directive.names is None else list(directive.names)
         return StepDone(step.token, "wait", name or "", listed, directive.timeout_ms, put=put, deleted=deleted)
-    if isinstance(directive, CompleteDirective):
+    if kind is CompleteDirective:
         return StepDone(step.token, "complete", value=directive.value, put=put, deleted=deleted)
-    if isinstance(directive, FailDirective):
+    if kind is FailDirective:
         return StepDone(step.token, "fail", failure=directive.failure, put=put, deleted=deleted)
     return None
 
