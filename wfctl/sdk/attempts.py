@@ -90,8 +90,10 @@ def _through_json(task: Definition, value: Any) -> tuple[Any, bytes, Exception |
     """The result as a replay would return it. One that cannot be recorded fails the task for good: it did its work."""
     try:
         data = encode_plain(value)
-        if data is not None and value is not None and task.result_type in (type(value), Any):
-            return value, data, None
+        if data is not None and value is not None:
+            wanted = task.result_type
+            if wanted is type(value) or wanted is Any:
+                return value, data, None
         data = data or encode(value, f"result of task {task.name!r}")
         return task.result(data), data, None
     except Exception as error:  # converting runs the user's own code
@@ -105,7 +107,7 @@ async def _tried(
     limit: asyncio.Timeout | None = None
     outside = current.attempt.set(attempt)
     try:
-        limited = step.time_limit(task.timeout_ms)
+        begun = asyncio.get_running_loop().time()
         if task.is_async:
             work = function()
             # One that somebody awaits already, as a cached function returns it, is not ours to drive: `await` says so.
@@ -117,10 +119,10 @@ async def _tried(
                     return end.value, None
                 work = _going_on(work, waiting)
             attempt.waits()
-            async with limited as limit:
+            async with step.time_limit(task.timeout_ms, begun) as limit:
                 return await work, None
         was_told = step.ops.cleans_up
-        async with limited as limit:
+        async with step.time_limit(task.timeout_ms, begun) as limit:
 
             def stays() -> bool:
                 # The handler would clean up beside a function that still runs. Other cancellations are its own doing.

@@ -32,6 +32,7 @@ _ON_PARENT_CLOSE = get_args(OnParentClose)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _json = msgspec.json.Encoder().encode
+_sorted_json = msgspec.json.Encoder(order="sorted").encode
 # Not the module's shared generator, which an author may have seeded.
 _entropy = random.SystemRandom()
 
@@ -133,7 +134,7 @@ class Context(AnyContext):
         workflow = self._ops.types.get(workflow_type) if isinstance(workflow_type, str) else None
         if workflow is None:
             check_name(workflow_type, "workflow type")
-        check_workflow_id(workflow_id)
+        check_name(workflow_id, "workflow ID")
         timeout_ms = None if workflow_timeout is None else to_ms(workflow_timeout, "workflow_timeout")
         if timeout_ms == 0:
             raise InvalidArgumentError(
@@ -157,7 +158,7 @@ class Context(AnyContext):
             handler = workflow.begins or start_of(self._ops.types, workflow_type)
             return _json({**same, "input": msgspec.Raw(_bound(handler, given, what, workflow_input))})
 
-        identity = canonical({**same, "input": workflow_input})
+        identity = _sorted_json({**same, "input": msgspec.Raw(canonical(workflow_input))})
         value = await self._ops.perform("child", workflow_type, identity, arguments)
         handle: ChildHandle = self._new_child(value, self)
         return handle
@@ -228,10 +229,10 @@ class Context(AnyContext):
             handler = None if workflow is None else workflow.handler("event", event_name)
             if handler is None:
                 return _json({"payload": msgspec.Raw(given), **_unbound(payload)})
-            kwargs = _bound(handler, given, what, payload)
-            return _json({"payload": msgspec.Raw(kwargs)})
+            return b'{"payload":%b}' % _bound(handler, given, what, payload)
 
-        value = await self._ops.perform("parent_event", event_name, canonical({"payload": payload}), arguments)
+        identity = b'{"payload":%b}' % canonical(payload)
+        value = await self._ops.perform("parent_event", event_name, identity, arguments)
         if decode(value).get("outcome") == "parent_closed":
             self.logger.warning(
                 "event %r not delivered: the parent %s %r has closed",
@@ -298,10 +299,10 @@ class Context(AnyContext):
 
 
 def _bound(handler: Handler, given: bytes, what: str, original: Any) -> bytes:
-    payload = decode(given)
-    if isinstance(original, dict) and handler.takes_as_it_is(payload):
+    payload, named = decode(given), isinstance(original, dict)
+    if named and handler.takes_as_it_is(payload):
         return given
-    return bound(handler, payload, what, positional=not isinstance(original, dict))
+    return bound(handler, payload, what, positional=not named)
 
 
 def _unbound(original: Any) -> dict[str, bool]:

@@ -35,9 +35,9 @@ class TaskInfo(msgspec.Struct, frozen=True):
 Limit = AbstractAsyncContextManager[asyncio.Timeout]
 
 
-def time_limit(ms: int | None) -> Limit:
-    """Ends the block it is entered for with TimeoutError, `ms` from now."""
-    return asyncio.timeout_at(None if ms is None else asyncio.get_running_loop().time() + ms / 1_000)
+def time_limit(ms: int | None, begun: float) -> Limit:
+    """Ends the block it is entered for with TimeoutError, `ms` after `begun` (time of the loop)."""
+    return asyncio.timeout_at(None if ms is None else begun + ms / 1_000)
 
 
 class CurrentStep(msgspec.Struct, eq=False):
@@ -51,7 +51,7 @@ class CurrentStep(msgspec.Struct, eq=False):
     _loop: asyncio.AbstractEventLoop
     threads: Threads
     made: list[Coroutine[Any, Any, Any]]
-    time_limit: Callable[[int | None], Limit] = time_limit
+    time_limit: Callable[[int | None, float], Limit] = time_limit
     asked: asyncio.Future[Any] | None = None
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:

@@ -103,8 +103,10 @@ class Definition:
         if self._result is None:
             _ = self.result_type  # found out before anything happens
         names = self._names
-        usual = names is not None and not kwargs and len(args) == len(names)
-        given = dict(zip(names or (), args, strict=False)) if usual else self._given(args, kwargs)
+        if names is not None and not kwargs and len(args) == len(names):
+            given = dict(zip(names, args, strict=True))
+        else:
+            given = self._given(args, kwargs)
         if all(map(unchanged, given.values())):
             try:
                 arguments = msgspec.json.encode(given)

@@ -199,7 +199,9 @@ class Handler:
 
         Most are, and need neither the check nor the conversion that tell of all the others what is wrong or different.
         """
-        types = self.types if self._types is None else self._types
+        types = self._types
+        if types is None:
+            types = self.types
         for name, value in given.items():
             wanted = types.get(name)
             if wanted is not type(value) and wanted is not Any:

@@ -100,7 +100,8 @@ class Store(AnyStore):
         Without the key: `default` where given (None counts), else StoreKeyNotFoundError, which is a KeyError. Raises
         InvalidPayloadError when the value does not convert, UsageError and StaleStepError as `put` does.
         """
-        self._admit()
+        if self._ops.closed or _task() is not None:
+            self._ops.refuse()
         key = _known_good(key) if isinstance(key, str) else check_name(key, "store key")
         data = self._written[key] if key in self._written else await self._ops.load(key)
         if data is None:

@@ -27,6 +27,7 @@ R = TypeVar("R")
 DEFAULT_TIMEOUT = timedelta(minutes=5)
 _ATTRIBUTE = "__wfctl_task__"
 _ONCE = RetryPolicy()
+_step, _attempt = current.step.get, current.attempt.get
 # What nobody can change.
 _FIXED = frozenset({str, int, float, bool, NoneType, bytes, Decimal, UUID, datetime, date, time, timedelta})
 
@@ -104,8 +105,8 @@ def _called(definition: Definition) -> Any:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        step = current.step.get()
-        if step is None or current.attempt.get() is not None:
+        step = _step()
+        if step is None or _attempt() is not None:
             if current.strayed.get():
                 _refuse_astray(definition.name)
             return function(*args, **kwargs)
@@ -132,7 +133,7 @@ def _refuse_astray(name: str) -> NoReturn:
 def _on_its_own(definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
     """The function with arguments of its own: what it does to a list that it is given, a replay could not repeat."""
     function = definition.function
-    if all(type(value) in _FIXED for value in args) and all(type(value) in _FIXED for value in kwargs.values()):
+    if _FIXED.issuperset(map(type, args)) and _FIXED.issuperset(map(type, kwargs.values())):
         return functools.partial(function, *args, **kwargs)
     # As they are now: the caller may change its own before the function begins.
     copied = _copier((args, kwargs))

@@ -103,7 +103,7 @@ class LocalWorkers:
         self._steps.share_out()
 
     @contextlib.asynccontextmanager
-    async def _time_limit(self, ms: int | None) -> AsyncIterator[asyncio.Timeout]:
+    async def _time_limit(self, ms: int | None, begun: float) -> AsyncIterator[asyncio.Timeout]:
         async with asyncio.timeout(None) as limit:
             now = asyncio.get_running_loop().time
             timer = None if ms is None else self._clock.call_later(ms, lambda: limit.reschedule(now()))

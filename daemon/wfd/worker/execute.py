@@ -59,7 +59,7 @@ class Executor:
         send: Callable[[ToDaemon], None],
         loop: asyncio.AbstractEventLoop,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-        time_limit: Callable[[int | None], current.Limit] = current.time_limit,
+        time_limit: Callable[[int | None, float], current.Limit] = current.time_limit,
         fence: Fence | None = None,
     ) -> None:
         self._fence = fence or Fence()
@@ -208,7 +208,9 @@ class Executor:
             await _FIRST_TURN
         except asyncio.CancelledError:  # by code that cancels whatever task there is: the step may begin anew
             step.abandoned = True
-        if step.abandoned or not self._admits(step):
+        if not step.abandoned:
+            step.number = 0 if self._fence.begins(step.number) else -1
+        if step.number:
             self._finish(step, None, None, None)
             return
         context = Context(step)
@@ -251,7 +253,9 @@ class Executor:
             await _FIRST_TURN
         except asyncio.CancelledError:  # by code that cancels whatever task there is: the step may begin anew
             step.abandoned = True
-        if step.abandoned or not self._admits(step):
+        if not step.abandoned:
+            step.number = 0 if self._fence.begins(step.number) else -1
+        if step.number:
             self._finish(step, None, None, None)
             return
         turn = self._pool.turn(step.token)
@@ -285,12 +289,6 @@ class Executor:
 
     # -- ending it ------------------------------------------------------------------------------
 
-    def _admits(self, step: LiveOps) -> bool:
-        """Whether it may begin, or be answered without that: others have what was given back."""
-        if step.number > 0:
-            step.number = 0 if self._fence.begins(step.number) else -1
-        return not step.number
-
     def _finish(self, step: LiveOps, context: AnyContext | None, outcome: Any, raised: BaseException | None) -> None:
         if self._steps.get(step.token) is step:
             del self._steps[step.token]
@@ -307,7 +305,8 @@ class Executor:
                 done = None
             else:
                 done = returned.done(step, outcome, context)
-            if not step.number or self._admits(step):
+            # One that has not begun is answered where nobody else has it: others have what was given back.
+            if not step.number or (step.number > 0 and self._fence.begins(step.number)):
                 self._send(self._answer(step, outcome, raised, forgotten) if done is None else done)
         except Exception as error:  # an outcome that cannot be written must not leave the step without an answer
             self._send(StepRaised(step.token, describe_exception(error, self._sources)))

@@ -29,9 +29,9 @@ class Fence:
         begins = owners.setdefault(number, _ASKED) is _ASKED
         if not begins:
             owners[number] = _ASKED
-        self._asked = asked = self._asked + 1
-        if len(owners) > _MOST_KEPT and asked == self.received:
-            self._drop(asked)
+        self._asked += 1
+        if len(owners) > _MOST_KEPT and self._asked == self.received:
+            self._drop(self._asked)
         return begins
 
     def _drop(self, last: int) -> None:
