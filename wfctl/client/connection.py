@@ -45,9 +45,11 @@ class Connection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._error: WfctlError | None = None
+        # No call can be made any more: there is an error.
+        self.lost = False
         self._gone = asyncio.Event()
         self._limit_bytes = MAX_LINE_BYTES
-        self._results = asyncio.Semaphore(MAX_RESULTS)
+        self._results = _Places(MAX_RESULTS)
 
     @classmethod
     async def open(cls, path: Path, project: str = "", timeout_s: float = CONNECT_TIMEOUT_S) -> Connection:
@@ -77,18 +79,15 @@ class Connection(asyncio.Protocol):
         self._limit_bytes = welcome.limit_bytes
         self._talk.protocol = welcome.protocol
 
-    @property
-    def lost(self) -> bool:
-        """No call can be made any more."""
-        return self._error is not None
-
     def call(self, call: Call) -> Coroutine[Any, Any, Any]:
         """The answer to `call`. When the caller is cancelled the daemon is told; a command may have happened all the same."""
         return self._wait(call) if isinstance(call, Result) and call.wait else self._ask(call)
 
     async def _wait(self, call: Result) -> Any:
         """The same of a call that waits, which for that first waits its turn: so long as it has time, and where it has to."""
-        if self._results.locked():
+        if self._results.free:
+            self._results.free -= 1
+        else:
             began = self._loop.time()
             timeout_s = None if call.timeout_ms is None else call.timeout_ms / 1_000
             look = msgspec.structs.replace(call, wait=False)
@@ -97,18 +96,16 @@ class Connection(asyncio.Protocol):
                 return now
             try:
                 async with asyncio.timeout_at(None if timeout_s is None else began + timeout_s):
-                    await self._results.acquire()
+                    await self._results.take()
             except TimeoutError:
                 return await self._ask(look)
             if timeout_s is not None:
                 left_s = began + timeout_s - self._loop.time()
                 call = msgspec.structs.replace(call, timeout_ms=max(round(left_s * 1_000), 0))
-        else:
-            await self._results.acquire()
         try:
             return await self._ask(call)
         finally:
-            self._results.release()
+            self._results.leave()
 
     async def _ask(self, call: Call) -> Any:
         if self._error is not None or not self._writable.is_set():
@@ -159,12 +156,12 @@ class Connection(asyncio.Protocol):
     def _write(self, line: bytes) -> None:
         """Send together with all else that this turn of the loop has to say."""
         self._unsent.append(line)
-        self._flush_soon()
+        if not self._flushing:
+            self._flush_soon()
 
     def _flush_soon(self) -> None:
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+        self._flushing = True
+        self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flushing = False
@@ -184,6 +181,7 @@ class Connection(asyncio.Protocol):
         if self._error is not None:
             return
         self._error = error or dropped(self._path, "")
+        self.lost = True
         for method, future in self._calls.values():
             if not future.done():
                 # Each its own error: one raised twice would drag the first one's traceback along.
@@ -206,22 +204,24 @@ class Connection(asyncio.Protocol):
             self._fail(error)
             self._transport.close()
             return
+        calls, streams = self._calls, self._streams
         for said in heard:
             if isinstance(said, Item):
-                stream = self._streams.get(said.id)
+                stream = streams.get(said.id)
                 if stream is not None:
                     stream.put(said.value)
-            elif said.id in self._streams:
-                self._streams.pop(said.id).end(said.value, said.error)
-            else:
-                _, future = self._calls.pop(said.id, ("", None))
-                if future is not None and not future.done():
+            elif (asked := calls.pop(said.id, None)) is not None:
+                future = asked[1]
+                if not future.done():
                     if said.error is None:
                         future.set_result(said.value)
                     else:
                         future.set_exception(said.error)
+            elif said.id in streams:
+                streams.pop(said.id).end(said.value, said.error)
         # Behind the tasks that these wake: what they ask next leaves in the same turn of the loop.
-        self._flush_soon()
+        if not self._flushing:
+            self._flush_soon()
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -232,6 +232,40 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(None)
         self._gone.set()
+
+
+class _Places:
+    """So many at a time. `free` is how many more may come at once: while anybody waits, none. They wait in their order.
+
+    What an `asyncio.Semaphore` does, but that one is asked in five calls where nearly always there is room.
+    """
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+        self._line: deque[asyncio.Future[None]] = deque()
+
+    async def take(self) -> None:
+        if self.free:
+            self.free -= 1
+            return
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append(mine)
+        try:
+            await mine
+        except BaseException:
+            if mine.done() and not mine.cancelled():  # it was given a place as well
+                self.leave()
+            else:
+                self._line.remove(mine)
+            raise
+
+    def leave(self) -> None:
+        for first in self._line:
+            if not first.done():
+                first.set_result(None)
+                self._line.remove(first)
+                return
+        self.free += 1
 
 
 async def _discard(connection: Connection | None) -> None:

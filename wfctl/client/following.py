@@ -21,18 +21,16 @@ FindIds = Callable[[], Awaitable[list[str]]]
 
 
 class _Attempts:
-    """One after another, on as many connections. `lost` returns when it is time for the next one, or raises why there is none."""
+    """One after another, on as many connections. `lost` returns when it is time for the one after that of `began`, or raises why
+    there is none."""
 
     def __init__(self, link: Link) -> None:
-        self._now = asyncio.get_running_loop().time
+        self.now = asyncio.get_running_loop().time
         self._patience = Patience(link.reconnect_s)
 
-    def begin(self) -> None:
-        self._began = self._now()
-
-    async def lost(self, error: DaemonDownError, deadline: float | None = None) -> None:
-        now = self._now()
-        self._patience.lost(self._began, now)
+    async def lost(self, began: float, error: DaemonDownError, deadline: float | None = None) -> None:
+        now = self.now()
+        self._patience.lost(began, now)
         if self._patience.over(now) or (deadline is not None and now >= deadline):
             raise error
         await asyncio.sleep(self._patience.delay_s())
@@ -41,28 +39,30 @@ class _Attempts:
 async def _persist(link: Link, attempt: Callable[[], AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
     attempts = _Attempts(link)
     while True:
-        attempts.begin()
+        began = attempts.now()
         try:
             async with aclosing(attempt()) as items:
                 async for item in items:
                     yield item
             return
         except DaemonDownError as error:
-            await attempts.lost(error)
+            await attempts.lost(began, error)
 
 
 async def outcome_of(link: Link, call: calls.Result) -> views.Outcome:
     """The answer to a call that waits. The wait is one however many daemons it takes."""
-    attempts = _Attempts(link)
+    attempts: _Attempts | None = None
     now = asyncio.get_running_loop().time
-    deadline = None if call.timeout_ms is None else now() + call.timeout_ms / 1_000
+    began = now()
+    deadline = None if call.timeout_ms is None else began + call.timeout_ms / 1_000
     while True:
-        attempts.begin()
         try:
             outcome: views.Outcome = await link.call(call)
             return outcome
         except DaemonDownError as error:
-            await attempts.lost(error, deadline)
+            attempts = attempts or _Attempts(link)
+            await attempts.lost(began, error, deadline)
+        began = now()
         if deadline is not None:
             call = replace(call, timeout_ms=max(round((deadline - now()) * 1_000), 0))
 

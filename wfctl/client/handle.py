@@ -138,7 +138,7 @@ class ClientHandle(WorkflowHandle):
 
     async def _outcome(self, timeout: timedelta | None, until: list[Status]) -> views.Outcome:
         timeout_ms = None if timeout is None else to_ms(timeout, "timeout")
-        call = calls.Result(id=await self._id(), exact=True, timeout_ms=timeout_ms, until=until)
+        call = calls.Result(id=self._pinned or await self._id(), exact=True, timeout_ms=timeout_ms, until=until)
         outcome = await outcome_of(self._link, call)
         if not call.ends_with(outcome.status):
             raise NotFinishedError(

@@ -222,7 +222,10 @@ class Conversation:
                 raise raised
             self._open.pop(int(envelope.id), None)
             return Reply(int(envelope.id), error=raised)
-        call = self._open.pop(int(envelope.id), None) if envelope.id is not None else None
-        if call is None or not bytes(envelope.result):
+        if envelope.id is None:
             return None
-        return Reply(int(envelope.id or 0), decode_as(call.answer, envelope.result))
+        id = int(envelope.id)
+        call = self._open.pop(id, None)
+        if call is None or not envelope.result:
+            return None
+        return Reply(id, decode_as(call.answer, envelope.result))

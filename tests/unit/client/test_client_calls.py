@@ -16,6 +16,7 @@ import wfctl
 from support.fake_backend import STARTED_AT, FakeBackend, entry
 from support.waiting import until
 from wfctl.client import Client, WorkflowHandle
+from wfctl.client.connection import _Places
 from wfctl.errors import (
     InvalidArgumentError,
     InvalidPayloadError,
@@ -426,7 +427,7 @@ async def crowded(server: Server, backend: FakeBackend, monkeypatch: pytest.Monk
     async with Client.connect(server.path) as client:
         handle = await client.start("Order", workflow_id="a")
         waiting = [asyncio.ensure_future(handle.result()) for _ in range(2)]
-        await until(lambda: client._link._connection._results.locked())  # type: ignore[union-attr]
+        await until(lambda: not client._link._connection._results.free)  # type: ignore[union-attr]
         yield client
         backend.close("a", result=5)
         assert await asyncio.gather(*waiting) == [5, 5]
@@ -471,3 +472,19 @@ async def test_one_more_result_is_waited_for_when_there_is_room_with_the_time_th
     assert 0 < (asked[1].timeout_ms or 0) <= 3_600_000
     backend.close("b", result=7)
     assert await third == 7
+
+
+async def test_who_gives_up_as_it_gets_a_place_or_before_leaves_it_to_the_next() -> None:
+    places = _Places(1)
+    await places.take()
+    early, late, last = [asyncio.ensure_future(places.take()) for _ in range(3)]
+    await asyncio.sleep(0)
+    early.cancel()
+    places.leave()
+    late.cancel()  # it has the place, and has not gone on with it
+    await last
+    assert early.cancelled()
+    assert late.cancelled()
+    assert places.free == 0
+    places.leave()
+    assert places.free == 1
