@@ -74,7 +74,8 @@ class _Worker:
     """Takes steps, and never ends one."""
 
     pid = 1
-    full, held, handed = False, False, 0
+    full, handed = False, 0
+    held_at: int | None = None
 
     def __init__(self) -> None:
         self.steps: set[int] = set()

@@ -66,6 +66,11 @@ class Catalog(msgspec.Struct, frozen=True):
             self.generation, self.types, self.source_hash, self.loaded_at, self.python, self.files
         )
 
+    def number_of(self, workflow_type: str) -> int:
+        """The generation that serves a type, by its number."""
+        owner = self.owners.get(workflow_type)
+        return self.generation if owner is None else owner.number
+
     def version_of(self, workflow_type: str) -> str:
         """What differs when the code of a type does."""
         owner = self.owner_of(workflow_type)

@@ -9,13 +9,23 @@ from typing import Any, cast
 from wfctl.protocol.channel import ToWorker, to_daemon_frames
 from wfctl.protocol.frames import encode, frames
 
+# The other end is full when it has not read so much, and until it has.
+MAX_UNSENT_BYTES = 8 << 20
+
 
 class Link(asyncio.Protocol):
-    """`received` gets each message, `lost` is called once when the other end has gone or speaks nonsense."""
+    """`received` gets the messages that have come together, `lost` is called once when the other end has gone or speaks nonsense,
+    `full` whenever the other end has come to be full, or is not any more."""
 
-    def __init__(self, received: Callable[[Any], None], lost: Callable[[Exception | None], None]) -> None:
+    def __init__(
+        self,
+        received: Callable[[list[Any]], None],
+        lost: Callable[[Exception | None], None],
+        full: Callable[[bool], None],
+    ) -> None:
         self._received = received
         self._lost = lost
+        self._full = full
         self._frames = to_daemon_frames()
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
@@ -25,6 +35,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes, only of their shape.
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(MAX_UNSENT_BYTES, MAX_UNSENT_BYTES)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -32,12 +43,18 @@ class Link(asyncio.Protocol):
         except Exception as error:
             self.close()
             self._gone(error)
-            return
-        for message in messages:
-            self._received(message)
+        else:
+            self._received(messages)
+
+    def pause_writing(self) -> None:
+        self._full(True)
+
+    def resume_writing(self) -> None:
+        self._full(False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._full(False)
         self._gone(exc)
 
     def _gone(self, exc: Exception | None) -> None:
@@ -45,9 +62,10 @@ class Link(asyncio.Protocol):
         lost(exc)
 
     def send(self, message: ToWorker) -> None:
-        if not self._out:
+        out = self._out
+        if not out:
             self._loop.call_soon(self._flush)
-        self._out.append(encode(message))
+        out.append(encode(message))
 
     def hear(self, on: bool) -> None:
         """Read what the other end says, or leave it there for now."""

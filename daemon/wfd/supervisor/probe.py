@@ -136,18 +136,19 @@ class Probe:
         finally:
             self._waiting = None
 
-    def _received(self, worker: Worker, message: Any) -> None:
-        match message:
-            case channel.Importing():
-                worker.importing = message
-            case channel.Op():
-                if self._answering is not None:
-                    task = asyncio.get_running_loop().create_task(self._answer(self._answering, message))
-                    self._answers.add(task)
-                    task.add_done_callback(self._answers.discard)
-            case channel.Loaded() | channel.Fitted() | channel.Rehearsed():
-                if self._waiting is not None and not self._waiting.done():
-                    self._waiting.set_result(message)
+    def _received(self, worker: Worker, messages: list[Any]) -> None:
+        for message in messages:
+            match message:
+                case channel.Importing():
+                    worker.importing = message
+                case channel.Op():
+                    if self._answering is not None:
+                        task = asyncio.get_running_loop().create_task(self._answer(self._answering, message))
+                        self._answers.add(task)
+                        task.add_done_callback(self._answers.discard)
+                case channel.Loaded() | channel.Fitted() | channel.Rehearsed():
+                    if self._waiting is not None and not self._waiting.done():
+                        self._waiting.set_result(message)
 
     async def _answer(self, answer: Answer, op: channel.Op) -> None:
         value: bytes | None = None

@@ -102,18 +102,16 @@ class Respondent:
             await asyncio.gather(self._starting, return_exceptions=True)
             await self._worker.gone()
 
-    def _received(self, worker: Worker, message: Any) -> None:
-        match message:
-            case channel.Importing():
-                worker.importing = message
-            case channel.Loaded():
-                if not self._loaded.done():  # as it is where nobody waits any more
-                    self._loaded.set_result(message)
-            case (
-                channel.Checked(call=call, kwargs=value, error=error)
-                | channel.Answered(call=call, value=value, error=error)
-            ):
-                self.questions.answered(call, value, error)
+    def _received(self, worker: Worker, messages: list[Any]) -> None:
+        for message in messages:
+            match message:
+                case channel.Importing():
+                    worker.importing = message
+                case channel.Loaded():
+                    if not self._loaded.done():  # as it is where nobody waits any more
+                        self._loaded.set_result(message)
+                case channel.Checked(call, value, error) | channel.Answered(call, value, error):
+                    self.questions.answered(call, value, error)
 
     def _gone(self, worker: Worker, why: str) -> None:
         said = f" ({worker.last_words[-1]})" if worker.last_words and not worker.killed_for else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from wfctl.protocol import channel
@@ -48,7 +48,7 @@ class Steps:
         self._running: dict[int, Execution] = {}
         self._queues = Queues()
         self._turns = Turns(clock, self.share_out, self._time, rests_ms)
-        self.silent = self._turns.silent
+        self.silent, self.lined_up = self._turns.silent, self._queues.lined_up
         self._suspects: OrderedDict[int, StepOrder] = OrderedDict()
         self._brief: set[tuple[str, str]] = set()
         # Who gets the brief steps that begin now, since when, and how many it got.
@@ -85,9 +85,6 @@ class Steps:
             self._queues.length(workflow_type) + self._turns.returning(workflow_type) + suspects,
         )
 
-    def lined_up(self, workflow_type: str, begins: bool) -> int:
-        return self._queues.lined_up(workflow_type, begins)
-
     def limit(self, limits: Mapping[str, int]) -> None:
         """How many steps of a type may execute at once, by type; from now on."""
         self._turns.limit(limits)
@@ -102,9 +99,12 @@ class Steps:
     def run(self, order: StepOrder) -> None:
         """Give the step to a worker, now or when one has room."""
         now = self._clock.now_ms()
-        if not order.alone and (worker := self._free_at_once(order, now)) is not None:
-            self._give(order, worker, now)
-            return
+        if not (order.alone or self._paused) and self._nobody_waits and self._may_begin(order):
+            handler = order.handler
+            worker = self._free_at_once(handler, order.begins, now)
+            if worker is not None:
+                self._give(order, worker, handler, now)
+                return
         order.queued_at = now
         if order.alone:
             self._suspects[order.token] = order
@@ -112,22 +112,20 @@ class Steps:
         elif self._queues.add(order):
             self.share_out()
 
-    def _free_at_once(self, order: StepOrder, now: int) -> Runner | None:
+    def _free_at_once(self, handler: tuple[str, str], begins: bool, now: int) -> Runner | None:
         """The worker of a step that need not be lined up."""
-        if self._paused or not self._nobody_waits or not self._may_begin(order):
-            return None
-        workflow_type, begins = order.workflow_type, order.begins
-        if (workflow_type, order.message.handler) not in self._brief:
-            return self.least_busy(workflow_type, begins)
+        workers = self._taking(handler[0])
+        if handler not in self._brief:
+            return self._least_busy_of(workers, begins)
         worker = self._together
         if (
             worker is None
             or self._begun >= TOGETHER
             or not 0 <= now - self._together_since < TOGETHER_MS
-            or worker not in self._taking(workflow_type)
-            or self._executing(worker, begins) is None
+            or worker not in workers
+            or self._least_busy_of((worker,), begins) is None
         ):
-            worker = self._together = self.least_busy(workflow_type, begins)
+            worker = self._together = self._least_busy_of(workers, begins)
             self._begun, self._together_since = 0, now
         self._begun += 1
         return worker
@@ -151,7 +149,7 @@ class Steps:
         turns = self._turns
         while found := self._queues.take(self.least_busy, turns.free, turns.limited):
             order, worker = found
-            self._give(order, worker, self._clock.now_ms())
+            self._give(order, worker, order.handler, self._clock.now_ms())
             if self._listener is not None:
                 self._listener.left_line(order.workflow_type)
 
@@ -172,7 +170,7 @@ class Steps:
         assert self._reserved is not None
         if not self._reserved.steps:
             del self._suspects[suspect.token]
-            self._give(suspect, self._reserved, self._clock.now_ms())
+            self._give(suspect, self._reserved, suspect.handler, self._clock.now_ms())
             self._reserve(self._reserved, suspect.workflow_type)
 
     def _next_suspect(self, worker: Runner | None = None) -> StepOrder | None:
@@ -184,7 +182,7 @@ class Steps:
         return None
 
     def _may_begin(self, order: StepOrder) -> bool:
-        return order.message.cancel or self._turns.free(order.workflow_type)
+        return not self._turns.limits or order.message.cancel or self._turns.free(order.workflow_type)
 
     def _reserve(self, worker: Runner | None, workflow_type: str = "") -> None:
         """Keep `worker` free of anything else, for `ALONE_MS` from now at most."""
@@ -202,35 +200,38 @@ class Steps:
         suspect = None if worker is None else self._next_suspect(worker)
         if worker is not None and suspect is not None:
             del self._suspects[suspect.token]
-            self._give(suspect, worker, self._clock.now_ms())
+            self._give(suspect, worker, suspect.handler, self._clock.now_ms())
         # Before another suspect takes a worker from them.
         self._share_queues()
         self._share_alone()
 
     def least_busy(self, workflow_type: str, new: bool) -> Runner | None:
+        return self._least_busy_of(self._taking(workflow_type), new)
+
+    def _least_busy_of(self, workers: Iterable[Runner], new: bool) -> Runner | None:
+        """The one that executes the fewest steps, of those with room for another, which begins a `new` run or not."""
         found: Runner | None = None
-        fewest = 2 * STEPS_PER_WORKER
-        for worker in self._taking(workflow_type):
-            executing = self._executing(worker, new)
-            if executing is not None and (executing := executing + STEPS_PER_WORKER * worker.held) < fewest:
-                found, fewest = worker, executing
+        fewest, reserved, lent = 2 * STEPS_PER_WORKER, self._reserved, self._turns.lent
+        for worker in workers:
+            executing = len(worker.steps)
+            if worker is reserved or worker.full or (new and executing >= MOST_IN_WORKER):
+                continue
+            if lent:
+                executing -= lent.get(worker, 0)
+            if executing < STEPS_PER_WORKER:
+                if worker.held_at is not None:
+                    executing += STEPS_PER_WORKER
+                if executing < fewest:
+                    found, fewest = worker, executing
         return found
 
-    def _executing(self, worker: Runner, new: bool) -> int | None:
-        """How many steps it executes; None where it has no room for another, which begins a `new` run or not."""
-        executing = len(worker.steps)
-        if worker is self._reserved or (new and executing >= MOST_IN_WORKER) or worker.full:
-            return None
-        if self._turns.lent:
-            executing -= self._turns.lent.get(worker, 0)
-        return executing if executing < STEPS_PER_WORKER else None
-
-    def _give(self, order: StepOrder, worker: Runner, now: int) -> None:
-        worker.handed += 1
-        execution = self._running[order.token] = Execution(order, worker, now, now, worker.handed)
+    def _give(self, order: StepOrder, worker: Runner, handler: tuple[str, str], now: int) -> None:
+        token = order.token
+        worker.handed = number = worker.handed + 1
+        execution = self._running[token] = Execution(order, worker, handler, now, now, number)
         self._turns.begins(execution)
         order.generation, order.source = worker.generation, worker.source
-        worker.steps.add(order.token)
+        worker.steps.add(token)
         worker.send(order.message)
         if order.timeout_ms is not None:
             execution.late_at = now + order.timeout_ms
@@ -307,15 +308,17 @@ class Steps:
             log.warning("worker %d is killed: %s did not let go", execution.worker.pid, what)
             execution.worker.kill(f"it was killed because {what} did not let go")
 
-    def heard(self, worker: Runner, message: Spoken) -> None:
-        """Pass on what a handler said, as long as it has its step and somebody wants to hear it."""
+    def heard(self, worker: Runner, message: Spoken, now: int) -> None:
+        """Pass on what a handler said, as long as it has its step and somebody wants to hear it. It came at `now`."""
         listener, execution = self._listener, self._running.get(message.token)
         if listener is None or execution is None or execution.worker is not worker:
             return
-        late = self._clock.now_ms() - execution.given_at > BRIEF_MS
-        if late or not execution.heard:
+        late = now - execution.given_at > BRIEF_MS
+        if not execution.heard:
             self._turns.speaks(execution)
-            (self._brief.discard if late else self._brief.add)(execution.order.handler)
+            (self._brief.discard if late else self._brief.add)(execution.handler)
+        elif late:
+            self._brief.discard(execution.handler)
         if type(message) is channel.Op:
             if not execution.abandoned:
                 self._turns.asks(execution, message)
@@ -323,7 +326,16 @@ class Steps:
         elif type(message) is channel.Logs or type(message) is channel.Progress:
             if not execution.abandoned:
                 listener.heard(message)
-        elif self._finish(execution):
+        else:
+            del self._running[message.token]
+            self._turns.ends(execution)
+            worker.steps.discard(message.token)
+            if not self._nobody_waits:
+                self.share_out()
+            if not self._running:
+                self._idle.set()
+            if execution.abandoned:
+                return
             if not isinstance(message, channel.StepGone):
                 # One that was to be moved may have ended before it heard of that.
                 listener.heard(message)
@@ -344,17 +356,6 @@ class Steps:
             if (one := self._running[token]).unheard and self.least_busy(one.order.workflow_type, one.order.begins)
         ]
 
-    def _finish(self, execution: Execution) -> bool:
-        """The worker is done with the step. True where somebody still wants to hear what became of it."""
-        token = execution.order.token
-        del self._running[token]
-        self._turns.ends(execution)
-        execution.worker.steps.discard(token)
-        if not self._nobody_waits:
-            self.share_out()
-        self._settled()
-        return not execution.abandoned
-
     def lose(self, worker: Runner, reason: str, crash: bool) -> int:
         """The worker has ended: what it ran, and is still wanted, is lost. Returns how many steps that were."""
         tokens = sorted(worker.steps)
@@ -369,18 +370,16 @@ class Steps:
             self._listener.lost(wanted, reason, crash)
         # Their turns are free.
         self.share_out()
-        self._settled()
-        return len(wanted)
-
-    def _settled(self) -> None:
         if not self._running:
             self._idle.set()
+        return len(wanted)
 
     async def drain(self, wait_ms: int) -> bool:
         """Begin no more steps; wait up to `wait_ms` for those that run. True when all have ended."""
         self._paused = True
         self._idle.clear()
-        self._settled()
+        if not self._running:
+            self._idle.set()
         try:
             await asyncio.wait_for(self._idle.wait(), wait_ms / 1_000)
         except TimeoutError:

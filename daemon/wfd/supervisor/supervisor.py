@@ -61,8 +61,7 @@ class Supervisor:
         self._workers: list[Worker] = []
         self._steps = Steps(clock, self._taking)
         self._steps.limit(config.limits)
-        self._leaving = Leaving(clock, self._workers, self._steps)
-        self._aside = Aside(clock, self._code_of)
+        self._leaving, self._aside = Leaving(clock, self._workers, self._steps), Aside(clock, self._code_of)
         self._questions = Questions(partial(self._taking, blocked=True), self._aside.questions, self._steps.at_work)
         self._heartbeat = Heartbeat(clock, self._workers, self._steps, self._questions.blocked)
         # What the engine says goes straight to who does it.
@@ -73,15 +72,13 @@ class Supervisor:
         self.silent, self.waits_for_worker = self._steps.silent, self._steps.waits_for_worker
         self.check, self.query = self._questions.check, self._questions.query
         self._spare = Spare(clock, lambda config: Worker(config, self._received, self._ended))
-        self._failures = 0
-        self._retries = Retries(clock)
-        self._trials = Trials(clock)
+        self._retries, self._trials = Retries(clock), Trials(clock)
         self._patience = Patience(clock, self._late)
-        self._wrong: ConfigError | None = None
         self._codes: dict[int, GenerationCode] = {}
+        self._wrong: ConfigError | None = None
         self._started: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopping, self._hears, self._unstarted = False, True, ""
+        self._stopping, self._hears, self._unstarted, self._failures = False, True, "", 0
 
     # -- life --------------------------------------------------------------------------------
 
@@ -325,15 +322,16 @@ class Supervisor:
 
     def _taking(self, workflow_type: str, blocked: bool = False) -> list[Worker]:
         """The workers that take new steps of a type: those that answer, or with `blocked` all where none does."""
-        number = self.catalog.owner_of(workflow_type).number
-        found: tuple[list[Worker], list[Worker]] = [], []
-        for one in self._workers:
-            if one.generation == number and one.ready and not one.leaving:
-                found[one.blocked_at is not None].append(one)
-        return found[blocked and not found[0]]
+        number = self.catalog.number_of(workflow_type)
+        found = [
+            one
+            for one in self._workers
+            if one.generation == number and one.ready and not one.leaving and (one.blocked_at is None or blocked)
+        ]
+        return [one for one in found if one.blocked_at is None] or found if blocked else found
 
     def _code_of(self, workflow_type: str) -> tuple[int, GenerationCode | None]:
-        return (number := self.catalog.owner_of(workflow_type).number), self._codes.get(number)
+        return (number := self.catalog.number_of(workflow_type)), self._codes.get(number)
 
     def _late(self, worker: Worker) -> None:
         trial = self._trials.now
@@ -342,18 +340,20 @@ class Supervisor:
 
     # -- what workers say --------------------------------------------------------------------
 
-    def _received(self, worker: Worker, message: Any) -> None:
-        if type(message) in _OF_STEPS:  # nearly all
-            self._steps.heard(worker, message)
-            return
+    def _received(self, worker: Worker, messages: list[Any]) -> None:
+        heard, now = self._steps.heard, self._clock.now_ms()
+        for message in messages:
+            if type(message) in _OF_STEPS:  # nearly all
+                heard(worker, message, now)
+            else:
+                self._told(worker, message, now)
+
+    def _told(self, worker: Worker, message: Any, now: int) -> None:
         match message:
-            case (
-                channel.Checked(call=call, kwargs=value, error=error)
-                | channel.Answered(call=call, value=value, error=error)
-            ):
+            case channel.Checked(call, value, error) | channel.Answered(call, value, error):
                 self._questions.answered(call, value, error)
             case channel.Importing():
-                worker.imports(message, self._clock.now_ms())
+                worker.imports(message, now)
             case channel.Loaded():
                 self._loaded(worker, message)
             case channel.Pong():

@@ -8,7 +8,7 @@ step that has not begun.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
@@ -21,20 +21,23 @@ from wfd.supervisor.contract import Runner, StepOrder
 
 # Operations that are answered when time has passed, or another run has closed.
 _PATIENT = frozenset({"sleep", "resume", "task_attempt_failed", "child_result"})
+# Operations that say that a task's function runs, or does not any more.
+_OF_TASKS = frozenset({"task", "task_attempt_failed", "task_completed", "task_failed", "task_left", "task_at_once"})
 # A handler that has asked for nothing else for so long only waits, where nothing else is said: what its branches ask for comes
 # together.
 RESTS_AFTER_MS = 100
 
 
 class Execution(msgspec.Struct):
-    """`abandoned`: nobody wants it any more. `moved` (why): it is to begin again elsewhere, once it has let go; until then it
-    is heard, since what it asks for is recorded and will be found again. `turn`: it counts as executing. `heard`: it has said
-    something. `number`: it is the how-many-th step of its worker. `given_at` is when it was given its step, or an answer since;
-    `held` what it is to be told when it has its turn back, `late_at` when its time is up, `held_at` since when that is put off,
-    as it waits for its turn."""
+    """`handler`: whose code it runs, as in its order. `abandoned`: nobody wants it any more. `moved` (why): it is to begin again
+    elsewhere, once it has let go; until then it is heard, since what it asks for is recorded and will be found again. `turn`: it
+    counts as executing. `heard`: it has said something. `number`: it is the how-many-th step of its worker. `given_at` is when it
+    was given its step, or an answer since; `held` what it is to be told when it has its turn back, `late_at` when its time is up,
+    `held_at` since when that is put off, as it waits for its turn."""
 
     order: StepOrder
     worker: Runner
+    handler: tuple[str, str]
     begun_at: int
     given_at: int
     number: int
@@ -42,7 +45,7 @@ class Execution(msgspec.Struct):
     abandoned: bool = False
     moved: str = ""
     turn: bool = True
-    held: list[channel.OpDone] = []
+    held: list[channel.OpDone] | None = None
     late_at: int | None = None
     held_at: int | None = None
     timer: TimerHandle | None = None
@@ -53,23 +56,28 @@ class Execution(msgspec.Struct):
     _open: dict[int | str, bool] = {}
     # How many of them do; and those among them that ask how a child ends.
     patient: int = 0
-    ends: set[int] = set()
+    ends: set[int] | None = None
     _last_op: int = 0
 
     def asks(self, op: channel.Op) -> None:
         if op.op <= self._last_op:
             return
         self._last_op = op.op
-        if op.kind == "task":  # not answered: its end is
-            self._open[op.key] = False
-            return
-        if op.kind.startswith("task_"):
+        if (kind := op.kind) in _OF_TASKS:
+            if kind == "task":  # not answered: its end is
+                self._open[op.key] = False
+                return
             self._open.pop(op.key, None)
-        if op.kind != "task_left":  # nor is that
-            patient = self._open[op.op] = op.kind in _PATIENT
-            self.patient += patient
-            if patient and op.kind == "child_result":
-                self.ends.add(op.op)
+            if kind == "task_left":  # nor is that
+                return
+        if kind not in _PATIENT:
+            self._open[op.op] = False
+            return
+        self._open[op.op] = True
+        self.patient += 1
+        if kind == "child_result":
+            self.ends = self.ends or set()
+            self.ends.add(op.op)
 
     def is_patient(self, op: int) -> None:
         if self._open.get(op) is False:
@@ -79,7 +87,8 @@ class Execution(msgspec.Struct):
     def is_told(self, op: int) -> None:
         if self._open.pop(op, False):
             self.patient -= 1
-            self.ends.discard(op)
+            if self.ends:
+                self.ends.discard(op)
 
     @property
     def unheard(self) -> bool:
@@ -126,7 +135,7 @@ class Turns:
         self._freed = freed
         self._resumed = resumed
         self.limits: Mapping[str, int] = {}
-        self._executing: dict[str, int] = {}
+        self._executing: defaultdict[str, int] = defaultdict(int)
         self._silent = 0
         # How many steps of a worker have lent their turn, where any have.
         self.lent: Counter[Runner] = Counter()
@@ -159,26 +168,22 @@ class Turns:
 
     def begins(self, execution: Execution) -> None:
         self._silent += 1
-        self._count(execution, 1)
+        self._executing[execution.handler[0]] += 1
 
     def speaks(self, execution: Execution) -> None:
-        """It has said something, or nobody waits for that any more."""
-        if not execution.heard:
-            execution.heard = True
-            self._silent -= 1
+        """It has said something for the first time, or nobody waits for that any more."""
+        execution.heard = True
+        self._silent -= 1
 
     def ends(self, execution: Execution) -> None:
         execution.stop_timers()
-        self.speaks(execution)
+        if not execution.heard:
+            self.speaks(execution)
         if not execution.turn:
             self._forget_held(execution)
             self._has_back(execution)
         execution.turn = False
-        self._count(execution, -1)
-
-    def _count(self, execution: Execution, by: int) -> None:
-        executing, workflow_type = self._executing, execution.order.message.run.workflow_type
-        executing[workflow_type] = executing.get(workflow_type, 0) + by
+        self._executing[execution.handler[0]] -= 1
 
     # -- lending a turn, and having it back ---------------------------------------------------
 
@@ -207,13 +212,13 @@ class Turns:
     def _lend(self, execution: Execution) -> None:
         execution.rests_in(None)
         execution.turn = False
-        self._count(execution, -1)
+        self._executing[execution.handler[0]] -= 1
         self.lent[execution.worker] += 1
         self._freed()
 
     def _has_back(self, execution: Execution) -> None:
         execution.turn = True
-        self._count(execution, 1)
+        self._executing[execution.handler[0]] += 1
         self.lent[execution.worker] -= 1
         if not self.lent[execution.worker]:
             del self.lent[execution.worker]
@@ -221,9 +226,9 @@ class Turns:
     def answer(self, execution: Execution, message: channel.OpDone) -> None:
         """Tell it the outcome of its operation, once it has its turn."""
         if not execution.turn:
+            execution.held = execution.held or []
             execution.held.append(message)
-            workflow_type = execution.order.workflow_type
-            waiting = self.waiting.setdefault(workflow_type, OrderedDict())
+            waiting = self.waiting.setdefault(execution.handler[0], OrderedDict())
             waiting[execution.order.token] = execution
             if execution.timer is not None and execution.held_at is None:
                 # The wait for its turn is not the handler's time.
@@ -242,8 +247,9 @@ class Turns:
 
         How a child has ended it is told before: that is recorded already, and a replay will come that far.
         """
-        for message in [one for one in execution.held if one.op in execution.ends]:
-            execution.held.remove(message)
+        held, ends = execution.held or [], execution.ends or ()
+        for message in [one for one in held if one.op in ends]:
+            held.remove(message)
             execution.is_told(message.op)
             execution.worker.send(message)
         execution.worker.send(channel.CancelStep(execution.order.token))
@@ -259,7 +265,8 @@ class Turns:
 
     def lets_go(self, execution: Execution) -> None:
         """It is to end, and has its turn for that."""
-        self.speaks(execution)
+        if not execution.heard:
+            self.speaks(execution)
         self.go_on(execution)
 
     def go_on(self, execution: Execution) -> None:
@@ -276,12 +283,12 @@ class Turns:
             self.answer(execution, message)
 
     def _forget_held(self, execution: Execution) -> list[channel.OpDone]:
-        workflow_type = execution.order.workflow_type
+        workflow_type = execution.handler[0]
         waiting = self.waiting.get(workflow_type)
         if waiting is not None and waiting.pop(execution.order.token, None) is not None and not waiting:
             del self.waiting[workflow_type]
-        held, execution.held = execution.held, []
-        return held
+        held, execution.held = execution.held, None
+        return held or []
 
     def clear(self) -> None:
         self._executing.clear()

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import IO, Any
 
 import wfctl
@@ -30,8 +31,6 @@ LAST_WORDS = 12
 # as long as it likes, and goes on being read.
 LAST_WORDS_S = 0.5
 _LONGEST_LINE = 1 << 16
-# A worker that has not read so much gets no more steps until it has.
-MAX_UNSENT_BYTES = 8 << 20
 
 
 class Worker:
@@ -40,13 +39,13 @@ class Worker:
     do so, if it has said that, and `importing_since` when it began with that module (epoch ms); it is killed
     where that has not ended after `endless_ms`.
 
-    `received(worker, message)` gets what it says, `ended(worker, why)` is called once, when the process is reaped.
+    `received(worker, messages)` gets what it says, `ended(worker, why)` is called once, when the process is reaped.
     """
 
     def __init__(
         self,
         config: Config,
-        received: Callable[[Worker, Any], None],
+        received: Callable[[Worker, list[Any]], None],
         ended: Callable[[Worker, str], None],
     ) -> None:
         self.generation = 0
@@ -60,6 +59,10 @@ class Worker:
         self.importing: Importing | None = None
         self.importing_since = self.endless_ms = 0
         self.config = config
+        # To nobody, as long as it has not started.
+        self.send: Callable[[ToWorker], None] = lambda _: None
+        # It does not read what it is told.
+        self.full = False
         self._received = received
         self._ended = ended
         self._link: Link | None = None
@@ -111,18 +114,24 @@ class Worker:
         # At once: whoever gives up waiting for the rest of this still wants to know when the process is gone.
         self._reaper = loop.create_task(self._reap(self._process, os.fdopen(reading, "rb", 0)))
         try:
-            self._beside = await self._connect(beside, lambda _: None)
+            self._beside = await self._connect(beside, lambda _: None, lambda _: None)
         except BaseException:
             ours.close()
             raise
-        self._link = await self._connect(ours, self._hung_up)
+        self._link = await self._connect(ours, self._hung_up, self._fills)
+        self.send = self._link.send
 
-    async def _connect(self, ours: socket.socket, lost: Callable[[Exception | None], None]) -> Link:
+    async def _connect(
+        self, ours: socket.socket, lost: Callable[[Exception | None], None], full: Callable[[bool], None]
+    ) -> Link:
         ours.setblocking(False)
         _, link = await asyncio.get_running_loop().create_unix_connection(
-            lambda: Link(lambda message: self._received(self, message), lost), sock=ours
+            lambda: Link(partial(self._received, self), lost, full), sock=ours
         )
         return link
+
+    def _fills(self, full: bool) -> None:
+        self.full = full
 
     def load(self, load: Load) -> None:
         """What it is for, once it has started."""
@@ -134,10 +143,6 @@ class Worker:
             self.importing_since = now
         self.importing = importing
 
-    def send(self, message: ToWorker) -> None:
-        if self._link is not None:
-            self._link.send(message)
-
     def give_back(self, steps: list[tuple[int, int]]) -> None:
         """Ask for those of these that it has not begun, by number and token; it may be blocked."""
         if self._beside is not None and not self._beside.unsent_bytes:
@@ -148,15 +153,6 @@ class Worker:
         self.heard, self.pinged_at = on, None
         if self._link is not None:
             self._link.hear(on)
-
-    @property
-    def full(self) -> bool:
-        """It does not read what it is told."""
-        return self._link is not None and self._link.unsent_bytes > MAX_UNSENT_BYTES
-
-    @property
-    def held(self) -> bool:
-        return self.held_at is not None
 
     def info(self, now: int, generation: int, handlers: tuple[str, ...]) -> WorkerInfo:
         blocked_ms = 0 if self.blocked_at is None else max(now - self.blocked_at, 1)

@@ -127,7 +127,7 @@ class LocalWorkers:
         elif not isinstance(message, _NOT_OF_STEPS):
             if isinstance(message, channel.Op) and message.kind in _LONG:
                 self._resting.setdefault(message.token, set()).add(message.op)
-            self._steps.heard(runner, message)
+            self._steps.heard(runner, message, self._clock.now_ms())
             if message.token not in runner.steps:
                 self._resting.pop(message.token, None)
         if runner is not self._runner:
@@ -227,7 +227,8 @@ class _Runner:
     """`wfd.supervisor.steps.Runner`: messages cross in the next turn of the loop, as they would a socket."""
 
     executor: _Executor
-    full, held, handed = False, False, 0
+    full, handed = False, 0
+    held_at: int | None = None
 
     def __init__(
         self,

@@ -103,7 +103,7 @@ class Process:
         code = (
             None if self.told and self.told.code else channel.Code({"flows.py": source.encode()}, {"flows": "flows.py"})
         )
-        self.received(self, channel.Loaded(specs, problems, source, ["flows.py"], "3.11", entries, versions, code))
+        self.received(self, [channel.Loaded(specs, problems, source, ["flows.py"], "3.11", entries, versions, code)])
 
 
 class Listening:
@@ -390,7 +390,7 @@ async def test_an_import_that_does_not_end_leaves_the_old_code_in_use(
 
 
 def imports(worker: Process, entry: str, file: str = "") -> None:
-    worker.received(worker, channel.Importing(entry, file))
+    worker.received(worker, [channel.Importing(entry, file)])
 
 
 async def test_a_module_that_ends_its_worker_is_named_and_the_others_are_loaded_without_it(
@@ -495,7 +495,7 @@ async def test_a_step_given_before_a_reload_ends_where_it_began(supervisor: Supe
     supervisor.reload()
     await served(supervisor, 2, "two", **BOTH)
     assert owner.leaving
-    owner.received(owner, channel.StepDone(7, "complete"))
+    owner.received(owner, [channel.StepDone(7, "complete")])
     assert owner.steps == set()
 
 
@@ -513,9 +513,9 @@ async def test_a_step_without_a_timeout_is_moved_to_the_new_code_in_the_end(
     await served(supervisor, 2, "two", **BOTH)
     clock.advance(leaving.LEAVE_MS)
     assert isinstance(owner.sent[-1], channel.AbandonStep)
-    owner.received(owner, channel.Op(7, 1, "now:1", "now", "", b"{}"))
+    owner.received(owner, [channel.Op(7, 1, "now:1", "now", "", b"{}")])
     assert lost == []
-    owner.received(owner, channel.StepGone(7))
+    owner.received(owner, [channel.StepGone(7)])
     assert lost == [([7], "its code was replaced", False)]
     assert 8 in other.steps
 

@@ -30,7 +30,7 @@ class Reserve:
         self.ended: list[Worker] = []
         self.spare = Spare(self.clock, lambda config: Worker(config, self._received, self._ended))
 
-    def _received(self, worker: Worker, message: Any) -> None: ...
+    def _received(self, worker: Worker, messages: list[Any]) -> None: ...
 
     def _ended(self, worker: Worker, why: str) -> None:
         self.ended.append(worker)

@@ -27,7 +27,8 @@ class Runner:
 
     pid = generation = 1
     source = "g1"
-    full, held, handed = False, False, 0
+    full, handed = False, 0
+    held_at: int | None = None
 
     def __init__(self) -> None:
         self.steps: set[int] = set()
@@ -89,10 +90,10 @@ class Bench:
             self.steps.run(StepOrder(token, message, timeout_ms, alone))
 
     def end(self, token: int) -> None:
-        self.steps.heard(self.worker, channel.StepDone(token, "wait"))
+        self.steps.heard(self.worker, channel.StepDone(token, "wait"), self.clock.now_ms())
 
     def asks(self, token: int, op: int, kind: str, key: str = "k") -> None:
-        self.steps.heard(self.worker, channel.Op(token, op, key, kind, "", b"{}"))
+        self.steps.heard(self.worker, channel.Op(token, op, key, kind, "", b"{}"), self.clock.now_ms())
 
     def answer(self, token: int, op: int) -> None:
         self.steps.answer(channel.OpDone(token, op))
@@ -119,7 +120,7 @@ def test_a_step_that_is_given_back_goes_to_another_worker_and_is_cancelled_there
     first, bench.worker = bench.worker, other
     bench.clock.advance(4_000)
     for token in (1, 2):
-        bench.steps.heard(first, channel.StepGone(token))
+        bench.steps.heard(first, channel.StepGone(token), bench.clock.now_ms())
     assert (first.steps, other.given) == (set(), [1, 2])
     assert [order.cancel for order in other.messages] == [False, True]
     bench.clock.advance(4_000)
@@ -426,7 +427,7 @@ class Two(Bench):
         for token in tokens:
             for worker in (self.worker, self.other):
                 if token in worker.steps:
-                    self.steps.heard(worker, channel.StepDone(token, "wait"))
+                    self.steps.heard(worker, channel.StepDone(token, "wait"), self.clock.now_ms())
         self.worker.given.clear()
         self.other.given.clear()
 
@@ -475,7 +476,7 @@ def test_a_handler_that_asks_at_once_is_brief_unless_it_keeps_its_worker_after_t
     bench.ended(1)
     bench.run(2)
     [worker] = [one for one in (bench.worker, bench.other) if 2 in one.steps]
-    bench.steps.heard(worker, channel.Op(2, 1, "now:1", "now", "now", b"{}"))
+    bench.steps.heard(worker, channel.Op(2, 1, "now:1", "now", "now", b"{}"), bench.clock.now_ms())
     # The disk may take its time.
     bench.clock.advance(2 * BRIEF_MS)
     bench.steps.answer(channel.OpDone(2, 1))
