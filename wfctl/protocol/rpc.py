@@ -53,7 +53,8 @@ INVALID_PARAMS = -32602
 SERVER_ERROR = -32000
 
 encoder = msgspec.json.Encoder()
-_decode_envelope = msgspec.json.Decoder(Envelope).decode
+# One message of a line; msgspec.DecodeError or msgspec.ValidationError where it is none.
+parse = msgspec.json.Decoder(Envelope).decode
 _decode_item = msgspec.json.Decoder(StreamItem).decode
 _answers: dict[Any, msgspec.json.Decoder[Any]] = {}
 # What ends a command from outside.
@@ -137,11 +138,6 @@ def stream_item(id: int | str, item: Any) -> bytes:
 
 def failure(id: int | str | None, error: WfctlError, code: int = SERVER_ERROR) -> bytes:
     return encoder.encode({"jsonrpc": "2.0", "id": id, "error": RpcError(code, error.message, error.to_data())}) + b"\n"
-
-
-def parse(line: bytes) -> Envelope:
-    """One message; msgspec.DecodeError or msgspec.ValidationError where it is none."""
-    return _decode_envelope(line)
 
 
 class Item(msgspec.Struct):

@@ -42,21 +42,18 @@ def understood(line: bytes) -> rpc.Envelope | Misread:
 
 
 class Backlog:
-    """Messages in the order they came."""
+    """Messages in the order they came, each with its size. `withdrawn` are the calls among them that nobody waits for any more."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[rpc.Envelope | Misread, int]] = deque()
+        self.waiting: deque[tuple[rpc.Envelope | Misread, int]] = deque()
+        self.withdrawn: set[int | str] = set()
         self._bytes = 0
         self._ids: set[int | str] = set()
-        self._withdrawn: set[int | str] = set()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
 
     @property
     def first(self) -> rpc.Envelope | Misread:
         """What `take` takes; there is something."""
-        return self._waiting[0][0]
+        return self.waiting[0][0]
 
     @property
     def full(self) -> bool:
@@ -65,16 +62,16 @@ class Backlog:
     @property
     def last(self) -> bool:
         """Whether the newest is a line that is no message: at that one its sender is hung up on."""
-        return bool(self._waiting) and isinstance(self._waiting[-1][0], Misread)
+        return bool(self.waiting) and isinstance(self.waiting[-1][0], Misread)
 
     def add(self, message: rpc.Envelope | Misread, size: int) -> None:
-        self._waiting.append((message, size))
+        self.waiting.append((message, size))
         self._bytes += size
         if isinstance(message, rpc.Envelope) and message.id is not None:
             self._ids.add(message.id)
 
     def take(self) -> rpc.Envelope | Misread:
-        message, size = self._waiting.popleft()
+        message, size = self.waiting.popleft()
         self._bytes -= size
         if isinstance(message, rpc.Envelope) and message.id is not None:
             self._ids.discard(message.id)
@@ -83,17 +80,10 @@ class Backlog:
     def withdraw(self, id: int | str) -> None:
         """Who asked call `id` has lost interest in it, if it waits here."""
         if id in self._ids:
-            self._withdrawn.add(id)
-
-    def withdrawn(self, id: int | str) -> bool:
-        """Whether that is so; asked once, when the call's turn has come."""
-        if id not in self._withdrawn:
-            return False
-        self._withdrawn.discard(id)
-        return True
+            self.withdrawn.add(id)
 
     def clear(self) -> None:
-        self._waiting.clear()
+        self.waiting.clear()
         self._ids.clear()
-        self._withdrawn.clear()
+        self.withdrawn.clear()
         self._bytes = 0

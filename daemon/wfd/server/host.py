@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Generic, TypeVar
 
 from wfctl.protocol import rpc
-from wfctl.protocol.calls import Start, Welcome
+from wfctl.protocol.calls import Welcome
 from wfd.runtime.pressure import Pressure
 from wfd.server.backend import Backend
 from wfd.server.backlog import Misread
@@ -45,4 +45,4 @@ class Host(Generic[SessionT]):
         if isinstance(message, Misread) or message.method is None or message.id is None:
             return False
         route = self.routes.get(message.method)
-        return route is not None and route.call is Start
+        return route is not None and route.starts

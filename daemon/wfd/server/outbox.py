@@ -12,19 +12,16 @@ class Outbox:
         self._loop = loop
         self._transport = transport
         self._lines: list[bytes] = []
-        self._flushing = False
         self.size = 0
 
     def write(self, line: bytes) -> None:
+        if not self._lines:
+            self._loop.call_soon(self.flush)
         self._lines.append(line)
         self.size += len(line)
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Send it now."""
-        self._flushing = False
         if self._lines and not self._transport.is_closing():
             self._transport.write(b"".join(self._lines))
         self.clear()

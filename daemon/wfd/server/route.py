@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from wfctl.protocol.calls import Call
+from wfctl.protocol.calls import Call, Start
 from wfd.server.backend import Backend, Stream
 
 CallT = TypeVar("CallT", bound=Call)
@@ -24,15 +24,18 @@ class Kind(Enum):
 
 class Route:
     """One verb. `handle` takes the backend and the decoded parameters; what it returns depends on `kind`. `promise` is asked
-    before it: where that gives the future of the answer, the call waits for that and costs no task of its own."""
+    before it: where that gives the future of the answer, the call waits for that and costs no task of its own. `starts`: it asks
+    for a run to begin."""
 
-    __slots__ = ("call", "decode", "handle", "kind", "promise")
+    __slots__ = ("call", "command", "decode", "handle", "kind", "promise", "starts")
 
     def __init__(
         self, call: type[Call], kind: Kind, handle: Callable[[Backend, Any], Any], promise: Promise[Any] | None = None
     ) -> None:
         self.call = call
         self.kind = kind
+        self.command = kind is Kind.COMMAND
+        self.starts = call is Start
         self.handle = handle
         self.promise = promise
         self.decode: Callable[[bytes | msgspec.Raw], Call] = msgspec.json.Decoder(call).decode

@@ -11,7 +11,7 @@ import msgspec
 
 from wfctl.errors import DeniedError, UsageError, WfctlError
 from wfctl.protocol import rpc
-from wfctl.protocol.calls import Call, Hello, Result, Start
+from wfctl.protocol.calls import Call, Hello, Result
 from wfctl.values.codec import too_large
 from wfd.server.backlog import UNDECODABLE, Backlog, Misread, decode_cancel, understood
 from wfd.server.connections import ALL_CALLS
@@ -90,17 +90,21 @@ class Session(asyncio.Protocol):
         except WfctlError as error:
             self._begin_oversize(int(error.detail["size_bytes"]), ended=b"\n" in data)
             return
+        waiting, writable = self._unheard.waiting, self._writable.is_set()
         for line in lines:
-            if self._unheard.last:  # whoever hangs up at that one hears no more, however much it is
+            # Whoever hangs up, or will, at one of them hears no more, however much it is.
+            if self._closing or (waiting and self._unheard.last):
                 break
             message = understood(line)
             if (
                 self._greeted
                 and isinstance(message, rpc.Envelope)
-                and message.method == "cancel"
                 and message.id is None
+                and message.method == "cancel"
             ):
                 self._give_up(message.params)  # at once: there may be no room for other calls until this one has ended
+            elif not waiting and writable and self._room(message):
+                self._message(message)
             else:
                 self._unheard.add(message, len(line))
         self._hear()
@@ -141,7 +145,7 @@ class Session(asyncio.Protocol):
     def _read_on(self) -> None:
         """Read, unless there is enough to do already."""
         ready = self._closing or self._writable.is_set()
-        busy = not self._closing and not (ready and not self._unheard)
+        busy = not self._closing and not (ready and not self._unheard.waiting)
         if busy != bool(self._busy):
             if busy:
                 room = ready and self._host.connections.room(self._calls, self._tasks)
@@ -162,10 +166,11 @@ class Session(asyncio.Protocol):
 
     def _hear(self) -> None:
         """Take what has been read, as far as there is room for its calls and answers."""
-        while self._unheard and self._writable.is_set() and self._room():
-            self._message(self._unheard.take())
+        unheard = self._unheard
+        while unheard.waiting and self._writable.is_set() and self._room(unheard.first):
+            self._message(unheard.take())
         self._read_on()
-        if self._said_all and not self._unheard and not self._closing:
+        if self._said_all and not unheard.waiting and not self._closing:
             self._leave()
 
     def _leave(self) -> None:
@@ -177,17 +182,13 @@ class Session(asyncio.Protocol):
         else:
             self._out.close()
 
-    def _room(self) -> bool:
-        """Whether the next of what has been read may begin."""
+    def _room(self, message: rpc.Envelope | Misread) -> bool:
+        """Whether this, the next of what has been read, may begin."""
         host = self._host
         if not host.connections.room(self._calls, self._tasks):
             return False
         # Who has hung up after the last is heard while it still can be.
-        return (
-            self._said_all
-            or host.connections.room_to_start(self._starts)
-            or not host.asks_for_start(self._unheard.first)
-        )
+        return self._said_all or host.connections.room_to_start(self._starts) or not host.asks_for_start(message)
 
     def _message(self, message: rpc.Envelope | Misread) -> None:
         if self._closing:  # by one before this
@@ -221,12 +222,14 @@ class Session(asyncio.Protocol):
             self._write(rpc.response(envelope.id, welcome))
 
     def _request(self, id: int | str, method: str, params: msgspec.Raw) -> None:
-        withdrawn = self._unheard.withdrawn(id)
-        route = self._host.routes.get(method)
+        host = self._host
+        if withdrawn := id in self._unheard.withdrawn:
+            self._unheard.withdrawn.discard(id)
+        route = host.routes.get(method)
         if route is None:
             self._write(rpc.failure(id, unknown_method(method), rpc.METHOD_NOT_FOUND))
             return
-        if withdrawn and route.kind is not Kind.COMMAND:
+        if withdrawn and not route.command:
             return
         if id in self._open:
             self._write(rpc.failure(id, UsageError(f"the id {id} is in use by an open call"), rpc.INVALID_REQUEST))
@@ -241,42 +244,48 @@ class Session(asyncio.Protocol):
             self._write(rpc.failure(id, too_many_waits(MAX_WAITS)))
             return
         try:
-            promised = None if route.promise is None else route.promise(self._host.backend, call)
+            promised = None if route.promise is None else route.promise(host.backend, call)
         except Exception as error:
             self._write(rpc.failure(id, told(error, method)))
             return
-        if promised is not None:
-            promised.add_done_callback(partial(self._kept, id, method))
         answer = promised or self._loop.create_task(self._serve(id, route, call))
         self._open[id] = (answer, route.kind)
-        if type(call) is Start:
+        if route.command:
+            host.finishing.add(answer)
+        if route.starts:
             self._starts += 1
-            self._host.connections.starts += 1
-            answer.add_done_callback(self._started)
+            host.connections.starts += 1
         if waits:
             self._waits.add(id)
         else:
             self._calls += 1
             self._tasks += promised is None
-            self._host.connections.calling += not self._calling
+            host.connections.calling += not self._calling
             self._calling = True
-            answer.add_done_callback(partial(self._served, promised is None))
-        if route.kind is Kind.COMMAND:
-            self._host.finishing.add(answer)
-            answer.add_done_callback(self._host.finishing.discard)
+        # Not one for each of these: every callback costs a turn of the loop.
+        answer.add_done_callback(partial(self._over, id, route, promised is not None, waits))
 
-    def _started(self, call: asyncio.Future[Any]) -> None:
-        self._starts -= 1
-        self._host.connections.starts -= 1
-
-    def _served(self, by_task: bool, call: asyncio.Future[Any]) -> None:
-        self._calls -= 1
-        self._tasks -= by_task
-        if self._unheard:
-            self._hear()
-        if not self._calls:
-            self._calling = False
-            self._host.connections.rests()
+    def _over(self, id: int | str, route: Route, promised: bool, waited: bool, call: asyncio.Future[Any]) -> None:
+        try:
+            if promised and not call.cancelled():  # as it is where it has been given up
+                if (error := call.exception()) is None:
+                    self._answer(id, call, rpc.response(id, call.result()))
+                else:
+                    self._answer(id, call, rpc.failure(id, told(error, route.call.method)))
+        finally:
+            if route.command:
+                self._host.finishing.discard(call)
+            if route.starts:
+                self._starts -= 1
+                self._host.connections.starts -= 1
+            if not waited:
+                self._calls -= 1
+                self._tasks -= not promised
+                if self._unheard.waiting:
+                    self._hear()
+                if not self._calls:
+                    self._calling = False
+                    self._host.connections.rests()
 
     def _give_up(self, params: msgspec.Raw) -> None:
         try:
@@ -328,16 +337,9 @@ class Session(asyncio.Protocol):
             line = rpc.failure(id, told(error, call.method))
         self._answer(id, asyncio.current_task(), line)
 
-    def _kept(self, id: int | str, method: str, promised: asyncio.Future[Any]) -> None:
-        if promised.cancelled():
-            return  # it has been given up
-        error = promised.exception()
-        line = rpc.response(id, promised.result()) if error is None else rpc.failure(id, told(error, method))
-        self._answer(id, promised, line)
-
     def _answer(self, id: int | str, call: asyncio.Future[Any] | None, line: bytes) -> None:
         # Who gave the call up, or left, has taken it out: then nobody waits for the line.
-        if self._open.get(id, (None,))[0] is call:
+        if (mine := self._open.get(id)) is not None and mine[0] is call:
             del self._open[id]
             self._waits.discard(id)
             self._write(line)
