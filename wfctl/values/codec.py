@@ -240,12 +240,17 @@ def too_large(what: str, size: int, limit: int) -> PayloadTooLargeError:
 decode: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder().decode
 
 
+def as_it_is(value: Any, wanted: Any) -> bool:
+    """Whether `value` (plain data) is a `wanted` already, as one sees without looking into it."""
+    return wanted is Any or wanted is object or (type(value) is wanted and wanted in _SAME)
+
+
 def convert(value: Any, wanted: Any, what: str, *, strict: bool = True) -> Any:
     """`value` (plain data) as `wanted`, or InvalidPayloadError naming `what` and both types.
 
     `strict=False` also reads numbers, booleans and null from text, as command lines give them.
     """
-    if wanted is Any or wanted is object or (type(value) is wanted and wanted in _SAME):
+    if as_it_is(value, wanted):
         return value
     try:
         return msgspec.convert(value, wanted, strict=strict, dec_hook=_dec_hook)

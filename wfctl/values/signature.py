@@ -18,12 +18,13 @@ import uuid
 from collections.abc import Mapping
 from functools import lru_cache
 from math import isfinite
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from wfctl.errors import InvalidPayloadError
-from wfctl.values.codec import convert, show
+from wfctl.values.codec import as_it_is, convert, show
 from wfctl.values.kinds import TEXT, UNBOUND as UNBOUND
 
 _PLAIN: dict[str, Any] = {
@@ -42,6 +43,9 @@ class ParamSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     required: bool = True
     default: str | None = None
     plain: bool = True
+
+
+_is_plain = attrgetter("plain")
 
 
 class Transition(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -86,7 +90,7 @@ class HandlerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def plain(self) -> bool:
-        return all(param.plain for param in self.params)
+        return all(map(_is_plain, self.params))
 
     def signature(self) -> str:
         parts = [f"{p.name}: {p.type}" + (f" = {p.default}" if p.default is not None else "") for p in self.params]
@@ -115,7 +119,10 @@ class TypeSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def start(self) -> HandlerSpec:
-        return next(spec for spec in self.handlers if spec.kind == "start")
+        for spec in self.handlers:
+            if spec.kind == "start":
+                return spec
+        raise LookupError(f"workflow type {self.workflow_type!r} has no start")
 
     def plainly(self) -> TypeSpec:
         """Without the shapes, which few want to see."""
@@ -169,6 +176,8 @@ def bind(
     rebuilt from the description. All problems are reported together in one InvalidPayloadError.
     """
     arguments = _arguments(spec, payload, what)
+    if not text and _fit(spec, arguments, types):
+        return dict(arguments)
     by_name = {param.name: param for param in spec.params}
     problems: list[str] = []
     given: dict[str, Any] = {}
@@ -216,6 +225,19 @@ def _arguments(spec: HandlerSpec, payload: Any, what: str) -> dict[str, Any]:
             f"{what}: takes no arguments, got {show(payload)}", hint="send it without a payload", takes="()"
         )
     return {spec.params[0].name: payload}
+
+
+def _fit(spec: HandlerSpec, arguments: dict[str, Any], types: Mapping[str, Any] | None) -> bool:
+    """Whether each is, as nearly always, what there need not be a closer look at."""
+    known = 0
+    for param in spec.params:
+        if (name := param.name) in arguments:
+            if not as_it_is(arguments[name], _type_of(param, types)):
+                return False
+            known += 1
+        elif param.required:
+            return False
+    return known == len(arguments)
 
 
 def _type_of(param: ParamSpec, types: Mapping[str, Any] | None) -> Any:
