@@ -11,17 +11,17 @@ from wfctl.values.ids import readable_id
 from wfd.runtime.clock import Clock
 
 _RANDOM_BITS = 80
-_RANDOM_MAX = (1 << _RANDOM_BITS) - 1
-
 
 # A run's start is read from the clock just before its ID is made; a clock that is set back in between is not that wrong.
 _SLACK_MS = 1_000
 _TIME_MAX = (1 << 48) - 1
-# A ULID's text, two digits at a time: a busy daemon makes thousands a second, and digit by digit that takes twice as long.
+# A ULID's text is made as such, and not as a number: a busy daemon makes thousands a second. Of those of one millisecond, which
+# count on, the last four digits differ, hardly ever more.
 _PAIRS = [high + low for high in ENCODE for low in ENCODE]
-# Of those of one millisecond, which count on, the last four digits differ, hardly ever more.
 _LAST_BITS = 20
-_FIRST_SHIFTS = range(120, _LAST_BITS - 1, -10)
+_LAST_MAX = (1 << _LAST_BITS) - 1
+# A random byte as a digit, each as likely as the others.
+_DIGITS = "".join(ENCODE[byte % len(ENCODE)] for byte in range(256)).encode()
 
 
 def least_run_id(since_ms: int) -> str:
@@ -43,32 +43,37 @@ class IdSource:
     def __init__(self, clock: Clock, seed: int | str | None = None) -> None:
         self._clock = clock
         self._random = random.Random(seed)
+        # Of the newest: its time, all but the last four digits, and these as a number.
         self._at_ms = 0
-        self._low = 0
-        self._first, self._digits = -1, ""
+        self._first, self._last = str(ULID.from_int(0))[:-4], 0
 
     def run_id(self) -> str:
         """A ULID, greater than all before it: within a millisecond, and when the clock was set back, it counts on."""
-        now_ms = self._clock.now_ms()
-        if now_ms > self._at_ms:
-            self._at_ms = now_ms
-            self._low = self._random.getrandbits(_RANDOM_BITS)
-        elif self._low < _RANDOM_MAX:
-            self._low += 1
+        now = self._clock.now_ms()
+        if now > self._at_ms:
+            self._at_ms, bits = now, self._random.getrandbits
+            digits = bits(96).to_bytes(12, "big").translate(_DIGITS).decode()
+            time = f"{_PAIRS[now >> 40]}{_PAIRS[now >> 30 & 0x3FF]}{_PAIRS[now >> 20 & 0x3FF]}"
+            self._first = f"{time}{_PAIRS[now >> 10 & 0x3FF]}{_PAIRS[now & 0x3FF]}{digits}"
+            self._last = bits(_LAST_BITS)
+        elif self._last < _LAST_MAX:
+            self._last += 1
         else:
-            self._at_ms += 1
-            self._low = self._random.getrandbits(_RANDOM_BITS)
-        return self._text(self._at_ms << _RANDOM_BITS | self._low)
+            self._go_on(ULID.from_int(int(ULID.from_str(self._newest())) + 1))
+        return self._newest()
 
-    def _text(self, ulid: int) -> str:
-        if (first := ulid >> _LAST_BITS) != self._first:
-            self._first, self._digits = first, "".join([_PAIRS[ulid >> shift & 0x3FF] for shift in _FIRST_SHIFTS])
-        return f"{self._digits}{_PAIRS[ulid >> 10 & 0x3FF]}{_PAIRS[ulid & 0x3FF]}"
+    def _newest(self) -> str:
+        return f"{self._first}{_PAIRS[self._last >> 10]}{_PAIRS[self._last & 0x3FF]}"
+
+    def _go_on(self, ulid: ULID) -> None:
+        self._at_ms, self._last = int(ulid) >> _RANDOM_BITS, int(ulid) & _LAST_MAX
+        self._first = str(ulid)[:-4]
 
     def after(self, run_id: str) -> None:
         """Make only run IDs that are greater than this one, even if the clock was set back."""
-        at_ms, low = divmod(int(ULID.from_str(run_id)), 1 << _RANDOM_BITS)
-        self._at_ms, self._low = max((self._at_ms, self._low), (at_ms, low))
+        ulid = ULID.from_str(run_id)
+        if str(ulid) > self._newest():
+            self._go_on(ulid)
 
     def readable(self, workflow_type: str) -> str:
         """A workflow ID for people: `order-k7m2qd`. The caller checks that it is free."""
