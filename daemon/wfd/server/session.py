@@ -90,7 +90,7 @@ class Session(asyncio.Protocol):
         except WfctlError as error:
             self._begin_oversize(int(error.detail["size_bytes"]), ended=b"\n" in data)
             return
-        waiting, writable = self._unheard.waiting, self._writable.is_set()
+        waiting, writable = self._unheard.waiting, self._writable.is_set
         for line in lines:
             # Whoever hangs up, or will, at one of them hears no more, however much it is.
             if self._closing or (waiting and self._unheard.last):
@@ -103,7 +103,7 @@ class Session(asyncio.Protocol):
                 and message.method == "cancel"
             ):
                 self._give_up(message.params)  # at once: there may be no room for other calls until this one has ended
-            elif not waiting and writable and self._room(message):
+            elif not waiting and writable() and self._room(message):
                 self._message(message)
             else:
                 self._unheard.add(message, len(line))
