@@ -62,7 +62,9 @@ def _step_started(run: Run, record: r.StepStarted, seq: int, at: int) -> Run:
     if record.kind == "start":
         kwargs = run.input
     elif record.event is not None:
-        index = next(i for i, event in enumerate(inbox) if event.seq == record.event)
+        index = 0
+        while inbox[index].seq != record.event:
+            index += 1
         kwargs = inbox[index].payload
         inbox = inbox[:index] + inbox[index + 1 :]
     return replace(
@@ -181,22 +183,17 @@ def _child_resumed(run: Run, record: r.ChildResumed, seq: int, at: int) -> Run:
     return replace(run, seq=seq, open_children=run.open_children + 1)
 
 
-def _operation(run: Run, record: r.Record, seq: int, at: int) -> Run:
-    phase, result = run.phase, op_result(record)
-    assert isinstance(phase, Stepping)
-    assert result is not None
+def _operation(run: Run, record: r.Operation, seq: int, at: int) -> Run:
+    phase = run.phase
+    assert type(phase) is Stepping
     place = seq - phase.since
-    for one in slept(phase.ops, record, place):
-        phase = with_result(phase, one)
-    result = replace(result, place=place)
-    born_child = isinstance(record, r.ChildStarted) and not record.existing
-    return replace(
-        run,
-        seq=seq,
-        phase=with_result(phase, result),
-        children=run.children + born_child,
-        open_children=run.open_children + born_child,
-    )
+    if record.over:
+        for one in slept(phase.ops, record, place):
+            phase = with_result(phase, one)
+    phase = with_result(phase, op_result(record, place))
+    if type(record) is r.ChildStarted and not record.existing:
+        return replace(run, seq=seq, phase=phase, children=run.children + 1, open_children=run.open_children + 1)
+    return replace(run, seq=seq, phase=phase)
 
 
 for _kind in r.OPERATIONS:

@@ -6,8 +6,6 @@ Cells write records through the `Decision`, which folds each into the state at o
 
 from __future__ import annotations
 
-from typing import Any
-
 from wfctl.values.failure import Failure
 from wfctl.values.runinfo import ParentInfo, ScheduleInfo
 from wfctl.values.status import Status
@@ -68,54 +66,40 @@ def open_run(
 
 def decide(run: Run, stimulus: s.Stimulus, now: int) -> Decision:
     """What `stimulus` at instant `now` (UTC epoch ms) does to `run`. Deterministic; raises for no stimulus in any phase."""
-    cell = TABLE[type(run.phase), type(stimulus)]
-    if type(cell) is Ignored:
-        return Decision(run, now, ignored=cell.reason)
-    draft = Decision(run, now)
-    cell(draft, run.phase, stimulus)  # type: ignore[operator]
+    draft, phase = Decision(run, now), run.phase
+    TABLE[type(phase), type(stimulus)](draft, phase, stimulus)
     return draft
 
 
 # -- a handler runs ------------------------------------------------------------------------------
 
 
-def _stale(draft: Decision, phase: Stepping, stimulus: Any) -> bool:
-    """An execution that is no longer the current one has nothing to say: its step was begun again, or its run moved on."""
-    if stimulus.step == phase.step and stimulus.attempt == phase.attempt:
-        return False
-    draft.ignored = "a stale execution speaks"
-    return True
+# An execution that is no longer the current one has nothing to say: its step was begun again, or its run moved on.
+_STALE = "a stale execution speaks"
 
 
 def _returned(draft: Decision, phase: Stepping, returned: s.StepReturned) -> None:
-    if _stale(draft, phase, returned):
+    if returned.step != phase.step or returned.attempt != phase.attempt:
+        draft.ignored = _STALE
         return
-    later = returned.directive == "step" and returned.after_ms is not None
-    draft.record(
-        r.StepCompleted(
-            phase.step,
-            returned.directive,
-            returned.put,
-            returned.deleted,
-            returned.name if later else None,
-            draft.now + (returned.after_ms or 0) if later else None,
-        )
-    )
-    match returned.directive:
-        case "complete":
-            draft.close(r.RunCompleted(returned.value))
-        case "fail":
-            draft.close(r.RunFailed(returned.failure or Failure("Failed", "")))
+    directive, handler, wake_at = returned.directive, None, None
+    if returned.after_ms is not None and directive == "step":
+        handler, wake_at = returned.name, draft.now + returned.after_ms
+    draft.record(r.StepCompleted(phase.step, directive, returned.put, returned.deleted, handler, wake_at))
+    if directive == "complete":
+        draft.close(r.RunCompleted(returned.value))
+    elif directive == "fail":
+        draft.close(r.RunFailed(returned.failure or Failure("Failed", "")))
+    elif draft.run.cancel is not None and directive in ("step", "wait"):
         # What the handler wrote while it cleaned up is kept, but a cancelled run begins nothing more.
-        case "step" | "wait" if draft.run.cancel is not None:
-            draft.close(r.RunCancelled(draft.run.cancel))
-        case "step":
-            if not later:
-                draft.begin("step", returned.name)
-        case "wait":
-            _wait(draft, returned)
-        case other:
-            raise AssertionError(f"unknown directive {other!r}")
+        draft.close(r.RunCancelled(draft.run.cancel))
+    elif directive == "step":
+        if wake_at is None:
+            draft.begin("step", returned.name)
+    elif directive == "wait":
+        _wait(draft, returned)
+    else:
+        raise AssertionError(f"unknown directive {directive!r}")
 
 
 def _wait(draft: Decision, returned: s.StepReturned) -> None:
@@ -132,9 +116,12 @@ def _wait(draft: Decision, returned: s.StepReturned) -> None:
 
 def _hand_over(draft: Decision) -> None:
     """Begin the handler of the first event in the inbox that the wait takes, if there is one."""
-    phase = draft.run.phase
+    run = draft.run
+    if not run.inbox:
+        return
+    phase = run.phase
     assert isinstance(phase, Waiting)
-    for event in draft.run.inbox:
+    for event in run.inbox:
         if phase.takes(event):
             if event.step is None:
                 draft.begin("event", event.name, event.seq)
@@ -144,7 +131,8 @@ def _hand_over(draft: Decision) -> None:
 
 
 def _raised(draft: Decision, phase: Stepping, raised: s.StepRaised) -> None:
-    if _stale(draft, phase, raised):
+    if raised.step != phase.step or raised.attempt != phase.attempt:
+        draft.ignored = _STALE
         return
     if raised.cancelled and draft.run.cancel is not None:
         draft.record(r.StepInterrupted(phase.step, phase.attempt, "cancelled"))
@@ -155,7 +143,8 @@ def _raised(draft: Decision, phase: Stepping, raised: s.StepRaised) -> None:
 
 
 def _step_timed_out(draft: Decision, phase: Stepping, late: s.StepTimedOut) -> None:
-    if _stale(draft, phase, late):
+    if late.step != phase.step or late.attempt != phase.attempt:
+        draft.ignored = _STALE
         return
     draft.record(r.StepTimedOutRecord(phase.step, late.timeout_ms))
     draft.do(Action.ABANDON)
@@ -172,7 +161,8 @@ def _step_timed_out(draft: Decision, phase: Stepping, late: s.StepTimedOut) -> N
 
 
 def _lost(draft: Decision, phase: Stepping, lost: s.StepLost) -> None:
-    if _stale(draft, phase, lost):
+    if lost.step != phase.step or lost.attempt != phase.attempt:
+        draft.ignored = _STALE
         return
     draft.record(r.StepInterrupted(phase.step, phase.attempt, lost.reason, lost.crash))
     again = draft.run.phase
@@ -189,13 +179,17 @@ def _lost(draft: Decision, phase: Stepping, lost: s.StepLost) -> None:
 
 
 def _unfit(draft: Decision, phase: Stepping, unfit: s.StepUnfit) -> None:
-    if not _stale(draft, phase, unfit):
-        draft.record(r.RunStuck(unfit.reason, unfit.needs))
+    if unfit.step != phase.step or unfit.attempt != phase.attempt:
+        draft.ignored = _STALE
+        return
+    draft.record(r.RunStuck(unfit.reason, unfit.needs))
 
 
 def _operation(draft: Decision, phase: Stepping, asked: s.OperationAsked) -> None:
-    if not _stale(draft, phase, asked):
-        draft.record(asked.record)
+    if asked.step != phase.step or asked.attempt != phase.attempt:
+        draft.ignored = _STALE
+        return
+    draft.record(asked.record)
 
 
 def _cancel_running(draft: Decision, phase: Stepping, asked: s.CancelAsked) -> None:
@@ -280,7 +274,8 @@ def _time(draft: Decision, phase: Phase, stimulus: s.TimeReached) -> None:
 
 def _wait_is_over(draft: Decision, phase: Waiting) -> bool:
     """A wait whose time is up ends now, even when its timer has not fired yet: what comes later must not slip in."""
-    if draft.run.wake_at is None or draft.run.wake_at > draft.now:
+    due = draft.run.wake_at
+    if due is None or due > draft.now:
         return False
     _time(draft, phase, s.TimeReached())
     return True
@@ -333,7 +328,7 @@ def _event_for_closed(draft: Decision, phase: Phase, arrived: s.EventArrived) ->
         draft.record(r.EventReceived(arrived.name, arrived.payload, arrived.sender, refused=why))
 
 
-_NO_HANDLER = Ignored("no handler of this run is running: a stale execution speaks")
+_NO_HANDLER = Ignored(f"no handler of this run is running: {_STALE}")
 _CLOSED = Ignored("the run is closed, and stays so")
 
 TABLE: dict[tuple[type[Phase], type[s.Stimulus]], Cell] = {

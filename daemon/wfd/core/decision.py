@@ -18,6 +18,9 @@ class Ignored(msgspec.Struct, frozen=True):
 
     reason: str
 
+    def __call__(self, draft: Decision, phase: Any, stimulus: Any) -> None:
+        draft.ignored = self.reason
+
 
 class Decision(msgspec.Struct):
     """The new state, the records that make it (in order), and what to do after they are committed; `now` is the instant of it all.
@@ -50,4 +53,4 @@ class Decision(msgspec.Struct):
         self.actions.append(CLOSE)
 
 
-Cell = Callable[[Decision, Any, Any], None] | Ignored
+Cell = Callable[[Decision, Any, Any], None]

@@ -13,54 +13,60 @@ from wfctl.values.status import Status
 from wfd.core import records as r
 from wfd.core.state import OpResult, Raw
 
+_encode = msgspec.json.Encoder().encode
 _TASKS = (r.TaskStarted, r.TaskAttemptFailed, r.TaskCompleted, r.TaskFailed)
 
 
-def op_result(record: r.Record) -> OpResult | None:
-    """What replaying the operation that `record` tells of gives back; None for a record that is no operation."""
-    make = _RESULTS.get(type(record))
-    return None if make is None else make(record)
+def op_result(record: r.Operation, place: float = 0) -> OpResult:
+    """What replaying the operation that `record`, which is at `place`, tells of gives back."""
+    return _RESULTS[type(record)](record, place)
 
 
-def _with_value(record: r.ChildStarted | r.TimestampRecorded | r.RandomRecorded | r.UuidRecorded) -> OpResult:
-    return OpResult(record.key, record.value)
+def _alone(record: r.ChildCancelRequested | r.ChildTerminated, place: float) -> OpResult:
+    return OpResult(record.key, place=place)
 
 
-def _with_end(record: r.ChildResultRecorded) -> OpResult:
+def _with_value(
+    record: r.ChildStarted | r.TimestampRecorded | r.RandomRecorded | r.UuidRecorded, place: float
+) -> OpResult:
+    return OpResult(record.key, record.value, place=place)
+
+
+def _with_end(record: r.ChildResultRecorded, place: float) -> OpResult:
     # To a step that is re-opened it is a failure like any other: by then the child may have gone on.
     failure = None if record.status == Status.COMPLETED else Failure(record.status, record.workflow_id)
-    return OpResult(record.key, record.outcome, failure=failure)
+    return OpResult(record.key, record.outcome, failure=failure, place=place)
 
 
-def _with_outcome(record: r.ParentEventSent | r.EventSent) -> OpResult:
-    return OpResult(record.key, Raw(msgspec.json.encode({"outcome": record.outcome})))
+def _with_outcome(record: r.ParentEventSent | r.EventSent, place: float) -> OpResult:
+    return OpResult(record.key, Raw(_encode({"outcome": record.outcome})), place=place)
 
 
-_RESULTS: dict[type[r.Record], Callable[[Any], OpResult]] = {
+_RESULTS: dict[type[r.Operation], Callable[[Any, float], OpResult]] = {
     r.ChildStarted: _with_value,
-    r.ChildCancelRequested: lambda record: OpResult(record.key),
-    r.ChildTerminated: lambda record: OpResult(record.key),
+    r.ChildCancelRequested: _alone,
+    r.ChildTerminated: _alone,
     r.ChildResultRecorded: _with_end,
     r.ParentEventSent: _with_outcome,
     r.EventSent: _with_outcome,
     r.TimestampRecorded: _with_value,
     r.RandomRecorded: _with_value,
     r.UuidRecorded: _with_value,
-    r.SleepRecorded: lambda record: OpResult(record.key, open=True, due_at=record.wake_at),
-    r.TaskStarted: lambda record: OpResult(record.key, open=True, attempts=record.attempt - 1),
-    r.TaskAttemptFailed: lambda record: OpResult(
-        record.key, open=True, attempts=record.attempt, due_at=record.retry_at
+    r.SleepRecorded: lambda record, place: OpResult(record.key, open=True, due_at=record.wake_at, place=place),
+    r.TaskStarted: lambda record, place: OpResult(record.key, open=True, attempts=record.attempt - 1, place=place),
+    r.TaskAttemptFailed: lambda record, place: OpResult(
+        record.key, open=True, attempts=record.attempt, due_at=record.retry_at, place=place
     ),
-    r.TaskCompleted: lambda record: OpResult(record.key, record.result, attempts=record.attempt),
-    r.TaskFailed: lambda record: OpResult(record.key, attempts=record.attempt, failure=record.error),
-    r.OperationRefused: lambda record: OpResult(record.key, error=record.error),
+    r.TaskCompleted: lambda record, place: OpResult(record.key, record.result, attempts=record.attempt, place=place),
+    r.TaskFailed: lambda record, place: OpResult(
+        record.key, attempts=record.attempt, failure=record.error, place=place
+    ),
+    r.OperationRefused: lambda record, place: OpResult(record.key, error=record.error, place=place),
 }
 
 
-def slept(ops: Mapping[str, OpResult], record: r.Record, place: int) -> list[OpResult]:
+def slept(ops: Mapping[str, OpResult], record: r.Operation, place: int) -> list[OpResult]:
     """The sleeps that were over before `record`, which is at `place`: each has its own place right before it."""
-    if not isinstance(record, r.Operation) or not record.over:
-        return []
     parts = len(record.over) + 1
     return [OpResult(key, place=place - 1 + part / parts) for part, key in enumerate(record.over, 1) if key in ops]
 
@@ -83,13 +89,12 @@ def folded(records: Iterable[r.Record]) -> dict[str, OpResult]:
         if isinstance(record, r.RunResumed) and record.phase is not None:
             _reopened(ops, traces)
             continue
-        result = op_result(record)
-        if result is None:
+        if not isinstance(record, r.Operation):
             continue
-        assert isinstance(record, r.Operation)
+        result = op_result(record, position)
         key = result.key
         ops |= {one.key: one for one in slept(ops, record, position)}
-        ops[key] = msgspec.structs.replace(result, place=position)
+        ops[key] = result
         trace = traces.get(key)
         if trace is None:
             began = record.asked if isinstance(record, r.ChildResultRecorded) else position

@@ -257,18 +257,20 @@ class Saved(msgspec.Struct, frozen=True, omit_defaults=True):
     schedule: ScheduleInfo | None = None
 
 
-_saved_encoder = msgspec.json.Encoder()
-_saved_decoder = msgspec.json.Decoder(Saved)
+_encode_saved = msgspec.json.Encoder().encode
+_decode_saved = msgspec.json.Decoder(Saved).decode
+_replace = msgspec.structs.replace
 
 
 def dump(run: Run) -> str:
     """The run's saved state as JSON text. Operations stay in the history, events in the inbox."""
     phase = run.phase
     if type(phase) is Stepping:
-        phase = _lean(phase)
+        if phase.ops or phase.kind == "start":
+            phase = _lean(phase)
     elif type(phase) is Stuck:
-        phase = msgspec.structs.replace(phase, resume=_lean(phase.resume))
-    return _saved_encoder.encode(
+        phase = _replace(phase, resume=_lean(phase.resume))
+    return _encode_saved(
         Saved(
             phase, run.steps, run.handler, run.cancel, run.children, run.open_children, run.on_completed_step,
             run.on_parent_close, run.reopened_at, run.begins_at, run.schedule,
@@ -278,19 +280,18 @@ def dump(run: Run) -> str:
 
 def with_result(step: Stepping, result: OpResult) -> Stepping:
     """The step after one of its operations was recorded."""
-    ops = step.ops if type(step.ops) is Ops else Ops(step.ops, {})
-    return msgspec.structs.replace(step, ops=ops.having(result))
+    ops = step.ops
+    having = ops.having(result) if type(ops) is Ops else Ops(ops, {result.key: result})
+    return _replace(step, ops=having)
 
 
 def _lean(step: Stepping) -> Stepping:
     """Without what is kept elsewhere: operations in the history, a start handler's arguments in the run's input."""
     kwargs = EMPTY if step.kind == "start" else step.kwargs
-    if not step.ops and kwargs is step.kwargs:
-        return step
     return Stepping(
         step.step, step.kind, step.handler, step.since, kwargs, step.event, step.attempt, step.crashes, step.reopened
     )
 
 
 def parse(text: str) -> Saved:
-    return _saved_decoder.decode(text)
+    return _decode_saved(text)
