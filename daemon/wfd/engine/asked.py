@@ -85,8 +85,7 @@ class Asked(msgspec.Struct, frozen=True):
     def stale(self) -> bool:
         live = self.live
         phase = live.run.phase
-        current = type(phase) is Stepping and phase.step == self.step and phase.attempt == self.attempt
-        return live.forgotten or not current
+        return type(phase) is not Stepping or phase.step != self.step or phase.attempt != self.attempt or live.forgotten
 
 
 def marked(live: Live, record: r.Operation) -> r.Operation:

@@ -86,20 +86,17 @@ class Batch(msgspec.Struct):
 
         `cause` puts it before what the batch has decided for other runs, so that revisions tell causes before effects.
         """
-        before = live.run
-        known = before.key in self.touched
+        before, touched = live.run, self.touched
         decision = decide(before, stimulus, self.now)
-        self.touched[before.key] = live
+        place = 0 if cause and before.key not in touched else len(self.changes)
+        touched[before.key] = live
         if decision.records:
             live.run = decision.run
             reopens = type(before.phase) is Closed and type(decision.run.phase) is not Closed
-            change = Change(live, before.seq, decision, reopens)
-            if cause and not known:
-                self.changes.insert(0, change)
-            else:
-                self.changes.append(change)
+            self.changes.insert(place, Change(live, before.seq, decision, reopens))
             if type(stimulus) is s.StepReturned:
-                live.write(stimulus.put, stimulus.deleted)
+                if stimulus.put or stimulus.deleted:
+                    live.write(stimulus.put, stimulus.deleted)
             elif type(stimulus) is s.RetryAsked and stimulus.point is not None:
                 live.write(stimulus.point.put, stimulus.point.deleted)
                 live.logged.clear()

@@ -63,21 +63,21 @@ class Commits:
 
         A batch that decided nothing still waits its turn: an answer may rest on what is on its way.
         """
-        memory, open_ids = self._m.memory, self._m.open_ids
-        memory.hold(batch.touched.values())
+        machine, turn = self._m, self._turn
+        machine.memory.hold(batch.touched)
         for change in batch.changes:
             run = change.live.run
-            if change.before == 0:
-                memory.add(change.live)
             if change.before == 0 or change.reopens:
-                open_ids[run.workflow_id] = run.key
-                self._m.sought.discard(run.workflow_id)
-            if type(run.phase) is Closed and open_ids.get(run.workflow_id) == run.key:
-                del open_ids[run.workflow_id]
-        if not self._turn:
+                if change.before == 0:
+                    machine.memory.add(change.live)
+                machine.open_ids[run.workflow_id] = run.key
+                machine.sought.discard(run.workflow_id)
+            if type(run.phase) is Closed and machine.open_ids.get(run.workflow_id) == run.key:
+                del machine.open_ids[run.workflow_id]
+        if not turn:
             asyncio.get_running_loop().call_soon(self.submit)
         batch.then, batch.settled = then, settled
-        self._turn.append(batch)
+        turn.append(batch)
 
     async def committed(self, batch: Batch) -> None:
         """`commit`, and wait for it."""

@@ -169,7 +169,8 @@ class Engine:
 
     def batch(self) -> Batch:
         """A new batch of decisions, all at one instant; raises the storage error while the disk takes nothing."""
-        self.check_open()
+        if self.failure is not None:
+            raise self.failure
         return Batch(self.clock.now_ms(), self.workers.catalog)
 
     def left(self) -> int:
@@ -195,12 +196,10 @@ class Engine:
         live = change.live
         for action in change.decision.actions:
             if action is DISPATCH:
-                decided, now = change.decision.run.phase, live.run.phase
-                assert isinstance(decided, Stepping)
+                run = change.decision.run
                 # A later decision may have moved the run on before this one was on disk.
-                same = isinstance(now, Stepping) and (now.step, now.attempt) == (decided.step, decided.attempt)
-                if same and live.token is None:
-                    self.executions.begin(live, change.decision.run.cancel is not None)
+                if live.token is None and (live.run.phase is run.phase or _same(run.phase, live.run.phase)):
+                    self.executions.begin(live, run.cancel is not None)
             elif action is CANCEL_HANDLER:
                 self.executions.cancel(live)
             elif action is ABANDON:
@@ -335,3 +334,9 @@ class Engine:
             await over.wait()
         finally:
             timer.cancel()
+
+
+def _same(decided: state.Phase, now: state.Phase) -> bool:
+    """Whether a run still executes the step and attempt that it was decided to."""
+    assert isinstance(decided, Stepping)
+    return isinstance(now, Stepping) and (now.step, now.attempt) == (decided.step, decided.attempt)

@@ -58,7 +58,7 @@ class Executions:
         self.crash_limit = crash_limit
         self._asked = asked
         self._tokens: dict[int, _Token] = {}
-        self._next = 1
+        self._next = 0
         self._unparking: set[tuple[str, bool]] = set()
         self._catalog: Catalog | None = None
         self._specs: dict[tuple[str, str, str], HandlerSpec] = {}
@@ -69,17 +69,18 @@ class Executions:
         `cancel`: its cancellation is on disk. One that is still on its way there reaches the handler afterwards.
         """
         run = live.run
-        phase = run.phase
-        assert isinstance(phase, Stepping)
-        spec = self._handler(run.workflow_type, phase.kind, phase.handler)
+        phase, workflow_type = run.phase, run.workflow_type
+        assert type(phase) is Stepping
+        spec = self._handler(workflow_type, phase.kind, phase.handler)
         if spec is None:
-            reason = self._m.workers.catalog.missing(run.workflow_type, phase.kind, phase.handler)
+            reason = self._m.workers.catalog.missing(workflow_type, phase.kind, phase.handler)
             self._m.stimulate(live, s.StepUnfit(phase.step, phase.attempt, reason))
             return
-        begins = phase.kind == "start" and phase.attempt == 1 and run.parent is None
-        if not cancel and self._crowded(run.workflow_type, begins):
-            self._m.memory.parked.add(run.workflow_type, begins, run.run_id, run.key)
-            return
+        if not cancel:
+            begins = phase.kind == "start" and phase.attempt == 1 and run.parent is None
+            if self._crowded(workflow_type, begins):
+                self._m.memory.parked.add(workflow_type, begins, run.run_id, run.key)
+                return
         self._begin(live, phase, spec, cancel)
 
     def _handler(self, workflow_type: str, kind: str, name: str) -> HandlerSpec | None:
@@ -96,27 +97,30 @@ class Executions:
         return spec
 
     def _begin(self, live: Live, phase: Stepping, spec: HandlerSpec, cancel: bool) -> None:
-        if phase.attempt == 1:
+        step, attempt = phase.step, phase.attempt
+        if attempt == 1 and live.logged:
             live.logged.clear()
-        token, self._next = self._next, self._next + 1
-        live.token = token
-        live.unheard, live.over = NOTHING, []
+        self._next = token = self._next + 1
+        live.token, live.unheard = token, NOTHING
+        if live.over:
+            live.over = []
         message = channel.RunStep(
             token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
             [recorded(op) for op in phase.ops.values()] if phase.ops else [],
-            bytes(live.logged), cancel, phase.step,
+            bytes(live.logged), cancel, step,
         )  # fmt: skip
-        order = StepOrder(token, message, spec.timeout_ms, alone=phase.crashes >= ALONE_AFTER)
-        self._tokens[token] = _Token(live, phase.step, phase.attempt, order)
+        order = StepOrder(token, message, spec.timeout_ms, phase.crashes >= ALONE_AFTER)
+        self._tokens[token] = _Token(live, step, attempt, order)
         self._m.workers.run(order)
 
     # -- those that do not even wait in memory -------------------------------------------------
 
     def _crowded(self, workflow_type: str, begins: bool) -> bool:
-        parked = self._m.memory.parked
+        machine = self._m
+        parked = machine.memory.parked
         if parked.lines and parked.any_in(workflow_type, begins):
             return True
-        return self._m.workers.lined_up(workflow_type, begins) >= parked.most_queued
+        return machine.workers.lined_up(workflow_type, begins) >= parked.most_queued
 
     def unpark(self, workflow_type: str) -> None:
         """Take in more of those that are parked, if there is room."""
@@ -182,8 +186,10 @@ class Executions:
         """The execution has ended for its run, however it did: what it said of its progress is no longer so."""
         entry = self._tokens.pop(token, None)
         if entry is not None:
-            entry.live.token = None
-            self._m.hub.over(entry.live.run.key)
+            live, hub = entry.live, self._m.hub
+            live.token = None
+            if hub.reports:
+                hub.over(live.run.key)
         return entry
 
     def unfit(self, live: Live, step: int, attempt: int, reason: str, needs: str = "") -> None:
@@ -230,27 +236,44 @@ class Executions:
             return
         live = entry.live
         live.source = entry.order.source
-        if type(message) is channel.Op:
+        said: s.Stimulus
+        if type(message) is channel.StepDone:
+            said = s.StepReturned(
+                entry.step, entry.attempt, message.directive, message.name,
+                None if message.names is None else tuple(message.names), message.after_ms, Raw(message.value),
+                message.failure, {name: Raw(value) for name, value in message.put.items()} if message.put else {},
+                message.deleted,
+            )  # fmt: skip
+        elif type(message) is channel.Op:
             # They come in order, so one that comes once more is known by its number.
-            if message.op <= entry.last_op:
-                return
-            entry.last_op = message.op
-            self._asked(live, entry.step, entry.attempt, message)
+            if message.op > entry.last_op:
+                entry.last_op = message.op
+                self._asked(live, entry.step, entry.attempt, message)
+            return
         elif type(message) is channel.Logs:
             for line in message.lines:
                 live.logged += line.mark()
             self._m.logged(live, message.lines)
+            return
         elif type(message) is channel.Progress:
             self._m.hub.progressed(live, message, self._m.clock.now_ms())
+            return
+        elif type(message) is channel.StepRaised:
+            said = s.StepRaised(entry.step, entry.attempt, message.failure, message.cancelled)
         else:
-            self._over(message.token)
-            if isinstance(message, channel.StepStuck) and not self._serves(entry):
-                # Code that is gone already could not run it. What serves now gets to try.
-                reason = f"its code was replaced, on which it was stuck: {message.reason}"
-                self._m.stimulate(live, s.StepLost(entry.step, entry.attempt, reason))
-            else:
-                self._m.stimulate(live, _spoken(entry, message))
+            assert type(message) is channel.StepStuck
+            said = self._stuck(entry, message.reason)
+        self._over(message.token)
+        self._m.stimulate(live, said)
+        if self._m.memory.parked.lines:
             self.unpark(live.run.workflow_type)
+
+    def _stuck(self, entry: _Token, reason: str) -> s.Stimulus:
+        if self._serves(entry):
+            return s.StepUnfit(entry.step, entry.attempt, reason)
+        # Code that is gone already could not run it. What serves now gets to try.
+        reason = f"its code was replaced, on which it was stuck: {reason}"
+        return s.StepLost(entry.step, entry.attempt, reason)
 
     def _serves(self, entry: _Token) -> bool:
         """Whether the code that it ran on is what steps of its type begin on now."""
@@ -275,16 +298,3 @@ class Executions:
 def recorded(op: OpResult) -> channel.OpRecord:
     """An operation as a worker is told of it."""
     return channel.OpRecord(op.key, bytes(op.value), op.error, op.open, op.attempts, op.failure, op.place)
-
-
-def _spoken(entry: _Token, message: Heard) -> s.Stimulus:
-    if type(message) is channel.StepDone:
-        return s.StepReturned(
-            entry.step, entry.attempt, message.directive, message.name,
-            None if message.names is None else tuple(message.names), message.after_ms, Raw(message.value),
-            message.failure, {name: Raw(value) for name, value in message.put.items()}, message.deleted,
-        )  # fmt: skip
-    if type(message) is channel.StepRaised:
-        return s.StepRaised(entry.step, entry.attempt, message.failure, message.cancelled)
-    assert type(message) is channel.StepStuck
-    return s.StepUnfit(entry.step, entry.attempt, message.reason)

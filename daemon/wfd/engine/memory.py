@@ -69,15 +69,17 @@ class Live:
 
     def write(self, put: Mapping[str, Raw], deleted: Iterable[str]) -> None:
         """Change the store in memory, as the same unit does on disk."""
+        store = self.store
         for name in deleted:
-            self.store.pop(name, None)
+            store.pop(name, None)
         for name, value in put.items():
-            self.store[name] = bytes(value)
+            store[name] = bytes(value)
 
     @property
     def info(self) -> RunInfo:
         run, info = self.run, self._info
-        attempt = run.phase.attempt if type(run.phase) is Stepping else 1
+        phase = run.phase
+        attempt = phase.attempt if type(phase) is Stepping else 1
         if info is None or info.attempt != attempt:  # nothing else of it changes
             parent = None
             if run.parent is not None:
@@ -127,9 +129,10 @@ class Memory:
         return self._keys.get(run_id)
 
     def add(self, live: Live) -> None:
-        self._runs[live.run.key] = live
-        self._keys[live.run.run_id] = live.run.key
-        self.recent.forget(live.run.run_id)
+        run = live.run
+        self._runs[run.key] = live
+        self._keys[run.run_id] = run.key
+        self.recent.forget(run.run_id)
         if live.parent is not None:
             self._pin(live.parent)
 
@@ -141,11 +144,12 @@ class Memory:
         """Something is under way for this run: it stays."""
         self._idle.pop(live.run.key, None)
 
-    def hold(self, lives: Iterable[Live]) -> None:
-        """One more batch is on its way for each of these: they stay."""
-        for live in lives:
+    def hold(self, lives: Mapping[int, Live]) -> None:
+        """One more batch is on its way for each of these, by key: they stay."""
+        idle = self._idle
+        for key, live in lives.items():
             live.pending += 1
-            self._idle.pop(live.run.key, None)
+            idle.pop(key, None)
 
     def settle(self, live: Live) -> None:
         """Nothing is under way any more for this run, perhaps: then it may leave."""
@@ -169,15 +173,15 @@ class Memory:
             self._drop(next(iter(self._idle.values())))
 
     def _drop(self, live: Live) -> None:
-        self._idle.pop(live.run.key, None)
-        del self._runs[live.run.key]
-        del self._keys[live.run.run_id]
-        parent = live.parent
-        if parent is None and live.run.closed:
-            self.recent.keep(live.run)  # it is runs at the top that somebody outside has started
+        run, parent = live.run, live.parent
+        self._idle.pop(run.key, None)
+        del self._runs[run.key]
+        del self._keys[run.run_id]
         if parent is not None:
             parent.pins -= 1
             self.settle(parent)
+        elif run.closed:
+            self.recent.keep(run)  # it is runs at the top that somebody outside has started
 
     async def reach(self, key: int) -> Live | None:
         """`load` for those who go through many runs by themselves: None also for a run that is set aside."""

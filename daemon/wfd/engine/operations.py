@@ -62,6 +62,7 @@ _event_args = msgspec.json.Decoder(EventArgs).decode
 _result_args = msgspec.json.Decoder(ResultArgs).decode
 _end_args = msgspec.json.Decoder(EndArgs).decode
 _task_args = msgspec.json.Decoder(TaskArgs).decode
+_TASK = frozenset({"task", "task_at_once", "task_attempt_failed", "task_completed", "task_failed"})
 _NO_FAILURE = Failure("Error", "")
 # An operation that failed for a reason that passes is tried again after this.
 AGAIN_MS = 200
@@ -109,6 +110,8 @@ class Operations:
         if asked.stale:
             return
         match op.kind:
+            case kind if kind in _TASK:
+                self._task(asked, _task_args(op.args))
             case "child":
                 args = _child_args(op.args)
                 if args.unbound:
@@ -138,7 +141,7 @@ class Operations:
                 self._own(asked)
 
     def _own(self, asked: Asked) -> None:
-        """Operations that concern no other run."""
+        """Values that a handler takes from outside, and sleeps."""
         op, batch, due_at = asked.op, self._m.batch(), None
         record: r.Operation
         match op.kind:
@@ -151,26 +154,29 @@ class Operations:
             case "sleep":
                 due_at = batch.now + msgspec.json.decode(op.args, type=SleepArgs).duration_ms
                 record = r.SleepRecorded(op.key, due_at)
-            case "task" | "task_at_once" | "task_attempt_failed" | "task_completed" | "task_failed":
-                args = _task_args(op.args)
-                failure = args.failure or _NO_FAILURE
-                if op.kind in ("task", "task_at_once"):
-                    begun = marked(asked.live, r.TaskStarted(op.key, op.name, args.attempt, args.arguments))
-                    batch.decide(asked.live, s.OperationAsked(asked.step, asked.attempt, begun), cause=True)
-                if op.kind == "task":
-                    # Not answered: what comes of it will be, after it.
-                    self._m.commit(batch)
-                    return
-                if op.kind in ("task_completed", "task_at_once"):
-                    record = r.TaskCompleted(op.key, op.name, args.attempts, args.result)
-                elif op.kind == "task_failed":
-                    record = r.TaskFailed(op.key, op.name, args.attempts, failure, args.max_attempts)
-                else:
-                    due_at = batch.now + args.delay_ms
-                    record = r.TaskAttemptFailed(op.key, op.name, args.attempt, failure, due_at, args.max_attempts)
             case other:
                 log.error("a worker asked for the unknown operation %r", other)
                 return
+        self.record(asked, batch, record, due_at)
+
+    def _task(self, asked: Asked, args: TaskArgs) -> None:
+        """An attempt at a task begins, or has ended, or both at once."""
+        op, kind, batch, due_at = asked.op, asked.op.kind, self._m.batch(), None
+        record: r.Operation
+        if kind == "task_at_once" or kind == "task":
+            begun = marked(asked.live, r.TaskStarted(op.key, op.name, args.attempt, args.arguments))
+            batch.decide(asked.live, s.OperationAsked(asked.step, asked.attempt, begun), cause=True)
+            if kind == "task":
+                # Not answered: what comes of it will be, after it.
+                self._m.commit(batch)
+                return
+        if kind == "task_at_once" or kind == "task_completed":
+            record = r.TaskCompleted(op.key, op.name, args.attempts, args.result)
+        elif kind == "task_failed":
+            record = r.TaskFailed(op.key, op.name, args.attempts, args.failure or _NO_FAILURE, args.max_attempts)
+        else:
+            due_at, failure = batch.now + args.delay_ms, args.failure or _NO_FAILURE
+            record = r.TaskAttemptFailed(op.key, op.name, args.attempt, failure, due_at, args.max_attempts)
         self.record(asked, batch, record, due_at)
 
     async def _guarded(self, asked: Asked, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -204,16 +210,17 @@ class Operations:
         live, record = asked.live, marked(asked.live, record)
         batch.decide(live, s.OperationAsked(asked.step, asked.attempt, record), cause=True)
         result = op_result(record)
-        assert result is not None
         reply = channel.OpDone(live.token or 0, asked.op.op, bytes(result.value), result.error)
         if result.error is not None or result.failure is not None:
             live.unheard |= {result.key}
-
-        def then() -> None:
-            live.unheard = live.unheard and live.unheard - {result.key}
-            self._answer(live.run.key, result.key, reply, due_at)
-
+            then = partial(self._answer_failed, live, result.key, reply, due_at)
+        else:
+            then = partial(self._answer, live.run.key, result.key, reply, due_at)
         self._m.commit(batch, then)
+
+    def _answer_failed(self, live: Live, key: str, reply: channel.OpDone, due_at: int | None) -> None:
+        live.unheard -= {key}
+        self._answer(live.run.key, key, reply, due_at)
 
     def _answer(self, run: int, key: str, reply: channel.OpDone, due_at: int | None) -> None:
         clock = self._m.clock

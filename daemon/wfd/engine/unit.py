@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from wfctl.values.failure import Failure
-from wfd.core import records as r, state
-from wfd.core.state import Run
+from wfctl.values.status import Status
+from wfd.core import records as r
+from wfd.core.state import Closed, Raw, Run, Sleeping, Stepping, Stuck, Waiting, dump
 from wfd.engine.batch import Batch, Change
+from wfd.engine.memory import Live
 from wfd.store.batch import follows, take_schedule
 from wfd.store.needs import counted
 from wfd.store.rows import Changed, InboxRow, RunRow, Unit
 
 _encode = msgspec.json.Encoder().encode
-# A step begins on the code that serves its type at that moment; which it then ran on is known when it ends.
-_BEGUN = frozenset({r.StepStarted, r.RunResumed})
-_ENDED = frozenset({r.StepCompleted, r.StepFailed, r.StepTimedOutRecord, r.StepInterrupted})
-# What changes more than the run and its history: the store, the inbox.
-_BESIDES = frozenset({r.StepStarted, r.StepCompleted, r.RunResumed, r.EventReceived, r.ChildClosedRecord})
-# By type of record: its kind, and whether it is an operation, begins or ends a step, changes more.
-_TAKEN: dict[type[r.Record], tuple[str, bool, bool, bool, bool]] = {
-    record: (kind, record in r.OPERATIONS, record in _BEGUN, record in _ENDED, record in _BESIDES)
-    for kind, record in r.KINDS.items()
+_COMPLETED = Status.COMPLETED
+# What changes the store or the inbox, or is of the code of a step.
+_BESIDES = (
+    r.StepStarted, r.StepCompleted, r.StepFailed, r.StepTimedOutRecord, r.StepInterrupted, r.RunResumed, r.EventReceived,
+    r.ChildClosedRecord,
+)  # fmt: skip
+# By type of record: its kind, and whether it is an operation, or one of those.
+_TAKEN: dict[type[r.Record], tuple[str, bool, bool]] = {
+    record: (kind, record in r.OPERATIONS, record in _BESIDES) for kind, record in r.KINDS.items()
 }
 
 
@@ -33,26 +34,15 @@ def unit_of(batches: Iterable[Batch], rev: int) -> tuple[Unit, int]:
     What has become of a run is written once, however often it was decided about. Raises StorageError where memory is ahead of
     these: then something was decided and never committed, and memory is not to be believed.
     """
-    rows = _Rows(rev)
-    for batch in batches:
-        for change in batch.changes:
-            rows.take(batch, change)
-        for _, line in batch.lines:
-            rows.rev += 1
-            line.rev = rows.rev
-            rows.unit.logs.append(line)
-        for id, (schedule, before) in batch.schedules.items():
-            take_schedule(rows.unit.schedules, id, schedule, before)
-    return rows.finish(), rows.rev
+    rows = _Rows()
+    rev = rows.take(batches, rev)
+    return rows.finish(), rev
 
 
 class _Rows:
-    """`rev` is the newest revision given out."""
+    __slots__ = ("_arrived", "_at", "_first", "_gone", "_more", "_reopened", "unit")
 
-    __slots__ = ("_arrived", "_at", "_first", "_gone", "_more", "_reopened", "rev", "unit")
-
-    def __init__(self, rev: int) -> None:
-        self.rev = rev
+    def __init__(self) -> None:
         self.unit = Unit()
         self._first: dict[int, Change] = {}
         # The seq of each run as of the newest decision taken.
@@ -63,55 +53,86 @@ class _Rows:
         self._arrived: dict[tuple[int, int], InboxRow] = {}
         self._gone: dict[tuple[int, int], None] = {}
 
-    def take(self, batch: Batch, change: Change) -> None:
-        """The rows of one decision's records. Operations change nothing else of their run: they are read back from its history."""
-        live, seq, rev, now = change.live, change.before, self.rev, batch.now
-        key, add = live.run.key, self.unit.history.append
-        if key not in self._first:
-            self._first[key] = change
-        elif self._at[key] != seq:
-            follows(key, self._at[key], seq)
-        if change.reopens:
-            self._reopened.add(key)
-        for record in change.decision.records:
-            seq += 1
-            rev += 1
-            source = None
-            kind, operation, begins, ends, besides = _TAKEN[type(record)]
-            if not operation:
-                self._more.add(key)
-                if begins:
-                    source = batch.catalog.owner_of(live.run.workflow_type).source_hash or None
-                elif ends:
-                    source = live.source or None
-                if besides:
-                    self._besides(key, seq, now, record)
-            elif type(record) is r.ChildStarted and not record.existing:
-                self._more.add(key)
-            add((rev, key, seq, now, kind, _encode(record).decode(), source))
-        self.rev = rev
-        self._at[key] = seq
+    def take(self, batches: Iterable[Batch], rev: int) -> int:
+        """The rows of all that was decided and logged after revision `rev`; the newest they take. Operations change nothing else of
+        their run: they are read back from its history."""
+        unit, first, at, more = self.unit, self._first, self._at, self._more
+        add = unit.history.append
+        for batch in batches:
+            now = batch.now
+            for change in batch.changes:
+                live, seq = change.live, change.before
+                key = live.run.key
+                if key not in first:
+                    first[key] = change
+                elif at[key] != seq:
+                    follows(key, at[key], seq)
+                if change.reopens:
+                    self._reopened.add(key)
+                for record in change.decision.records:
+                    seq += 1
+                    rev += 1
+                    source = None
+                    kind, operation, besides = _TAKEN[type(record)]
+                    if not operation:
+                        more.add(key)
+                        if not besides:
+                            pass
+                        elif type(record) is r.StepStarted:
+                            # That which serves its type at this moment; what it then ran on is known when it ends.
+                            source = batch.catalog.owner_of(live.run.workflow_type).source_hash or None
+                            if record.event is not None:
+                                self._hand_over(key, record.event)
+                        elif type(record) is r.StepCompleted:
+                            source = live.source or None
+                            if record.put or record.deleted:
+                                self._written(key, record.put, record.deleted)
+                        else:
+                            source = self._besides(batch, live, key, seq, record)
+                    elif type(record) is r.ChildStarted and not record.existing:
+                        more.add(key)
+                    add((rev, key, seq, now, kind, _encode(record).decode(), source))
+                at[key] = seq
+            for _, line in batch.lines:
+                rev += 1
+                line.rev = rev
+                unit.logs.append(line)
+            if batch.schedules:
+                for id, (schedule, before) in batch.schedules.items():
+                    take_schedule(unit.schedules, id, schedule, before)
+        return rev
 
-    def _besides(self, key: int, seq: int, now: int, record: r.Record) -> None:
-        """What a record changes of the store and the inbox."""
-        if type(record) is r.StepStarted:
-            # An event that comes and is handed over in one unit never stands in the inbox.
-            if record.event is not None and self._arrived.pop((key, record.event), None) is None:
-                self._gone[key, record.event] = None
-        elif type(record) is r.StepCompleted or type(record) is r.RunResumed:
-            store = self.unit.store
-            for name in record.deleted:
-                store[key, name] = None
-            for name, value in record.put.items():
-                store[key, name] = bytes(value).decode()
-            if type(record) is r.RunResumed:
-                for event in record.requeued:
-                    payload = bytes(event.payload).decode()
-                    self._arrive(InboxRow(key, event.seq, event.at, event.name, payload, event.step))
-        elif type(record) is r.EventReceived and record.refused is None:
-            self._arrive(InboxRow(key, seq, now, record.name, bytes(record.payload).decode()))
-        elif type(record) is r.ChildClosedRecord and record.step is not None and record.refused is None:
-            self._arrive(InboxRow(key, seq, now, "child.closed", bytes(record.outcome).decode(), record.step))
+    def _besides(self, batch: Batch, live: Live, key: int, seq: int, record: r.Record) -> str | None:
+        """Take what a rarer record changes of the store and the inbox. The hash of the code that a step goes on with, or has ended
+        on."""
+        if type(record) is r.EventReceived:
+            if record.refused is None:
+                self._arrive(InboxRow(key, seq, batch.now, record.name, str(record.payload, "utf-8")))
+        elif type(record) is r.ChildClosedRecord:
+            if record.step is not None and record.refused is None:
+                outcome = str(record.outcome, "utf-8")
+                self._arrive(InboxRow(key, seq, batch.now, "child.closed", outcome, record.step))
+        elif type(record) is r.RunResumed:
+            self._written(key, record.put, record.deleted)
+            for event in record.requeued:
+                payload = str(event.payload, "utf-8")
+                self._arrive(InboxRow(key, event.seq, event.at, event.name, payload, event.step))
+            return batch.catalog.owner_of(live.run.workflow_type).source_hash or None
+        else:
+            return live.source or None
+        return None
+
+    def _written(self, key: int, put: Mapping[str, Raw], deleted: Iterable[str]) -> None:
+        store = self.unit.store
+        for name in deleted:
+            store[key, name] = None
+        for name, value in put.items():
+            store[key, name] = str(value, "utf-8")
+
+    def _hand_over(self, key: int, event: int) -> None:
+        # One that comes and is handed over in one unit never stands in the inbox.
+        if self._arrived.pop((key, event), None) is None:
+            self._gone[key, event] = None
 
     def _arrive(self, row: InboxRow) -> None:
         where = row.run, row.seq
@@ -122,26 +143,29 @@ class _Rows:
 
     def finish(self) -> Unit:
         """The unit, with what has become of each run."""
-        unit, more = self.unit, self._more
+        unit, at, more, reopened = self.unit, self._at, self._more, self._reopened
+        changed = unit.runs_changed.append
         unit.inbox_add += self._arrived.values()
         unit.inbox_del += self._gone
         for key, change in self._first.items():
             live, before = change.live, change.before
             run = live.run
-            if run.seq != self._at[key]:
-                follows(key, run.seq, self._at[key])
+            if run.seq != at[key]:
+                follows(key, run.seq, at[key])
             if key not in more:
                 unit.runs_passed.append((key, run.seq, before))
                 continue
-            now = _, status, _, _ = counted(run)
-            unit.count(live.counted, now)
-            live.counted = now
+            now = counted(run)
+            if now != live.counted:
+                unit.count(live.counted, now)
+                live.counted = now
+            status = now[1]
             if before == 0:
                 unit.runs_new.append(row_of(run, status))
-            elif key in self._reopened:
+            elif key in reopened:
                 unit.runs_reopened.append(changed_of(run, status, before))
             else:
-                unit.runs_changed.append(changed_of(run, status, before))
+                changed(changed_of(run, status, before))
         return unit
 
 
@@ -153,7 +177,7 @@ def row_of(run: Run, status: str) -> RunRow:
     ) = changed_of(run, status, 0)  # fmt: skip
     return RunRow(
         key, run.run_id, run.workflow_id, run.workflow_type, None if run.parent is None else run.parent.key, run.root,
-        run.depth, bytes(run.input).decode(), run.started_at, deadline, status, wake_at, closed_at, seq, step, attempt,
+        run.depth, str(run.input, "utf-8"), run.started_at, deadline, status, wake_at, closed_at, seq, step, attempt,
         waiting_for, saved, result, error, reason, children, open_children, queued, run.on_parent_close,
     )  # fmt: skip
 
@@ -161,27 +185,26 @@ def row_of(run: Run, status: str) -> RunRow:
 def changed_of(run: Run, status: str, before: int) -> Changed:
     """What changes of a run that was at seq `before` and is in `status`: its saved state, and the columns that queries and
     listings need."""
-    phase, step, attempt, reason = run.phase, run.handler, 1, None
-    waiting_for = result = error = closed_at = None
-    if type(phase) is state.Stepping:
-        attempt, reason = phase.attempt, run.cancel
-    elif type(phase) is state.Waiting:
-        waiting_for = None if phase.names is None else _encode(phase.names).decode()
-    elif type(phase) is state.Closed:
-        closed_at, reason = phase.at, phase.reason
-        error = None if phase.error is None else _failure(phase.error)
-        if phase.status == "completed":
-            result = bytes(phase.result).decode()
-    elif type(phase) is state.Sleeping:
-        step = phase.handler
+    phase, step, attempt, deadline = run.phase, run.handler, 1, run.deadline
+    waiting_for = result = error = reason = closed_at = None
+    if type(phase) is Stepping:
+        attempt, reason, wake_at = phase.attempt, run.cancel, deadline
     else:
-        assert type(phase) is state.Stuck
-        reason, attempt = phase.reason, phase.resume.attempt
+        wake_at = run.wake_at
+        if type(phase) is Waiting:
+            waiting_for = None if phase.names is None else _encode(phase.names).decode()
+        elif type(phase) is Closed:
+            closed_at, reason = phase.at, phase.reason
+            if phase.error is not None:
+                error = _encode(phase.error).decode()
+            if phase.status is _COMPLETED:
+                result = str(phase.result, "utf-8")
+        elif type(phase) is Sleeping:
+            step = phase.handler
+        else:
+            assert type(phase) is Stuck
+            reason, attempt = phase.reason, phase.resume.attempt
     return (
-        run.seq, step, attempt, waiting_for, state.dump(run), result, error, reason, run.children, run.open_children,
-        len(run.inbox), status, run.deadline, run.wake_at, closed_at, run.key, before,
+        run.seq, step, attempt, waiting_for, dump(run), result, error, reason, run.children, run.open_children,
+        len(run.inbox), status, deadline, wake_at, closed_at, run.key, before,
     )  # fmt: skip
-
-
-def _failure(error: Failure) -> str:
-    return _encode(error).decode()

@@ -142,9 +142,10 @@ class Unit(msgspec.Struct, gc=False, array_like=True):
     def count(self, before: Counted | None, now: Counted) -> None:
         """A run is counted as `now`; it was as `before`, None if it is new."""
         if before != now:
-            self.totals[now] = self.totals.get(now, 0) + 1
+            totals = self.totals
+            totals[now] = totals.get(now, 0) + 1
             if before is not None:
-                self.totals[before] = self.totals.get(before, 0) - 1
+                totals[before] = totals.get(before, 0) - 1
 
     @property
     def empty(self) -> bool:
