@@ -85,5 +85,5 @@ async def evict(env: WorkflowEnvironment) -> None:
     """Empty the memory of idle runs, as many others would."""
     await env.settle()
     memory = env.engine.memory
-    for live in list(memory._idle.values()):
+    for live in list(memory.idle.values()):
         memory._drop(live)

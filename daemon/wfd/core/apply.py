@@ -9,7 +9,7 @@ import msgspec
 
 from wfctl.values.status import Status
 from wfd.core import records as r
-from wfd.core.operations import folded, op_result, slept
+from wfd.core.operations import RESULTS, folded, slept
 from wfd.core.state import (
     EMPTY,
     Closed,
@@ -190,7 +190,7 @@ def _operation(run: Run, record: r.Operation, seq: int, at: int) -> Run:
     if record.over:
         for one in slept(phase.ops, record, place):
             phase = with_result(phase, one)
-    phase = with_result(phase, op_result(record, place))
+    phase = with_result(phase, RESULTS[type(record)](record, place))
     if type(record) is r.ChildStarted and not record.existing:
         return replace(run, seq=seq, phase=phase, children=run.children + 1, open_children=run.open_children + 1)
     return replace(run, seq=seq, phase=phase)

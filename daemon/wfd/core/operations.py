@@ -17,11 +17,6 @@ _encode = msgspec.json.Encoder().encode
 _TASKS = (r.TaskStarted, r.TaskAttemptFailed, r.TaskCompleted, r.TaskFailed)
 
 
-def op_result(record: r.Operation, place: float = 0) -> OpResult:
-    """What replaying the operation that `record`, which is at `place`, tells of gives back."""
-    return _RESULTS[type(record)](record, place)
-
-
 def _alone(record: r.ChildCancelRequested | r.ChildTerminated, place: float) -> OpResult:
     return OpResult(record.key, place=place)
 
@@ -42,7 +37,8 @@ def _with_outcome(record: r.ParentEventSent | r.EventSent, place: float) -> OpRe
     return OpResult(record.key, Raw(_encode({"outcome": record.outcome})), place=place)
 
 
-_RESULTS: dict[type[r.Operation], Callable[[Any, float], OpResult]] = {
+# What replaying the operation that a record, which is at `place`, tells of gives back.
+RESULTS: dict[type[r.Operation], Callable[[Any, float], OpResult]] = {
     r.ChildStarted: _with_value,
     r.ChildCancelRequested: _alone,
     r.ChildTerminated: _alone,
@@ -91,7 +87,7 @@ def folded(records: Iterable[r.Record]) -> dict[str, OpResult]:
             continue
         if not isinstance(record, r.Operation):
             continue
-        result = op_result(record, position)
+        result = RESULTS[type(record)](record, position)
         key = result.key
         ops |= {one.key: one for one in slept(ops, record, position)}
         ops[key] = result

@@ -88,12 +88,16 @@ class Batch(msgspec.Struct):
         """
         before, touched = live.run, self.touched
         decision = decide(before, stimulus, self.now)
-        place = 0 if cause and before.key not in touched else len(self.changes)
+        run, first = decision.run, cause and before.key not in touched
         touched[before.key] = live
         if decision.records:
-            live.run = decision.run
-            reopens = type(before.phase) is Closed and type(decision.run.phase) is not Closed
-            self.changes.insert(place, Change(live, before.seq, decision, reopens))
+            live.run = run
+            reopens = type(before.phase) is Closed and type(run.phase) is not Closed
+            change = Change(live, before.seq, decision, reopens)
+            if first:
+                self.changes.insert(0, change)
+            else:
+                self.changes.append(change)
             if type(stimulus) is s.StepReturned:
                 if stimulus.put or stimulus.deleted:
                     live.write(stimulus.put, stimulus.deleted)
@@ -103,7 +107,7 @@ class Batch(msgspec.Struct):
             if reopens and live.parent is not None:
                 self.decide(live.parent, s.ChildReopened(before.run_id, before.workflow_id))
         if live.parent is not None and CLOSE in decision.actions:
-            self.decide(live.parent, self._child_closed(decision.run, live.parent.run))
+            self.decide(live.parent, self._child_closed(run, live.parent.run))
         return decision
 
     def _child_closed(self, run: Run, parent: Run) -> s.ChildClosed:

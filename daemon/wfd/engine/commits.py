@@ -64,7 +64,10 @@ class Commits:
         A batch that decided nothing still waits its turn: an answer may rest on what is on its way.
         """
         machine, turn = self._m, self._turn
-        machine.memory.hold(batch.touched)
+        idle = machine.memory.idle
+        for key, live in batch.touched.items():  # they stay in memory until it has committed
+            live.pending += 1
+            idle.pop(key, None)
         for change in batch.changes:
             run = change.live.run
             if change.before == 0 or change.reopens:
@@ -152,6 +155,7 @@ class Commits:
     def _carry_out(self, batch: Batch) -> None:
         machine, touched = self._m, batch.touched.values()
         memory = machine.memory
+        parked = memory.parked.lines
         for live in touched:
             live.pending -= 1
         for change in batch.changes:
@@ -161,7 +165,7 @@ class Commits:
             batch.then()
         for live in touched:
             run = live.run
-            if type(run.phase) is Stepping and run.deadline is None and not memory.parked.lines:
+            if type(run.phase) is Stepping and run.deadline is None and not parked:
                 continue  # as nearly all: it stays, and needs no time to pass
             if (wake_at := run.wake_at) is not None:
                 machine.timers.note(wake_at)

@@ -208,12 +208,13 @@ class Engine:
                 self._closed(live)
 
     def _closed(self, live: Live) -> None:
-        self.purges.closed[live.run.status] += 1
-        for waiter in self._waiters.pop(live.run.key, ()):
+        run = live.run
+        self.purges.closed[run.status] += 1
+        for waiter in self._waiters.pop(run.key, ()):
             if not waiter.done():
-                waiter.set_result(outcome_of(live.run))
-        if live.run.open_children:
-            self.spawn(self.again(partial(self._end_bound_children, live.run)))
+                waiter.set_result(outcome_of(run))
+        if run.open_children:
+            self.spawn(self.again(partial(self._end_bound_children, run)))
 
     def stimulate(self, live: Live, stimulus: s.Stimulus) -> None:
         """Decide and commit one stimulus that nobody waits for."""

@@ -238,11 +238,13 @@ class Executions:
         live.source = entry.order.source
         said: s.Stimulus
         if type(message) is channel.StepDone:
+            put: dict[str, Raw] = {}
+            for name, value in message.put.items():
+                put[name] = Raw(value)
             said = s.StepReturned(
                 entry.step, entry.attempt, message.directive, message.name,
                 None if message.names is None else tuple(message.names), message.after_ms, Raw(message.value),
-                message.failure, {name: Raw(value) for name, value in message.put.items()} if message.put else {},
-                message.deleted,
+                message.failure, put, message.deleted,
             )  # fmt: skip
         elif type(message) is channel.Op:
             # They come in order, so one that comes once more is known by its number.

@@ -109,7 +109,8 @@ class Memory:
         self._idle_limit = idle_limit
         self._runs: dict[int, Live] = {}
         self._keys: dict[str, int] = {}
-        self._idle: OrderedDict[int, Live] = OrderedDict()
+        # Of which nothing is under way, longest first; whoever begins something takes them out.
+        self.idle: OrderedDict[int, Live] = OrderedDict()
         self._loading: dict[int, asyncio.Task[int]] = {}
         # Counts how often everything was forgotten: what is read across that is thrown away as well.
         self._life = 0
@@ -138,18 +139,11 @@ class Memory:
 
     def _pin(self, live: Live) -> None:
         live.pins += 1
-        self._idle.pop(live.run.key, None)
+        self.idle.pop(live.run.key, None)
 
     def busy(self, live: Live) -> None:
         """Something is under way for this run: it stays."""
-        self._idle.pop(live.run.key, None)
-
-    def hold(self, lives: Mapping[int, Live]) -> None:
-        """One more batch is on its way for each of these, by key: they stay."""
-        idle = self._idle
-        for key, live in lives.items():
-            live.pending += 1
-            idle.pop(key, None)
+        self.idle.pop(live.run.key, None)
 
     def settle(self, live: Live) -> None:
         """Nothing is under way any more for this run, perhaps: then it may leave."""
@@ -167,14 +161,14 @@ class Memory:
 
     def _rest(self, live: Live) -> None:
         """Idle: it stays as long as there is room, the longest idle leaves first."""
-        self._idle[live.run.key] = live
-        self._idle.move_to_end(live.run.key)
-        if len(self._idle) > self._idle_limit:
-            self._drop(next(iter(self._idle.values())))
+        self.idle[live.run.key] = live
+        self.idle.move_to_end(live.run.key)
+        if len(self.idle) > self._idle_limit:
+            self._drop(next(iter(self.idle.values())))
 
     def _drop(self, live: Live) -> None:
         run, parent = live.run, live.parent
-        self._idle.pop(run.key, None)
+        self.idle.pop(run.key, None)
         del self._runs[run.key]
         del self._keys[run.run_id]
         if parent is not None:
@@ -295,7 +289,7 @@ class Memory:
         for live in inside:
             if live.run.root in wanted:
                 live.forgotten = True
-                self._idle.pop(live.run.key, None)
+                self.idle.pop(live.run.key, None)
                 del self._runs[live.run.key], self._keys[live.run.run_id]
         self.recent.forget_trees(wanted)
         self._barred |= {root: asyncio.Event() for root in wanted}
@@ -325,7 +319,7 @@ class Memory:
             live.forgotten = True
         self._runs.clear()
         self._keys.clear()
-        self._idle.clear()
+        self.idle.clear()
         self.recent.clear()
         self.parked.clear()
         self.aside.clear()

@@ -28,7 +28,7 @@ from wfctl.values.opkeys import CLEANUP_MARK
 from wfctl.values.signature import unbound
 from wfd.core import records as r, stimuli as s
 from wfd.core.actions import DISPATCH
-from wfd.core.operations import op_result
+from wfd.core.operations import RESULTS
 from wfd.core.state import Raw, Stepping
 from wfd.engine.arguments import bind_any, rebound
 from wfd.engine.asked import (
@@ -209,7 +209,7 @@ class Operations:
         """Record the operation's outcome, commit, answer: at once, or when `due_at` has come."""
         live, record = asked.live, marked(asked.live, record)
         batch.decide(live, s.OperationAsked(asked.step, asked.attempt, record), cause=True)
-        result = op_result(record)
+        result = RESULTS[type(record)](record, 0)
         reply = channel.OpDone(live.token or 0, asked.op.op, bytes(result.value), result.error)
         if result.error is not None or result.failure is not None:
             live.unheard |= {result.key}

@@ -15,6 +15,7 @@ from wfd.store.rows import Counted
 NEEDS = queries.load("needs")
 PAGE = 64
 _json = msgspec.json.Encoder().encode
+_RUNNING = Status.RUNNING
 _names = msgspec.json.Decoder(list[str]).decode
 
 
@@ -56,11 +57,15 @@ def counted(run: Run) -> Counted:
     `events [names as JSON]`: handlers of these. `start name`, `step name`, `event name`: this one. `parent step type`: what is told
     of its end. `queued`: there are events that it has not been handed over.
     """
-    phase, needs = run.phase, ""
+    phase, parent, needs = run.phase, run.parent, ""
+    if type(phase) is Stepping and run.cancel is None:  # as nearly all
+        status = _RUNNING
+    elif type(phase) is Closed:
+        return run.workflow_type, phase.status, False, needs
+    else:
+        status = run.status
     if type(phase) is Stepping:
         pass
-    elif type(phase) is Closed:
-        return run.workflow_type, run.status, False, needs
     elif type(phase) is Waiting:
         if phase.names is not None:
             needs = f"events {_json(phase.names).decode()}\n"
@@ -70,11 +75,11 @@ def counted(run: Run) -> Counted:
         needs = f"{phase.kind} {phase.handler}\n"
     elif type(phase) is Stuck:
         needs = f"{phase.resume.kind} {phase.resume.handler}\n"
-    if run.on_completed_step is not None and run.parent is not None:
-        needs += f"parent {run.on_completed_step} {run.parent.workflow_type}\n"
+    if parent is not None and run.on_completed_step is not None:
+        needs += f"parent {run.on_completed_step} {parent.workflow_type}\n"
     if run.inbox:
         needs += "queued\n"
-    return run.workflow_type, run.status, run.parent is None, needs
+    return run.workflow_type, status, parent is None, needs
 
 
 async def needs(snapshot: Snapshot) -> list[Need]:
