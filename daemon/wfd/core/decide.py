@@ -6,6 +6,8 @@ Cells write records through the `Decision`, which folds each into the state at o
 
 from __future__ import annotations
 
+from typing import Any
+
 from wfctl.values.failure import Failure
 from wfctl.values.runinfo import ParentInfo, ScheduleInfo
 from wfctl.values.status import Status
@@ -74,13 +76,19 @@ def decide(run: Run, stimulus: s.Stimulus, now: int) -> Decision:
 # -- a handler runs ------------------------------------------------------------------------------
 
 
-# An execution that is no longer the current one has nothing to say: its step was begun again, or its run moved on.
 _STALE = "a stale execution speaks"
 
 
+def _stale(draft: Decision, phase: Stepping, stimulus: Any) -> bool:
+    """An execution that is no longer the current one has nothing to say: its step was begun again, or its run moved on."""
+    if stimulus.step == phase.step and stimulus.attempt == phase.attempt:
+        return False
+    draft.ignored = _STALE
+    return True
+
+
 def _returned(draft: Decision, phase: Stepping, returned: s.StepReturned) -> None:
-    if returned.step != phase.step or returned.attempt != phase.attempt:
-        draft.ignored = _STALE
+    if _stale(draft, phase, returned):
         return
     directive, handler, wake_at = returned.directive, None, None
     if returned.after_ms is not None and directive == "step":
@@ -131,8 +139,7 @@ def _hand_over(draft: Decision) -> None:
 
 
 def _raised(draft: Decision, phase: Stepping, raised: s.StepRaised) -> None:
-    if raised.step != phase.step or raised.attempt != phase.attempt:
-        draft.ignored = _STALE
+    if _stale(draft, phase, raised):
         return
     if raised.cancelled and draft.run.cancel is not None:
         draft.record(r.StepInterrupted(phase.step, phase.attempt, "cancelled"))
@@ -143,8 +150,7 @@ def _raised(draft: Decision, phase: Stepping, raised: s.StepRaised) -> None:
 
 
 def _step_timed_out(draft: Decision, phase: Stepping, late: s.StepTimedOut) -> None:
-    if late.step != phase.step or late.attempt != phase.attempt:
-        draft.ignored = _STALE
+    if _stale(draft, phase, late):
         return
     draft.record(r.StepTimedOutRecord(phase.step, late.timeout_ms))
     draft.do(Action.ABANDON)
@@ -161,8 +167,7 @@ def _step_timed_out(draft: Decision, phase: Stepping, late: s.StepTimedOut) -> N
 
 
 def _lost(draft: Decision, phase: Stepping, lost: s.StepLost) -> None:
-    if lost.step != phase.step or lost.attempt != phase.attempt:
-        draft.ignored = _STALE
+    if _stale(draft, phase, lost):
         return
     draft.record(r.StepInterrupted(phase.step, phase.attempt, lost.reason, lost.crash))
     again = draft.run.phase
@@ -179,15 +184,13 @@ def _lost(draft: Decision, phase: Stepping, lost: s.StepLost) -> None:
 
 
 def _unfit(draft: Decision, phase: Stepping, unfit: s.StepUnfit) -> None:
-    if unfit.step != phase.step or unfit.attempt != phase.attempt:
-        draft.ignored = _STALE
+    if _stale(draft, phase, unfit):
         return
     draft.record(r.RunStuck(unfit.reason, unfit.needs))
 
 
 def _operation(draft: Decision, phase: Stepping, asked: s.OperationAsked) -> None:
-    if asked.step != phase.step or asked.attempt != phase.attempt:
-        draft.ignored = _STALE
+    if _stale(draft, phase, asked):
         return
     draft.record(asked.record)
 
