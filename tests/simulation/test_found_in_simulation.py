@@ -74,7 +74,7 @@ class _Worker:
     """Takes steps, and never ends one."""
 
     pid = 1
-    full, handed = False, 0
+    full, crowded, handed = False, False, 0
     held_at: int | None = None
 
     def __init__(self) -> None:

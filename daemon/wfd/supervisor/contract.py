@@ -115,13 +115,12 @@ class Listener(Protocol):
 
 class Runner(Protocol):
     """What runs steps: a worker process, or handlers in this process (tests). `steps` are the tokens it has, `handed` how many it
-    has been given, `source` is the hash of the code it has loaded. `full`: it does not read what it is told, and gets no more steps
-    until it has. `held_at`: since when it has no thread left for handlers written with `def` alone, if so; then it gets a step only
-    where no other has room."""
+    has been given, `source` is the hash of the code it has loaded. `crowded`: it may be `full`. `held_at`: since when it has no
+    thread left for handlers written with `def` alone, if so; then it gets a step only where no other has room."""
 
     steps: set[int]
     handed: int
-    full: bool
+    crowded: bool
     held_at: int | None
 
     @property
@@ -132,6 +131,11 @@ class Runner(Protocol):
 
     @property
     def source(self) -> str: ...
+
+    @property
+    def full(self) -> bool:
+        """It does not read what it is told: it gets no more steps until it has."""
+        ...
 
     def send(self, message: channel.ToWorker, /) -> None: ...
 

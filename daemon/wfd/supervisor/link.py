@@ -9,23 +9,23 @@ from typing import Any, cast
 from wfctl.protocol.channel import ToWorker, to_daemon_frames
 from wfctl.protocol.frames import encode, frames
 
-# The other end is full when it has not read so much, and until it has.
-MAX_UNSENT_BYTES = 8 << 20
+# An end that has not read so much is crowded, at least until it has: a transport may say so only when all of that is written.
+CROWD_BYTES = 8 << 20
 
 
 class Link(asyncio.Protocol):
     """`received` gets the messages that have come together, `lost` is called once when the other end has gone or speaks nonsense,
-    `full` whenever the other end has come to be full, or is not any more."""
+    `crowded` whenever the other end has come to be that, or is not any more."""
 
     def __init__(
         self,
         received: Callable[[list[Any]], None],
         lost: Callable[[Exception | None], None],
-        full: Callable[[bool], None],
+        crowded: Callable[[bool], None],
     ) -> None:
         self._received = received
         self._lost = lost
-        self._full = full
+        self._crowded = crowded
         self._frames = to_daemon_frames()
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
@@ -35,7 +35,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes, only of their shape.
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(MAX_UNSENT_BYTES, MAX_UNSENT_BYTES)
+        self._transport.set_write_buffer_limits(CROWD_BYTES, CROWD_BYTES)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -47,14 +47,13 @@ class Link(asyncio.Protocol):
             self._received(messages)
 
     def pause_writing(self) -> None:
-        self._full(True)
+        self._crowded(True)
 
     def resume_writing(self) -> None:
-        self._full(False)
+        self._crowded(False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._full(False)
         self._gone(exc)
 
     def _gone(self, exc: Exception | None) -> None:

@@ -214,7 +214,7 @@ class Steps:
         fewest, reserved, lent = 2 * STEPS_PER_WORKER, self._reserved, self._turns.lent
         for worker in workers:
             executing = len(worker.steps)
-            if worker is reserved or worker.full or (new and executing >= MOST_IN_WORKER):
+            if worker is reserved or (worker.crowded and worker.full) or (new and executing >= MOST_IN_WORKER):
                 continue
             if lent:
                 executing -= lent.get(worker, 0)

@@ -23,7 +23,7 @@ from wfd.runtime.environment import of_workers
 from wfd.runtime.exits import describe_exit
 from wfd.runtime.interpreter import ASK_VERSION, REMEDY, knows_no_safe_path, too_old
 from wfd.supervisor.contract import WorkerInfo
-from wfd.supervisor.link import Link
+from wfd.supervisor.link import CROWD_BYTES, Link
 
 log = logging.getLogger("wfd.worker")
 LAST_WORDS = 12
@@ -61,8 +61,8 @@ class Worker:
         self.config = config
         # To nobody, as long as it has not started.
         self.send: Callable[[ToWorker], None] = lambda _: None
-        # It does not read what it is told.
-        self.full = False
+        # Nearly never, so that one need not look at what it has not read.
+        self.crowded = False
         self._received = received
         self._ended = ended
         self._link: Link | None = None
@@ -118,20 +118,20 @@ class Worker:
         except BaseException:
             ours.close()
             raise
-        self._link = await self._connect(ours, self._hung_up, self._fills)
+        self._link = await self._connect(ours, self._hung_up, self._crowd)
         self.send = self._link.send
 
     async def _connect(
-        self, ours: socket.socket, lost: Callable[[Exception | None], None], full: Callable[[bool], None]
+        self, ours: socket.socket, lost: Callable[[Exception | None], None], crowded: Callable[[bool], None]
     ) -> Link:
         ours.setblocking(False)
         _, link = await asyncio.get_running_loop().create_unix_connection(
-            lambda: Link(partial(self._received, self), lost, full), sock=ours
+            lambda: Link(partial(self._received, self), lost, crowded), sock=ours
         )
         return link
 
-    def _fills(self, full: bool) -> None:
-        self.full = full
+    def _crowd(self, crowded: bool) -> None:
+        self.crowded = crowded
 
     def load(self, load: Load) -> None:
         """What it is for, once it has started."""
@@ -153,6 +153,11 @@ class Worker:
         self.heard, self.pinged_at = on, None
         if self._link is not None:
             self._link.hear(on)
+
+    @property
+    def full(self) -> bool:
+        """It does not read what it is told."""
+        return self._link is not None and self._link.unsent_bytes > CROWD_BYTES
 
     def info(self, now: int, generation: int, handlers: tuple[str, ...]) -> WorkerInfo:
         blocked_ms = 0 if self.blocked_at is None else max(now - self.blocked_at, 1)

@@ -227,7 +227,7 @@ class _Runner:
     """`wfd.supervisor.steps.Runner`: messages cross in the next turn of the loop, as they would a socket."""
 
     executor: _Executor
-    full, handed = False, 0
+    full, crowded, handed = False, False, 0
     held_at: int | None = None
 
     def __init__(

@@ -68,7 +68,7 @@ class Runner:
         self.pid = pid
         self.generation = generation
         self.source = f"g{generation}"
-        self.leaving = self.full = False
+        self.leaving = self.full = self.crowded = False
         self.held_at: int | None = None
         self.handed = 0
         self.dying = self.dead = self.gone = False

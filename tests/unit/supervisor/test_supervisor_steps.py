@@ -27,7 +27,7 @@ class Runner:
 
     pid = generation = 1
     source = "g1"
-    full, handed = False, 0
+    full, crowded, handed = False, True, 0
     held_at: int | None = None
 
     def __init__(self) -> None:

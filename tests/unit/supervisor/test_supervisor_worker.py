@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,12 @@ import pytest
 
 from support.waiting import until
 from wfctl import __version__
-from wfctl.protocol.channel import Load, RunStep, StepDone
+from wfctl.protocol.channel import Load, OpDone, RunStep, StepDone
 from wfctl.values.runinfo import RunInfo
 from wfd.config import Config
 from wfd.runtime.clock import SystemClock
 from wfd.supervisor import Catalog, Heard, StepOrder
+from wfd.supervisor.link import CROWD_BYTES, Link
 from wfd.supervisor.supervisor import Supervisor
 from wfd.supervisor.worker import Worker
 
@@ -89,6 +91,26 @@ async def test_a_worker_that_comes_while_none_is_heard_says_what_it_offers_and_i
         assert isinstance(ear.said[0], StepDone)
     finally:
         await supervisor.stop()
+
+
+async def test_a_worker_is_full_as_long_as_it_has_not_read_so_much_of_what_it_was_told() -> None:
+    loop, crowded = asyncio.get_running_loop(), list[bool]()
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setblocking(False)
+    _, link = await loop.create_unix_connection(lambda: Link(lambda _: None, lambda _: None, crowded.append), sock=ours)
+    with theirs:
+        link.send(OpDone(1, 1, bytes(CROWD_BYTES // 2)))
+        await until(lambda: link.unsent_bytes)
+        assert crowded == []
+        link.send(OpDone(1, 2, bytes(2 * CROWD_BYTES)))
+        await until(lambda: link.unsent_bytes > CROWD_BYTES)
+        assert crowded == [True]
+        while link.unsent_bytes:
+            await loop.sock_recv(theirs, CROWD_BYTES)
+            assert crowded == [True] or link.unsent_bytes <= CROWD_BYTES
+        await until(lambda: crowded == [True, False])
+    link.close()
 
 
 async def test_the_end_of_a_worker_is_noticed_while_a_program_it_started_goes_on(tmp_path: Path) -> None:
