@@ -534,3 +534,22 @@ def test_a_number_that_has_no_room_is_refused_before_anybody_is_asked(cli: Cli, 
     said = cli(*words.split(), "99999999999999999999")
     assert (said.code, fake.calls) == (2, [])
     assert " 99999999999999999999 is more than 9007199254740991\n  hint: give a smaller number\n" in said.err
+
+
+@pytest.mark.parametrize("value", ["x" * 120_000, "many words " * 11_000], ids=["one word", "many words"])
+def test_a_value_too_long_to_be_read_loses_its_middle_in_text_and_nothing_in_json(value: str) -> None:
+    error = WfctlError(f"no run '{value}'\n  nor '{value}'", hint=f"wfctl show '{value}'")
+    first, second, hint = ("".join(text for text, _ in line) for line in error_lines(error))
+    for line in (first, second):
+        assert len(line) < 4_100
+        assert value[:400] in line
+        assert value[-200:] in line
+        assert " more characters ... " in line
+    assert value in hint
+    assert error_json(error).count(value) == 3
+
+
+def test_a_message_that_can_be_read_is_shown_whole() -> None:
+    message = f"{'p' * 1_000} and {'some words ' * 200}to the end"
+    [line] = error_lines(WfctlError(message))
+    assert "".join(text for text, _ in line).endswith(message)

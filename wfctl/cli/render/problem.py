@@ -5,23 +5,29 @@ More only where several problems are told together.
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from wfctl.cli.render.text import Line, clean
 from wfctl.errors import WfctlError
 
 MAX_LINES = 3
+# What a person still reads of one word, and of one line; the JSON form has all of it.
+MAX_WORD, MAX_LINE = 1_000, 4_000
+_LONG_WORD = re.compile(rf"\S{{{MAX_WORD + 1},}}")
 
 
 def error_lines(error: WfctlError) -> list[Line]:
     """`error[code]: what`, why, and last what to type. A message may bring its second line after a newline.
 
-    Several problems of one input are told together, a line each; so none of theirs is left out.
+    Several problems of one input are told together, a line each; so none of theirs is left out. A value that is too long to be
+    read loses its middle, and it is said how much of it.
     """
     first, *more = error.message.split("\n")
     room = max(MAX_LINES - 1 - (error.hint is not None), _problems(error))
-    lines: list[Line] = [[(f"error[{error.code}]", "bold red"), (f": {clean(first)}", "")]]
-    lines += [[(f"  {clean(text.strip())}", "")] for text in more[:room]]
+    lines: list[Line] = [[(f"error[{error.code}]", "bold red"), (f": {_readable(first)}", "")]]
+    lines += [[(f"  {_readable(text.strip())}", "")] for text in more[:room]]
     if error.hint is not None:
         lines.append(_hint(error.hint))
     return lines
@@ -48,6 +54,18 @@ def one_line(message: str) -> str:
     first, *more = (line.strip() for line in message.split("\n"))
     rest = "; ".join(line for line in more if line)
     return f"{first}{' ' if first.endswith(':') else '; '}{rest}" if rest else first
+
+
+def _readable(text: str) -> str:
+    text = _LONG_WORD.sub(lambda word: _without_middle(word[0], MAX_WORD), text)
+    return clean(_without_middle(text, MAX_LINE))
+
+
+def _without_middle(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    head, tail = most // 2, most // 4
+    return f"{text[:head]} ... {len(text) - head - tail:,} more characters ... {text[-tail:]}"
 
 
 def _hint(hint: str) -> Line:
