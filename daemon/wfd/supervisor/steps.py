@@ -7,6 +7,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from wfctl.protocol import channel
 from wfd.runtime.clock import Clock, TimerHandle
@@ -32,34 +33,39 @@ GRACE_MS = 3_000
 # How long a step that has lost its workers waits for one to itself, and then keeps it so: what ends its worker mostly does
 # it at once, and a step that only waits for something must not hold up all others.
 ALONE_MS = 1_000
+# What a handler says before its step ends.
+_ON_THE_WAY = frozenset({channel.Op, channel.Logs, channel.Progress})
 
 
 class Steps:
     """Shares steps out among the workers that `taking(workflow_type)` lists, as far as its limit goes: to the least busy one, where
-    it is not of a few brief ones that begin together.
+    it is not of a few brief ones that begin together. `takes(worker, workflow_type)` says the same of one, for less.
 
     A queued step has no worker yet, and is lost by nobody's death.
     """
 
-    def __init__(self, clock: Clock, taking: Callable[[str], Sequence[Runner]], rests_ms: int = RESTS_AFTER_MS) -> None:
+    def __init__(
+        self, clock: Clock, taking: Callable[[str], Sequence[Runner]], rests_ms: int = RESTS_AFTER_MS,
+        takes: Callable[[Any, str], bool] | None = None,
+    ) -> None:  # fmt: skip
         self._clock = clock
         self._taking = taking
+        self._takes = takes or (lambda worker, workflow_type: worker in taking(workflow_type))
         self._listener: Listener | None = None
         self._running: dict[int, Execution] = {}
         self._queues = Queues()
         self._turns = Turns(clock, self.share_out, self._time, rests_ms)
         self.silent, self.lined_up = self._turns.silent, self._queues.lined_up
+        self._lines, self._returning = self._queues.queues, self._turns.waiting
         self._suspects: OrderedDict[int, StepOrder] = OrderedDict()
         self._brief: set[tuple[str, str]] = set()
         # Who gets the brief steps that begin now, since when, and how many it got.
         self._together: Runner | None = None
-        self._together_since = 0
-        self._begun = 0
+        self._together_since = self._begun = 0
         # A worker that is kept free of anything else, and the type of the suspect it is kept for.
         self._reserved: Runner | None = None
-        self._reserved_for = ""
+        self._reserved_for, self._paused = "", False
         self._lapse: TimerHandle | None = None
-        self._paused = False
         self._idle = asyncio.Event()
 
     def listen(self, listener: Listener) -> None:
@@ -99,10 +105,10 @@ class Steps:
     def run(self, order: StepOrder) -> None:
         """Give the step to a worker, now or when one has room."""
         now = self._clock.now_ms()
-        if not (order.alone or self._paused) and self._nobody_waits and self._may_begin(order):
+        at_once = not (order.alone or self._paused) and self._nobody_waits
+        if at_once and (not self._turns.limits or self._may_begin(order)):
             handler = order.handler
-            worker = self._free_at_once(handler, order.begins, now)
-            if worker is not None:
+            if (worker := self._free_at_once(order, handler, now)) is not None:
                 self._give(order, worker, handler, now)
                 return
         order.queued_at = now
@@ -112,20 +118,20 @@ class Steps:
         elif self._queues.add(order):
             self.share_out()
 
-    def _free_at_once(self, handler: tuple[str, str], begins: bool, now: int) -> Runner | None:
+    def _free_at_once(self, order: StepOrder, handler: tuple[str, str], now: int) -> Runner | None:
         """The worker of a step that need not be lined up."""
-        workers = self._taking(handler[0])
         if handler not in self._brief:
-            return self._least_busy_of(workers, begins)
+            return self.least_busy(handler[0], order.begins)
         worker = self._together
         if (
             worker is None
             or self._begun >= TOGETHER
             or not 0 <= now - self._together_since < TOGETHER_MS
-            or worker not in workers
-            or self._least_busy_of((worker,), begins) is None
+            or not self._takes(worker, handler[0])
+            or (worker.crowded and worker.full)
+            or (len(worker.steps) >= STEPS_PER_WORKER and not self._least_busy_of((worker,), order.begins))
         ):
-            worker = self._together = self._least_busy_of(workers, begins)
+            worker = self._together = self.least_busy(handler[0], order.begins)
             self._begun, self._together_since = 0, now
         self._begun += 1
         return worker
@@ -133,7 +139,7 @@ class Steps:
     @property
     def _nobody_waits(self) -> bool:
         """Neither for a worker nor for a turn."""
-        return not (self._queues.queues or self._suspects or self._turns.waiting) and self._reserved is None
+        return not (self._lines or self._suspects or self._returning) and self._reserved is None
 
     def share_out(self) -> None:
         """Give queued steps to workers as far as there is room."""
@@ -182,7 +188,7 @@ class Steps:
         return None
 
     def _may_begin(self, order: StepOrder) -> bool:
-        return not self._turns.limits or order.message.cancel or self._turns.free(order.workflow_type)
+        return order.message.cancel or self._turns.free(order.workflow_type)
 
     def _reserve(self, worker: Runner | None, workflow_type: str = "") -> None:
         """Keep `worker` free of anything else, for `ALONE_MS` from now at most."""
@@ -214,15 +220,16 @@ class Steps:
         fewest, reserved, lent = 2 * STEPS_PER_WORKER, self._reserved, self._turns.lent
         for worker in workers:
             executing = len(worker.steps)
-            if worker is reserved or (worker.crowded and worker.full) or (new and executing >= MOST_IN_WORKER):
-                continue
-            if lent:
+            if lent:  # else one that has too many for a new run has enough as it is
+                if new and executing >= MOST_IN_WORKER:
+                    continue
                 executing -= lent.get(worker, 0)
-            if executing < STEPS_PER_WORKER:
-                if worker.held_at is not None:
-                    executing += STEPS_PER_WORKER
-                if executing < fewest:
-                    found, fewest = worker, executing
+            if executing >= STEPS_PER_WORKER:
+                continue
+            if worker.held_at is not None:
+                executing += STEPS_PER_WORKER
+            if executing < fewest and worker is not reserved and not (worker.crowded and worker.full):
+                found, fewest = worker, executing
         return found
 
     def _give(self, order: StepOrder, worker: Runner, handler: tuple[str, str], now: int) -> None:
@@ -276,12 +283,10 @@ class Steps:
             if self._queues.remove(token) is None:
                 self._suspects.pop(token, None)
             return
-        if execution.abandoned:
-            return
-        letting_go = bool(execution.moved)
-        execution.abandoned = True
-        if not letting_go:
-            self._let_go(execution)
+        if not execution.abandoned:
+            execution.abandoned = True
+            if not execution.moved:  # or it is letting go already
+                self._let_go(execution)
 
     def move(self, worker: Runner, reason: str, *, timed: bool) -> None:
         """What this worker runs is begun again elsewhere, once its handler has let go; steps with a timeout only if `timed`."""
@@ -313,36 +318,34 @@ class Steps:
         listener, execution = self._listener, self._running.get(message.token)
         if listener is None or execution is None or execution.worker is not worker:
             return
-        late = now - execution.given_at > BRIEF_MS
-        if not execution.heard:
-            self._turns.speaks(execution)
-            (self._brief.discard if late else self._brief.add)(execution.handler)
-        elif late:
+        if now - execution.given_at > BRIEF_MS:
             self._brief.discard(execution.handler)
-        if type(message) is channel.Op:
+        elif not execution.heard:
+            self._brief.add(execution.handler)
+        if type(message) in _ON_THE_WAY:
+            if not execution.heard:
+                self._turns.speaks(execution)
             if not execution.abandoned:
-                self._turns.asks(execution, message)
-                listener.heard(message)
-        elif type(message) is channel.Logs or type(message) is channel.Progress:
-            if not execution.abandoned:
-                listener.heard(message)
-        else:
-            del self._running[message.token]
-            self._turns.ends(execution)
-            worker.steps.discard(message.token)
-            if not self._nobody_waits:
-                self.share_out()
-            if not self._running:
-                self._idle.set()
-            if execution.abandoned:
-                return
-            if not isinstance(message, channel.StepGone):
-                # One that was to be moved may have ended before it heard of that.
-                listener.heard(message)
-            elif execution.moved:
-                listener.lost([message.token], execution.moved, False)
-            else:  # it has not begun, and another worker may have a thread for it, or does answer
-                self.run(execution.order)
+                if type(message) is channel.Op:
+                    self._turns.asks(execution, message)
+                listener.heard(message)  # type: ignore[arg-type]
+            return
+        del self._running[message.token]
+        self._turns.ends(execution)
+        worker.steps.discard(message.token)
+        if not self._nobody_waits:
+            self.share_out()
+        if not self._running:
+            self._idle.set()
+        if execution.abandoned:
+            return
+        if not isinstance(message, channel.StepGone):
+            # One that was to be moved may have ended before it heard of that.
+            listener.heard(message)
+        elif execution.moved:
+            listener.lost([message.token], execution.moved, False)
+        else:  # it has not begun, and another worker may have a thread for it, or does answer
+            self.run(execution.order)
 
     def at_work(self, worker: Runner, first: Sequence[int] = ()) -> tuple[str, ...]:
         """What the worker has run longest, in words; those that are to come `first` before the others."""
@@ -377,9 +380,7 @@ class Steps:
     async def drain(self, wait_ms: int) -> bool:
         """Begin no more steps; wait up to `wait_ms` for those that run. True when all have ended."""
         self._paused = True
-        self._idle.clear()
-        if not self._running:
-            self._idle.set()
+        (self._idle.clear if self._running else self._idle.set)()
         try:
             await asyncio.wait_for(self._idle.wait(), wait_ms / 1_000)
         except TimeoutError:

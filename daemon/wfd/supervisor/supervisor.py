@@ -59,7 +59,7 @@ class Supervisor:
         # Absolute: what the code that serves is made of, and what was tried the last time.
         self.files: frozenset[str] = frozenset()
         self._workers: list[Worker] = []
-        self._steps = Steps(clock, self._taking)
+        self._steps = Steps(clock, self._taking, takes=self._takes)
         self._steps.limit(config.limits)
         self._leaving, self._aside = Leaving(clock, self._workers, self._steps), Aside(clock, self._code_of)
         self._questions = Questions(partial(self._taking, blocked=True), self._aside.questions, self._steps.at_work)
@@ -254,8 +254,7 @@ class Supervisor:
         config = code.config
         spare = self._spare.take(config)
         worker = spare or Worker(config, self._received, self._ended)
-        trial = self._trials.numbered(generation)
-        if trial is not None:
+        if (trial := self._trials.numbered(generation)) is not None:
             trial.worker = worker
         try:
             if spare is None:
@@ -281,8 +280,7 @@ class Supervisor:
 
     def _wanted(self, generation: int) -> bool:
         """Whether workers of this generation serve, or are to serve."""
-        on_trial = self._trials.numbered(generation) is not None
-        return not self._stopping and (generation in self._codes or on_trial)
+        return not self._stopping and (generation in self._codes or self._trials.numbered(generation) is not None)
 
     def _respawn(self, generation: int, unstarted: str = "") -> None:
         """Put another worker in the place of one that ended, unless its generation is leaving anyway."""
@@ -309,8 +307,7 @@ class Supervisor:
             return
         last = f" ({worker.last_words[-1]})" if worker.last_words and not worker.killed_for else ""
         log.warning("worker %d ended: %s%s; %d steps are begun again", worker.pid, why, last, lost)
-        trial = self._trials.of(worker)
-        if trial is None:
+        if (trial := self._trials.of(worker)) is None:
             self._respawn(worker.generation, "" if worker.ready else f"the last to be started ended: {why}{last}")
             return
         trial.worker = None
@@ -329,6 +326,10 @@ class Supervisor:
             if one.generation == number and one.ready and not one.leaving and (one.blocked_at is None or blocked)
         ]
         return [one for one in found if one.blocked_at is None] or found if blocked else found
+
+    def _takes(self, worker: Worker, workflow_type: str) -> bool:
+        serves = worker in self._workers and worker.generation == self.catalog.number_of(workflow_type)
+        return serves and worker.ready and not worker.leaving and worker.blocked_at is None
 
     def _code_of(self, workflow_type: str) -> tuple[int, GenerationCode | None]:
         return (number := self.catalog.number_of(workflow_type)), self._codes.get(number)
@@ -364,8 +365,7 @@ class Supervisor:
     def _loaded(self, worker: Worker, loaded: channel.Loaded) -> None:
         if worker.leaving:
             return
-        trial = self._trials.of(worker)
-        if trial is not None:
+        if (trial := self._trials.of(worker)) is not None:
             self._tried(trial, loaded)
             return
         owned = {name for name, owner in self.catalog.owners.items() if owner.number == worker.generation}

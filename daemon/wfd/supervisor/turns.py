@@ -176,13 +176,13 @@ class Turns:
         self._silent -= 1
 
     def ends(self, execution: Execution) -> None:
-        execution.stop_timers()
+        if execution.timer is not None or execution.rests is not None or execution.kill_timer is not None:
+            execution.stop_timers()
         if not execution.heard:
-            self.speaks(execution)
+            self._silent -= 1
         if not execution.turn:
             self._forget_held(execution)
             self._has_back(execution)
-        execution.turn = False
         self._executing[execution.handler[0]] -= 1
 
     # -- lending a turn, and having it back ---------------------------------------------------

@@ -133,7 +133,9 @@ def of(generation: int) -> list[Process]:
 
 def taking(supervisor: Supervisor, workflow_type: str = "Order") -> list[int]:
     """The generations of the workers that get new steps of a type."""
-    return sorted(worker.generation for worker in supervisor._taking(workflow_type))
+    found: list[Any] = supervisor._taking(workflow_type)
+    assert {id(one) for one in Process.made if supervisor._takes(cast(Any, one), workflow_type)} == set(map(id, found))
+    return sorted(worker.generation for worker in found)
 
 
 def order(token: int, workflow_type: str = "Order", timeout_ms: int | None = None) -> StepOrder:
@@ -199,6 +201,16 @@ async def test_a_worker_that_takes_the_place_of_one_that_died_runs_the_same_code
     assert late.told.code == channel.Code({"flows.py": b"one"}, {"flows": "flows.py"})
     late.loaded("one", **BOTH)
     assert taking(supervisor) == [1, 1]
+
+
+async def test_a_worker_that_has_ended_gets_no_more_steps(supervisor: Supervisor) -> None:
+    await serving(supervisor)
+    dead = of(1)[0]
+    dead.end("signal SIGSEGV")
+    await turns()
+    assert dead.ready
+    assert not dead.leaving
+    assert taking(supervisor) == [1]
 
 
 async def test_new_code_takes_over_when_it_has_loaded(supervisor: Supervisor) -> None:
