@@ -9,7 +9,7 @@ import msgspec
 CALLS: dict[str, type[Call]] = {}
 
 
-class Call(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Call(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Base of all parameter structs. `answer` is the type of the result, `item` that of a stream's notifications."""
 
     method: ClassVar[str] = ""

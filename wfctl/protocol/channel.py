@@ -46,7 +46,7 @@ class Trial(Load, tag="trial", array_like=True):
     """As `Load`, to a process that runs no steps: it says what it would do with them (`Fits`, `Rehearse`)."""
 
 
-class OpRecord(msgspec.Struct, tag="oprec", array_like=True, frozen=True):
+class OpRecord(msgspec.Struct, tag="oprec", array_like=True, frozen=True, gc=False):
     """A recorded operation of a step: its content key, and what it returned (JSON) or raised.
 
     `open`: it was begun and has no outcome yet (a task, a sleep): ask `resume` for it, then go on. `attempts` counts a task's
@@ -63,7 +63,7 @@ class OpRecord(msgspec.Struct, tag="oprec", array_like=True, frozen=True):
     place: float = 0
 
 
-class RunStep(msgspec.Struct, tag="step", array_like=True):
+class RunStep(msgspec.Struct, tag="step", array_like=True, gc=False):
     """Run one handler. `kwargs` is a JSON object; `store` the run's state (JSON by key); `ops` what earlier executions of this
     very step recorded; `logged` the marks of the lines they logged. `cancel`: its cancellation was requested already. `step` is
     the step's number in its run."""
@@ -80,7 +80,7 @@ class RunStep(msgspec.Struct, tag="step", array_like=True):
     step: int = 0
 
 
-class OpDone(msgspec.Struct, tag="opdone", array_like=True):
+class OpDone(msgspec.Struct, tag="opdone", array_like=True, gc=False):
     """Operation `op` of `token` is committed: its value (JSON), or why it was refused."""
 
     token: int
@@ -213,7 +213,7 @@ class Importing(msgspec.Struct, tag="importing", array_like=True, frozen=True):
     file: str = ""
 
 
-class Op(msgspec.Struct, tag="op", array_like=True):
+class Op(msgspec.Struct, tag="op", array_like=True, gc=False):
     """Record an operation. `key` is its content key, `name` the workflow type, event name, task name...; `args` a JSON
     object whose fields depend on the kind (now has none):
 
@@ -240,7 +240,7 @@ class Op(msgspec.Struct, tag="op", array_like=True):
     args: bytes
 
 
-class StepDone(msgspec.Struct, tag="done", array_like=True):
+class StepDone(msgspec.Struct, tag="done", array_like=True, gc=False):
     """The handler returned. `directive` is step, wait, complete or fail; its fields follow:
 
     step: `name` the step's handler, `after_ms` the delay or None

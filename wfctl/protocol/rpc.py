@@ -21,7 +21,7 @@ MAX_LINE_BYTES = 4 << 20
 MAX_ANSWER_BYTES = 64 << 20
 
 
-class Envelope(msgspec.Struct, omit_defaults=True):
+class Envelope(msgspec.Struct, omit_defaults=True, gc=False):
     """Any message. A request has method and id, a notification only a method, a response only an id."""
 
     jsonrpc: str = ""

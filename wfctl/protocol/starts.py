@@ -10,7 +10,7 @@ from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
 
 
-class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """`existing` is true when `if_running="use"` found an open run of that workflow ID, or `if_closed="use"` a closed one.
     `begins_at`: it sleeps until then."""
 

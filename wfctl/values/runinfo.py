@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class ParentInfo(msgspec.Struct, frozen=True):
+class ParentInfo(msgspec.Struct, frozen=True, gc=False):
     id: str
     workflow_id: str
     workflow_type: str
@@ -19,7 +19,7 @@ class ScheduleInfo(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """`ctx.run` and `handle.run_info`.
 
     `id` is the run ID (a ULID), `workflow_id` the caller's stable name. `attempt` counts the executions

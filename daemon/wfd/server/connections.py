@@ -57,7 +57,7 @@ class Connections:
 
     def hear_on(self) -> None:
         """There may be room for what some of them have asked for."""
-        if not self._hearing:
+        if self.held and not self._hearing:
             self._hearing = True
             asyncio.get_running_loop().call_soon(self._hear_all)
 

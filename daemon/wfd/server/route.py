@@ -27,7 +27,7 @@ class Route:
     before it: where that gives the future of the answer, the call waits for that and costs no task of its own. `starts`: it asks
     for a run to begin."""
 
-    __slots__ = ("call", "command", "decode", "handle", "kind", "promise", "starts")
+    __slots__ = ("call", "command", "decode", "handle", "kind", "promise", "starts", "streams")
 
     def __init__(
         self, call: type[Call], kind: Kind, handle: Callable[[Backend, Any], Any], promise: Promise[Any] | None = None
@@ -35,6 +35,7 @@ class Route:
         self.call = call
         self.kind = kind
         self.command = kind is Kind.COMMAND
+        self.streams = kind is Kind.STREAM
         self.starts = call is Start
         self.handle = handle
         self.promise = promise

@@ -96,12 +96,7 @@ class Session(asyncio.Protocol):
             if self._closing or (waiting and self._unheard.last):
                 break
             message = understood(line)
-            if (
-                self._greeted
-                and isinstance(message, rpc.Envelope)
-                and message.id is None
-                and message.method == "cancel"
-            ):
+            if self._greeted and type(message) is rpc.Envelope and message.id is None and message.method == "cancel":
                 self._give_up(message.params)  # at once: there may be no room for other calls until this one has ended
             elif not waiting and writable() and self._room(message):
                 self._message(message)
@@ -222,8 +217,8 @@ class Session(asyncio.Protocol):
             self._write(rpc.response(envelope.id, welcome))
 
     def _request(self, id: int | str, method: str, params: msgspec.Raw) -> None:
-        host = self._host
-        if withdrawn := id in self._unheard.withdrawn:
+        host, withdrawn = self._host, False
+        if self._unheard.withdrawn and (withdrawn := id in self._unheard.withdrawn):
             self._unheard.withdrawn.discard(id)
         route = host.routes.get(method)
         if route is None:
@@ -239,7 +234,7 @@ class Session(asyncio.Protocol):
         except UNDECODABLE as error:
             self._write(rpc.failure(id, invalid_params(method, error), rpc.INVALID_PARAMS))
             return
-        waits = route.kind is Kind.STREAM or (type(call) is Result and call.wait)
+        waits = route.streams or (type(call) is Result and call.wait)
         if waits and len(self._waits) >= MAX_WAITS:
             self._write(rpc.failure(id, too_many_waits(MAX_WAITS)))
             return
@@ -249,7 +244,7 @@ class Session(asyncio.Protocol):
             self._write(rpc.failure(id, told(error, method)))
             return
         answer = promised or self._loop.create_task(self._serve(id, route, call))
-        self._open[id] = (answer, route.kind)
+        self._open[id] = answer, route.kind
         if route.command:
             host.finishing.add(answer)
         if route.starts:
@@ -326,7 +321,7 @@ class Session(asyncio.Protocol):
 
     async def _serve(self, id: int | str, route: Route, call: Call) -> None:
         try:
-            if route.kind is Kind.STREAM:
+            if route.streams:
                 answer = await self._stream(id, call.method, route.handle(self._host.backend, call))
             else:
                 answer = await route.handle(self._host.backend, call)

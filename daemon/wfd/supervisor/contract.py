@@ -25,7 +25,7 @@ class WorkersEnded(Unanswered):
 Spoken = Heard | channel.StepGone
 
 
-class StepOrder(msgspec.Struct):
+class StepOrder(msgspec.Struct, gc=False):
     """One execution of one step. `timeout_ms` counts from when a worker gets it, not from when it queues.
 
     `alone`: earlier executions lost their workers, so this one gets a worker to itself. If that dies too, it is
@@ -45,12 +45,10 @@ class StepOrder(msgspec.Struct):
     def workflow_type(self) -> str:
         return self.message.run.workflow_type
 
-    @property
     def handler(self) -> tuple[str, str]:
         """Whose code it runs: the workflow type, and the handler's name in it."""
         return self.message.run.workflow_type, self.message.handler
 
-    @property
     def begins(self) -> bool:
         """Its run has done nothing yet, and no other run waits for it, as a parent may."""
         message = self.message

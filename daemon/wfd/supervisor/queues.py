@@ -61,7 +61,7 @@ class Queues:
         """True where it is the first of its queue: the others have been looked at already."""
         if order.message.cancel:
             return self._add(order, _CANCELLED)
-        return self._add(order, _NEW if order.begins else _CHILD if order.first else _BEGUN)
+        return self._add(order, _NEW if order.begins() else _CHILD if order.first else _BEGUN)
 
     def _add(self, order: StepOrder, rank: int) -> bool:
         queue = self.queues.setdefault((order.workflow_type, rank), OrderedDict())

@@ -105,9 +105,9 @@ class Steps:
     def run(self, order: StepOrder) -> None:
         """Give the step to a worker, now or when one has room."""
         now = self._clock.now_ms()
-        at_once = not (order.alone or self._paused) and self._nobody_waits
+        at_once = not (order.alone or self._paused) and self._nobody_waits()
         if at_once and (not self._turns.limits or self._may_begin(order)):
-            handler = order.handler
+            handler = order.handler()
             if (worker := self._free_at_once(order, handler, now)) is not None:
                 self._give(order, worker, handler, now)
                 return
@@ -121,7 +121,7 @@ class Steps:
     def _free_at_once(self, order: StepOrder, handler: tuple[str, str], now: int) -> Runner | None:
         """The worker of a step that need not be lined up."""
         if handler not in self._brief:
-            return self.least_busy(handler[0], order.begins)
+            return self.least_busy(handler[0], order.begins())
         worker = self._together
         if (
             worker is None
@@ -129,21 +129,20 @@ class Steps:
             or not 0 <= now - self._together_since < TOGETHER_MS
             or not self._takes(worker, handler[0])
             or (worker.crowded and worker.full)
-            or (len(worker.steps) >= STEPS_PER_WORKER and not self._least_busy_of((worker,), order.begins))
+            or (len(worker.steps) >= STEPS_PER_WORKER and not self._least_busy_of((worker,), order.begins()))
         ):
-            worker = self._together = self.least_busy(handler[0], order.begins)
+            worker = self._together = self.least_busy(handler[0], order.begins())
             self._begun, self._together_since = 0, now
         self._begun += 1
         return worker
 
-    @property
     def _nobody_waits(self) -> bool:
         """Neither for a worker nor for a turn."""
         return not (self._lines or self._suspects or self._returning) and self._reserved is None
 
     def share_out(self) -> None:
         """Give queued steps to workers as far as there is room."""
-        if self._nobody_waits:
+        if self._nobody_waits():
             return
         self._turns.give_back()
         if self._paused:
@@ -155,7 +154,7 @@ class Steps:
         turns = self._turns
         while found := self._queues.take(self.least_busy, turns.free, turns.limited):
             order, worker = found
-            self._give(order, worker, order.handler, self._clock.now_ms())
+            self._give(order, worker, order.handler(), self._clock.now_ms())
             if self._listener is not None:
                 self._listener.left_line(order.workflow_type)
 
@@ -176,7 +175,7 @@ class Steps:
         assert self._reserved is not None
         if not self._reserved.steps:
             del self._suspects[suspect.token]
-            self._give(suspect, self._reserved, suspect.handler, self._clock.now_ms())
+            self._give(suspect, self._reserved, suspect.handler(), self._clock.now_ms())
             self._reserve(self._reserved, suspect.workflow_type)
 
     def _next_suspect(self, worker: Runner | None = None) -> StepOrder | None:
@@ -206,7 +205,7 @@ class Steps:
         suspect = None if worker is None else self._next_suspect(worker)
         if worker is not None and suspect is not None:
             del self._suspects[suspect.token]
-            self._give(suspect, worker, suspect.handler, self._clock.now_ms())
+            self._give(suspect, worker, suspect.handler(), self._clock.now_ms())
         # Before another suspect takes a worker from them.
         self._share_queues()
         self._share_alone()
@@ -333,7 +332,7 @@ class Steps:
         del self._running[message.token]
         self._turns.ends(execution)
         worker.steps.discard(message.token)
-        if not self._nobody_waits:
+        if not self._nobody_waits():
             self.share_out()
         if not self._running:
             self._idle.set()
@@ -356,7 +355,7 @@ class Steps:
         return [
             (one.number, token)
             for token in worker.steps
-            if (one := self._running[token]).unheard and self.least_busy(one.order.workflow_type, one.order.begins)
+            if (one := self._running[token]).unheard and self.least_busy(one.order.workflow_type, one.order.begins())
         ]
 
     def lose(self, worker: Runner, reason: str, crash: bool) -> int:
