@@ -83,11 +83,11 @@ class Commands:
         if call.workflow_id in self._e.open_ids or call.if_closed != "start":
             return None
         spec = self._startable(call)
-        if not spec.start.plain:
+        handler = spec.start
+        if not handler.plain:
             return None
-        return self._begin(
-            call, spec, bind_plain(spec, spec.start, rebound(spec.start, call.input, call.positional), call.text)
-        )
+        payload = rebound(handler, call.input, call.positional)
+        return self._begin(call, spec, bind_plain(spec, handler, payload, call.text))
 
     def _startable(self, call: calls.Start) -> TypeSpec:
         """The type to start, once all is well that can be told without waiting."""

@@ -179,11 +179,11 @@ class Session(asyncio.Protocol):
 
     def _room(self, message: rpc.Envelope | Misread) -> bool:
         """Whether this, the next of what has been read, may begin."""
-        host = self._host
-        if not host.connections.room(self._calls, self._tasks):
+        connections = self._host.connections
+        if not connections.room(self._calls, self._tasks):
             return False
         # Who has hung up after the last is heard while it still can be.
-        return self._said_all or host.connections.room_to_start(self._starts) or not host.asks_for_start(message)
+        return self._said_all or connections.room_to_start(self._starts) or not self._host.asks_for_start(message)
 
     def _message(self, message: rpc.Envelope | Misread) -> None:
         if self._closing:  # by one before this
@@ -254,13 +254,16 @@ class Session(asyncio.Protocol):
             self._waits.add(id)
         else:
             self._calls += 1
-            self._tasks += promised is None
-            host.connections.calling += not self._calling
-            self._calling = True
+            if promised is None:
+                self._tasks += 1
+            if not self._calling:
+                self._calling = True
+                host.connections.calling += 1
         # Not one for each of these: every callback costs a turn of the loop.
         answer.add_done_callback(partial(self._over, id, route, promised is not None, waits))
 
     def _over(self, id: int | str, route: Route, promised: bool, waited: bool, call: asyncio.Future[Any]) -> None:
+        host = self._host
         try:
             if promised and not call.cancelled():  # as it is where it has been given up
                 if (error := call.exception()) is None:
@@ -269,18 +272,19 @@ class Session(asyncio.Protocol):
                     self._answer(id, call, rpc.failure(id, told(error, route.call.method)))
         finally:
             if route.command:
-                self._host.finishing.discard(call)
+                host.finishing.discard(call)
             if route.starts:
                 self._starts -= 1
-                self._host.connections.starts -= 1
+                host.connections.starts -= 1
             if not waited:
                 self._calls -= 1
-                self._tasks -= not promised
+                if not promised:
+                    self._tasks -= 1
                 if self._unheard.waiting:
                     self._hear()
                 if not self._calls:
                     self._calling = False
-                    self._host.connections.rests()
+                    host.connections.rests()
 
     def _give_up(self, params: msgspec.Raw) -> None:
         try:

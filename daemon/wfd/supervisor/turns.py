@@ -28,7 +28,7 @@ _OF_TASKS = frozenset({"task", "task_attempt_failed", "task_completed", "task_fa
 RESTS_AFTER_MS = 100
 
 
-class Execution(msgspec.Struct):
+class Execution(msgspec.Struct, gc=False):
     """`handler`: whose code it runs, as in its order. `abandoned`: nobody wants it any more. `moved` (why): it is to begin again
     elsewhere, once it has let go; until then it is heard, since what it asks for is recorded and will be found again. `turn`: it
     counts as executing. `heard`: it has said something. `number`: it is the how-many-th step of its worker. `given_at` is when it
@@ -50,7 +50,7 @@ class Execution(msgspec.Struct):
     held_at: int | None = None
     timer: TimerHandle | None = None
     kill_timer: TimerHandle | None = None
-    # Until it is taken for one that only waits.
+    # Until it is taken for one that only waits. It leads back here only until it is over, or cancelled: at the end at the latest.
     rests: TimerHandle | None = None
     # What it has asked for and has no answer to, by number, and the tasks whose functions run, by key: whether it takes its time.
     _open: dict[int | str, bool] = {}
