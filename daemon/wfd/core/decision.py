@@ -22,7 +22,7 @@ class Ignored(msgspec.Struct, frozen=True):
         draft.ignored = self.reason
 
 
-class Decision(msgspec.Struct):
+class Decision(msgspec.Struct, gc=False):
     """The new state, the records that make it (in order), and what to do after they are committed; `now` is the instant of it all.
     The cells of `decide` make it, each with what it has decided so far.
 

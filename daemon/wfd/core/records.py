@@ -17,7 +17,7 @@ from wfd.core.state import NULL, Event, Raw, Sleeping, Stepping, Waiting
 KINDS: dict[str, type[Record]] = {}
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     KIND: ClassVar[str] = ""
 
     def __init_subclass__(cls, **options: Any) -> None:

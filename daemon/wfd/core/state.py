@@ -1,6 +1,9 @@
 """What is known of a run. Each phase owns its data; there are no fields that are only sometimes true.
 
 Values (`input`, payloads, results) are JSON text as `msgspec.Raw` and are never opened here. Times are UTC epoch milliseconds.
+
+`gc=False`, here as in records, stimuli and decisions: what never changes refers to what was there before it, so that none of it is
+ever part of a cycle, and the collector need not know of the thousands that come and go in a second.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ NULL = Raw(b"null")
 EMPTY = Raw(b"{}")
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """An event in the inbox. `seq` is that of its `event.received` in the run's history: its identity.
 
     `step` is set for the outcome of a child that was started with `on_completed_step`: not an event handler but that step
@@ -34,7 +37,7 @@ class Event(msgspec.Struct, frozen=True):
     step: str | None = None
 
 
-class OpResult(msgspec.Struct, frozen=True, omit_defaults=True):
+class OpResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A recorded operation of the current step: what asking for `key` again returns (JSON) or raises.
 
     `open`: begun, and without an outcome yet: a task whose attempts failed `attempts` times, or a sleep. `due_at` is when the
@@ -84,7 +87,7 @@ class Ops(Mapping[str, OpResult]):
 _APART = 64
 
 
-class Stepping(msgspec.Struct, frozen=True, omit_defaults=True, tag="stepping", tag_field="phase"):
+class Stepping(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="stepping", tag_field="phase"):
     """A handler runs, or is queued for a worker. `since` is the seq of its `step.started`, or of the `run.resumed` that went
     back to it; `reopened` that of the newest `run.resumed` that re-opened the run in it.
 
@@ -114,7 +117,7 @@ class Stepping(msgspec.Struct, frozen=True, omit_defaults=True, tag="stepping", 
         return ""
 
 
-class Waiting(msgspec.Struct, frozen=True, omit_defaults=True, tag="waiting", tag_field="phase"):
+class Waiting(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="waiting", tag_field="phase"):
     """For an event. `names` None takes any; `epoch` is the step whose directive began the wait."""
 
     epoch: int
@@ -127,7 +130,7 @@ class Waiting(msgspec.Struct, frozen=True, omit_defaults=True, tag="waiting", ta
         return self.names is None or event.step is not None or event.name in self.names
 
 
-class Sleeping(msgspec.Struct, frozen=True, omit_defaults=True, tag="sleeping", tag_field="phase"):
+class Sleeping(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="sleeping", tag_field="phase"):
     """Until the delayed step `handler` is due; `kind` is start where the run has not begun yet."""
 
     epoch: int
@@ -136,7 +139,7 @@ class Sleeping(msgspec.Struct, frozen=True, omit_defaults=True, tag="sleeping", 
     kind: str = "step"
 
 
-class Stuck(msgspec.Struct, frozen=True, omit_defaults=True, tag="stuck", tag_field="phase"):
+class Stuck(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="stuck", tag_field="phase"):
     """Open, but its step cannot run on the present code. `resume` is what goes on once it can; `needs` is the workflow type whose
     code that is, where it is not the run's own."""
 
@@ -146,7 +149,7 @@ class Stuck(msgspec.Struct, frozen=True, omit_defaults=True, tag="stuck", tag_fi
     needs: str = ""
 
 
-class Closed(msgspec.Struct, frozen=True, omit_defaults=True, tag="closed", tag_field="phase"):
+class Closed(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="closed", tag_field="phase"):
     status: Status
     at: int
     result: Raw = NULL
@@ -162,14 +165,14 @@ _STATUSES: dict[type[Phase], Status] = {
 PHASES: tuple[type[Phase], ...] = (Stepping, Waiting, Sleeping, Stuck, Closed)
 
 
-class Parent(msgspec.Struct, frozen=True):
+class Parent(msgspec.Struct, frozen=True, gc=False):
     key: int
     run_id: str
     workflow_id: str
     workflow_type: str
 
 
-class Run(msgspec.Struct, frozen=True):
+class Run(msgspec.Struct, frozen=True, gc=False):
     """One run: who it is, how far its history goes (`seq`), and its phase.
 
     `steps` counts the steps begun; with the attempt it names one execution, so that what an earlier one still says is
@@ -241,7 +244,7 @@ class Run(msgspec.Struct, frozen=True):
         return self.deadline if due is None else min(due, self.deadline)
 
 
-class Saved(msgspec.Struct, frozen=True, omit_defaults=True):
+class Saved(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What of a run's state its row holds besides the columns that queries need."""
 
     phase: Phase

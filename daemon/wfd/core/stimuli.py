@@ -9,7 +9,7 @@ from wfd.core.records import Record
 from wfd.core.state import NULL, Event, Raw, Sleeping, Stepping, Waiting
 
 
-class StepReturned(msgspec.Struct, frozen=True):
+class StepReturned(msgspec.Struct, frozen=True, gc=False):
     """The handler returned a directive: `step` (`name`, `after_ms`), `wait` (`names`, `after_ms`, `name` on timeout),
     `complete` (`value`) or `fail` (`failure`), with its store writes."""
 
@@ -25,7 +25,7 @@ class StepReturned(msgspec.Struct, frozen=True):
     deleted: list[str] = []
 
 
-class StepRaised(msgspec.Struct, frozen=True):
+class StepRaised(msgspec.Struct, frozen=True, gc=False):
     """The handler raised; `cancelled`: the CancelledError it had been sent."""
 
     step: int
@@ -34,13 +34,13 @@ class StepRaised(msgspec.Struct, frozen=True):
     cancelled: bool = False
 
 
-class StepTimedOut(msgspec.Struct, frozen=True):
+class StepTimedOut(msgspec.Struct, frozen=True, gc=False):
     step: int
     attempt: int
     timeout_ms: int
 
 
-class StepLost(msgspec.Struct, frozen=True):
+class StepLost(msgspec.Struct, frozen=True, gc=False):
     """The execution ended with its process. `crash`: this handler may have been what ended it; `limit` of those and it is stuck."""
 
     step: int
@@ -50,7 +50,7 @@ class StepLost(msgspec.Struct, frozen=True):
     limit: int = 5
 
 
-class StepUnfit(msgspec.Struct, frozen=True):
+class StepUnfit(msgspec.Struct, frozen=True, gc=False):
     """The present code cannot run this step: handler or type missing, arguments no longer fit, replay disagrees. `needs` is the
     workflow type whose code that is, where it is not the run's own."""
 
@@ -60,7 +60,7 @@ class StepUnfit(msgspec.Struct, frozen=True):
     needs: str = ""
 
 
-class OperationAsked(msgspec.Struct, frozen=True):
+class OperationAsked(msgspec.Struct, frozen=True, gc=False):
     """The handler asked for an operation, and `record` is its outcome."""
 
     step: int
@@ -68,7 +68,7 @@ class OperationAsked(msgspec.Struct, frozen=True):
     record: Record
 
 
-class EventArrived(msgspec.Struct, frozen=True):
+class EventArrived(msgspec.Struct, frozen=True, gc=False):
     """`report`: from a child to its parent. What a closed run refuses of those, it gets if it is re-opened."""
 
     name: str
@@ -78,19 +78,19 @@ class EventArrived(msgspec.Struct, frozen=True):
     id: str | None = None
 
 
-class TimeReached(msgspec.Struct, frozen=True):
+class TimeReached(msgspec.Struct, frozen=True, gc=False):
     """The clock moved on. Says nothing of which deadline: the state knows, so a stale or doubled timer is harmless."""
 
 
-class CancelAsked(msgspec.Struct, frozen=True):
+class CancelAsked(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
-class TerminateAsked(msgspec.Struct, frozen=True):
+class TerminateAsked(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
-class ChildClosed(msgspec.Struct, frozen=True):
+class ChildClosed(msgspec.Struct, frozen=True, gc=False):
     """`step` is the child's `on_completed_step`, `outcome` (a JSON object) the arguments it is to get."""
 
     run_id: str
@@ -100,16 +100,16 @@ class ChildClosed(msgspec.Struct, frozen=True):
     outcome: Raw = NULL
 
 
-class ChildReopened(msgspec.Struct, frozen=True):
+class ChildReopened(msgspec.Struct, frozen=True, gc=False):
     run_id: str
     workflow_id: str
 
 
-class CodeChanged(msgspec.Struct, frozen=True):
+class CodeChanged(msgspec.Struct, frozen=True, gc=False):
     """New code is loaded that offers what this run was stuck on."""
 
 
-class Point(msgspec.Struct, frozen=True):
+class Point(msgspec.Struct, frozen=True, gc=False):
     """Where a run goes on, as `wfd.core.course` reads it from the history up to record number `seq`.
 
     `phase` is what the run was in then: its times are those of the past. `records` are those of its step. The rest is as in
@@ -125,7 +125,7 @@ class Point(msgspec.Struct, frozen=True):
     requeued: list[Event] = []
 
 
-class RetryAsked(msgspec.Struct, frozen=True):
+class RetryAsked(msgspec.Struct, frozen=True, gc=False):
     """Somebody wants the run to go on at `point`; without one a stuck run tries its step as it is."""
 
     point: Point | None = None

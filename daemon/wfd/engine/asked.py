@@ -11,7 +11,7 @@ from wfd.core.state import Raw, Stepping
 from wfd.engine.memory import Live
 
 
-class ChildArgs(msgspec.Struct, frozen=True):
+class ChildArgs(msgspec.Struct, frozen=True, gc=False):
     """`unbound`: the worker does not have the child's type, so `input` is as the handler gave it; `positional` as in `rebound`."""
 
     workflow_id: str
@@ -23,7 +23,7 @@ class ChildArgs(msgspec.Struct, frozen=True):
     positional: bool = False
 
 
-class ParentEventArgs(msgspec.Struct, frozen=True):
+class ParentEventArgs(msgspec.Struct, frozen=True, gc=False):
     """`unbound`: the worker does not have the parent's handler, so `payload` is as the child gave it."""
 
     payload: Raw
@@ -31,7 +31,7 @@ class ParentEventArgs(msgspec.Struct, frozen=True):
     positional: bool = False
 
 
-class EventArgs(msgspec.Struct, frozen=True):
+class EventArgs(msgspec.Struct, frozen=True, gc=False):
     """`run_id`: of that very run, whoever has its workflow ID now."""
 
     workflow_id: str
@@ -40,11 +40,11 @@ class EventArgs(msgspec.Struct, frozen=True):
     positional: bool = False
 
 
-class ResultArgs(msgspec.Struct, frozen=True):
+class ResultArgs(msgspec.Struct, frozen=True, gc=False):
     run_id: str
 
 
-class EndArgs(msgspec.Struct, frozen=True):
+class EndArgs(msgspec.Struct, frozen=True, gc=False):
     """`recorded`: not where an older version began the step."""
 
     run_id: str
@@ -52,15 +52,15 @@ class EndArgs(msgspec.Struct, frozen=True):
     recorded: bool = True
 
 
-class ValueArgs(msgspec.Struct, frozen=True):
+class ValueArgs(msgspec.Struct, frozen=True, gc=False):
     value: Raw = Raw(b"null")
 
 
-class SleepArgs(msgspec.Struct, frozen=True):
+class SleepArgs(msgspec.Struct, frozen=True, gc=False):
     duration_ms: int
 
 
-class TaskArgs(msgspec.Struct, frozen=True):
+class TaskArgs(msgspec.Struct, frozen=True, gc=False):
     """Of `task`, and of what is told of it later: each kind has some of the fields."""
 
     attempt: int = 1
@@ -72,7 +72,7 @@ class TaskArgs(msgspec.Struct, frozen=True):
     max_attempts: int | None = None
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """One operation of one execution, on its way to being recorded. `waited`: it has been kept back, and is no more."""
 
     live: Live

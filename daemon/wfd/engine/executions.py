@@ -39,7 +39,7 @@ class Machine(Protocol):
     def logged(self, live: Live, lines: list[channel.LogLine]) -> None: ...
 
 
-class _Token(msgspec.Struct):
+class _Token(msgspec.Struct, gc=False):
     """One execution at a worker: whose it is, which step and attempt it runs, and the last operation it asked for. `order`
     says on which code, once a worker has it."""
 
