@@ -6,7 +6,7 @@ disk by exactly what is on its way, in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -25,7 +25,7 @@ from wfd.supervisor import Catalog
 _encode = msgspec.json.Encoder().encode
 
 
-class Change(msgspec.Struct):
+class Change(msgspec.Struct, gc=False):
     """One decision for one run; `before` is its seq before it, 0 for a run that is new. `reopens`: it was closed before."""
 
     live: Live
@@ -41,8 +41,9 @@ class Batch(msgspec.Struct):
     now: int
     catalog: Catalog
     changes: list[Change] = []
-    touched: dict[int, Live] = {}
-    lines: list[tuple[Live, LogRow]] = []
+    lines: Sequence[tuple[Live, LogRow]] = ()
+    # Of whom it has asked something that changed nothing: its answer may rest on what they are.
+    unchanged: tuple[Live, ...] = ()
     schedules: dict[str, tuple[ScheduleRow | None, int]] = {}
     # Who wants to hear of it, once it is on its way (see `Commits.commit`).
     then: Callable[[], None] | None = None
@@ -77,7 +78,6 @@ class Batch(msgspec.Struct):
         )  # fmt: skip
         live = Live(decision.run, {}, parent)
         live.children = {}
-        self.touched[key] = live
         self.changes.append(Change(live, 0, decision))
         return live
 
@@ -86,29 +86,38 @@ class Batch(msgspec.Struct):
 
         `cause` puts it before what the batch has decided for other runs, so that revisions tell causes before effects.
         """
-        before, touched = live.run, self.touched
+        before = live.run
         decision = decide(before, stimulus, self.now)
-        run, first = decision.run, cause and before.key not in touched
-        touched[before.key] = live
-        if decision.records:
-            live.run = run
-            reopens = type(before.phase) is Closed and type(run.phase) is not Closed
-            change = Change(live, before.seq, decision, reopens)
-            if first:
-                self.changes.insert(0, change)
-            else:
-                self.changes.append(change)
-            if type(stimulus) is s.StepReturned:
-                if stimulus.put or stimulus.deleted:
-                    live.write(stimulus.put, stimulus.deleted)
-            elif type(stimulus) is s.RetryAsked and stimulus.point is not None:
-                live.write(stimulus.point.put, stimulus.point.deleted)
-                live.logged.clear()
-            if reopens and live.parent is not None:
-                self.decide(live.parent, s.ChildReopened(before.run_id, before.workflow_id))
+        if not decision.records:
+            self.unchanged += (live,)
+            return decision
+        live.run = decision.run
+        change = Change(live, before.seq, decision)
+        if cause and not self._concerns(live):
+            self.changes.insert(0, change)
+        else:
+            self.changes.append(change)
+        if type(stimulus) is s.StepReturned:
+            if stimulus.put or stimulus.deleted:
+                live.write(stimulus.put, stimulus.deleted)
+        elif type(stimulus) is s.RetryAsked:
+            self._retried(change, before, stimulus)
         if live.parent is not None and CLOSE in decision.actions:
-            self.decide(live.parent, self._child_closed(run, live.parent.run))
+            self.decide(live.parent, self._child_closed(decision.run, live.parent.run))
         return decision
+
+    def _concerns(self, live: Live) -> bool:
+        return live in self.unchanged or any(change.live is live for change in self.changes)
+
+    def _retried(self, change: Change, before: Run, asked: s.RetryAsked) -> None:
+        live, point = change.live, asked.point
+        if point is not None:
+            live.write(point.put, point.deleted)
+            live.logged.clear()
+        if type(before.phase) is Closed and type(live.run.phase) is not Closed:
+            change.reopens = True
+            if live.parent is not None:
+                self.decide(live.parent, s.ChildReopened(before.run_id, before.workflow_id))
 
     def _child_closed(self, run: Run, parent: Run) -> s.ChildClosed:
         step = run.on_completed_step

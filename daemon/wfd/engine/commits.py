@@ -15,7 +15,7 @@ from typing import Protocol
 from wfctl.errors import StorageError
 from wfd.core.state import Closed, Stepping
 from wfd.engine.batch import Batch, Change
-from wfd.engine.memory import Memory
+from wfd.engine.memory import Live, Memory
 from wfd.engine.timers import Timers
 from wfd.engine.unit import unit_of
 from wfd.engine.unwritten import Unwritten
@@ -64,22 +64,31 @@ class Commits:
         A batch that decided nothing still waits its turn: an answer may rest on what is on its way.
         """
         machine, turn = self._m, self._turn
-        idle = machine.memory.idle
-        for key, live in batch.touched.items():  # they stay in memory until it has committed
-            live.pending += 1
-            idle.pop(key, None)
+        memory = machine.memory
+        idle = memory.idle
+        # All that it is about stay in memory until it has committed.
         for change in batch.changes:
-            run = change.live.run
-            if change.before == 0 or change.reopens:
-                if change.before == 0:
-                    machine.memory.add(change.live)
+            live = change.live
+            run = live.run
+            live.pending += 1
+            if run.key in idle:
+                del idle[run.key]
+            if not change.before or change.reopens:
+                if not change.before:
+                    memory.add(live)
                 machine.open_ids[run.workflow_id] = run.key
                 machine.sought.discard(run.workflow_id)
             if type(run.phase) is Closed and machine.open_ids.get(run.workflow_id) == run.key:
                 del machine.open_ids[run.workflow_id]
+        for live in batch.unchanged:
+            live.pending += 1
+            memory.busy(live)
         if not turn:
             asyncio.get_running_loop().call_soon(self.submit)
-        batch.then, batch.settled = then, settled
+        if then is not None:
+            batch.then = then
+        if settled is not None:
+            batch.settled = settled
         turn.append(batch)
 
     async def committed(self, batch: Batch) -> None:
@@ -153,20 +162,26 @@ class Commits:
         self._m.eased()
 
     def _carry_out(self, batch: Batch) -> None:
-        machine, touched = self._m, batch.touched.values()
-        memory = machine.memory
-        parked = memory.parked.lines
-        for live in touched:
+        machine, changes = self._m, batch.changes
+        parked = machine.memory.parked.lines
+        for change in changes:
+            change.live.pending -= 1
+        for live in batch.unchanged:
             live.pending -= 1
-        for change in batch.changes:
+        for change in changes:
             if change.decision.actions:
                 machine.act(change)
         if batch.then is not None:
             batch.then()
-        for live in touched:
-            run = live.run
+        for change in changes:
+            run = change.live.run
             if type(run.phase) is Stepping and run.deadline is None and not parked:
                 continue  # as nearly all: it stays, and needs no time to pass
-            if (wake_at := run.wake_at) is not None:
-                machine.timers.note(wake_at)
-            memory.settle(live)
+            self._rest(change.live)
+        for live in batch.unchanged:
+            self._rest(live)
+
+    def _rest(self, live: Live) -> None:
+        if (wake_at := live.run.wake_at) is not None:
+            self._m.timers.note(wake_at)
+        self._m.memory.settle(live)

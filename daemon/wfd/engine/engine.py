@@ -231,7 +231,7 @@ class Engine:
         """Keep what a handler logged, in the order of everything else."""
         run = live.run
         batch = Batch(self.clock.now_ms(), self.workers.catalog)
-        batch.lines += [(live, LogRow(0, run.key, x.at_ms, x.level, x.message, run.handler)) for x in lines]
+        batch.lines = [(live, LogRow(0, run.key, x.at_ms, x.level, x.message, run.handler)) for x in lines]
         self.commit(batch)
 
     # -- code and time -----------------------------------------------------------------------

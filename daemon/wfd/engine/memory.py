@@ -42,7 +42,7 @@ class Live:
     `token` names its execution at a worker, `source` is the hash of the code that its newest execution ran on, `logged` marks
     the lines the current step has logged, `unheard` are the failed operations whose outcome its handler has not been told, `over`
     the sleeps whose end it is told of since its newest record,
-    `pending` the batches not yet committed, `pins` the children in memory. `children` maps workflow ID to run key; None until
+    `pending` the decisions not yet committed, `pins` the children in memory. `children` maps workflow ID to run key; None until
     first needed. What was `forgotten` with all else is not the run any more: whoever still holds it decides nothing for it.
     """
 

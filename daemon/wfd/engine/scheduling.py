@@ -256,7 +256,7 @@ class Scheduling(ScheduleReads):
         after = engine.schedules.start(batch, before, type, at, by_hand=True)
         engine.schedules.put(batch, after)
         fired = after.runs[-1]
-        status = batch.touched[fired.key].run.status
+        status = next(change.decision.run.status for change in batch.changes if change.live.run.key == fired.key)
         await self._done(batch)
         return p.ScheduleRan(
             schedule_id=before.id,

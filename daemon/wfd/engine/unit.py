@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -17,14 +18,16 @@ from wfd.store.rows import Changed, InboxRow, RunRow, Unit
 
 _encode = msgspec.json.Encoder().encode
 _COMPLETED = Status.COMPLETED
+# Looked at for every record: one look-up each.
+_STARTED, _ENDED, _CHILD_STARTED = r.StepStarted, r.StepCompleted, r.ChildStarted
 # What changes the store or the inbox, or is of the code of a step.
 _BESIDES = (
     r.StepStarted, r.StepCompleted, r.StepFailed, r.StepTimedOutRecord, r.StepInterrupted, r.RunResumed, r.EventReceived,
     r.ChildClosedRecord,
 )  # fmt: skip
-# By type of record: its kind, and whether it is an operation, or one of those.
+# By type of record: its kind, and whether it is one of those, or an operation.
 _TAKEN: dict[type[r.Record], tuple[str, bool, bool]] = {
-    record: (kind, record in r.OPERATIONS, record in _BESIDES) for kind, record in r.KINDS.items()
+    record: (kind, record in _BESIDES, record in r.OPERATIONS) for kind, record in r.KINDS.items()
 }
 
 
@@ -58,6 +61,7 @@ class _Rows:
         their run: they are read back from its history."""
         unit, first, at, more = self.unit, self._first, self._at, self._more
         add = unit.history.append
+        record: Any  # of the class that it is looked up by
         for batch in batches:
             now = batch.now
             for change in batch.changes:
@@ -72,34 +76,31 @@ class _Rows:
                 for record in change.decision.records:
                     seq += 1
                     rev += 1
-                    source = None
-                    kind, operation, besides = _TAKEN[type(record)]
-                    if not operation:
-                        more.add(key)
-                        if not besides:
-                            pass
-                        elif type(record) is r.StepStarted:
+                    what, source = type(record), None
+                    kind, besides, operation = _TAKEN[what]
+                    if besides:
+                        if what is _STARTED:
                             # That which serves its type at this moment; what it then ran on is known when it ends.
                             source = batch.catalog.owner_of(live.run.workflow_type).source_hash or None
                             if record.event is not None:
                                 self._hand_over(key, record.event)
-                        elif type(record) is r.StepCompleted:
+                        elif what is _ENDED:
                             source = live.source or None
                             if record.put or record.deleted:
                                 self._written(key, record.put, record.deleted)
                         else:
                             source = self._besides(batch, live, key, seq, record)
-                    elif type(record) is r.ChildStarted and not record.existing:
-                        more.add(key)
                     add((rev, key, seq, now, kind, _encode(record).decode(), source))
+                # An operation is decided by itself.
+                if not operation or (what is _CHILD_STARTED and not record.existing):
+                    more.add(key)
                 at[key] = seq
             for _, line in batch.lines:
                 rev += 1
                 line.rev = rev
                 unit.logs.append(line)
-            if batch.schedules:
-                for id, (schedule, before) in batch.schedules.items():
-                    take_schedule(unit.schedules, id, schedule, before)
+            for id, (schedule, before) in batch.schedules.items():
+                take_schedule(unit.schedules, id, schedule, before)
         return rev
 
     def _besides(self, batch: Batch, live: Live, key: int, seq: int, record: r.Record) -> str | None:

@@ -80,7 +80,7 @@ class Story:
             self._child(batch, walk)
         elif what < 0.13:
             lines = (LogRow(0, walk.run.key, self.now, "info", f"line {n}") for n in range(2))
-            batch.lines += [(walk.live, line) for line in lines]
+            batch.lines = [(walk.live, line) for line in lines]
         elif what < 0.18:
             self._schedule(batch, f"s{chance.randrange(2)}")
         else:
