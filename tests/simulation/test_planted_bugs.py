@@ -97,7 +97,7 @@ def _tells_the_end_of_a_child_twice(patch: Patch) -> None:
             told(draft, phase, child)
 
     for phase in (core.Stepping, core.Sleeping, core.Stuck):
-        patch.setitem(core.TABLE, (phase, s.ChildClosed), twice)
+        patch.setitem(core.CELLS[phase], s.ChildClosed, twice)
 
 
 def _sends_to_the_parent_in_two_commits(patch: Patch) -> None:
@@ -171,7 +171,7 @@ def _records_a_failure_that_passes_as_a_refusal(patch: Patch) -> None:
 
 def _does_not_tell_the_parent_of_a_child_that_goes_on(patch: Patch) -> None:
     for phase in state.PHASES:
-        patch.setitem(core.TABLE, (phase, s.ChildReopened), Ignored("planted"))
+        patch.setitem(core.CELLS[phase], s.ChildReopened, Ignored("planted"))
 
 
 def _goes_on_with_the_store_of_the_failure(patch: Patch) -> None:

@@ -69,7 +69,7 @@ def open_run(
 def decide(run: Run, stimulus: s.Stimulus, now: int) -> Decision:
     """What `stimulus` at instant `now` (UTC epoch ms) does to `run`. Deterministic; raises for no stimulus in any phase."""
     draft, phase = Decision(run, now), run.phase
-    TABLE[type(phase), type(stimulus)](draft, phase, stimulus)
+    CELLS[type(phase)][type(stimulus)](draft, phase, stimulus)
     return draft
 
 
@@ -389,4 +389,8 @@ TABLE: dict[tuple[type[Phase], type[s.Stimulus]], Cell] = {
             s.OperationAsked,
         )
     },
+}
+# The same by phase, then by stimulus: to look up two types takes less than to make, hash and compare a pair of them.
+CELLS: dict[type[Phase], dict[type[s.Stimulus], Cell]] = {
+    phase: {stimulus: TABLE[phase, stimulus] for stimulus in s.STIMULI} for phase in PHASES
 }

@@ -107,7 +107,10 @@ class Batch(msgspec.Struct):
         return decision
 
     def _concerns(self, live: Live) -> bool:
-        return live in self.unchanged or any(change.live is live for change in self.changes)
+        for change in self.changes:
+            if change.live is live:
+                return True
+        return live in self.unchanged
 
     def _retried(self, change: Change, before: Run, asked: s.RetryAsked) -> None:
         live, point = change.live, asked.point

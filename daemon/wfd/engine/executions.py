@@ -77,9 +77,12 @@ class Executions:
             self._m.stimulate(live, s.StepUnfit(phase.step, phase.attempt, reason))
             return
         if not cancel:
+            parked = self._m.memory.parked
             begins = phase.kind == "start" and phase.attempt == 1 and run.parent is None
-            if self._crowded(workflow_type, begins):
-                self._m.memory.parked.add(workflow_type, begins, run.run_id, run.key)
+            if (parked.lines and parked.any_in(workflow_type, begins)) or (
+                self._m.workers.lined_up(workflow_type, begins) >= parked.most_queued
+            ):
+                parked.add(workflow_type, begins, run.run_id, run.key)
                 return
         self._begin(live, phase, spec, cancel)
 
@@ -107,20 +110,13 @@ class Executions:
         message = channel.RunStep(
             token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
             [recorded(op) for op in phase.ops.values()] if phase.ops else [],
-            bytes(live.logged), cancel, step,
+            bytes(live.logged) if live.logged else b"", cancel, step,
         )  # fmt: skip
         order = StepOrder(token, message, spec.timeout_ms, phase.crashes >= ALONE_AFTER)
         self._tokens[token] = _Token(live, step, attempt, order)
         self._m.workers.run(order)
 
     # -- those that do not even wait in memory -------------------------------------------------
-
-    def _crowded(self, workflow_type: str, begins: bool) -> bool:
-        machine = self._m
-        parked = machine.memory.parked
-        if parked.lines and parked.any_in(workflow_type, begins):
-            return True
-        return machine.workers.lined_up(workflow_type, begins) >= parked.most_queued
 
     def unpark(self, workflow_type: str) -> None:
         """Take in more of those that are parked, if there is room."""
@@ -235,7 +231,6 @@ class Executions:
         if entry is None or self._m.failure is not None:
             return
         live = entry.live
-        live.source = entry.order.source
         said: s.Stimulus
         if type(message) is channel.StepDone:
             put: dict[str, Raw] = {}
@@ -265,6 +260,7 @@ class Executions:
         else:
             assert type(message) is channel.StepStuck
             said = self._stuck(entry, message.reason)
+        live.source = entry.order.source
         self._over(message.token)
         self._m.stimulate(live, said)
         if self._m.memory.parked.lines:

@@ -39,7 +39,7 @@ class Live:
     """One run in memory. `store` is its store as of the last decided directive (JSON by key), `counted` as what the newest unit
     counts it, None where there is none yet.
 
-    `token` names its execution at a worker, `source` is the hash of the code that its newest execution ran on, `logged` marks
+    `token` names its execution at a worker, `source` is the hash of the code that its newest ended execution ran on, `logged` marks
     the lines the current step has logged, `unheard` are the failed operations whose outcome its handler has not been told, `over`
     the sleeps whose end it is told of since its newest record,
     `pending` the decisions not yet committed, `pins` the children in memory. `children` maps workflow ID to run key; None until
@@ -77,23 +77,10 @@ class Live:
 
     @property
     def info(self) -> RunInfo:
-        run, info = self.run, self._info
-        phase = run.phase
+        info, phase = self._info, self.run.phase
         attempt = phase.attempt if type(phase) is Stepping else 1
         if info is None or info.attempt != attempt:  # nothing else of it changes
-            parent = None
-            if run.parent is not None:
-                parent = ParentInfo(run.parent.run_id, run.parent.workflow_id, run.parent.workflow_type)
-            info = self._info = RunInfo(
-                run.run_id,
-                run.workflow_id,
-                run.workflow_type,
-                parent,
-                run.root_id,
-                attempt,
-                run.started_at,
-                run.schedule,
-            )
+            info = self._info = info_of(self.run, attempt)
         return info
 
 
@@ -350,6 +337,14 @@ def run_of(loaded: Loaded) -> Run:
         root=row.root, root_id=loaded.root_id, depth=row.depth, deadline=row.deadline, seq=row.seq,
         inbox=[state.Event(i.seq, i.name, Raw(i.payload.encode()), i.at, i.step) for i in loaded.inbox],
     )  # fmt: skip
+
+
+def info_of(run: Run, attempt: int) -> RunInfo:
+    of = run.parent
+    parent = None if of is None else ParentInfo(of.run_id, of.workflow_id, of.workflow_type)
+    return RunInfo(
+        run.run_id, run.workflow_id, run.workflow_type, parent, run.root_id, attempt, run.started_at, run.schedule
+    )
 
 
 def child_value(info: RunInfo) -> Raw:

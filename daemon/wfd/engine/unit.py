@@ -151,10 +151,11 @@ class _Rows:
         for key, change in self._first.items():
             live, before = change.live, change.before
             run = live.run
-            if run.seq != at[key]:
-                follows(key, run.seq, at[key])
+            seq = run.seq
+            if seq != at[key]:
+                follows(key, seq, at[key])
             if key not in more:
-                unit.runs_passed.append((key, run.seq, before))
+                unit.runs_passed.append((key, seq, before))
                 continue
             now = counted(run)
             if now != live.counted:
@@ -187,19 +188,19 @@ def changed_of(run: Run, status: str, before: int) -> Changed:
     """What changes of a run that was at seq `before` and is in `status`: its saved state, and the columns that queries and
     listings need."""
     phase, step, attempt, deadline = run.phase, run.handler, 1, run.deadline
-    waiting_for = result = error = reason = closed_at = None
+    waiting_for = result = error = reason = closed_at = wake_at = None
     if type(phase) is Stepping:
         attempt, reason, wake_at = phase.attempt, run.cancel, deadline
+    elif type(phase) is Closed:
+        closed_at, reason = phase.at, phase.reason
+        if phase.error is not None:
+            error = _encode(phase.error).decode()
+        if phase.status is _COMPLETED:
+            result = str(phase.result, "utf-8")
     else:
         wake_at = run.wake_at
         if type(phase) is Waiting:
             waiting_for = None if phase.names is None else _encode(phase.names).decode()
-        elif type(phase) is Closed:
-            closed_at, reason = phase.at, phase.reason
-            if phase.error is not None:
-                error = _encode(phase.error).decode()
-            if phase.status is _COMPLETED:
-                result = str(phase.result, "utf-8")
         elif type(phase) is Sleeping:
             step = phase.handler
         else:

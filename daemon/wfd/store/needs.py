@@ -15,7 +15,8 @@ from wfd.store.rows import Counted
 NEEDS = queries.load("needs")
 PAGE = 64
 _json = msgspec.json.Encoder().encode
-_RUNNING = Status.RUNNING
+# Text is packed sooner than a member of an enum.
+_RUNNING = str(Status.RUNNING)
 _names = msgspec.json.Decoder(list[str]).decode
 
 
@@ -58,23 +59,21 @@ def counted(run: Run) -> Counted:
     of its end. `queued`: there are events that it has not been handed over.
     """
     phase, parent, needs = run.phase, run.parent, ""
-    if type(phase) is Stepping and run.cancel is None:  # as nearly all
-        status = _RUNNING
+    if type(phase) is Stepping:
+        status = _RUNNING if run.cancel is None else run.status
     elif type(phase) is Closed:
         return run.workflow_type, phase.status, False, needs
     else:
         status = run.status
-    if type(phase) is Stepping:
-        pass
-    elif type(phase) is Waiting:
-        if phase.names is not None:
-            needs = f"events {_json(phase.names).decode()}\n"
-        if phase.on_timeout is not None:
-            needs += f"step {phase.on_timeout}\n"
-    elif type(phase) is Sleeping:
-        needs = f"{phase.kind} {phase.handler}\n"
-    elif type(phase) is Stuck:
-        needs = f"{phase.resume.kind} {phase.resume.handler}\n"
+        if type(phase) is Waiting:
+            if phase.names is not None:
+                needs = f"events {_json(phase.names).decode()}\n"
+            if phase.on_timeout is not None:
+                needs += f"step {phase.on_timeout}\n"
+        elif type(phase) is Sleeping:
+            needs = f"{phase.kind} {phase.handler}\n"
+        elif type(phase) is Stuck:
+            needs = f"{phase.resume.kind} {phase.resume.handler}\n"
     if parent is not None and run.on_completed_step is not None:
         needs += f"parent {run.on_completed_step} {parent.workflow_type}\n"
     if run.inbox:

@@ -140,12 +140,11 @@ class Unit(msgspec.Struct, gc=False, array_like=True):
     schedules: dict[str, tuple[ScheduleRow | None, int]] = {}
 
     def count(self, before: Counted | None, now: Counted) -> None:
-        """A run is counted as `now`; it was as `before`, None if it is new."""
-        if before != now:
-            totals = self.totals
-            totals[now] = totals.get(now, 0) + 1
-            if before is not None:
-                totals[before] = totals.get(before, 0) - 1
+        """A run is counted as `now`; it was as `before`, which is something else, or None if it is new."""
+        totals = self.totals
+        totals[now] = totals.get(now, 0) + 1
+        if before is not None:
+            totals[before] = totals.get(before, 0) - 1
 
     @property
     def empty(self) -> bool:
