@@ -93,6 +93,28 @@ async def test_a_worker_that_comes_while_none_is_heard_says_what_it_offers_and_i
         await supervisor.stop()
 
 
+async def test_a_worker_that_does_not_read_what_it_is_told_gets_no_more_steps_until_it_has(tmp_path: Path) -> None:
+    supervisor, ear = Supervisor(_config(tmp_path, ENDS_AT_ONCE), SystemClock()), Ear()
+    supervisor.listen(ear)
+    await supervisor.start()
+    (worker,) = supervisor._workers
+
+    def run(token: int, store: dict[str, bytes]) -> None:
+        told = RunStep(token, RunInfo("R", f"f-{token}", "Flow"), "start", "begin", b"{}", store, [])
+        supervisor.run(StepOrder(token, told))
+
+    try:
+        os.kill(worker.pid, signal.SIGSTOP)
+        run(1, {"large": bytes(2 * CROWD_BYTES)})
+        await until(lambda: worker.full)
+        run(2, {})
+        assert worker.steps == {1}
+        os.kill(worker.pid, signal.SIGCONT)
+        await until(lambda: {one.token for one in ear.said} == {1, 2})
+    finally:
+        await supervisor.stop()
+
+
 async def test_a_worker_is_full_as_long_as_it_has_not_read_so_much_of_what_it_was_told() -> None:
     loop, crowded = asyncio.get_running_loop(), list[bool]()
     ours, theirs = socket.socketpair()
