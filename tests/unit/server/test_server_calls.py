@@ -110,6 +110,27 @@ async def test_who_leaves_takes_its_waits_along_but_not_its_commands(server: Ser
     assert "b" in backend.runs
 
 
+async def test_of_commands_that_have_ended_nothing_is_kept_however_they_did(
+    server: Server, backend: FakeBackend
+) -> None:
+    host, starts = server._host, [Start(workflow_type=name) for name in ("Order", "Unknown", "Another")]
+    staying, leaving = await Peer.greeted(server.path), await Peer.greeted(server.path)
+    backend.gate = asyncio.Event()
+    for peer in (staying, leaving):
+        for start in starts:
+            peer.send(start)
+    await until(lambda: len(backend.calls) == 2 * len(starts))
+    assert (len(host.finishing), host.connections.starts, host.connections.calling) == (6, 6, 2)
+    await leaving.close()
+    await until(lambda: server.connections == 1)
+    backend.gate.set()
+    answers = [await staying.read() for _ in starts]
+    assert sorted("error" in answer for answer in answers) == [False, False, True]
+    await until(lambda: not host.connections.calling)
+    assert (host.finishing, host.connections.starts) == (set(), 0)
+    await staying.close()
+
+
 async def test_a_stream_sends_its_items_and_then_its_answer(peer: Peer, backend: FakeBackend) -> None:
     id = peer.send(Tail())
     await until(lambda: backend.streams)
