@@ -258,3 +258,23 @@ async def test_log_lines_stand_in_the_history_where_they_were_written(serve: Ser
         "run.started", "step.started", "log", "log", "step.completed", "run.completed",
     ]  # fmt: skip
     assert [entry.data["message"] for entry in entries if entry.kind == "log"] == ["charging card", "slow"]
+
+
+async def test_a_step_logs_again_what_the_step_before_it_has_logged(serve: Serve) -> None:
+    wf = Workflow("W")
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        ctx.logger.info("trying")
+        return ctx.next.step(again)
+
+    @wf.step()
+    async def again(ctx: Context) -> Directive:
+        ctx.logger.info("trying")
+        return ctx.next.complete()
+
+    env = await serve(wf)
+    handle = await env.client.start("W")
+    await handle.result()
+    lines = [entry.data["message"] for entry in await handle.history(logs=True) if entry.kind == "log"]
+    assert lines == ["trying", "trying"]
