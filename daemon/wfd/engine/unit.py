@@ -174,13 +174,13 @@ class _Rows:
 def row_of(run: Run, status: str) -> RunRow:
     """The row of a run that is new: who it is, and what a change has."""
     (
-        seq, step, attempt, waiting_for, saved, result, error, reason, children, open_children, queued, _, deadline,
-        wake_at, closed_at, key, _,
+        key, _, seq, step, attempt, saved, children, open_children, queued, waiting_for, _, closed_at, result, error, reason,
+        deadline, wake_at,
     ) = changed_of(run, status, 0)  # fmt: skip
     return RunRow(
         key, run.run_id, run.workflow_id, run.workflow_type, None if run.parent is None else run.parent.key, run.root,
-        run.depth, str(run.input, "utf-8"), run.started_at, deadline, status, wake_at, closed_at, seq, step, attempt,
-        waiting_for, saved, result, error, reason, children, open_children, queued, run.on_parent_close,
+        run.depth, str(run.input, "utf-8"), run.started_at, run.on_parent_close, status, seq, step, attempt, saved, children,
+        open_children, queued, deadline, wake_at, closed_at, waiting_for, result, error, reason,
     )  # fmt: skip
 
 
@@ -207,6 +207,6 @@ def changed_of(run: Run, status: str, before: int) -> Changed:
             assert type(phase) is Stuck
             reason, attempt = phase.reason, phase.resume.attempt
     return (
-        run.seq, step, attempt, waiting_for, dump(run), result, error, reason, run.children, run.open_children,
-        len(run.inbox), status, deadline, wake_at, closed_at, run.key, before,
+        run.key, before, run.seq, step, attempt, dump(run), run.children, run.open_children, len(run.inbox), waiting_for,
+        status, closed_at, result, error, reason, deadline, wake_at,
     )  # fmt: skip

@@ -20,18 +20,37 @@ from wfd.store import queries
 from wfd.store.rows import CHANGES, Changed, Counted, InboxRow, LogRow, Recorded, RunRow, ScheduleRow, Unit
 
 WRITE = queries.load("write")
-# Where a change has what: columns that are indexed stand together, from the status on; run and seq before come last.
-_INDEXED, _TIMES, _WHERE = CHANGES.index("status"), CHANGES.index("deadline"), len(CHANGES)
-_SEQ, _REASON, _CLOSED, _KEY, _BEFORE = 0, CHANGES.index("reason"), CHANGES.index("closed_at"), -2, -1
-# The indexed columns of open runs by key, as last written.
-Standing = dict[int, tuple[str, int | None, int | None, int | None]]
+# As many rows are added at once: a fifth to a third of what one costs is the statement, which opens the table and all its indexes.
+_TOGETHER = 8
+# Where a change has what: behind the key and the seq before.
+_KEY, _BEFORE, _SEQ = 0, 1, 2
+_STATUS, _CLOSED, _REASON, _TIMES = (2 + CHANGES.index(name) for name in ("status", "closed_at", "reason", "deadline"))
+# When it closed, its result, its error and its reason: an open run has none of it, unless it is stuck or being cancelled.
+_NO_OUTCOME = (None,) * (_TIMES - _CLOSED)
+# Where a new run has, as a rule, nothing any more.
+_LATER = RunRow.__struct_fields__.index("deadline")
+_NOTHING_LATER = (None,) * (len(RunRow.__struct_fields__) - _LATER)
+# The indexed columns of open runs by key, as last written: the status and the times.
+Standing = dict[int, tuple[str, tuple[int | None, int | None]]]
 MAX_STANDING = 20_000
 _rev: Callable[[LogRow], int] = operator.attrgetter("rev")
 _first: Callable[[Recorded], int] = operator.itemgetter(0)
 _tuple: Callable[[Any], tuple[Any, ...]] = msgspec.structs.astuple
-_chained: Callable[[Iterable[Recorded]], Iterable[Any]] = itertools.chain.from_iterable
-# The rows of `history_eight`.
-_TOGETHER = 8
+_chained: Callable[[Iterable[tuple[Any, ...]]], Iterable[Any]] = itertools.chain.from_iterable
+
+
+def _many(sql: str) -> str:
+    """What `sql` does for a row, for eight at once. A row that must not be ends the whole commit, or SQLite would copy each page it
+    touches to take these eight back."""
+    into, _, rest = sql.partition("values (")
+    row, _, more = rest.partition(")")
+    rows = ", ".join([f"({row})"] * _TOGETHER)
+    return f"{into.replace('insert', 'insert or rollback', 1)}values {rows}{more}"
+
+
+MANY = {
+    name: _many(WRITE[name]) for name in ("run_begun", "run_new", "history_new", "log_new", "value_put", "event_new")
+}
 
 
 class Batch:
@@ -106,13 +125,13 @@ class Batch:
         if (row := self.fresh.get(key)) is not None:
             follows(key, row.seq, expected)
             # The rows are the unit's, and stay as they are.
-            self.fresh[key] = msgspec.structs.replace(row, **dict(zip(CHANGES, change, strict=False)))
+            self.fresh[key] = msgspec.structs.replace(row, **dict(zip(CHANGES, change[_SEQ:], strict=True)))
         elif (before := self.changed.get(key)) is not None:
             follows(key, before[_SEQ], expected)
-            self.changed[key] = *change[:_BEFORE], before[_BEFORE]
+            self.changed[key] = key, before[_BEFORE], *change[_SEQ:]
         elif (passed := self.passed.pop(key, None)) is not None:
             follows(key, passed[0], expected)
-            self.changed[key] = *change[:_BEFORE], passed[1]
+            self.changed[key] = key, passed[1], *change[_SEQ:]
         else:
             self.changed[key] = change
 
@@ -123,7 +142,7 @@ class Batch:
             self.fresh[key] = msgspec.structs.replace(row, seq=seq)
         elif (before := self.changed.get(key)) is not None:
             follows(key, before[_SEQ], expected)
-            self.changed[key] = seq, *before[1:]
+            self.changed[key] = key, before[_BEFORE], seq, *before[_SEQ + 1 :]
         else:
             passed = self.passed[key]
             follows(key, passed[0], expected)
@@ -133,17 +152,17 @@ class Batch:
         """Write everything, or raise. `after` is the newest revision on disk; returns the new one."""
         newest = self._check_revs(after)
         self._write_runs(db, standing)
-        _put_history(db, self.history)
+        _put(db, "history_new", self.history)
         if self.logs:
             # A NUL would end the text for whoever reads it with the sqlite3 program.
-            _each(db, "log_new", (_tuple(_visible(line)) for line in self.logs))
+            _put(db, "log_new", [_tuple(_visible(line)) for line in self.logs])
         if self.store:
             put = [(run, key, value) for (run, key), value in self.store.items() if value is not None]
-            _each(db, "value_put", put)
+            _put(db, "value_put", put)
             if len(put) != len(self.store):
                 _each(db, "value_deleted", (where for where, value in self.store.items() if value is None))
         if self.events:
-            _each(db, "event_new", map(_tuple, self.events.values()))
+            _put(db, "event_new", list(map(_tuple, self.events.values())))
         if self.gone and _each(db, "event_gone", self.gone) != len(self.gone):
             raise _bug("an event that is handed over is not in the inbox")
         for id, (schedule, expected) in self.schedules.items():
@@ -157,38 +176,47 @@ class Batch:
     def _write_runs(self, db: sqlite3.Cursor, standing: Standing) -> None:
         run_on: list[Changed] = []
         turn: list[Changed] = []
+        close: list[Changed] = []
         change: list[Changed] = []
         open_again: list[Changed] = []
         for key, row in self.changed.items():
             if row[_REASON] is not None:
                 row = (*row[:_REASON], _seen(row[_REASON]), *row[_REASON + 1 :])
-            stands, stood = row[_INDEXED:_WHERE], standing.get(key)
-            if stands == stood:
-                run_on.append(row[:_INDEXED] + row[_WHERE:])
+            stands, stood = (row[_STATUS], row[_TIMES:]), standing.get(key)
+            if stood is None or stood[1] != stands[1]:
+                (open_again if key in self.reopened and row[_CLOSED] is None else change).append(row)
+            elif row[_CLOSED:_TIMES] != _NO_OUTCOME:
+                close.append(row[:_TIMES])
+            elif stood[0] == stands[0]:
+                run_on.append(row[:_STATUS])
                 continue
-            if stood is not None and stands[1:] == stood[1:]:
-                turn.append(row[:_TIMES] + row[_WHERE:])
-            elif key in self.reopened and row[_CLOSED] is None:
-                open_again.append(row)
             else:
-                change.append(row)
+                turn.append(row[:_CLOSED])
             if row[_CLOSED] is None:
                 standing[key] = stands
             else:
                 standing.pop(key, None)
-        passed = [(seq, key, expected) for key, (seq, expected) in self.passed.items()]
+        passed = [(key, *seqs) for key, seqs in self.passed.items()]
         # Runs that are open again come last, new ones included: a workflow ID may have closed and been taken again in this batch.
         for name, rows in (
-            ("run_changed", change), ("run_turned", turn), ("run_runs_on", run_on), ("run_passed", passed),
-            ("run_changed", open_again),
+            ("run_changed", change), ("run_closed", close), ("run_turned", turn), ("run_runs_on", run_on),
+            ("run_passed", passed), ("run_changed", open_again),
         ):  # fmt: skip
             if rows and _each(db, name, rows) != len(rows):
                 raise _bug("a run is not at the version its change was decided on")
         if self.fresh:
-            _each(db, "run_new", map(_tuple, self.fresh.values()))
+            begun: list[tuple[Any, ...]] = []
+            whole: list[tuple[Any, ...]] = []
             for key, new in self.fresh.items():
                 if new.closed_at is None:
-                    standing[key] = new.status, new.deadline, new.wake_at, None
+                    standing[key] = new.status, (new.deadline, new.wake_at)
+                values = _tuple(new)
+                if values[_LATER:] == _NOTHING_LATER:
+                    begun.append(values[:_LATER])
+                else:
+                    whole.append(values)
+            _put(db, "run_begun", begun)
+            _put(db, "run_new", whole)
         if len(standing) > MAX_STANDING:
             standing.clear()
 
@@ -235,14 +263,14 @@ def _write_schedule(db: sqlite3.Cursor, id: str, row: ScheduleRow | None, expect
         raise _bug(f"schedule {id!r} is not at the version {expected} its change was decided at")
 
 
-def _put_history(db: sqlite3.Cursor, records: list[Recorded]) -> None:
-    """There are more of these than of all other rows together, and a fifth of what one costs is the statement."""
-    rest = len(records) % _TOGETHER
-    if len(records) > rest:
-        parts = zip(*[iter(records)] * _TOGETHER, strict=False)  # leaves the rest out
-        _each(db, "history_eight", map(tuple, map(_chained, parts)))
+def _put(db: sqlite3.Cursor, name: str, rows: list[Any]) -> None:
+    """Add rows, eight at a time."""
+    rest = len(rows) % _TOGETHER
+    if len(rows) > rest:
+        parts = zip(*[iter(rows)] * _TOGETHER, strict=False)  # leaves the rest out
+        db.executemany(MANY[name], map(tuple, map(_chained, parts)))
     if rest:
-        _each(db, "history_new", records[-rest:])
+        _each(db, name, rows[-rest:])
 
 
 def _each(db: sqlite3.Cursor, name: str, rows: Iterable[Any]) -> int:

@@ -15,7 +15,7 @@ import msgspec
 
 
 class RunRow(msgspec.Struct, gc=False, array_like=True):
-    """One run. Everything up to `started_at` is written once and never changes.
+    """One run. Everything up to `on_parent_close` is written once and never changes; most new ones have nothing from `deadline` on.
 
     `key` is the integer other tables refer to; `parent` and `root` are keys. `seq` is the number of the run's newest
     history record; every change of a run writes a record, so `seq` is also its version for compare-and-set.
@@ -32,22 +32,22 @@ class RunRow(msgspec.Struct, gc=False, array_like=True):
     depth: int
     input: str
     started_at: int
-    deadline: int | None = None
+    on_parent_close: str = "abandon"
     status: str = "running"
-    wake_at: int | None = None
-    closed_at: int | None = None
     seq: int = 0
     step: str | None = None
     attempt: int = 1
-    waiting_for: str | None = None
     state: str = "{}"
-    result: str | None = None
-    error: str | None = None
-    reason: str | None = None
     children: int = 0
     open_children: int = 0
     queued: int = 0
-    on_parent_close: str = "abandon"
+    deadline: int | None = None
+    wake_at: int | None = None
+    closed_at: int | None = None
+    waiting_for: str | None = None
+    result: str | None = None
+    error: str | None = None
+    reason: str | None = None
 
 
 class HistoryRow(msgspec.Struct, gc=False, array_like=True):
@@ -63,11 +63,12 @@ class HistoryRow(msgspec.Struct, gc=False, array_like=True):
     source: str | None = None
 
 
-# What changes of a run, in the order in which `run_changed` takes it: these columns, then the run's key, and the `seq` that it had
-# before. Plain tuples, because a busy daemon makes, packs and binds thousands of them a second; so with new history records.
+# What changes of a run, in the order in which `run_changed` takes it: the run's key, the `seq` that it had before, these columns.
+# Statements that write less take the beginning: first comes what always changes, last what rarely does. Plain tuples, because a
+# busy daemon makes, packs and binds thousands of them a second; so with new history records.
 CHANGES = (
-    "seq", "step", "attempt", "waiting_for", "state", "result", "error", "reason", "children", "open_children", "queued",
-    "status", "deadline", "wake_at", "closed_at",
+    "seq", "step", "attempt", "state", "children", "open_children", "queued", "waiting_for", "status",
+    "closed_at", "result", "error", "reason", "deadline", "wake_at",
 )  # fmt: skip
 Changed = tuple[Any, ...]
 # What a run is counted as: its type, its status, whether it is open and at the top of a tree, and what it needs of the code.
@@ -75,12 +76,12 @@ Counted = tuple[str, str, bool, str]
 # The fields of a `HistoryRow`.
 Recorded = tuple[int, int, int, int, str, str, str | None]
 
-_changes = operator.attrgetter(*CHANGES, "key")
+_changes = operator.attrgetter(*CHANGES)
 
 
 def changed(row: RunRow, before: int) -> Changed:
     """The change to what `row` is, of a run that was at seq `before`."""
-    return *_changes(row), before
+    return row.key, before, *_changes(row)
 
 
 class LogRow(msgspec.Struct, gc=False, array_like=True):

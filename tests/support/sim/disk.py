@@ -93,11 +93,11 @@ class Disk:
         return newest
 
     def _change(self, key: int, change: Changed, *, reopened: bool) -> None:
-        before, expected = self.runs.get(key), change[-1]
+        before, expected = self.runs.get(key), change[1]
         at = None if before is None else before.seq
         _holds(at == expected, f"run {key} is at {at}, its change was decided at {expected}")
         assert before is not None
-        row = msgspec.structs.replace(before, **dict(zip(CHANGES, change, strict=False)))
+        row = msgspec.structs.replace(before, **dict(zip(CHANGES, change[2:], strict=True)))
         stays = before.closed_at is None or row.status == before.status or reopened
         _holds(stays, f"run {row.key} was {before.status}")
         self.runs[row.key] = row

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from wfd.store import purge, queries
+from wfd.store.batch import MANY
 from wfd.store.connect import connect_writer
 from wfd.store.rows import RunRow
 
@@ -44,7 +45,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]
 
 def _plan(db: sqlite3.Connection, sql: str) -> list[str]:
     named = set(re.findall(r":(\w+)", re.sub(r"'[^']*'|--[^\n]*", "", sql)))
-    numbered = [int(number) for number in re.findall(r"\?(\d)", sql)]
+    numbered = [int(number) for number in re.findall(r"\?(\d+)", sql)]
     parameters: Any = dict.fromkeys(named) if named else [None] * (max(numbered, default=0) or sql.count("?"))
     return [row[3] for row in db.execute(f"explain query plan {sql}", parameters)]
 
@@ -71,6 +72,7 @@ def test_a_commit_finds_what_it_changes_by_its_key(db: sqlite3.Connection) -> No
     write = queries.load("write")
     for name, step in (
         ("run_changed", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("run_closed", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
         ("run_turned", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
         ("run_runs_on", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
         ("run_passed", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
@@ -91,13 +93,13 @@ def test_a_run_that_runs_on_names_no_column_that_is_indexed(db: sqlite3.Connecti
     conditions = db.execute("select group_concat(sql) from sqlite_master where tbl_name = 'runs' and type = 'index'")
     text = conditions.fetchone()[0]
     assert {"status", "wake_at"} <= indexed
-    named = set(re.findall(r"(\w+) = \?", queries.load("write")["run_runs_on"].partition("where")[0]))
+    named = set(re.findall(r"(\w+) = ", queries.load("write")["run_runs_on"].partition("where")[0]))
     assert not named & indexed
     assert not [column for column in named if re.search(rf"where[^,]*\b{column}\b", text)]
 
 
 def test_a_row_is_written_without_tables_made_for_it(db: sqlite3.Connection) -> None:
-    for name, sql in queries.load("write").items():
+    for name, sql in (*queries.load("write").items(), *MANY.items()):
         made = [row for row in db.execute(f"explain {sql}", [None] * sql.count("?")) if row[1] == "OpenEphemeral"]
         assert not made, name
 
@@ -111,6 +113,7 @@ def test_a_run_that_turns_leaves_the_indexes_of_open_runs_alone(db: sqlite3.Conn
 
     of_open = {"open_workflow_ids", "open_roots", "runs_bound", "runs_due"}
     assert of_open <= written("run_changed")
+    assert "runs_due" not in written("run_closed")
     assert not of_open & written("run_turned")
     assert written("run_runs_on") == {"runs"}
 

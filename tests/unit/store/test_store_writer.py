@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import sqlite3
 import threading
@@ -163,7 +164,7 @@ async def test_a_change_decided_on_another_version_is_refused_and_nothing_of_its
     before = contents(path)
     good = ledger.change(2, ("step.completed", {}), store={"k": 1})
     stale = ledger.change(1, ("step.completed", {}))
-    stale.runs_changed = [(*stale.runs_changed[0][:-1], 1)]
+    stale.runs_changed = [(1, 1, *stale.runs_changed[0][2:])]
     with pytest.raises(StorageError, match="not at the version"):
         await commit(store.writer, join(good, stale))
     assert contents(path) == before
@@ -174,7 +175,7 @@ async def test_a_chain_of_changes_with_a_gap_is_refused_within_one_batch(
 ) -> None:
     first = ledger.start("o-1")
     second = ledger.change(1, ("step.completed", {}))
-    second.runs_changed = [(*second.runs_changed[0][:-1], 7)]
+    second.runs_changed = [(1, 7, *second.runs_changed[0][2:])]
     gate.open.set()
     with pytest.raises(StorageError, match="its change was decided at 7"):
         await commit(gated.writer, join(first, second))
@@ -215,6 +216,69 @@ async def test_a_record_that_cannot_be_is_refused_wherever_it_stands_among_many(
     again.start("o-1")
     await commit(store.writer, again.change(1, *many))
     assert [row[2] for row in contents(path)["history"]] == list(range(1, 23))
+
+
+@pytest.mark.parametrize("wrong", [0, 7, 9])
+async def test_a_run_that_cannot_be_is_refused_wherever_it_stands_among_many_new_ones(
+    store: Store, ledger: Ledger, path: Path, wrong: int
+) -> None:
+    await commit(store.writer, ledger.start("o-0"))
+    before = contents(path)
+    started = [ledger.start("o-0" if number == wrong else f"n-{number}") for number in range(10)]
+    many = functools.reduce(join, started)
+    with pytest.raises(StorageError, match="UNIQUE"):
+        await commit(store.writer, many)
+    assert contents(path) == before
+    await store.writer.reset()
+    await commit(store.writer, Ledger(rev=2).start("o-1", key=2))
+    assert len(contents(path)["runs"]) == 2
+
+
+async def test_values_of_many_keys_are_put_in_one_commit_whether_they_are_new_or_not(
+    store: Store, ledger: Ledger, path: Path
+) -> None:
+    done = ("step.completed", {})
+    await commit(store.writer, ledger.start("o-1"))
+    await commit(store.writer, ledger.change(1, done, store={f"k{number}": "old" for number in range(0, 20, 3)}))
+    await commit(store.writer, ledger.change(1, done, store={f"k{number}": number for number in range(19)}))
+    expected = {f"k{number}": str(number) for number in range(19)}
+    assert {key: value for _, key, value in contents(path)["store"]} == expected
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"result": "1"},
+        {"error": "{}"},
+        {"closed_at": 5},
+        {"waiting_for": "[]"},
+        {"status": "stuck"},
+        {"status": "waiting", "result": "1"},
+        {"status": "failed"},
+        {"open_children": 1},
+    ],
+    ids=lambda fields: ",".join(f"{name}={value}" for name, value in fields.items()),
+)
+async def test_a_change_that_cannot_be_is_refused(
+    store: Store, ledger: Ledger, path: Path, fields: dict[str, Any]
+) -> None:
+    await commit(store.writer, ledger.start("o-1"))
+    before = contents(path)
+    unit = ledger.change(1, ("step.completed", {}), **fields)
+    unit.totals.clear()
+    with pytest.raises(StorageError, match="CHECK constraint"):
+        await commit(store.writer, unit)
+    assert contents(path) == before
+
+
+async def test_what_went_wrong_with_a_run_is_gone_when_it_runs_on(store: Store, ledger: Ledger, path: Path) -> None:
+    await commit(store.writer, ledger.start("o-1"))
+    await commit(store.writer, ledger.change(1, ("run.stuck", {}), status="stuck", reason="no handler"))
+    await commit(store.writer, ledger.change(1, ("run.cancel_requested", {}), status="running", reason="no use"))
+    await commit(store.writer, ledger.change(1, ("step.completed", {}), reason=None))
+    assert ledger.runs[1].reason is None
+    (row,) = contents(path)["runs"]
+    assert "no use" not in row
 
 
 async def test_a_second_open_run_of_a_workflow_id_is_refused(store: Store, ledger: Ledger, path: Path) -> None:

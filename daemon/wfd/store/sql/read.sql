@@ -3,9 +3,9 @@
 -- name: load_run
 -- One statement is one snapshot and one trip to the reader's thread.
 select
-    r.key, r.run_id, r.workflow_id, r.type, r.parent, r.root, r.depth, r.input, r.started_at, r.deadline, r.status,
-    r.wake_at, r.closed_at, r.seq, r.step, r.attempt, r.waiting_for, r.state, r.result, r.error, r.reason, r.children,
-    r.open_children, r.queued, r.on_parent_close,
+    r.key, r.run_id, r.workflow_id, r.type, r.parent, r.root, r.depth, r.input, r.started_at, r.on_parent_close,
+    r.status, r.seq, r.step, r.attempt, r.state, r.children, r.open_children, r.queued, r.deadline, r.wake_at, r.closed_at,
+    r.waiting_for, r.result, r.error, r.reason,
     (select json_group_array(json_array(s.key, s.value)) from store as s where s.run = r.key),
     (select json_group_array(json_array(i.run, i.seq, i.at, i.name, i.payload, i.step)) from inbox as i where i.run = r.key),
     p.run_id, p.workflow_id, p.type,
@@ -18,8 +18,8 @@ where r.key = ?;
 -- name: find_child
 -- The unary plus keeps SQLite from walking all children of a parent that has thousands.
 select
-    key, run_id, workflow_id, type, parent, root, depth, input, started_at, deadline, status, wake_at, closed_at, seq, step,
-    attempt, waiting_for, state, result, error, reason, children, open_children, queued, on_parent_close
+    key, run_id, workflow_id, type, parent, root, depth, input, started_at, on_parent_close, status, seq, step, attempt, state,
+    children, open_children, queued, deadline, wake_at, closed_at, waiting_for, result, error, reason
 from runs
 where workflow_id = ? and +parent = ?
 order by key desc

@@ -1,52 +1,55 @@
--- What a commit is made of. Each runs once for each of its rows, which are bound in the order that rows.py gives them.
+-- What a commit is made of. Each runs once for each of its rows, which are bound in the order that rows.py gives them; most of those
+-- that add a row also for eight at once (`MANY` in batch.py).
 
 -- name: run_new
 insert into runs (
-    key, run_id, workflow_id, type, parent, root, depth, input, started_at, deadline, status, wake_at, closed_at, seq, step,
-    attempt, waiting_for, state, result, error, reason, children, open_children, queued, on_parent_close
+    key, run_id, workflow_id, type, parent, root, depth, input, started_at, on_parent_close, status, seq, step, attempt, state,
+    children, open_children, queued, deadline, wake_at, closed_at, waiting_for, result, error, reason
 )
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: run_begun
+-- The same of one that has nothing from the deadline on: what is not bound costs nothing.
+insert into runs (
+    key, run_id, workflow_id, type, parent, root, depth, input, started_at, on_parent_close, status, seq, step, attempt, state,
+    children, open_children, queued
+)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: run_changed
 -- Compare and set: a run that is not at the version its decision was made on is not touched, and missed in the count.
 update runs set
-    seq = ?, step = ?, attempt = ?, waiting_for = ?, state = ?, result = ?, error = ?, reason = ?, children = ?,
-    open_children = ?, queued = ?, status = ?, deadline = ?, wake_at = ?, closed_at = ?
-where key = ? and seq = ?;
+    seq = ?3, step = ?4, attempt = ?5, state = ?6, children = ?7, open_children = ?8, queued = ?9, waiting_for = ?10,
+    status = ?11, closed_at = ?12, result = ?13, error = ?14, reason = ?15, deadline = ?16, wake_at = ?17
+where key = ?1 and seq = ?2;
+
+-- name: run_closed
+-- As `run_changed` where the times of the run stand, of one that closes or has a reason: to name a column is to write the indexes it
+-- is in or that ask for it, even with the value it has.
+update runs set
+    seq = ?3, step = ?4, attempt = ?5, state = ?6, children = ?7, open_children = ?8, queued = ?9, waiting_for = ?10,
+    status = ?11, closed_at = ?12, result = ?13, error = ?14, reason = ?15
+where key = ?1 and seq = ?2;
 
 -- name: run_turned
--- As `run_changed` where the run stays open and its times stand: to name a column is to write the indexes it is in or that ask
--- for it, even with the value it has.
+-- The same of one that stays open and has no reason; a result or an error no open run has.
 update runs set
-    seq = ?, step = ?, attempt = ?, waiting_for = ?, state = ?, result = ?, error = ?, reason = ?, children = ?,
-    open_children = ?, queued = ?, status = ?
-where key = ? and seq = ?;
+    seq = ?3, step = ?4, attempt = ?5, state = ?6, children = ?7, open_children = ?8, queued = ?9, waiting_for = ?10,
+    status = ?11, reason = null
+where key = ?1 and seq = ?2;
 
 -- name: run_runs_on
--- The same where its status stands as well: it names no column that is indexed.
+-- The same where the status stands as well: it names no column that is indexed.
 update runs set
-    seq = ?, step = ?, attempt = ?, waiting_for = ?, state = ?, result = ?, error = ?, reason = ?, children = ?,
-    open_children = ?, queued = ?
-where key = ? and seq = ?;
+    seq = ?3, step = ?4, attempt = ?5, state = ?6, children = ?7, open_children = ?8, queued = ?9, waiting_for = ?10,
+    reason = null
+where key = ?1 and seq = ?2;
 
 -- name: run_passed
-update runs set seq = ? where key = ? and seq = ?;
+update runs set seq = ?2 where key = ?1 and seq = ?3;
 
 -- name: history_new
 insert into history (rev, run, seq, at, kind, data, source) values (?, ?, ?, ?, ?, ?, ?);
-
--- name: history_eight
--- Eight at once. A row that must not be ends the whole commit, or SQLite would copy each page it touches to take these eight back.
-insert or rollback into history (rev, run, seq, at, kind, data, source)
-values
-    (?, ?, ?, ?, ?, ?, ?),
-    (?, ?, ?, ?, ?, ?, ?),
-    (?, ?, ?, ?, ?, ?, ?),
-    (?, ?, ?, ?, ?, ?, ?),
-    (?, ?, ?, ?, ?, ?, ?),
-    (?, ?, ?, ?, ?, ?, ?),
-    (?, ?, ?, ?, ?, ?, ?),
-    (?, ?, ?, ?, ?, ?, ?);
 
 -- name: log_new
 insert into logs (rev, run, at, level, message, step) values (?, ?, ?, ?, ?, ?);
