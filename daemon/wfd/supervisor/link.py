@@ -67,7 +67,7 @@ class Link(asyncio.Protocol):
         out.append(encode(message))
 
     def hear(self, on: bool) -> None:
-        """Read what the other end says, or leave it there for now."""
+        """Read what the other end says, or leave it unread until this is said again."""
         if on != self._hears and self._transport is not None and not self._transport.is_closing():
             self._hears = on
             (self._transport.resume_reading if on else self._transport.pause_reading)()

@@ -149,7 +149,7 @@ class Worker:
             self._beside.send(GiveBack(steps=steps))
 
     def hear(self, on: bool) -> None:
-        """Read what it says, or leave it there for now; then nobody can tell whether it is blocked."""
+        """Read what it says, or leave it unread; then nobody can tell whether it is blocked."""
         self.heard, self.pinged_at = on, None
         if self._link is not None:
             self._link.hear(on)
