@@ -360,6 +360,15 @@ WARNINGS: dict[str, Explanation] = {
             "or correct the column, with the daemon down; it is read again by: wfctl up",
         ),
     ),
+    "long_log": Explanation(
+        "Another program reads from the database without a pause, so the write-ahead log beside it grows with all that is written. "
+        "Runs go on, and nothing is lost; the log is cut by itself once that program ends its transaction.",
+        (
+            "a sqlite3 shell or a script with a transaction that is still open, or a query that is not read to its end",
+            "a backup tool that copies the database while the daemon runs",
+        ),
+        ("end that program, or its transaction: COMMIT", "copy the database with: wfctl backup FILE"),
+    ),
     "no_worker": Explanation(
         "Steps wait in line, and no worker process takes them: there is none, or each is blocked.",
         ("the environment that [workflows] python names was moved or removed", "handlers that block all workers"),

@@ -58,7 +58,8 @@ class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """`database_bytes` counts the write-ahead log, `wal_bytes` alone is that. `oldest_queued_at`: since when the step waits for a
     worker that has waited longest. `loading_ms` is how long new code has been importing; 0 when none is. `full` says what makes
     others wait just now, `no_worker` why steps wait in line for one; `displaced` that the database was moved or deleted meanwhile;
-    `unreadable` which runs are set aside, as nobody understands their rows, and why."""
+    `log_readers` who keeps a long log of the database from being cut; `unreadable` which runs are set aside, as nobody understands
+    their rows, and why."""
 
     pid: int
     version: str
@@ -87,6 +88,7 @@ class StatusView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     full: list[str] = []
     no_worker: list[str] = []
     wal_bytes: int = 0
+    log_readers: list[str] = []
     unreadable: list[str] = []
     schedules: SchedulesView = SchedulesView()
 

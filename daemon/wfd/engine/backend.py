@@ -115,6 +115,7 @@ class Backend:
             full=[*engine.pressure.lines(), *dict.fromkeys(one.why for one in shortages if one.full)],
             no_worker=list(dict.fromkeys(one.why for one in shortages if not one.full)),
             wal_bytes=engine.store.log_bytes(),
+            log_readers=engine.store.log_readers,
             unreadable=list(engine.memory.aside.values()),
             schedules=engine.schedules.summary(),
         )

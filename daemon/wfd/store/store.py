@@ -32,6 +32,8 @@ class Store(Service):
         self.path = path
         self.writer = Writer(path, durability=durability, before_commit=before_commit, busy_ms=busy_ms, held=held)
         self.reader = Reader(path)
+        # Who keeps a long log from being cut, as far as one can see (`upkeep`).
+        self.log_readers: list[str] = []
         self._file: int | None = None
 
     async def _start(self) -> None:

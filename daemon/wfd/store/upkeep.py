@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from typing import Any
@@ -24,6 +25,7 @@ from wfd.runtime.background import give_way
 from wfd.runtime.clock import Clock
 from wfd.runtime.periodic import Periodic
 from wfd.store.connect import CHECKPOINT_PAGES, LOG_BYTES, explain
+from wfd.store.log_readers import log_readers
 from wfd.store.store import Store
 
 log = logging.getLogger("wfd.store")
@@ -35,6 +37,8 @@ AGAIN_MS = 5_000
 # given to breathe in between.
 PART_BYTES = LOG_BYTES
 PART_MS = 100
+# A log of so many times the limit is told of, with who reads from it.
+LONG = 4
 # Copies that are made one after the other, each of what was written during the one before, until commits wait for the last.
 MOST_COPIES = 8
 # Copies that fail one after the other, until it is left to the writer: what is in the way may be gone in a moment.
@@ -61,12 +65,31 @@ class Upkeep(Periodic):
 
     async def _look(self) -> int:
         try:
-            if not self._store.writer.keeps_log and (self._store.log_bytes() <= self._limit or await self.cut()):
-                return LOOK_MS
-            return await self._work_off()
+            after = await self._shorten()
         except (WfctlError, OSError) as error:  # a TimeoutError is one of these
             log.info("the log of the database is not cut yet: %s", reason(error))
-            return AGAIN_MS
+            after = AGAIN_MS
+        self._tell_of_readers(after == AGAIN_MS)
+        return after
+
+    async def _shorten(self) -> int:
+        if not self._store.writer.keeps_log and (self._store.log_bytes() <= self._limit or await self.cut()):
+            return LOOK_MS
+        return await self._work_off()
+
+    def _tell_of_readers(self, in_vain: bool) -> None:
+        """Who else reads from a log that is long and was not cut: it fills the disk, and nothing here can do anything about it."""
+        store, told = self._store, self._store.log_readers
+        store.log_readers = []
+        if in_vain and (size := store.log_bytes()) > LONG * self._limit:
+            store.log_readers = log_readers(store.path, (os.getpid(), store.writer.pid))
+            if store.log_readers and not told:
+                who = ", ".join(store.log_readers)
+                log.warning(
+                    "the log of the database is %d MiB long, and is not cut as long as it is read by %s",
+                    size >> 20,
+                    who,
+                )
 
     async def cut(self, size: int = 0) -> bool:
         """Cut the log to so many bytes, while nothing of ours reads; false where somebody else does."""

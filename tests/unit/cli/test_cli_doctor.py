@@ -94,6 +94,10 @@ def test_fix_mends_what_is_safe_and_says_so(cli: Cli, project: Path) -> None:
         ({"counts": {"stuck": 1}}, "runs", "warn", "1 run needs code or a person"),
         ({"unreadable": ["run 'a': column state", "b"]}, "runs", "fail", "run 'a': column state, and 1 more"),
         ({"storage_error": "disk full\nreally"}, "storage", "fail", "disk full; really"),
+        (
+            {"wal_bytes": 300 << 20, "log_readers": ["sqlite3 (pid 7)", "cp (pid 8)"]},
+            "storage", "warn", "the log of the database is 300.0 MiB long, and is read by sqlite3 (pid 7), cp (pid 8)",
+        ),
         ({"displaced": "the database is not at /x any more"}, "storage", "fail", "is not at /x any more"),
         ({"workers": []}, "workers", "fail", "no worker process runs"),
         ({"workers": [], "no_worker": ["none can be started"]}, "workers", "fail", "runs; none can be started"),

@@ -617,6 +617,14 @@ def test_status_warns_of_runs_that_are_set_aside(cli: Cli, daemon: Start) -> Non
     )
 
 
+def test_status_warns_of_who_keeps_the_log_of_the_database_from_being_cut(cli: Cli, daemon: Start) -> None:
+    daemon(status=msgspec.structs.replace(STATUS, wal_bytes=300 << 20, log_readers=["sqlite3 (pid 7)"]))
+    assert cli("status").out.endswith(
+        "warning[long_log]: the log of the database is 300.0 MiB long, and grows as long as it is read by sqlite3 (pid 7)\n"
+        "  try: wfctl explain long_log\n"
+    )
+
+
 def test_status_without_a_daemon_exits_with_three_and_is_a_document_in_json(cli: Cli, project: Path) -> None:
     said = cli("status")
     assert said.code == 3

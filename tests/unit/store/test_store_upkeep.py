@@ -20,6 +20,7 @@ from typing import Any
 import aiosqlite
 import pytest
 
+from support.reading import another
 from support.rows import Ledger, check, commit, contents
 from support.waiting import until
 from wfctl.errors import StorageError
@@ -28,7 +29,7 @@ from wfd.runtime.clock import ManualClock
 from wfd.store import connect, database, store as store_module, upkeep as upkeep_module
 from wfd.store.connect import CHECKPOINT_PAGES
 from wfd.store.store import Store, open_store
-from wfd.store.upkeep import AGAIN_MS, LOOK_MS, PART_MS, Upkeep
+from wfd.store.upkeep import AGAIN_MS, LONG as LONG_LOG, LOOK_MS, PART_MS, Upkeep
 
 LIMIT = 100_000
 # More than what a commit that does not leave the log alone would have copied.
@@ -278,6 +279,26 @@ async def test_nobody_copies_a_log_in_vain_again_and_again_while_somebody_reads(
     # The writer is not asked again: were the reader to go just then, it would copy all of it.
     assert cuts == [0]
     assert store.log_bytes() > LONG
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system does not tell who reads")
+async def test_who_keeps_a_long_log_from_being_cut_is_told_once_and_until_it_is_cut(
+    store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await written(store, ledger, 10, 10)
+    with another(store.path, "rows = db.execute('select * from sqlite_schema'); next(rows)") as pid:
+        await written(store, ledger, 20_000, 10_000)
+        await looked(upkeep, clock, LOOK_MS)
+        assert LIMIT < store.log_bytes() < LONG_LOG * LIMIT
+        assert store.log_readers == []
+        await written(store, ledger, LONG_LOG * LIMIT)
+        for _ in range(2):
+            await looked(upkeep, clock, AGAIN_MS)
+            assert [who.partition(" ")[2] for who in store.log_readers] == [f"(pid {pid})"]
+    await worked_off(store, upkeep, clock)
+    assert store.log_readers == []
+    (told,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "is not cut as long as it is read by python" in told.getMessage()
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["thread", "process"])

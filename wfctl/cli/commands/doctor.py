@@ -10,7 +10,7 @@ from wfctl.cli.care import ask
 from wfctl.cli.options import Output
 from wfctl.cli.render.doctor import check_lines, check_table, summary
 from wfctl.cli.render.problem import one_line
-from wfctl.cli.render.status import waiting
+from wfctl.cli.render.status import size, waiting
 from wfctl.cli.render.text import counted
 from wfctl.cli.render.times import short
 from wfctl.cli.shell import Shell, shell_of
@@ -145,6 +145,11 @@ def _storage(view: StatusView) -> Check:
         return Check(
             code="storage", status="fail", message=view.displaced, remedy="put it back before the daemon stops"
         )
+    if view.storage_error is None and view.log_readers:
+        message = (
+            f"the log of the database is {size(view.wal_bytes)} long, and is read by {', '.join(view.log_readers)}"
+        )
+        return Check(code="storage", status="warn", message=message, remedy="wfctl explain long_log")
     if view.storage_error is None:
         return Check(code="storage", status="ok", message="the daemon can write")
     message = f"the daemon cannot write, and tries again: {one_line(view.storage_error)}"

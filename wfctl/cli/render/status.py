@@ -52,6 +52,8 @@ def status_lines(
         lines += [[(f"storage error: {clean(view.storage_error)}", "bold red")]]
     if view.displaced:
         lines += [[(f"storage error: {clean(view.displaced)}", "bold red")]]
+    if view.log_readers:
+        lines += _long_log(view)
     if view.unreadable:
         lines += _unreadable(view.unreadable)
     for worker in view.workers:
@@ -71,6 +73,12 @@ def _unreadable(runs: list[str]) -> list[Line]:
     more = f", as {'is' if others == 1 else 'are'} {others} more" if others else ""
     message = f"{runs[0]}\nit is set aside as it is{more}; the other runs go on"
     return warning_lines("unreadable_run", message, "wfctl explain unreadable_run")
+
+
+def _long_log(view: StatusView) -> list[Line]:
+    who = ", ".join(view.log_readers)
+    message = f"the log of the database is {size(view.wal_bytes)} long, and grows as long as it is read by {who}"
+    return warning_lines("long_log", message, "wfctl explain long_log")
 
 
 def _database(view: StatusView) -> str:
