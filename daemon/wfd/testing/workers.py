@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -45,6 +46,7 @@ class LocalWorkers:
         self.catalog = self._described(workflows)
         # By token: the operations that are answered when time has passed, or another run has closed.
         self._resting: dict[int, set[int]] = {}
+        self._context = contextvars.copy_context()
         self.run, self.answer = self._steps.run, self._steps.answer
         self.cancel, self.abandon = self._steps.cancel, self._steps.abandon
         self.limit, self.demand = self._steps.limit, self._steps.demand
@@ -94,7 +96,7 @@ class LocalWorkers:
 
     def _begin(self) -> None:
         branches.follow(asyncio.get_running_loop())
-        runner = _Runner(self._heard, self._told, self.catalog)
+        runner = _Runner(self._heard, self._told, self.catalog, self._context)
         loop = asyncio.get_running_loop()
         runner.executor = _Executor(
             self._workflows, self._sources, runner.said, loop, self._clock.now_ms, self._time_limit
@@ -224,7 +226,8 @@ class _Executor(Executor):
 
 
 class _Runner:
-    """`wfd.supervisor.steps.Runner`: messages cross in the next turn of the loop, as they would a socket."""
+    """`wfd.supervisor.steps.Runner`: messages cross in the next turn of the loop, as they would a socket, and in a `context` of
+    nobody's: what a handler says may let another step begin, which is to know nothing of that handler."""
 
     executor: _Executor
     full, crowded, handed = False, False, 0
@@ -235,6 +238,7 @@ class _Runner:
         heard: Callable[[_Runner, channel.ToDaemon], None],
         told: Callable[[channel.ToWorker], None],
         catalog: Catalog,
+        context: contextvars.Context,
     ) -> None:
         self.steps: set[int] = set()
         self.asked: set[int] = set()
@@ -242,13 +246,14 @@ class _Runner:
         self.pid = os.getpid()
         self.heard = heard
         self.told = told
+        self._context = context
 
     def send(self, message: channel.ToWorker) -> None:
         self.told(message)
-        asyncio.get_running_loop().call_soon(self.executor.receive, message)
+        asyncio.get_running_loop().call_soon(self.executor.receive, message, context=self._context)
 
     def said(self, message: channel.ToDaemon) -> None:
-        asyncio.get_running_loop().call_soon(lambda: self.heard(self, message))
+        asyncio.get_running_loop().call_soon(lambda: self.heard(self, message), context=self._context)
 
     def kill(self, why: str) -> None:
         """A test's own process is not killed: a handler that does not let go is the test's to end."""
