@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, NoReturn
 
 import msgspec
@@ -62,6 +62,7 @@ class MemoryOps:
         self.shown: list[tuple[int | float, int | float | None, str]] = []
         self.step = 3
         self.cleans_up = self.closed = False
+        self.handed_out: list[Coroutine[Any, Any, Any]] = []
         self._replay = Replay.of(self.records)
         self._store = dict(store or {})
         self._answer = answer or self._default

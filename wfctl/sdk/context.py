@@ -45,7 +45,7 @@ def _operation(
     @functools.wraps(method)
     def call(self: Context, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         made = method(self, *args, **kwargs)
-        self._made.append(made)
+        self._ops.handed_out.append(made)
         return made
 
     return call

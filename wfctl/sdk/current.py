@@ -11,7 +11,7 @@ import contextvars
 import hashlib
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -35,6 +35,13 @@ class TaskInfo(msgspec.Struct, frozen=True):
 Limit = AbstractAsyncContextManager[asyncio.Timeout]
 
 
+class Entered(Protocol):
+    """What a host enters for a handler. Few handlers call tasks, so what these need may be made for each call."""
+
+    @property
+    def current(self) -> CurrentStep: ...
+
+
 def time_limit(ms: int | None, begun: float) -> Limit:
     """Ends the block it is entered for with TimeoutError, `ms` after `begun` (time of the loop)."""
     return asyncio.timeout_at(None if ms is None else begun + ms / 1_000)
@@ -53,6 +60,10 @@ class CurrentStep(msgspec.Struct, eq=False):
     made: list[Coroutine[Any, Any, Any]]
     time_limit: Callable[[int | None, float], Limit] = time_limit
     asked: asyncio.Future[Any] | None = None
+
+    @property
+    def current(self) -> CurrentStep:
+        return self
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run an operation on the host's loop, from a thread, and return what it returns."""
@@ -87,7 +98,7 @@ def _result(crossed: concurrent.futures.Future[Any]) -> Any:
         raise asyncio.CancelledError from None
 
 
-step: contextvars.ContextVar[CurrentStep | None] = contextvars.ContextVar("wfctl_step", default=None)
+step: contextvars.ContextVar[Entered | None] = contextvars.ContextVar("wfctl_step", default=None)
 
 
 class Attempt(msgspec.Struct, eq=False):

@@ -7,8 +7,8 @@ operation is a method of `Context` and a branch in the host's engine, and nothin
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import NoReturn, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any, NoReturn, Protocol
 
 from wfctl.sdk.directive import Next
 from wfctl.sdk.replay import Record
@@ -57,6 +57,10 @@ class Ops(Protocol):
     @property
     def replaying(self) -> bool:
         """Whether operations recorded by an earlier execution of this step are still to be asked for."""
+
+    @property
+    def handed_out(self) -> list[Coroutine[Any, Any, Any]]:
+        """The coroutines that were handed out: one that was never awaited is noticed when the handler returns."""
 
     async def load(self, key: str) -> bytes | None:
         """The committed store value of `key` (JSON), without this step's own writes."""

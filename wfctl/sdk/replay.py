@@ -102,14 +102,6 @@ class Replay(msgspec.Struct, Generic[R], eq=False):
         hashed = sha256(content).hexdigest()[:16]
         return f"{CLEANUP_MARK if self._cleaning else ''}{kind}:{name}:{hashed}"
 
-    def first(self, kind: str, name: str, content: bytes, branch: str = "") -> str:
-        """As `fresh_key`, where there are no records at all and no cancellation."""
-        base = f"{kind}:{name}:{sha256(content).hexdigest()[:16]}"
-        seen, counted = self._seen, _counted(base, branch) if branch else base
-        number = seen.get(counted, 0)
-        seen[counted] = number + 1
-        return f"{base}:{number}{BRANCH_MARK}{branch}" if branch else f"{base}:{number}"
-
     def key(self, base: str) -> str:
         """The content key of this occurrence of the operation; each call counts as one."""
         count = self._seen.get(base, 0)
@@ -193,6 +185,15 @@ class Replay(msgspec.Struct, Generic[R], eq=False):
     def caught_up(self) -> bool:
         """Everything recorded before the cancellation (if there was one) has been asked for."""
         return self._ahead == 0
+
+
+def first_key(seen: dict[str, int], kind: str, name: str, content: bytes, branch: str = "") -> str:
+    """As `Replay.fresh_key`, where there are no records at all and no cancellation. `seen` is of the replay, should one be made."""
+    base = f"{kind}:{name}:{sha256(content).hexdigest()[:16]}"
+    counted = _counted(base, branch) if branch else base
+    number = seen.get(counted, 0)
+    seen[counted] = number + 1
+    return f"{base}:{number}{BRANCH_MARK}{branch}" if branch else f"{base}:{number}"
 
 
 def _counted(base: str, branch: str) -> str:

@@ -54,7 +54,7 @@ class AnyContext:
     """What a handler works with, but for the operations. `_new_store` and `_new_child` are what the store and the handles of a kind
     of context are."""
 
-    __slots__ = ("_logger", "_made", "_ops", "run", "store")
+    __slots__ = ("_logger", "_ops", "run", "store")
 
     _new_store: ClassVar[type[AnyStore]] = AnyStore
     _new_child: ClassVar[type[StartedChild]] = StartedChild
@@ -64,7 +64,6 @@ class AnyContext:
         self.store: AnyStore = self._new_store(ops)
         self._ops = ops
         self._logger: RunLogger | None = None
-        self._made: list[Any] = []
 
     @property
     def next(self) -> Next:
@@ -124,15 +123,15 @@ class AnyContext:
         return decode(value)
 
 
-def discard_unawaited(context: AnyContext) -> list[str]:
+def discard_unawaited(made: list[Any]) -> list[str]:
     """For the host, when the handler has ended: the operations whose coroutine was never awaited; they are closed."""
     forgotten = []
-    for made in context._made:
+    for one in made:
         # One that has ended, as nearly all have, has no frame any more.
-        if made.cr_frame is not None and inspect.getcoroutinestate(made) == inspect.CORO_CREATED:
-            forgotten.append(_shown(made))
-            made.close()
-    context._made.clear()
+        if one.cr_frame is not None and inspect.getcoroutinestate(one) == inspect.CORO_CREATED:
+            forgotten.append(_shown(one))
+            one.close()
+    made.clear()
     return forgotten
 
 

@@ -105,12 +105,13 @@ def _called(definition: Definition) -> Any:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        step = _step()
-        if step is None or _attempt() is not None:
+        entered = _step()
+        if entered is None or _attempt() is not None:
             if current.strayed.get():
                 _refuse_astray(definition.name)
             return function(*args, **kwargs)
         bound = definition.bind(args, kwargs)
+        step = entered.current
         # Only told where the records disagree, for which there must be some.
         place = step.ops.sources.caller(sys._getframe(1)) if step.ops.replaying else ""
         work: Any = attempts.run(step, definition, bound, _on_its_own(definition, args, kwargs), place)

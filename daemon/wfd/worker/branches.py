@@ -26,7 +26,7 @@ from uuid import UUID
 import msgspec
 
 from wfctl.sdk import attempts
-from wfctl.sdk.current import attempt
+from wfctl.sdk.current import attempt, step
 from wfctl.sdk.replay import sha256
 from wfctl.values.codec import canonical_label
 
@@ -196,7 +196,17 @@ if (_iterator := getattr(asyncio.tasks, "_AsCompletedIterator", None)) is not No
     _AS_COMPLETED[_iterator.__init__.__code__] = "aws"
 
 
+# Where it is not the branch of the handler's own task, which its step tells.
 current: contextvars.ContextVar[Branch | None] = contextvars.ContextVar("wfctl_branch", default=None)
+
+
+def here() -> Branch | None:
+    """The branch of the running code."""
+    return _of(current.get(), step.get())
+
+
+def _of(begun: Branch | None, entered: Any) -> Branch | None:
+    return begun if begun is not None else entered if isinstance(entered, Branch) else None
 
 
 def _create_task(
@@ -207,7 +217,7 @@ def _create_task(
     **options: Any,
 ) -> asyncio.Task[Any]:
     get = contextvars.ContextVar.get if context is None else context.get
-    branch = get(current)
+    branch = _of(get(current), get(step))
     # What a recorded task's function does inside is not the handler's.
     if branch is None or get(attempt) is not None:
         return asyncio.Task(coro, loop=loop, context=context, **options)
@@ -240,7 +250,7 @@ def is_alone(
     if not threaded:
         return me is handler and all(task.done() for task in branch.tasks)
     # In a thread, each operation comes as a task of its own; other threads of the handler have no branch.
-    return current.get() is not None and all(task is me or task.done() for task in branch.tasks)
+    return here() is not None and all(task is me or task.done() for task in branch.tasks)
 
 
 def follow(loop: asyncio.AbstractEventLoop) -> None:
@@ -254,7 +264,7 @@ def followed(loop: asyncio.AbstractEventLoop) -> bool:
 
 def asking(kind: str, *, threaded: bool) -> Branch | None:
     """The branch that asks, where that tells such a call from others."""
-    return current.get() if not threaded and kind in NOT_BY_CONTENT else None
+    return here() if not threaded and kind in NOT_BY_CONTENT else None
 
 
 def told_apart(kind: str, content: bytes, *, threaded: bool) -> tuple[bytes, str]:

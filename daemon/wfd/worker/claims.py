@@ -30,8 +30,6 @@ class Step(Protocol):
     """What is asked of the execution of a step, which is the branch of its handler's own task."""
 
     handler: Handler
-    sources: Sources
-    replay: Replay[OpRecord]
     thread: int | None
     task: asyncio.Task[Any] | None
     tasks: list[asyncio.Task[Any]]
@@ -40,6 +38,10 @@ class Step(Protocol):
     _bodies: dict[str, asyncio.Task[Any] | None]
     _resumed: set[str] | None
 
+    @property
+    def sources(self) -> Sources: ...
+    @property
+    def replay(self) -> Replay[OpRecord]: ...
     @property
     def _rest(self) -> Rest: ...
 

@@ -37,6 +37,7 @@ from wfctl.values.codec import decode
 from wfd.worker import branches, query, returned
 from wfd.worker.fence import Fence
 from wfd.worker.fitting import Misfit, arguments
+from wfd.worker.host import Host
 from wfd.worker.live import LiveOps
 from wfd.worker.pool import Pool, ThreadedStep
 
@@ -63,19 +64,18 @@ class Executor:
         fence: Fence | None = None,
     ) -> None:
         self._fence = fence or Fence()
+        self._threads = Threads()
+        self._host = Host(workflows, sources, send, loop, self._threads, now_ms, time_limit)
         self._workflows = workflows
         self._sources = sources
         self._send = send
         self._loop = loop
-        self._now_ms = now_ms
         self._steps: dict[int, LiveOps] = {}
         # By workflow type, kind and name, what has run before.
         self._found: dict[tuple[str, str, str], tuple[Workflow, Handler, Next]] = {}
         # The loop holds its tasks weakly; a handler's must not vanish.
         self._tasks: set[asyncio.Task[None]] = set()
         self._pool = Pool(loop)
-        self._threads = Threads()
-        self._time_limit = time_limit
         self._queries: set[asyncio.Task[None]] = set()
         self._stopping = False
         self.on_stopped: Callable[[], None] | None = None
@@ -86,7 +86,8 @@ class Executor:
         return not self._tasks and not self._steps
 
     def receive(self, *messages: ToWorker) -> None:
-        """Take messages, in their order; after `Stop`, `on_stopped` is called as soon as nothing runs. Never raises."""
+        """Take messages, in their order; after `Stop`, `on_stopped` is called as soon as nothing runs. Never raises. To be called
+        in the context of nobody's handler: a step begins with what it finds there."""
         steps = self._steps
         for message in messages:
             if type(message) is RunStep:
@@ -139,10 +140,13 @@ class Executor:
     def _run(self, message: RunStep) -> None:
         token, run, ops, fence = message.token, message.run, message.ops, self._fence
         fence.received = number = fence.received + 1
-        found = self._found.get((run.workflow_type, message.kind, message.handler)) or self._find(message)
-        if isinstance(found, str):
-            self._cannot_run(token, number, found)
-            return
+        found = self._found.get((run.workflow_type, message.kind, message.handler))
+        if found is None:
+            looked_for = self._find(message)
+            if isinstance(looked_for, str):
+                self._cannot_run(token, number, looked_for)
+                return
+            found = looked_for
         workflow, handler, after = found
         try:
             kwargs = arguments(handler, message.kwargs)
@@ -150,14 +154,16 @@ class Executor:
             self._cannot_run(token, number, error.reason)
             return
         step = self._ops_type(
-            token, run, message.step, handler, workflow, self._workflows, self._sources, after,
-            Replay.of(ops) if ops else Replay(), message.cancel, message.store, self._send, self._loop, bool(ops),
-            _marks(message.logged) if message.logged else None, self._now_ms, number,
+            token, run, message.step, handler, workflow, after, bool(ops), Replay.of(ops) if ops else None, message.cancel,
+            message.store, _marks(message.logged) if message.logged else None, number, _host=self._host,
         )  # fmt: skip
-        if ops and handler.is_async:
-            step.marked = {}
         self._steps[token] = step
-        drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
+        if handler.is_async:
+            if ops:
+                step.marked = {}
+            drive = self._drive(step, kwargs)
+        else:
+            drive = self._drive_thread(step, kwargs)
         # To its `_FIRST_TURN`: a task that others cancel before that would end without a word of the step.
         drive.send(None)
         # Not by the loop's factory: it numbers the tasks that a handler makes, and this is the handler.
@@ -214,8 +220,7 @@ class Executor:
             self._finish(step, None, None, None)
             return
         context = Context(step)
-        branches.current.set(step)
-        current.step.set(current.CurrentStep(step, self._loop, self._threads, context._made, self._time_limit))
+        current.step.set(step)
         outcome: Any = None
         raised: BaseException | None = None
         step.begun = True
@@ -229,7 +234,7 @@ class Executor:
                 outcome = await outcome
         except BaseException as error:
             raised = error
-        if step.replay.unasked:
+        if step.recorded_before and step.replay.unasked:
             await self._settle(step)
         self._finish(step, context, outcome, raised)
         raised = None  # its traceback holds this frame
@@ -261,7 +266,7 @@ class Executor:
         turn = self._pool.turn(step.token)
         if step.cancel_requested:
             turn.hurry()
-        here = ThreadedStep(step, self._loop, self._threads, [], self._time_limit, live=step, turn=turn)
+        here = ThreadedStep(step, self._loop, self._threads, [], self._host.time_limit, live=step, turn=turn)
         context = BlockingContext(step, here.wait, here.read)
         branches.current.set(step)
         current.step.set(here)
@@ -293,12 +298,12 @@ class Executor:
         if self._steps.get(step.token) is step:
             del self._steps[step.token]
         try:
-            forgotten = step.close(context)
+            forgotten = step.close()
             if (
                 context is None
                 or raised is not None
                 or forgotten
-                or step.replay.unasked
+                or (step.recorded_before and step.replay.unasked)
                 or step.stuck_reason is not None
                 or step.abandoned
             ):

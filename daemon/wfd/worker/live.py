@@ -10,24 +10,24 @@ import asyncio
 import sys
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NoReturn
 
 from wfctl.errors import StaleStepError, UsageError, from_data
-from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, Progress, ToDaemon
+from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, Progress
 from wfctl.sdk import current
 from wfctl.sdk.directive import Next
 from wfctl.sdk.failure import readable
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.port import StepUnwind
-from wfctl.sdk.replay import Replay
-from wfctl.sdk.sources import Sources
-from wfctl.sdk.surroundings import AnyContext, discard_unawaited
+from wfctl.sdk.replay import Replay, first_key
+from wfctl.sdk.surroundings import discard_unawaited
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.opkeys import in_words
 from wfctl.values.runinfo import RunInfo
 from wfd.worker import branches
 from wfd.worker.claims import claim
+from wfd.worker.host import Hosted
 from wfd.worker.pending import PATIENT, REFUSABLE, Pending, Question, Questions, heard, taken_up, told
 from wfd.worker.progress import Reporter
 from wfd.worker.rest import BEGUN, LAST, InTurn, Rest
@@ -36,7 +36,7 @@ MAX_LOG_CHARS, MAX_NOTE_CHARS = 32_000, 200
 _MAKING = threading.Lock()  # Two threads of a handler's may begin to report at a time.
 
 
-class LiveOps(branches.Branch, eq=False):
+class LiveOps(Hosted, eq=False):
     """`wfctl.sdk.port.Ops` of a running handler, plus what its executor steers it with."""
 
     token: int
@@ -44,17 +44,12 @@ class LiveOps(branches.Branch, eq=False):
     step: int
     handler: Handler
     workflow: Workflow
-    types: Mapping[str, Workflow]
-    sources: Sources
     next: Next
-    replay: Replay[OpRecord]
+    recorded_before: bool
+    _replay: Replay[OpRecord] | None
     cancel_requested: bool
     _store: dict[str, bytes]
-    _send: Callable[[ToDaemon], None]
-    _loop: asyncio.AbstractEventLoop
-    _recorded_before: bool
     _logged_before: Counter[bytes] | None  # by their marks
-    _now_ms: Callable[[], int]
     number: int = 0  # by which the fence knows it; 0 once it may begin here, -1 where others have it
     cancel_delivered: bool = False
     abandoned: bool = False
@@ -63,6 +58,7 @@ class LiveOps(branches.Branch, eq=False):
     stuck_reason: str | None = None
     task: asyncio.Task[Any] | None = None
     thread: int | None = None  # of a plain `def` handler
+    _seen: dict[str, int] = {}
     _pending: dict[int, Pending] = {}
     # The functions of tasks that take their time: the asyncio task that waits for it, by the task's key.
     _bodies: dict[str, asyncio.Task[Any] | None] = {}
@@ -80,15 +76,19 @@ class LiveOps(branches.Branch, eq=False):
 
     @property
     def _rest(self) -> Rest:
-        if self._resting is None:
-            self._resting = Rest()
+        self._resting = self._resting or Rest()
         return self._resting
+
+    @property
+    def replay(self) -> Replay[OpRecord]:
+        self._replay = self._replay or Replay(_seen=self._seen)
+        return self._replay
 
     # -- the port -------------------------------------------------------------------------------
 
     @property
     def replaying(self) -> bool:
-        return bool(self.replay.unasked)
+        return self.recorded_before and bool(self.replay.unasked)
 
     @property
     def cleans_up(self) -> bool:
@@ -113,13 +113,13 @@ class LiveOps(branches.Branch, eq=False):
         return record.value
 
     def fresh(self, kind: str, name: str, content: bytes) -> str | None:
-        if self._recorded_before or self.cancel_requested:
+        if self.recorded_before or self.cancel_requested:
             return None
         if self.stuck_reason is not None or self.abandoned or self.closed or current.attempt.get() is not None:
             self.refuse()
         if kind not in branches.NOT_BY_CONTENT:
-            return self.replay.first(kind, name, content)
-        return self.replay.first(kind, name, *branches.told_apart(kind, content, threaded=self.thread is not None))
+            return first_key(self._seen, kind, name, content)
+        return first_key(self._seen, kind, name, *branches.told_apart(kind, content, threaded=self.thread is not None))
 
     async def find(self, kind: str, name: str, content: bytes, place: str = "") -> tuple[str, OpRecord | None]:
         self._admit()
@@ -137,7 +137,7 @@ class LiveOps(branches.Branch, eq=False):
         if self.cancel_requested and self._cancel_next:
             await self._cancel_here()
             self._admit()
-        if self._recorded_before:
+        if self.recorded_before:
             self._note(key, place)
         if self.replay.unasked and kind != "child_result" and self._is_sequential():
             # No other branch is left that could still ask for the records: this call is what the code was changed to.
@@ -171,7 +171,7 @@ class LiveOps(branches.Branch, eq=False):
                 self._resumed = self._resumed or set()
                 self._resumed.add(key)
         self._next_op = number = self._next_op + 1
-        answer: asyncio.Future[Any] = self._loop.create_future()
+        answer: asyncio.Future[Any] = self._host.loop.create_future()
         if kind != "child_result":
             asked = Pending(key, answer, patient)
         else:
@@ -179,7 +179,7 @@ class LiveOps(branches.Branch, eq=False):
             self._questions.setdefault(name, []).append(asked)
         self._pending[number] = asked
         if self._begun is None and not self._lines:
-            self._send(Op(self.token, number, key, kind, name, arguments))
+            self._host.send(Op(self.token, number, key, kind, name, arguments))
         else:
             self._say(number, kind, name, key, arguments)
         if patient:
@@ -219,7 +219,7 @@ class LiveOps(branches.Branch, eq=False):
             kind, arguments = "task_at_once", begun.args[:-1] + b"," + arguments[1:]  # two JSON objects, other fields
         elif begun is not None or self._lines:
             self._say_rest()
-        self._send(Op(self.token, number, key, kind, name, arguments))
+        self._host.send(Op(self.token, number, key, kind, name, arguments))
 
     def _note(self, key: str, place: str) -> None:
         self.replay.new.append((key, self.sources.caller(sys._getframe(1)) or place))
@@ -234,17 +234,17 @@ class LiveOps(branches.Branch, eq=False):
     def log(self, level: str, message: str, *, new: bool = False) -> None:
         # What a task logs is not looked for: it runs now, and did not in place of another call's that is replayed.
         new = new or self._logged_before is None or current.attempt.get() is not None
-        line = LogLine(self._now_ms(), level, readable(message, MAX_LOG_CHARS))
-        if asyncio._get_running_loop() is self._loop:
+        line = LogLine(self._host.now_ms(), level, readable(message, MAX_LOG_CHARS))
+        if asyncio._get_running_loop() is self._host.loop:
             self._keep(line, new)
         else:
-            self._loop.call_soon_threadsafe(self._keep, line, new)
+            self._host.loop.call_soon_threadsafe(self._keep, line, new)
 
     def progress(self, done: int | float, total: int | float | None, note: str) -> None:
         message = Progress(self.token, done, total, readable(note, MAX_NOTE_CHARS))
         if self._reporter is None:
             with _MAKING:
-                self._reporter = self._reporter or Reporter(self._send, self._loop)
+                self._reporter = self._reporter or Reporter(self._host.send, self._host.loop)
         if not self.closed:
             # What a replay passes by in an instant was shown once already.
             self._reporter.report(message, later=self.replaying)
@@ -257,17 +257,17 @@ class LiveOps(branches.Branch, eq=False):
         elif not self.closed:
             if self._lines is None:
                 self._lines = []
-                self._loop.call_soon(self._say_rest)
+                self._host.loop.call_soon(self._say_rest)
             self._lines.append(line)
 
     def _say_rest(self) -> None:
         """Say now, in their order, what was to be said in the next turn of the loop at the latest."""
         if self._begun is not None:
             begun, self._begun = self._begun, None
-            self._send(begun)
+            self._host.send(begun)
         if self._lines:
             lines, self._lines = self._lines, None
-            self._send(Logs(self.token, lines))
+            self._host.send(Logs(self.token, lines))
 
     # -- replay ---------------------------------------------------------------------------------
 
@@ -279,7 +279,7 @@ class LiveOps(branches.Branch, eq=False):
         )
 
     def _is_sequential(self) -> bool:
-        return branches.is_alone(self._loop, self.task, self, threaded=self.thread is not None)
+        return branches.is_alone(self._host.loop, self.task, self, threaded=self.thread is not None)
 
     # -- answers and cancellation ---------------------------------------------------------------
 
@@ -289,7 +289,7 @@ class LiveOps(branches.Branch, eq=False):
             self._answer(message)
         else:
             self._in_turn = self._in_turn or InTurn()
-            self._in_turn.take(message, self._answer, self._loop)
+            self._in_turn.take(message, self._answer, self._host.loop)
 
     def _answer(self, message: OpDone) -> None:
         waiting = self._pending.pop(message.op, None)
@@ -319,7 +319,7 @@ class LiveOps(branches.Branch, eq=False):
         # Not at once: before its first await the handler has not entered the `try` it would clean up in, and an answered
         # operation must return its value, or the replay would see a value where this execution saw none.
         if self._cancel_due:
-            self._loop.call_soon(self._cancel_now)
+            self._host.loop.call_soon(self._cancel_now)
 
     def _cancel_now(self) -> None:
         # An operation on its way is let through; its answer, or the next operation, brings the cancellation.
@@ -379,9 +379,9 @@ class LiveOps(branches.Branch, eq=False):
             f"{self.handler.label} {why}, so it cannot do more", hint="await every operation before returning"
         )
 
-    def close(self, context: AnyContext | None) -> list[str]:
+    def close(self) -> list[str]:
         """The handler has ended. What it did not await is cancelled, and said in its log. Gives what never even began."""
-        unawaited = discard_unawaited(context) if context is not None and context._made else []
+        unawaited = discard_unawaited(self.handed_out) if self.handed_out else []
         if self._pending or self._bodies or unawaited:
             left = [*(waiting.key for waiting in self._pending.values() if not waiting.answer.done()), *self._bodies]
             self._end_waits()

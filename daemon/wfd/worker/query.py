@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, NoReturn
 
@@ -43,6 +43,7 @@ class QueryOps:
         self.types = types
         self.sources = sources
         self.next: Next = NoNext()  # type: ignore[assignment]
+        self.handed_out: list[Coroutine[Any, Any, Any]] = []
         self._store = message.store
 
     async def load(self, key: str) -> bytes | None:
@@ -148,12 +149,11 @@ async def _run(handler: Handler, ops: QueryOps, given: dict[str, Any], threads: 
         async with asyncio.timeout(QUERY_TIMEOUT_S) as limit:
             loop = asyncio.get_running_loop()
             if handler.is_async:
-                context = QueryContext(ops)
-                current.step.set(current.CurrentStep(ops, loop, threads, context._made))
+                current.step.set(current.CurrentStep(ops, loop, threads, ops.handed_out))
                 try:
-                    return await handler.function(context, **given)
+                    return await handler.function(QueryContext(ops), **given)
                 finally:
-                    discard_unawaited(context)
+                    discard_unawaited(ops.handed_out)
             made: list[Any] = []
             step = current.CurrentStep(ops, loop, threads, made)
             current.step.set(step)

@@ -54,7 +54,7 @@ class RehearsedOps(LiveOps, eq=False):
             self._admit()
             self._next_op += 1
             self.held.add(self._next_op)
-            for_good = self._pending[self._next_op] = Pending(key, self._loop.create_future(), patient=False)
+            for_good = self._pending[self._next_op] = Pending(key, self._host.loop.create_future(), patient=False)
             await for_good.answer
             raise StepUnwind("a rehearsal does nothing new")
         return key, record

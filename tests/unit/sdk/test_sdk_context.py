@@ -241,7 +241,7 @@ async def test_operations_that_were_never_awaited_are_named_and_make_no_noise() 
     ctx = Context(ops)
     ctx.send("other", "note")  # type: ignore[unused-coroutine]
     await ctx.now()
-    assert discard_unawaited(ctx) == ["ctx.send()"]
+    assert discard_unawaited(ops.handed_out) == ["ctx.send()"]
     assert [asked.kind for asked in ops.asked] == ["now"]
 
 
@@ -302,7 +302,7 @@ async def test_progress_is_told_to_the_host_and_recorded_nowhere() -> None:
     ctx.progress(12, 10)
     ctx.progress(0, 0)
     assert ops.shown == [(3, 10, "resizing"), (0.5, None, ""), (12, 10, ""), (0, 0, "")]
-    assert (ops.asked, ops.records, discard_unawaited(ctx)) == ([], [], [])
+    assert (ops.asked, ops.records, discard_unawaited(ops.handed_out)) == ([], [], [])
 
 
 @pytest.mark.parametrize(
