@@ -107,7 +107,7 @@ async def _tried(
     limit: asyncio.Timeout | None = None
     outside = current.attempt.set(attempt)
     try:
-        begun = asyncio.get_running_loop().time()
+        begun = step.loop.time()
         if task.is_async:
             work = function()
             # One that somebody awaits already, as a cached function returns it, is not ours to drive: `await` says so.

@@ -156,9 +156,11 @@ class Context(AnyContext):
             if workflow is None:
                 return _json({**same, "input": msgspec.Raw(given), **_unbound(workflow_input)})
             handler = workflow.begins or start_of(self._ops.types, workflow_type)
-            return _json({**same, "input": msgspec.Raw(_bound(handler, given, what, workflow_input))})
+            same["input"] = msgspec.Raw(_bound(handler, given, what, workflow_input))
+            return _json(same)
 
-        identity = _sorted_json({**same, "input": msgspec.Raw(canonical(workflow_input))})
+        same["input"] = msgspec.Raw(canonical(workflow_input))
+        identity = _sorted_json(same)
         value = await self._ops.perform("child", workflow_type, identity, arguments)
         handle: ChildHandle = self._new_child(value, self)
         return handle

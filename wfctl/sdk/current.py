@@ -55,7 +55,7 @@ class CurrentStep(msgspec.Struct, eq=False):
     """
 
     ops: Ops
-    _loop: asyncio.AbstractEventLoop
+    loop: asyncio.AbstractEventLoop
     threads: Threads
     made: list[Coroutine[Any, Any, Any]]
     time_limit: Callable[[int | None, float], Limit] = time_limit
@@ -78,7 +78,7 @@ class CurrentStep(msgspec.Struct, eq=False):
         running = asyncio._get_running_loop()
         if running is None:
             return self.wait(work)
-        if running is not self._loop:  # a thread of the handler's with a loop of its own
+        if running is not self.loop:  # a thread of the handler's with a loop of its own
             self.asked = asked = asyncio.wrap_future(self._ask(work))
             return asked
         self.made.append(work)
@@ -88,7 +88,7 @@ class CurrentStep(msgspec.Struct, eq=False):
         return self._cross(work)
 
     def _cross(self, work: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
 
 
 def _result(crossed: concurrent.futures.Future[Any]) -> Any:

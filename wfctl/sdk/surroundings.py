@@ -22,6 +22,7 @@ from wfctl.values.outcome import ChildOutcome
 from wfctl.values.runinfo import RunInfo
 
 _SHOWN: Any = Done("ctx.progress")
+_task = attempt.get
 _NOTHING: Mapping[str, str] = {}
 _json = msgspec.json.Encoder().encode
 _run_info = msgspec.json.Decoder(RunInfo).decode
@@ -68,7 +69,7 @@ class AnyContext:
     @property
     def next(self) -> Next:
         """Makes the directive that the handler returns."""
-        if attempt.get() is not None:
+        if _task() is not None:
             self._ops.refuse()
         return self._ops.next
 

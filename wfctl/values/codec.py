@@ -147,7 +147,8 @@ def one_argument(value: Any, data: bytes) -> bool:
 
 def encode_plain(value: Any) -> bytes | None:
     """As `encode`, for a text, a number, a boolean or None; None where that has to look closer, or to say what is wrong."""
-    if type(value) in _PLAIN or (type(value) is float and isfinite(value)):
+    kind = type(value)
+    if kind in _PLAIN or (kind is float and isfinite(value)):
         try:
             data = _encode(value)
         except (ValueError, OverflowError):

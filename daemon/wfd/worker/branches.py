@@ -206,6 +206,7 @@ def here() -> Branch | None:
 
 
 def _of(begun: Branch | None, entered: Any) -> Branch | None:
+    # What is entered for a query is none.
     return begun if begun is not None else entered if isinstance(entered, Branch) else None
 
 

@@ -28,7 +28,6 @@ from wfctl.sdk.failure import describe_exception
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.hints import did_you_mean, listing
 from wfctl.sdk.port import StepUnwind
-from wfctl.sdk.replay import Replay
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.surroundings import AnyContext
 from wfctl.sdk.threads import Threads
@@ -45,6 +44,7 @@ from wfd.worker.pool import Pool, ThreadedStep
 HIDDEN = (os.path.dirname(os.path.abspath(__file__)),)
 # Turns of the loop that a handler's remaining tasks get to ask for records before its return is judged.
 _SETTLING_TURNS = 20
+_enter = current.step.set
 
 
 class Executor:
@@ -138,7 +138,7 @@ class Executor:
     # -- beginning a step -----------------------------------------------------------------------
 
     def _run(self, message: RunStep) -> None:
-        token, run, ops, fence = message.token, message.run, message.ops, self._fence
+        token, run, fence = message.token, message.run, self._fence
         fence.received = number = fence.received + 1
         found = self._found.get((run.workflow_type, message.kind, message.handler))
         if found is None:
@@ -154,16 +154,15 @@ class Executor:
             self._cannot_run(token, number, error.reason)
             return
         step = self._ops_type(
-            token, run, message.step, handler, workflow, after, bool(ops), Replay.of(ops) if ops else None, message.cancel,
-            message.store, _marks(message.logged) if message.logged else None, number, _host=self._host,
+            token, run, message.step, handler, workflow, after, message.cancel, number,
+            _host=self._host, _store=message.store,
         )  # fmt: skip
+        if message.ops:
+            step.repeat(message.ops)
+        if message.logged:
+            step.logged_before = _marks(message.logged)
         self._steps[token] = step
-        if handler.is_async:
-            if ops:
-                step.marked = {}
-            drive = self._drive(step, kwargs)
-        else:
-            drive = self._drive_thread(step, kwargs)
+        drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
         # To its `_FIRST_TURN`: a task that others cancel before that would end without a word of the step.
         drive.send(None)
         # Not by the loop's factory: it numbers the tasks that a handler makes, and this is the handler.
@@ -220,7 +219,7 @@ class Executor:
             self._finish(step, None, None, None)
             return
         context = Context(step)
-        current.step.set(step)
+        _enter(step)
         outcome: Any = None
         raised: BaseException | None = None
         step.begun = True
@@ -269,7 +268,7 @@ class Executor:
         here = ThreadedStep(step, self._loop, self._threads, [], self._host.time_limit, live=step, turn=turn)
         context = BlockingContext(step, here.wait, here.read)
         branches.current.set(step)
-        current.step.set(here)
+        _enter(here)
         step.thread = 0  # not known yet, but a thread it will be
         outcome: Any = None
         raised: BaseException | None = None

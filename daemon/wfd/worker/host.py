@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -30,9 +30,10 @@ class Host(msgspec.Struct, frozen=True, eq=False):
 
 
 class Hosted(Branch, eq=False, kw_only=True):
-    """The part of a step's execution that is the same on any host. `handed_out` are the coroutines that a handler was given."""
+    """What a step's execution has from its host, and of its run. `handed_out` are the coroutines that its handler was given."""
 
     _host: Host
+    _store: dict[str, bytes]
     handed_out: list[Coroutine[Any, Any, Any]] = []
 
     @property
@@ -42,6 +43,12 @@ class Hosted(Branch, eq=False, kw_only=True):
     @property
     def sources(self) -> Sources:
         return self._host.sources
+
+    async def load(self, key: str) -> bytes | None:
+        return self._store.get(key)
+
+    def keys(self) -> Iterable[str]:
+        return self._store.keys()
 
     @property
     def current(self) -> CurrentStep:

@@ -10,7 +10,7 @@ import asyncio
 import sys
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 from wfctl.errors import StaleStepError, UsageError, from_data
@@ -45,11 +45,7 @@ class LiveOps(Hosted, eq=False):
     handler: Handler
     workflow: Workflow
     next: Next
-    recorded_before: bool
-    _replay: Replay[OpRecord] | None
     cancel_requested: bool
-    _store: dict[str, bytes]
-    _logged_before: Counter[bytes] | None  # by their marks
     number: int = 0  # by which the fence knows it; 0 once it may begin here, -1 where others have it
     cancel_delivered: bool = False
     abandoned: bool = False
@@ -58,6 +54,9 @@ class LiveOps(Hosted, eq=False):
     stuck_reason: str | None = None
     task: asyncio.Task[Any] | None = None
     thread: int | None = None  # of a plain `def` handler
+    recorded_before: bool = False
+    logged_before: Counter[bytes] | None = None  # by their marks
+    _replay: Replay[OpRecord] | None = None
     _seen: dict[str, int] = {}
     _pending: dict[int, Pending] = {}
     # The functions of tasks that take their time: the asyncio task that waits for it, by the task's key.
@@ -84,6 +83,12 @@ class LiveOps(Hosted, eq=False):
         self._replay = self._replay or Replay(_seen=self._seen)
         return self._replay
 
+    def repeat(self, records: list[OpRecord]) -> None:
+        """Before it begins: what earlier executions of the step recorded."""
+        self.recorded_before, self._replay = True, Replay.of(records)
+        if self.handler.is_async:
+            self.marked = {}
+
     # -- the port -------------------------------------------------------------------------------
 
     @property
@@ -93,12 +98,6 @@ class LiveOps(Hosted, eq=False):
     @property
     def cleans_up(self) -> bool:
         return self.cancel_delivered and not self.abandoned
-
-    async def load(self, key: str) -> bytes | None:
-        return self._store.get(key)
-
-    def keys(self) -> Iterable[str]:
-        return self._store.keys()
 
     def perform(self, kind: str, name: str, content: bytes, arguments: Callable[[], bytes]) -> Awaitable[bytes]:
         key = self.fresh(kind, name, content)
@@ -216,9 +215,11 @@ class LiveOps(Hosted, eq=False):
         begun = self._begun
         if begun is not None and kind == "task_completed" and key == begun.key and not self._lines:
             self._begun = None
-            kind, arguments = "task_at_once", begun.args[:-1] + b"," + arguments[1:]  # two JSON objects, other fields
-        elif begun is not None or self._lines:
-            self._say_rest()
+            begun.op, begun.kind = number, "task_at_once"
+            begun.args = begun.args[:-1] + b"," + arguments[1:]  # two JSON objects, other fields
+            self._host.send(begun)
+            return
+        self._say_rest()
         self._host.send(Op(self.token, number, key, kind, name, arguments))
 
     def _note(self, key: str, place: str) -> None:
@@ -233,7 +234,7 @@ class LiveOps(Hosted, eq=False):
 
     def log(self, level: str, message: str, *, new: bool = False) -> None:
         # What a task logs is not looked for: it runs now, and did not in place of another call's that is replayed.
-        new = new or self._logged_before is None or current.attempt.get() is not None
+        new = new or self.logged_before is None or current.attempt.get() is not None
         line = LogLine(self._host.now_ms(), level, readable(message, MAX_LOG_CHARS))
         if asyncio._get_running_loop() is self._host.loop:
             self._keep(line, new)
@@ -252,8 +253,8 @@ class LiveOps(Hosted, eq=False):
     # -- logs -----------------------------------------------------------------------------------
 
     def _keep(self, line: LogLine, new: bool) -> None:
-        if not new and self._logged_before and self._logged_before[mark := line.mark()]:
-            self._logged_before[mark] -= 1
+        if not new and self.logged_before and self.logged_before[mark := line.mark()]:
+            self.logged_before[mark] -= 1
         elif not self.closed:
             if self._lines is None:
                 self._lines = []
@@ -292,8 +293,7 @@ class LiveOps(Hosted, eq=False):
             self._in_turn.take(message, self._answer, self._host.loop)
 
     def _answer(self, message: OpDone) -> None:
-        waiting = self._pending.pop(message.op, None)
-        if waiting is None:
+        if (waiting := self._pending.pop(message.op, None)) is None:
             return
         # Where whoever asked has given it up, a cancellation may have waited for it all the same.
         waiting.settle(message.value, message.error)
