@@ -39,13 +39,21 @@ _OF_HANDLES = {
 class StartedChild:
     """What the handles on children have in common."""
 
-    __slots__ = ("_context", "_started", "run_info", "workflow_id")
+    __slots__ = ("_context", "_info", "_started")
 
     def __init__(self, started: bytes, context: Any) -> None:
-        self.run_info: RunInfo = _run_info(started)
-        self.workflow_id = self.run_info.workflow_id
+        self._info: RunInfo | None = None  # read for those that look at it
         self._started = started
         self._context = context
+
+    @property
+    def run_info(self) -> RunInfo:
+        self._info = self._info or _run_info(self._started)
+        return self._info
+
+    @property
+    def workflow_id(self) -> str:
+        return self.run_info.workflow_id
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.run_info.workflow_type} {self.run_info.workflow_id!r})"
