@@ -113,11 +113,10 @@ async def _tried(
             # One that somebody awaits already, as a cached function returns it, is not ours to drive: `await` says so.
             if type(work) is types.CoroutineType and not work.cr_suspended:
                 # A timer costs more than many a function: it is set where the function first waits.
-                try:
-                    waiting = work.send(None)
-                except StopIteration as end:
-                    return end.value, None
-                work = _going_on(work, waiting)
+                ended, come = _begun(work)
+                if ended:
+                    return come, None
+                work = _going_on(work, come)
             attempt.waits()
             async with step.time_limit(task.timeout_ms, begun) as limit:
                 return await work, None
@@ -139,6 +138,15 @@ async def _tried(
     if error is None or isinstance(error, Exception):
         return value, error
     raise error
+
+
+def _begun(work: Coroutine[Any, Any, Any]) -> tuple[bool, Any]:
+    """Whether `work` ends before it waits: what it returns, or else what it waits for."""
+    # On its own: what catches an exception is gone through from its first line to where that came from.
+    try:
+        return False, work.send(None)
+    except StopIteration as end:
+        return True, end.value
 
 
 @types.coroutine
