@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -553,3 +554,18 @@ def test_a_message_that_can_be_read_is_shown_whole() -> None:
     message = f"{'p' * 1_000} and {'some words ' * 200}to the end"
     [line] = error_lines(WfctlError(message))
     assert "".join(text for text, _ in line).endswith(message)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 5_000, "some words " * 1_000, f"{'x' * 2_000} " * 10],
+    ids=["one word", "many words", "many long words"],
+)
+def test_of_what_an_error_leaves_out_it_is_said_how_much_it_is(value: str) -> None:
+    [line] = error_lines(WfctlError(value))
+    said = "".join(text for text, _ in line).partition(": ")[2]
+    found = re.fullmatch(r"(.*) \.\.\. ([\d,]+) more characters \.\.\. (.*)", said)
+    assert found is not None
+    head, left_out, tail = found.groups()
+    assert "more characters" not in head
+    assert len(head) + int(left_out.replace(",", "")) + len(tail) == len(value)

@@ -57,8 +57,9 @@ def one_line(message: str) -> str:
 
 
 def _readable(text: str) -> str:
-    text = _LONG_WORD.sub(lambda word: _without_middle(word[0], MAX_WORD), text)
-    return clean(_without_middle(text, MAX_LINE))
+    shorter = _LONG_WORD.sub(lambda word: _without_middle(word[0], MAX_WORD), text)
+    # Of what was shortened already nobody could say how much is missing.
+    return clean(shorter if len(shorter) <= MAX_LINE else _without_middle(text, MAX_LINE))
 
 
 def _without_middle(text: str, most: int) -> str:
