@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.rows import check, contents
@@ -14,7 +15,7 @@ from support.walks import Retry, Walk
 from wfctl.errors import StorageError
 from wfctl.values.failure import Failure
 from wfd.core import records as r, state, stimuli as s
-from wfd.core.state import Raw, Run, Stepping, Stuck
+from wfd.core.state import Closed, Raw, Run, Stepping, Stuck, Waiting
 from wfd.engine.batch import Batch
 from wfd.engine.memory import Live
 from wfd.engine.unit import unit_of
@@ -141,6 +142,7 @@ class Story:
                 s.StepRaised(*execution, Failure("E", "m")),
                 s.StepUnfit(*execution, "no such handler"),
                 s.StepLost(*execution, "gone"),
+                s.CancelAsked("enough"),
                 s.OperationAsked(*execution, r.RandomRecorded(f"random#{chance.randrange(9)}", Raw(b"0.5"))),
                 s.OperationAsked(*execution, r.TimestampRecorded(f"now#{chance.randrange(9)}", Raw(b"5"))),
             )
@@ -192,21 +194,36 @@ def test_one_unit_for_a_turn_leaves_the_tables_that_a_unit_for_each_decision_lea
     check(grouped)
     rows = {row[0]: row for row in _rows(grouped)}
     assert rows == {run.key: _row(run) for run in (walk.run for walk in story.walks)}
+    begins, ends = {"step.started", "run.resumed"}, {"step.completed", "step.failed", "step.interrupted"}
+    ran_on = {(kind, source) for _, _, _, _, kind, _, source in contents(grouped)["history"] if source is not None}
+    assert ran_on == {(kind, "c0de") for kind in begins} | {(kind, "01d") for kind in ends}
 
 
 def _rows(path: Path) -> list[tuple[Any, ...]]:
     db = sqlite3.connect(path)
     try:
         return db.execute(
-            "select key, status, seq, children, open_children, queued, wake_at, state from runs"
+            "select key, status, seq, children, open_children, queued, wake_at, deadline, closed_at, reason, waiting_for, "
+            "result, error is not null, state from runs"
         ).fetchall()
     finally:
         db.close()
 
 
 def _row(run: Run) -> tuple[Any, ...]:
+    phase = run.phase
+    closed_at = names = result = None
+    reason, failed = run.cancel if isinstance(phase, Stepping) else None, False
+    if isinstance(phase, Closed):
+        closed_at, reason, failed = phase.at, phase.reason, phase.error is not None
+        result = str(phase.result, "utf-8") if run.status == "completed" else None
+    elif isinstance(phase, Waiting):
+        names = None if phase.names is None else msgspec.json.encode(phase.names).decode()
+    elif isinstance(phase, Stuck):
+        reason = phase.reason
     return (
-        run.key, str(run.status), run.seq, run.children, run.open_children, len(run.inbox), run.wake_at, state.dump(run),
+        run.key, str(run.status), run.seq, run.children, run.open_children, len(run.inbox), run.wake_at, run.deadline,
+        closed_at, reason, names, result, failed, state.dump(run),
     )  # fmt: skip
 
 
