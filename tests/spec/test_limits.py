@@ -201,6 +201,22 @@ async def test_those_that_only_wait_keep_nobody_out_who_waits_on_disk() -> None:
         assert begun == names
 
 
+async def test_who_comes_later_does_not_overtake_those_that_wait_on_disk() -> None:
+    pay = Pay()
+    async with WorkflowEnvironment([pay.wf], limits={"Pay": 1}) as env:
+        env.engine.memory.parked.most_queued = 4
+        names = [f"pay-{number}" for number in range(9)]
+        first, *_ = [await env.client.start("Pay", workflow_id=name) for name in names[:8]]
+        assert len(env.engine.memory.parked) == 3
+        await first.terminate()  # which makes room for one, and those on disk come back where half of it is free
+        await until(lambda: pay.order == names[:2])
+        await env.client.start("Pay", workflow_id=names[8])
+        assert len(env.engine.memory.parked) == 4
+        pay.gate.set()
+        await env.settle()
+        assert pay.order == names
+
+
 async def test_a_higher_limit_is_for_those_as_well_that_wait_on_disk() -> None:
     pay = Pay()
     async with WorkflowEnvironment([pay.wf], limits={"Pay": 1}) as env:

@@ -484,6 +484,19 @@ def test_a_handler_that_asks_at_once_is_brief_unless_it_keeps_its_worker_after_t
     assert bench.begin(10) == shared
 
 
+def test_a_handler_that_has_kept_its_worker_is_not_brief_for_what_it_says_soon_after_that() -> None:
+    bench = Two()
+    bench.run(1)
+    bench.ended(1)
+    bench.run(2)
+    [worker] = [one for one in (bench.worker, bench.other) if 2 in one.steps]
+    bench.clock.advance(BRIEF_MS + 1)
+    bench.steps.heard(worker, channel.Op(2, 1, "now:1", "now", "now", b"{}"), bench.clock.now_ms())
+    bench.steps.answer(channel.OpDone(2, 1))
+    bench.ended(2)
+    assert bench.begin(10) == (5, 5)
+
+
 def test_a_worker_that_has_no_room_gets_no_brief_step_either() -> None:
     bench = Two()
     bench.run(1)
@@ -493,3 +506,23 @@ def test_a_worker_that_has_no_room_gets_no_brief_step_either() -> None:
     full.full = True
     bench.run(*range(3, 8))
     assert full.given == [2]
+
+
+def test_a_worker_gets_no_brief_steps_beyond_what_it_may_have_either() -> None:
+    bench = Two()
+    bench.run(1)
+    bench.ended(1)
+    bench.worker.steps |= set(range(10_000, 10_000 + STEPS_PER_WORKER - 2))
+    bench.other.steps |= set(range(20_000, 20_000 + STEPS_PER_WORKER - 1))
+    assert bench.begin(5) == (2, 1)
+    assert bench.steps.queued == 2
+
+
+def test_a_worker_that_is_kept_free_for_a_suspect_gets_no_other_step() -> None:
+    bench = Two()
+    bench.run(1, alone=True)
+    [kept] = [worker for worker in (bench.worker, bench.other) if worker.given]
+    bench.run(2, 3, 4)
+    bench.run(5, kind="event")
+    assert kept.given == [1]
+    assert bench.steps.queued == 0
