@@ -13,6 +13,7 @@ from wfd.supervisor.contract import Spoken, StepOrder
 from wfd.supervisor.steps import (
     ALONE_MS,
     BRIEF_MS,
+    GRACE_MS,
     MOST_IN_WORKER,
     STEPS_PER_WORKER,
     TOGETHER,
@@ -331,6 +332,34 @@ def test_a_step_that_sleeps_again_and_again_beside_what_it_waits_for_lends_its_t
         bench.clock.advance(RESTS_AFTER_MS // 2)
         bench.answer(1, op)
     assert bench.worker.given == [1, 2]
+
+
+def test_no_timer_of_a_step_outlives_it() -> None:
+    """One that did would hold the execution for ever, and count its turn as lent."""
+    bench = Bench(Pay=1)
+    bench.run(1)
+    bench.asks(1, 1, "sleep")
+    assert bench.clock.next_due_ms() is not None
+    bench.end(1)
+    assert bench.clock.next_due_ms() is None
+    bench.run(2, timeout_ms=5_000)
+    bench.end(2)
+    assert bench.clock.next_due_ms() is None
+    bench.run(3)
+    bench.steps.abandon(3)
+    bench.end(3)
+    assert bench.clock.next_due_ms() is None
+
+
+def test_a_step_that_is_to_move_and_then_is_not_wanted_gets_no_more_time_to_let_go() -> None:
+    bench = Bench()
+    bench.run(1)
+    bench.steps.move(bench.worker, "new code", timed=True)
+    bench.clock.advance(GRACE_MS - 1)
+    bench.steps.abandon(1)
+    assert bench.worker.steps == {1}
+    bench.clock.advance(1)
+    assert bench.worker.steps == set()
 
 
 def test_the_time_of_a_step_that_was_moved_is_not_up_while_it_lets_go() -> None:
