@@ -30,7 +30,7 @@ class Process:
 
     made: list[Process] = []
     unstartable = 0
-    blocked_at = None
+    blocked_at: int | None = None
 
     def __init__(self, config: Config, received: Callable[..., None], ended: Callable[..., None]) -> None:
         self.config = config
@@ -211,6 +211,19 @@ async def test_a_worker_that_has_ended_gets_no_more_steps(supervisor: Supervisor
     assert dead.ready
     assert not dead.leaving
     assert taking(supervisor) == [1]
+
+
+async def test_a_worker_that_does_not_answer_gets_no_more_steps_and_is_asked_only_where_no_other_is(
+    supervisor: Supervisor,
+) -> None:
+    await serving(supervisor)
+    one, other = of(1)
+    one.blocked_at = 5
+    assert taking(supervisor) == [1]
+    assert supervisor._taking("Order", blocked=True) == [other]
+    other.blocked_at = 6
+    assert taking(supervisor) == []
+    assert supervisor._taking("Order", blocked=True) == [one, other]
 
 
 async def test_new_code_takes_over_when_it_has_loaded(supervisor: Supervisor) -> None:
