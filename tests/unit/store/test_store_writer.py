@@ -234,6 +234,26 @@ async def test_a_run_that_cannot_be_is_refused_wherever_it_stands_among_many_new
     assert len(contents(path)["runs"]) == 2
 
 
+@pytest.mark.parametrize("wrong", [0, 7, 9])
+@pytest.mark.parametrize("what", ["event", "log line"])
+async def test_an_event_or_log_line_that_cannot_be_is_refused_wherever_it_stands_among_many(
+    store: Store, ledger: Ledger, path: Path, what: str, wrong: int
+) -> None:
+    await commit(store.writer, ledger.start("o-1"))
+    before = contents(path)
+    unit = functools.reduce(join, [*(ledger.event(1) for _ in range(10)), *(ledger.log(1, "line") for _ in range(10))])
+    if what == "event":
+        unit.inbox_add[wrong].seq = 0
+    else:
+        unit.logs[wrong].rev = unit.logs[wrong - 1].rev
+    with pytest.raises(StorageError, match="constraint failed"):
+        await commit(store.writer, unit)
+    assert contents(path) == before
+    await store.writer.reset()
+    await commit(store.writer, Ledger(rev=2).start("o-2", key=2))
+    assert len(contents(path)["runs"]) == 2
+
+
 async def test_values_of_many_keys_are_put_in_one_commit_whether_they_are_new_or_not(
     store: Store, ledger: Ledger, path: Path
 ) -> None:
