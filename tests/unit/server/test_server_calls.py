@@ -128,6 +128,14 @@ async def test_of_commands_that_have_ended_nothing_is_kept_however_they_did(
     assert sorted("error" in answer for answer in answers) == [False, False, True]
     await until(lambda: not host.connections.calling)
     assert (host.finishing, host.connections.starts) == (set(), 0)
+    # Nor of those that come after them, of either kind.
+    backend.gate = None
+    (session,) = host.sessions
+    for call in (starts[0], GetTree(), starts[1]):
+        await staying.ask(call)
+        await until(lambda: not session._calling)
+        assert (session._calls, session._tasks, session._starts) == (0, 0, 0)
+        assert (host.finishing, host.connections.starts, host.connections.calling) == (set(), 0, 0)
     await staying.close()
 
 
