@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -27,6 +29,8 @@ from wfctl import (
     task,
 )
 from wfctl.protocol import calls
+from wfd.core import stimuli as s
+from wfd.core.state import Raw
 from wfd.engine.commands import Commands
 from wfd.engine.streams import Tail
 from wfd.testing import WorkflowEnvironment
@@ -50,6 +54,50 @@ def waits(workflow_type: str = "Waits") -> Workflow:
 async def stack() -> AsyncIterator[AsyncExitStack]:
     async with AsyncExitStack() as stack:
         yield stack
+
+
+@pytest.mark.parametrize(
+    "asked", [s.EventArrived("finish", Raw(b"{}")), s.RetryAsked()], ids=["changes it", "changes nothing of it"]
+)
+async def test_a_run_is_not_idle_before_what_was_decided_for_it_is_on_disk(
+    stack: AsyncExitStack, asked: s.Stimulus
+) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment([waits()]))
+    await env.client.start("Waits", workflow_id="x", delay=timedelta(hours=1))
+    engine, memory = env.engine, env.engine.memory
+    ((key, live),) = memory.idle.items()
+    batch = engine.batch()
+    batch.decide(live, asked)
+    engine.commit(batch)
+    assert not memory.idle
+    memory.settle(live)
+    assert not memory.idle
+    await engine.committed(engine.batch())
+    assert memory.idle == {key: live}
+
+
+async def test_what_a_child_sends_stands_before_what_its_parent_receives(stack: AsyncExitStack) -> None:
+    parent, child = Workflow("Parent"), Workflow("Child")
+
+    @parent.start()
+    async def begin(ctx: Context) -> Directive:
+        await ctx.start("Child", workflow_id="c")
+        return ctx.next.wait_for_event()
+
+    @parent.event()
+    async def paid(ctx: Context) -> Directive:
+        return ctx.next.complete()
+
+    @child.start()
+    async def pay(ctx: Context) -> Directive:
+        await ctx.send_to_parent("paid")
+        return ctx.next.complete()
+
+    env = await stack.enter_async_context(WorkflowEnvironment([parent, child]))
+    await (await env.client.start("Parent", workflow_id="p")).result()
+    with contextlib.closing(sqlite3.connect(env.store.reader.path)) as db:
+        kinds = [kind for (kind,) in db.execute("select kind from history order by rev")]
+    assert kinds.index("parent_event.sent") < kinds.index("event.received")
 
 
 async def test_of_two_starts_of_an_id_that_is_just_closing_one_gets_it(stack: AsyncExitStack) -> None:

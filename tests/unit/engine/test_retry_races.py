@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.waiting import until
-from wfctl import Context, Directive, RunNotFoundError, Workflow
+from wfctl import Context, Directive, RunFailedError, RunNotFoundError, Workflow, WorkflowAlreadyRunning
 from wfd.testing import WorkflowEnvironment
 
 
@@ -72,6 +72,30 @@ async def test_a_run_that_fails_while_its_retry_waits_for_the_disk_gets_its_stor
         await asyncio.gather(*sends)
         assert (retried.was, retried.unstored) == ("failed", ["tried"])
         assert await handle.result() == [False, False]
+
+
+async def test_the_id_of_a_run_is_taken_as_soon_as_its_retry_is_decided() -> None:
+    again = False
+    wf = Workflow("W")
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        return ctx.next.complete("paid") if again else ctx.next.fail("no money")
+
+    async with WorkflowEnvironment([wf]) as env:
+        handle = await env.client.start("W", workflow_id="w")
+        with pytest.raises(RunFailedError):
+            await handle.result()
+        gate, again = Gate(env), True
+        retry = asyncio.create_task(handle.retry())
+        await until(lambda: gate.arrived == 1)
+        start = asyncio.create_task(env.client.start("W", workflow_id="w"))
+        await until(lambda: env.engine._commits.unwritten.count == 2)
+        gate.open()
+        with pytest.raises(WorkflowAlreadyRunning):
+            await start
+        await retry
+        assert await handle.result() == "paid"
 
 
 @pytest.mark.parametrize("from_step", [None, "1", "begin"])
