@@ -1,7 +1,8 @@
 -- The whole schema as it is now: what the migrations add up to. Times are UTC epoch milliseconds; JSON is text, so
 -- that the sqlite3 tool shows it.
 -- The checks repeat what the core promises: a bug there is a refused commit, never a wrong row. They have no lists: for one of
--- more than two SQLite makes a table of its own for every row that is written.
+-- more than two SQLite makes a table of its own for every row that is written. And they are alternatives rather than equations,
+-- which SQLite evaluates to their end.
 
 pragma application_id = 0x77666374;  -- "wfct"
 
@@ -15,10 +16,7 @@ create table runs (
     depth          integer not null,
     started_at     integer not null,
     deadline       integer,
-    status         text    not null check (
-        status = 'running' or status = 'waiting' or status = 'sleeping' or status = 'cancelling' or status = 'stuck'
-        or status = 'completed' or status = 'failed' or status = 'cancelled' or status = 'terminated'
-        or status = 'timed_out'),
+    status         text    not null,
     wake_at        integer,
     closed_at      integer,
     seq            integer not null check (seq >= 0),
@@ -26,7 +24,7 @@ create table runs (
     attempt        integer not null check (attempt >= 1),
     waiting_for    text,
     reason         text,
-    children       integer not null check (children >= 0),
+    children       integer not null,
     open_children  integer not null check (open_children between 0 and children),
     queued         integer not null check (queued >= 0),
     on_parent_close text   not null check (
@@ -37,15 +35,18 @@ create table runs (
     result         text,
     input          text    not null,
     check ((parent is null) = (root = key) and (parent is null) = (depth = 0) and root <= key),
-    check ((closed_at is not null) = (
-        status = 'completed' or status = 'failed' or status = 'cancelled' or status = 'terminated'
-        or status = 'timed_out')),
-    check (wake_at is null or closed_at is null),
-    check (status <> 'sleeping' or wake_at is not null),
-    check (status <> 'stuck' or reason is not null),
-    check (status = 'waiting' or waiting_for is null),
-    check (status = 'completed' or result is null),
-    check (error is null or closed_at is not null)
+    -- Which statuses there are, open and closed, and what a run has in each.
+    check (
+        closed_at is null and result is null and error is null and (
+            status = 'running' and waiting_for is null
+            or status = 'waiting'
+            or status = 'sleeping' and waiting_for is null and wake_at is not null
+            or status = 'cancelling' and waiting_for is null
+            or status = 'stuck' and waiting_for is null and reason is not null)
+        or closed_at is not null and wake_at is null and waiting_for is null and (
+            status = 'completed'
+            or result is null and (
+                status = 'failed' or status = 'cancelled' or status = 'terminated' or status = 'timed_out')))
 ) strict;
 
 -- A workflow ID has one open run at a time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import sqlite3
@@ -9,13 +10,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.old_databases import DATA, file_of, write
 from support.rows import Ledger, check, commit, contents
 from wfctl.errors import IncompatibleError
+from wfctl.values.status import Status
 from wfd.store import queries
 from wfd.store.connect import APPLICATION_ID, SCHEMA_VERSION, connect_writer, migrate
+from wfd.store.rows import RunRow
 from wfd.store.store import Store, open_store
 
 
@@ -66,6 +70,37 @@ class Guarded(sqlite3.Connection):
 
     def executescript(self, script: str) -> sqlite3.Cursor:
         return super().executescript(script.replace("pragma writable_schema = on;", ""))
+
+
+def test_the_one_check_of_a_status_refuses_what_the_checks_before_it_did() -> None:
+    columns = ("closed_at", "wake_at", "waiting_for", "reason", "result", "error")
+    there = itertools.product(*((None, 5 if name.endswith("at") else "{}") for name in columns))
+    fields: list[dict[str, Any]] = [
+        {"status": status, **dict(zip(columns, values, strict=True))}
+        for values in there
+        for status in (*map(str, Status), "asleep", "")
+    ]
+    fields += [{"children": among, "open_children": number} for among in (-1, 0, 1) for number in (-2, -1, 0, 1, 2)]
+    before, now = (_taken(version, fields) for version in (6, 7))
+    assert now == before
+    assert 0 < sum(now) < len(now)
+
+
+def _taken(version: int, runs: list[dict[str, Any]]) -> list[bool]:
+    """Which of these runs a database of that version takes."""
+    db, taken = sqlite3.connect(":memory:", isolation_level=None), []
+    migrate(db, 0, version)
+    for fields in runs:
+        row = RunRow(1, "01JF", "o-1", "Order", None, 1, 0, "{}", 1, **fields)
+        try:
+            db.execute(queries.load("write")["run_new"], msgspec.structs.astuple(row))
+        except sqlite3.IntegrityError:
+            taken.append(False)
+        else:
+            taken.append(True)
+            db.execute("delete from runs")
+    db.close()
+    return taken
 
 
 def test_migrations_are_numbered_without_gaps() -> None:
