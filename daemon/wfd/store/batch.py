@@ -7,10 +7,9 @@ unit had been committed alone.
 
 from __future__ import annotations
 
-import itertools
 import operator
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -25,8 +24,6 @@ _TOGETHER = 8
 # Where a change has what: behind the key and the seq before.
 _KEY, _BEFORE, _SEQ = 0, 1, 2
 _STATUS, _CLOSED, _REASON, _TIMES = (2 + CHANGES.index(name) for name in ("status", "closed_at", "reason", "deadline"))
-# When it closed, its result, its error and its reason: an open run has none of it, unless it is stuck or being cancelled.
-_NO_OUTCOME = (None,) * (_TIMES - _CLOSED)
 # Where a new run has, as a rule, nothing any more.
 _LATER = RunRow.__struct_fields__.index("deadline")
 _NOTHING_LATER = (None,) * (len(RunRow.__struct_fields__) - _LATER)
@@ -34,9 +31,7 @@ _NOTHING_LATER = (None,) * (len(RunRow.__struct_fields__) - _LATER)
 Standing = dict[int, tuple[str, tuple[int | None, int | None]]]
 MAX_STANDING = 20_000
 _rev: Callable[[LogRow], int] = operator.attrgetter("rev")
-_first: Callable[[Recorded], int] = operator.itemgetter(0)
 _tuple: Callable[[Any], tuple[Any, ...]] = msgspec.structs.astuple
-_chained: Callable[[Iterable[tuple[Any, ...]]], Iterable[Any]] = itertools.chain.from_iterable
 
 
 def _many(sql: str) -> str:
@@ -180,19 +175,22 @@ class Batch:
         change: list[Changed] = []
         open_again: list[Changed] = []
         for key, row in self.changed.items():
-            if row[_REASON] is not None:
-                row = (*row[:_REASON], _seen(row[_REASON]), *row[_REASON + 1 :])
-            stands, stood = (row[_STATUS], row[_TIMES:]), standing.get(key)
+            # A slice is made with more work than all of these.
+            _, _, _, _, _, _, _, _, _, _, status, closed_at, result, error, reason, deadline, wake_at = row
+            if reason is not None:
+                row = (*row[:_REASON], _seen(reason), *row[_REASON + 1 :])
+            stands, stood = (status, (deadline, wake_at)), standing.get(key)
             if stood is None or stood[1] != stands[1]:
-                (open_again if key in self.reopened and row[_CLOSED] is None else change).append(row)
-            elif row[_CLOSED:_TIMES] != _NO_OUTCOME:
+                (open_again if key in self.reopened and closed_at is None else change).append(row)
+            # An open run has none of these, unless it is stuck or being cancelled.
+            elif closed_at is not None or result is not None or error is not None or reason is not None:
                 close.append(row[:_TIMES])
-            elif stood[0] == stands[0]:
+            elif stood[0] == status:
                 run_on.append(row[:_STATUS])
                 continue
             else:
                 turn.append(row[:_CLOSED])
-            if row[_CLOSED] is None:
+            if closed_at is None:
                 standing[key] = stands
             else:
                 standing.pop(key, None)
@@ -223,7 +221,7 @@ class Batch:
     def _check_revs(self, after: int) -> int:
         """Followers ask for what is newer than the last they saw, so a revision must never appear below one that is out."""
         newest = after
-        self.history.sort(key=_first)
+        self.history.sort()  # the revision is what they begin with
         self.logs.sort(key=_rev)
         if self.history:
             newest = max(newest, _check_rev(self.history[0][0], after, self.history[-1][0]))
@@ -267,10 +265,18 @@ def _put(db: sqlite3.Cursor, name: str, rows: list[Any]) -> None:
     """Add rows, eight at a time."""
     rest = len(rows) % _TOGETHER
     if len(rows) > rest:
-        parts = zip(*[iter(rows)] * _TOGETHER, strict=False)  # leaves the rest out
-        db.executemany(MANY[name], map(tuple, map(_chained, parts)))
+        db.executemany(MANY[name], _joined(rows))
     if rest:
         _each(db, name, rows[-rest:])
+
+
+def _joined(rows: list[Any]) -> Iterator[list[Any]]:
+    """The values of eight rows each; leaves the rest out."""
+    for end in range(_TOGETHER, len(rows) + 1, _TOGETHER):
+        values: list[Any] = []
+        for row in rows[end - _TOGETHER : end]:
+            values += row
+        yield values
 
 
 def _each(db: sqlite3.Cursor, name: str, rows: Iterable[Any]) -> int:
