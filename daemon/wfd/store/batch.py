@@ -23,7 +23,9 @@ WRITE = queries.load("write")
 _TOGETHER = 8
 # Where a change has what: behind the key and the seq before.
 _KEY, _BEFORE, _SEQ = 0, 1, 2
-_STATUS, _CLOSED, _REASON, _TIMES = (2 + CHANGES.index(name) for name in ("status", "closed_at", "reason", "deadline"))
+_WAITING, _STATUS, _CLOSED, _ERROR, _REASON, _TIMES = (
+    2 + CHANGES.index(name) for name in ("waiting_for", "status", "closed_at", "error", "reason", "deadline")
+)
 # Where a new run has, as a rule, nothing any more.
 _LATER = RunRow.__struct_fields__.index("deadline")
 _NOTHING_LATER = (None,) * (len(RunRow.__struct_fields__) - _LATER)
@@ -170,26 +172,33 @@ class Batch:
 
     def _write_runs(self, db: sqlite3.Cursor, standing: Standing) -> None:
         run_on: list[Changed] = []
+        wait_on: list[Changed] = []
         turn: list[Changed] = []
+        complete: list[Changed] = []
         close: list[Changed] = []
         change: list[Changed] = []
         open_again: list[Changed] = []
         for key, row in self.changed.items():
             # A slice is made with more work than all of these.
-            _, _, _, _, _, _, _, _, _, _, status, closed_at, result, error, reason, deadline, wake_at = row
+            _, _, _, _, _, _, _, _, _, waiting_for, status, closed_at, result, error, reason, deadline, wake_at = row
             if reason is not None:
                 row = (*row[:_REASON], _seen(reason), *row[_REASON + 1 :])
             stands, stood = (status, (deadline, wake_at)), standing.get(key)
             if stood is None or stood[1] != stands[1]:
                 (open_again if key in self.reopened and closed_at is None else change).append(row)
-            # An open run has none of these, unless it is stuck or being cancelled.
-            elif closed_at is not None or result is not None or error is not None or reason is not None:
+            # What is not bound costs nothing: None costs as much as four numbers, as Python asks how to adapt it.
+            elif error is not None or reason is not None:
                 close.append(row[:_TIMES])
-            elif stood[0] == status:
-                run_on.append(row[:_STATUS])
-                continue
-            else:
+            elif closed_at is not None or result is not None:
+                complete.append(row[:_ERROR])
+            elif stood[0] != status:
                 turn.append(row[:_CLOSED])
+            else:
+                if waiting_for is None:
+                    run_on.append(row[:_WAITING])
+                else:
+                    wait_on.append(row[:_STATUS])
+                continue
             if closed_at is None:
                 standing[key] = stands
             else:
@@ -197,8 +206,8 @@ class Batch:
         passed = [(key, *seqs) for key, seqs in self.passed.items()]
         # Runs that are open again come last, new ones included: a workflow ID may have closed and been taken again in this batch.
         for name, rows in (
-            ("run_changed", change), ("run_closed", close), ("run_turned", turn), ("run_runs_on", run_on),
-            ("run_passed", passed), ("run_changed", open_again),
+            ("run_changed", change), ("run_closed", close), ("run_completed", complete), ("run_turned", turn),
+            ("run_waits_on", wait_on), ("run_runs_on", run_on), ("run_passed", passed), ("run_changed", open_again),
         ):  # fmt: skip
             if rows and _each(db, name, rows) != len(rows):
                 raise _bug("a run is not at the version its change was decided on")

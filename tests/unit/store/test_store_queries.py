@@ -73,7 +73,9 @@ def test_a_commit_finds_what_it_changes_by_its_key(db: sqlite3.Connection) -> No
     for name, step in (
         ("run_changed", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
         ("run_closed", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("run_completed", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
         ("run_turned", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("run_waits_on", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
         ("run_runs_on", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
         ("run_passed", "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"),
         ("value_deleted", "SEARCH store USING PRIMARY KEY (run=? AND key=?)"),
@@ -82,7 +84,8 @@ def test_a_commit_finds_what_it_changes_by_its_key(db: sqlite3.Connection) -> No
         assert _plan(db, write[name]) == [step]
 
 
-def test_a_run_that_runs_on_names_no_column_that_is_indexed(db: sqlite3.Connection) -> None:
+@pytest.mark.parametrize("name", ["run_runs_on", "run_waits_on"])
+def test_a_run_that_runs_on_names_no_column_that_is_indexed(db: sqlite3.Connection, name: str) -> None:
     indexed = {
         column
         for (index,) in db.execute(
@@ -93,7 +96,7 @@ def test_a_run_that_runs_on_names_no_column_that_is_indexed(db: sqlite3.Connecti
     conditions = db.execute("select group_concat(sql) from sqlite_master where tbl_name = 'runs' and type = 'index'")
     text = conditions.fetchone()[0]
     assert {"status", "wake_at"} <= indexed
-    named = set(re.findall(r"(\w+) = ", queries.load("write")["run_runs_on"].partition("where")[0]))
+    named = set(re.findall(r"(\w+) = ", queries.load("write")[name].partition("where")[0]))
     assert not named & indexed
     assert not [column for column in named if re.search(rf"where[^,]*\b{column}\b", text)]
 
@@ -113,9 +116,9 @@ def test_a_run_that_turns_leaves_the_indexes_of_open_runs_alone(db: sqlite3.Conn
 
     of_open = {"open_workflow_ids", "open_roots", "runs_bound", "runs_due"}
     assert of_open <= written("run_changed")
-    assert "runs_due" not in written("run_closed")
+    assert "runs_due" not in written("run_closed") | written("run_completed")
     assert not of_open & written("run_turned")
-    assert written("run_runs_on") == {"runs"}
+    assert written("run_runs_on") == written("run_waits_on") == {"runs"}
 
 
 def test_a_purge_looks_every_row_up(db: sqlite3.Connection) -> None:

@@ -24,24 +24,38 @@ update runs set
 where key = ?1 and seq = ?2;
 
 -- name: run_closed
--- As `run_changed` where the times of the run stand, of one that closes or has a reason: to name a column is to write the indexes it
+-- As `run_changed` where the times of the run stand, of one that has an error or a reason: to name a column is to write the indexes it
 -- is in or that ask for it, even with the value it has.
 update runs set
     seq = ?3, step = ?4, attempt = ?5, state = ?6, children = ?7, open_children = ?8, queued = ?9, waiting_for = ?10,
     status = ?11, closed_at = ?12, result = ?13, error = ?14, reason = ?15
 where key = ?1 and seq = ?2;
 
+-- name: run_completed
+-- The same of one that closes and has neither.
+update runs set
+    seq = ?3, step = ?4, attempt = ?5, state = ?6, children = ?7, open_children = ?8, queued = ?9, waiting_for = ?10,
+    status = ?11, closed_at = ?12, result = ?13, error = null, reason = null
+where key = ?1 and seq = ?2;
+
 -- name: run_turned
--- The same of one that stays open and has no reason; a result or an error no open run has.
+-- The same of one that stays open; a result or an error no open run has.
 update runs set
     seq = ?3, step = ?4, attempt = ?5, state = ?6, children = ?7, open_children = ?8, queued = ?9, waiting_for = ?10,
     status = ?11, reason = null
 where key = ?1 and seq = ?2;
 
--- name: run_runs_on
+-- name: run_waits_on
 -- The same where the status stands as well: it names no column that is indexed.
 update runs set
     seq = ?3, step = ?4, attempt = ?5, state = ?6, children = ?7, open_children = ?8, queued = ?9, waiting_for = ?10,
+    reason = null
+where key = ?1 and seq = ?2;
+
+-- name: run_runs_on
+-- The same of one that waits for nothing that has a name.
+update runs set
+    seq = ?3, step = ?4, attempt = ?5, state = ?6, children = ?7, open_children = ?8, queued = ?9, waiting_for = null,
     reason = null
 where key = ?1 and seq = ?2;
 
