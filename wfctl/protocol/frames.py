@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -18,8 +20,16 @@ MAX_FRAME_BYTES = 256 << 20
 # What is said together shares a frame up to this size, so that the other end does not wait long for the first of it.
 _FULL_FRAME_BYTES = 64 << 10
 
+# What a frame begins with where its messages are not counted before: its length, and msgpack's array of up to 65,535 items.
+_HEAD = struct.Struct(">IBH")
+_ARRAY = 0xDC
+# Room for a first message of the usual size, so that it need not be made step by step.
+_ROOM = 512
+
+_encoder = msgspec.msgpack.Encoder()
 # One message as it stands in a frame.
-encode = msgspec.msgpack.Encoder().encode
+encode = _encoder.encode
+_encode_into = _encoder.encode_into
 
 
 def pack(*messages: msgspec.Struct) -> bytes:
@@ -49,6 +59,51 @@ def _frame(encoded: list[bytes], size: int) -> bytes:
     # msgpack's arrays of up to 15 and of up to 65,535 items; a full frame has no room for more.
     array = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
     return b"".join(((size + len(array)).to_bytes(HEADER_BYTES, "big"), array, *encoded))
+
+
+class FrameWriter:
+    """Messages in, in their order; bytes for the channel out. `begun` is called where there had been none: `take` them soon."""
+
+    def __init__(self, begun: Callable[[], object]) -> None:
+        self._begun = begun
+        self._full: list[bytearray] = []
+        self._frame = bytearray()
+        self._count = 0
+
+    def send(self, message: Any) -> None:
+        if not self._count:
+            frame = bytearray(_ROOM)
+            _encode_into(message, frame, _HEAD.size)
+            self._frame, self._count = frame, 1
+            if not self._full:
+                self._begun()
+            return
+        frame = self._frame
+        end = len(frame)
+        try:
+            _encode_into(message, frame, end)
+        except BaseException:
+            del frame[end:]
+            raise
+        if len(frame) > _FULL_FRAME_BYTES:
+            message = frame[end:]
+            del frame[end:]
+            self._close()
+            self._frame = bytearray(_HEAD.size) + message
+        self._count += 1
+
+    def _close(self) -> None:
+        frame = self._frame
+        _HEAD.pack_into(frame, 0, len(frame) - HEADER_BYTES, _ARRAY, self._count)
+        self._full.append(frame)
+        self._count = 0
+
+    def take(self) -> bytes | bytearray:
+        """All that was said since the last time."""
+        if self._count:
+            self._close()
+        full, self._full = self._full, []
+        return full[0] if len(full) == 1 else b"".join(full)
 
 
 class FrameBuffer:

@@ -40,6 +40,14 @@ class RpcError(msgspec.Struct, omit_defaults=True):
     data: ErrorData | None = None
 
 
+class _Response(msgspec.Struct, gc=False):
+    """An answer as it is written: an envelope with a result, whatever that is."""
+
+    jsonrpc: str
+    id: int | str | None
+    result: Any
+
+
 class StreamItem(msgspec.Struct):
     id: int | str
     item: msgspec.Raw
@@ -126,7 +134,7 @@ def notify(method: str, params: Any) -> bytes:
 
 
 def response(id: int | str | None, result: Any) -> bytes:
-    return b'{"jsonrpc":"2.0","id":%b,"result":%b}\n' % (encoder.encode(id), encoder.encode(result))
+    return encoder.encode(_Response("2.0", id, result)) + b"\n"
 
 
 def stream_item(id: int | str, item: Any) -> bytes:

@@ -68,15 +68,12 @@ class Connections:
 
     def room(self, calls: int, tasks: int) -> bool:
         """Whether a connection that has so many calls under way, and so many tasks for them, may have one more."""
-        return tasks < MAX_TASKS and (calls < LEAST_CALLS or calls < self._share(ALL_CALLS))
+        return tasks < MAX_TASKS and (calls < LEAST_CALLS or calls < ALL_CALLS // (self.calling or 1))
 
     def room_to_start(self, starts: int) -> bool:
         """Whether one that has so many starts under way may have one more: they share what keeps everything busy, beyond which
         nothing gets faster."""
-        return starts < LEAST_CALLS or starts < self._share(max(self.starts + self._left(), LEAST_STARTS))
-
-    def _share(self, of: int) -> int:
-        return max(LEAST_CALLS, of // (self.calling or 1))
+        return starts < LEAST_CALLS or starts < max(self.starts + self._left(), LEAST_STARTS) // (self.calling or 1)
 
     def limit(self, files: int) -> None:
         """The daemon may open so many files."""

@@ -266,10 +266,11 @@ class Session(asyncio.Protocol):
         host = self._host
         try:
             if promised and not call.cancelled():  # as it is where it has been given up
-                if (error := call.exception()) is None:
-                    self._answer(id, call, rpc.response(id, call.result()))
-                else:
-                    self._answer(id, call, rpc.failure(id, told(error, route.call.method)))
+                try:
+                    line = rpc.response(id, call.result())
+                except Exception as error:
+                    line = rpc.failure(id, told(error, route.call.method))
+                self._answer(id, call, line)
         finally:
             if route.command:
                 host.finishing.discard(call)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from wfctl.protocol.channel import ToWorker, to_daemon_frames
-from wfctl.protocol.frames import encode, frames
+from wfctl.protocol.frames import FrameWriter
 
 # An end that has not read so much is crowded, at least until it has: a transport may say so only when all of that is written.
 CROWD_BYTES = 8 << 20
@@ -28,9 +29,9 @@ class Link(asyncio.Protocol):
         self._crowded = crowded
         self._frames = to_daemon_frames()
         self._transport: asyncio.Transport | None = None
-        self._out: list[bytes] = []
+        self._out = FrameWriter(partial(asyncio.get_running_loop().call_soon, self._flush))
+        self.send: Callable[[ToWorker], None] = self._out.send
         self._hears = True
-        self._loop = asyncio.get_running_loop()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes, only of their shape.
@@ -60,12 +61,6 @@ class Link(asyncio.Protocol):
         lost, self._lost = self._lost, lambda _: None
         lost(exc)
 
-    def send(self, message: ToWorker) -> None:
-        out = self._out
-        if not out:
-            self._loop.call_soon(self._flush)
-        out.append(encode(message))
-
     def hear(self, on: bool) -> None:
         """Read what the other end says, or leave it unread until this is said again."""
         if on != self._hears and self._transport is not None and not self._transport.is_closing():
@@ -78,7 +73,7 @@ class Link(asyncio.Protocol):
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def _flush(self) -> None:
-        data, self._out = frames(self._out), []
+        data = self._out.take()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from wfctl.protocol import channel
+from wfctl.protocol.channel import Op, StepDone, StepGone
 from wfd.runtime.clock import Clock, TimerHandle
 from wfd.supervisor.contract import Demand, Listener, Runner, Spoken, StepOrder
 from wfd.supervisor.queues import Queues
@@ -34,7 +35,7 @@ GRACE_MS = 3_000
 # it at once, and a step that only waits for something must not hold up all others.
 ALONE_MS = 1_000
 # What a handler says before its step ends.
-_ON_THE_WAY = frozenset({channel.Op, channel.Logs, channel.Progress})
+_ON_THE_WAY = frozenset({Op, channel.Logs, channel.Progress})
 
 
 class Steps:
@@ -52,11 +53,12 @@ class Steps:
         self._taking = taking
         self._takes = takes or (lambda worker, workflow_type: worker in taking(workflow_type))
         self._listener: Listener | None = None
-        self._running: dict[int, Execution] = {}
         self._queues = Queues()
         self._turns = Turns(clock, self.share_out, self._time, rests_ms)
-        self.silent, self.lined_up = self._turns.silent, self._queues.lined_up
-        self._lines, self._returning = self._queues.queues, self._turns.waiting
+        self._running = self._turns.running
+        self.answer, self.op_waits, self.silent = self._turns.answer, self._turns.op_waits, self._turns.silent
+        self.lined_up = self._queues.lined_up
+        self._lines, self._returning, self._lent = self._queues.queues, self._turns.waiting, self._turns.lent
         self._suspects: OrderedDict[int, StepOrder] = OrderedDict()
         self._brief: set[tuple[str, str]] = set()
         # Who gets the brief steps that begin now, since when, and how many it got.
@@ -120,8 +122,9 @@ class Steps:
 
     def _free_at_once(self, order: StepOrder, handler: tuple[str, str], now: int) -> Runner | None:
         """The worker of a step that need not be lined up."""
+        new = order.begins() if self._lent else False  # and where none has lent its turn that is all the same
         if handler not in self._brief:
-            return self.least_busy(handler[0], order.begins())
+            return self._least_busy_of(self._taking(handler[0]), new)
         worker = self._together
         if (
             worker is None
@@ -129,9 +132,9 @@ class Steps:
             or not 0 <= now - self._together_since < TOGETHER_MS
             or not self._takes(worker, handler[0])
             or (worker.crowded and worker.full)
-            or (len(worker.steps) >= STEPS_PER_WORKER and not self._least_busy_of((worker,), order.begins()))
+            or (len(worker.steps) >= STEPS_PER_WORKER and not self._least_busy_of((worker,), new))
         ):
-            worker = self._together = self.least_busy(handler[0], order.begins())
+            worker = self._together = self._least_busy_of(self._taking(handler[0]), new)
             self._begun, self._together_since = 0, now
         self._begun += 1
         return worker
@@ -216,7 +219,7 @@ class Steps:
     def _least_busy_of(self, workers: Iterable[Runner], new: bool) -> Runner | None:
         """The one that executes the fewest steps, of those with room for another, which begins a `new` run or not."""
         found: Runner | None = None
-        fewest, reserved, lent = 2 * STEPS_PER_WORKER, self._reserved, self._turns.lent
+        fewest, reserved, lent = 2 * STEPS_PER_WORKER, self._reserved, self._lent
         for worker in workers:
             executing = len(worker.steps)
             if lent:  # else one that has too many for a new run has enough as it is
@@ -234,7 +237,7 @@ class Steps:
     def _give(self, order: StepOrder, worker: Runner, handler: tuple[str, str], now: int) -> None:
         token = order.token
         worker.handed = number = worker.handed + 1
-        execution = self._running[token] = Execution(order, worker, handler, now, now, number)
+        execution = Execution(order, worker, handler, now, now, number)
         self._turns.begins(execution)
         order.generation, order.source = worker.generation, worker.source
         worker.steps.add(token)
@@ -252,15 +255,6 @@ class Steps:
         execution = self._running.get(token)
         if execution is not None and self._listener is not None and not (execution.abandoned or execution.moved):
             self._listener.timed_out(token, execution.order.timeout_ms or 0)
-
-    def answer(self, message: channel.OpDone) -> None:
-        """Tell a handler the outcome of its operation, when it is its turn; a token that is gone is no matter."""
-        if (execution := self._running.get(message.token)) is not None:
-            self._turns.answer(execution, message)
-
-    def op_waits(self, token: int, op: int) -> None:
-        if (execution := self._running.get(token)) is not None:
-            self._turns.op_waits(execution, op)
 
     def cancel(self, token: int) -> None:
         """Raise CancelledError in the handler; it still answers. Neither that nor its cleaning up waits for a turn."""
@@ -314,35 +308,36 @@ class Steps:
 
     def heard(self, worker: Runner, message: Spoken, now: int) -> None:
         """Pass on what a handler said, as long as it has its step and somebody wants to hear it. It came at `now`."""
-        listener, execution = self._listener, self._running.get(message.token)
+        listener, token, kind = self._listener, message.token, type(message)
+        execution = self._running.get(token)
         if listener is None or execution is None or execution.worker is not worker:
             return
+        spoken = execution.heard
         if now - execution.given_at > BRIEF_MS:
             self._brief.discard(execution.handler)
-        elif not execution.heard:
+        elif not spoken:
             self._brief.add(execution.handler)
-        if type(message) in _ON_THE_WAY:
-            if not execution.heard:
+        if kind is not StepDone and kind in _ON_THE_WAY:
+            if not spoken:
                 self._turns.speaks(execution)
             if not execution.abandoned:
-                if type(message) is channel.Op:
-                    self._turns.asks(execution, message)
+                if kind is Op:
+                    self._turns.asks(execution, message)  # type: ignore[arg-type]
                 listener.heard(message)  # type: ignore[arg-type]
             return
-        del self._running[message.token]
         self._turns.ends(execution)
-        worker.steps.discard(message.token)
+        worker.steps.discard(token)
         if not self._nobody_waits():
             self.share_out()
-        if not self._running:
+        if self._paused and not self._running:
             self._idle.set()
         if execution.abandoned:
             return
-        if not isinstance(message, channel.StepGone):
+        if kind is not StepGone:
             # One that was to be moved may have ended before it heard of that.
-            listener.heard(message)
+            listener.heard(message)  # type: ignore[arg-type]
         elif execution.moved:
-            listener.lost([message.token], execution.moved, False)
+            listener.lost([token], execution.moved, False)
         else:  # it has not begun, and another worker may have a thread for it, or does answer
             self.run(execution.order)
 
@@ -364,7 +359,7 @@ class Steps:
         worker.steps.clear()
         wanted = []
         for token in tokens:
-            execution = self._running.pop(token)
+            execution = self._running[token]
             self._turns.ends(execution)
             if not execution.abandoned:
                 wanted.append(token)
@@ -372,14 +367,17 @@ class Steps:
             self._listener.lost(wanted, reason, crash)
         # Their turns are free.
         self.share_out()
-        if not self._running:
+        if self._paused and not self._running:
             self._idle.set()
         return len(wanted)
 
     async def drain(self, wait_ms: int) -> bool:
         """Begin no more steps; wait up to `wait_ms` for those that run. True when all have ended."""
         self._paused = True
-        (self._idle.clear if self._running else self._idle.set)()
+        if self._running:
+            self._idle.clear()
+        else:
+            self._idle.set()
         try:
             await asyncio.wait_for(self._idle.wait(), wait_ms / 1_000)
         except TimeoutError:
@@ -391,7 +389,6 @@ class Steps:
         self._paused = True
         for execution in self._running.values():
             execution.stop_timers()
-        self._running.clear()
         self._turns.clear()
         self._queues.clear()
         self._suspects.clear()

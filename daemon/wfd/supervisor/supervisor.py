@@ -319,12 +319,10 @@ class Supervisor:
 
     def _taking(self, workflow_type: str, blocked: bool = False) -> list[Worker]:
         """The workers that take new steps of a type: those that answer, or with `blocked` all where none does."""
-        number = self.catalog.number_of(workflow_type)
-        found = [
-            one
-            for one in self._workers
-            if one.generation == number and one.ready and not one.leaving and (one.blocked_at is None or blocked)
-        ]
+        number, found = self.catalog.number_of(workflow_type), []
+        for one in self._workers:
+            if one.generation == number and one.ready and not one.leaving and (one.blocked_at is None or blocked):
+                found.append(one)  # noqa: PERF401 - asked for nearly each step, of two or so
         return [one for one in found if one.blocked_at is None] or found if blocked else found
 
     def _takes(self, worker: Worker, workflow_type: str) -> bool:

@@ -53,39 +53,40 @@ class Execution(msgspec.Struct, gc=False):
     # Until it is taken for one that only waits. It leads back here only until it is over, or cancelled: at the end at the latest.
     rests: TimerHandle | None = None
     # What it has asked for and has no answer to, by number, and the tasks whose functions run, by key: whether it takes its time.
-    _open: dict[int | str, bool] = {}
+    _open: dict[int | str, bool] | None = None
     # How many of them do; and those among them that ask how a child ends.
     patient: int = 0
     ends: set[int] | None = None
     _last_op: int = 0
 
     def asks(self, op: channel.Op) -> None:
-        if op.op <= self._last_op:
+        number, kind = op.op, op.kind
+        if number <= self._last_op:
             return
-        self._last_op = op.op
-        if (kind := op.kind) in _OF_TASKS:
+        self._last_op = number
+        if (waits := self._open) is None:
+            waits = self._open = {}
+        if kind in _OF_TASKS:
             if kind == "task":  # not answered: its end is
-                self._open[op.key] = False
+                waits[op.key] = False
                 return
-            self._open.pop(op.key, None)
+            waits.pop(op.key, None)
             if kind == "task_left":  # nor is that
                 return
-        if kind not in _PATIENT:
-            self._open[op.op] = False
-            return
-        self._open[op.op] = True
-        self.patient += 1
-        if kind == "child_result":
-            self.ends = self.ends or set()
-            self.ends.add(op.op)
+        waits[number] = takes_time = kind in _PATIENT
+        if takes_time:
+            self.patient += 1
+            if kind == "child_result":
+                self.ends = self.ends or set()
+                self.ends.add(number)
 
     def is_patient(self, op: int) -> None:
-        if self._open.get(op) is False:
+        if self._open and self._open.get(op) is False:
             self._open[op] = True
             self.patient += 1
 
     def is_told(self, op: int) -> None:
-        if self._open.pop(op, False):
+        if self._open and self._open.pop(op, False):
             self.patient -= 1
             if self.ends:
                 self.ends.discard(op)
@@ -97,7 +98,7 @@ class Execution(msgspec.Struct, gc=False):
 
     @property
     def only_waits(self) -> bool:
-        return 0 < self.patient == len(self._open)
+        return 0 < self.patient == len(self._open or ())
 
     def rests_in(self, timer: TimerHandle | None) -> None:
         if self.rests is not None:
@@ -124,19 +125,21 @@ def in_words(executions: Iterable[Execution], now: int, first: Sequence[int], mo
 
 
 class Turns:
-    """`freed` is called when a turn has been lent or a limit has changed, `resumed(execution)` when one whose timer was stopped
-    goes on."""
+    """Those that are `running`, by token. `freed` is called when a turn has been lent or a limit has changed, `resumed(execution)`
+    when one whose timer was stopped goes on."""
 
     def __init__(
         self, clock: Clock, freed: Callable[[], None], resumed: Callable[[Execution], None], rests_ms: int
     ) -> None:
         self._clock = clock
+        self.running: dict[int, Execution] = {}
+        # How many of them have said something, or are not waited for any more.
+        self._spoken = 0
         self._rests_ms = rests_ms
         self._freed = freed
         self._resumed = resumed
         self.limits: Mapping[str, int] = {}
         self._executing: defaultdict[str, int] = defaultdict(int)
-        self._silent = 0
         # How many steps of a worker have lent their turn, where any have.
         self.lent: Counter[Runner] = Counter()
         # Those that have what they waited for, and wait for their turn, by type; none of these is empty.
@@ -147,7 +150,7 @@ class Turns:
 
     def silent(self) -> int:
         """How many steps workers have been given that they have said nothing of yet."""
-        return self._silent
+        return len(self.running) - self._spoken
 
     def returning(self, workflow_type: str) -> int:
         """How many have what they waited for, and wait for their turn."""
@@ -167,19 +170,20 @@ class Turns:
         self._freed()
 
     def begins(self, execution: Execution) -> None:
-        self._silent += 1
+        self.running[execution.order.token] = execution
         self._executing[execution.handler[0]] += 1
 
     def speaks(self, execution: Execution) -> None:
         """It has said something for the first time, or nobody waits for that any more."""
         execution.heard = True
-        self._silent -= 1
+        self._spoken += 1
 
     def ends(self, execution: Execution) -> None:
+        del self.running[execution.order.token]
+        if execution.heard:
+            self._spoken -= 1
         if execution.timer is not None or execution.rests is not None or execution.kill_timer is not None:
             execution.stop_timers()
-        if not execution.heard:
-            self._silent -= 1
         if not execution.turn:
             self._forget_held(execution)
             self._has_back(execution)
@@ -195,10 +199,11 @@ class Turns:
         if execution.patient or execution.rests is not None:
             self._look(execution)
 
-    def op_waits(self, execution: Execution, op: int) -> None:
+    def op_waits(self, token: int, op: int) -> None:
         """What it has asked for takes its time after all."""
-        execution.is_patient(op)
-        self._look(execution)
+        if (execution := self.running.get(token)) is not None:
+            execution.is_patient(op)
+            self._look(execution)
 
     def _look(self, execution: Execution) -> None:
         if not execution.turn:
@@ -223,8 +228,11 @@ class Turns:
         if not self.lent[execution.worker]:
             del self.lent[execution.worker]
 
-    def answer(self, execution: Execution, message: channel.OpDone) -> None:
-        """Tell it the outcome of its operation, once it has its turn."""
+    def answer(self, message: channel.OpDone) -> None:
+        """Tell a handler the outcome of its operation, when it is its turn; a token that is gone is no matter."""
+        execution = self.running.get(message.token)
+        if execution is None:
+            return
         if not execution.turn:
             execution.held = execution.held or []
             execution.held.append(message)
@@ -280,7 +288,7 @@ class Turns:
             execution.held_at = None
             self._resumed(execution)
         for message in held:
-            self.answer(execution, message)
+            self.answer(message)
 
     def _forget_held(self, execution: Execution) -> list[channel.OpDone]:
         workflow_type = execution.handler[0]
@@ -291,7 +299,8 @@ class Turns:
         return held or []
 
     def clear(self) -> None:
+        self.running.clear()
+        self._spoken = 0
         self._executing.clear()
-        self._silent = 0
         self.lent.clear()
         self.waiting.clear()

@@ -54,8 +54,8 @@ def _sent(link: type, points: dict[type, str]) -> None:
 def _daemon() -> None:
     from support.crashpoints import hit
     from wfctl.protocol.channel import OpDone, RunStep
+    from wfctl.protocol.frames import FrameWriter
     from wfd.store.writer import Writer
-    from wfd.supervisor.link import Link
 
     _around(Writer, "_commit", "commit")
     tell = Writer._tell_all
@@ -66,7 +66,7 @@ def _daemon() -> None:
         tell(self, works, error)
 
     Writer._tell_all = told  # type: ignore[method-assign]
-    _sent(Link, {RunStep: "dispatch", OpDone: "answer"})
+    _sent(FrameWriter, {RunStep: "dispatch", OpDone: "answer"})
 
 
 def _writer() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -23,7 +24,7 @@ from wfctl.protocol.channel import (
     to_daemon_frames,
     to_worker_frames,
 )
-from wfctl.protocol.frames import encode as encoded, frames, pack
+from wfctl.protocol.frames import FrameWriter, encode as encoded, frames, pack
 from wfctl.sdk.handler import Handler
 from wfctl.values.codec import convert, decode, encode, unchanged
 from wfctl.values.signature import bind
@@ -221,10 +222,44 @@ def test_messages_of_a_turn_come_in_their_order_however_many(count: int) -> None
     assert to_daemon_frames().feed(pack(*messages)) == messages
 
 
-def test_a_frame_is_no_larger_than_its_largest_message_or_what_one_is_to_hold() -> None:
+def written(*messages: object) -> bytes:
+    writer = FrameWriter(lambda: None)
+    for message in messages:
+        writer.send(message)
+    return bytes(writer.take())
+
+
+def framed(*messages: object) -> bytes:
+    return frames([encoded(message) for message in messages])
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 20_000])
+def test_messages_that_are_written_one_by_one_come_in_their_order_however_many(count: int) -> None:
+    messages = [Pong(number) for number in range(count)]
+    assert to_daemon_frames().feed(written(*messages)) == messages
+
+
+def test_a_message_that_cannot_be_said_leaves_those_around_it_as_they_are() -> None:
+    begun: list[None] = []
+    writer = FrameWriter(lambda: begun.append(None))
+    for said in (Checked(1, b"x"), Pong(2), Pong(3)):
+        with pytest.raises(TypeError):
+            writer.send(Checked(0, b"y" * 1_000, object()))  # type: ignore[arg-type]
+        assert len(begun) == (said != Checked(1, b"x"))
+        writer.send(said)
+    assert to_daemon_frames().feed(bytes(writer.take())) == [Checked(1, b"x"), Pong(2), Pong(3)]
+    writer.send(Pong(4))
+    assert to_daemon_frames().feed(bytes(writer.take())) == [Pong(4)]
+    assert len(begun) == 2
+
+
+@pytest.mark.parametrize("bytes_of", [framed, written])
+def test_a_frame_is_no_larger_than_its_largest_message_or_what_one_is_to_hold(
+    bytes_of: Callable[..., bytes],
+) -> None:
     sizes = [10, 90_000, 10, 10, 40_000, 40_000, 10]
     messages = [Checked(call, b"x" * size) for call, size in enumerate(sizes)]
-    data, come = frames([encoded(message) for message in messages]), []
+    data, come = bytes_of(*messages), []
     buffer, reads = to_daemon_frames(), []
     for at in range(0, len(data), 1_000):
         got = buffer.feed(data[at : at + 1_000])
