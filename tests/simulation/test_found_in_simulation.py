@@ -16,7 +16,8 @@ from wfd.core.decide import decide, open_run
 from wfd.core.invariants import violations
 from wfd.core.state import Raw
 from wfd.runtime.clock import ManualClock
-from wfd.supervisor.steps import ALONE_MS, StepOrder, Steps
+from wfd.supervisor.alone import ALONE_MS
+from wfd.supervisor.steps import StepOrder, Steps
 from wfd.testing import WorkflowEnvironment
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from wfctl.protocol import channel
 from wfctl.protocol.channel import Op, StepDone, StepGone
-from wfd.runtime.clock import Clock, TimerHandle
+from wfd.runtime.clock import Clock
+from wfd.supervisor.alone import Alone
 from wfd.supervisor.contract import Demand, Listener, Runner, Spoken, StepOrder
 from wfd.supervisor.queues import Queues
 from wfd.supervisor.turns import RESTS_AFTER_MS, Execution, Turns, in_words
@@ -31,9 +31,6 @@ TOGETHER_MS = 2
 BRIEF_MS = 20
 # From "let go" to SIGKILL.
 GRACE_MS = 3_000
-# How long a step that has lost its workers waits for one to itself, and then keeps it so: what ends its worker mostly does
-# it at once, and a step that only waits for something must not hold up all others.
-ALONE_MS = 1_000
 # What a handler says before its step ends.
 _ON_THE_WAY = frozenset({Op, channel.Logs, channel.Progress})
 
@@ -59,15 +56,13 @@ class Steps:
         self.answer, self.op_waits, self.silent = self._turns.answer, self._turns.op_waits, self._turns.silent
         self.lined_up = self._queues.lined_up
         self._lines, self._returning, self._lent = self._queues.queues, self._turns.waiting, self._turns.lent
-        self._suspects: OrderedDict[int, StepOrder] = OrderedDict()
+        self._alone = Alone(clock, taking, self._may_begin, self._give_now, self._lapsed)
+        self._suspects = self._alone.waiting
         self._brief: set[tuple[str, str]] = set()
         # Who gets the brief steps that begin now, since when, and how many it got.
         self._together: Runner | None = None
         self._together_since = self._begun = 0
-        # A worker that is kept free of anything else, and the type of the suspect it is kept for.
-        self._reserved: Runner | None = None
-        self._reserved_for, self._paused = "", False
-        self._lapse: TimerHandle | None = None
+        self._paused = False
         self._idle = asyncio.Event()
 
     def listen(self, listener: Listener) -> None:
@@ -141,7 +136,7 @@ class Steps:
 
     def _nobody_waits(self) -> bool:
         """Neither for a worker nor for a turn."""
-        return not (self._lines or self._suspects or self._returning) and self._reserved is None
+        return not (self._lines or self._suspects or self._returning) and self._alone.worker is None
 
     def share_out(self) -> None:
         """Give queued steps to workers as far as there is room."""
@@ -150,68 +145,28 @@ class Steps:
         self._turns.give_back()
         if self._paused:
             return
-        self._share_alone()
+        self._alone.share_out()
         self._share_queues()
 
     def _share_queues(self) -> None:
         turns = self._turns
         while found := self._queues.take(self.least_busy, turns.free, turns.limited):
             order, worker = found
-            self._give(order, worker, order.handler(), self._clock.now_ms())
+            self._give_now(order, worker)
             if self._listener is not None:
                 self._listener.left_line(order.workflow_type)
-
-    def _share_alone(self) -> None:
-        """Suspects, one after the other, in a worker that is kept free of anything else as long as there are any."""
-        if self._reserved is not None:
-            if self._reserved not in self._taking(self._reserved_for):
-                self._reserve(None)
-            elif self._reserved.steps:
-                return  # with a suspect, or with others that it is to be rid of: until it lapses
-        suspect = self._next_suspect()
-        if suspect is None:
-            self._reserve(None)
-            return
-        workers = self._taking(suspect.workflow_type)
-        if self._reserved not in workers:
-            self._reserve(min(workers, key=lambda worker: len(worker.steps)), suspect.workflow_type)
-        assert self._reserved is not None
-        if not self._reserved.steps:
-            del self._suspects[suspect.token]
-            self._give(suspect, self._reserved, suspect.handler(), self._clock.now_ms())
-            self._reserve(self._reserved, suspect.workflow_type)
-
-    def _next_suspect(self, worker: Runner | None = None) -> StepOrder | None:
-        """The first one that may begin now, on `worker` where that is given."""
-        for suspect in self._suspects.values():
-            taking = self._taking(suspect.workflow_type)
-            if taking and (worker is None or worker in taking) and self._may_begin(suspect):
-                return suspect
-        return None
 
     def _may_begin(self, order: StepOrder) -> bool:
         return order.message.cancel or self._turns.free(order.workflow_type)
 
-    def _reserve(self, worker: Runner | None, workflow_type: str = "") -> None:
-        """Keep `worker` free of anything else, for `ALONE_MS` from now at most."""
-        if self._lapse is not None:
-            self._lapse.cancel()
-        self._reserved, self._reserved_for = worker, workflow_type
-        self._lapse = None if worker is None else self._clock.call_later(ALONE_MS, self._lapsed)
-
-    def _lapsed(self) -> None:
-        """It was alone, or others did not make room for it, for long enough: it shares the worker from now on."""
-        worker = self._reserved
-        self._reserve(None)
+    def _lapsed(self, worker: Runner) -> None:
+        """A suspect was alone with `worker`, or others did not make room for it, for long enough: from now on it shares that."""
         if self._paused:
             return
-        suspect = None if worker is None else self._next_suspect(worker)
-        if worker is not None and suspect is not None:
-            del self._suspects[suspect.token]
-            self._give(suspect, worker, suspect.handler(), self._clock.now_ms())
+        self._alone.begin_beside(worker)
         # Before another suspect takes a worker from them.
         self._share_queues()
-        self._share_alone()
+        self._alone.share_out()
 
     def least_busy(self, workflow_type: str, new: bool) -> Runner | None:
         return self._least_busy_of(self._taking(workflow_type), new)
@@ -219,7 +174,7 @@ class Steps:
     def _least_busy_of(self, workers: Iterable[Runner], new: bool) -> Runner | None:
         """The one that executes the fewest steps, of those with room for another, which begins a `new` run or not."""
         found: Runner | None = None
-        fewest, reserved, lent = 2 * STEPS_PER_WORKER, self._reserved, self._lent
+        fewest, reserved, lent = 2 * STEPS_PER_WORKER, self._alone.worker, self._lent
         for worker in workers:
             executing = len(worker.steps)
             if lent:  # else one that has too many for a new run has enough as it is
@@ -233,6 +188,9 @@ class Steps:
             if executing < fewest and worker is not reserved and not (worker.crowded and worker.full):
                 found, fewest = worker, executing
         return found
+
+    def _give_now(self, order: StepOrder, worker: Runner) -> None:
+        self._give(order, worker, order.handler(), self._clock.now_ms())
 
     def _give(self, order: StepOrder, worker: Runner, handler: tuple[str, str], now: int) -> None:
         token = order.token
@@ -391,6 +349,5 @@ class Steps:
             execution.stop_timers()
         self._turns.clear()
         self._queues.clear()
-        self._suspects.clear()
+        self._alone.clear()
         self._together = None
-        self._reserve(None)

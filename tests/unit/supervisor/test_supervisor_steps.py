@@ -9,9 +9,9 @@ import pytest
 from wfctl.protocol import channel
 from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.runtime.clock import ManualClock
+from wfd.supervisor.alone import ALONE_MS
 from wfd.supervisor.contract import Spoken, StepOrder
 from wfd.supervisor.steps import (
-    ALONE_MS,
     BRIEF_MS,
     GRACE_MS,
     MOST_IN_WORKER,
