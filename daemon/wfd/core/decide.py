@@ -59,8 +59,7 @@ def open_run(
             started, key=key, run_id=run_id, parent=link, root=parent.root, root_id=parent.root_id,
             depth=parent.depth + 1, at=now,
         )  # fmt: skip
-    draft = Decision(run, now)
-    draft.records.append(started)
+    draft = Decision(run, now, 1, [started])
     if later is None:
         draft.begin("start", handler)
     return draft
@@ -68,7 +67,7 @@ def open_run(
 
 def decide(run: Run, stimulus: s.Stimulus, now: int) -> Decision:
     """What `stimulus` at instant `now` (UTC epoch ms) does to `run`. Deterministic; raises for no stimulus in any phase."""
-    draft, phase = Decision(run, now), run.phase
+    draft, phase = Decision(run, now, run.seq), run.phase
     CELLS[type(phase)][type(stimulus)](draft, phase, stimulus)
     return draft
 
@@ -93,7 +92,11 @@ def _returned(draft: Decision, phase: Stepping, returned: s.StepReturned) -> Non
     directive, handler, wake_at = returned.directive, None, None
     if returned.after_ms is not None and directive == "step":
         handler, wake_at = returned.name, draft.now + returned.after_ms
-    draft.record(r.StepCompleted(phase.step, directive, returned.put, returned.deleted, handler, wake_at))
+    completed = r.StepCompleted(phase.step, directive, returned.put, returned.deleted, handler, wake_at)
+    if wake_at is None:
+        draft.note(completed)
+    else:
+        draft.record(completed)
     if directive == "complete":
         draft.close(r.RunCompleted(returned.value))
     elif directive == "fail":
@@ -192,6 +195,13 @@ def _unfit(draft: Decision, phase: Stepping, unfit: s.StepUnfit) -> None:
 def _operation(draft: Decision, phase: Stepping, asked: s.OperationAsked) -> None:
     if _stale(draft, phase, asked):
         return
+    begun = asked.begun
+    if begun is not None:
+        # What it alone would leave of the operation is not seen: it has ended as well.
+        if begun.over:
+            draft.record(begun)
+        else:
+            draft.note(begun)
     draft.record(asked.record)
 
 

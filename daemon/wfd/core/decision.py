@@ -24,21 +24,28 @@ class Ignored(msgspec.Struct, frozen=True):
 
 class Decision(msgspec.Struct, gc=False):
     """The new state, the records that make it (in order), and what to do after they are committed; `now` is the instant of it all.
-    The cells of `decide` make it, each with what it has decided so far.
+    The cells of `decide` make it, each with what it has decided so far; `seq` is that of the newest record.
 
     `ignored` says why nothing happened, and is None otherwise. `refused` is set where an event met a closed run.
     """
 
     run: Run
     now: int
+    seq: int
     records: list[r.Record] = []
     actions: list[Action] = []
     ignored: str | None = None
     refused: bool = False
 
     def record(self, record: r.Record) -> None:
-        run = self.run
-        self.run = FOLDS[type(record)](run, record, run.seq + 1, self.now)
+        self.seq = seq = self.seq + 1
+        self.run = FOLDS[type(record)](self.run, record, seq, self.now)
+        self.records.append(record)
+
+    def note(self, record: r.Record) -> None:
+        """A record after which the run is as it was, or that leaves nothing which the next does not make as well; and there is a
+        next, which gives the run its seq."""
+        self.seq += 1
         self.records.append(record)
 
     def do(self, action: Action) -> None:

@@ -56,8 +56,8 @@ class OpResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Ops(Mapping[str, OpResult]):
-    """Operations by key, in the order in which they began. Never changes; what `having` gives shares nearly everything with it,
-    for one step may start ten thousand children."""
+    """Operations by key, in the order in which they began, where they are so many that a dict of them is not copied for each: one
+    step may start ten thousand children. Never changes; what `having` gives shares nearly everything with it."""
 
     __slots__ = ("_newest", "_others")
 
@@ -283,9 +283,14 @@ def dump(run: Run) -> str:
 
 def with_result(step: Stepping, result: OpResult) -> Stepping:
     """The step after one of its operations was recorded."""
-    ops = step.ops
-    having = ops.having(result) if type(ops) is Ops else Ops(ops, {result.key: result})
-    return _replace(step, ops=having)
+    ops: Mapping[str, OpResult] = step.ops
+    if type(ops) is Ops:
+        ops = ops.having(result)
+    elif len(ops) < _APART:
+        ops = {**ops, result.key: result}
+    else:
+        ops = Ops(ops, {result.key: result})
+    return _replace(step, ops=ops)
 
 
 def _lean(step: Stepping) -> Stepping:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from wfctl.values.failure import Failure
-from wfd.core.records import Record
+from wfd.core.records import Operation, Record
 from wfd.core.state import NULL, Event, Raw, Sleeping, Stepping, Waiting
 
 
@@ -61,11 +61,12 @@ class StepUnfit(msgspec.Struct, frozen=True, gc=False):
 
 
 class OperationAsked(msgspec.Struct, frozen=True, gc=False):
-    """The handler asked for an operation, and `record` is its outcome."""
+    """The handler asked for an operation, and `record` is its outcome. `begun` tells of its beginning, where that comes with it."""
 
     step: int
     attempt: int
-    record: Record
+    record: Operation
+    begun: Operation | None = None
 
 
 class EventArrived(msgspec.Struct, frozen=True, gc=False):

@@ -44,7 +44,7 @@ class Batch(msgspec.Struct):
     lines: Sequence[tuple[Live, LogRow]] = ()
     # Of whom it has asked something that changed nothing: its answer may rest on what they are.
     unchanged: tuple[Live, ...] = ()
-    schedules: dict[str, tuple[ScheduleRow | None, int]] = {}
+    schedules: dict[str, tuple[ScheduleRow | None, int]] | None = None
     # Who wants to hear of it, once it is on its way (see `Commits.commit`).
     then: Callable[[], None] | None = None
     settled: Callable[[BaseException | None], None] | None = None
@@ -76,8 +76,7 @@ class Batch(msgspec.Struct):
             input=Raw(input), timeout_ms=timeout_ms, parent=None if parent is None else parent.run, now=self.now,
             on_completed_step=on_completed_step, on_parent_close=on_parent_close, begins_at=begins_at, schedule=schedule,
         )  # fmt: skip
-        live = Live(decision.run, {}, parent)
-        live.children = {}
+        live = Live(decision.run, {}, parent, {})
         self.changes.append(Change(live, 0, decision))
         return live
 
@@ -105,6 +104,12 @@ class Batch(msgspec.Struct):
         if live.parent is not None and CLOSE in decision.actions:
             self.decide(live.parent, self._child_closed(decision.run, live.parent.run))
         return decision
+
+    def put_schedule(self, id: str, row: ScheduleRow | None, before: int) -> None:
+        """The row of a schedule that had version `before`."""
+        if self.schedules is None:  # as in nearly all batches
+            self.schedules = {}
+        self.schedules[id] = row, before
 
     def _concerns(self, live: Live) -> bool:
         for change in self.changes:

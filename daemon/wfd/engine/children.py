@@ -22,7 +22,6 @@ from wfctl.values.codec import canonical, decode
 from wfctl.values.commands import command
 from wfctl.values.ids import check_new_id
 from wfctl.values.opkeys import CLEANUP_MARK
-from wfctl.values.runinfo import ParentInfo, RunInfo
 from wfd.core import records as r, stimuli as s
 from wfd.core.state import Raw, Run, Stepping
 from wfd.engine.arguments import bind_any, rebound
@@ -46,7 +45,7 @@ class Machine(Protocol):
     code: Code
     open_ids: dict[str, int]
 
-    def batch(self) -> Batch: ...
+    def batch(self, now: int | None = None) -> Batch: ...
     def new_key(self) -> int: ...
     def commit(self, batch: Batch, then: Callable[[], None] | None = None) -> None: ...
     def wait_closed(self, key: int) -> asyncio.Future[Outcome]: ...
@@ -99,7 +98,7 @@ class Children:
             self._m.memory.settle(child)
             return
         record = r.ChildStarted(
-            asked.op.key, run.run_id, run.workflow_id, run.workflow_type, child_value(child.info), existing=True
+            asked.op.key, run.run_id, run.workflow_id, run.workflow_type, child_value(child.info()), existing=True
         )
         self._desk.record(asked, self._m.batch(), record)
         self._m.memory.settle(child)
@@ -119,7 +118,7 @@ class Children:
         if not asked.stale:
             await self.known(asked, msgspec.structs.replace(args, input=bound))
 
-    def new(self, asked: Asked, args: ChildArgs) -> None:
+    def new(self, asked: Asked, args: ChildArgs, now: int | None = None) -> None:
         machine, parent, workflow_type = self._m, asked.live, asked.op.name
         try:
             check_new_id(args.workflow_id)
@@ -137,19 +136,15 @@ class Children:
             # The handler's own code has it, or it would not have asked.
             self._desk.code_missing(asked, workflow_type)
             return
-        batch = machine.batch()
-        key, run_id, of = machine.new_key(), machine.ids.run_id(), parent.run
-        info = RunInfo(
-            run_id, args.workflow_id, workflow_type, ParentInfo(of.run_id, of.workflow_id, of.workflow_type),
-            of.root_id, 1, batch.now,
-        )  # fmt: skip
-        record = r.ChildStarted(asked.op.key, run_id, args.workflow_id, workflow_type, child_value(info))
-        batch.decide(parent, s.OperationAsked(asked.step, asked.attempt, marked(parent, record)))
-        batch.open(
+        batch = machine.batch(now)
+        key, run_id = machine.new_key(), machine.ids.run_id(batch.now)
+        child = batch.open(
             key=key, run_id=run_id, workflow_id=args.workflow_id, workflow_type=workflow_type,
             handler=spec.start.name, input=bytes(args.input), timeout_ms=args.timeout_ms, parent=parent,
             on_completed_step=args.on_completed_step, on_parent_close=args.on_parent_close,
         )  # fmt: skip
+        record = r.ChildStarted(asked.op.key, run_id, args.workflow_id, workflow_type, child_value(child.info()))
+        batch.decide(parent, s.OperationAsked(asked.step, asked.attempt, marked(parent, record)), cause=True)
         if parent.children is None:
             parent.children = {}
         parent.children[args.workflow_id] = key

@@ -97,7 +97,8 @@ class Commands:
         if call.if_closed not in ("start", "use", "fail"):
             raise InvalidArgumentError(f"if_closed is 'start', 'use' or 'fail', not {call.if_closed!r}")
         check_timeout(call.timeout_ms)
-        _check_beginning(call, self._e.clock.now_ms())
+        if call.begins_at is not None or call.delay_ms is not None:
+            _check_beginning(call, self._e.clock.now_ms())
         spec = self._e.workers.catalog.type_of(call.workflow_type)
         if call.workflow_id is not None:
             check_new_id(call.workflow_id)
@@ -109,7 +110,7 @@ class Commands:
         workflow_id = call.workflow_id or self._readable(call.workflow_type)
         batch = engine.batch()
         begins_at = call.begins_at if call.delay_ms is None else batch.now + call.delay_ms
-        future: asyncio.Future[calls.Started] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[calls.Started] = engine.loop.create_future()
         if call.dry_run:
             info = RunInfo("", workflow_id, call.workflow_type, started_at_ms=batch.now)
             later = begins_at is not None and begins_at > batch.now
@@ -122,12 +123,12 @@ class Commands:
             )
             return future
         live = batch.open(
-            key=engine.new_key(), run_id=engine.ids.run_id(), workflow_id=workflow_id,
+            key=engine.new_key(), run_id=engine.ids.run_id(batch.now), workflow_id=workflow_id,
             workflow_type=call.workflow_type, handler=spec.start.name, input=kwargs, timeout_ms=call.timeout_ms,
             begins_at=begins_at,
         )  # fmt: skip
         run = live.run
-        started = calls.Started(run=live.info, status=run.status, begins_at=run.begins_at)
+        started = calls.Started(run=live.info(), status=run.status, begins_at=run.begins_at)
         engine.commit(batch, settled=partial(_settle, future, started))
         return future
 
@@ -156,7 +157,7 @@ class Commands:
                     return None
                 if last and live is not None and live.run.closed:
                     break
-        run, info, use = live.run, live.info, call.if_closed if live.run.closed else call.if_running
+        run, info, use = live.run, live.info(), call.if_closed if live.run.closed else call.if_running
         await self.on_disk(live)
         self._e.memory.settle(live)
         if use != "use":
@@ -289,7 +290,7 @@ class Commands:
             await engine.committed(engine.batch())  # what is shown is on disk
         payload = rebound(handler, call.input, call.positional)
         kwargs = await bind_any(engine.workers, spec, handler, payload, call.text)
-        value = await engine.workers.query(live.info, call.name, kwargs, store)
+        value = await engine.workers.query(live.info(), call.name, kwargs, store)
         engine.memory.settle(live)
         return calls.QueryAnswer(run_id=run.run_id, workflow_id=run.workflow_id, value=Raw(value))
 

@@ -32,6 +32,7 @@ class Machine(Protocol):
     memory: Memory
     hub: Hub
     timers: Timers
+    loop: asyncio.AbstractEventLoop
     open_ids: dict[str, int]
     sought: set[str]
 
@@ -70,21 +71,23 @@ class Commits:
         for change in batch.changes:
             live = change.live
             run = live.run
+            key = run.key
             live.pending += 1
-            if run.key in idle:
-                del idle[run.key]
+            if key in idle:
+                del idle[key]
             if not change.before or change.reopens:
                 if not change.before:
                     memory.add(live)
-                machine.open_ids[run.workflow_id] = run.key
+                machine.open_ids[run.workflow_id] = key
                 machine.sought.discard(run.workflow_id)
-            if type(run.phase) is Closed and machine.open_ids.get(run.workflow_id) == run.key:
+            if type(run.phase) is Closed and machine.open_ids.get(run.workflow_id) == key:
                 del machine.open_ids[run.workflow_id]
-        for live in batch.unchanged:
-            live.pending += 1
-            memory.busy(live)
+        if batch.unchanged:
+            for live in batch.unchanged:
+                live.pending += 1
+                memory.busy(live)
         if not turn:
-            asyncio.get_running_loop().call_soon(self.submit)
+            machine.loop.call_soon(self.submit)
         if then is not None:
             batch.then = then
         if settled is not None:
@@ -93,7 +96,7 @@ class Commits:
 
     async def committed(self, batch: Batch) -> None:
         """`commit`, and wait for it."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[None] = self._m.loop.create_future()
 
         def settled(error: BaseException | None) -> None:
             if error is not None and not future.done():
@@ -166,22 +169,23 @@ class Commits:
         parked = machine.memory.parked.lines
         for change in changes:
             change.live.pending -= 1
-        for live in batch.unchanged:
-            live.pending -= 1
-        for change in changes:
             if change.decision.actions:
                 machine.act(change)
         if batch.then is not None:
             batch.then()
         for change in changes:
-            run = change.live.run
+            live = change.live
+            run = live.run
             if type(run.phase) is Stepping and run.deadline is None and not parked:
                 continue  # as nearly all: it stays, and needs no time to pass
-            self._rest(change.live)
-        for live in batch.unchanged:
             self._rest(live)
+        if batch.unchanged:
+            for live in batch.unchanged:
+                live.pending -= 1
+                self._rest(live)
 
     def _rest(self, live: Live) -> None:
-        if (wake_at := live.run.wake_at) is not None:
+        run = live.run
+        if type(run.phase) is not Closed and (wake_at := run.wake_at) is not None:
             self._m.timers.note(wake_at)
         self._m.memory.settle(live)

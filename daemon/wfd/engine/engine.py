@@ -57,6 +57,7 @@ class Engine:
     def __init__(
         self, store: Store, workers: Workers, clock: Clock, ids: IdSource, *, crash_limit: int = CRASH_LIMIT
     ) -> None:
+        self.loop: asyncio.AbstractEventLoop
         self.store = store
         self.workers = workers
         self.clock = clock
@@ -94,6 +95,8 @@ class Engine:
     # -- life --------------------------------------------------------------------------------
 
     async def start(self) -> None:
+        # Kept, because to ask for it costs a system call.
+        self.loop = asyncio.get_running_loop()
         self.workers.listen(self)
         interrupted = await self._look_up()
         await self.code.start(self.workers.catalog)
@@ -143,7 +146,7 @@ class Engine:
 
     def spawn(self, work: Any) -> None:
         """Run a coroutine as long as the engine does; what it raises is logged."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done_task)
 
@@ -167,11 +170,12 @@ class Engine:
 
     # -- committing --------------------------------------------------------------------------
 
-    def batch(self) -> Batch:
-        """A new batch of decisions, all at one instant; raises the storage error while the disk takes nothing."""
+    def batch(self, now: int | None = None) -> Batch:
+        """A new batch of decisions, all at one instant: `now`, where the caller has just looked at the clock. Raises the storage
+        error while the disk takes nothing."""
         if self.failure is not None:
             raise self.failure
-        return Batch(self.clock.now_ms(), self.workers.catalog)
+        return Batch(self.clock.now_ms() if now is None else now, self.workers.catalog)
 
     def left(self) -> int:
         """How many more runs should be begun, for everything to be busy."""
@@ -210,27 +214,29 @@ class Engine:
     def _closed(self, live: Live) -> None:
         run = live.run
         self.purges.closed[run.status] += 1
-        for waiter in self._waiters.pop(run.key, ()):
-            if not waiter.done():
-                waiter.set_result(outcome_of(run))
+        if run.key in self._waiters:
+            outcome = outcome_of(run)
+            for waiter in self._waiters.pop(run.key):
+                if not waiter.done():
+                    waiter.set_result(outcome)
         if run.open_children:
             self.spawn(self.again(partial(self._end_bound_children, run)))
 
-    def stimulate(self, live: Live, stimulus: s.Stimulus) -> None:
-        """Decide and commit one stimulus that nobody waits for."""
+    def stimulate(self, live: Live, stimulus: s.Stimulus, now: int | None = None) -> None:
+        """Decide and commit one stimulus that nobody waits for, at `now` as in `batch`."""
         if self.failure is not None:
             return
-        batch = Batch(self.clock.now_ms(), self.workers.catalog)
+        batch = Batch(self.clock.now_ms() if now is None else now, self.workers.catalog)
         decision = batch.decide(live, stimulus)
         if decision.records:
             self.commit(batch)
         else:
             self.memory.settle(live)
 
-    def logged(self, live: Live, lines: list[channel.LogLine]) -> None:
+    def logged(self, live: Live, lines: list[channel.LogLine], now: int) -> None:
         """Keep what a handler logged, in the order of everything else."""
         run = live.run
-        batch = Batch(self.clock.now_ms(), self.workers.catalog)
+        batch = Batch(now, self.workers.catalog)
         batch.lines = [(live, LogRow(0, run.key, x.at_ms, x.level, x.message, run.handler)) for x in lines]
         self.commit(batch)
 
@@ -267,7 +273,7 @@ class Engine:
 
     def wait_closed(self, key: int) -> asyncio.Future[Outcome]:
         """A future of how the run ends. The caller has seen it open in this turn of the loop, or it may wait for ever."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Outcome] = self.loop.create_future()
         self._waiters.setdefault(key, []).append(future)
         return future
 

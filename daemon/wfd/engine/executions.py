@@ -15,7 +15,6 @@ from wfd.core import stimuli as s
 from wfd.core.state import OpResult, Raw, Stepping
 from wfd.engine.memory import NOTHING, Live, Memory
 from wfd.engine.watch import Hub
-from wfd.runtime.clock import Clock
 from wfd.supervisor import Catalog, Demand, Heard, StepOrder, Workers
 
 # Executions of one step that may take their worker with them before the run is stuck.
@@ -31,12 +30,11 @@ class Machine(Protocol):
     memory: Memory
     failure: StorageError | None
     hub: Hub
-    clock: Clock
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
     async def again(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
-    def stimulate(self, live: Live, stimulus: s.Stimulus) -> None: ...
-    def logged(self, live: Live, lines: list[channel.LogLine]) -> None: ...
+    def stimulate(self, live: Live, stimulus: s.Stimulus, now: int | None = None) -> None: ...
+    def logged(self, live: Live, lines: list[channel.LogLine], now: int) -> None: ...
 
 
 class _Token(msgspec.Struct, gc=False):
@@ -51,9 +49,11 @@ class _Token(msgspec.Struct, gc=False):
 
 
 class Executions:
-    """`asked(live, step, attempt, op)` takes the operations that handlers ask for. `crash_limit` may change at any time."""
+    """`asked(live, step, attempt, op, now)` takes the operations that handlers ask for. `crash_limit` may change at any time."""
 
-    def __init__(self, machine: Machine, asked: Callable[[Live, int, int, channel.Op], None], crash_limit: int) -> None:
+    def __init__(
+        self, machine: Machine, asked: Callable[[Live, int, int, channel.Op, int], None], crash_limit: int
+    ) -> None:
         self._m = machine
         self.crash_limit = crash_limit
         self._asked = asked
@@ -108,7 +108,7 @@ class Executions:
         if live.over:
             live.over = []
         message = channel.RunStep(
-            token, live.info, phase.kind, spec.name, bytes(phase.kwargs), live.store,
+            token, live.info(), phase.kind, spec.name, bytes(phase.kwargs), live.store,
             [recorded(op) for op in phase.ops.values()] if phase.ops else [],
             bytes(live.logged) if live.logged else b"", cancel, step,
         )  # fmt: skip
@@ -226,7 +226,7 @@ class Executions:
 
     # -- what the workers say ----------------------------------------------------------------
 
-    def heard(self, message: Heard) -> None:
+    def heard(self, message: Heard, now: int) -> None:
         entry = self._tokens.get(message.token)
         if entry is None or self._m.failure is not None:
             return
@@ -245,15 +245,15 @@ class Executions:
             # They come in order, so one that comes once more is known by its number.
             if message.op > entry.last_op:
                 entry.last_op = message.op
-                self._asked(live, entry.step, entry.attempt, message)
+                self._asked(live, entry.step, entry.attempt, message, now)
             return
         elif type(message) is channel.Logs:
             for line in message.lines:
                 live.logged += line.mark()
-            self._m.logged(live, message.lines)
+            self._m.logged(live, message.lines, now)
             return
         elif type(message) is channel.Progress:
-            self._m.hub.progressed(live, message, self._m.clock.now_ms())
+            self._m.hub.progressed(live, message, now)
             return
         elif type(message) is channel.StepRaised:
             said = s.StepRaised(entry.step, entry.attempt, message.failure, message.cancelled)
@@ -262,7 +262,7 @@ class Executions:
             said = self._stuck(entry, message.reason)
         live.source = entry.order.source
         self._over(message.token)
-        self._m.stimulate(live, said)
+        self._m.stimulate(live, said, now)
         if self._m.memory.parked.lines:
             self.unpark(live.run.workflow_type)
 

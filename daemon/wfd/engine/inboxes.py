@@ -38,7 +38,7 @@ LOOK_MS = 100
 FULL = "the inbox of a run that does not take its events"
 
 
-Again = Callable[[Live, int, int, channel.Op, bool], None]
+Again = Callable[[Live, int, int, channel.Op, int, bool], None]
 
 
 class Machine(Protocol):
@@ -117,7 +117,8 @@ class Inboxes:
                 line.waiting.popleft()
                 self._m.pressure.end(FULL)
                 if not first.asked.stale:
-                    first.again(first.asked.live, first.asked.step, first.asked.attempt, first.asked.op, True)
+                    one, now = first.asked, self._m.clock.now_ms()
+                    first.again(one.live, one.step, one.attempt, one.op, now, True)
         finally:  # whatever became of one, those behind it go on
             if receiver is not None:
                 self._m.memory.settle(receiver)

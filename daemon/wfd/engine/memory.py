@@ -11,7 +11,7 @@ import asyncio
 import functools
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
@@ -35,7 +35,7 @@ AT_ONCE = nullcontext()
 NOTHING: frozenset[str] = frozenset()
 
 
-class Live:
+class Live(msgspec.Struct, eq=False):
     """One run in memory. `store` is its store as of the last decided directive (JSON by key), `counted` as what the newest unit
     counts it, None where there is none yet.
 
@@ -46,36 +46,30 @@ class Live:
     first needed. What was `forgotten` with all else is not the run any more: whoever still holds it decides nothing for it.
     """
 
-    __slots__ = (
-        "_info", "children", "counted", "forgotten", "logged", "over", "parent", "pending", "pins", "run", "source", "store",
-        "token", "unheard",
-    )  # fmt: skip
+    run: Run
+    store: dict[str, bytes]
+    parent: Live | None
+    children: dict[str, int] | None = None
+    token: int | None = None
+    source: str | None = None
+    logged: bytearray = bytearray()
+    pending: int = 0
+    pins: int = 0
+    forgotten: bool = False
+    unheard: frozenset[str] = NOTHING
+    over: list[str] = []
+    counted: Counted | None = None
+    _info: RunInfo | None = None
 
-    def __init__(self, run: Run, store: dict[str, bytes], parent: Live | None) -> None:
-        self.run = run
-        self.store = store
-        self.parent = parent
-        self.token: int | None = None
-        self.source: str | None = None
-        self.logged = bytearray()
-        self.pending = 0
-        self.pins = 0
-        self.forgotten = False
-        self.unheard = NOTHING
-        self.over: list[str] = []
-        self.children: dict[str, int] | None = None
-        self.counted: Counted | None = None
-        self._info: RunInfo | None = None
-
-    def write(self, put: Mapping[str, Raw], deleted: Iterable[str]) -> None:
+    def write(self, put: Mapping[str, Raw], deleted: Sequence[str]) -> None:
         """Change the store in memory, as the same unit does on disk."""
         store = self.store
-        for name in deleted:
-            store.pop(name, None)
+        if deleted:
+            for name in deleted:
+                store.pop(name, None)
         for name, value in put.items():
             store[name] = bytes(value)
 
-    @property
     def info(self) -> RunInfo:
         info, phase = self._info, self.run.phase
         attempt = phase.attempt if type(phase) is Stepping else 1
@@ -120,7 +114,6 @@ class Memory:
         run = live.run
         self._runs[run.key] = live
         self._keys[run.run_id] = run.key
-        self.recent.forget(run.run_id)
         if live.parent is not None:
             self._pin(live.parent)
 
@@ -232,6 +225,7 @@ class Memory:
             live.logged = logged
             live.counted = counted(run)
             self.add(live)
+            self.recent.forget(run.run_id)
         except _Unreadable as error:
             self._set_aside(loaded, str(error))
             return root

@@ -90,7 +90,7 @@ class Machine(Protocol):
     @property
     def executions(self) -> Enders: ...
 
-    def batch(self) -> Batch: ...
+    def batch(self, now: int | None = None) -> Batch: ...
     def new_key(self) -> int: ...
     def commit(self, batch: Batch, then: Callable[[], None] | None = None) -> None: ...
     def wait_closed(self, key: int) -> asyncio.Future[Outcome]: ...
@@ -103,15 +103,15 @@ class Operations:
         self._m = machine
         self._children = Children(machine, self)
 
-    def asked(self, live: Live, step: int, attempt: int, op: channel.Op, waited: bool = False) -> None:
+    def asked(self, live: Live, step: int, attempt: int, op: channel.Op, now: int, waited: bool = False) -> None:
         """Take one operation, or take it up again once it has `waited` for room. What needs nothing from disk is decided before
-        this returns."""
+        this returns, as of `now`."""
         asked = Asked(live, step, attempt, op, waited)
         if asked.stale:
             return
         match op.kind:
             case kind if kind in _TASK:
-                self._task(asked, _task_args(op.args))
+                self._task(asked, _task_args(op.args), now)
             case "child":
                 args = _child_args(op.args)
                 if args.unbound:
@@ -119,13 +119,13 @@ class Operations:
                 elif live.children is None or args.workflow_id in live.children:
                     self._m.spawn(self._guarded(asked, partial(self._children.known, asked, args)))
                 else:
-                    self._children.new(asked, args)
+                    self._children.new(asked, args, now)
             case "parent_event":
                 told = _parent_event_args(op.args)
                 if told.unbound:
                     self._m.spawn(self._guarded(asked, partial(self._unbound_parent_event, asked, told)))
                 else:
-                    self._parent_event(asked, told.payload)
+                    self._parent_event(asked, told.payload, now)
             case "event":
                 self._m.spawn(self._guarded(asked, partial(self._event, asked, _event_args(op.args))))
             case "child_result":
@@ -138,11 +138,11 @@ class Operations:
             case "task_left":
                 pass  # its record stays open: another execution tries it again
             case _:
-                self._own(asked)
+                self._own(asked, now)
 
-    def _own(self, asked: Asked) -> None:
+    def _own(self, asked: Asked, now: int) -> None:
         """Values that a handler takes from outside, and sleeps."""
-        op, batch, due_at = asked.op, self._m.batch(), None
+        op, batch, due_at = asked.op, self._m.batch(now), None
         record: r.Operation
         match op.kind:
             case "now":
@@ -159,15 +159,16 @@ class Operations:
                 return
         self.record(asked, batch, record, due_at)
 
-    def _task(self, asked: Asked, args: TaskArgs) -> None:
+    def _task(self, asked: Asked, args: TaskArgs, now: int) -> None:
         """An attempt at a task begins, or has ended, or both at once."""
-        op, kind, batch, due_at = asked.op, asked.op.kind, self._m.batch(), None
+        op, batch, due_at, begun = asked.op, self._m.batch(now), None, None
+        kind = op.kind
         record: r.Operation
         if kind == "task_at_once" or kind == "task":
             begun = marked(asked.live, r.TaskStarted(op.key, op.name, args.attempt, args.arguments))
-            batch.decide(asked.live, s.OperationAsked(asked.step, asked.attempt, begun), cause=True)
             if kind == "task":
                 # Not answered: what comes of it will be, after it.
+                batch.decide(asked.live, s.OperationAsked(asked.step, asked.attempt, begun))
                 self._m.commit(batch)
                 return
         if kind == "task_at_once" or kind == "task_completed":
@@ -177,7 +178,7 @@ class Operations:
         else:
             due_at, failure = batch.now + args.delay_ms, args.failure or _NO_FAILURE
             record = r.TaskAttemptFailed(op.key, op.name, args.attempt, failure, due_at, args.max_attempts)
-        self.record(asked, batch, record, due_at)
+        self.record(asked, batch, record, due_at, begun)
 
     async def _guarded(self, asked: Asked, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Until it is answered. A refusal is recorded and is for ever, so what fails for now only (the disk, a worker that
@@ -205,10 +206,18 @@ class Operations:
                 return
             await self._m.pause(AGAIN_MS)
 
-    def record(self, asked: Asked, batch: Batch, record: r.Operation, due_at: int | None = None) -> None:
-        """Record the operation's outcome, commit, answer: at once, or when `due_at` has come."""
+    def record(
+        self,
+        asked: Asked,
+        batch: Batch,
+        record: r.Operation,
+        due_at: int | None = None,
+        begun: r.Operation | None = None,
+    ) -> None:
+        """Record the operation's outcome, behind that it has `begun` where nothing tells of that yet, commit, answer: at once, or
+        when `due_at` has come."""
         live, record = asked.live, marked(asked.live, record)
-        batch.decide(live, s.OperationAsked(asked.step, asked.attempt, record), cause=True)
+        batch.decide(live, s.OperationAsked(asked.step, asked.attempt, record, begun), cause=True)
         result = RESULTS[type(record)](record, 0)
         reply = channel.OpDone(live.token or 0, asked.op.op, bytes(result.value), result.error)
         if result.error is not None or result.failure is not None:
@@ -288,12 +297,12 @@ class Operations:
                 raise
             return unbound(payload, positional)
 
-    def _parent_event(self, asked: Asked, payload: Raw) -> None:
+    def _parent_event(self, asked: Asked, payload: Raw, now: int | None = None) -> None:
         child = asked.live
         assert child.parent is not None
         if self._m.inboxes.waits(asked, child.parent, self.asked):
             return
-        batch = self._m.batch()
+        batch = self._m.batch(now)
         arrived = batch.decide(child.parent, s.EventArrived(asked.op.name, payload, child.run.workflow_id, report=True))
         if arrived.refused:
             outcome = "parent_closed"

@@ -179,14 +179,15 @@ class Schedules:
         version = 0 if before is None else before.version
         now = self.held[schedule.id] = held(schedule, version + 1)
         # Two changes of one batch are one on disk.
-        expected = batch.schedules[schedule.id][1] if schedule.id in batch.schedules else version
+        changed = batch.schedules or {}
+        expected = changed[schedule.id][1] if schedule.id in changed else version
         row = ScheduleRow(
             schedule.id, now.version, schedule.spec.workflow_type, schedule.paused, now.wakes_at, core.dump(schedule)
         )
-        batch.schedules[schedule.id] = row, expected
+        batch.put_schedule(schedule.id, row, expected)
 
     def remove(self, batch: Batch, id: str) -> None:
-        batch.schedules[id] = None, (self.held.pop(id, None) or self.aside.pop(id)).version
+        batch.put_schedule(id, None, (self.held.pop(id, None) or self.aside.pop(id)).version)
 
     def start(self, batch: Batch, schedule: Schedule, type: TypeSpec, at: int, *, by_hand: bool = False) -> Schedule:
         """The schedule with a run for the time `at`, which is in that batch."""
@@ -197,7 +198,7 @@ class Schedules:
             return core.could_not_start(schedule, batch.now)
         spec = schedule.spec
         live = batch.open(
-            key=self._m.new_key(), run_id=self._m.ids.run_id(), workflow_id=workflow_id,
+            key=self._m.new_key(), run_id=self._m.ids.run_id(batch.now), workflow_id=workflow_id,
             workflow_type=spec.workflow_type, handler=type.start.name, input=bytes(spec.input),
             timeout_ms=spec.timeout_ms, schedule=ScheduleInfo(schedule.id, at),
         )  # fmt: skip

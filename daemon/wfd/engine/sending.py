@@ -141,7 +141,7 @@ class Sending:
             return await self._send(call, await self._c.load(key))
         batch = engine.batch()
         live = batch.open(
-            key=engine.new_key(), run_id=engine.ids.run_id(), workflow_id=call.id, workflow_type=start.workflow_type,
+            key=engine.new_key(), run_id=engine.ids.run_id(batch.now), workflow_id=call.id, workflow_type=start.workflow_type,
             handler=spec.start.name, input=kwargs, timeout_ms=start.timeout_ms,
         )  # fmt: skip
         return await self._deliver(batch, live, call, payload, started=True)

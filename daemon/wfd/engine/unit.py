@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -60,7 +60,7 @@ class _Rows:
         """The rows of all that was decided and logged after revision `rev`; the newest they take. Operations change nothing else of
         their run: they are read back from its history."""
         unit, first, at, more = self.unit, self._first, self._at, self._more
-        add = unit.history.append
+        add, encode = unit.history.append, _encode
         record: Any  # of the class that it is looked up by
         for batch in batches:
             now = batch.now
@@ -90,17 +90,19 @@ class _Rows:
                                 self._written(key, record.put, record.deleted)
                         else:
                             source = self._besides(batch, live, key, seq, record)
-                    add((rev, key, seq, now, kind, _encode(record).decode(), source))
+                    add((rev, key, seq, now, kind, encode(record).decode(), source))
                 # An operation is decided by itself.
                 if not operation or (what is _CHILD_STARTED and not record.existing):
                     more.add(key)
                 at[key] = seq
-            for _, line in batch.lines:
-                rev += 1
-                line.rev = rev
-                unit.logs.append(line)
-            for id, (schedule, before) in batch.schedules.items():
-                take_schedule(unit.schedules, id, schedule, before)
+            if batch.lines:
+                for _, line in batch.lines:
+                    rev += 1
+                    line.rev = rev
+                    unit.logs.append(line)
+            if batch.schedules is not None:
+                for id, (schedule, before) in batch.schedules.items():
+                    take_schedule(unit.schedules, id, schedule, before)
         return rev
 
     def _besides(self, batch: Batch, live: Live, key: int, seq: int, record: r.Record) -> str | None:
@@ -123,10 +125,11 @@ class _Rows:
             return live.source or None
         return None
 
-    def _written(self, key: int, put: Mapping[str, Raw], deleted: Iterable[str]) -> None:
+    def _written(self, key: int, put: Mapping[str, Raw], deleted: Sequence[str]) -> None:
         store = self.unit.store
-        for name in deleted:
-            store[key, name] = None
+        if deleted:
+            for name in deleted:
+                store[key, name] = None
         for name, value in put.items():
             store[key, name] = str(value, "utf-8")
 

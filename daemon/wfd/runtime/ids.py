@@ -47,9 +47,11 @@ class IdSource:
         self._at_ms = 0
         self._first, self._last = str(ULID.from_int(0))[:-4], 0
 
-    def run_id(self) -> str:
-        """A ULID, greater than all before it: within a millisecond, and when the clock was set back, it counts on."""
-        now = self._clock.now_ms()
+    def run_id(self, now: int | None = None) -> str:
+        """A ULID, greater than all before it: within a millisecond, and when the clock was set back, it counts on. `now`: where
+        the caller has just looked at the clock."""
+        if now is None:
+            now = self._clock.now_ms()
         if now > self._at_ms:
             self._at_ms, bits = now, self._random.getrandbits
             digits = bits(96).to_bytes(12, "big").translate(_DIGITS).decode()

@@ -94,8 +94,8 @@ class WorkerInfo(msgspec.Struct, frozen=True):
 class Listener(Protocol):
     """Who hears of steps. Calls come on the loop, and but for `left_line` never from within a call to the supervisor."""
 
-    def heard(self, message: Heard) -> None:
-        """Something a handler said."""
+    def heard(self, message: Heard, now: int) -> None:
+        """Something a handler said. It came at `now`."""
 
     def timed_out(self, token: int, timeout_ms: int) -> None:
         """The step has had its time. It still runs; abandon it."""

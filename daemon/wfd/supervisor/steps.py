@@ -281,7 +281,7 @@ class Steps:
             if not execution.abandoned:
                 if kind is Op:
                     self._turns.asks(execution, message)  # type: ignore[arg-type]
-                listener.heard(message)  # type: ignore[arg-type]
+                listener.heard(message, now)  # type: ignore[arg-type]
             return
         self._turns.ends(execution)
         worker.steps.discard(token)
@@ -293,7 +293,7 @@ class Steps:
             return
         if kind is not StepGone:
             # One that was to be moved may have ended before it heard of that.
-            listener.heard(message)  # type: ignore[arg-type]
+            listener.heard(message, now)  # type: ignore[arg-type]
         elif execution.moved:
             listener.lost([token], execution.moved, False)
         else:  # it has not begun, and another worker may have a thread for it, or does answer

@@ -287,7 +287,7 @@ class SimWorkers:
         if isinstance(message, channel.StepGone | channel.Logs) or self._listener is None:
             return
         self._steps.heard(runner, message, self.machine.clock.now_ms())
-        self._listener.heard(message)
+        self._listener.heard(message, self.machine.clock.now_ms())
 
     def ended(self, runner: Runner, reason: str, crash: bool) -> None:
         self.runners.remove(runner)

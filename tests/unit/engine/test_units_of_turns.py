@@ -152,10 +152,10 @@ class Story:
         before = self._versions.get(id, 0)
         if self.chance.random() < 0.7:
             self._versions[id] = before + 1
-            batch.schedules[id] = ScheduleRow(id, before + 1, "W", False, self.now, "{}"), before
+            batch.put_schedule(id, ScheduleRow(id, before + 1, "W", False, self.now, "{}"), before)
         elif before:
             del self._versions[id]
-            batch.schedules[id] = None, before
+            batch.put_schedule(id, None, before)
 
     def _keep(self, batch: Batch) -> None:
         """The unit of this batch alone, which counts the runs as the one before it has left them."""

@@ -60,7 +60,7 @@ class Ear:
     def __init__(self) -> None:
         self.said: list[Heard] = []
 
-    def heard(self, message: Heard) -> None:
+    def heard(self, message: Heard, now: int) -> None:
         self.said.append(message)
 
     def timed_out(self, token: int, timeout_ms: int) -> None: ...
