@@ -47,12 +47,11 @@ def born(
     record: r.RunStarted, *, key: int, run_id: str, parent: Parent | None, root: int, root_id: str, depth: int, at: int
 ) -> Run:
     """The state after a run's first record. Unless it begins later, the `step.started` that follows in that unit completes it."""
+    phase = Sleeping(0, record.handler or "", at if record.begins_at is None else record.begins_at, "start")
     return Run(
-        key=key, run_id=run_id, workflow_id=record.workflow_id, workflow_type=record.workflow_type,
-        input=record.input, started_at=at, parent=parent, root=root, root_id=root_id, depth=depth,
-        phase=Sleeping(0, record.handler or "", at if record.begins_at is None else record.begins_at, "start"),
-        deadline=record.deadline, seq=1, on_completed_step=record.on_completed_step,
-        on_parent_close=record.on_parent_close, begins_at=record.begins_at, schedule=record.schedule,
+        key, run_id, record.workflow_id, record.workflow_type, record.input, at, parent, root, root_id, depth, phase,
+        record.deadline, 1, on_completed_step=record.on_completed_step, on_parent_close=record.on_parent_close,
+        begins_at=record.begins_at, schedule=record.schedule,
     )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def open_run(
             started, key=key, run_id=run_id, parent=link, root=parent.root, root_id=parent.root_id,
             depth=parent.depth + 1, at=now,
         )  # fmt: skip
-    draft = Decision(run, now, 1, [started])
+    draft = Decision(run, now, 0, [started])
     if later is None:
         draft.begin("start", handler)
     return draft
@@ -93,10 +93,7 @@ def _returned(draft: Decision, phase: Stepping, returned: s.StepReturned) -> Non
     if returned.after_ms is not None and directive == "step":
         handler, wake_at = returned.name, draft.now + returned.after_ms
     completed = r.StepCompleted(phase.step, directive, returned.put, returned.deleted, handler, wake_at)
-    if wake_at is None:
-        draft.note(completed)
-    else:
-        draft.record(completed)
+    (draft.note if wake_at is None else draft.record)(completed)
     if directive == "complete":
         draft.close(r.RunCompleted(returned.value))
     elif directive == "fail":
@@ -195,13 +192,9 @@ def _unfit(draft: Decision, phase: Stepping, unfit: s.StepUnfit) -> None:
 def _operation(draft: Decision, phase: Stepping, asked: s.OperationAsked) -> None:
     if _stale(draft, phase, asked):
         return
-    begun = asked.begun
-    if begun is not None:
+    if (begun := asked.begun) is not None:
         # What it alone would leave of the operation is not seen: it has ended as well.
-        if begun.over:
-            draft.record(begun)
-        else:
-            draft.note(begun)
+        (draft.record if begun.over else draft.note)(begun)
     draft.record(asked.record)
 
 

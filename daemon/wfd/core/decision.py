@@ -24,28 +24,27 @@ class Ignored(msgspec.Struct, frozen=True):
 
 class Decision(msgspec.Struct, gc=False):
     """The new state, the records that make it (in order), and what to do after they are committed; `now` is the instant of it all.
-    The cells of `decide` make it, each with what it has decided so far; `seq` is that of the newest record.
+    The cells of `decide` make it, each with what it has decided so far; `before` is the seq of the run before them.
 
     `ignored` says why nothing happened, and is None otherwise. `refused` is set where an event met a closed run.
     """
 
     run: Run
     now: int
-    seq: int
+    before: int
     records: list[r.Record] = []
     actions: list[Action] = []
     ignored: str | None = None
     refused: bool = False
 
     def record(self, record: r.Record) -> None:
-        self.seq = seq = self.seq + 1
-        self.run = FOLDS[type(record)](self.run, record, seq, self.now)
-        self.records.append(record)
+        records = self.records
+        self.run = FOLDS[type(record)](self.run, record, self.before + len(records) + 1, self.now)
+        records.append(record)
 
     def note(self, record: r.Record) -> None:
         """A record after which the run is as it was, or that leaves nothing which the next does not make as well; and there is a
         next, which gives the run its seq."""
-        self.seq += 1
         self.records.append(record)
 
     def do(self, action: Action) -> None:

@@ -76,7 +76,8 @@ class Batch(msgspec.Struct):
             input=Raw(input), timeout_ms=timeout_ms, parent=None if parent is None else parent.run, now=self.now,
             on_completed_step=on_completed_step, on_parent_close=on_parent_close, begins_at=begins_at, schedule=schedule,
         )  # fmt: skip
-        live = Live(decision.run, {}, parent, {})
+        live = Live(decision.run, {}, parent)
+        live.children = {}
         self.changes.append(Change(live, 0, decision))
         return live
 

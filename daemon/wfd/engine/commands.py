@@ -34,6 +34,7 @@ from wfd.engine.claims import Claims
 from wfd.engine.engine import Engine
 from wfd.engine.memory import AT_ONCE, Live
 from wfd.engine.outcomes import outcome_of
+from wfd.runtime.clock import Clock
 
 
 class Commands:
@@ -97,8 +98,7 @@ class Commands:
         if call.if_closed not in ("start", "use", "fail"):
             raise InvalidArgumentError(f"if_closed is 'start', 'use' or 'fail', not {call.if_closed!r}")
         check_timeout(call.timeout_ms)
-        if call.begins_at is not None or call.delay_ms is not None:
-            _check_beginning(call, self._e.clock.now_ms())
+        _check_beginning(call, self._e.clock)
         spec = self._e.workers.catalog.type_of(call.workflow_type)
         if call.workflow_id is not None:
             check_new_id(call.workflow_id)
@@ -389,12 +389,12 @@ def _settle(future: asyncio.Future[calls.Started], started: calls.Started, error
             future.set_exception(error)
 
 
-def _check_beginning(call: calls.Start, now: int) -> None:
+def _check_beginning(call: calls.Start, clock: Clock) -> None:
     if call.begins_at is not None and call.delay_ms is not None:
         raise InvalidArgumentError("a run begins at a time or after a delay, not both", hint="give one of them")
     if call.delay_ms is not None and not 0 <= call.delay_ms <= MAX_MS:
         raise InvalidArgumentError(f"a delay is from nothing to 100 years, not {call.delay_ms} ms")
-    if call.begins_at is not None and call.begins_at > now + MAX_MS:
+    if call.begins_at is not None and call.begins_at > clock.now_ms() + MAX_MS:
         raise InvalidArgumentError(
             "a run begins within 100 years", hint="give an earlier time", begins_at=call.begins_at
         )

@@ -55,6 +55,7 @@ class Executions:
         self, machine: Machine, asked: Callable[[Live, int, int, channel.Op, int], None], crash_limit: int
     ) -> None:
         self._m = machine
+        self._workers, self._memory, self._parked = machine.workers, machine.memory, machine.memory.parked
         self.crash_limit = crash_limit
         self._asked = asked
         self._tokens: dict[int, _Token] = {}
@@ -73,14 +74,14 @@ class Executions:
         assert type(phase) is Stepping
         spec = self._handler(workflow_type, phase.kind, phase.handler)
         if spec is None:
-            reason = self._m.workers.catalog.missing(workflow_type, phase.kind, phase.handler)
+            reason = self._workers.catalog.missing(workflow_type, phase.kind, phase.handler)
             self._m.stimulate(live, s.StepUnfit(phase.step, phase.attempt, reason))
             return
         if not cancel:
-            parked = self._m.memory.parked
+            parked = self._parked
             begins = phase.kind == "start" and phase.attempt == 1 and run.parent is None
             if (parked.lines and parked.any_in(workflow_type, begins)) or (
-                self._m.workers.lined_up(workflow_type, begins) >= parked.most_queued
+                self._workers.lined_up(workflow_type, begins) >= parked.most_queued
             ):
                 parked.add(workflow_type, begins, run.run_id, run.key)
                 return
@@ -88,7 +89,7 @@ class Executions:
 
     def _handler(self, workflow_type: str, kind: str, name: str) -> HandlerSpec | None:
         """What the present code runs such a step with. Looked up once for each: a catalog never changes."""
-        catalog, wanted = self._m.workers.catalog, (workflow_type, kind, name)
+        catalog, wanted = self._workers.catalog, (workflow_type, kind, name)
         if catalog is not self._catalog:
             self._catalog = catalog
             self._specs.clear()
@@ -114,13 +115,13 @@ class Executions:
         )  # fmt: skip
         order = StepOrder(token, message, spec.timeout_ms, phase.crashes >= ALONE_AFTER)
         self._tokens[token] = _Token(live, step, attempt, order)
-        self._m.workers.run(order)
+        self._workers.run(order)
 
     # -- those that do not even wait in memory -------------------------------------------------
 
     def unpark(self, workflow_type: str) -> None:
         """Take in more of those that are parked, if there is room."""
-        parked = self._m.memory.parked
+        parked = self._parked
         if not parked.lines:
             return
         for begins in (False, True):
@@ -130,20 +131,20 @@ class Executions:
                 self._m.spawn(self._m.again(partial(self._take_in, *line)))
 
     def _roomy(self, workflow_type: str, begins: bool) -> bool:
-        return self._m.workers.lined_up(workflow_type, begins) <= self._m.memory.parked.most_queued // 2
+        return self._workers.lined_up(workflow_type, begins) <= self._parked.most_queued // 2
 
     async def _take_in(self, workflow_type: str, begins: bool) -> None:
-        memory, workers = self._m.memory, self._m.workers
+        memory, workers = self._memory, self._workers
         self._unparking.add((workflow_type, begins))
         try:
-            while workers.lined_up(workflow_type, begins) < memory.parked.most_queued:
-                first = memory.parked.first(workflow_type, begins)
+            while workers.lined_up(workflow_type, begins) < self._parked.most_queued:
+                first = self._parked.first(workflow_type, begins)
                 if first is None:
                     return
                 run_id, key = first
                 live = await memory.reach(key)
                 # While it was read it may have begun by its cancellation, or all may have been thrown away.
-                if memory.parked.remove(run_id) and live is not None:
+                if self._parked.remove(run_id) and live is not None:
                     self._begin_parked(live)
         finally:
             self._unparking.discard((workflow_type, begins))
@@ -151,21 +152,21 @@ class Executions:
     def _begin_parked(self, live: Live) -> None:
         run = live.run
         if not isinstance(run.phase, Stepping) or live.token is not None:
-            self._m.memory.settle(live)
+            self._memory.settle(live)
             return
         spec = self._handler(run.workflow_type, run.phase.kind, run.phase.handler)
         if spec is None:
             self.begin(live, False)  # which says what is missing
             return
-        self._m.memory.busy(live)
+        self._memory.busy(live)
         # Not cancelled as far as the disk knows: then it would not be here any more.
         self._begin(live, run.phase, spec, cancel=False)
 
     def cancel(self, live: Live) -> None:
         """Raise CancelledError in the handler, if one runs."""
         if live.token is not None:
-            self._m.workers.cancel(live.token)
-        elif self._m.memory.parked.remove(live.run.run_id) and isinstance(live.run.phase, Stepping):
+            self._workers.cancel(live.token)
+        elif self._parked.remove(live.run.run_id) and isinstance(live.run.phase, Stepping):
             self.begin(live, True)  # else it has moved on already, by what is still on its way to the disk
 
     def abandon(self, live: Live) -> None:
@@ -173,10 +174,10 @@ class Executions:
         if (token := live.token) is not None:
             self._over(token)
             live.token = None
-            self._m.workers.abandon(token)
+            self._workers.abandon(token)
             self.unpark(live.run.workflow_type)
         else:
-            self._m.memory.parked.remove(live.run.run_id)
+            self._parked.remove(live.run.run_id)
 
     def _over(self, token: int) -> _Token | None:
         """The execution has ended for its run, however it did: what it said of its progress is no longer so."""
@@ -196,33 +197,33 @@ class Executions:
     def abandon_all(self) -> None:
         for token in list(self._tokens):
             self._over(token)
-            self._m.workers.abandon(token)
+            self._workers.abandon(token)
 
     # -- what is shown -------------------------------------------------------------------------
 
     def demand(self, workflow_type: str) -> Demand:
         """What there is to do for a type, here and at the workers."""
-        demand, memory = self._m.workers.demand(workflow_type), self._m.memory
-        return msgspec.structs.replace(demand, waiting=demand.waiting + memory.parked.length(workflow_type))
+        demand = self._workers.demand(workflow_type)
+        return msgspec.structs.replace(demand, waiting=demand.waiting + self._parked.length(workflow_type))
 
     def waits_for_turn(self, run_id: str, workflow_type: str) -> int | None:
         """The limit of its type that keeps a run from going on; None where it is not that."""
-        memory = self._m.memory
-        if memory.parked.holds(run_id):
-            demand = self._m.workers.demand(workflow_type)
+        memory = self._memory
+        if self._parked.holds(run_id):
+            demand = self._workers.demand(workflow_type)
             return demand.limit if demand.limit is not None and demand.executing >= demand.limit else None
         key = memory.key_of(run_id)
         live = None if key is None else memory.get(key)
-        return None if live is None or live.token is None else self._m.workers.waits_for_turn(live.token)
+        return None if live is None or live.token is None else self._workers.waits_for_turn(live.token)
 
     def waits_for_worker(self, run_id: str) -> bool:
         """Whether a run's step has no worker yet."""
-        memory = self._m.memory
-        if memory.parked.holds(run_id):
+        memory = self._memory
+        if self._parked.holds(run_id):
             return True
         live = None if (key := memory.key_of(run_id)) is None else memory.get(key)
         token = None if live is None else live.token
-        return token is not None and self._m.workers.waits_for_worker(token) is not None
+        return token is not None and self._workers.waits_for_worker(token) is not None
 
     # -- what the workers say ----------------------------------------------------------------
 
@@ -263,7 +264,7 @@ class Executions:
         live.source = entry.order.source
         self._over(message.token)
         self._m.stimulate(live, said, now)
-        if self._m.memory.parked.lines:
+        if self._parked.lines:
             self.unpark(live.run.workflow_type)
 
     def _stuck(self, entry: _Token, reason: str) -> s.Stimulus:
@@ -275,7 +276,7 @@ class Executions:
 
     def _serves(self, entry: _Token) -> bool:
         """Whether the code that it ran on is what steps of its type begin on now."""
-        return entry.order.generation == self._m.workers.catalog.owner_of(entry.live.run.workflow_type).number
+        return entry.order.generation == self._workers.catalog.owner_of(entry.live.run.workflow_type).number
 
     def timed_out(self, token: int, timeout_ms: int) -> None:
         entry = self._tokens.get(token)

@@ -35,7 +35,7 @@ AT_ONCE = nullcontext()
 NOTHING: frozenset[str] = frozenset()
 
 
-class Live(msgspec.Struct, eq=False):
+class Live:
     """One run in memory. `store` is its store as of the last decided directive (JSON by key), `counted` as what the newest unit
     counts it, None where there is none yet.
 
@@ -46,20 +46,26 @@ class Live(msgspec.Struct, eq=False):
     first needed. What was `forgotten` with all else is not the run any more: whoever still holds it decides nothing for it.
     """
 
-    run: Run
-    store: dict[str, bytes]
-    parent: Live | None
-    children: dict[str, int] | None = None
-    token: int | None = None
-    source: str | None = None
-    logged: bytearray = bytearray()
-    pending: int = 0
-    pins: int = 0
-    forgotten: bool = False
-    unheard: frozenset[str] = NOTHING
-    over: list[str] = []
-    counted: Counted | None = None
-    _info: RunInfo | None = None
+    __slots__ = (
+        "_info", "children", "counted", "forgotten", "logged", "over", "parent", "pending", "pins", "run", "source", "store",
+        "token", "unheard",
+    )  # fmt: skip
+
+    def __init__(self, run: Run, store: dict[str, bytes], parent: Live | None) -> None:
+        self.run = run
+        self.store = store
+        self.parent = parent
+        self.token: int | None = None
+        self.source: str | None = None
+        self.logged = bytearray()
+        self.pending = 0
+        self.pins = 0
+        self.forgotten = False
+        self.unheard = NOTHING
+        self.over: list[str] = []
+        self.children: dict[str, int] | None = None
+        self.counted: Counted | None = None
+        self._info: RunInfo | None = None
 
     def write(self, put: Mapping[str, Raw], deleted: Sequence[str]) -> None:
         """Change the store in memory, as the same unit does on disk."""

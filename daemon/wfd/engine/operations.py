@@ -28,7 +28,6 @@ from wfctl.values.opkeys import CLEANUP_MARK
 from wfctl.values.signature import unbound
 from wfd.core import records as r, stimuli as s
 from wfd.core.actions import DISPATCH
-from wfd.core.operations import RESULTS
 from wfd.core.state import Raw, Stepping
 from wfd.engine.arguments import bind_any, rebound
 from wfd.engine.asked import (
@@ -218,11 +217,15 @@ class Operations:
         when `due_at` has come."""
         live, record = asked.live, marked(asked.live, record)
         batch.decide(live, s.OperationAsked(asked.step, asked.attempt, record, begun), cause=True)
-        result = RESULTS[type(record)](record, 0)
+        phase = live.run.phase
+        assert type(phase) is Stepping
+        result = phase.ops[asked.op.key]
         reply = channel.OpDone(live.token or 0, asked.op.op, bytes(result.value), result.error)
         if result.error is not None or result.failure is not None:
             live.unheard |= {result.key}
             then = partial(self._answer_failed, live, result.key, reply, due_at)
+        elif due_at is None:
+            then = partial(self._m.workers.answer, reply)
         else:
             then = partial(self._answer, live.run.key, result.key, reply, due_at)
         self._m.commit(batch, then)
