@@ -81,7 +81,6 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     op: channel.Op
     waited: bool = False
 
-    @property
     def stale(self) -> bool:
         live = self.live
         phase = live.run.phase

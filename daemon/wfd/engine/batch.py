@@ -102,8 +102,9 @@ class Batch(msgspec.Struct):
                 live.write(stimulus.put, stimulus.deleted)
         elif type(stimulus) is s.RetryAsked:
             self._retried(change, before, stimulus)
-        if live.parent is not None and CLOSE in decision.actions:
-            self.decide(live.parent, self._child_closed(decision.run, live.parent.run))
+        parent = live.parent
+        if parent is not None and CLOSE in decision.actions:
+            self.decide(parent, self._child_closed(decision.run, parent.run))
         return decision
 
     def put_schedule(self, id: str, row: ScheduleRow | None, before: int) -> None:

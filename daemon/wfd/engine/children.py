@@ -87,7 +87,7 @@ class Children:
             live.children = {workflow_id: key for workflow_id, (key, _) in rows.items()} | (live.children or {})
         key = live.children.get(args.workflow_id)
         child = None if key is None else await self._m.memory.load(key)
-        if asked.stale:
+        if asked.stale():
             return
         if child is None:
             self.new(asked, args)
@@ -115,7 +115,7 @@ class Children:
             return
         given = rebound(spec.start, args.input, args.positional)
         bound = Raw(await bind_any(self._m.workers, spec, spec.start, given, {}))
-        if not asked.stale:
+        if not asked.stale():
             await self.known(asked, msgspec.structs.replace(args, input=bound))
 
     def new(self, asked: Asked, args: ChildArgs, now: int | None = None) -> None:
@@ -154,7 +154,7 @@ class Children:
     async def result(self, asked: Asked, question: Question) -> None:
         """Answer with how a child ended, once it has. Its end is in its parent's history by then."""
         child = await self._of_run(question.run_id)
-        if child is None or asked.stale:
+        if child is None or asked.stale():
             return
         if child.run.closed:
             self._closed(asked, question, outcome_of(child.run))
@@ -168,7 +168,7 @@ class Children:
             self._closed(asked, question, closed.result())
 
     def _closed(self, asked: Asked, question: Question, outcome: Outcome) -> None:
-        if asked.stale:
+        if asked.stale():
             return
         live, key, value = asked.live, asked.op.key, msgspec.json.encode(as_child(outcome))
         if live.run.cancel is not None and not key.startswith(CLEANUP_MARK):
@@ -190,7 +190,7 @@ class Children:
     async def end(self, asked: Asked, args: EndArgs) -> None:
         """A child is asked to end, or ended, and that is recorded, in one unit. One that has closed stays as it is."""
         child = await self._of_run(args.run_id)
-        if child is None or asked.stale:
+        if child is None or asked.stale():
             return
         live, op, run, reason, batch = asked.live, asked.op, child.run, args.reason, self._m.batch()
         cancels = op.kind == "child_cancel"

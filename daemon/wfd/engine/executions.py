@@ -12,7 +12,7 @@ from wfctl.errors import StorageError
 from wfctl.protocol import channel
 from wfctl.values.signature import HandlerSpec
 from wfd.core import stimuli as s
-from wfd.core.state import OpResult, Raw, Stepping
+from wfd.core.state import EMPTY, NULL, OpResult, Raw, Stepping
 from wfd.engine.memory import NOTHING, Live, Memory
 from wfd.engine.watch import Hub
 from wfd.supervisor import Catalog, Demand, Heard, StepOrder, Workers
@@ -109,7 +109,7 @@ class Executions:
         if live.over:
             live.over = []
         message = channel.RunStep(
-            token, live.info(), phase.kind, spec.name, bytes(phase.kwargs), live.store,
+            token, live.info(), phase.kind, spec.name, b"{}" if phase.kwargs is EMPTY else bytes(phase.kwargs), live.store,
             [recorded(op) for op in phase.ops.values()] if phase.ops else [],
             bytes(live.logged) if live.logged else b"", cancel, step,
         )  # fmt: skip
@@ -239,8 +239,8 @@ class Executions:
                 put[name] = Raw(value)
             said = s.StepReturned(
                 entry.step, entry.attempt, message.directive, message.name,
-                None if message.names is None else tuple(message.names), message.after_ms, Raw(message.value),
-                message.failure, put, message.deleted,
+                None if message.names is None else tuple(message.names), message.after_ms,
+                Raw(message.value) if message.directive == "complete" else NULL, message.failure, put, message.deleted,
             )  # fmt: skip
         elif type(message) is channel.Op:
             # They come in order, so one that comes once more is known by its number.

@@ -112,11 +112,11 @@ class Inboxes:
             while line.waiting:
                 first = line.waiting[0]
                 room = receiver is None or receiver.run.closed or not self.full(receiver)
-                if not first.asked.stale and not room and line.looks < first.looks:
+                if not first.asked.stale() and not room and line.looks < first.looks:
                     break
                 line.waiting.popleft()
                 self._m.pressure.end(FULL)
-                if not first.asked.stale:
+                if not first.asked.stale():
                     one, now = first.asked, self._m.clock.now_ms()
                     first.again(one.live, one.step, one.attempt, one.op, now, True)
         finally:  # whatever became of one, those behind it go on

@@ -106,7 +106,7 @@ class Operations:
         """Take one operation, or take it up again once it has `waited` for room. What needs nothing from disk is decided before
         this returns, as of `now`."""
         asked = Asked(live, step, attempt, op, waited)
-        if asked.stale:
+        if asked.stale():
             return
         match op.kind:
             case kind if kind in _TASK:
@@ -184,12 +184,12 @@ class Operations:
         was to check a payload) is tried again, and told of once for each reason. A payload whose check ends one worker after the
         other makes its sender stuck."""
         told = ""
-        while not asked.stale:
+        while not asked.stale():
             try:
                 await work()
                 return
             except WorkersEnded as error:
-                if not asked.stale:
+                if not asked.stale():
                     of = error.detail["workflow_type"]
                     what = f"{asked.op.kind} {asked.op.name!r}"
                     reason = f"workers end while they check {what}: correct the types of {of!r}"
@@ -269,13 +269,13 @@ class Operations:
         )
 
     def refuse(self, asked: Asked, error: WfctlError, batch: Batch | None = None) -> None:
-        if not asked.stale:
+        if not asked.stale():
             op = asked.op
             self.record(asked, batch or self._m.batch(), r.OperationRefused(op.key, op.kind, op.name, error.to_data()))
 
     def code_missing(self, asked: Asked, workflow_type: str) -> None:
         """Nobody is at fault, so the handler hears of nothing: its run waits until the code is back."""
-        if not asked.stale:
+        if not asked.stale():
             reason = self._m.workers.catalog.missing(workflow_type, "start", "")
             self._m.executions.unfit(asked.live, asked.step, asked.attempt, reason, workflow_type)
 
@@ -286,7 +286,7 @@ class Operations:
         parent = asked.live.parent
         assert parent is not None
         payload = await self._event_kwargs(parent.run.workflow_type, asked.op.name, args.payload, args.positional)
-        if not asked.stale:
+        if not asked.stale():
             self._parent_event(asked, payload)
 
     async def _event_kwargs(self, workflow_type: str, event: str, payload: Raw, positional: bool) -> Raw:
@@ -342,7 +342,7 @@ class Operations:
             raise no_inbox(args.workflow_id, event)
         kwargs = await self._event_kwargs(target.run.workflow_type, event, args.payload, args.positional)
         target = await machine.memory.load(key)
-        if asked.stale:
+        if asked.stale():
             return
         if target is None or target.run.closed:
             raise no_inbox(args.workflow_id, event)

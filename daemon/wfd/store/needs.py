@@ -16,7 +16,8 @@ NEEDS = queries.load("needs")
 PAGE = 64
 _json = msgspec.json.Encoder().encode
 # Text is packed sooner than a member of an enum.
-_RUNNING = str(Status.RUNNING)
+_RUNNING, _CANCELLING = str(Status.RUNNING), str(Status.CANCELLING)
+_WAITING, _SLEEPING, _STUCK = str(Status.WAITING), str(Status.SLEEPING), str(Status.STUCK)
 _names = msgspec.json.Decoder(list[str]).decode
 
 
@@ -60,20 +61,22 @@ def counted(run: Run) -> Counted:
     """
     phase, parent, needs = run.phase, run.parent, ""
     if type(phase) is Stepping:
-        status = _RUNNING if run.cancel is None else run.status
+        status = _RUNNING if run.cancel is None else _CANCELLING
     elif type(phase) is Closed:
         return run.workflow_type, phase.status, False, needs
+    elif type(phase) is Waiting:
+        status = _WAITING
+        if phase.names is not None:
+            needs = f"events {_json(phase.names).decode()}\n"
+        if phase.on_timeout is not None:
+            needs += f"step {phase.on_timeout}\n"
+    elif type(phase) is Sleeping:
+        status = _SLEEPING
+        needs = f"{phase.kind} {phase.handler}\n"
     else:
-        status = run.status
-        if type(phase) is Waiting:
-            if phase.names is not None:
-                needs = f"events {_json(phase.names).decode()}\n"
-            if phase.on_timeout is not None:
-                needs += f"step {phase.on_timeout}\n"
-        elif type(phase) is Sleeping:
-            needs = f"{phase.kind} {phase.handler}\n"
-        elif type(phase) is Stuck:
-            needs = f"{phase.resume.kind} {phase.resume.handler}\n"
+        assert type(phase) is Stuck
+        status = _STUCK
+        needs = f"{phase.resume.kind} {phase.resume.handler}\n"
     if parent is not None and run.on_completed_step is not None:
         needs += f"parent {run.on_completed_step} {parent.workflow_type}\n"
     if run.inbox:
