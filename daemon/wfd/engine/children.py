@@ -143,7 +143,7 @@ class Children:
             handler=spec.start.name, input=bytes(args.input), timeout_ms=args.timeout_ms, parent=parent,
             on_completed_step=args.on_completed_step, on_parent_close=args.on_parent_close,
         )  # fmt: skip
-        record = r.ChildStarted(asked.op.key, run_id, args.workflow_id, workflow_type, child_value(child.info()))
+        record = r.ChildStarted(asked.op.key, run_id, args.workflow_id, workflow_type, child_value(child.info_at(1)))
         batch.decide(parent, s.OperationAsked(asked.step, asked.attempt, marked(parent, record)), cause=True)
         if parent.children is None:
             parent.children = {}

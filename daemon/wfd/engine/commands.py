@@ -128,7 +128,7 @@ class Commands:
             begins_at=begins_at,
         )  # fmt: skip
         run = live.run
-        started = calls.Started(run=live.info(), status=run.status, begins_at=run.begins_at)
+        started = calls.Started(run=live.info_at(1), status=run.status, begins_at=run.begins_at)
         engine.commit(batch, settled=partial(_settle, future, started))
         return future
 

@@ -109,7 +109,8 @@ class Executions:
         if live.over:
             live.over = []
         message = channel.RunStep(
-            token, live.info(), phase.kind, spec.name, b"{}" if phase.kwargs is EMPTY else bytes(phase.kwargs), live.store,
+            token, live.info_at(attempt), phase.kind, spec.name,
+            b"{}" if phase.kwargs is EMPTY else bytes(phase.kwargs), live.store,
             [recorded(op) for op in phase.ops.values()] if phase.ops else [],
             bytes(live.logged) if live.logged else b"", cancel, step,
         )  # fmt: skip

@@ -77,8 +77,12 @@ class Live:
             store[name] = bytes(value)
 
     def info(self) -> RunInfo:
-        info, phase = self._info, self.run.phase
-        attempt = phase.attempt if type(phase) is Stepping else 1
+        phase = self.run.phase
+        return self.info_at(phase.attempt if type(phase) is Stepping else 1)
+
+    def info_at(self, attempt: int) -> RunInfo:
+        """The same as of that attempt at its step."""
+        info = self._info
         if info is None or info.attempt != attempt:  # nothing else of it changes
             info = self._info = info_of(self.run, attempt)
         return info
