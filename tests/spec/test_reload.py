@@ -53,8 +53,8 @@ async def test_a_run_that_gets_stuck_while_the_cure_is_loaded_goes_on(serve: Ser
     env.workers.lose()
     heard = env.engine.heard
 
-    def then_load(message: object) -> None:
-        heard(message)  # type: ignore[arg-type]
+    def then_load(message: object, now: int) -> None:
+        heard(message, now)  # type: ignore[arg-type]
         if type(message).__name__ == "StepStuck":
             env.load([good])
 
