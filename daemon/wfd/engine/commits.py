@@ -167,8 +167,13 @@ class Commits:
     def _carry_out(self, batch: Batch) -> None:
         machine, changes = self._m, batch.changes
         parked = machine.memory.parked.lines
+        # All of them before anything follows, which may go wrong.
         for change in changes:
             change.live.pending -= 1
+        if batch.unchanged:
+            for live in batch.unchanged:
+                live.pending -= 1
+        for change in changes:
             if change.decision.actions:
                 machine.act(change)
         if batch.then is not None:
@@ -181,7 +186,6 @@ class Commits:
             self._rest(live)
         if batch.unchanged:
             for live in batch.unchanged:
-                live.pending -= 1
                 self._rest(live)
 
     def _rest(self, live: Live) -> None:
