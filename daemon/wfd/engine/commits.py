@@ -1,7 +1,8 @@
 """What is decided, on its way to the disk: all of one turn of the loop in one unit; and what follows, once that has committed.
 
 There is no `await` between deciding and `commit`, so units hold decisions in the order in which they were made. One unit for a
-turn, however many runs it is about, because what a unit costs by itself is more than what most decisions add to it.
+turn, however many runs it is about, because what a unit costs by itself is more than what most decisions add to it; but where many
+handlers have spoken in that turn, what is decided first is handed over before the rest.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from wfd.engine.watch import Hub
 from wfd.store.store import Store
 
 log = logging.getLogger("wfd.engine")
+
+# Of a turn that decides so much, this is handed over before it ends: it is written while the rest is decided.
+MUCH = 64
 
 
 class Machine(Protocol):
@@ -120,6 +124,11 @@ class Commits:
     def busy(self) -> bool:
         """Whether anything is decided and not on the disk."""
         return bool(self._turn) or self.unwritten.count > 0
+
+    def hand_over(self) -> None:
+        """Submit what this turn has decided so far, where that is much. Not for whoever decides: a failure is told at once."""
+        if len(self._turn) >= MUCH:
+            self.submit()
 
     def submit(self) -> None:
         """Hand what was decided in this turn to the writer."""

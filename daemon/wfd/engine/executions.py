@@ -31,6 +31,7 @@ class Machine(Protocol):
     failure: StorageError | None
     hub: Hub
 
+    def hand_over(self) -> None: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
     async def again(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
     def stimulate(self, live: Live, stimulus: s.Stimulus, now: int | None = None) -> None: ...
@@ -229,6 +230,7 @@ class Executions:
     # -- what the workers say ----------------------------------------------------------------
 
     def heard(self, message: Heard, now: int) -> None:
+        self._m.hand_over()
         entry = self._tokens.get(message.token)
         if entry is None or self._m.failure is not None:
             return
