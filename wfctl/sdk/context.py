@@ -51,7 +51,7 @@ def _operation(
     return call
 
 
-class ChildHandle(StartedChild, WorkflowHandle):  # type: ignore[override]
+class ChildHandle(StartedChild, WorkflowHandle):
     """A started child. `run_info` is about its run: `run_info.id`, `workflow_id`, `workflow_type`, `parent`...
 
     What it does is of that very run, also where its workflow ID has been taken again since.

@@ -39,21 +39,24 @@ _OF_HANDLES = {
 class StartedChild:
     """What the handles on children have in common."""
 
-    __slots__ = ("_context", "_info", "_started")
+    __slots__ = ("_context", "_started", "run_info", "workflow_id")
+
+    run_info: RunInfo
+    workflow_id: str
 
     def __init__(self, started: bytes, context: Any) -> None:
-        self._info: RunInfo | None = None  # read for those that look at it
         self._started = started
         self._context = context
 
-    @property
-    def run_info(self) -> RunInfo:
-        self._info = self._info or _run_info(self._started)
-        return self._info
-
-    @property
-    def workflow_id(self) -> str:
-        return self.run_info.workflow_id
+    def __getattr__(self, name: str) -> Any:
+        """What few handlers look at is read for those that do."""
+        if name == "run_info":
+            self.run_info = _run_info(self._started)
+        elif name == "workflow_id":
+            self.workflow_id = self.run_info.workflow_id
+        else:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+        return getattr(self, name)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.run_info.workflow_type} {self.run_info.workflow_id!r})"
