@@ -46,7 +46,7 @@ class Batch(msgspec.Struct):
     unchanged: tuple[Live, ...] = ()
     schedules: dict[str, tuple[ScheduleRow | None, int]] | None = None
     # Who wants to hear of it, once it is on its way (see `Commits.commit`).
-    then: Callable[[], None] | None = None
+    then: Callable[[int], None] | None = None
     settled: Callable[[BaseException | None], None] | None = None
 
     @property

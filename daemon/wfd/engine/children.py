@@ -47,7 +47,7 @@ class Machine(Protocol):
 
     def batch(self, now: int | None = None) -> Batch: ...
     def new_key(self) -> int: ...
-    def commit(self, batch: Batch, then: Callable[[], None] | None = None) -> None: ...
+    def commit(self, batch: Batch, then: Callable[[int], None] | None = None) -> None: ...
     def wait_closed(self, key: int) -> asyncio.Future[Outcome]: ...
 
 
@@ -149,7 +149,7 @@ class Children:
             parent.children = {}
         parent.children[args.workflow_id] = key
         reply = channel.OpDone(parent.token or 0, asked.op.op, bytes(record.value))
-        machine.commit(batch, lambda: machine.workers.answer(reply))
+        machine.commit(batch, partial(machine.workers.answer, reply))
 
     async def result(self, asked: Asked, question: Question) -> None:
         """Answer with how a child ended, once it has. Its end is in its parent's history by then."""
@@ -174,7 +174,7 @@ class Children:
         if live.run.cancel is not None and not key.startswith(CLEANUP_MARK):
             # Its cancellation comes first, and ends this wait, in a replay too: nothing is to be found in its place.
             reply = channel.OpDone(live.token or 0, asked.op.op, value)
-            self._m.commit(self._m.batch(), lambda: self._m.workers.answer(reply))
+            self._m.commit(self._m.batch(), partial(self._m.workers.answer, reply))
             return
         record = r.ChildResultRecorded(
             key,
@@ -200,7 +200,7 @@ class Children:
             batch.decide(live, s.OperationAsked(asked.step, asked.attempt, marked(live, record)))
         batch.decide(child, s.CancelAsked(reason) if cancels else s.TerminateAsked(reason))
         reply = channel.OpDone(live.token or 0, op.op)
-        self._m.commit(batch, lambda: self._m.workers.answer(reply))
+        self._m.commit(batch, partial(self._m.workers.answer, reply))
 
     async def _of_run(self, run_id: str) -> Live | None:
         """By its run ID alone: somebody's workflow ID may be the same."""

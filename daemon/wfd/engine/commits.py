@@ -21,6 +21,7 @@ from wfd.engine.timers import Timers
 from wfd.engine.unit import unit_of
 from wfd.engine.unwritten import Unwritten
 from wfd.engine.watch import Hub
+from wfd.runtime.clock import Clock
 from wfd.store.store import Store
 
 log = logging.getLogger("wfd.engine")
@@ -37,11 +38,12 @@ class Machine(Protocol):
     hub: Hub
     timers: Timers
     loop: asyncio.AbstractEventLoop
+    clock: Clock
     open_ids: dict[str, int]
     sought: set[str]
 
     def batch(self) -> Batch: ...
-    def act(self, change: Change) -> None: ...
+    def act(self, change: Change, now: int) -> None: ...
     def eased(self) -> None: ...
     def fail(self, error: BaseException) -> None: ...
 
@@ -60,11 +62,11 @@ class Commits:
     def commit(
         self,
         batch: Batch,
-        then: Callable[[], None] | None = None,
+        then: Callable[[int], None] | None = None,
         settled: Callable[[BaseException | None], None] | None = None,
     ) -> None:
         """Commit the batch, with all that this turn of the loop decides. `then` runs when it is on the disk, after its actions,
-        unless memory was thrown away by then; `settled` in any case, with why it is not on the disk.
+        with the instant of that, unless memory was thrown away by then; `settled` in any case, with why it is not on the disk.
 
         A batch that decided nothing still waits its turn: an answer may rest on what is on its way.
         """
@@ -157,7 +159,7 @@ class Commits:
 
     def _written(self, turn: list[Batch], rev: int, epoch: int, error: BaseException | None) -> None:
         """What was decided in `turn` is on the disk, or never will be."""
-        stands = error is None and epoch == self.epoch
+        stands, now = error is None and epoch == self.epoch, self._m.clock.now_ms()
         self.unwritten.end(len(turn))
         if stands:
             self._m.hub.committed(turn, rev)
@@ -166,14 +168,14 @@ class Commits:
                 if batch.settled is not None:
                     batch.settled(error)
                 if stands:
-                    self._carry_out(batch)
+                    self._carry_out(batch, now)
             except Exception:  # which is no matter of the others
                 log.exception("what follows a commit failed")
         if error is not None and epoch == self.epoch:
             self._m.fail(error)
         self._m.eased()
 
-    def _carry_out(self, batch: Batch) -> None:
+    def _carry_out(self, batch: Batch, now: int) -> None:
         machine, changes = self._m, batch.changes
         parked = machine.memory.parked.lines
         # All of them before anything follows, which may go wrong.
@@ -184,9 +186,9 @@ class Commits:
                 live.pending -= 1
         for change in changes:
             if change.decision.actions:
-                machine.act(change)
+                machine.act(change, now)
         if batch.then is not None:
-            batch.then()
+            batch.then(now)
         for change in changes:
             live = change.live
             run = live.run

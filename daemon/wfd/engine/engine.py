@@ -196,17 +196,17 @@ class Engine:
         self._next_key += 1
         return key
 
-    def act(self, change: Change) -> None:
-        """Do what a decision asks for, which is on the disk now."""
+    def act(self, change: Change, now: int) -> None:
+        """Do what a decision asks for, which is on the disk as of `now`."""
         live = change.live
         for action in change.decision.actions:
             if action is DISPATCH:
                 run = change.decision.run
                 # A later decision may have moved the run on before this one was on disk.
                 if live.token is None and (live.run.phase is run.phase or _same(run.phase, live.run.phase)):
-                    self.executions.begin(live, run.cancel is not None)
+                    self.executions.begin(live, run.cancel is not None, now)
             elif action is CANCEL_HANDLER:
-                self.executions.cancel(live)
+                self.executions.cancel(live, now)
             elif action is ABANDON:
                 self.executions.abandon(live)
             else:

@@ -65,10 +65,11 @@ class Executions:
         self._catalog: Catalog | None = None
         self._specs: dict[tuple[str, str, str], HandlerSpec] = {}
 
-    def begin(self, live: Live, cancel: bool) -> None:
+    def begin(self, live: Live, cancel: bool, now: int | None = None) -> None:
         """Give the run's current step to a worker. Code that has no handler for it makes the run stuck.
 
-        `cancel`: its cancellation is on disk. One that is still on its way there reaches the handler afterwards.
+        `cancel`: its cancellation is on disk. One that is still on its way there reaches the handler afterwards. `now`: as in
+        `Workers.run`.
         """
         run = live.run
         phase, workflow_type = run.phase, run.workflow_type
@@ -86,7 +87,7 @@ class Executions:
             ):
                 parked.add(workflow_type, begins, run.run_id, run.key)
                 return
-        self._begin(live, phase, spec, cancel)
+        self._begin(live, phase, spec, cancel, now)
 
     def _handler(self, workflow_type: str, kind: str, name: str) -> HandlerSpec | None:
         """What the present code runs such a step with. Looked up once for each: a catalog never changes."""
@@ -101,7 +102,7 @@ class Executions:
                 self._specs[wanted] = spec
         return spec
 
-    def _begin(self, live: Live, phase: Stepping, spec: HandlerSpec, cancel: bool) -> None:
+    def _begin(self, live: Live, phase: Stepping, spec: HandlerSpec, cancel: bool, now: int | None = None) -> None:
         step, attempt = phase.step, phase.attempt
         if attempt == 1 and live.logged:
             live.logged.clear()
@@ -117,7 +118,7 @@ class Executions:
         )  # fmt: skip
         order = StepOrder(token, message, spec.timeout_ms, phase.crashes >= ALONE_AFTER)
         self._tokens[token] = _Token(live, step, attempt, order)
-        self._workers.run(order)
+        self._workers.run(order, now)
 
     # -- those that do not even wait in memory -------------------------------------------------
 
@@ -164,12 +165,12 @@ class Executions:
         # Not cancelled as far as the disk knows: then it would not be here any more.
         self._begin(live, run.phase, spec, cancel=False)
 
-    def cancel(self, live: Live) -> None:
+    def cancel(self, live: Live, now: int) -> None:
         """Raise CancelledError in the handler, if one runs."""
         if live.token is not None:
             self._workers.cancel(live.token)
         elif self._parked.remove(live.run.run_id) and isinstance(live.run.phase, Stepping):
-            self.begin(live, True)  # else it has moved on already, by what is still on its way to the disk
+            self.begin(live, True, now)  # else it has moved on already, by what is still on its way to the disk
 
     def abandon(self, live: Live) -> None:
         """The handler, if one runs, is no longer wanted."""

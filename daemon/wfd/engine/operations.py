@@ -91,7 +91,7 @@ class Machine(Protocol):
 
     def batch(self, now: int | None = None) -> Batch: ...
     def new_key(self) -> int: ...
-    def commit(self, batch: Batch, then: Callable[[], None] | None = None) -> None: ...
+    def commit(self, batch: Batch, then: Callable[[int], None] | None = None) -> None: ...
     def wait_closed(self, key: int) -> asyncio.Future[Outcome]: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
     async def pause(self, delay_ms: int) -> None: ...
@@ -133,7 +133,7 @@ class Operations:
             case "child_cancel" | "child_terminate":
                 self._m.spawn(self._guarded(asked, partial(self._children.end, asked, _end_args(op.args))))
             case "resume":
-                self._resume(asked)
+                self._resume(asked, now)
             case "task_left":
                 pass  # its record stays open: another execution tries it again
             case _:
@@ -230,19 +230,18 @@ class Operations:
             then = partial(self._answer, live.run.key, result.key, reply, due_at)
         self._m.commit(batch, then)
 
-    def _answer_failed(self, live: Live, key: str, reply: channel.OpDone, due_at: int | None) -> None:
+    def _answer_failed(self, live: Live, key: str, reply: channel.OpDone, due_at: int | None, now: int) -> None:
         live.unheard -= {key}
-        self._answer(live.run.key, key, reply, due_at)
+        self._answer(live.run.key, key, reply, due_at, now)
 
-    def _answer(self, run: int, key: str, reply: channel.OpDone, due_at: int | None) -> None:
-        clock = self._m.clock
+    def _answer(self, run: int, key: str, reply: channel.OpDone, due_at: int | None, now: int) -> None:
         if due_at is None:
-            self._m.workers.answer(reply)
-        elif due_at <= clock.now_ms():
+            self._m.workers.answer(reply, now)
+        elif due_at <= now:
             self._over(run, key, reply)
         else:
             # Nobody cancels this timer: a token that has gone by then is no matter.
-            clock.call_at(due_at, partial(self._over, run, key, reply))
+            self._m.clock.call_at(due_at, partial(self._over, run, key, reply))
 
     def _over(self, run: int, key: str, reply: channel.OpDone) -> None:
         """Tell the handler that its sleep, or the delay before an attempt, is over. The next record says that a sleep was."""
@@ -258,14 +257,18 @@ class Operations:
         else:
             self._m.workers.answer(reply)
 
-    def _resume(self, asked: Asked) -> None:
+    def _resume(self, asked: Asked, now: int) -> None:
         """Go on with an operation that an earlier execution began: when its sleep or its delay is over."""
         phase = asked.live.run.phase
         assert isinstance(phase, Stepping)
         live, key = asked.live, asked.op.key
         known = phase.ops.get(key)
         self._answer(
-            live.run.key, key, channel.OpDone(live.token or 0, asked.op.op), None if known is None else known.due_at
+            live.run.key,
+            key,
+            channel.OpDone(live.token or 0, asked.op.op),
+            None if known is None else known.due_at,
+            now,
         )
 
     def refuse(self, asked: Asked, error: WfctlError, batch: Batch | None = None) -> None:

@@ -99,9 +99,10 @@ class Steps:
             return None
         return self._turns.limits.get(order.workflow_type)
 
-    def run(self, order: StepOrder) -> None:
+    def run(self, order: StepOrder, now: int | None = None) -> None:
         """Give the step to a worker, now or when one has room."""
-        now = self._clock.now_ms()
+        if now is None:
+            now = self._clock.now_ms()
         at_once = not (order.alone or self._paused) and self._nobody_waits()
         if at_once and (not self._turns.limits or self._may_begin(order)):
             handler = order.handler()
@@ -297,7 +298,7 @@ class Steps:
         elif execution.moved:
             listener.lost([token], execution.moved, False)
         else:  # it has not begun, and another worker may have a thread for it, or does answer
-            self.run(execution.order)
+            self.run(execution.order, now)
 
     def at_work(self, worker: Runner, first: Sequence[int] = ()) -> tuple[str, ...]:
         """What the worker has run longest, in words; those that are to come `first` before the others."""

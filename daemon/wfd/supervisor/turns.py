@@ -228,7 +228,7 @@ class Turns:
         if not self.lent[execution.worker]:
             del self.lent[execution.worker]
 
-    def answer(self, message: channel.OpDone) -> None:
+    def answer(self, message: channel.OpDone, now: int | None = None) -> None:
         """Tell a handler the outcome of its operation, when it is its turn; a token that is gone is no matter."""
         execution = self.running.get(message.token)
         if execution is None:
@@ -245,7 +245,7 @@ class Turns:
             self.give_back()
             return
         execution.is_told(message.op)
-        execution.given_at = self._clock.now_ms()
+        execution.given_at = self._clock.now_ms() if now is None else now
         execution.worker.send(message)
         if execution.patient or execution.rests is not None:
             self._look(execution)

@@ -221,11 +221,11 @@ class SimWorkers:
     def hear(self, on: bool) -> None:
         """What workers say is on its way for as long as it likes here anyway."""
 
-    def run(self, order: StepOrder) -> None:
+    def run(self, order: StepOrder, now: int | None = None) -> None:
         self.numbers[order.token] = self.machine.watcher.dispatched(order.message)
-        self._steps.run(order)
+        self._steps.run(order, now)
 
-    def answer(self, message: channel.OpDone) -> None:
+    def answer(self, message: channel.OpDone, now: int | None = None) -> None:
         if message.token not in self.numbers:
             self.machine.broken(f"{message} is for nobody")
         for runner in self.runners:
@@ -234,7 +234,7 @@ class SimWorkers:
                 # To one that has been let go it says nothing: another execution may have got further meanwhile.
                 if op is not None and not self._steps._running[message.token].abandoned:
                     self.machine.watcher.answered(runner.orders[message.token], op, message)
-        self._steps.answer(message)
+        self._steps.answer(message, now)
 
     async def check(self, workflow_type: str, kind: str, handler: str, payload: bytes, text: dict[str, str]) -> bytes:
         catalog = self.catalog
