@@ -314,5 +314,5 @@ async def test_a_start_that_does_not_ask_for_closed_runs_asks_the_disk_nothing(s
     commands = Commands(env.engine)
     begun = commands.starting(asked(workflow_type="Quick", workflow_id="q", if_closed="start"))
     assert begun is not None
-    assert not (await begun).existing
+    assert not (await begun.future()).existing
     assert commands.starting(asked(workflow_type="Quick", workflow_id="q")) is None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,9 +22,28 @@ from wfctl.values.failure import Failure
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.status import Status
 from wfd.runtime.lock import StateLock
+from wfd.runtime.promise import Promise
 from wfd.server import Server
 
 STARTED_AT = 1_700_000_000_000
+T = TypeVar("T")
+
+
+def promised(work: Coroutine[Any, Any, T]) -> Promise[T]:
+    """What comes of `work`, which ends where that is given up."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    promise: Promise[T] = Promise(loop, None, lambda _: task.cancel() and None)
+
+    def ended(task: asyncio.Task[T]) -> None:
+        if task.cancelled() or (error := task.exception()) is not None:
+            promise.end(None if task.cancelled() else error)
+        else:
+            promise.value = task.result()
+            promise.end()
+
+    task.add_done_callback(ended)
+    return promise
 
 
 class FakeStream:
@@ -150,13 +169,13 @@ class FakeBackend:
         last = items[-1].seq
         return calls.HistoryPage(run=self._view(run), items=items, next=last if last < 5 else None)
 
-    def starting(self, call: calls.Start) -> asyncio.Future[calls.Started] | None:
-        return asyncio.ensure_future(self.start(call)) if call.workflow_type == "Order" else None
+    def starting(self, call: calls.Start) -> Promise[calls.Started] | None:
+        return promised(self.start(call)) if call.workflow_type == "Order" else None
 
-    def closing(self, call: calls.Result) -> asyncio.Future[views.Outcome] | None:
+    def closing(self, call: calls.Result) -> Promise[views.Outcome] | None:
         run = self.runs.get(call.id)
         plain = call.wait and call.timeout_ms is None and run is not None and run.status.open
-        return asyncio.ensure_future(self.result(call)) if plain else None
+        return promised(self.result(call)) if plain else None
 
     async def result(self, call: calls.Result) -> views.Outcome:
         run = self._find(call.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -31,6 +30,7 @@ from wfd.engine.code import Code
 from wfd.engine.memory import Live, Memory, child_value
 from wfd.engine.outcomes import as_child, outcome_of
 from wfd.runtime.ids import IdSource
+from wfd.runtime.promise import Promise
 from wfd.store.store import Store
 from wfd.supervisor import Workers
 
@@ -48,7 +48,7 @@ class Machine(Protocol):
     def batch(self, now: int | None = None) -> Batch: ...
     def new_key(self) -> int: ...
     def commit(self, batch: Batch, then: Callable[[int], None] | None = None) -> None: ...
-    def wait_closed(self, key: int) -> asyncio.Future[Outcome]: ...
+    def wait_closed(self, key: int) -> Promise[Outcome]: ...
 
 
 class Desk(Protocol):
@@ -160,12 +160,12 @@ class Children:
             self._closed(asked, question, outcome_of(child.run))
         else:
             # Not awaited here: that may take months, and is nothing that is on its way.
-            self._m.wait_closed(child.run.key).add_done_callback(partial(self._closes, asked, question))
+            self._m.wait_closed(child.run.key).then = partial(self._closes, asked, question)
 
-    def _closes(self, asked: Asked, question: Question, closed: asyncio.Future[Outcome]) -> None:
+    def _closes(self, asked: Asked, question: Question, closed: Promise[Outcome]) -> None:
         # With an error the engine stops, or begins again from the disk: then the handler asks again.
-        if not closed.cancelled() and closed.exception() is None:
-            self._closed(asked, question, closed.result())
+        if closed.value is not None:
+            self._closed(asked, question, closed.value)
 
     def _closed(self, asked: Asked, question: Question, outcome: Outcome) -> None:
         if asked.stale():

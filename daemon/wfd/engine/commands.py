@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from typing import Any
 
 from wfctl.errors import (
@@ -35,6 +34,7 @@ from wfd.engine.engine import Engine
 from wfd.engine.memory import AT_ONCE, Live
 from wfd.engine.outcomes import outcome_of
 from wfd.runtime.clock import Clock
+from wfd.runtime.promise import Promise
 
 
 class Commands:
@@ -76,9 +76,9 @@ class Commands:
             # While a worker looked at the arguments somebody else may have taken the ID.
             if call.workflow_id is not None and (existing := await self._existing(call)) is not None:
                 return existing
-        return await self._begin(call, spec, kwargs)
+        return await self._begin(call, spec, kwargs).future()
 
-    def starting(self, call: calls.Start) -> asyncio.Future[calls.Started] | None:
+    def starting(self, call: calls.Start) -> Promise[calls.Started] | None:
         """What `start` answers, where that needs no one but the disk: as nearly all who ask, and what they ask with then costs no
         task of its own. Else None, and nothing has been done. Raises as `start` does."""
         if call.workflow_id in self._e.open_ids or call.if_closed != "start":
@@ -104,24 +104,21 @@ class Commands:
             check_new_id(call.workflow_id)
         return spec
 
-    def _begin(self, call: calls.Start, spec: TypeSpec, kwargs: bytes) -> asyncio.Future[calls.Started]:
-        """Begin the run, whose ID is free; the future is settled when it is on the disk, or never will be."""
+    def _begin(self, call: calls.Start, spec: TypeSpec, kwargs: bytes) -> Promise[calls.Started]:
+        """Begin the run, whose ID is free; the promise is kept when it is on the disk, or never will be."""
         engine = self._e
         workflow_id = call.workflow_id or self._readable(call.workflow_type)
         batch = engine.batch()
         begins_at = call.begins_at if call.delay_ms is None else batch.now + call.delay_ms
-        future: asyncio.Future[calls.Started] = engine.loop.create_future()
         if call.dry_run:
             info = RunInfo("", workflow_id, call.workflow_type, started_at_ms=batch.now)
             later = begins_at is not None and begins_at > batch.now
-            future.set_result(
-                calls.Started(
-                    run=info,
-                    status=Status.SLEEPING if later else Status.RUNNING,
-                    begins_at=begins_at if later else None,
-                )
+            started = calls.Started(
+                run=info, status=Status.SLEEPING if later else Status.RUNNING, begins_at=begins_at if later else None
             )
-            return future
+            promise = Promise(engine.loop, started)
+            engine.loop.call_soon(promise.end)
+            return promise
         live = batch.open(
             key=engine.new_key(), run_id=engine.ids.run_id(batch.now), workflow_id=workflow_id,
             workflow_type=call.workflow_type, handler=spec.start.name, input=kwargs, timeout_ms=call.timeout_ms,
@@ -129,8 +126,9 @@ class Commands:
         )  # fmt: skip
         run = live.run
         started = calls.Started(run=live.info_at(1), status=run.status, begins_at=run.begins_at)
-        engine.commit(batch, settled=partial(_settle, future, started))
-        return future
+        promise = Promise(engine.loop, started)
+        engine.commit(batch, settled=promise.end)
+        return promise
 
     def _readable(self, workflow_type: str) -> str:
         while True:
@@ -308,18 +306,18 @@ class Commands:
         if live.run.closed or not call.wait or live.run.status in early:
             return await self._standing(live)
         key = live.run.key
-        future = self._e.wait_closed(key)
+        closed = self._e.wait_closed(key)
         timeout_s = None if call.timeout_ms is None else call.timeout_ms / 1_000
         try:
             if early:
-                return await self._closed_or_in(early, live, future, timeout_s)
-            return await asyncio.wait_for(future, timeout_s)
+                return await self._closed_or_in(early, live, closed, timeout_s)
+            return await asyncio.wait_for(closed.future(), timeout_s)
         except TimeoutError:
             return await self._standing(await self.load(key) or live)
         finally:
-            self._e.unwait(key, future)
+            closed.cancel()
 
-    def closing(self, call: calls.Result) -> asyncio.Future[Outcome] | None:
+    def closing(self, call: calls.Result) -> Promise[Outcome] | None:
         """What `result` answers, where it would find the run in memory, open, and wait for nothing but its end: as nearly all who
         ask, and what they ask with then costs no task of its own. Else None."""
         if not call.wait or call.timeout_ms is not None or call.stuck or call.until or self._e.failure is not None:
@@ -328,29 +326,23 @@ class Commands:
         live = None if key is None else self._e.memory.get(key)
         if key is None or live is None or live.run.closed:
             return None
-        future = self._e.wait_closed(key)
-        future.add_done_callback(partial(self._lost_interest, key))
-        return future
-
-    def _lost_interest(self, key: int, future: asyncio.Future[Outcome]) -> None:
-        if future.cancelled():
-            self._e.unwait(key, future)
+        return self._e.wait_closed(key)
 
     async def _closed_or_in(
-        self, early: set[Status], live: Live, closed: asyncio.Future[Outcome], timeout_s: float | None
+        self, early: set[Status], live: Live, closed: Promise[Outcome], timeout_s: float | None
     ) -> Outcome:
         key = live.run.key
         # Followed before it is looked at: what happens while it is read is a notice.
         follower = self._e.hub.follow({live.run.root})
-        closed.add_done_callback(lambda _: follower.end())
+        closed.then = lambda _: follower.end()
         try:
             async with asyncio.timeout(timeout_s):
-                while not closed.done():
+                while not closed.done:
                     now = await self.load(key)
                     if now is not None and now.run.status in early and not now.pending:
                         return outcome_of(now.run)
                     await follower.changed()
-                return closed.result()
+                return await closed.future()
         finally:
             self._e.hub.leave(follower)
 
@@ -379,14 +371,6 @@ def _of_another_type(run: Run, wanted: str) -> WfctlError:
         workflow_id=run.workflow_id,
         run_id=run.run_id,
     )
-
-
-def _settle(future: asyncio.Future[calls.Started], started: calls.Started, error: BaseException | None) -> None:
-    if not future.done():
-        if error is None:
-            future.set_result(started)
-        else:
-            future.set_exception(error)
 
 
 def _check_beginning(call: calls.Start, clock: Clock) -> None:

@@ -40,6 +40,7 @@ from wfd.engine.watch import Hub
 from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
 from wfd.runtime.pressure import Pressure
+from wfd.runtime.promise import Promise
 from wfd.store.rows import LogRow
 from wfd.store.store import Store
 from wfd.supervisor import Catalog, Workers
@@ -90,7 +91,7 @@ class Engine:
         # Called when there may be more of `left` than before.
         self.eased: Callable[[], None] = lambda: None
         self._next_key = 1
-        self._waiters: dict[int, list[asyncio.Future[Outcome]]] = {}
+        self._waiters: dict[int, list[Promise[Outcome]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- life --------------------------------------------------------------------------------
@@ -218,8 +219,8 @@ class Engine:
         if run.key in self._waiters:
             outcome = outcome_of(run)
             for waiter in self._waiters.pop(run.key):
-                if not waiter.done():
-                    waiter.set_result(outcome)
+                waiter.value = outcome
+                waiter.end()
         if run.open_children:
             self.spawn(self.again(partial(self._end_bound_children, run)))
 
@@ -272,24 +273,26 @@ class Engine:
 
     # -- who waits for a run to close --------------------------------------------------------
 
-    def wait_closed(self, key: int) -> asyncio.Future[Outcome]:
-        """A future of how the run ends. The caller has seen it open in this turn of the loop, or it may wait for ever."""
-        future: asyncio.Future[Outcome] = self.loop.create_future()
-        self._waiters.setdefault(key, []).append(future)
-        return future
+    def wait_closed(self, key: int) -> Promise[Outcome]:
+        """How the run ends. The caller has seen it open in this turn of the loop, or it may wait for ever."""
+        promise: Promise[Outcome] = Promise(self.loop, None, partial(self._unwait, key))
+        if (waiters := self._waiters.get(key)) is None:
+            self._waiters[key] = [promise]
+        else:
+            waiters.append(promise)
+        return promise
 
-    def unwait(self, key: int, future: asyncio.Future[Outcome]) -> None:
+    def _unwait(self, key: int, promise: Promise[Outcome]) -> None:
         """The caller of `wait_closed` has lost interest."""
         waiters = self._waiters.get(key)
-        if waiters is not None and future in waiters:
-            waiters.remove(future)
+        if waiters is not None and promise in waiters:
+            waiters.remove(promise)
             if not waiters:
                 del self._waiters[key]
 
     def _disappoint(self, error: WfctlError) -> None:
         for waiter in itertools.chain.from_iterable(self._waiters.values()):
-            if not waiter.done():
-                waiter.set_exception(error)
+            waiter.end(error)
         self._waiters.clear()
 
     # -- a disk that fails -------------------------------------------------------------------

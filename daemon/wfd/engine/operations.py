@@ -6,7 +6,6 @@ sender. A refusal is an outcome as well and is recorded too, so that a step that
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -50,6 +49,7 @@ from wfd.engine.memory import Live, Memory
 from wfd.engine.reads import Reads
 from wfd.runtime.clock import Clock
 from wfd.runtime.ids import IdSource
+from wfd.runtime.promise import Promise
 from wfd.store.store import Store
 from wfd.supervisor import Unanswered, Workers, WorkersEnded
 
@@ -92,7 +92,7 @@ class Machine(Protocol):
     def batch(self, now: int | None = None) -> Batch: ...
     def new_key(self) -> int: ...
     def commit(self, batch: Batch, then: Callable[[int], None] | None = None) -> None: ...
-    def wait_closed(self, key: int) -> asyncio.Future[Outcome]: ...
+    def wait_closed(self, key: int) -> Promise[Outcome]: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
     async def pause(self, delay_ms: int) -> None: ...
 

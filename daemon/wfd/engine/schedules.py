@@ -28,6 +28,7 @@ from wfd.engine.batch import Batch
 from wfd.runtime.calendar import AnyCalendar, calendar_of
 from wfd.runtime.clock import Clock, TimerHandle
 from wfd.runtime.ids import IdSource
+from wfd.runtime.promise import Promise
 from wfd.store.rows import ScheduleRow
 from wfd.store.store import Store
 from wfd.supervisor import Catalog, Workers
@@ -51,7 +52,7 @@ class Machine(Protocol):
     def new_key(self) -> int: ...
     def commit(self, batch: Batch) -> None: ...
     async def committed(self, batch: Batch) -> None: ...
-    def wait_closed(self, key: int) -> asyncio.Future[Outcome]: ...
+    def wait_closed(self, key: int) -> Promise[Outcome]: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
     async def again(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
     async def end_each(self, children: list[tuple[int, str]], why: str) -> None: ...
@@ -270,16 +271,16 @@ class Schedules:
         for fired in filter(self._is_open, schedule.open if schedule.waiting else ()):
             if fired.key not in self._watched:
                 self._watched.add(fired.key)
-                self._m.wait_closed(fired.key).add_done_callback(partial(self._closed, fired.key))
+                self._m.wait_closed(fired.key).then = partial(self._closed, fired.key)
             how = schedule.spec.overlap
             if how in (Overlap.CANCEL, Overlap.TERMINATE) and fired.key not in self._ending:
                 self._ending.add(fired.key)
                 why = f"schedule {schedule.id} starts its next run"
                 self._m.spawn(self._m.again(partial(self._m.end_each, [(fired.key, str(how))], why)))
 
-    def _closed(self, key: int, closed: asyncio.Future[Outcome]) -> None:
+    def _closed(self, key: int, closed: Promise[Outcome]) -> None:
         # With an error the engine stops, or begins again from the disk: then all is looked at anyway.
-        if not closed.cancelled() and closed.exception() is None:
+        if closed.error is None:
             self._watched.discard(key)
             self._ending.discard(key)
             self.look_soon()

@@ -6,11 +6,11 @@ else that is raised is reported as `internal` and logged, and harms only its own
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol, TypeVar
 
 from wfctl.protocol import calls, schedules, views
+from wfd.runtime.promise import Promise
 
 Item_co = TypeVar("Item_co", covariant=True)
 Answer_co = TypeVar("Answer_co", covariant=True)
@@ -38,7 +38,7 @@ class Backend(Protocol):
 
     async def start(self, call: calls.Start, /) -> calls.Started: ...
 
-    def starting(self, call: calls.Start, /) -> asyncio.Future[calls.Started] | None:
+    def starting(self, call: calls.Start, /) -> Promise[calls.Started] | None:
         """What `start` would answer, where that only has to wait for the disk: it is begun then. Else None. It is not cancelled,
         and raises as `start` does."""
         ...
@@ -57,7 +57,7 @@ class Backend(Protocol):
 
     async def result(self, call: calls.Result, /) -> views.Outcome: ...
 
-    def closing(self, call: calls.Result, /) -> asyncio.Future[views.Outcome] | None:
+    def closing(self, call: calls.Result, /) -> Promise[views.Outcome] | None:
         """What `result` would answer, where that only has to wait for a run to close; it may be cancelled. Else None."""
         ...
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from wfctl.protocol import rpc
 from wfctl.protocol.calls import Welcome
 from wfd.runtime.pressure import Pressure
+from wfd.runtime.promise import Promised
 from wfd.server.backend import Backend
 from wfd.server.backlog import Misread
 from wfd.server.connections import Connections
@@ -38,7 +38,7 @@ class Host(Generic[SessionT]):
         self.pressure = pressure
         self.connections = connections
         self.sessions: set[SessionT] = set()
-        self.finishing: set[asyncio.Future[Any]] = set()
+        self.finishing: set[Promised] = set()
 
     def asks_for_start(self, message: rpc.Envelope | Misread) -> bool:
         """Whether it asks for a run to begin."""

@@ -1,18 +1,32 @@
-"""What a peer is told instead of an answer, where that is no verb's business."""
+"""What a peer is told that is no verb's business, mostly instead of an answer."""
 
 from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
 from wfctl.errors import ConflictError, DaemonDownError, InvalidArgumentError, PayloadTooLargeError, WfctlError
+from wfctl.protocol import rpc
 from wfctl.protocol.rpc import MAX_ANSWER_BYTES
+from wfd.runtime.promise import Promise
 
 log = logging.getLogger("wfd.server")
 
 
 def stopping() -> DaemonDownError:
     return DaemonDownError("the daemon is stopping", hint="wfctl up", pid=os.getpid())
+
+
+def kept(id: int | str, promise: Promise[Any], of: str) -> bytes:
+    """The line that tells what has become of a promise."""
+    error = promise.error
+    if error is None:
+        try:
+            return rpc.response(id, promise.value)
+        except Exception as raised:
+            error = raised
+    return rpc.failure(id, told(error, of))
 
 
 def told(error: BaseException, of: str) -> WfctlError:

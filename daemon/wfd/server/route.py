@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, TypeVar
@@ -10,10 +9,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from wfctl.protocol.calls import Call, Start
+from wfd.runtime.promise import Promise
 from wfd.server.backend import Backend, Stream
 
 CallT = TypeVar("CallT", bound=Call)
-Promise = Callable[[Backend, CallT], asyncio.Future[Any] | None]
+Promises = Callable[[Backend, CallT], Promise[Any] | None]
 
 
 class Kind(Enum):
@@ -24,13 +24,13 @@ class Kind(Enum):
 
 class Route:
     """One verb. `handle` takes the backend and the decoded parameters; what it returns depends on `kind`. `promise` is asked
-    before it: where that gives the future of the answer, the call waits for that and costs no task of its own. `starts`: it asks
+    before it: where that promises the answer, the call waits for that and costs no task of its own. `starts`: it asks
     for a run to begin."""
 
     __slots__ = ("call", "command", "decode", "handle", "kind", "promise", "starts", "streams")
 
     def __init__(
-        self, call: type[Call], kind: Kind, handle: Callable[[Backend, Any], Any], promise: Promise[Any] | None = None
+        self, call: type[Call], kind: Kind, handle: Callable[[Backend, Any], Any], promise: Promises[Any] | None = None
     ) -> None:
         self.call = call
         self.kind = kind
@@ -43,13 +43,13 @@ class Route:
 
 
 def command(
-    call: type[CallT], promise: Promise[CallT] | None = None
+    call: type[CallT], promise: Promises[CallT] | None = None
 ) -> Callable[[Callable[[Backend, CallT], Awaitable[Any]]], Route]:
     return lambda handle: Route(call, Kind.COMMAND, handle, promise)
 
 
 def question(
-    call: type[CallT], promise: Promise[CallT] | None = None
+    call: type[CallT], promise: Promises[CallT] | None = None
 ) -> Callable[[Callable[[Backend, CallT], Awaitable[Any]]], Route]:
     return lambda handle: Route(call, Kind.QUESTION, handle, promise)
 

@@ -13,6 +13,7 @@ from wfctl.protocol.rpc import MAX_LINE_BYTES
 from wfd.runtime.lifecycle import Service
 from wfd.runtime.lock import StateLock
 from wfd.runtime.pressure import Pressure
+from wfd.runtime.promise import future_of
 from wfd.server.backend import Backend
 from wfd.server.connections import Connections
 from wfd.server.endpoint import BACKLOG, listen
@@ -131,7 +132,7 @@ class Server(Service):
             session.abandon_calls()
         if self._host.finishing:
             # Commands under way commit and are answered; the engine is still there, it stops after the server.
-            await asyncio.wait(self._host.finishing, timeout=_FINISH_S)
+            await asyncio.wait({future_of(call) for call in self._host.finishing}, timeout=_FINISH_S)
         sessions = list(self._host.sessions)
         for session in sessions:
             session.close()

@@ -13,13 +13,14 @@ from wfctl.errors import DeniedError, UsageError, WfctlError
 from wfctl.protocol import rpc
 from wfctl.protocol.calls import Call, Hello, Result
 from wfctl.values.codec import too_large
+from wfd.runtime.promise import Promise, Promised, future_of
 from wfd.server.backlog import UNDECODABLE, Backlog, Misread, decode_cancel, understood
 from wfd.server.connections import ALL_CALLS
 from wfd.server.endpoint import gone, peer
 from wfd.server.handlers.hello import greet
 from wfd.server.host import Host
 from wfd.server.outbox import Outbox
-from wfd.server.refusals import fitting, invalid_params, stopping, told, too_many_waits
+from wfd.server.refusals import fitting, invalid_params, kept, stopping, told, too_many_waits
 from wfd.server.route import Kind, Route
 from wfd.server.router import HANDSHAKE, unknown_method
 
@@ -47,7 +48,7 @@ class Session(asyncio.Protocol):
         self._lines = rpc.LineBuffer(host.welcome.limit_bytes)
         self._greeted = self._closing = False
         self._oversize = self._pid = 0
-        self._open: dict[int | str, tuple[asyncio.Future[Any], Kind]] = {}
+        self._open: dict[int | str, tuple[Promised, Kind]] = {}
         # What has been read and has to wait for calls before it. Afterwards, where nothing more will come, that is the end.
         self._unheard = Backlog()
         self._said_all = self._calling = False
@@ -243,7 +244,14 @@ class Session(asyncio.Protocol):
         except Exception as error:
             self._write(rpc.failure(id, told(error, method)))
             return
-        answer = promised or self._loop.create_task(self._serve(id, route, call))
+        # Not one for each of what follows: every callback costs a turn of the loop.
+        over = partial(self._over, id, route, waits)
+        answer: Promised
+        if promised is None:
+            answer = self._loop.create_task(self._serve(id, route, call))
+            answer.add_done_callback(over)
+        else:
+            answer, promised.then = promised, over
         self._open[id] = answer, route.kind
         if route.command:
             host.finishing.add(answer)
@@ -259,18 +267,12 @@ class Session(asyncio.Protocol):
             if not self._calling:
                 self._calling = True
                 host.connections.calling += 1
-        # Not one for each of these: every callback costs a turn of the loop.
-        answer.add_done_callback(partial(self._over, id, route, promised is not None, waits))
 
-    def _over(self, id: int | str, route: Route, promised: bool, waited: bool, call: asyncio.Future[Any]) -> None:
-        host = self._host
+    def _over(self, id: int | str, route: Route, waited: bool, call: Promised) -> None:
+        host, promise = self._host, call if isinstance(call, Promise) else None
         try:
-            if promised and not call.cancelled():  # as it is where it has been given up
-                try:
-                    line = rpc.response(id, call.result())
-                except Exception as error:
-                    line = rpc.failure(id, told(error, route.call.method))
-                self._answer(id, call, line)
+            if promise is not None and not promise.cancelled:  # as it is where it has been given up
+                self._answer(id, promise, kept(id, promise, route.call.method))
         finally:
             if route.command:
                 host.finishing.discard(call)
@@ -279,7 +281,7 @@ class Session(asyncio.Protocol):
                 host.connections.starts -= 1
             if not waited:
                 self._calls -= 1
-                if not promised:
+                if promise is None:
                     self._tasks -= 1
                 if self._unheard.waiting:
                     self._hear()
@@ -337,7 +339,7 @@ class Session(asyncio.Protocol):
             line = rpc.failure(id, told(error, call.method))
         self._answer(id, asyncio.current_task(), line)
 
-    def _answer(self, id: int | str, call: asyncio.Future[Any] | None, line: bytes) -> None:
+    def _answer(self, id: int | str, call: Promised | None, line: bytes) -> None:
         # Who gave the call up, or left, has taken it out: then nobody waits for the line.
         if (mine := self._open.get(id)) is not None and mine[0] is call:
             del self._open[id]
@@ -371,7 +373,7 @@ class Session(asyncio.Protocol):
             self.close()
 
     def open_calls(self) -> list[asyncio.Future[Any]]:
-        return [call for call, _ in self._open.values()]
+        return [future_of(call) for call, _ in self._open.values()]
 
     def abandon_calls(self) -> None:
         """The daemon stops: questions and streams end now, with an error that says so; commands are finished."""

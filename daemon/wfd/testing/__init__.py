@@ -34,6 +34,7 @@ from wfd.runtime.clock import ManualClock
 from wfd.runtime.ids import IdSource
 from wfd.runtime.lifecycle import Services
 from wfd.runtime.lock import StateLock
+from wfd.runtime.promise import Promise
 from wfd.server import Server
 from wfd.store.store import Store
 from wfd.testing.outside import Outside
@@ -181,7 +182,7 @@ class WorkflowEnvironment:
         self.workers.replace(workflows)
 
 
-def _asks_result(call: calls.Result) -> asyncio.Future[views.Outcome] | None:
+def _asks_result(call: calls.Result) -> Promise[views.Outcome] | None:
     """There is no short way past `Backend.result`."""
     return None
 

@@ -85,15 +85,15 @@ async def test_a_start_that_needs_only_the_disk_is_a_future_and_begun() -> None:
         commands = Commands(env.engine)
         starting = commands.starting(calls.Start(workflow_type="Approval", workflow_id="a"))
         assert starting is not None
-        assert not starting.done()
+        assert not starting.done
         with pytest.raises(WorkflowAlreadyRunning):
             await commands.start(calls.Start(workflow_type="Approval", workflow_id="a"))
-        started = await starting
+        started = await starting.future()
         assert (started.run.workflow_id, started.status, started.existing) == ("a", Status.RUNNING, False)
         assert [run.run_id for run in await env.client.list()] == [started.run.id]
         named = commands.starting(calls.Start(workflow_type="Approval"))
         assert named is not None
-        assert (await named).run.workflow_id.startswith("approval")
+        assert (await named.future()).run.workflow_id.startswith("approval")
 
 
 async def test_a_start_that_is_not_on_the_disk_is_answered_with_why() -> None:
@@ -102,7 +102,7 @@ async def test_a_start_that_is_not_on_the_disk_is_answered_with_why() -> None:
         assert starting is not None
         env.engine.fail(StorageError("the disk is gone"))
         with pytest.raises(StorageError, match="the disk is gone"):
-            await starting
+            await starting.future()
 
 
 @pytest.mark.parametrize(
@@ -151,5 +151,5 @@ async def test_a_rehearsed_start_begins_nothing() -> None:
     async with WorkflowEnvironment([approval()]) as env:
         starting = Commands(env.engine).starting(calls.Start(workflow_type="Approval", workflow_id="a", dry_run=True))
         assert starting is not None
-        assert (await starting).run.id == ""
+        assert (await starting.future()).run.id == ""
         assert not env.engine.open_ids
