@@ -139,6 +139,7 @@ class Turns:
         self._freed = freed
         self._resumed = resumed
         self.limits: Mapping[str, int] = {}
+        # By type, as long as any is limited: else nobody asks for each step.
         self._executing: defaultdict[str, int] = defaultdict(int)
         # How many steps of a worker have lent their turn, where any have.
         self.lent: Counter[Runner] = Counter()
@@ -146,7 +147,9 @@ class Turns:
         self.waiting: dict[str, OrderedDict[int, Execution]] = {}
 
     def executing(self, workflow_type: str) -> int:
-        return self._executing.get(workflow_type, 0)
+        if self.limits:
+            return self._executing.get(workflow_type, 0)
+        return sum(one.turn and one.handler[0] == workflow_type for one in self.running.values())
 
     def silent(self) -> int:
         """How many steps workers have been given that they have said nothing of yet."""
@@ -167,11 +170,16 @@ class Turns:
     def limit(self, limits: Mapping[str, int]) -> None:
         """These limits count from now on. A lower one stops nothing that executes."""
         self.limits = limits
+        self._executing.clear()
+        if limits:
+            for execution in self.running.values():
+                self._executing[execution.handler[0]] += execution.turn
         self._freed()
 
     def begins(self, execution: Execution) -> None:
         self.running[execution.order.token] = execution
-        self._executing[execution.handler[0]] += 1
+        if self.limits:
+            self._executing[execution.handler[0]] += 1
 
     def speaks(self, execution: Execution) -> None:
         """It has said something for the first time, or nobody waits for that any more."""
@@ -187,7 +195,8 @@ class Turns:
         if not execution.turn:
             self._forget_held(execution)
             self._has_back(execution)
-        self._executing[execution.handler[0]] -= 1
+        if self.limits:
+            self._executing[execution.handler[0]] -= 1
 
     # -- lending a turn, and having it back ---------------------------------------------------
 
@@ -217,13 +226,15 @@ class Turns:
     def _lend(self, execution: Execution) -> None:
         execution.rests_in(None)
         execution.turn = False
-        self._executing[execution.handler[0]] -= 1
+        if self.limits:
+            self._executing[execution.handler[0]] -= 1
         self.lent[execution.worker] += 1
         self._freed()
 
     def _has_back(self, execution: Execution) -> None:
         execution.turn = True
-        self._executing[execution.handler[0]] += 1
+        if self.limits:
+            self._executing[execution.handler[0]] += 1
         self.lent[execution.worker] -= 1
         if not self.lent[execution.worker]:
             del self.lent[execution.worker]

@@ -114,6 +114,27 @@ def test_no_more_steps_of_a_type_execute_than_its_limit_and_they_begin_in_order(
     assert bench.worker.given == [1, 2, 9, 3, 4]
 
 
+def test_a_limit_counts_what_ran_before_it_came_and_what_is_left_of_that_when_it_goes() -> None:
+    bench = Bench()
+    bench.run(1, 2)
+    bench.run(9, of="Ship")
+    bench.asks(2, 1, "child_result")
+    bench.rest()  # and has lent its turn
+    assert [bench.steps.demand(of).executing for of in ("Pay", "Ship")] == [1, 1]
+    bench.steps.limit({"Pay": 2})
+    bench.run(3, 4)
+    assert bench.worker.given == [1, 2, 9, 3]
+    assert bench.steps.demand("Pay").executing == 2
+    bench.end(1)
+    assert bench.worker.given == [1, 2, 9, 3, 4]
+    bench.steps.limit({})
+    bench.end(3)
+    assert bench.steps.demand("Pay").executing == 1
+    bench.steps.limit({"Pay": 2})
+    bench.run(5, 6)
+    assert bench.worker.given == [1, 2, 9, 3, 4, 5]
+
+
 def test_a_step_that_is_given_back_goes_to_another_worker_and_is_cancelled_there_too() -> None:
     bench, other = Bench(), Runner()
     bench.run(1, 2, timeout_ms=5_000)
