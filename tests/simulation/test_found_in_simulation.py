@@ -93,7 +93,7 @@ class _Worker:
 
 def _order(token: int, *, alone: bool = False) -> StepOrder:
     message = channel.RunStep(token, RunInfo("R", "w", "W"), "step", "s", b"{}", {}, [])
-    return StepOrder(token, message, alone=alone)
+    return StepOrder(token, message, ("W", "s"), alone=alone)
 
 
 async def test_a_step_that_lost_its_workers_and_now_only_waits_does_not_hold_up_the_others() -> None:

@@ -216,9 +216,9 @@ class Engine:
     def _closed(self, live: Live) -> None:
         run = live.run
         self.purges.closed[run.status] += 1
-        if run.key in self._waiters:
+        if (waiters := self._waiters.pop(run.key, None)) is not None:
             outcome = outcome_of(run)
-            for waiter in self._waiters.pop(run.key):
+            for waiter in waiters:
                 waiter.value = outcome
                 waiter.end()
         if run.open_children:

@@ -49,6 +49,13 @@ class _Token(msgspec.Struct, gc=False):
     last_op: int = 0
 
 
+class _Fitting(msgspec.Struct, frozen=True):
+    """What the present code runs such a step with, and that as `StepOrder.handler`."""
+
+    spec: HandlerSpec
+    handler: tuple[str, str]
+
+
 class Executions:
     """`asked(live, step, attempt, op, now)` takes the operations that handlers ask for. `crash_limit` may change at any time."""
 
@@ -63,7 +70,7 @@ class Executions:
         self._next = 0
         self._unparking: set[tuple[str, bool]] = set()
         self._catalog: Catalog | None = None
-        self._specs: dict[tuple[str, str, str], HandlerSpec] = {}
+        self._fitting: dict[tuple[str, str, str], _Fitting] = {}
 
     def begin(self, live: Live, cancel: bool, now: int | None = None) -> None:
         """Give the run's current step to a worker. Code that has no handler for it makes the run stuck.
@@ -74,8 +81,8 @@ class Executions:
         run = live.run
         phase, workflow_type = run.phase, run.workflow_type
         assert type(phase) is Stepping
-        spec = self._handler(workflow_type, phase.kind, phase.handler)
-        if spec is None:
+        fitting = self._handler(workflow_type, phase.kind, phase.handler)
+        if fitting is None:
             reason = self._workers.catalog.missing(workflow_type, phase.kind, phase.handler)
             self._m.stimulate(live, s.StepUnfit(phase.step, phase.attempt, reason))
             return
@@ -87,23 +94,23 @@ class Executions:
             ):
                 parked.add(workflow_type, begins, run.run_id, run.key)
                 return
-        self._begin(live, phase, spec, cancel, now)
+        self._begin(live, phase, fitting, cancel, now)
 
-    def _handler(self, workflow_type: str, kind: str, name: str) -> HandlerSpec | None:
+    def _handler(self, workflow_type: str, kind: str, name: str) -> _Fitting | None:
         """What the present code runs such a step with. Looked up once for each: a catalog never changes."""
         catalog, wanted = self._workers.catalog, (workflow_type, kind, name)
         if catalog is not self._catalog:
             self._catalog = catalog
-            self._specs.clear()
-        spec = self._specs.get(wanted)
-        if spec is None:
+            self._fitting.clear()
+        fitting = self._fitting.get(wanted)
+        if fitting is None:
             spec = catalog.step_handler(workflow_type, kind, name)
             if spec is not None:
-                self._specs[wanted] = spec
-        return spec
+                fitting = self._fitting[wanted] = _Fitting(spec, (workflow_type, spec.name))
+        return fitting
 
-    def _begin(self, live: Live, phase: Stepping, spec: HandlerSpec, cancel: bool, now: int | None = None) -> None:
-        step, attempt = phase.step, phase.attempt
+    def _begin(self, live: Live, phase: Stepping, fitting: _Fitting, cancel: bool, now: int | None = None) -> None:
+        step, attempt, spec = phase.step, phase.attempt, fitting.spec
         if attempt == 1 and live.logged:
             live.logged.clear()
         self._next = token = self._next + 1
@@ -116,7 +123,7 @@ class Executions:
             [recorded(op) for op in phase.ops.values()] if phase.ops else [],
             bytes(live.logged) if live.logged else b"", cancel, step,
         )  # fmt: skip
-        order = StepOrder(token, message, spec.timeout_ms, phase.crashes >= ALONE_AFTER)
+        order = StepOrder(token, message, fitting.handler, spec.timeout_ms, phase.crashes >= ALONE_AFTER)
         self._tokens[token] = _Token(live, step, attempt, order)
         self._workers.run(order, now)
 
@@ -157,13 +164,13 @@ class Executions:
         if not isinstance(run.phase, Stepping) or live.token is not None:
             self._memory.settle(live)
             return
-        spec = self._handler(run.workflow_type, run.phase.kind, run.phase.handler)
-        if spec is None:
+        fitting = self._handler(run.workflow_type, run.phase.kind, run.phase.handler)
+        if fitting is None:
             self.begin(live, False)  # which says what is missing
             return
         self._memory.busy(live)
         # Not cancelled as far as the disk knows: then it would not be here any more.
-        self._begin(live, run.phase, spec, cancel=False)
+        self._begin(live, run.phase, fitting, cancel=False)
 
     def cancel(self, live: Live, now: int) -> None:
         """Raise CancelledError in the handler, if one runs."""

@@ -26,7 +26,8 @@ Spoken = Heard | channel.StepGone
 
 
 class StepOrder(msgspec.Struct, gc=False):
-    """One execution of one step. `timeout_ms` counts from when a worker gets it, not from when it queues.
+    """One execution of one step. `handler`: whose code it runs, by workflow type and the handler's name in it. `timeout_ms` counts
+    from when a worker gets it, not from when it queues.
 
     `alone`: earlier executions lost their workers, so this one gets a worker to itself. If that dies too, it is
     clear which handler did it, and no other run pays for it. `generation` and `source` are those of the worker that got it.
@@ -35,6 +36,7 @@ class StepOrder(msgspec.Struct, gc=False):
 
     token: int
     message: channel.RunStep
+    handler: tuple[str, str]
     timeout_ms: int | None = None
     alone: bool = False
     generation: int = 0
@@ -43,11 +45,7 @@ class StepOrder(msgspec.Struct, gc=False):
 
     @property
     def workflow_type(self) -> str:
-        return self.message.run.workflow_type
-
-    def handler(self) -> tuple[str, str]:
-        """Whose code it runs: the workflow type, and the handler's name in it."""
-        return self.message.run.workflow_type, self.message.handler
+        return self.handler[0]
 
     def begins(self) -> bool:
         """Its run has done nothing yet, and no other run waits for it, as a parent may."""

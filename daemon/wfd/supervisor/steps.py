@@ -103,12 +103,14 @@ class Steps:
         """Give the step to a worker, now or when one has room."""
         if now is None:
             now = self._clock.now_ms()
-        at_once = not (order.alone or self._paused) and self._nobody_waits()
-        if at_once and (not self._turns.limits or self._may_begin(order)):
-            handler = order.handler()
-            if (worker := self._free_at_once(order, handler, now)) is not None:
-                self._give(order, worker, handler, now)
-                return
+        if (
+            not (order.alone or self._paused)
+            and self._nobody_waits()
+            and (not self._turns.limits or self._may_begin(order))
+            and (worker := self._free_at_once(order, now)) is not None
+        ):
+            self._give(order, worker, now)
+            return
         order.queued_at = now
         if order.alone:
             self._suspects[order.token] = order
@@ -116,8 +118,9 @@ class Steps:
         elif self._queues.add(order):
             self.share_out()
 
-    def _free_at_once(self, order: StepOrder, handler: tuple[str, str], now: int) -> Runner | None:
+    def _free_at_once(self, order: StepOrder, now: int) -> Runner | None:
         """The worker of a step that need not be lined up."""
+        handler = order.handler
         new = order.begins() if self._lent else False  # and where none has lent its turn that is all the same
         if handler not in self._brief:
             return self._least_busy_of(self._taking(handler[0]), new)
@@ -191,12 +194,12 @@ class Steps:
         return found
 
     def _give_now(self, order: StepOrder, worker: Runner) -> None:
-        self._give(order, worker, order.handler(), self._clock.now_ms())
+        self._give(order, worker, self._clock.now_ms())
 
-    def _give(self, order: StepOrder, worker: Runner, handler: tuple[str, str], now: int) -> None:
+    def _give(self, order: StepOrder, worker: Runner, now: int) -> None:
         token = order.token
         worker.handed = number = worker.handed + 1
-        execution = Execution(order, worker, handler, now, now, number)
+        execution = Execution(order, worker, order.handler, now, now, number)
         self._turns.begins(execution)
         order.generation, order.source = worker.generation, worker.source
         worker.steps.add(token)

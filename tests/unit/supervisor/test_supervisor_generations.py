@@ -140,7 +140,9 @@ def taking(supervisor: Supervisor, workflow_type: str = "Order") -> list[int]:
 
 def order(token: int, workflow_type: str = "Order", timeout_ms: int | None = None) -> StepOrder:
     run = RunInfo("01J", f"run-{token}", workflow_type, None, "01J", 1, 0)
-    return StepOrder(token, channel.RunStep(token, run, "start", "begin", b"{}", {}, []), timeout_ms)
+    return StepOrder(
+        token, channel.RunStep(token, run, "start", "begin", b"{}", {}, []), (run.workflow_type, "begin"), timeout_ms
+    )
 
 
 @pytest.fixture

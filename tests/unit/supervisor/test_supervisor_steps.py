@@ -88,7 +88,7 @@ class Bench:
         for token in tokens:
             run = RunInfo(f"R{token}", f"w{token}", of, ParentInfo("R", "w", "Any") if parent else None)
             message = channel.RunStep(token, run, kind, "s", b"{}", {}, [], cancel=cancel)
-            self.steps.run(StepOrder(token, message, timeout_ms, alone))
+            self.steps.run(StepOrder(token, message, (of, "s"), timeout_ms, alone))
 
     def end(self, token: int) -> None:
         self.steps.heard(self.worker, channel.StepDone(token, "wait"), self.clock.now_ms())

@@ -84,7 +84,9 @@ async def test_a_worker_that_comes_while_none_is_heard_says_what_it_offers_and_i
         (second,) = supervisor._workers
         assert second._link is not None
         assert (second.heard, second._link._hears) == (False, False)
-        supervisor.run(StepOrder(1, RunStep(1, RunInfo("R", "f-1", "Flow"), "start", "begin", b"{}", {}, [])))
+        supervisor.run(
+            StepOrder(1, RunStep(1, RunInfo("R", "f-1", "Flow"), "start", "begin", b"{}", {}, []), ("Flow", "begin"))
+        )
         assert second.steps == {1}
         supervisor.hear(True)
         await until(lambda: ear.said)
@@ -101,7 +103,7 @@ async def test_a_worker_that_does_not_read_what_it_is_told_gets_no_more_steps_un
 
     def run(token: int, store: dict[str, bytes]) -> None:
         told = RunStep(token, RunInfo("R", f"f-{token}", "Flow"), "start", "begin", b"{}", store, [])
-        supervisor.run(StepOrder(token, told))
+        supervisor.run(StepOrder(token, told, ("Flow", "begin")))
 
     try:
         os.kill(worker.pid, signal.SIGSTOP)
