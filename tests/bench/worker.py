@@ -85,7 +85,7 @@ def measure(orders: int, at_a_time: int) -> float:
         theirs.close()
         frames = channel.to_daemon_frames()
         mine.sendall(pack(channel.Load(project, ["flows.py"], ["."], 1)))
-        while not frames.feed(mine.recv(1 << 16)):
+        while not any(isinstance(message, channel.Loaded) for message in frames.feed(mine.recv(1 << 16))):
             pass
         _drive(mine, frames, range(orders // 10), at_a_time)
         before = _cpu_ns(worker.pid)
