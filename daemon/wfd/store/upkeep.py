@@ -69,7 +69,8 @@ class Upkeep(Periodic):
         except (WfctlError, OSError) as error:  # a TimeoutError is one of these
             log.info("the log of the database is not cut yet: %s", reason(error))
             after = AGAIN_MS
-        self._tell_of_readers(after == AGAIN_MS)
+        with contextlib.suppress(OSError):  # or none would ever look again; cutting says what is wrong
+            self._tell_of_readers(after == AGAIN_MS)
         return after
 
     async def _shorten(self) -> int:

@@ -281,6 +281,21 @@ async def test_nobody_copies_a_log_in_vain_again_and_again_while_somebody_reads(
     assert store.log_bytes() > LONG
 
 
+async def test_a_log_whose_folder_cannot_be_looked_into_for_a_while_is_cut_once_it_can(
+    store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await written(store, ledger, LIMIT * 2, LIMIT)
+
+    def refused(store: Store) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as barred:
+        barred.setattr(Store, "log_bytes", refused)
+        await looked(upkeep, clock, LOOK_MS)
+    await looked(upkeep, clock, AGAIN_MS)
+    assert store.log_bytes() <= LIMIT
+
+
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system does not tell who reads")
 async def test_who_keeps_a_long_log_from_being_cut_is_told_once_and_until_it_is_cut(
     store: Store, ledger: Ledger, upkeep: Upkeep, clock: ManualClock, caplog: pytest.LogCaptureFixture
