@@ -25,6 +25,7 @@ _HEAD = struct.Struct(">IBH")
 _ARRAY = 0xDC
 # Room for a first message of the usual size, so that it need not be made step by step.
 _ROOM = 512
+_NO_FRAME = bytearray()
 
 _encoder = msgspec.msgpack.Encoder()
 # One message as it stands in a frame.
@@ -67,7 +68,7 @@ class FrameWriter:
     def __init__(self, begun: Callable[[], object]) -> None:
         self._begun = begun
         self._full: list[bytearray] = []
-        self._frame = bytearray()
+        self._frame = _NO_FRAME
         self._count = 0
 
     def send(self, message: Any) -> None:
@@ -103,6 +104,7 @@ class FrameWriter:
         if self._count:
             self._close()
         full, self._full = self._full, []
+        self._frame = _NO_FRAME  # or a large one would be kept until something is said again
         return full[0] if len(full) == 1 else b"".join(full)
 
 

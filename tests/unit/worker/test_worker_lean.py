@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import tracemalloc
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -251,6 +252,19 @@ def test_a_message_that_cannot_be_said_leaves_those_around_it_as_they_are() -> N
     writer.send(Pong(4))
     assert to_daemon_frames().feed(bytes(writer.take())) == [Pong(4)]
     assert len(begun) == 2
+
+
+def test_nothing_of_what_was_taken_is_kept_until_something_is_said_again() -> None:
+    writer = FrameWriter(lambda: None)
+    large = Checked(1, b"x" * 10_000_000)
+    tracemalloc.start()
+    try:
+        writer.send(large)
+        assert tracemalloc.get_traced_memory()[0] >= 10_000_000
+        writer.take()
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("bytes_of", [framed, written])
