@@ -114,6 +114,18 @@ def _operation(stale: bool, key: str, kind: int) -> Any:
     return make
 
 
+def _task_at_once(stale: bool, key: str, over: list[str]) -> Any:
+    """A task whose beginning comes with its end, from a handler that was told before that its operations `over` were."""
+
+    def make(run: state.Run) -> s.Stimulus:
+        completed = r.TaskCompleted(key, "charge", 1, Raw(b"1"))
+        return s.OperationAsked(
+            *_execution(run, stale), completed, r.TaskStarted(key, "charge", 1, Raw(b"{}"), over=over)
+        )
+
+    return make
+
+
 def moves() -> st.SearchStrategy[Any]:
     stale = st.sampled_from([False, False, False, True])
     name = st.sampled_from(NAMES)
@@ -130,6 +142,7 @@ def moves() -> st.SearchStrategy[Any]:
         st.builds(lambda x, c: lambda run: s.StepLost(*_execution(run, x), "gone", c, 3), stale, st.booleans()),
         st.builds(lambda x: lambda run: s.StepUnfit(*_execution(run, x), "no such handler"), stale),
         st.builds(_operation, stale, st.sampled_from(["k1", "k2"]), st.integers(0, 12)),
+        st.builds(_task_at_once, stale, st.sampled_from(["k1", "k3"]), st.sampled_from([[], ["k2"]])),
         st.builds(lambda n, c: lambda run: s.EventArrived(n, Raw(b'{"p":1}'), c), name, st.sampled_from([None, "kid"])),
         st.just(lambda run: s.TimeReached()),
         st.sampled_from(["", "enough"]).map(lambda reason: lambda run: s.CancelAsked(reason)),
