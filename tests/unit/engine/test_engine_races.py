@@ -100,6 +100,68 @@ async def test_what_a_child_sends_stands_before_what_its_parent_receives(stack: 
     assert kinds.index("parent_event.sent") < kinds.index("event.received")
 
 
+@pytest.fixture
+def family() -> list[Workflow]:
+    """A parent whose step does all that is decided as soon as it is asked for, and a child that does so too."""
+    parent, child = Workflow("Parent"), Workflow("Child")
+
+    @task
+    async def charge() -> str:
+        return "paid"
+
+    @parent.start()
+    async def begin(ctx: Context) -> Directive:
+        ctx.logger.info("begins")
+        await ctx.now()
+        await charge()
+        handle = await ctx.start("Child", workflow_id="c")
+        ctx.store.put("run", handle.run_info)
+        return ctx.next.wait_for_event("paid")
+
+    @parent.event()
+    async def paid(ctx: Context) -> Directive:
+        return ctx.next.complete()
+
+    @child.start()
+    async def pay(ctx: Context) -> Directive:
+        ctx.store.put("run", ctx.run)
+        await ctx.send_to_parent("paid")
+        return ctx.next.complete()
+
+    return [parent, child]
+
+
+async def test_that_a_child_was_started_stands_before_all_that_it_does_and_says_who_it_is(
+    stack: AsyncExitStack, family: list[Workflow]
+) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment(family))
+    await (await env.client.start("Parent", workflow_id="p")).result()
+    with contextlib.closing(sqlite3.connect(env.store.reader.path)) as db:
+        ((parent, began),) = db.execute("select run, rev from history where kind = 'child.started'").fetchall()
+        ((first,),) = db.execute("select min(rev) from history where run <> ?", (parent,)).fetchall()
+        told, own = db.execute("select value from store where key = 'run' order by run").fetchall()
+    assert began == first - 1
+    assert told == own
+
+
+async def test_what_a_handler_says_is_decided_as_of_the_moment_at_which_it_came(
+    stack: AsyncExitStack, family: list[Workflow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment(family))
+    heard = env.engine.heard
+    monkeypatch.setattr(env.engine, "heard", lambda message, now: heard(message, 1_234))
+    await (await env.client.start("Parent", workflow_id="p")).result()
+    await env.settle()
+    with contextlib.closing(sqlite3.connect(env.store.reader.path)) as db:
+        rows = db.execute("select kind, at from history order by rev").fetchall()
+    assert [kind for kind, _ in rows[:2]] == ["run.started", "step.started"]
+    assert {at for _, at in rows[:2]} != {1_234}
+    assert {at for _, at in rows[2:]} == {1_234}
+    assert {"timestamp.recorded", "task.started", "task.completed", "child.started", "parent_event.sent"} < {
+        kind for kind, _ in rows
+    }
+
+
 async def test_of_two_starts_of_an_id_that_is_just_closing_one_gets_it(stack: AsyncExitStack) -> None:
     env = await stack.enter_async_context(WorkflowEnvironment([waits()]))
     await env.client.start("Waits", workflow_id="x")
