@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gc
 import sqlite3
@@ -17,7 +18,7 @@ from support.rows import Ledger, check, commit, contents, join
 from support.waiting import until
 from wfctl.errors import StorageError
 from wfd.store import writer as writing
-from wfd.store.rows import InboxRow, LogRow, Unit
+from wfd.store.rows import CHANGES, InboxRow, LogRow, Unit, changed
 from wfd.store.store import Store, open_store
 from wfd.store.writer import Writer
 
@@ -494,3 +495,51 @@ async def test_a_writer_that_could_not_be_opened_leaves_no_thread_behind(tmp_pat
     await writer.stop()
     gc.collect()
     assert threading.active_count() == before
+
+
+_TIMES: list[dict[str, Any]] = [{}, {"deadline": 9, "wake_at": 9}]
+# How a run can stand: open, also with a time at which something is due, and closed.
+_OPEN = [
+    {**stands, **times}
+    for times in _TIMES
+    for stands in (
+        {"status": "running"},
+        {"status": "running", "reason": "resumed"},
+        {"status": "waiting"},
+        {"status": "waiting", "waiting_for": '["paid"]'},
+        {"status": "waiting", "waiting_for": '["refused"]'},
+        {"status": "cancelling", "reason": "enough"},
+        {"status": "stuck", "reason": "no handler"},
+    )
+]
+_CLOSED = [
+    {"closed_at": 8, **stands}
+    for stands in (
+        {"status": "completed", "result": "1"},
+        {"status": "completed", "result": "1", "reason": "so"},
+        {"status": "failed", "error": "{}"},
+        {"status": "cancelled"},
+        {"status": "cancelled", "reason": "enough"},
+        {"status": "timed_out", "error": "{}"},
+    )
+]
+_NOTHING: dict[str, Any] = dict.fromkeys(
+    ("waiting_for", "closed_at", "result", "error", "reason", "deadline", "wake_at")
+)
+
+
+async def test_a_run_is_on_disk_as_it_stands_whatever_it_was_before(store: Store, ledger: Ledger, path: Path) -> None:
+    ways = [(first, then) for first in _OPEN for then in _OPEN + _CLOSED] + [
+        (first, then) for first in _CLOSED for then in _OPEN
+    ]
+    for key in range(1, len(ways) + 1):
+        await commit(store.writer, ledger.start(f"o-{key}"))
+    for at in (0, 1):
+        for key, way in enumerate(ways, 1):
+            unit = ledger.change(key, ("step.started", {}), **{**_NOTHING, **way[at]}, attempt=at + 2, queued=at)
+            if at and way[0] in _CLOSED:
+                unit.runs_reopened, unit.runs_changed = unit.runs_changed, []
+            await commit(store.writer, unit)
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            rows = db.execute(f"select key, {', '.join(CHANGES)} from runs order by key").fetchall()
+        assert rows == [(key, *changed(row, 0)[2:]) for key, row in ledger.runs.items()]
