@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from support.faults import evict
 from support.waiting import until
-from wfctl import Context, Directive, RunFailedError, RunNotFoundError, Workflow, WorkflowAlreadyRunning
+from wfctl import (
+    Context,
+    Directive,
+    NotFinishedError,
+    RunFailedError,
+    RunNotFoundError,
+    Workflow,
+    WorkflowAlreadyRunning,
+)
 from wfd.testing import WorkflowEnvironment
 
 
@@ -136,3 +146,30 @@ async def test_a_retry_whose_run_is_purged_before_its_history_is_read_finds_no_r
         with pytest.raises(RunNotFoundError, match="no run"):
             await handle.retry(from_step=from_step)
         assert (await purges[0]).trees == 1
+
+
+async def test_how_a_run_failed_is_not_told_of_it_any_more_once_it_was_retried_and_has_left_memory() -> None:
+    failures = ["no money"]
+    wf = Workflow("W")
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        return ctx.next.fail(failures.pop()) if failures else ctx.next.wait_for_event()
+
+    @wf.event()
+    async def pay(ctx: Context) -> Directive:
+        return ctx.next.complete("paid")
+
+    async with WorkflowEnvironment([wf]) as env:
+        handle = await env.client.start("W", workflow_id="w")
+        with pytest.raises(RunFailedError, match="no money"):
+            await handle.result()
+        await evict(env)
+        assert env.engine.memory.recent.get(handle.run_info.id) is not None
+        await handle.retry()
+        await evict(env)
+        assert len(env.engine.memory) == 0
+        with pytest.raises(NotFinishedError):
+            await handle.result(timeout=timedelta(0))
+        await handle.send("pay")
+        assert await handle.result() == "paid"
