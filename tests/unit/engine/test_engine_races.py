@@ -162,6 +162,37 @@ async def test_what_a_handler_says_is_decided_as_of_the_moment_at_which_it_came(
     }
 
 
+@pytest.mark.parametrize("turns", [0, 2], ids=["at once", "after a while"])
+async def test_that_a_sleep_was_over_is_told_where_the_task_after_it_begins(stack: AsyncExitStack, turns: int) -> None:
+    wf = Workflow("W")
+
+    @task
+    async def charge() -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        await ctx.sleep(timedelta(seconds=5))
+        await charge()
+        return ctx.next.complete()
+
+    env = await stack.enter_async_context(WorkflowEnvironment([wf]))
+    handle = await env.client.start("W", workflow_id="w")
+    await env.settle()
+    await env.advance(timedelta(seconds=5))
+    await handle.result()
+    with contextlib.closing(sqlite3.connect(env.store.reader.path)) as db:
+        rows = db.execute(
+            "select kind, data from history where kind in ('sleep.recorded', 'task.started', 'task.completed')"
+        )
+        (_, slept), *after = [(kind, msgspec.json.decode(data)) for kind, data in rows]
+    assert [(kind, one.get("over", [])) for kind, one in after] == [
+        ("task.started", [slept["key"]]),
+        ("task.completed", []),
+    ]
+
+
 async def test_of_two_starts_of_an_id_that_is_just_closing_one_gets_it(stack: AsyncExitStack) -> None:
     env = await stack.enter_async_context(WorkflowEnvironment([waits()]))
     await env.client.start("Waits", workflow_id="x")
