@@ -31,7 +31,9 @@ from wfctl import (
 from wfctl.protocol import calls
 from wfd.core import stimuli as s
 from wfd.core.state import Raw
+from wfd.engine.batch import Change
 from wfd.engine.commands import Commands
+from wfd.engine.memory import Live
 from wfd.engine.streams import Tail
 from wfd.testing import WorkflowEnvironment
 
@@ -76,30 +78,6 @@ async def test_a_run_is_not_idle_before_what_was_decided_for_it_is_on_disk(
     assert memory.idle == {key: live}
 
 
-async def test_what_a_child_sends_stands_before_what_its_parent_receives(stack: AsyncExitStack) -> None:
-    parent, child = Workflow("Parent"), Workflow("Child")
-
-    @parent.start()
-    async def begin(ctx: Context) -> Directive:
-        await ctx.start("Child", workflow_id="c")
-        return ctx.next.wait_for_event()
-
-    @parent.event()
-    async def paid(ctx: Context) -> Directive:
-        return ctx.next.complete()
-
-    @child.start()
-    async def pay(ctx: Context) -> Directive:
-        await ctx.send_to_parent("paid")
-        return ctx.next.complete()
-
-    env = await stack.enter_async_context(WorkflowEnvironment([parent, child]))
-    await (await env.client.start("Parent", workflow_id="p")).result()
-    with contextlib.closing(sqlite3.connect(env.store.reader.path)) as db:
-        kinds = [kind for (kind,) in db.execute("select kind from history order by rev")]
-    assert kinds.index("parent_event.sent") < kinds.index("event.received")
-
-
 @pytest.fixture
 def family() -> list[Workflow]:
     """A parent whose step does all that is decided as soon as it is asked for, and a child that does so too."""
@@ -129,6 +107,48 @@ def family() -> list[Workflow]:
         return ctx.next.complete()
 
     return [parent, child]
+
+
+async def test_nobody_is_kept_in_memory_by_what_goes_wrong_after_a_commit(
+    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch, family: list[Workflow]
+) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment(family))
+    act, wrong = env.engine.act, list[Live]()
+
+    def acts(change: Change) -> None:
+        if (parent := change.live.parent) is not None and change.live.run.closed:
+            wrong.extend((change.live, parent))
+            raise RuntimeError("a bug")
+        act(change)
+
+    monkeypatch.setattr(env.engine, "act", acts)
+    await env.client.start("Parent", workflow_id="p")
+    await env.settle()
+    assert [live.pending for live in wrong] == [0, 0]
+
+
+async def test_what_a_child_sends_stands_before_what_its_parent_receives(stack: AsyncExitStack) -> None:
+    parent, child = Workflow("Parent"), Workflow("Child")
+
+    @parent.start()
+    async def begin(ctx: Context) -> Directive:
+        await ctx.start("Child", workflow_id="c")
+        return ctx.next.wait_for_event()
+
+    @parent.event()
+    async def paid(ctx: Context) -> Directive:
+        return ctx.next.complete()
+
+    @child.start()
+    async def pay(ctx: Context) -> Directive:
+        await ctx.send_to_parent("paid")
+        return ctx.next.complete()
+
+    env = await stack.enter_async_context(WorkflowEnvironment([parent, child]))
+    await (await env.client.start("Parent", workflow_id="p")).result()
+    with contextlib.closing(sqlite3.connect(env.store.reader.path)) as db:
+        kinds = [kind for (kind,) in db.execute("select kind from history order by rev")]
+    assert kinds.index("parent_event.sent") < kinds.index("event.received")
 
 
 async def test_that_a_child_was_started_stands_before_all_that_it_does_and_says_who_it_is(
