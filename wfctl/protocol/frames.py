@@ -76,8 +76,7 @@ class FrameWriter:
             frame = bytearray(_ROOM)
             _encode_into(message, frame, _HEAD.size)
             self._frame, self._count = frame, 1
-            if not self._full:
-                self._begun()
+            self._begun()
             return
         frame = self._frame
         end = len(frame)
