@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -576,3 +577,62 @@ def test_a_worker_that_is_kept_free_for_a_suspect_gets_no_other_step() -> None:
     bench.run(5, kind="event")
     assert kept.given == [1]
     assert bench.steps.queued == 0
+
+
+def test_a_suspect_has_its_worker_to_itself_for_its_time_from_when_it_begins() -> None:
+    bench = Bench()
+    bench.run(9)
+    bench.run(1, alone=True)
+    bench.clock.advance(ALONE_MS - 1)
+    bench.end(9)
+    bench.run(3)
+    bench.clock.advance(ALONE_MS - 1)
+    assert bench.worker.given == [9, 1]
+    bench.clock.advance(1)
+    assert bench.worker.given == [9, 1, 3]
+
+
+class Apart(Bench):
+    """One worker runs the code of `Ship`, the other all else."""
+
+    def _taking(self, workflow_type: str) -> Sequence[Runner]:
+        self.other = vars(self).get("other") or Runner()
+        return [self.other] if workflow_type == "Ship" and self.without != "Ship" else super()._taking(workflow_type)
+
+
+def test_a_suspect_begins_beside_others_on_none_but_a_worker_that_runs_its_code() -> None:
+    bench = Apart(without="Ship")
+    bench.run(9)
+    bench.run(1, of="Ship", alone=True)
+    bench.run(2, alone=True)
+    bench.without = ""
+    bench.clock.advance(ALONE_MS)
+    assert (bench.worker.given, bench.other.given) == ([9, 2], [1])
+
+
+def test_a_step_whose_operation_takes_its_time_after_all_lends_its_turn() -> None:
+    bench = Bench(Pay=1)
+    bench.run(1, 2)
+    bench.asks(1, 1, "event")
+    bench.rest()
+    assert bench.worker.given == [1]
+    bench.steps.op_waits(1, 1)
+    bench.steps.op_waits(3, 1)
+    bench.rest()
+    assert bench.worker.given == [1, 2]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_whoever_waits_for_all_that_runs_hears_that_the_last_of_it_has_ended(*, lost: bool) -> None:
+    bench = Bench()
+    bench.run(1, 2)
+    drained = asyncio.create_task(bench.steps.drain(20_000))
+    await asyncio.sleep(0)
+    bench.end(1)
+    await asyncio.sleep(0)
+    assert not drained.done()
+    if lost:
+        bench.steps.lose(bench.worker, "gone", crash=False)
+    else:
+        bench.end(2)
+    assert await drained
