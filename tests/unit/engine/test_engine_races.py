@@ -115,11 +115,11 @@ async def test_nobody_is_kept_in_memory_by_what_goes_wrong_after_a_commit(
     env = await stack.enter_async_context(WorkflowEnvironment(family))
     act, wrong = env.engine.act, list[Live]()
 
-    def acts(change: Change) -> None:
+    def acts(change: Change, now: int) -> None:
         if (parent := change.live.parent) is not None and change.live.run.closed:
             wrong.extend((change.live, parent))
             raise RuntimeError("a bug")
-        act(change)
+        act(change, now)
 
     monkeypatch.setattr(env.engine, "act", acts)
     await env.client.start("Parent", workflow_id="p")
