@@ -230,6 +230,29 @@ async def test_a_bug_in_a_handler_is_an_internal_error_and_logged(peer: Peer, ca
     assert "Traceback" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("comes", "why"),
+    [
+        (ZeroDivisionError("a bug"), "ZeroDivisionError: a bug"),
+        (object(), "TypeError: Encoding objects of type object is unsupported"),
+    ],
+    ids=["raised", "cannot be said"],
+)
+async def test_a_bug_in_an_answer_that_was_promised_is_an_internal_error_too(
+    peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, comes: object, why: str
+) -> None:
+    promise = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(backend, "starting", lambda call: promise)
+    sent = peer.send(Start(workflow_type="Order"))
+    if isinstance(comes, Exception):
+        promise.set_exception(comes)
+    else:
+        promise.set_result(comes)
+    answer = await peer.read()
+    assert (answer["id"], answer["error"]["data"]["code"]) == (sent, "internal")
+    assert answer["error"]["data"]["message"] == f"start: {why}"
+
+
 async def test_a_bug_where_a_start_is_begun_at_once_costs_that_call_alone(
     peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
