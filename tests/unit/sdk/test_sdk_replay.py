@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from support.memory_port import Recorded
-from wfctl.sdk.replay import Replay
+from wfctl.sdk.replay import Replay, first_key
 from wfctl.values import codec
 from wfctl.values.codec import canonical
 from wfctl.values.opkeys import in_words
@@ -184,3 +184,26 @@ def test_each_part_of_an_argument_is_gone_through_once_however_deep_its_sets_are
         value = {"first": [value], "then": [1, 2]}
     assert b'{"first":[["a","b"]],"then":[1,2]}' in canonical(value)
     assert len(seen) < 100
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["pay", "begin.<locals>.pay"]),
+            st.sampled_from([b"1", b"2"]),
+            st.sampled_from(["", "a", "b"]),
+        )
+    ),
+    st.integers(0, 10),
+)
+def test_where_nothing_is_recorded_keys_are_those_of_a_replay_which_may_go_on_at_any_of_them(
+    asked: list[tuple[str, bytes, str]], at: int
+) -> None:
+    plain, seen = Replay[Recorded](), dict[str, int]()
+    going_on = Replay[Recorded](_seen=seen)
+    for place, (name, content, branch) in enumerate(asked):
+        expected = plain.fresh_key(plain.base("task", name, content), branch)
+        if place < at:
+            assert first_key(seen, "task", name, content, branch) == expected
+        else:
+            assert going_on.fresh_key(going_on.base("task", name, content), branch) == expected
