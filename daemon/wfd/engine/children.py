@@ -160,7 +160,7 @@ class Children:
             self._closed(asked, question, outcome_of(child.run))
         else:
             # Not awaited here: that may take months, and is nothing that is on its way.
-            self._m.wait_closed(child.run.key).then = partial(self._closes, asked, question)
+            self._m.wait_closed(child.run.key).then(partial(self._closes, asked, question))
 
     def _closes(self, asked: Asked, question: Question, closed: Promise[Outcome]) -> None:
         # With an error the engine stops, or begins again from the disk: then the handler asks again.

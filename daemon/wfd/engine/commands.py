@@ -334,7 +334,7 @@ class Commands:
         key = live.run.key
         # Followed before it is looked at: what happens while it is read is a notice.
         follower = self._e.hub.follow({live.run.root})
-        closed.then = lambda _: follower.end()
+        closed.then(lambda _: follower.end())
         try:
             async with asyncio.timeout(timeout_s):
                 while not closed.done:

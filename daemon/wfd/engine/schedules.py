@@ -271,7 +271,7 @@ class Schedules:
         for fired in filter(self._is_open, schedule.open if schedule.waiting else ()):
             if fired.key not in self._watched:
                 self._watched.add(fired.key)
-                self._m.wait_closed(fired.key).then = partial(self._closed, fired.key)
+                self._m.wait_closed(fired.key).then(partial(self._closed, fired.key))
             how = schedule.spec.overlap
             if how in (Overlap.CANCEL, Overlap.TERMINATE) and fired.key not in self._ending:
                 self._ending.add(fired.key)

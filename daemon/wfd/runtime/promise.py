@@ -12,26 +12,31 @@ T = TypeVar("T")
 
 
 class Promise(msgspec.Struct, Generic[T], eq=False):
-    """`then` is called with it once it is `done`, as the callback of a future would be: at the next turn of the loop, in the order
-    in which promises and futures were kept. Then it has its `value`, or an `error`, or was `cancelled`; `given_up` is told of
-    that at once."""
+    """Once it is `done` it has its `value`, or an `error`, or was `cancelled`; `given_up` is told of that at once."""
 
     loop: asyncio.AbstractEventLoop
     value: T | None = None
     given_up: Callable[[Promise[T]], None] | None = None
-    then: Callable[[Promise[T]], None] | None = None
     error: BaseException | None = None
     done: bool = False
     cancelled: bool = False
+    _then: Callable[[Promise[T]], None] | None = None
     _future: asyncio.Future[T] | None = None
+
+    def then(self, call: Callable[[Promise[T]], None]) -> None:
+        """Once it is done, call `call` with it, as a future would its callback: at the next turn of the loop, in the order in which
+        promises and futures were kept. One is called, the last that was given."""
+        self._then = call
+        if self.done:
+            self.loop.call_soon(call, self)
 
     def end(self, error: BaseException | None = None) -> None:
         """It is kept, with its value as that is now, or never will be; once that is so, or it is cancelled, nothing changes it."""
         if self.done:
             return
         self.done, self.error = True, error
-        if self.then is not None:
-            self.loop.call_soon(self.then, self)
+        if self._then is not None:
+            self.loop.call_soon(self._then, self)
         if self._future is not None:
             self._tell(self._future)
 

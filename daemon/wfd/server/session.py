@@ -244,14 +244,14 @@ class Session(asyncio.Protocol):
         except Exception as error:
             self._write(rpc.failure(id, told(error, method)))
             return
-        # Not one for each of what follows: every callback costs a turn of the loop.
-        over = partial(self._over, id, route, waits)
+        over = partial(self._over, id, route, waits)  # one for all that follows: each callback costs a turn of the loop
         answer: Promised
         if promised is None:
             answer = self._loop.create_task(self._serve(id, route, call))
             answer.add_done_callback(over)
         else:
-            answer, promised.then = promised, over
+            answer = promised
+            promised.then(over)
         self._open[id] = answer, route.kind
         if route.command:
             host.finishing.add(answer)

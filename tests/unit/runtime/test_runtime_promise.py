@@ -12,7 +12,7 @@ from wfd.runtime.promise import Promise, future_of
 
 def promise_of(value: str, told: list[str]) -> Promise[str]:
     promise = Promise(asyncio.get_running_loop(), value)
-    promise.then = lambda one: told.append(one.value or "")
+    promise.then(lambda one: told.append(one.value or ""))
     return promise
 
 
@@ -26,6 +26,15 @@ async def test_who_waits_is_told_at_the_next_turn_and_in_the_order_in_which_prom
     assert told == []
     await asyncio.sleep(0)
     assert told == ["a", "b", "c"]
+
+
+async def test_who_asks_when_it_has_been_kept_is_told_all_the_same() -> None:
+    promise, told = Promise(asyncio.get_running_loop(), "a"), list[str]()
+    promise.end()
+    promise.then(lambda one: told.append(one.value or ""))
+    assert told == []
+    await asyncio.sleep(0)
+    assert told == ["a"]
 
 
 async def test_what_is_kept_stays_as_it_is() -> None:

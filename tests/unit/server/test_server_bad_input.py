@@ -15,6 +15,7 @@ from support.waiting import until
 from wfctl.errors import BY_CODE
 from wfctl.protocol import rpc
 from wfctl.protocol.calls import CALLS, PROTOCOL_MAX, GetStatus, GetTree, Hello, List, Start
+from wfd.runtime.promise import Promise
 from wfd.server import Server, connections
 
 
@@ -241,13 +242,10 @@ async def test_a_bug_in_a_handler_is_an_internal_error_and_logged(peer: Peer, ca
 async def test_a_bug_in_an_answer_that_was_promised_is_an_internal_error_too(
     peer: Peer, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, comes: object, why: str
 ) -> None:
-    promise = asyncio.get_running_loop().create_future()
+    promise = Promise[object](asyncio.get_running_loop(), comes)
     monkeypatch.setattr(backend, "starting", lambda call: promise)
     sent = peer.send(Start(workflow_type="Order"))
-    if isinstance(comes, Exception):
-        promise.set_exception(comes)
-    else:
-        promise.set_result(comes)
+    promise.end(comes if isinstance(comes, Exception) else None)
     answer = await peer.read()
     assert (answer["id"], answer["error"]["data"]["code"]) == (sent, "internal")
     assert answer["error"]["data"]["message"] == f"start: {why}"
