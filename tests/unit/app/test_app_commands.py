@@ -16,6 +16,7 @@ from wfctl.protocol import calls
 from wfd.app import Daemon
 from wfd.config import load
 from wfd.engine import unwritten
+from wfd.runtime.promise import Promise
 from wfd.server import connections
 from wfd.server.connections import LEAST_CALLS
 
@@ -48,16 +49,15 @@ async def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 async def test_a_program_that_starts_many_runs_has_no_more_begun_at_a_time_than_there_is_room_for_and_all_of_them(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    starting, under_way, most = daemon._backend.starting, set[asyncio.Future[calls.Started]](), 0
+    starting, promises, most = daemon._backend.starting, list[Promise[calls.Started]](), 0
 
-    def counted(call: calls.Start) -> asyncio.Future[calls.Started] | None:
+    def counted(call: calls.Start) -> Promise[calls.Started] | None:
         nonlocal most
-        future = starting(call)
-        assert future is not None
-        under_way.add(future)
-        future.add_done_callback(under_way.discard)
-        most = max(most, len(under_way))
-        return future
+        promise = starting(call)
+        assert promise is not None
+        promises.append(promise)
+        most = max(most, sum(not one.done for one in promises))
+        return promise
 
     monkeypatch.setattr(daemon._backend, "starting", counted)
     async with Client.connect(socket=daemon._backend.config.socket) as client:
