@@ -26,16 +26,28 @@ def log_readers(database: Path, ours: Collection[int | None], locks: Path = _LOC
         lines = locks.read_text().splitlines()
     except OSError:
         return []
-    where = os.major(index.st_dev), os.minor(index.st_dev), index.st_ino
+    device = os.major(index.st_dev), os.minor(index.st_dev)
     found: dict[str, None] = {}
     for line in lines:
         if (lock := _LOCK.fullmatch(line)) is None:
             continue
         pid, major, minor, inode, first, last = lock.groups()
         reads = int(first) <= _LAST and (last == "EOF" or int(last) >= _FIRST)
-        if reads and (int(major, 16), int(minor, 16), int(inode)) == where and int(pid) not in ours:
+        if not reads or int(inode) != index.st_ino or int(pid) in ours:
+            continue
+        # Some file systems (btrfs) have a device of their own for each part, and locks are listed with another.
+        if (int(major, 16), int(minor, 16)) == device or _has_open(int(pid), index):
             found[_named(int(pid))] = None
     return list(found)
+
+
+def _has_open(pid: int, file: os.stat_result) -> bool:
+    with contextlib.suppress(OSError):  # it has ended, or is another user's
+        for opened in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if os.path.samestat(opened.stat(), file):
+                    return True
+    return False
 
 
 def _named(pid: int) -> str:
@@ -43,5 +55,5 @@ def _named(pid: int) -> str:
         return "a program outside this container"
     name = "a program"
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        name = Path(f"/proc/{pid}/comm").read_text().strip() or name
+        name = Path(f"/proc/{pid}/comm").read_text().strip().replace("\n", " ") or name
     return f"{name} (pid {pid})"

@@ -73,6 +73,19 @@ def test_locks_of_programs_that_cannot_be_seen_or_named_are_told_as_they_are(pat
     assert log_readers(path, [], locks) == ["a program outside this container", "a program (pid 4194305)"]
 
 
+def test_who_reads_is_named_where_locks_are_listed_with_another_device(path: Path, tmp_path: Path) -> None:
+    inode = shm_of(path).stat().st_ino
+    locks = tmp_path / "locks"
+    with another(path, "db.execute('begin'); db.execute('select * from t').fetchall()") as pid:
+        locks.write_text(
+            f"1: POSIX  ADVISORY  READ {pid} 7f:7e:{inode} 124 124\n"
+            f"2: POSIX  ADVISORY  READ {pid} 7f:7e:{inode + 1} 124 124\n"
+            f"3: POSIX  ADVISORY  READ 1 7f:7e:{inode} 124 124\n"  # of another file of that number
+        )
+        (found,) = log_readers(path, [os.getpid()], locks)
+        assert found.endswith(f" (pid {pid})")
+
+
 def test_nobody_is_named_where_the_system_does_not_tell(path: Path, tmp_path: Path) -> None:
     assert log_readers(path, [], tmp_path / "none") == []
     assert log_readers(tmp_path / "none.db", []) == []
