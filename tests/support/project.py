@@ -122,4 +122,6 @@ def alive(pid: int) -> bool:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return stat.rsplit(")", 1)[1].split()[0] != "Z"
+    state, *fields = stat.rsplit(")", 1)[1].split()
+    # As long as other threads of it end, what it has open is open.
+    return state != "Z" or int(fields[16]) > 1
