@@ -11,7 +11,7 @@ from wfctl.protocol import channel, frames
 from wfctl.values import failure, runinfo, signature
 
 # With CHANNEL raised, what the test says comes here.
-FINGERPRINT = (1, 2379295274)
+FINGERPRINT = (2, 2418837870)
 
 
 def test_a_change_of_what_is_said_raises_its_number() -> None:

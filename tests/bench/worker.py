@@ -40,7 +40,7 @@ class Orders:
     def _step(self, run: RunInfo, store: dict[str, bytes], kind: str, handler: str, kwargs: bytes) -> channel.RunStep:
         token = next(self._tokens)
         self._runs[token] = run, store
-        return channel.RunStep(token, run, kind, handler, kwargs, store, [])
+        return channel.RunStep(token, run.workflow_type, _json(run), kind, handler, kwargs, store, [])
 
     def begin(self, number: int) -> channel.RunStep:
         run = RunInfo(f"{number:025d}A", f"order-{number}", "Order", root_id=f"{number:025d}A", started_at_ms=1)

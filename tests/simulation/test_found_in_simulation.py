@@ -10,7 +10,7 @@ import pytest
 from support.checker import broken_promises
 from wfctl import Context, Directive, RunClosedError, RunTimedOutError, Workflow
 from wfctl.protocol import channel
-from wfctl.values.runinfo import RunInfo
+from wfctl.values.runinfo import RunInfo, encode
 from wfd.core import state, stimuli as s
 from wfd.core.decide import decide, open_run
 from wfd.core.invariants import violations
@@ -92,8 +92,9 @@ class _Worker:
 
 
 def _order(token: int, *, alone: bool = False) -> StepOrder:
-    message = channel.RunStep(token, RunInfo("R", "w", "W"), "step", "s", b"{}", {}, [])
-    return StepOrder(token, message, ("W", "s"), alone=alone)
+    run = RunInfo("R", "w", "W")
+    message = channel.RunStep(token, "W", encode(run), "step", "s", b"{}", {}, [])
+    return StepOrder(token, message, run, ("W", "s"), alone=alone)
 
 
 async def test_a_step_that_lost_its_workers_and_now_only_waits_does_not_hold_up_the_others() -> None:

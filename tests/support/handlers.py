@@ -11,6 +11,7 @@ import msgspec
 from wfctl.protocol.channel import LogLine, Logs, Op, OpDone, OpRecord, RunStep, StepDone, StepRaised, StepStuck
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.workflow import Workflow
+from wfctl.values import runinfo
 from wfctl.values.failure import Failure
 from wfctl.values.runinfo import ParentInfo, RunInfo, started
 from wfd.worker import branches
@@ -73,7 +74,10 @@ class Desk:
         run = RunInfo("RUN-1", "one", workflow_type, parent, "RUN-1")
         held = {key: encode(value) for key, value in (store or {}).items()}
         marks = b"".join(line.mark() for line in logged)
-        message = RunStep(self._token, run, kind, handler, encode(kwargs or {}), held, list(ops), marks, cancel, step)
+        message = RunStep(
+            self._token, workflow_type, runinfo.encode(run), kind, handler, encode(kwargs or {}), held, list(ops), marks,
+            cancel, step,
+        )  # fmt: skip
         self.executor.receive(message)
         return self._token
 
@@ -121,7 +125,7 @@ class Desk:
         match op.kind:
             case "child":
                 info = RunInfo(f"RUN-{args['workflow_id']}", args["workflow_id"], op.name)
-                return msgspec.Raw(started(info))
+                return msgspec.Raw(started(runinfo.encode(info)))
             case "now":
                 return 1_700_000_000_000 + len(self.records)
             case "random" | "uuid":

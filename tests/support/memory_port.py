@@ -14,7 +14,7 @@ from wfctl.sdk.replay import Replay
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.failure import Failure
-from wfctl.values.runinfo import ParentInfo, RunInfo, started
+from wfctl.values.runinfo import ParentInfo, RunInfo, encode, started
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -127,7 +127,7 @@ class MemoryOps:
     def _default(self, asked: Asked) -> Any:
         match asked.kind:
             case "child":
-                return msgspec.Raw(started(child_info(asked, self.run)))
+                return msgspec.Raw(started(encode(child_info(asked, self.run))))
             case "now":
                 return 1_700_000_000_123
             case "random" | "uuid":

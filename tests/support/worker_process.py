@@ -15,7 +15,7 @@ import msgspec
 from support import leftovers
 from wfctl.protocol.channel import GiveBack, Load, Loaded, OpRecord, RunStep, ToWorker, Trial, to_daemon_frames
 from wfctl.protocol.frames import pack
-from wfctl.values.runinfo import RunInfo
+from wfctl.values.runinfo import RunInfo, encode
 
 leftovers.watch()
 
@@ -25,7 +25,9 @@ def run_step(
 ) -> RunStep:
     run = RunInfo("RUN-1", "one", options.pop("workflow_type", "Order"))
     body = msgspec.json.encode(kwargs or {})
-    return RunStep(token, run, kind, handler, body, options.pop("store", {}), list(ops), **options)
+    return RunStep(
+        token, run.workflow_type, encode(run), kind, handler, body, options.pop("store", {}), list(ops), **options
+    )
 
 
 class WorkerProcess:

@@ -64,12 +64,13 @@ class OpRecord(msgspec.Struct, tag="oprec", array_like=True, frozen=True, gc=Fal
 
 
 class RunStep(msgspec.Struct, tag="step", array_like=True, gc=False):
-    """Run one handler. `kwargs` is a JSON object; `store` the run's state (JSON by key); `ops` what earlier executions of this
-    very step recorded; `logged` the marks of the lines they logged. `cancel`: its cancellation was requested already. `step` is
-    the step's number in its run."""
+    """Run one handler. `run` is its RunInfo (JSON), which few look at; `kwargs` a JSON object; `store` the run's state (JSON by
+    key); `ops` what earlier executions of this very step recorded; `logged` the marks of the lines they logged. `cancel`: its
+    cancellation was requested already. `step` is the step's number in its run."""
 
     token: int
-    run: RunInfo
+    workflow_type: str
+    run: bytes
     kind: str
     handler: str
     kwargs: bytes
@@ -241,12 +242,11 @@ class Op(msgspec.Struct, tag="op", array_like=True, gc=False):
 
 
 class StepDone(msgspec.Struct, tag="done", array_like=True, gc=False):
-    """The handler returned. `directive` is step, wait, complete or fail; its fields follow:
+    """The handler returned. `directive` is step, wait, complete or fail; beside `put` and `deleted`, the store's changes, it has:
 
     step: `name` the step's handler, `after_ms` the delay or None
     wait: `names` (None: any), `after_ms` the timeout or None, `name` the on_timeout handler or ""
     complete: `value` (JSON)          fail: `failure`
-    `put` and `deleted` are the store's changes. `logs` are lines not sent before.
     """
 
     token: int

@@ -12,7 +12,7 @@ from wfctl.errors import IncompatibleError
 
 # Raised with every change of what `wfctl.protocol.channel` says: a worker of another wfctl, as where one was
 # installed while the daemon runs, could take a message for something else.
-CHANNEL = 1
+CHANNEL = 2
 # The last words of such a worker.
 OTHER_DAEMON = "the daemon is of a version that it does not understand"
 HEADER_BYTES = 4

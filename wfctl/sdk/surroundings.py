@@ -19,13 +19,12 @@ from wfctl.sdk.store import AnyStore
 from wfctl.values.codec import canonical, convert, decode, encode, one_argument
 from wfctl.values.ids import check_name
 from wfctl.values.outcome import ChildOutcome
-from wfctl.values.runinfo import RunInfo
+from wfctl.values.runinfo import RunInfo, decode as read_run
 
 _SHOWN: Any = Done("ctx.progress")
 _task = attempt.get
 _NOTHING: Mapping[str, str] = {}
 _json = msgspec.json.Encoder().encode
-_run_info = msgspec.json.Decoder(RunInfo).decode
 _outcome: Callable[[bytes], ChildOutcome[Any]] = msgspec.json.Decoder(ChildOutcome).decode
 
 # Operations of a child's handle, as its author wrote them.
@@ -51,7 +50,7 @@ class StartedChild:
     def __getattr__(self, name: str) -> Any:
         """What few handlers look at is read for those that do."""
         if name == "run_info":
-            self.run_info = _run_info(self._started)
+            self.run_info = read_run(self._started)
         elif name == "workflow_id":
             self.workflow_id = self.run_info.workflow_id
         else:
@@ -66,16 +65,20 @@ class AnyContext:
     """What a handler works with, but for the operations. `_new_store` and `_new_child` are what the store and the handles of a kind
     of context are."""
 
-    __slots__ = ("_logger", "_ops", "run", "store")
+    __slots__ = ("_logger", "_ops", "store")
 
     _new_store: ClassVar[type[AnyStore]] = AnyStore
     _new_child: ClassVar[type[StartedChild]] = StartedChild
 
     def __init__(self, ops: Ops) -> None:
-        self.run: RunInfo = ops.run
         self.store: AnyStore = self._new_store(ops)
         self._ops = ops
         self._logger: RunLogger | None = None
+
+    @property
+    def run(self) -> RunInfo:
+        """The handler's run."""
+        return self._ops.run
 
     @property
     def next(self) -> Next:

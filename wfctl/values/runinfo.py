@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 
@@ -41,13 +43,14 @@ class _Started(msgspec.Struct):
     records_ends: bool = False
 
 
-_encode = msgspec.json.Encoder().encode
+encode: Callable[[RunInfo], bytes] = msgspec.json.Encoder().encode
+decode: Callable[[bytes], RunInfo] = msgspec.json.Decoder(RunInfo).decode
 _started = msgspec.json.Decoder(_Started).decode
 
 
-def started(info: RunInfo) -> bytes:
+def started(info: bytes) -> bytes:
     """What the start of a child is answered with, and replays to: its run, as JSON."""
-    return _encode(info)[:-1] + b',"records_ends":true}'
+    return info[:-1] + b',"records_ends":true}'
 
 
 def records_ends(value: bytes) -> bool:

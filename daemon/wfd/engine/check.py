@@ -360,8 +360,8 @@ def _takes(spec: HandlerSpec) -> bool:
 
 def _step_message(live: Live, phase: Stepping, spec: HandlerSpec) -> channel.RunStep:
     return channel.RunStep(
-        live.run.key, live.info(), phase.kind, spec.name, bytes(phase.kwargs), live.store,
-        [recorded(op) for op in phase.ops.values()],
+        live.run.key, live.run.workflow_type, live.told_at(live.attempt)[1], phase.kind, spec.name,
+        bytes(phase.kwargs), live.store, [recorded(op) for op in phase.ops.values()],
         cancel=live.run.cancel is not None, step=phase.step,
     )  # fmt: skip
 

@@ -97,9 +97,8 @@ class Children:
             self._desk.refuse(asked, error)
             self._m.memory.settle(child)
             return
-        record = r.ChildStarted(
-            asked.op.key, run.run_id, run.workflow_id, run.workflow_type, child_value(child.info()), existing=True
-        )
+        value = child_value(child.told_at(child.attempt)[1])
+        record = r.ChildStarted(asked.op.key, run.run_id, run.workflow_id, run.workflow_type, value, existing=True)
         self._desk.record(asked, self._m.batch(), record)
         self._m.memory.settle(child)
 
@@ -143,7 +142,7 @@ class Children:
             handler=spec.start.name, input=bytes(args.input), timeout_ms=args.timeout_ms, parent=parent,
             on_completed_step=args.on_completed_step, on_parent_close=args.on_parent_close,
         )  # fmt: skip
-        record = r.ChildStarted(asked.op.key, run_id, args.workflow_id, workflow_type, child_value(child.info_at(1)))
+        record = r.ChildStarted(asked.op.key, run_id, args.workflow_id, workflow_type, child_value(child.told_at(1)[1]))
         batch.decide(parent, s.OperationAsked(asked.step, asked.attempt, marked(parent, record)), cause=True)
         if parent.children is None:
             parent.children = {}

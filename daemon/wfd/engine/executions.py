@@ -117,13 +117,14 @@ class Executions:
         live.token, live.unheard = token, NOTHING
         if live.over:
             live.over = []
+        info, told = live.told_at(attempt)
         message = channel.RunStep(
-            token, live.info_at(attempt), phase.kind, spec.name,
+            token, info.workflow_type, told, phase.kind, spec.name,
             b"{}" if phase.kwargs is EMPTY else bytes(phase.kwargs), live.store,
             [recorded(op) for op in phase.ops.values()] if phase.ops else [],
             bytes(live.logged) if live.logged else b"", cancel, step,
         )  # fmt: skip
-        order = StepOrder(token, message, fitting.handler, spec.timeout_ms, phase.crashes >= ALONE_AFTER)
+        order = StepOrder(token, message, info, fitting.handler, spec.timeout_ms, phase.crashes >= ALONE_AFTER)
         self._tokens[token] = _Token(live, step, attempt, order)
         self._workers.run(order, now)
 

@@ -19,7 +19,7 @@ import msgspec
 
 from wfctl.errors import StorageError
 from wfctl.protocol import channel
-from wfctl.values.runinfo import ParentInfo, RunInfo, started
+from wfctl.values.runinfo import ParentInfo, RunInfo, encode, started
 from wfd.core import apply, records, state
 from wfd.core.state import Raw, Run, Stepping
 from wfd.engine.parked import Parked
@@ -47,7 +47,7 @@ class Live:
     """
 
     __slots__ = (
-        "_info", "children", "counted", "forgotten", "logged", "over", "parent", "pending", "pins", "run", "source", "store",
+        "_told", "children", "counted", "forgotten", "logged", "over", "parent", "pending", "pins", "run", "source", "store",
         "token", "unheard",
     )  # fmt: skip
 
@@ -65,7 +65,7 @@ class Live:
         self.over: list[str] = []
         self.children: dict[str, int] | None = None
         self.counted: Counted | None = None
-        self._info: RunInfo | None = None
+        self._told: tuple[RunInfo, bytes] | None = None
 
     def write(self, put: Mapping[str, Raw], deleted: Sequence[str]) -> None:
         """Change the store in memory, as the same unit does on disk."""
@@ -76,16 +76,26 @@ class Live:
         for name, value in put.items():
             store[name] = bytes(value)
 
-    def info(self) -> RunInfo:
+    @property
+    def attempt(self) -> int:
+        """The attempt at its current step; 1 where it is in none."""
         phase = self.run.phase
-        return self.info_at(phase.attempt if type(phase) is Stepping else 1)
+        return phase.attempt if type(phase) is Stepping else 1
+
+    def info(self) -> RunInfo:
+        return self.info_at(self.attempt)
 
     def info_at(self, attempt: int) -> RunInfo:
         """The same as of that attempt at its step."""
-        info = self._info
-        if info is None or info.attempt != attempt:  # nothing else of it changes
-            info = self._info = info_of(self.run, attempt)
-        return info
+        return self.told_at(attempt)[0]
+
+    def told_at(self, attempt: int) -> tuple[RunInfo, bytes]:
+        """That, and the same as workers are told of it: as JSON."""
+        told = self._told
+        if told is None or told[0].attempt != attempt:  # nothing else of it changes
+            info = info_of(self.run, attempt)
+            told = self._told = info, encode(info)
+        return told
 
 
 class Memory:
@@ -351,6 +361,6 @@ def info_of(run: Run, attempt: int) -> RunInfo:
     )
 
 
-def child_value(info: RunInfo) -> Raw:
+def child_value(told: bytes) -> Raw:
     """What `ctx.start` is answered with, and replays to."""
-    return Raw(started(info))
+    return Raw(started(told))

@@ -26,8 +26,8 @@ Spoken = Heard | channel.StepGone
 
 
 class StepOrder(msgspec.Struct, gc=False):
-    """One execution of one step. `handler`: whose code it runs, by workflow type and the handler's name in it. `timeout_ms` counts
-    from when a worker gets it, not from when it queues.
+    """One execution of one step of `run`. `handler`: whose code it runs, by workflow type and the handler's name in it.
+    `timeout_ms` counts from when a worker gets it, not from when it queues.
 
     `alone`: earlier executions lost their workers, so this one gets a worker to itself. If that dies too, it is
     clear which handler did it, and no other run pays for it. `generation` and `source` are those of the worker that got it.
@@ -36,6 +36,7 @@ class StepOrder(msgspec.Struct, gc=False):
 
     token: int
     message: channel.RunStep
+    run: RunInfo
     handler: tuple[str, str]
     timeout_ms: int | None = None
     alone: bool = False
@@ -49,13 +50,12 @@ class StepOrder(msgspec.Struct, gc=False):
 
     def begins(self) -> bool:
         """Its run has done nothing yet, and no other run waits for it, as a parent may."""
-        message = self.message
-        return message.kind == "start" and message.run.attempt == 1 and message.run.parent is None
+        return self.message.kind == "start" and self.run.attempt == 1 and self.run.parent is None
 
     @property
     def first(self) -> bool:
         """Its run has done nothing yet."""
-        return self.message.kind == "start" and self.message.run.attempt == 1
+        return self.message.kind == "start" and self.run.attempt == 1
 
 
 class Demand(msgspec.Struct, frozen=True):

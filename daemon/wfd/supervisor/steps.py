@@ -264,7 +264,7 @@ class Steps:
 
     def _no_grace(self, token: int) -> None:
         if (execution := self._running.get(token)) is not None:
-            what = f"handler {execution.order.message.handler!r} of {execution.order.message.run.workflow_id}"
+            what = f"handler {execution.order.message.handler!r} of {execution.order.run.workflow_id}"
             log.warning("worker %d is killed: %s did not let go", execution.worker.pid, what)
             execution.worker.kill(f"it was killed because {what} did not let go")
 

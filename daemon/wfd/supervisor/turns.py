@@ -118,8 +118,8 @@ def in_words(executions: Iterable[Execution], now: int, first: Sequence[int], mo
     """The `most` that have run longest; those with the tokens of `first` before the others."""
     ordered = sorted(executions, key=lambda one: (one.order.token not in first, one.begun_at))
     return tuple(
-        f"{one.order.message.run.workflow_type} {one.order.message.handler!r} of "
-        f"{one.order.message.run.workflow_id} for {format_duration(now - one.begun_at)}"
+        f"{one.order.workflow_type} {one.order.message.handler!r} of "
+        f"{one.order.run.workflow_id} for {format_duration(now - one.begun_at)}"
         for one in ordered[:most]
     )
 

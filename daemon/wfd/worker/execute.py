@@ -138,9 +138,9 @@ class Executor:
     # -- beginning a step -----------------------------------------------------------------------
 
     def _run(self, message: RunStep) -> None:
-        token, run, fence = message.token, message.run, self._fence
+        token, fence = message.token, self._fence
         fence.received = number = fence.received + 1
-        found = self._found.get((run.workflow_type, message.kind, message.handler))
+        found = self._found.get((message.workflow_type, message.kind, message.handler))
         if found is None:
             looked_for = self._find(message)
             if isinstance(looked_for, str):
@@ -154,8 +154,8 @@ class Executor:
             self._cannot_run(token, number, error.reason)
             return
         step = self._ops_type(
-            token, run, message.step, handler, workflow, after, message.cancel, number,
-            _host=self._host, _store=message.store,
+            token, message.step, handler, workflow, after, message.cancel, number,
+            _host=self._host, _run=message.run, _store=message.store,
         )  # fmt: skip
         if message.ops:
             step.repeat(message.ops)
@@ -183,7 +183,7 @@ class Executor:
 
     def _find(self, message: RunStep) -> tuple[Workflow, Handler, Next] | str:
         """What runs the step; in words, where there is nothing."""
-        workflow = self._workflows.get(message.run.workflow_type)
+        workflow = self._workflows.get(message.workflow_type)
         handler = None if workflow is None else workflow.handler(message.kind, message.handler)
         if workflow is None or handler is None:
             return self._missing(message, workflow)
@@ -194,7 +194,7 @@ class Executor:
 
     def _missing(self, message: RunStep, workflow: Workflow | None) -> str:
         """Why the step's handler is not there."""
-        workflow_type = message.run.workflow_type
+        workflow_type = message.workflow_type
         if workflow is None:
             return (
                 f"workflow type {workflow_type!r} is not loaded{did_you_mean(workflow_type, self._workflows)}: put back the "

@@ -14,6 +14,7 @@ from wfctl.sdk.port import Ops
 from wfctl.sdk.sources import Sources
 from wfctl.sdk.threads import Threads
 from wfctl.sdk.workflow import Workflow
+from wfctl.values.runinfo import RunInfo, decode
 from wfd.worker.branches import Branch
 
 
@@ -33,8 +34,15 @@ class Hosted(Branch, eq=False, kw_only=True):
     """What a step's execution has from its host, and of its run. `handed_out` are the coroutines that its handler was given."""
 
     _host: Host
+    _run: bytes
     _store: dict[str, bytes]
+    _info: RunInfo | None = None  # read for those that look at it
     handed_out: list[Coroutine[Any, Any, Any]] = []
+
+    @property
+    def run(self) -> RunInfo:
+        self._info = self._info or decode(self._run)
+        return self._info
 
     @property
     def types(self) -> Mapping[str, Workflow]:

@@ -24,7 +24,6 @@ from wfctl.sdk.replay import Replay, first_key
 from wfctl.sdk.surroundings import discard_unawaited
 from wfctl.sdk.workflow import Workflow
 from wfctl.values.opkeys import in_words
-from wfctl.values.runinfo import RunInfo
 from wfd.worker import branches
 from wfd.worker.claims import claim
 from wfd.worker.host import Hosted
@@ -40,7 +39,6 @@ class LiveOps(Hosted, eq=False):
     """`wfctl.sdk.port.Ops` of a running handler, plus what its executor steers it with."""
 
     token: int
-    run: RunInfo
     step: int
     handler: Handler
     workflow: Workflow

@@ -13,7 +13,7 @@ from support.sim.disk import Disk
 from support.sim.loop import Loop
 from wfctl.protocol import calls, channel
 from wfctl.protocol.views import Outcome
-from wfctl.values.runinfo import RunInfo
+from wfctl.values.runinfo import RunInfo, decode
 from wfctl.values.status import Status
 from wfd.core import records as r, state
 from wfd.core.operations import folded
@@ -66,7 +66,7 @@ class Ledger:
 
     def dispatched(self, message: channel.RunStep) -> int:
         """A step goes to a worker: it is on disk, with all that the message holds."""
-        disk, run = self._disk, message.run
+        disk, run = self._disk, decode(message.run)
         number = len(self.executions) + 1
         name = f"{run.workflow_id} step {message.step} attempt {run.attempt}"
         self.note(f"dispatch {name} {message.kind} {message.handler} token {message.token} as #{number}")
@@ -104,8 +104,9 @@ class Ledger:
 
     def answered(self, order: channel.RunStep, op: channel.Op, done: channel.OpDone) -> None:
         """A handler gets the outcome of its operation: it is on disk, and is what is told."""
-        name = f"{order.run.workflow_id} step {order.step} {op.kind} {op.key}"
-        key = self._disk.run_ids[order.run.id]
+        run = decode(order.run)
+        name = f"{run.workflow_id} step {order.step} {op.kind} {op.key}"
+        key = self._disk.run_ids[run.id]
         if op.kind == "child_result":
             child = msgspec.json.decode(done.value)
             ended = [record.KIND for _, record in self._disk.records(self._disk.run_ids[child["run_id"]])]
@@ -128,12 +129,13 @@ class Ledger:
             self._broken(f"{name} is told {done}, on disk is {known}")
 
     def task_runs(self, order: channel.RunStep, key: str) -> None:
-        run = self._disk.run_ids[order.run.id]
-        since = self._disk.phase(run)
-        known = self._ops(run, since.since).get(key) if isinstance(since, state.Stepping) else None
+        run = decode(order.run)
+        key_of_run = self._disk.run_ids[run.id]
+        since = self._disk.phase(key_of_run)
+        known = self._ops(key_of_run, since.since).get(key) if isinstance(since, state.Stepping) else None
         self.holds(
             known is None or known.open or not isinstance(since, state.Stepping) or since.step != order.step,
-            f"{order.run.workflow_id} step {order.step}: task {key} runs, and has its result already",
+            f"{run.workflow_id} step {order.step}: task {key} runs, and has its result already",
         )
 
     def queried(self, run: RunInfo, shown: dict[str, bytes]) -> None:

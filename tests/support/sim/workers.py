@@ -15,6 +15,7 @@ from support.sim.execution import Execution
 from support.sim.loop import Loop
 from support.sim.plans import Planner
 from wfctl.protocol import channel
+from wfctl.values import runinfo
 from wfctl.values.codec import decode
 from wfctl.values.runinfo import RunInfo
 from wfctl.values.signature import bind
@@ -141,9 +142,9 @@ class Runner:
             execution.abandon()
 
     def _run(self, order: channel.RunStep) -> None:
-        plan = self._m.planner.plan(order.run, order.step, order.kind, order.handler)
+        plan = self._m.planner.plan(runinfo.decode(order.run), order.step, order.kind, order.handler)
         catalog = self._workers.loaded[self.generation]
-        if catalog.step_handler(order.run.workflow_type, order.kind, order.handler) is None:
+        if catalog.step_handler(order.workflow_type, order.kind, order.handler) is None:
             self.said(channel.StepStuck(order.token, "the handler is not in this generation"))
             return
         plan.executions += 1

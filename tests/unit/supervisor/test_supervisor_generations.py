@@ -12,7 +12,7 @@ import pytest
 
 from wfctl.errors import DaemonDownError
 from wfctl.protocol import channel
-from wfctl.values.runinfo import RunInfo
+from wfctl.values.runinfo import RunInfo, encode
 from wfctl.values.signature import HandlerSpec, TypeSpec
 from wfd.config import Config
 from wfd.runtime.clock import ManualClock
@@ -140,9 +140,8 @@ def taking(supervisor: Supervisor, workflow_type: str = "Order") -> list[int]:
 
 def order(token: int, workflow_type: str = "Order", timeout_ms: int | None = None) -> StepOrder:
     run = RunInfo("01J", f"run-{token}", workflow_type, None, "01J", 1, 0)
-    return StepOrder(
-        token, channel.RunStep(token, run, "start", "begin", b"{}", {}, []), (run.workflow_type, "begin"), timeout_ms
-    )
+    message = channel.RunStep(token, workflow_type, encode(run), "start", "begin", b"{}", {}, [])
+    return StepOrder(token, message, run, (workflow_type, "begin"), timeout_ms)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from wfctl.protocol import channel
-from wfctl.values.runinfo import ParentInfo, RunInfo
+from wfctl.values.runinfo import ParentInfo, RunInfo, encode
 from wfd.runtime.clock import ManualClock
 from wfd.supervisor.alone import ALONE_MS
 from wfd.supervisor.contract import Spoken, StepOrder
@@ -88,8 +88,8 @@ class Bench:
     ) -> None:  # fmt: skip
         for token in tokens:
             run = RunInfo(f"R{token}", f"w{token}", of, ParentInfo("R", "w", "Any") if parent else None)
-            message = channel.RunStep(token, run, kind, "s", b"{}", {}, [], cancel=cancel)
-            self.steps.run(StepOrder(token, message, (of, "s"), timeout_ms, alone))
+            message = channel.RunStep(token, of, encode(run), kind, "s", b"{}", {}, [], cancel=cancel)
+            self.steps.run(StepOrder(token, message, run, (of, "s"), timeout_ms, alone))
 
     def end(self, token: int) -> None:
         self.steps.heard(self.worker, channel.StepDone(token, "wait"), self.clock.now_ms())

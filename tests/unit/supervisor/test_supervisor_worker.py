@@ -16,7 +16,7 @@ import pytest
 from support.waiting import until
 from wfctl import __version__
 from wfctl.protocol.channel import Load, OpDone, RunStep, StepDone
-from wfctl.values.runinfo import RunInfo
+from wfctl.values.runinfo import RunInfo, encode
 from wfd.config import Config
 from wfd.runtime.clock import SystemClock
 from wfd.supervisor import Catalog, Heard, StepOrder
@@ -44,6 +44,12 @@ flow = Workflow(workflow_type="Flow")
 async def begin(ctx):
     return ctx.next.complete()
 """
+
+
+def _order(token: int, store: dict[str, bytes]) -> StepOrder:
+    run = RunInfo("R", f"f-{token}", "Flow")
+    message = RunStep(token, "Flow", encode(run), "start", "begin", b"{}", store, [])
+    return StepOrder(token, message, run, ("Flow", "begin"))
 
 
 def _config(folder: Path, module: str) -> Config:
@@ -84,9 +90,7 @@ async def test_a_worker_that_comes_while_none_is_heard_says_what_it_offers_and_i
         (second,) = supervisor._workers
         assert second._link is not None
         assert (second.heard, second._link._hears) == (False, False)
-        supervisor.run(
-            StepOrder(1, RunStep(1, RunInfo("R", "f-1", "Flow"), "start", "begin", b"{}", {}, []), ("Flow", "begin"))
-        )
+        supervisor.run(_order(1, {}))
         assert second.steps == {1}
         supervisor.hear(True)
         await until(lambda: ear.said)
@@ -102,8 +106,7 @@ async def test_a_worker_that_does_not_read_what_it_is_told_gets_no_more_steps_un
     (worker,) = supervisor._workers
 
     def run(token: int, store: dict[str, bytes]) -> None:
-        told = RunStep(token, RunInfo("R", f"f-{token}", "Flow"), "start", "begin", b"{}", store, [])
-        supervisor.run(StepOrder(token, told, ("Flow", "begin")))
+        supervisor.run(_order(token, store))
 
     try:
         os.kill(worker.pid, signal.SIGSTOP)

@@ -31,7 +31,7 @@ from wfctl.protocol.channel import (
     Stop,
 )
 from wfctl.values.outcome import ChildOutcome
-from wfctl.values.runinfo import RunInfo, started
+from wfctl.values.runinfo import RunInfo, encode, started
 from wfctl.values.status import Status
 from wfd.worker.execute import Executor
 from wfd.worker.guard import would
@@ -84,7 +84,7 @@ def answer_to(op: Op) -> Any:
         case "now":
             return 1_700_000_000_000
         case "child":
-            return msgspec.Raw(started(RunInfo("RUN-kid", "kid", op.name)))
+            return msgspec.Raw(started(encode(RunInfo("RUN-kid", "kid", op.name))))
         case "child_result":
             return msgspec.to_builtins(kid())
         case "random" | "uuid":
