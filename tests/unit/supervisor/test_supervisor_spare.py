@@ -73,8 +73,10 @@ async def test_there_is_none_before_its_time_and_none_where_nothing_is_reloaded(
 
 async def test_one_that_has_another_interpreter_is_not_taken_and_is_replaced(reserve: Reserve, tmp_path: Path) -> None:
     config = await reserve.ready()
+    # A link would be an interpreter without our packages, and its worker might end before it is looked at.
     other = tmp_path / "python"
-    other.symlink_to(sys.executable)
+    other.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    other.chmod(0o755)
     assert reserve.spare.take(msgspec.structs.replace(config, python=other)) is None
     changed = await reserve.ready(python=other)
     await until(lambda: len(reserve.ended) == 1)
