@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -14,12 +15,13 @@ from wfctl.protocol import calls
 from wfd.core import decide as core, records as r, state, stimuli as s
 from wfd.core.course import Course
 from wfd.core.decision import Ignored
+from wfd.core.state import Raw
 from wfd.engine.batch import Batch
 from wfd.engine.children import Children
 from wfd.engine.commits import Commits
 from wfd.engine.engine import Engine
 from wfd.engine.executions import Executions
-from wfd.engine.operations import Asked, Operations, ParentEventArgs
+from wfd.engine.operations import Asked, Operations
 from wfd.engine.retries import Retries
 from wfd.engine.schedules import Schedules
 from wfd.engine.sending import Sending
@@ -33,10 +35,10 @@ Patch = pytest.MonkeyPatch
 def _acts_before_the_commit(patch: Patch) -> None:
     commit = Commits.commit
 
-    def early(self: Commits, batch: Batch, *then: Any) -> None:
-        commit(self, batch, *then)
+    def early(self: Commits, batch: Batch, *then: Any, **settled: Any) -> None:
+        commit(self, batch, *then, **settled)
         for change in batch.changes:
-            self._m.act(change)
+            self._m.act(change, batch.now)
 
     patch.setattr(Commits, "commit", early)
 
@@ -51,10 +53,10 @@ def _acknowledges_before_the_commit(patch: Patch) -> None:
 def _answers_operations_before_the_commit(patch: Patch) -> None:
     commit = Commits.commit
 
-    def early(self: Commits, batch: Batch, then: Callable[[], None] | None = None, *failed: Any) -> None:
-        commit(self, batch, None, *failed)
+    def early(self: Commits, batch: Batch, then: Callable[[int], None] | None = None, **settled: Any) -> None:
+        commit(self, batch, None, **settled)
         if then is not None:
-            then()
+            then(batch.now)
 
     patch.setattr(Commits, "commit", early)
 
@@ -101,15 +103,15 @@ def _tells_the_end_of_a_child_twice(patch: Patch) -> None:
 
 
 def _sends_to_the_parent_in_two_commits(patch: Patch) -> None:
-    def torn(self: Operations, asked: Asked, args: ParentEventArgs) -> None:
+    def torn(self: Operations, asked: Asked, payload: Raw, now: int | None = None) -> None:
         parent = asked.live.parent
         assert parent is not None
-        batch = self._m.batch()
-        arrived = batch.decide(parent, s.EventArrived(asked.op.name, args.payload, asked.live.run.workflow_id))
+        batch = self._m.batch(now)
+        arrived = batch.decide(parent, s.EventArrived(asked.op.name, payload, asked.live.run.workflow_id, report=True))
         self._m.commit(batch)
         self._m._commits.submit()  # type: ignore[attr-defined]
         outcome = "parent_closed" if arrived.refused else "queued"
-        self._record(asked, self._m.batch(), r.ParentEventSent(asked.op.key, asked.op.name, outcome))
+        self.record(asked, self._m.batch(now), r.ParentEventSent(asked.op.key, asked.op.name, outcome))
 
     patch.setattr(Operations, "_parent_event", torn)
 
@@ -143,20 +145,14 @@ def _leaves_runs_stuck_when_the_code_is_back(patch: Patch) -> None:
 
 
 def _lets_code_that_was_replaced_get_a_run_stuck(patch: Patch) -> None:
-    heard = Executions.heard
-
-    def believing(self: Executions, message: Any) -> None:
-        entry = self._tokens.get(message.token)
-        if entry is not None:
-            entry.generation = self._m.workers.catalog.generation
-        heard(self, message)
-
-    patch.setattr(Executions, "heard", believing)
+    patch.setattr(Executions, "_serves", lambda self, entry: True)
 
 
 def _hands_out_a_cancellation_before_it_is_committed(patch: Patch) -> None:
     begin = Executions.begin
-    patch.setattr(Executions, "begin", lambda self, live, cancel: begin(self, live, live.run.cancel is not None))
+    patch.setattr(
+        Executions, "begin", lambda self, live, cancel, *now: begin(self, live, live.run.cancel is not None, *now)
+    )
 
 
 def _records_a_failure_that_passes_as_a_refusal(patch: Patch) -> None:
@@ -164,7 +160,7 @@ def _records_a_failure_that_passes_as_a_refusal(patch: Patch) -> None:
         try:
             await work()
         except WfctlError as error:
-            self._refuse(asked, error)
+            self.refuse(asked, error)
 
     patch.setattr(Operations, "_guarded", once)
 
@@ -185,8 +181,8 @@ def _loses_the_events_after_the_step_it_goes_back_to(patch: Patch) -> None:
 def _forgets_that_the_id_of_a_run_that_goes_on_is_taken(patch: Patch) -> None:
     commit = Commits.commit
 
-    def forgetful(self: Commits, batch: Batch, *then: Any) -> None:
-        commit(self, batch, *then)
+    def forgetful(self: Commits, batch: Batch, *then: Any, **settled: Any) -> None:
+        commit(self, batch, *then, **settled)
         for change in batch.changes:
             if change.reopens:
                 self._m.open_ids.pop(change.live.run.workflow_id, None)
@@ -219,6 +215,8 @@ def _stumbles_over_a_retry_that_it_has_carried_out(patch: Patch) -> None:
 
 
 WAKE_AT = state.Run.wake_at
+# What a bug raises that is called, or looks, for what the engine has no more.
+STUMBLES = re.compile(r"\b(TypeError|AttributeError|NameError)\b")
 BUGS = (
     _stumbles_over_a_retry_that_it_has_carried_out,
     _forgets_the_times_that_wait_for_a_run_to_close,
@@ -250,5 +248,6 @@ BUGS = (
 @pytest.mark.parametrize("plant", BUGS, ids=[plant.__name__.strip("_") for plant in BUGS])
 def test_the_simulator_finds_an_engine_that(plant: Callable[[Patch], None], monkeypatch: Patch) -> None:
     plant(monkeypatch)
-    found = next((seed for seed in range(SEEDS) if World(seed).run()), None)
+    found = next(filter(None, (World(seed).run() for seed in range(SEEDS))), None)
     assert found is not None, f"{SEEDS} seeds, and nobody noticed"
+    assert not STUMBLES.search(found[0]), f"the bug does not fit the engine any more: {found[0]}"
