@@ -205,7 +205,8 @@ class Steps:
         worker.steps.add(token)
         worker.send(order.message)
         if order.timeout_ms is not None:
-            execution.late_at = now + order.timeout_ms
+            # Not since `now`, which is that of all that is given in one turn of the loop: the last of many would have less.
+            execution.late_at = self._clock.now_ms() + order.timeout_ms
             self._time(execution)
 
     def _time(self, execution: Execution) -> None:

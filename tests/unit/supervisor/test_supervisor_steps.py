@@ -84,12 +84,12 @@ class Bench:
 
     def run(
         self, *tokens: int, of: str = "Pay", kind: str = "start", alone: bool = False, timeout_ms: int | None = None,
-        parent: bool = False, cancel: bool = False,
+        parent: bool = False, cancel: bool = False, now: int | None = None,
     ) -> None:  # fmt: skip
         for token in tokens:
             run = RunInfo(f"R{token}", f"w{token}", of, ParentInfo("R", "w", "Any") if parent else None)
             message = channel.RunStep(token, of, encode(run), kind, "s", b"{}", {}, [], cancel=cancel)
-            self.steps.run(StepOrder(token, message, run, (of, "s"), timeout_ms, alone))
+            self.steps.run(StepOrder(token, message, run, (of, "s"), timeout_ms, alone), now)
 
     def end(self, token: int) -> None:
         self.steps.heard(self.worker, channel.StepDone(token, "wait"), self.clock.now_ms())
@@ -150,6 +150,17 @@ def test_a_step_that_is_given_back_goes_to_another_worker_and_is_cancelled_there
     assert bench.listener.late == []  # its time begins anew
     bench.clock.advance(1_000)
     assert bench.listener.late == [1, 2]
+
+
+def test_the_time_of_a_step_counts_from_when_a_worker_gets_it_and_not_from_when_that_was_decided() -> None:
+    bench = Bench()
+    decided_at = bench.clock.now_ms()
+    bench.clock.advance(30)  # others were given theirs meanwhile
+    bench.run(1, timeout_ms=50, now=decided_at)
+    bench.clock.advance(49)
+    assert bench.listener.late == []
+    bench.clock.advance(1)
+    assert bench.listener.late == [1]
 
 
 def test_it_is_told_since_when_the_step_waits_that_has_waited_longest() -> None:
