@@ -590,6 +590,19 @@ def test_a_worker_that_is_kept_free_for_a_suspect_gets_no_other_step() -> None:
     assert bench.steps.queued == 0
 
 
+def test_a_worker_that_is_kept_free_for_a_suspect_gets_no_brief_step_either() -> None:
+    bench = Two()
+    bench.run(2)
+    bench.ended(2)
+    bench.run(3)
+    kept, other = (bench.worker, bench.other) if 3 in bench.worker.steps else (bench.other, bench.worker)
+    bench.ended(3)
+    other.steps.add(10_000)
+    bench.run(1, alone=True)
+    bench.run(4, 5)  # which would have begun there, together with the last
+    assert (kept.given, other.given) == ([1], [4, 5])
+
+
 def test_a_suspect_has_its_worker_to_itself_for_its_time_from_when_it_begins() -> None:
     bench = Bench()
     bench.run(9)
@@ -639,9 +652,11 @@ async def test_whoever_waits_for_all_that_runs_hears_that_the_last_of_it_has_end
     bench.run(1, 2)
     drained = asyncio.create_task(bench.steps.drain(20_000))
     await asyncio.sleep(0)
+    bench.run(3)  # which begins no more
     bench.end(1)
     await asyncio.sleep(0)
     assert not drained.done()
+    assert bench.worker.given == [1, 2]
     if lost:
         bench.steps.lose(bench.worker, "gone", crash=False)
     else:
