@@ -6,6 +6,7 @@ import pytest
 
 from support.sim.world import World
 from wfd.core.records import KINDS
+from wfd.engine import commits
 
 SEEDS = 2_000
 CHUNK = 50
@@ -16,6 +17,26 @@ def test_every_promise_is_kept_in_every_world(first: int) -> None:
     for seed in range(first, first + CHUNK):
         problems = World(seed).run()
         assert not problems, f"seed {seed}: {problems[0]}\nto see it happen: make simulate SEED={seed}"
+
+
+@pytest.mark.parametrize("much", [1, 2])
+def test_every_promise_is_kept_where_much_is_said_at_once_and_written_in_parts(
+    much: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commits, "MUCH", much)
+    hand_over, parts = commits.Commits.hand_over, list[int]()
+
+    def noted(self: commits.Commits) -> None:
+        before = len(self._turn)
+        hand_over(self)
+        if before > len(self._turn):
+            parts.append(before)
+
+    monkeypatch.setattr(commits.Commits, "hand_over", noted)
+    for seed in range(SEEDS // 10):
+        problems = World(seed, frames=True).run()
+        assert not problems, f"seed {seed}: {problems[0]}"
+    assert len(parts) > 20
 
 
 def test_a_seed_tells_the_same_story_every_time() -> None:

@@ -50,6 +50,7 @@ class Machine(Protocol):
     calm: bool
     catalog: Catalog
     limits: dict[str, int]
+    frames: bool
 
     def message_us(self) -> int: ...
 
@@ -117,8 +118,10 @@ class Runner:
         self.dead = True
 
     def _hear(self) -> None:
-        if self._unheard:  # its death has not cut it off
+        while self._unheard:  # its death has not cut it off
             self._workers.heard(self, self._unheard.popleft())
+            if not self._m.frames:
+                return
 
     # -- the process ---------------------------------------------------------------------------
 

@@ -28,10 +28,12 @@ CALM_US = (100_000, 400_000, 1_000_000, 3_000_000, 6_000_000)
 
 
 class World:
-    """`run` returns what was broken, in words; nothing where every promise was kept."""
+    """`run` returns what was broken, in words; nothing where every promise was kept. `frames`: all that a worker has said by then
+    is heard in one turn of the daemon's loop."""
 
-    def __init__(self, seed: int | str, *, trace: list[str] | None = None) -> None:
+    def __init__(self, seed: int | str, *, trace: list[str] | None = None, frames: bool = False) -> None:
         self.seed = seed
+        self.frames = frames
         self.chance = random.Random(seed)
         self.context = contextvars.copy_context()
         self.loop = Loop()
