@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import pytest
 
 from support.checker import broken_promises
-from support.faults import until_healthy
-from wfctl import Context, Directive, Workflow
+from support.faults import Disk, until_healthy
+from wfctl import Context, Directive, StorageError, Workflow
 from wfd.engine import commits
 from wfd.engine.unit import unit_of
 from wfd.testing import WorkflowEnvironment
@@ -90,4 +91,16 @@ async def test_a_part_that_cannot_be_written_down_takes_nothing_with_it_that_is_
     await env.advance(timedelta(hours=1))
     assert len(parts) >= 2
     await until_healthy(env)
+    await _all_completed(env)
+
+
+@pytest.mark.parametrize("nth", range(1, 6))
+async def test_a_part_that_the_disk_does_not_take_ends_what_is_decided_after_it_too(
+    env: WorkflowEnvironment, nth: int
+) -> None:
+    disk = Disk(env)
+    disk.fail(nth)
+    with contextlib.suppress(StorageError):
+        await env.advance(timedelta(hours=1))
+    await disk.heal()
     await _all_completed(env)
