@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -76,3 +77,15 @@ async def test_a_coroutine_that_was_cancelled_keeps_nobody_else_from_being_told(
     promise.end()
     await asyncio.sleep(0)
     assert told == ["a"]
+
+
+async def test_an_error_that_nobody_asks_for_is_no_matter_for_the_log() -> None:
+    loop, told = asyncio.get_running_loop(), list[Any]()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    promise = Promise(loop, "a")
+    await asyncio.wait([asyncio.ensure_future(asyncio.sleep(0)), promise.future()], timeout=0)
+    promise.end(ValueError("no"))
+    await asyncio.sleep(0)
+    del promise
+    gc.collect()
+    assert told == []
