@@ -43,6 +43,12 @@ def test_a_program_that_reads_is_named_as_long_as_it_does(path: Path, does: str)
     assert log_readers(path, [os.getpid()]) == []
 
 
+def test_a_name_stands_in_one_line(path: Path) -> None:
+    named = "open('/proc/self/comm', 'w').write('a' + chr(10) + 'b')"
+    with another(path, f"{named}; db.execute('begin'); db.execute('select * from t').fetchall()") as pid:
+        assert log_readers(path, [os.getpid()]) == [f"a b (pid {pid})"]
+
+
 @pytest.mark.parametrize("does", ["", "db.execute('select * from t').fetchall()"], ids=["opened", "read"])
 def test_a_program_that_has_it_open_and_does_not_read_is_not_named(path: Path, does: str) -> None:
     with another(path, does):
