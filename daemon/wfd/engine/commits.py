@@ -65,7 +65,7 @@ class Commits:
         then: Callable[[int], None] | None = None,
         settled: Callable[[BaseException | None], None] | None = None,
     ) -> None:
-        """Commit the batch, with all that this turn of the loop decides. `then` runs when it is on the disk, after its actions,
+        """Commit the batch, with what else this turn of the loop decides. `then` runs when it is on the disk, after its actions,
         with the instant of that, unless memory was thrown away by then; `settled` in any case, with why it is not on the disk.
 
         A batch that decided nothing still waits its turn: an answer may rest on what is on its way.

@@ -1,7 +1,8 @@
 """The machine: stimuli in, units to the writer, actions out.
 
 Everything that changes a run goes through `commit`: the batch has changed the runs in memory, all batches of one turn of the
-loop are submitted at its end as one unit, and only when that has committed are their actions carried out and their answers given.
+loop are submitted at its end as one unit, or in parts where they are many, and only when that has committed are their actions
+carried out and their answers given.
 
 If a commit fails, memory is ahead of the disk: the engine throws its memory away, refuses everything with the storage error,
 and begins again from the disk as soon as that takes a write.

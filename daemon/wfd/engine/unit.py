@@ -1,4 +1,4 @@
-"""The unit that decisions become: the rows of all that was decided in one turn of the loop."""
+"""The unit that decisions become: the rows of all that was decided in one turn of the loop, or in a part of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who waits for nothing but the disk, or a run's end, waits with a future, and no task."""
+"""Who waits for nothing but the disk, or a run's end, has a promise, and no task."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_a_result_that_waits_hears_of_the_disk_that_failed() -> None:
 @pytest.mark.parametrize(
     "more", [{"wait": False}, {"timeout_ms": 5}, {"stuck": True}, {"until": [Status.WAITING]}, {"id": "nobody"}]
 )
-async def test_what_is_more_than_a_wait_for_the_end_has_no_such_future(more: dict[str, object]) -> None:
+async def test_what_is_more_than_a_wait_for_the_end_has_no_such_promise(more: dict[str, object]) -> None:
     async with WorkflowEnvironment([approval()]) as env:
         await env.client.start("Approval", workflow_id="a")
         commands = Commands(env.engine)
@@ -80,7 +80,7 @@ async def test_what_is_more_than_a_wait_for_the_end_has_no_such_future(more: dic
         assert commands.closing(calls.Result(**{"id": "a", **more})) is None  # type: ignore[arg-type]
 
 
-async def test_a_start_that_needs_only_the_disk_is_a_future_and_begun() -> None:
+async def test_a_start_that_needs_only_the_disk_is_promised_and_begun() -> None:
     async with WorkflowEnvironment([approval()]) as env:
         commands = Commands(env.engine)
         starting = commands.starting(calls.Start(workflow_type="Approval", workflow_id="a"))
