@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 from spec.conftest import Serve
 from support.history import kinds
@@ -60,3 +61,25 @@ async def test_a_run_that_gets_stuck_while_the_cure_is_loaded_goes_on(serve: Ser
 
     env.engine.heard = then_load  # type: ignore[method-assign, assignment]
     assert await asyncio.wait_for(handle.result(), 5) == "asked"
+
+
+async def test_a_step_has_the_time_that_the_code_gives_it_which_serves_when_it_begins(serve: Serve) -> None:
+    def patient(timeout: timedelta) -> Workflow:
+        wf = Workflow("Order")
+
+        @wf.start(timeout=timeout)
+        async def begin(ctx: Context) -> Directive:
+            await asyncio.Event().wait()
+            return ctx.next.complete()
+
+        return wf
+
+    env = await serve(patient(timedelta(hours=1)))
+    first = await env.client.start("Order")
+    await until(lambda: env.workers.running == 1)
+    env.load([patient(timedelta(seconds=1))])
+    second = await env.client.start("Order")
+    await until(lambda: env.workers.running == 2)
+    await env.advance(timedelta(seconds=1))
+    assert "step.timed_out" in await kinds(second)
+    assert "step.timed_out" not in await kinds(first)
