@@ -96,6 +96,38 @@ async def test_a_part_that_cannot_be_written_down_takes_nothing_with_it_that_is_
     await _all_completed(env)
 
 
+async def test_a_part_that_commits_once_another_could_not_be_written_down_begins_nothing(
+    env: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows from it is found on the disk, and done as of that."""
+    disk, parts, carried_out = Disk(env), list[int](), list[str]()
+    carry_out = commits.Commits._carry_out
+
+    def noted(self: commits.Commits, batch: Any, now: int) -> None:
+        if env.engine.failure is not None:
+            carried_out.append(str(batch))
+        carry_out(self, batch, now)
+
+    def fails_once(turn: Any, rev: int) -> Any:
+        if len(turn) == MUCH:
+            parts.append(rev)
+            if len(parts) == 1:
+                disk.hold()
+            elif len(parts) == 2:
+                raise RuntimeError("no luck")
+        return unit_of(turn, rev)
+
+    monkeypatch.setattr(commits, "unit_of", fails_once)
+    monkeypatch.setattr(commits.Commits, "_carry_out", noted)
+    monkeypatch.setattr("wfd.testing.PATIENCE_S", 0.1)
+    env.clock.advance(3_600_000)
+    await until(lambda: disk.held.is_set() and env.engine.failure is not None)
+    disk.let_go()
+    await until_healthy(env)
+    await _all_completed(env)
+    assert carried_out == []
+
+
 @pytest.mark.parametrize("nth", range(1, 6))
 async def test_a_part_that_the_disk_does_not_take_ends_what_is_decided_after_it_too(
     env: WorkflowEnvironment, nth: int
