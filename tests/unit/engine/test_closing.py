@@ -65,6 +65,7 @@ async def test_a_result_that_waits_hears_of_the_disk_that_failed() -> None:
         env.engine.fail(StorageError("the disk is gone"))
         with pytest.raises(StorageError, match="the disk is gone"):
             await ask
+        assert not env.engine._waiters
 
 
 @pytest.mark.parametrize(
