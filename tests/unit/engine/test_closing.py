@@ -78,6 +78,7 @@ async def test_what_is_more_than_a_wait_for_the_end_has_no_such_promise(more: di
         plain = commands.closing(calls.Result(id="a"))
         assert plain is not None
         plain.cancel()
+        assert not env.engine._waiters
         assert commands.closing(calls.Result(**{"id": "a", **more})) is None  # type: ignore[arg-type]
 
 

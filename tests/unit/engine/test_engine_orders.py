@@ -1,0 +1,48 @@
+"""What the workers are told of a step: whose code it runs, and when."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from wfctl import Context, Directive, Workflow
+from wfctl.protocol import channel
+from wfd.supervisor import StepOrder
+from wfd.testing import WorkflowEnvironment
+
+
+async def test_an_order_names_the_handler_and_the_instant_goes_with_it_and_with_each_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wf = Workflow("Two")
+
+    @wf.start()
+    async def begin(ctx: Context) -> Directive:
+        return ctx.next.step(goes_on, after=timedelta(hours=1))
+
+    @wf.step()
+    async def goes_on(ctx: Context) -> Directive:
+        await ctx.now()
+        return ctx.next.complete()
+
+    async with WorkflowEnvironment([wf]) as env:
+        run, answer = env.workers.run, env.workers.answer
+        told: list[tuple[Any, int | None]] = []
+
+        def runs(order: StepOrder, now: int | None = None) -> None:
+            told.append((order.handler, now))
+            run(order, now)
+
+        def answers(message: channel.OpDone, now: int | None = None) -> None:
+            told.append((message.op, now))
+            answer(message, now)
+
+        monkeypatch.setattr(env.workers, "run", runs)
+        monkeypatch.setattr(env.workers, "answer", answers)
+        began = env.clock.now_ms()
+        await env.client.start("Two")
+        await env.advance(timedelta(hours=1))
+        later = env.clock.now_ms()
+        assert told == [(("Two", "begin"), began), (("Two", "goes_on"), later), (1, later)]
