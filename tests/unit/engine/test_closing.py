@@ -68,6 +68,17 @@ async def test_a_result_that_waits_hears_of_the_disk_that_failed() -> None:
         assert not env.engine._waiters
 
 
+async def test_who_waits_for_more_than_the_end_hears_of_the_disk_that_failed_too() -> None:
+    async with WorkflowEnvironment([approval()]) as env:
+        await env.client.start("Approval", workflow_id="a")
+        ask = asyncio.create_task(Commands(env.engine).result(calls.Result(id="a", stuck=True)))
+        await until(lambda: bool(env.engine._waiters))
+        await env.settle()  # it has looked, and waits for something to change
+        env.engine.fail(StorageError("the disk is gone"))
+        with pytest.raises(StorageError, match="the disk is gone"):
+            await asyncio.wait_for(ask, 5)
+
+
 @pytest.mark.parametrize(
     "more", [{"wait": False}, {"timeout_ms": 5}, {"stuck": True}, {"until": [Status.WAITING]}, {"id": "nobody"}]
 )
