@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -19,13 +18,6 @@ HEADER_BYTES = 4
 MAX_FRAME_BYTES = 256 << 20
 # What is said together shares a frame up to this size, so that the other end does not wait long for the first of it.
 _FULL_FRAME_BYTES = 64 << 10
-
-# What a frame begins with where its messages are not counted before: its length, and msgpack's array of up to 65,535 items.
-_HEAD = struct.Struct(">IBH")
-_ARRAY = 0xDC
-# Room for a first message of the usual size, so that it need not be made step by step.
-_ROOM = 512
-_NO_FRAME = bytearray()
 
 _encoder = msgspec.msgpack.Encoder()
 # One message as it stands in a frame.
@@ -63,48 +55,43 @@ def _frame(encoded: list[bytes], size: int) -> bytes:
 
 
 class FrameWriter:
-    """Messages in, in their order; bytes for the channel out. `begun` is called where there had been none: `take` them soon."""
+    """Messages in, in their order; bytes for the channel out. `begun` is called where there had been none: `take` them soon, for
+    they are packed only then, together, and are to stay as they are until that. `unsaid` hears of one that cannot be packed."""
 
-    def __init__(self, begun: Callable[[], object]) -> None:
+    def __init__(self, begun: Callable[[], object], unsaid: Callable[[Any, Exception], None]) -> None:
         self._begun = begun
-        self._full: list[bytearray] = []
-        self._frame = _NO_FRAME
-        self._count = 0
+        self._unsaid = unsaid
+        self._said: list[Any] = []
 
     def send(self, message: Any) -> None:
-        if not self._count:
-            frame = bytearray(_ROOM)
-            _encode_into(message, frame, _HEAD.size)
-            self._frame, self._count = frame, 1
+        said = self._said
+        if not said:
             self._begun()
-            return
-        frame = self._frame
-        end = len(frame)
-        try:
-            _encode_into(message, frame, end)
-        except BaseException:
-            del frame[end:]
-            raise
-        if len(frame) > _FULL_FRAME_BYTES:
-            message = frame[end:]
-            del frame[end:]
-            self._close()
-            self._frame = bytearray(_HEAD.size) + message
-        self._count += 1
-
-    def _close(self) -> None:
-        frame = self._frame
-        _HEAD.pack_into(frame, 0, len(frame) - HEADER_BYTES, _ARRAY, self._count)
-        self._full.append(frame)
-        self._count = 0
+        said.append(message)
 
     def take(self) -> bytes | bytearray:
         """All that was said since the last time."""
-        if self._count:
-            self._close()
-        full, self._full = self._full, []
-        self._frame = _NO_FRAME  # or a large one would be kept until something is said again
-        return full[0] if len(full) == 1 else b"".join(full)
+        said, self._said = self._said, []
+        frame = bytearray(HEADER_BYTES)
+        try:
+            _encode_into(said, frame, HEADER_BYTES)
+        except Exception:  # one by one, to leave out only what cannot be said
+            return frames(self._each(said))
+        size = len(frame) - HEADER_BYTES
+        if size > _FULL_FRAME_BYTES and len(said) > 1:
+            del frame
+            return frames(self._each(said))
+        frame[:HEADER_BYTES] = size.to_bytes(HEADER_BYTES, "big")
+        return frame
+
+    def _each(self, said: list[Any]) -> list[bytes]:
+        encoded = []
+        for message in said:
+            try:
+                encoded.append(encode(message))
+            except Exception as error:
+                self._unsaid(message, error)
+        return encoded
 
 
 class FrameBuffer:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
 from wfctl.protocol.channel import ToWorker, to_daemon_frames
 from wfctl.protocol.frames import FrameWriter
+
+log = logging.getLogger("wfd.worker")
 
 # An end that has not read so much is crowded, at least until it has: a transport may say so only when all of that is written.
 CROWD_BYTES = 8 << 20
@@ -29,7 +32,7 @@ class Link(asyncio.Protocol):
         self._crowded = crowded
         self._frames = to_daemon_frames()
         self._transport: asyncio.Transport | None = None
-        self._out = FrameWriter(partial(asyncio.get_running_loop().call_soon, self._flush))
+        self._out = FrameWriter(partial(asyncio.get_running_loop().call_soon, self._flush), _unsaid)
         self.send: Callable[[ToWorker], None] = self._out.send
         self._hears = True
 
@@ -80,3 +83,7 @@ class Link(asyncio.Protocol):
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+
+def _unsaid(message: ToWorker, error: Exception) -> None:
+    log.error("a message of kind %s cannot be said: %r", type(message).__name__, error)

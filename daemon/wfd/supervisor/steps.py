@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from wfctl.protocol import channel
 from wfctl.protocol.channel import Op, StepDone, StepGone
 from wfd.runtime.clock import Clock
@@ -223,12 +225,14 @@ class Steps:
         """Raise CancelledError in the handler; it still answers. Neither that nor its cleaning up waits for a turn."""
         execution = self._running.get(token)
         if execution is not None:
-            execution.order.message.cancel = True  # for where it is given to another
+            order = execution.order
+            # For where it is given to another; what it was given may not have left yet.
+            order.message = msgspec.structs.replace(order.message, cancel=True)
             self._turns.cancelled(execution)
             return
-        order = self.waits_for_worker(token)
-        if order is not None:
-            order.message.cancel = True
+        queued = self.waits_for_worker(token)
+        if queued is not None:
+            queued.message.cancel = True
             self._queues.hasten(token)
             self.share_out()
 

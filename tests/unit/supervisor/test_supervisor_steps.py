@@ -136,6 +136,14 @@ def test_a_limit_counts_what_ran_before_it_came_and_what_is_left_of_that_when_it
     assert bench.worker.given == [1, 2, 9, 3, 4, 5]
 
 
+def test_a_step_that_is_cancelled_in_the_turn_in_which_it_begins_is_told_once() -> None:
+    bench = Bench()
+    bench.run(1)
+    bench.steps.cancel(1)  # before the message has left
+    assert bench.worker.told == [(1, 0)]
+    assert not bench.worker.messages[0].cancel
+
+
 def test_a_step_that_is_given_back_goes_to_another_worker_and_is_cancelled_there_too() -> None:
     bench, other = Bench(), Runner()
     bench.run(1, 2, timeout_ms=5_000)

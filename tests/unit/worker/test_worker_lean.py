@@ -223,8 +223,15 @@ def test_messages_of_a_turn_come_in_their_order_however_many(count: int) -> None
     assert to_daemon_frames().feed(pack(*messages)) == messages
 
 
+def begun() -> None: ...
+
+
+def unsaid(message: object, error: Exception) -> None:
+    raise AssertionError(f"{message} cannot be said") from error
+
+
 def written(*messages: object) -> bytes:
-    writer = FrameWriter(lambda: None)
+    writer = FrameWriter(begun, unsaid)
     for message in messages:
         writer.send(message)
     return bytes(writer.take())
@@ -241,27 +248,28 @@ def test_messages_that_are_written_one_by_one_come_in_their_order_however_many(c
 
 
 def test_a_message_that_cannot_be_said_leaves_those_around_it_as_they_are() -> None:
-    begun: list[None] = []
-    writer = FrameWriter(lambda: begun.append(None))
-    for said in (Checked(1, b"x"), Pong(2), Pong(3)):
-        with pytest.raises(TypeError):
-            writer.send(Checked(0, b"y" * 1_000, object()))  # type: ignore[arg-type]
-        assert len(begun) == (said != Checked(1, b"x"))
+    news: list[object] = []
+    writer = FrameWriter(lambda: news.append("begun"), lambda message, error: news.append((message, type(error))))
+    wrong = Checked(0, b"y" * 1_000, object())  # type: ignore[arg-type]
+    for said in (wrong, Checked(1, b"x"), wrong, Pong(2), Pong(3)):
         writer.send(said)
     assert to_daemon_frames().feed(bytes(writer.take())) == [Checked(1, b"x"), Pong(2), Pong(3)]
+    assert news == ["begun", (wrong, TypeError), (wrong, TypeError)]
+    news.clear()
     writer.send(Pong(4))
     assert to_daemon_frames().feed(bytes(writer.take())) == [Pong(4)]
-    assert len(begun) == 2
+    writer.send(wrong)
+    assert to_daemon_frames().feed(bytes(writer.take())) == []
+    assert news == ["begun", "begun", (wrong, TypeError)]
 
 
 def test_nothing_of_what_was_taken_is_kept_until_something_is_said_again() -> None:
-    writer = FrameWriter(lambda: None)
-    large = Checked(1, b"x" * 10_000_000)
+    writer = FrameWriter(begun, unsaid)
     tracemalloc.start()
     try:
-        writer.send(large)
+        writer.send(Checked(1, b"x" * 10_000_000))
         assert tracemalloc.get_traced_memory()[0] >= 10_000_000
-        writer.take()
+        assert len(writer.take()) >= 10_000_000
         assert tracemalloc.get_traced_memory()[0] < 1_000_000
     finally:
         tracemalloc.stop()
