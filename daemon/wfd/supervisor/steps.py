@@ -6,12 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from wfctl.protocol import channel
-from wfctl.protocol.channel import Op, StepDone, StepGone
+from wfctl.protocol.channel import Op, StepGone
 from wfd.runtime.clock import Clock
 from wfd.supervisor.alone import Alone
 from wfd.supervisor.contract import Demand, Listener, Runner, Spoken, StepOrder
@@ -33,24 +33,27 @@ TOGETHER_MS = 2
 BRIEF_MS = 20
 # From "let go" to SIGKILL.
 GRACE_MS = 3_000
-# What a handler says before its step ends.
-_ON_THE_WAY = frozenset({Op, channel.Logs, channel.Progress})
+# Whether what is said of a step ends it, by kind.
+_ENDS = {kind: kind not in (Op, channel.Logs, channel.Progress) for kind in get_args(Spoken)}
 
 
 class Steps:
     """Shares steps out among the workers that `taking(workflow_type)` lists, as far as its limit goes: to the least busy one, where
     it is not of a few brief ones that begin together. `takes(worker, workflow_type)` says the same of one, for less.
 
-    A queued step has no worker yet, and is lost by nobody's death.
+    A queued step has no worker yet, and is lost by nobody's death. `others(worker, message, now)` gets what workers say that is of
+    no step.
     """
 
     def __init__(
         self, clock: Clock, taking: Callable[[str], Sequence[Runner]], rests_ms: int = RESTS_AFTER_MS,
         takes: Callable[[Any, str], bool] | None = None,
+        others: Callable[[Any, Any, int], None] = lambda worker, message, now: None,
     ) -> None:  # fmt: skip
         self._clock = clock
         self._taking = taking
         self._takes = takes or (lambda worker, workflow_type: worker in taking(workflow_type))
+        self._others = others
         self._listener: Listener | None = None
         self._queues = Queues()
         self._turns = Turns(clock, self.share_out, self._time, rests_ms)
@@ -107,7 +110,8 @@ class Steps:
             now = self._clock.now_ms()
         if (
             not (order.alone or self._paused)
-            and self._nobody_waits()
+            # Neither for a worker nor for a turn.
+            and not (self._lines or self._suspects or self._returning or self._alone.worker is not None)
             and (not self._turns.limits or self._may_begin(order))
             and (worker := self._free_at_once(order, now)) is not None
         ):
@@ -140,14 +144,8 @@ class Steps:
         self._begun += 1
         return worker
 
-    def _nobody_waits(self) -> bool:
-        """Neither for a worker nor for a turn."""
-        return not (self._lines or self._suspects or self._returning) and self._alone.worker is None
-
     def share_out(self) -> None:
         """Give queued steps to workers as far as there is room."""
-        if self._nobody_waits():
-            return
         self._turns.give_back()
         if self._paused:
             return
@@ -201,8 +199,9 @@ class Steps:
     def _give(self, order: StepOrder, worker: Runner, now: int) -> None:
         token = order.token
         worker.handed = number = worker.handed + 1
-        execution = Execution(order, worker, order.handler, now, now, number)
-        self._turns.begins(execution)
+        execution = self._running[token] = Execution(order, worker, order.handler, now, now, number)
+        if self._turns.limits:
+            self._turns.counts(execution)
         order.generation, order.source = worker.generation, worker.source
         worker.steps.add(token)
         worker.send(order.message)
@@ -273,40 +272,52 @@ class Steps:
             log.warning("worker %d is killed: %s did not let go", execution.worker.pid, what)
             execution.worker.kill(f"it was killed because {what} did not let go")
 
-    def heard(self, worker: Runner, message: Spoken, now: int) -> None:
-        """Pass on what a handler said, as long as it has its step and somebody wants to hear it. It came at `now`."""
-        listener, token, kind = self._listener, message.token, type(message)
-        execution = self._running.get(token)
-        if listener is None or execution is None or execution.worker is not worker:
-            return
-        spoken = execution.heard
-        if now - execution.given_at > BRIEF_MS:
-            self._brief.discard(execution.handler)
-        elif not spoken:
-            self._brief.add(execution.handler)
-        if kind is not StepDone and kind in _ON_THE_WAY:
-            if not spoken:
-                self._turns.speaks(execution)
-            if not execution.abandoned:
+    def heard(self, worker: Runner, messages: Iterable[Any], now: int) -> None:
+        """Pass on what handlers said, as long as each has its step and somebody wants to hear it. It came at `now`."""
+        listener, running, turns, brief = self._listener, self._running, self._turns, self._brief
+        for message in messages:
+            kind = type(message)
+            if (ends := _ENDS.get(kind)) is None:  # nearly none
+                self._others(worker, message, now)
+                continue
+            execution = running.get(message.token)
+            if listener is None or execution is None or execution.worker is not worker:
+                continue
+            if now - execution.given_at > BRIEF_MS:
+                brief.discard(execution.handler)
+            elif not execution.heard:
+                brief.add(execution.handler)
+            if ends:
+                turns.ends(execution)
+                worker.steps.discard(message.token)
+                if self._lines or self._suspects or self._returning or self._alone.worker is not None:
+                    self.share_out()
+                if self._paused and not running:
+                    self._idle.set()
+                if execution.abandoned:
+                    continue
+                if kind is StepGone:
+                    self._gone(execution, now)
+                    continue
+            else:
+                if not execution.heard:
+                    turns.speaks(execution)
+                if execution.abandoned:
+                    continue
                 if kind is Op:
-                    self._turns.asks(execution, message)  # type: ignore[arg-type]
-                listener.heard(message, now)  # type: ignore[arg-type]
-            return
-        self._turns.ends(execution)
-        worker.steps.discard(token)
-        if not self._nobody_waits():
-            self.share_out()
-        if self._paused and not self._running:
-            self._idle.set()
-        if execution.abandoned:
-            return
-        if kind is not StepGone:
+                    execution.asks(message)
+                    if execution.patient or execution.rests is not None or not execution.turn:
+                        turns.asked(execution)
             # One that was to be moved may have ended before it heard of that.
-            listener.heard(message, now)  # type: ignore[arg-type]
-        elif execution.moved:
-            listener.lost([token], execution.moved, False)
-        else:  # it has not begun, and another worker may have a thread for it, or does answer
-            self.run(execution.order, now)
+            listener.heard(message, now)
+
+    def _gone(self, execution: Execution, now: int) -> None:
+        """Its handler has let go, though the step is wanted."""
+        order = execution.order
+        if not execution.moved:  # it has not begun, and another worker may have a thread for it, or does answer
+            self.run(order, now)
+        elif self._listener is not None:
+            self._listener.lost([order.token], execution.moved, False)
 
     def at_work(self, worker: Runner, first: Sequence[int] = ()) -> tuple[str, ...]:
         """What the worker has run longest, in words; those that are to come `first` before the others."""

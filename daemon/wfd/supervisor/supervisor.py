@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
@@ -21,7 +21,7 @@ from wfctl.values.causes import out_of_files
 from wfd.config import Config
 from wfd.runtime.clock import Clock
 from wfd.supervisor.catalog import Catalog, Generation
-from wfd.supervisor.contract import Listener, Shortage, Spoken, WorkerInfo
+from wfd.supervisor.contract import Listener, Shortage, WorkerInfo
 from wfd.supervisor.heartbeat import Heartbeat
 from wfd.supervisor.leaving import Leaving
 from wfd.supervisor.patience import Patience
@@ -40,7 +40,6 @@ log = logging.getLogger("wfd.supervisor")
 # The daemon accepts without a catalog rather than let `wfctl up` wait for an import that may never end.
 START_MS = 10_000
 RESPAWN_MS = (0, 100, 500, 2_000, 10_000)
-_OF_STEPS = frozenset(get_args(Spoken))
 _CHECK_PYTHON = "check [workflows] python"
 
 
@@ -59,7 +58,7 @@ class Supervisor:
         # Absolute: what the code that serves is made of, and what was tried the last time.
         self.files: frozenset[str] = frozenset()
         self._workers: list[Worker] = []
-        self._steps = Steps(clock, self._taking, takes=self._takes)
+        self._steps = Steps(clock, self._taking, takes=self._takes, others=self._told)
         self._steps.limit(config.limits)
         self._leaving, self._aside = Leaving(clock, self._workers, self._steps), Aside(clock, self._code_of)
         self._questions = Questions(partial(self._taking, blocked=True), self._aside.questions, self._steps.at_work)
@@ -340,12 +339,7 @@ class Supervisor:
     # -- what workers say --------------------------------------------------------------------
 
     def _received(self, worker: Worker, messages: list[Any]) -> None:
-        heard, now = self._steps.heard, self._clock.now_ms()
-        for message in messages:
-            if type(message) in _OF_STEPS:  # nearly all
-                heard(worker, message, now)
-            else:
-                self._told(worker, message, now)
+        self._steps.heard(worker, messages, self._clock.now_ms())
 
     def _told(self, worker: Worker, message: Any, now: int) -> None:
         match message:

@@ -21,8 +21,8 @@ from wfd.supervisor.contract import Runner, StepOrder
 
 # Operations that are answered when time has passed, or another run has closed.
 _PATIENT = frozenset({"sleep", "resume", "task_attempt_failed", "child_result"})
-# Operations that say that a task's function runs, or does not any more.
-_OF_TASKS = frozenset({"task", "task_attempt_failed", "task_completed", "task_failed", "task_left", "task_at_once"})
+# Operations that say that a task's function runs, or does not any more. `task_at_once` says both, and changes nothing.
+_OF_TASKS = frozenset({"task", "task_attempt_failed", "task_completed", "task_failed", "task_left"})
 # A handler that has asked for nothing else for so long only waits, where nothing else is said: what its branches ask for comes
 # together.
 RESTS_AFTER_MS = 100
@@ -176,10 +176,9 @@ class Turns:
                 self._executing[execution.handler[0]] += execution.turn
         self._freed()
 
-    def begins(self, execution: Execution) -> None:
-        self.running[execution.order.token] = execution
-        if self.limits:
-            self._executing[execution.handler[0]] += 1
+    def counts(self, execution: Execution) -> None:
+        """It begins, while there are limits."""
+        self._executing[execution.handler[0]] += 1
 
     def speaks(self, execution: Execution) -> None:
         """It has said something for the first time, or nobody waits for that any more."""
@@ -200,9 +199,8 @@ class Turns:
 
     # -- lending a turn, and having it back ---------------------------------------------------
 
-    def asks(self, execution: Execution, op: channel.Op) -> None:
+    def asked(self, execution: Execution) -> None:
         """The handler has asked for an operation: whatever it waited for, it goes on."""
-        execution.asks(op)
         if not execution.turn:
             self.go_on(execution)
         if execution.patient or execution.rests is not None:

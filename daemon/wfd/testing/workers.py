@@ -129,7 +129,7 @@ class LocalWorkers:
         elif not isinstance(message, _NOT_OF_STEPS):
             if isinstance(message, channel.Op) and message.kind in _LONG:
                 self._resting.setdefault(message.token, set()).add(message.op)
-            self._steps.heard(runner, message, self._clock.now_ms())
+            self._steps.heard(runner, [message], self._clock.now_ms())
             if message.token not in runner.steps:
                 self._resting.pop(message.token, None)
         if runner is not self._runner:

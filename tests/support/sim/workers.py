@@ -279,7 +279,7 @@ class SimWorkers:
         if runner.gone:
             self.ghost(runner, message)
             return
-        self._steps.heard(runner, message, self.machine.clock.now_ms())
+        self._steps.heard(runner, [message], self.machine.clock.now_ms())
         if not isinstance(message, channel.StepGone) and chance.random() < 0.05 and not self.machine.calm:
             # The same once more, later.
             self.machine.loop.after_us(chance.choice((0, 1_000, 100_000)), self.ghost, runner, message)
@@ -290,7 +290,7 @@ class SimWorkers:
         """A message that comes once more, or of an execution that is over: nobody may act on it."""
         if isinstance(message, channel.StepGone | channel.Logs) or self._listener is None:
             return
-        self._steps.heard(runner, message, self.machine.clock.now_ms())
+        self._steps.heard(runner, [message], self.machine.clock.now_ms())
         self._listener.heard(message, self.machine.clock.now_ms())
 
     def ended(self, runner: Runner, reason: str, crash: bool) -> None:

@@ -92,10 +92,10 @@ class Bench:
             self.steps.run(StepOrder(token, message, run, (of, "s"), timeout_ms, alone), now)
 
     def end(self, token: int) -> None:
-        self.steps.heard(self.worker, channel.StepDone(token, "wait"), self.clock.now_ms())
+        self.steps.heard(self.worker, [channel.StepDone(token, "wait")], self.clock.now_ms())
 
     def asks(self, token: int, op: int, kind: str, key: str = "k") -> None:
-        self.steps.heard(self.worker, channel.Op(token, op, key, kind, "", b"{}"), self.clock.now_ms())
+        self.steps.heard(self.worker, [channel.Op(token, op, key, kind, "", b"{}")], self.clock.now_ms())
 
     def answer(self, token: int, op: int) -> None:
         self.steps.answer(channel.OpDone(token, op))
@@ -151,7 +151,7 @@ def test_a_step_that_is_given_back_goes_to_another_worker_and_is_cancelled_there
     first, bench.worker = bench.worker, other
     bench.clock.advance(4_000)
     for token in (1, 2):
-        bench.steps.heard(first, channel.StepGone(token), bench.clock.now_ms())
+        bench.steps.heard(first, [channel.StepGone(token)], bench.clock.now_ms())
     assert (first.steps, other.given) == (set(), [1, 2])
     assert [order.cancel for order in other.messages] == [False, True]
     bench.clock.advance(4_000)
@@ -497,7 +497,7 @@ class Two(Bench):
         for token in tokens:
             for worker in (self.worker, self.other):
                 if token in worker.steps:
-                    self.steps.heard(worker, channel.StepDone(token, "wait"), self.clock.now_ms())
+                    self.steps.heard(worker, [channel.StepDone(token, "wait")], self.clock.now_ms())
         self.worker.given.clear()
         self.other.given.clear()
 
@@ -546,7 +546,7 @@ def test_a_handler_that_asks_at_once_is_brief_unless_it_keeps_its_worker_after_t
     bench.ended(1)
     bench.run(2)
     [worker] = [one for one in (bench.worker, bench.other) if 2 in one.steps]
-    bench.steps.heard(worker, channel.Op(2, 1, "now:1", "now", "now", b"{}"), bench.clock.now_ms())
+    bench.steps.heard(worker, [channel.Op(2, 1, "now:1", "now", "now", b"{}")], bench.clock.now_ms())
     # The disk may take its time.
     bench.clock.advance(2 * BRIEF_MS)
     bench.steps.answer(channel.OpDone(2, 1))
@@ -561,7 +561,7 @@ def test_a_handler_that_has_kept_its_worker_is_not_brief_for_what_it_says_soon_a
     bench.run(2)
     [worker] = [one for one in (bench.worker, bench.other) if 2 in one.steps]
     bench.clock.advance(BRIEF_MS + 1)
-    bench.steps.heard(worker, channel.Op(2, 1, "now:1", "now", "now", b"{}"), bench.clock.now_ms())
+    bench.steps.heard(worker, [channel.Op(2, 1, "now:1", "now", "now", b"{}")], bench.clock.now_ms())
     bench.steps.answer(channel.OpDone(2, 1))
     bench.ended(2)
     assert bench.begin(10) == (5, 5)
