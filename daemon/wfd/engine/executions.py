@@ -12,7 +12,7 @@ from wfctl.errors import StorageError
 from wfctl.protocol import channel
 from wfctl.values.signature import HandlerSpec
 from wfd.core import stimuli as s
-from wfd.core.state import EMPTY, NULL, OpResult, Raw, Stepping
+from wfd.core.state import EMPTY, NULL, OpResult, Raw, Run, Stepping
 from wfd.engine.memory import NOTHING, Live, Memory
 from wfd.engine.watch import Hub
 from wfd.supervisor import Catalog, Demand, Heard, StepOrder, Workers
@@ -38,14 +38,12 @@ class Machine(Protocol):
     def logged(self, live: Live, lines: list[channel.LogLine], now: int) -> None: ...
 
 
-class _Token(msgspec.Struct, gc=False):
-    """One execution at a worker: whose it is, which step and attempt it runs, and the last operation it asked for. `order`
-    says on which code, once a worker has it."""
+class _Execution(StepOrder, gc=False, kw_only=True):
+    """As workers are given it, with whose it is, which step and attempt it runs, and the last operation it asked for."""
 
     live: Live
     step: int
     attempt: int
-    order: StepOrder
     last_op: int = 0
 
 
@@ -66,7 +64,7 @@ class Executions:
         self._workers, self._memory, self._parked = machine.workers, machine.memory, machine.memory.parked
         self.crash_limit = crash_limit
         self._asked = asked
-        self._tokens: dict[int, _Token] = {}
+        self._tokens: dict[int, _Execution] = {}
         self._next = 0
         self._unparking: set[tuple[str, bool]] = set()
         self._catalog: Catalog | None = None
@@ -79,40 +77,51 @@ class Executions:
         `Workers.run`.
         """
         run = live.run
-        phase, workflow_type = run.phase, run.workflow_type
+        phase = run.phase
         assert type(phase) is Stepping
-        fitting = self._handler(workflow_type, phase.kind, phase.handler)
-        if fitting is None:
-            reason = self._workers.catalog.missing(workflow_type, phase.kind, phase.handler)
-            self._m.stimulate(live, s.StepUnfit(phase.step, phase.attempt, reason))
-            return
-        if not cancel:
-            parked = self._parked
-            begins = phase.kind == "start" and phase.attempt == 1 and run.parent is None
-            if (parked.lines and parked.any_in(workflow_type, begins)) or (
-                self._workers.lined_up(workflow_type, begins) >= parked.most_queued
-            ):
-                parked.add(workflow_type, begins, run.run_id, run.key)
+        wanted = run.workflow_type, phase.kind, phase.handler
+        if self._workers.catalog is not self._catalog or (fitting := self._fitting.get(wanted)) is None:
+            fitting = self._handler(wanted)
+            if fitting is None:
+                reason = self._workers.catalog.missing(*wanted)
+                self._m.stimulate(live, s.StepUnfit(phase.step, phase.attempt, reason))
                 return
+        if not cancel and (self._workers.lines or self._parked.lines) and self._parks(run, phase):
+            return
         self._begin(live, phase, fitting, cancel, now)
 
-    def _handler(self, workflow_type: str, kind: str, name: str) -> _Fitting | None:
-        """What the present code runs such a step with. Looked up once for each: a catalog never changes."""
-        catalog, wanted = self._workers.catalog, (workflow_type, kind, name)
+    def _handler(self, wanted: tuple[str, str, str]) -> _Fitting | None:
+        """What the present code runs such a step with: of this type and kind, with this name. Looked up once for each: a catalog
+        never changes."""
+        catalog = self._workers.catalog
         if catalog is not self._catalog:
             self._catalog = catalog
             self._fitting.clear()
         fitting = self._fitting.get(wanted)
         if fitting is None:
-            spec = catalog.step_handler(workflow_type, kind, name)
+            spec = catalog.step_handler(*wanted)
             if spec is not None:
-                fitting = self._fitting[wanted] = _Fitting(spec, (workflow_type, spec.name))
+                fitting = self._fitting[wanted] = _Fitting(spec, (wanted[0], spec.name))
         return fitting
+
+    def _parks(self, run: Run, phase: Stepping) -> bool:
+        """Whether so many are before it that it does not even wait in memory: then it is parked."""
+        parked, workflow_type = self._parked, run.workflow_type
+        begins = phase.kind == "start" and phase.attempt == 1 and run.parent is None
+        before = self._workers.lined_up(workflow_type, begins)
+        if before < parked.most_queued and not parked.any_in(workflow_type, begins):
+            return False
+        parked.add(workflow_type, begins, run.run_id, run.key)
+        return True
 
     def _begin(self, live: Live, phase: Stepping, fitting: _Fitting, cancel: bool, now: int | None = None) -> None:
         step, attempt, spec = phase.step, phase.attempt, fitting.spec
-        if attempt == 1 and live.logged:
-            live.logged.clear()
+        logged = b""
+        if live.logged:
+            if attempt == 1:
+                live.logged.clear()
+            else:
+                logged = bytes(live.logged)
         self._next = token = self._next + 1
         live.token, live.unheard = token, NOTHING
         if live.over:
@@ -122,11 +131,13 @@ class Executions:
             token, info.workflow_type, told, phase.kind, spec.name,
             b"{}" if phase.kwargs is EMPTY else bytes(phase.kwargs), live.store,
             [recorded(op) for op in phase.ops.values()] if phase.ops else [],
-            bytes(live.logged) if live.logged else b"", cancel, step,
+            logged, cancel, step,
         )  # fmt: skip
-        order = StepOrder(token, message, info, fitting.handler, spec.timeout_ms, phase.crashes >= ALONE_AFTER)
-        self._tokens[token] = _Token(live, step, attempt, order)
-        self._workers.run(order, now)
+        entry = self._tokens[token] = _Execution(
+            token, message, info, fitting.handler, spec.timeout_ms, phase.crashes >= ALONE_AFTER,
+            live=live, step=step, attempt=attempt,
+        )  # fmt: skip
+        self._workers.run(entry, now)
 
     # -- those that do not even wait in memory -------------------------------------------------
 
@@ -165,7 +176,7 @@ class Executions:
         if not isinstance(run.phase, Stepping) or live.token is not None:
             self._memory.settle(live)
             return
-        fitting = self._handler(run.workflow_type, run.phase.kind, run.phase.handler)
+        fitting = self._handler((run.workflow_type, run.phase.kind, run.phase.handler))
         if fitting is None:
             self.begin(live, False)  # which says what is missing
             return
@@ -190,7 +201,7 @@ class Executions:
         else:
             self._parked.remove(live.run.run_id)
 
-    def _over(self, token: int) -> _Token | None:
+    def _over(self, token: int) -> _Execution | None:
         """The execution has ended for its run, however it did: what it said of its progress is no longer so."""
         entry = self._tokens.pop(token, None)
         if entry is not None:
@@ -273,27 +284,27 @@ class Executions:
         else:
             assert type(message) is channel.StepStuck
             said = self._stuck(entry, message.reason)
-        live.source = entry.order.source
+        live.source = entry.source
         self._over(message.token)
         self._m.stimulate(live, said, now)
         if self._parked.lines:
             self.unpark(live.run.workflow_type)
 
-    def _stuck(self, entry: _Token, reason: str) -> s.Stimulus:
+    def _stuck(self, entry: _Execution, reason: str) -> s.Stimulus:
         if self._serves(entry):
             return s.StepUnfit(entry.step, entry.attempt, reason)
         # Code that is gone already could not run it. What serves now gets to try.
         reason = f"its code was replaced, on which it was stuck: {reason}"
         return s.StepLost(entry.step, entry.attempt, reason)
 
-    def _serves(self, entry: _Token) -> bool:
+    def _serves(self, entry: _Execution) -> bool:
         """Whether the code that it ran on is what steps of its type begin on now."""
-        return entry.order.generation == self._workers.catalog.owner_of(entry.live.run.workflow_type).number
+        return entry.generation == self._workers.catalog.number_of(entry.workflow_type)
 
     def timed_out(self, token: int, timeout_ms: int) -> None:
         entry = self._tokens.get(token)
         if entry is not None:
-            entry.live.source = entry.order.source
+            entry.live.source = entry.source
             # The token stays the run's until the decision is on disk; `abandon` then ends it at the worker.
             self._m.stimulate(entry.live, s.StepTimedOut(entry.step, entry.attempt, timeout_ms))
 
@@ -301,7 +312,7 @@ class Executions:
         for token in tokens:
             entry = self._over(token)
             if entry is not None:
-                entry.live.source = entry.order.source
+                entry.live.source = entry.source
                 self._m.stimulate(entry.live, s.StepLost(entry.step, entry.attempt, reason, crash, self.crash_limit))
                 self.unpark(entry.live.run.workflow_type)
 

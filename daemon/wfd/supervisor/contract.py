@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Protocol
 
 import msgspec
@@ -170,6 +171,11 @@ class Workers(Protocol):
     def workers(self) -> list[WorkerInfo]: ...
 
     def demand(self, workflow_type: str) -> Demand: ...
+
+    @property
+    def lines(self) -> Sized:
+        """What waits in line for a worker: empty where nothing does."""
+        ...
 
     def lined_up(self, workflow_type: str, begins: bool) -> int:
         """How many steps of a type wait in line for a worker: those with which new runs begin that are

@@ -59,8 +59,8 @@ class Steps:
         self._turns = Turns(clock, self.share_out, self._time, rests_ms)
         self._running = self._turns.running
         self.answer, self.op_waits, self.silent = self._turns.answer, self._turns.op_waits, self._turns.silent
-        self.lined_up = self._queues.lined_up
-        self._lines, self._returning, self._lent = self._queues.queues, self._turns.waiting, self._turns.lent
+        self.lined_up, self.lines = self._queues.lined_up, self._queues.queues
+        self._returning, self._lent = self._turns.waiting, self._turns.lent
         self._alone = Alone(clock, taking, self._may_begin, self._give_now, self._lapsed)
         self._suspects = self._alone.waiting
         self._brief: set[tuple[str, str]] = set()
@@ -111,7 +111,7 @@ class Steps:
         if (
             not (order.alone or self._paused)
             # Neither for a worker nor for a turn.
-            and not (self._lines or self._suspects or self._returning or self._alone.worker is not None)
+            and not (self.lines or self._suspects or self._returning or self._alone.worker is not None)
             and (not self._turns.limits or self._may_begin(order))
             and (worker := self._free_at_once(order, now)) is not None
         ):
@@ -290,7 +290,7 @@ class Steps:
             if ends:
                 turns.ends(execution)
                 worker.steps.discard(message.token)
-                if self._lines or self._suspects or self._returning or self._alone.worker is not None:
+                if self.lines or self._suspects or self._returning or self._alone.worker is not None:
                     self.share_out()
                 if self._paused and not running:
                     self._idle.set()

@@ -67,8 +67,8 @@ class Supervisor:
         self.run, self.answer, self.op_waits = self._steps.run, self._steps.answer, self._steps.op_waits
         self.cancel, self.abandon = self._steps.cancel, self._steps.abandon
         self.drain, self.demand = self._steps.drain, self._steps.demand
-        self.lined_up, self.waits_for_turn = self._steps.lined_up, self._steps.waits_for_turn
-        self.silent, self.waits_for_worker = self._steps.silent, self._steps.waits_for_worker
+        self.lined_up, self.lines, self.silent = self._steps.lined_up, self._steps.lines, self._steps.silent
+        self.waits_for_turn, self.waits_for_worker = self._steps.waits_for_turn, self._steps.waits_for_worker
         self.check, self.query = self._questions.check, self._questions.query
         self._spare = Spare(clock, lambda config: Worker(config, self._received, self._ended))
         self._retries, self._trials = Retries(clock), Trials(clock)

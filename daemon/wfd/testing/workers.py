@@ -50,7 +50,8 @@ class LocalWorkers:
         self.run, self.answer = self._steps.run, self._steps.answer
         self.cancel, self.abandon = self._steps.cancel, self._steps.abandon
         self.limit, self.demand = self._steps.limit, self._steps.demand
-        self.lined_up, self.waits_for_turn = self._steps.lined_up, self._steps.waits_for_turn
+        self.lined_up, self.lines = self._steps.lined_up, self._steps.lines
+        self.waits_for_turn = self._steps.waits_for_turn
         self.waits_for_worker, self.shortages = self._steps.waits_for_worker, dict[str, Shortage]
 
     def _described(self, workflows: Iterable[Workflow]) -> Catalog:

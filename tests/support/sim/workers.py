@@ -194,7 +194,7 @@ class SimWorkers:
         self._steps = Steps(machine.clock, self._taking)
         self._steps.limit(machine.limits)
         self.demand = self._steps.demand
-        self.lined_up = self._steps.lined_up
+        self.lined_up, self.lines = self._steps.lined_up, self._steps.lines
         self.waits_for_turn = self._steps.waits_for_turn
         self.waits_for_worker, self.shortages = self._steps.waits_for_worker, dict[str, Shortage]
         self.op_waits = self._steps.op_waits
