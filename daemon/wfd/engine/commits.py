@@ -57,7 +57,8 @@ class Commits:
         self.unwritten = unwritten
         self.rev = 0
         self.epoch = 0
-        self._turn: list[Batch] = []
+        # What this turn of the loop has decided.
+        self.turn: list[Batch] = []
 
     def commit(
         self,
@@ -70,7 +71,7 @@ class Commits:
 
         A batch that decided nothing still waits its turn: an answer may rest on what is on its way.
         """
-        machine, turn = self._m, self._turn
+        machine, turn = self._m, self.turn
         memory = machine.memory
         idle = memory.idle
         # All that it is about stay in memory until it has committed.
@@ -115,28 +116,24 @@ class Commits:
 
     async def room(self) -> None:
         """Wait while too much is on its way to the disk: what the engine does by itself goes no faster than that."""
-        if self.unwritten.too_many(len(self._turn)):
+        if self.unwritten.too_many(len(self.turn)):
             await self.committed(self._m.batch())
 
     def left(self, silent: int) -> int:
         """How many more runs should be begun, with so many steps that nothing has been heard of."""
-        return self.unwritten.left(len(self._turn), silent)
+        return self.unwritten.left(len(self.turn), silent)
 
     @property
     def busy(self) -> bool:
         """Whether anything is decided and not on the disk."""
-        return bool(self._turn) or self.unwritten.count > 0
-
-    def hand_over(self) -> None:
-        """Submit what this turn has decided so far, where that is much. Not for whoever decides: a failure is told at once."""
-        if len(self._turn) >= MUCH:
-            self.submit()
+        return bool(self.turn) or self.unwritten.count > 0
 
     def submit(self) -> None:
-        """Hand what was decided in this turn to the writer."""
-        turn, self._turn = self._turn, []
+        """Hand what this turn has decided so far to the writer. Not for whoever decides: a failure is told at once."""
+        turn = self.turn.copy()
         if not turn:
             return
+        self.turn.clear()
         self.unwritten.begin(len(turn))
         try:
             unit, self.rev = unit_of(turn, self.rev)
@@ -153,7 +150,8 @@ class Commits:
     def forget(self, error: BaseException) -> None:
         """Memory is thrown away, because of `error`, and with it what has not been submitted yet."""
         epoch, self.epoch = self.epoch, self.epoch + 1
-        turn, self._turn = self._turn, []
+        turn = self.turn.copy()
+        self.turn.clear()
         self.unwritten.begin(len(turn))
         self._written(turn, self.rev, epoch, error)
 

@@ -75,7 +75,7 @@ class Engine:
         self.inboxes = Inboxes(self)
         self._commits = commits = Commits(self, Unwritten(workers.hear, self.pressure))
         self.commit, self.committed, self.room = commits.commit, commits.committed, commits.room
-        self.hand_over = commits.hand_over
+        self.turn, self.hand_over = commits.turn, commits.submit
         self.executions = Executions(self, Operations(self).asked, crash_limit)
         # The supervisor's listener: what workers say of steps goes straight to where they are.
         self.heard = self.executions.heard

@@ -10,9 +10,12 @@ import msgspec
 
 from wfctl.errors import StorageError
 from wfctl.protocol import channel
+from wfctl.protocol.channel import Op, StepDone
 from wfctl.values.signature import HandlerSpec
 from wfd.core import stimuli as s
 from wfd.core.state import EMPTY, NULL, OpResult, Raw, Run, Stepping
+from wfd.engine import commits
+from wfd.engine.batch import Batch
 from wfd.engine.memory import NOTHING, Live, Memory
 from wfd.engine.watch import Hub
 from wfd.supervisor import Catalog, Demand, Heard, StepOrder, Workers
@@ -30,6 +33,7 @@ class Machine(Protocol):
     memory: Memory
     failure: StorageError | None
     hub: Hub
+    turn: list[Batch]
 
     def hand_over(self) -> None: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
@@ -64,6 +68,7 @@ class Executions:
         self._workers, self._memory, self._parked = machine.workers, machine.memory, machine.memory.parked
         self.crash_limit = crash_limit
         self._asked = asked
+        self._turn, self._reports = machine.turn, machine.hub.reports
         self._tokens: dict[int, _Execution] = {}
         self._next = 0
         self._unparking: set[tuple[str, bool]] = set()
@@ -205,10 +210,8 @@ class Executions:
         """The execution has ended for its run, however it did: what it said of its progress is no longer so."""
         entry = self._tokens.pop(token, None)
         if entry is not None:
-            live, hub = entry.live, self._m.hub
-            live.token = None
-            if hub.reports:
-                hub.over(live.run.key)
+            entry.live.token = None
+            self._m.hub.over(entry.live.run.key)
         return entry
 
     def unfit(self, live: Live, step: int, attempt: int, reason: str, needs: str = "") -> None:
@@ -250,13 +253,15 @@ class Executions:
     # -- what the workers say ----------------------------------------------------------------
 
     def heard(self, message: Heard, now: int) -> None:
-        self._m.hand_over()
+        machine = self._m
+        if len(self._turn) >= commits.MUCH:
+            machine.hand_over()
         entry = self._tokens.get(message.token)
-        if entry is None or self._m.failure is not None:
+        if entry is None or machine.failure is not None:
             return
         live = entry.live
         said: s.Stimulus
-        if type(message) is channel.StepDone:
+        if type(message) is StepDone:
             put: dict[str, Raw] = {}
             for name, value in message.put.items():
                 put[name] = Raw(value)
@@ -265,7 +270,7 @@ class Executions:
                 None if message.names is None else tuple(message.names), message.after_ms,
                 Raw(message.value) if message.directive == "complete" else NULL, message.failure, put, message.deleted,
             )  # fmt: skip
-        elif type(message) is channel.Op:
+        elif type(message) is Op:
             # They come in order, so one that comes once more is known by its number.
             if message.op > entry.last_op:
                 entry.last_op = message.op
@@ -274,10 +279,10 @@ class Executions:
         elif type(message) is channel.Logs:
             for line in message.lines:
                 live.logged += line.mark()
-            self._m.logged(live, message.lines, now)
+            machine.logged(live, message.lines, now)
             return
         elif type(message) is channel.Progress:
-            self._m.hub.progressed(live, message, now)
+            machine.hub.progressed(live, message, now)
             return
         elif type(message) is channel.StepRaised:
             said = s.StepRaised(entry.step, entry.attempt, message.failure, message.cancelled)
@@ -285,8 +290,11 @@ class Executions:
             assert type(message) is channel.StepStuck
             said = self._stuck(entry, message.reason)
         live.source = entry.source
-        self._over(message.token)
-        self._m.stimulate(live, said, now)
+        del self._tokens[message.token]
+        live.token = None
+        if self._reports:
+            machine.hub.over(live.run.key)
+        machine.stimulate(live, said, now)
         if self._parked.lines:
             self.unpark(live.run.workflow_type)
 
