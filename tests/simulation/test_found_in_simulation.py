@@ -17,7 +17,8 @@ from wfd.core.invariants import violations
 from wfd.core.state import Raw
 from wfd.runtime.clock import ManualClock
 from wfd.supervisor.alone import ALONE_MS
-from wfd.supervisor.steps import StepOrder, Steps
+from wfd.supervisor.contract import Handler, StepOrder
+from wfd.supervisor.steps import Steps
 from wfd.testing import WorkflowEnvironment
 
 
@@ -94,7 +95,7 @@ class _Worker:
 def _order(token: int, *, alone: bool = False) -> StepOrder:
     run = RunInfo("R", "w", "W")
     message = channel.RunStep(token, "W", encode(run), "step", "s", b"{}", {}, [])
-    return StepOrder(token, message, run, ("W", "s"), alone=alone)
+    return StepOrder(token, message, run, Handler("W", "s"), alone=alone)
 
 
 async def test_a_step_that_lost_its_workers_and_now_only_waits_does_not_hold_up_the_others() -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from wfctl.errors import StorageError
 from wfctl.protocol import channel
-from wfctl.protocol.channel import Op, StepDone
+from wfctl.protocol.channel import Op, RunStep, StepDone
 from wfctl.values.signature import HandlerSpec
 from wfd.core import stimuli as s
 from wfd.core.state import EMPTY, NULL, OpResult, Raw, Run, Stepping
@@ -18,7 +18,7 @@ from wfd.engine import commits
 from wfd.engine.batch import Batch
 from wfd.engine.memory import NOTHING, Live, Memory
 from wfd.engine.watch import Hub
-from wfd.supervisor import Catalog, Demand, Heard, StepOrder, Workers
+from wfd.supervisor import Catalog, Demand, Handler, Heard, StepOrder, Workers
 
 # Executions of one step that may take their worker with them before the run is stuck.
 CRASH_LIMIT = 5
@@ -52,10 +52,10 @@ class _Execution(StepOrder, gc=False, kw_only=True):
 
 
 class _Fitting(msgspec.Struct, frozen=True):
-    """What the present code runs such a step with, and that as `StepOrder.handler`."""
+    """What the present code runs such a step with, and that as workers know it."""
 
     spec: HandlerSpec
-    handler: tuple[str, str]
+    handler: Handler
 
 
 class Executions:
@@ -74,6 +74,7 @@ class Executions:
         self._unparking: set[tuple[str, bool]] = set()
         self._catalog: Catalog | None = None
         self._fitting: dict[tuple[str, str, str], _Fitting] = {}
+        self._handlers: dict[tuple[str, str], Handler] = {}
 
     def begin(self, live: Live, cancel: bool, now: int | None = None) -> None:
         """Give the run's current step to a worker. Code that has no handler for it makes the run stuck.
@@ -106,7 +107,9 @@ class Executions:
         if fitting is None:
             spec = catalog.step_handler(*wanted)
             if spec is not None:
-                fitting = self._fitting[wanted] = _Fitting(spec, (wanted[0], spec.name))
+                named = wanted[0], spec.name
+                handler = self._handlers.setdefault(named, Handler(*named))
+                fitting = self._fitting[wanted] = _Fitting(spec, handler)
         return fitting
 
     def _parks(self, run: Run, phase: Stepping) -> bool:
@@ -132,7 +135,7 @@ class Executions:
         if live.over:
             live.over = []
         info, told = live.told_at(attempt)
-        message = channel.RunStep(
+        message = RunStep(
             token, info.workflow_type, told, phase.kind, spec.name,
             b"{}" if phase.kwargs is EMPTY else bytes(phase.kwargs), live.store,
             [recorded(op) for op in phase.ops.values()] if phase.ops else [],

@@ -4,7 +4,17 @@ It knows nothing of runs: a step is a token, and what it means is its listener's
 """
 
 from wfd.supervisor.catalog import Catalog, Generation
-from wfd.supervisor.contract import Demand, Heard, Listener, StepOrder, Unanswered, WorkerInfo, Workers, WorkersEnded
+from wfd.supervisor.contract import (
+    Demand,
+    Handler,
+    Heard,
+    Listener,
+    StepOrder,
+    Unanswered,
+    WorkerInfo,
+    Workers,
+    WorkersEnded,
+)
 from wfd.supervisor.supervisor import Supervisor
 from wfd.supervisor.takeover import Takeover
 
@@ -12,6 +22,7 @@ __all__ = [
     "Catalog",
     "Demand",
     "Generation",
+    "Handler",
     "Heard",
     "Listener",
     "StepOrder",

@@ -26,9 +26,17 @@ class WorkersEnded(Unanswered):
 Spoken = Heard | channel.StepGone
 
 
+class Handler(msgspec.Struct, gc=False):
+    """Whose code steps run, by workflow type and the handler's name in it: one for all of them. `brief`: whenever it was last given
+    its step or an answer, it soon had something to say, or had ended."""
+
+    workflow_type: str
+    name: str
+    brief: bool = False
+
+
 class StepOrder(msgspec.Struct, gc=False):
-    """One execution of one step of `run`. `handler`: whose code it runs, by workflow type and the handler's name in it.
-    `timeout_ms` counts from when a worker gets it, not from when it queues.
+    """One execution of one step of `run`. `timeout_ms` counts from when a worker gets it, not from when it queues.
 
     `alone`: earlier executions lost their workers, so this one gets a worker to itself. If that dies too, it is
     clear which handler did it, and no other run pays for it. `generation` and `source` are those of the worker that got it.
@@ -38,7 +46,7 @@ class StepOrder(msgspec.Struct, gc=False):
     token: int
     message: channel.RunStep
     run: RunInfo
-    handler: tuple[str, str]
+    handler: Handler
     timeout_ms: int | None = None
     alone: bool = False
     generation: int = 0
@@ -47,7 +55,7 @@ class StepOrder(msgspec.Struct, gc=False):
 
     @property
     def workflow_type(self) -> str:
-        return self.handler[0]
+        return self.handler.workflow_type
 
     def begins(self) -> bool:
         """Its run has done nothing yet, and no other run waits for it, as a parent may."""

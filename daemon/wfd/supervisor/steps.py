@@ -63,7 +63,6 @@ class Steps:
         self._returning, self._lent = self._turns.waiting, self._turns.lent
         self._alone = Alone(clock, taking, self._may_begin, self._give_now, self._lapsed)
         self._suspects = self._alone.waiting
-        self._brief: set[tuple[str, str]] = set()
         # Who gets the brief steps that begin now, since when, and how many it got.
         self._together: Runner | None = None
         self._together_since = self._begun = 0
@@ -128,18 +127,18 @@ class Steps:
         """The worker of a step that need not be lined up."""
         handler = order.handler
         new = order.begins() if self._lent else False  # and where none has lent its turn that is all the same
-        if handler not in self._brief:
-            return self._least_busy_of(self._taking(handler[0]), new)
+        if not handler.brief:
+            return self._least_busy_of(self._taking(handler.workflow_type), new)
         worker = self._together
         if (
             worker is None
             or self._begun >= TOGETHER
             or not 0 <= now - self._together_since < TOGETHER_MS
-            or not self._takes(worker, handler[0])
+            or not self._takes(worker, handler.workflow_type)
             or (worker.crowded and worker.full)
             or (len(worker.steps) >= STEPS_PER_WORKER and not self._least_busy_of((worker,), new))
         ):
-            worker = self._together = self._least_busy_of(self._taking(handler[0]), new)
+            worker = self._together = self._least_busy_of(self._taking(handler.workflow_type), new)
             self._begun, self._together_since = 0, now
         self._begun += 1
         return worker
@@ -274,7 +273,7 @@ class Steps:
 
     def heard(self, worker: Runner, messages: Iterable[Any], now: int) -> None:
         """Pass on what handlers said, as long as each has its step and somebody wants to hear it. It came at `now`."""
-        listener, running, turns, brief = self._listener, self._running, self._turns, self._brief
+        listener, running, turns = self._listener, self._running, self._turns
         for message in messages:
             kind = type(message)
             if (ends := _ENDS.get(kind)) is None:  # nearly none
@@ -284,9 +283,9 @@ class Steps:
             if listener is None or execution is None or execution.worker is not worker:
                 continue
             if now - execution.given_at > BRIEF_MS:
-                brief.discard(execution.handler)
+                execution.handler.brief = False
             elif not execution.heard:
-                brief.add(execution.handler)
+                execution.handler.brief = True
             if ends:
                 turns.ends(execution)
                 worker.steps.discard(message.token)

@@ -17,7 +17,7 @@ import msgspec
 from wfctl.protocol import channel
 from wfctl.values.times import format_duration
 from wfd.runtime.clock import Clock, TimerHandle
-from wfd.supervisor.contract import Runner, StepOrder
+from wfd.supervisor.contract import Handler, Runner, StepOrder
 
 # Operations that are answered when time has passed, or another run has closed.
 _PATIENT = frozenset({"sleep", "resume", "task_attempt_failed", "child_result"})
@@ -29,7 +29,7 @@ RESTS_AFTER_MS = 100
 
 
 class Execution(msgspec.Struct, gc=False):
-    """`handler`: whose code it runs, as in its order. `abandoned`: nobody wants it any more. `moved` (why): it is to begin again
+    """`handler`: as in its order. `abandoned`: nobody wants it any more. `moved` (why): it is to begin again
     elsewhere, once it has let go; until then it is heard, since what it asks for is recorded and will be found again. `turn`: it
     counts as executing. `heard`: it has said something. `number`: it is the how-many-th step of its worker. `given_at` is when it
     was given its step, or an answer since; `held` what it is to be told when it has its turn back, `late_at` when its time is up,
@@ -37,7 +37,7 @@ class Execution(msgspec.Struct, gc=False):
 
     order: StepOrder
     worker: Runner
-    handler: tuple[str, str]
+    handler: Handler
     begun_at: int
     given_at: int
     number: int
@@ -149,7 +149,7 @@ class Turns:
     def executing(self, workflow_type: str) -> int:
         if self.limits:
             return self._executing.get(workflow_type, 0)
-        return sum(one.turn and one.handler[0] == workflow_type for one in self.running.values())
+        return sum(one.turn and one.handler.workflow_type == workflow_type for one in self.running.values())
 
     def silent(self) -> int:
         """How many steps workers have been given that they have said nothing of yet."""
@@ -173,12 +173,12 @@ class Turns:
         self._executing.clear()
         if limits:
             for execution in self.running.values():
-                self._executing[execution.handler[0]] += execution.turn
+                self._executing[execution.handler.workflow_type] += execution.turn
         self._freed()
 
     def counts(self, execution: Execution) -> None:
         """It begins, while there are limits."""
-        self._executing[execution.handler[0]] += 1
+        self._executing[execution.handler.workflow_type] += 1
 
     def speaks(self, execution: Execution) -> None:
         """It has said something for the first time, or nobody waits for that any more."""
@@ -195,7 +195,7 @@ class Turns:
             self._forget_held(execution)
             self._has_back(execution)
         if self.limits:
-            self._executing[execution.handler[0]] -= 1
+            self._executing[execution.handler.workflow_type] -= 1
 
     # -- lending a turn, and having it back ---------------------------------------------------
 
@@ -225,14 +225,14 @@ class Turns:
         execution.rests_in(None)
         execution.turn = False
         if self.limits:
-            self._executing[execution.handler[0]] -= 1
+            self._executing[execution.handler.workflow_type] -= 1
         self.lent[execution.worker] += 1
         self._freed()
 
     def _has_back(self, execution: Execution) -> None:
         execution.turn = True
         if self.limits:
-            self._executing[execution.handler[0]] += 1
+            self._executing[execution.handler.workflow_type] += 1
         self.lent[execution.worker] -= 1
         if not self.lent[execution.worker]:
             del self.lent[execution.worker]
@@ -245,7 +245,7 @@ class Turns:
         if not execution.turn:
             execution.held = execution.held or []
             execution.held.append(message)
-            waiting = self.waiting.setdefault(execution.handler[0], OrderedDict())
+            waiting = self.waiting.setdefault(execution.handler.workflow_type, OrderedDict())
             waiting[execution.order.token] = execution
             if execution.timer is not None and execution.held_at is None:
                 # The wait for its turn is not the handler's time.
@@ -300,7 +300,7 @@ class Turns:
             self.answer(message)
 
     def _forget_held(self, execution: Execution) -> list[channel.OpDone]:
-        workflow_type = execution.handler[0]
+        workflow_type = execution.handler.workflow_type
         waiting = self.waiting.get(workflow_type)
         if waiting is not None and waiting.pop(execution.order.token, None) is not None and not waiting:
             del self.waiting[workflow_type]

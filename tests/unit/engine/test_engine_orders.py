@@ -32,7 +32,7 @@ async def test_an_order_names_the_handler_and_the_instant_goes_with_it_and_with_
         told: list[tuple[Any, int | None]] = []
 
         def runs(order: StepOrder, now: int | None = None) -> None:
-            told.append((order.handler, now))
+            told.append(((order.handler.workflow_type, order.handler.name), now))
             run(order, now)
 
         def answers(message: channel.OpDone, now: int | None = None) -> None:

@@ -16,7 +16,7 @@ from wfctl.values.runinfo import RunInfo, encode
 from wfctl.values.signature import HandlerSpec, TypeSpec
 from wfd.config import Config
 from wfd.runtime.clock import ManualClock
-from wfd.supervisor import Catalog, StepOrder, Supervisor, leaving, supervisor as module
+from wfd.supervisor import Catalog, Handler, StepOrder, Supervisor, leaving, supervisor as module
 from wfd.supervisor.patience import APART_MS, LOAD_MS
 from wfd.supervisor.spare import AFTER_MS
 from wfd.supervisor.trial import OUTDATED_MS, RETRY_MS, TRIES
@@ -141,7 +141,7 @@ def taking(supervisor: Supervisor, workflow_type: str = "Order") -> list[int]:
 def order(token: int, workflow_type: str = "Order", timeout_ms: int | None = None) -> StepOrder:
     run = RunInfo("01J", f"run-{token}", workflow_type, None, "01J", 1, 0)
     message = channel.RunStep(token, workflow_type, encode(run), "start", "begin", b"{}", {}, [])
-    return StepOrder(token, message, run, (workflow_type, "begin"), timeout_ms)
+    return StepOrder(token, message, run, Handler(workflow_type, "begin"), timeout_ms)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from wfctl.protocol import channel
 from wfctl.values.runinfo import ParentInfo, RunInfo, encode
 from wfd.runtime.clock import ManualClock
 from wfd.supervisor.alone import ALONE_MS
-from wfd.supervisor.contract import Spoken, StepOrder
+from wfd.supervisor.contract import Handler, Spoken, StepOrder
 from wfd.supervisor.steps import (
     BRIEF_MS,
     GRACE_MS,
@@ -74,6 +74,7 @@ class Bench:
         self.clock = ManualClock()
         self.worker = Runner()
         self.without = without
+        self.handlers: dict[str, Handler] = {}
         self.steps = Steps(self.clock, self._taking)
         self.listener = Listener()
         self.steps.listen(self.listener)
@@ -89,7 +90,8 @@ class Bench:
         for token in tokens:
             run = RunInfo(f"R{token}", f"w{token}", of, ParentInfo("R", "w", "Any") if parent else None)
             message = channel.RunStep(token, of, encode(run), kind, "s", b"{}", {}, [], cancel=cancel)
-            self.steps.run(StepOrder(token, message, run, (of, "s"), timeout_ms, alone), now)
+            handler = self.handlers.setdefault(of, Handler(of, "s"))
+            self.steps.run(StepOrder(token, message, run, handler, timeout_ms, alone), now)
 
     def end(self, token: int) -> None:
         self.steps.heard(self.worker, [channel.StepDone(token, "wait")], self.clock.now_ms())

@@ -19,7 +19,7 @@ from wfctl.protocol.channel import Load, OpDone, RunStep, StepDone
 from wfctl.values.runinfo import RunInfo, encode
 from wfd.config import Config
 from wfd.runtime.clock import SystemClock
-from wfd.supervisor import Catalog, Heard, StepOrder
+from wfd.supervisor import Catalog, Handler, Heard, StepOrder
 from wfd.supervisor.link import CROWD_BYTES, Link
 from wfd.supervisor.supervisor import Supervisor
 from wfd.supervisor.worker import Worker
@@ -49,7 +49,7 @@ async def begin(ctx):
 def _order(token: int, store: dict[str, bytes]) -> StepOrder:
     run = RunInfo("R", f"f-{token}", "Flow")
     message = RunStep(token, "Flow", encode(run), "start", "begin", b"{}", store, [])
-    return StepOrder(token, message, run, ("Flow", "begin"))
+    return StepOrder(token, message, run, Handler("Flow", "begin"))
 
 
 def _config(folder: Path, module: str) -> Config:
