@@ -85,7 +85,7 @@ class Runner:
 
     def send(self, message: channel.ToWorker) -> None:
         if isinstance(message, channel.RunStep):
-            # The frame is packed at once; what the engine changes later is not in it.
+            # The frame is packed in this turn; what the engine changes later is not in it.
             message = msgspec.structs.replace(message, store=dict(message.store))
             self.orders[message.token] = message
         self._in_us = max(self._in_us, self._m.loop.now_us + self._m.message_us())
