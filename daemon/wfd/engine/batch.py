@@ -13,10 +13,10 @@ import msgspec
 from wfctl.values.runinfo import ScheduleInfo
 from wfctl.values.signature import unbound
 from wfd.core import stimuli as s
-from wfd.core.actions import CLOSE
 from wfd.core.decide import decide, open_run
 from wfd.core.decision import Decision
 from wfd.core.state import Closed, Raw, Run
+from wfd.core.stimuli import RetryAsked, StepReturned
 from wfd.engine.memory import Live
 from wfd.engine.outcomes import child_outcome
 from wfd.store.rows import LogRow, ScheduleRow
@@ -26,11 +26,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Change(msgspec.Struct, gc=False):
-    """One decision for one run; `before` is its seq before it, 0 for a run that is new. `reopens`: it was closed before."""
+    """One decision for one run. `turns`: by it the run has opened or closed; `reopens`: it was closed before."""
 
     live: Live
-    before: int
     decision: Decision
+    turns: bool = False
     reopens: bool = False
 
 
@@ -78,7 +78,7 @@ class Batch(msgspec.Struct):
         )  # fmt: skip
         live = Live(decision.run, {}, parent)
         live.children = {}
-        self.changes.append(Change(live, 0, decision))
+        self.changes.append(Change(live, decision, True))
         return live
 
     def decide(self, live: Live, stimulus: s.Stimulus, *, cause: bool = False) -> Decision:
@@ -91,20 +91,21 @@ class Batch(msgspec.Struct):
         if not decision.records:
             self.unchanged += (live,)
             return decision
-        live.run = decision.run
-        change = Change(live, before.seq, decision)
+        live.run = run = decision.run
+        change = Change(live, decision)
         if cause and not self._concerns(live):
             self.changes.insert(0, change)
         else:
             self.changes.append(change)
-        if type(stimulus) is s.StepReturned:
+        if type(stimulus) is StepReturned:
             if stimulus.put or stimulus.deleted:
                 live.write(stimulus.put, stimulus.deleted)
-        elif type(stimulus) is s.RetryAsked:
+        elif type(stimulus) is RetryAsked:
             self._retried(change, before, stimulus)
-        parent = live.parent
-        if parent is not None and CLOSE in decision.actions:
-            self.decide(parent, self._child_closed(decision.run, parent.run))
+        if type(run.phase) is Closed and type(before.phase) is not Closed:
+            change.turns = True
+            if (parent := live.parent) is not None:
+                self.decide(parent, self._child_closed(run, parent.run))
         return decision
 
     def put_schedule(self, id: str, row: ScheduleRow | None, before: int) -> None:
@@ -119,13 +120,13 @@ class Batch(msgspec.Struct):
                 return True
         return live in self.unchanged
 
-    def _retried(self, change: Change, before: Run, asked: s.RetryAsked) -> None:
+    def _retried(self, change: Change, before: Run, asked: RetryAsked) -> None:
         live, point = change.live, asked.point
         if point is not None:
             live.write(point.put, point.deleted)
             live.logged.clear()
         if type(before.phase) is Closed and type(live.run.phase) is not Closed:
-            change.reopens = True
+            change.turns = change.reopens = True
             if live.parent is not None:
                 self.decide(live.parent, s.ChildReopened(before.run_id, before.workflow_id))
 

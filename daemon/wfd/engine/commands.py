@@ -189,7 +189,7 @@ class Commands:
 
     async def on_disk(self, live: Live) -> None:
         """Wait for what is on its way: nobody is told what could still be lost."""
-        if live.pending:
+        if self._e.memory.pending(live):
             await self._e.committed(self._e.batch())
 
     async def _standing(self, live: Live) -> Outcome:
@@ -283,7 +283,7 @@ class Commands:
         run = live.run
         handler = engine.workers.catalog.query_of(run.workflow_type, call.name)
         spec = engine.workers.catalog.type_of(run.workflow_type)
-        store, pending = dict(live.store), live.pending
+        store, pending = dict(live.store), engine.memory.pending(live)
         if pending:
             await engine.committed(engine.batch())  # what is shown is on disk
         payload = rebound(handler, call.input, call.positional)
@@ -339,7 +339,7 @@ class Commands:
             async with asyncio.timeout(timeout_s):
                 while not closed.done:
                     now = await self.load(key)
-                    if now is not None and now.run.status in early and not now.pending:
+                    if now is not None and now.run.status in early and not self._e.memory.pending(now):
                         return outcome_of(now.run)
                     await follower.changed()
                 return await closed.future()

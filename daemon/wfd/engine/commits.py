@@ -50,13 +50,14 @@ class Machine(Protocol):
 
 class Commits:
     """`rev` is the newest revision given out. `epoch` counts the lives of the memory: what an earlier one still had on its way
-    means nothing now."""
+    means nothing now. The turns whose decisions are handed over together have numbers, from 1 on."""
 
     def __init__(self, machine: Machine, unwritten: Unwritten) -> None:
         self._m = machine
         self.unwritten = unwritten
         self.rev = 0
         self.epoch = 0
+        self._number = 1
         # What this turn of the loop has decided.
         self.turn: list[Batch] = []
 
@@ -71,28 +72,19 @@ class Commits:
 
         A batch that decided nothing still waits its turn: an answer may rest on what is on its way.
         """
-        machine, turn = self._m, self.turn
-        memory = machine.memory
-        idle = memory.idle
+        machine, turn, number = self._m, self.turn, self._number
         # All that it is about stay in memory until it has committed.
         for change in batch.changes:
             live = change.live
-            run = live.run
-            key = run.key
-            live.pending += 1
-            if key in idle:
-                del idle[key]
-            if not change.before or change.reopens:
-                if not change.before:
-                    memory.add(live)
-                machine.open_ids[run.workflow_id] = key
-                machine.sought.discard(run.workflow_id)
-            if type(run.phase) is Closed and machine.open_ids.get(run.workflow_id) == key:
-                del machine.open_ids[run.workflow_id]
+            if not live.decided:
+                machine.memory.busy(live)
+            live.decided = number
+            if change.turns:
+                self._turned(change)
         if batch.unchanged:
             for live in batch.unchanged:
-                live.pending += 1
-                memory.busy(live)
+                machine.memory.busy(live)
+                live.decided = number
         if not turn:
             machine.loop.call_soon(self.submit)
         if then is not None:
@@ -100,6 +92,17 @@ class Commits:
         if settled is not None:
             batch.settled = settled
         turn.append(batch)
+
+    def _turned(self, change: Change) -> None:
+        """Who has a workflow ID, after this."""
+        machine, run = self._m, change.live.run
+        if not change.decision.before or change.reopens:
+            if not change.decision.before:
+                machine.memory.add(change.live)
+            machine.open_ids[run.workflow_id] = run.key
+            machine.sought.discard(run.workflow_id)
+        if type(run.phase) is Closed and machine.open_ids.get(run.workflow_id) == run.key:
+            del machine.open_ids[run.workflow_id]
 
     async def committed(self, batch: Batch) -> None:
         """`commit`, and wait for it."""
@@ -130,10 +133,11 @@ class Commits:
 
     def submit(self) -> None:
         """Hand what this turn has decided so far to the writer. Not for whoever decides: a failure is told at once."""
-        turn = self.turn.copy()
+        turn, number = self.turn.copy(), self._number
         if not turn:
             return
         self.turn.clear()
+        self._number = number + 1
         self.unwritten.begin(len(turn))
         try:
             unit, self.rev = unit_of(turn, self.rev)
@@ -143,9 +147,9 @@ class Commits:
                 raised = StorageError(
                     f"what was decided cannot be written down: {raised!r}", hint="report this as a bug"
                 )
-            self._written(turn, self.rev, self.epoch, raised)
+            self._written(turn, number, self.rev, self.epoch, raised)
         else:
-            self._m.store.writer.submit(unit, partial(self._written, turn, self.rev, self.epoch))
+            self._m.store.writer.submit(unit, partial(self._written, turn, number, self.rev, self.epoch))
 
     def forget(self, error: BaseException) -> None:
         """Memory is thrown away, because of `error`, and with it what has not been submitted yet."""
@@ -153,49 +157,40 @@ class Commits:
         turn = self.turn.copy()
         self.turn.clear()
         self.unwritten.begin(len(turn))
-        self._written(turn, self.rev, epoch, error)
+        self._written(turn, self._number, self.rev, epoch, error)
 
-    def _written(self, turn: list[Batch], rev: int, epoch: int, error: BaseException | None) -> None:
-        """What was decided in `turn` is on the disk, or never will be."""
-        stands, now = error is None and epoch == self.epoch, self._m.clock.now_ms()
+    def _written(self, turn: list[Batch], number: int, rev: int, epoch: int, error: BaseException | None) -> None:
+        """What was decided in `turn` is on the disk, or never will be: carry out what follows."""
+        machine, memory = self._m, self._m.memory
+        stands, now, parked = error is None and epoch == self.epoch, machine.clock.now_ms(), memory.parked.lines
         self.unwritten.end(len(turn))
         if stands:
-            self._m.hub.committed(turn, rev)
+            # All of them before anything follows, which may go wrong.
+            memory.written = number
+            machine.hub.committed(turn, rev)
         for batch in turn:
             try:
                 if batch.settled is not None:
                     batch.settled(error)
-                if stands:
-                    self._carry_out(batch, now)
+                if not stands:
+                    continue
+                for change in batch.changes:
+                    if change.decision.actions:
+                        machine.act(change, now)
+                if batch.then is not None:
+                    batch.then(now)
+                for change in batch.changes:
+                    run = change.live.run
+                    if type(run.phase) is Stepping and run.deadline is None and not parked:
+                        continue  # as nearly all: it stays, and needs no time to pass
+                    self._rest(change.live)
+                for live in batch.unchanged:
+                    self._rest(live)
             except Exception:  # which is no matter of the others
                 log.exception("what follows a commit failed")
         if error is not None and epoch == self.epoch:
-            self._m.fail(error)
-        self._m.eased()
-
-    def _carry_out(self, batch: Batch, now: int) -> None:
-        machine, changes = self._m, batch.changes
-        parked = machine.memory.parked.lines
-        # All of them before anything follows, which may go wrong.
-        for change in changes:
-            change.live.pending -= 1
-        if batch.unchanged:
-            for live in batch.unchanged:
-                live.pending -= 1
-        for change in changes:
-            if change.decision.actions:
-                machine.act(change, now)
-        if batch.then is not None:
-            batch.then(now)
-        for change in changes:
-            live = change.live
-            run = live.run
-            if type(run.phase) is Stepping and run.deadline is None and not parked:
-                continue  # as nearly all: it stays, and needs no time to pass
-            self._rest(live)
-        if batch.unchanged:
-            for live in batch.unchanged:
-                self._rest(live)
+            machine.fail(error)
+        machine.eased()
 
     def _rest(self, live: Live) -> None:
         run = live.run

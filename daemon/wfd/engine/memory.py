@@ -41,13 +41,13 @@ class Live:
 
     `token` names its execution at a worker, `source` is the hash of the code that its newest ended execution ran on, `logged` marks
     the lines the current step has logged, `unheard` are the failed operations whose outcome its handler has not been told, `over`
-    the sleeps whose end it is told of since its newest record,
-    `pending` the decisions not yet committed, `pins` the children in memory. `children` maps workflow ID to run key; None until
-    first needed. What was `forgotten` with all else is not the run any more: whoever still holds it decides nothing for it.
+    the sleeps whose end it is told of since its newest record, `decided` is the number of the turn in which it was decided about
+    last, 0 where nothing is under way, `pins` the children in memory. `children` maps workflow ID to run key; None until first
+    needed. What was `forgotten` with all else is not the run any more: whoever still holds it decides nothing for it.
     """
 
     __slots__ = (
-        "_told", "children", "counted", "forgotten", "logged", "over", "parent", "pending", "pins", "run", "source", "store",
+        "_told", "children", "counted", "decided", "forgotten", "logged", "over", "parent", "pins", "run", "source", "store",
         "token", "unheard",
     )  # fmt: skip
 
@@ -58,7 +58,7 @@ class Live:
         self.token: int | None = None
         self.source: str | None = None
         self.logged = bytearray()
-        self.pending = 0
+        self.decided = 0
         self.pins = 0
         self.forgotten = False
         self.unheard = NOTHING
@@ -110,6 +110,8 @@ class Memory:
         self._idle_limit = idle_limit
         self._runs: dict[int, Live] = {}
         self._keys: dict[str, int] = {}
+        # The newest turn that is on the disk (see `Commits`).
+        self.written = 0
         # Of which nothing is under way, longest first; whoever begins something takes them out.
         self.idle: OrderedDict[int, Live] = OrderedDict()
         self._loading: dict[int, asyncio.Task[int]] = {}
@@ -141,6 +143,10 @@ class Memory:
         live.pins += 1
         self.idle.pop(live.run.key, None)
 
+    def pending(self, live: Live) -> bool:
+        """Whether anything that was decided about this run is not on the disk yet."""
+        return live.decided > self.written
+
     def busy(self, live: Live) -> None:
         """Something is under way for this run: it stays."""
         self.idle.pop(live.run.key, None)
@@ -148,7 +154,7 @@ class Memory:
     def settle(self, live: Live) -> None:
         """Nothing is under way any more for this run, perhaps: then it may leave."""
         run = live.run
-        if live.pending or live.pins or self._runs.get(run.key) is not live:
+        if live.decided > self.written or live.pins or self._runs.get(run.key) is not live:
             return
         phase = type(run.phase)
         if phase is state.Closed:
@@ -161,6 +167,7 @@ class Memory:
 
     def _rest(self, live: Live) -> None:
         """Idle: it stays as long as there is room, the longest idle leaves first."""
+        live.decided = 0
         self.idle[live.run.key] = live
         self.idle.move_to_end(live.run.key)
         if len(self.idle) > self._idle_limit:
@@ -286,7 +293,7 @@ class Memory:
         barred by that: a tree of which something is open or under way here is not."""
         wanted = set(roots).difference(self._barred)
         inside = [live for live in self._runs.values() if live.run.root in wanted]
-        wanted.difference_update([live.run.root for live in inside if live.pending or not live.run.closed])
+        wanted.difference_update([live.run.root for live in inside if self.pending(live) or not live.run.closed])
         for live in inside:
             if live.run.root in wanted:
                 live.forgotten = True

@@ -251,7 +251,7 @@ class Operations:
         # A cancellation ends a sleep, in a replay too, whether or not it is over by then; those of the clean-up it does not.
         if key.startswith(f"{CLEANUP_MARK}sleep:") or (key.startswith("sleep:") and live.run.cancel is None):
             live.over.append(key)
-        if live.pending:
+        if self._m.memory.pending(live):
             # What is on its way was decided before, and is told of before.
             self._m.commit(self._m.batch(), partial(self._m.workers.answer, reply))
         else:

@@ -41,7 +41,7 @@ class Retries:
             raise InvalidArgumentError("a run that goes on keeps its workflow ID", hint="wfctl retry --new --id ID")
         live = await self._c.find(call)
         while True:
-            while live.pending:
+            while self._e.memory.pending(live):
                 # It may go on while that is awaited: its history is all there only once nothing of it is on its way.
                 await self._c.on_disk(live)
                 live = await self._again(live.run)

@@ -43,58 +43,59 @@ def unit_of(batches: Iterable[Batch], rev: int) -> tuple[Unit, int]:
 
 
 class _Rows:
-    __slots__ = ("_arrived", "_at", "_first", "_gone", "_more", "_reopened", "unit")
+    __slots__ = ("_arrived", "_first", "_gone", "_newest", "_passed", "_reopened", "unit")
 
     def __init__(self) -> None:
         self.unit = Unit()
-        self._first: dict[int, Change] = {}
-        # The seq of each run as of the newest decision taken.
-        self._at: dict[int, int] = {}
-        # Of which runs more than the version tells of what was decided; and which were closed before.
-        self._more: set[int] = set()
+        # By run, the newest decision taken; where that is not the first, the seq before that one, and whether it was closed then.
+        self._newest: dict[int, Change] = {}
+        self._first: dict[int, int] = {}
         self._reopened: set[int] = set()
+        # Of which runs nothing but the version tells of what was decided.
+        self._passed: set[int] = set()
         self._arrived: dict[tuple[int, int], InboxRow] = {}
         self._gone: dict[tuple[int, int], None] = {}
 
     def take(self, batches: Iterable[Batch], rev: int) -> int:
         """The rows of all that was decided and logged after revision `rev`; the newest they take. Operations change nothing else of
         their run: they are read back from its history."""
-        unit, first, at, more = self.unit, self._first, self._at, self._more
+        unit, newest, passed = self.unit, self._newest, self._passed
         add, encode = unit.history.append, _encode
         record: Any  # of the class that it is looked up by
         for batch in batches:
             now = batch.now
             for change in batch.changes:
-                live, seq = change.live, change.before
-                key = live.run.key
-                if key not in first:
-                    first[key] = change
-                elif at[key] != seq:
-                    follows(key, at[key], seq)
-                if change.reopens:
-                    self._reopened.add(key)
-                for record in change.decision.records:
+                live, decision = change.live, change.decision
+                key, seq = live.run.key, decision.before
+                again = key in newest
+                if again:
+                    self._again(key, seq)
+                newest[key] = change
+                for record in decision.records:
                     seq += 1
                     rev += 1
-                    what, source = type(record), None
+                    what = type(record)
                     kind, besides, operation = _TAKEN[what]
-                    if besides:
-                        if what is _STARTED:
-                            # That which serves its type at this moment; what it then ran on is known when it ends.
-                            source = batch.catalog.owner_of(live.run.workflow_type).source_hash or None
-                            if record.event is not None:
-                                self._hand_over(key, record.event)
-                        elif what is _ENDED:
-                            source = live.source or None
-                            if record.put or record.deleted:
-                                self._written(key, record.put, record.deleted)
-                        else:
-                            source = self._besides(batch, live, key, seq, record)
+                    if not besides:
+                        source = None
+                    elif what is _STARTED:
+                        # That which serves its type at this moment; what it then ran on is known when it ends.
+                        source = batch.catalog.owner_of(live.run.workflow_type).source_hash or None
+                        if record.event is not None:
+                            self._hand_over(key, record.event)
+                    elif what is _ENDED:
+                        source = live.source or None
+                        if record.put or record.deleted:
+                            self._written(key, record.put, record.deleted)
+                    else:
+                        source = self._besides(batch, live, key, seq, record)
                     add((rev, key, seq, now, kind, encode(record).decode(), source))
                 # An operation is decided by itself.
                 if not operation or (what is _CHILD_STARTED and not record.existing):
-                    more.add(key)
-                at[key] = seq
+                    if again:
+                        passed.discard(key)
+                elif not again:
+                    passed.add(key)
             if batch.lines:
                 for _, line in batch.lines:
                     rev += 1
@@ -104,6 +105,14 @@ class _Rows:
                 for id, (schedule, before) in batch.schedules.items():
                     take_schedule(unit.schedules, id, schedule, before)
         return rev
+
+    def _again(self, key: int, seq: int) -> None:
+        """More was decided about a run, at `seq`."""
+        before = self._newest[key]
+        follows(key, before.decision.run.seq, seq)
+        self._first.setdefault(key, before.decision.before)
+        if before.reopens:
+            self._reopened.add(key)
 
     def _besides(self, batch: Batch, live: Live, key: int, seq: int, record: r.Record) -> str | None:
         """Take what a rarer record changes of the store and the inbox. The hash of the code that a step goes on with, or has ended
@@ -147,18 +156,19 @@ class _Rows:
 
     def finish(self) -> Unit:
         """The unit, with what has become of each run."""
-        unit, at, more, reopened = self.unit, self._at, self._more, self._reopened
+        unit, first, passed, reopened = self.unit, self._first, self._passed, self._reopened
         changed = unit.runs_changed.append
         unit.inbox_add += self._arrived.values()
         unit.inbox_del += self._gone
-        for key, change in self._first.items():
-            live, before = change.live, change.before
-            run = live.run
-            seq = run.seq
-            if seq != at[key]:
-                follows(key, seq, at[key])
-            if key not in more:
-                unit.runs_passed.append((key, seq, before))
+        for key, change in self._newest.items():
+            live, decision = change.live, change.decision
+            run, before = live.run, decision.before
+            if run is not decision.run:
+                follows(key, run.seq, decision.run.seq)
+            if key in first:
+                before = first[key]
+            if key in passed:
+                unit.runs_passed.append((key, run.seq, before))
                 continue
             now = counted(run)
             if now != live.counted:
@@ -167,7 +177,7 @@ class _Rows:
             status = now[1]
             if before == 0:
                 unit.runs_new.append(row_of(run, status))
-            elif key in reopened:
+            elif change.reopens or key in reopened:
                 unit.runs_reopened.append(changed_of(run, status, before))
             else:
                 changed(changed_of(run, status, before))
@@ -190,11 +200,15 @@ def row_of(run: Run, status: str) -> RunRow:
 def changed_of(run: Run, status: str, before: int) -> Changed:
     """What changes of a run that was at seq `before` and is in `status`: its saved state, and the columns that queries and
     listings need."""
-    phase, step, attempt, deadline = run.phase, run.handler, 1, run.deadline
+    phase, deadline = run.phase, run.deadline
+    if type(phase) is Stepping:  # as nearly all
+        return (
+            run.key, before, run.seq, run.handler, phase.attempt, dump(run), run.children, run.open_children,
+            len(run.inbox), None, status, None, None, None, run.cancel, deadline, deadline,
+        )  # fmt: skip
+    step, attempt = run.handler, 1
     waiting_for = result = error = reason = closed_at = wake_at = None
-    if type(phase) is Stepping:
-        attempt, reason, wake_at = phase.attempt, run.cancel, deadline
-    elif type(phase) is Closed:
+    if type(phase) is Closed:
         closed_at, reason = phase.at, phase.reason
         if phase.error is not None:
             error = _encode(phase.error).decode()

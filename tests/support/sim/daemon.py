@@ -50,7 +50,7 @@ class SimEngine(Engine):
             run = change.decision.run
             if self.ledger.trace is not None:
                 records = " ".join(f"{record.KIND}{encode(record)}" for record in change.decision.records)
-                self.ledger.note(f"decide {run.workflow_id} [{run.key}] {change.before}+ {records}")
+                self.ledger.note(f"decide {run.workflow_id} [{run.key}] {change.decision.before}+ {records}")
             for what in violations(run):
                 self.ledger.holds(False, what)
         super().commit(batch, *then, **named)

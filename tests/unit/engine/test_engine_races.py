@@ -124,7 +124,7 @@ async def test_nobody_is_kept_in_memory_by_what_goes_wrong_after_a_commit(
     monkeypatch.setattr(env.engine, "act", acts)
     await env.client.start("Parent", workflow_id="p")
     await env.settle()
-    assert [live.pending for live in wrong] == [0, 0]
+    assert [env.engine.memory.pending(live) for live in wrong] == [False, False]
 
 
 async def test_what_a_child_sends_stands_before_what_its_parent_receives(stack: AsyncExitStack) -> None:

@@ -41,7 +41,7 @@ class Decided(Walk):
 
     def learn(self, batch: Batch) -> None:
         for change in batch.changes:
-            if change.live is self.live and change.before:
+            if change.live is self.live and change.decision.before:
                 for record in change.decision.records:
                     self.history.append((len(self.history) + 1, record))
                     self.times.append(batch.now)
