@@ -101,12 +101,12 @@ async def test_a_part_that_commits_once_another_could_not_be_written_down_begins
 ) -> None:
     """What follows from it is found on the disk, and done as of that."""
     disk, parts, carried_out = Disk(env), list[int](), list[str]()
-    carry_out = commits.Commits._carry_out
+    act = env.engine.act
 
-    def noted(self: commits.Commits, batch: Any, now: int) -> None:
+    def noted(change: Any, now: int) -> None:
         if env.engine.failure is not None:
-            carried_out.append(str(batch))
-        carry_out(self, batch, now)
+            carried_out.append(str(change))
+        act(change, now)
 
     def fails_once(turn: Any, rev: int) -> Any:
         if len(turn) == MUCH:
@@ -118,7 +118,7 @@ async def test_a_part_that_commits_once_another_could_not_be_written_down_begins
         return unit_of(turn, rev)
 
     monkeypatch.setattr(commits, "unit_of", fails_once)
-    monkeypatch.setattr(commits.Commits, "_carry_out", noted)
+    monkeypatch.setattr(env.engine, "act", noted)
     monkeypatch.setattr("wfd.testing.PATIENCE_S", 0.1)
     env.clock.advance(3_600_000)
     await until(lambda: disk.held.is_set() and env.engine.failure is not None)
