@@ -94,11 +94,11 @@ class Commits:
         turn.append(batch)
 
     def _turned(self, change: Change) -> None:
-        """Who has a workflow ID, after this."""
-        machine, run = self._m, change.live.run
-        if not change.decision.before or change.reopens:
-            if not change.decision.before:
-                machine.memory.add(change.live)
+        """The run has opened or closed: who has its workflow ID now."""
+        machine, run, new = self._m, change.live.run, not change.decision.before
+        if new:
+            machine.memory.add(change.live)
+        if new or change.reopens:
             machine.open_ids[run.workflow_id] = run.key
             machine.sought.discard(run.workflow_id)
         if type(run.phase) is Closed and machine.open_ids.get(run.workflow_id) == run.key:

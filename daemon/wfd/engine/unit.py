@@ -80,7 +80,8 @@ class _Rows:
                         source = None
                     elif what is _STARTED:
                         # That which serves its type at this moment; what it then ran on is known when it ends.
-                        source = batch.catalog.owner_of(live.run.workflow_type).source_hash or None
+                        owner = batch.catalog.owners.get(live.run.workflow_type)
+                        source = (owner or batch.catalog).source_hash or None
                         if record.event is not None:
                             self._hand_over(key, record.event)
                     elif what is _ENDED:
