@@ -58,9 +58,7 @@ def born(
 @_folds(r.StepStarted)
 def _step_started(run: Run, record: r.StepStarted, seq: int, at: int) -> Run:
     kwargs, inbox = EMPTY, run.inbox
-    if record.kind == "start":
-        kwargs = run.input
-    elif record.event is not None:
+    if record.event is not None:
         index = 0
         while inbox[index].seq != record.event:
             index += 1
@@ -165,8 +163,7 @@ def _resumed(run: Run, record: r.RunResumed, seq: int, at: int) -> Run:
     )  # fmt: skip
     if not isinstance(record.phase, Stepping):
         return run
-    phase = replace(record.phase, kwargs=run.input) if record.phase.kind == "start" else record.phase
-    return replace(run, phase=phase, steps=phase.step, handler=phase.handler)
+    return replace(run, steps=record.phase.step, handler=record.phase.handler)
 
 
 @_folds(r.ChildClosedRecord)
@@ -215,14 +212,9 @@ def rebuilt(
     parent: Parent | None, root: int, root_id: str, depth: int, deadline: int | None, seq: int, inbox: Iterable[Event],
 ) -> Run:  # fmt: skip
     """A run from its row, its inbox and its saved state; `refold` adds the operations of the current step."""
-    phase = saved.phase
-    if isinstance(phase, Stepping) and phase.kind == "start":
-        phase = replace(phase, kwargs=input)
-    elif isinstance(phase, Stuck) and phase.resume.kind == "start":
-        phase = replace(phase, resume=replace(phase.resume, kwargs=input))
     return Run(
         key=key, run_id=run_id, workflow_id=workflow_id, workflow_type=workflow_type, input=input,
-        started_at=started_at, parent=parent, root=root, root_id=root_id, depth=depth, phase=phase,
+        started_at=started_at, parent=parent, root=root, root_id=root_id, depth=depth, phase=saved.phase,
         deadline=deadline, seq=seq, steps=saved.steps, handler=saved.handler, inbox=tuple(inbox),
         cancel=saved.cancel, children=saved.children, open_children=saved.open_children,
         on_completed_step=saved.on_completed_step, on_parent_close=saved.on_parent_close,

@@ -89,7 +89,8 @@ _APART = 64
 
 class Stepping(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="stepping", tag_field="phase"):
     """A handler runs, or is queued for a worker. `since` is the seq of its `step.started`, or of the `run.resumed` that went
-    back to it; `reopened` that of the newest `run.resumed` that re-opened the run in it.
+    back to it; `reopened` that of the newest `run.resumed` that re-opened the run in it. `kwargs` are what an event handler is
+    given, or a step that hears of a child's end; a start handler is given the run's input.
 
     `ops`, by key, are rebuilt from the history records after `since` and are not part of the saved state. `crashes` counts
     the executions that took their worker with them.
@@ -207,6 +208,10 @@ class Run(msgspec.Struct, frozen=True, gc=False):
     begins_at: int | None = None
     schedule: ScheduleInfo | None = None
 
+    def given(self, step: Stepping) -> Raw:
+        """The arguments (a JSON object) that this step of it has."""
+        return self.input if step.kind == "start" else step.kwargs
+
     @property
     def timeout_ms(self) -> int | None:
         """How long the run may take from its beginning, or from its last re-opening."""
@@ -269,10 +274,10 @@ def dump(run: Run) -> str:
     """The run's saved state as JSON text. Operations stay in the history, events in the inbox."""
     phase = run.phase
     if type(phase) is Stepping:
-        if phase.ops or phase.kind == "start":
-            phase = _lean(phase)
+        if phase.ops:
+            phase = _replace(phase, ops={})
     elif type(phase) is Stuck:
-        phase = _replace(phase, resume=_lean(phase.resume))
+        phase = _replace(phase, resume=_replace(phase.resume, ops={}))
     return _encode_saved(
         Saved(
             phase, run.steps, run.handler, run.cancel, run.children, run.open_children, run.on_completed_step,
@@ -291,14 +296,6 @@ def with_result(step: Stepping, result: OpResult) -> Stepping:
     else:
         ops = Ops(ops, {result.key: result})
     return _replace(step, ops=ops)
-
-
-def _lean(step: Stepping) -> Stepping:
-    """Without what is kept elsewhere: operations in the history, a start handler's arguments in the run's input."""
-    kwargs = EMPTY if step.kind == "start" else step.kwargs
-    return Stepping(
-        step.step, step.kind, step.handler, step.since, kwargs, step.event, step.attempt, step.crashes, step.reopened
-    )
 
 
 def parse(text: str) -> Saved:

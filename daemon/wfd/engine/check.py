@@ -241,7 +241,7 @@ class _Check:
         if spec is None:
             return
         place, name = Place(run.workflow_type, phase.kind, phase.handler), Name(run.run_id, run.workflow_id)
-        given = channel.Given(run.workflow_type, phase.kind, spec.name, bytes(phase.kwargs))
+        given = channel.Given(run.workflow_type, phase.kind, spec.name, bytes(run.given(phase)))
         (misfit,) = await self._misfits([given])
         if misfit is not None:
             if misfit:
@@ -361,7 +361,7 @@ def _takes(spec: HandlerSpec) -> bool:
 def _step_message(live: Live, phase: Stepping, spec: HandlerSpec) -> channel.RunStep:
     return channel.RunStep(
         live.run.key, live.run.workflow_type, live.told_at(live.attempt)[1], phase.kind, spec.name,
-        bytes(phase.kwargs), live.store, [recorded(op) for op in phase.ops.values()],
+        bytes(live.run.given(phase)), live.store, [recorded(op) for op in phase.ops.values()],
         cancel=live.run.cancel is not None, step=phase.step,
     )  # fmt: skip
 

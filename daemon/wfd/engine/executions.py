@@ -135,9 +135,10 @@ class Executions:
         if live.over:
             live.over = []
         info, told = live.told_at(attempt)
+        given = live.run.given(phase)
         message = RunStep(
             token, info.workflow_type, told, phase.kind, spec.name,
-            b"{}" if phase.kwargs is EMPTY else bytes(phase.kwargs), live.store,
+            b"{}" if given is EMPTY else bytes(given), live.store,
             [recorded(op) for op in phase.ops.values()] if phase.ops else [],
             logged, cancel, step,
         )  # fmt: skip
