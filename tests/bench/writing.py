@@ -75,9 +75,9 @@ class Orders:
         batch.decide(order, s.OperationAsked(1, 1, begun))
         payment = self._open(batch, name, "Payment", "begin", b'{"amount":9.99}', order)
         yield self._packed(batch)
-        put = {"order_id": Raw(b'"%d"' % number), "amount": Raw(b"9.99")}
+        put = {"order_id": b'"%d"' % number, "amount": b"9.99"}
         yield self._step(order, s.StepReturned(1, 1, "wait", put=put))
-        yield self._step(payment, s.StepReturned(1, 1, "step", "process", put={"amount": Raw(b"9.99")}))
+        yield self._step(payment, s.StepReturned(1, 1, "step", "process", put={"amount": b"9.99"}))
         batch = self._batch()
         task = "task:flows.charge:676a234c2eaaa4d0:0"
         batch.decide(
@@ -85,14 +85,14 @@ class Orders:
         )
         batch.decide(payment, s.OperationAsked(2, 1, r.TaskCompleted(task, "charge", 1, Raw(b'"txn-1"'))), cause=True)
         yield self._packed(batch)
-        yield self._step(payment, s.StepReturned(2, 1, "step", "done", put={"txn_id": Raw(b'"txn-1"')}))
+        yield self._step(payment, s.StepReturned(2, 1, "step", "done", put={"txn_id": b'"txn-1"'}))
         batch = self._batch()
         batch.decide(order, s.EventArrived("paid", Raw(b'{"txn_id":"txn-1"}'), name, report=True))
         sent = r.ParentEventSent("parent_event:paid:490be700adc0ae2a:0", "paid", "dispatched")
         batch.decide(payment, s.OperationAsked(3, 1, sent), cause=True)
         yield self._packed(batch)
-        yield self._step(payment, s.StepReturned(3, 1, "complete", value=Raw(b'"txn-1"')))
-        done = s.StepReturned(2, 1, "complete", value=Raw(b'"txn-1"'), put={"txn_id": Raw(b'"txn-1"')})
+        yield self._step(payment, s.StepReturned(3, 1, "complete", value=b'"txn-1"'))
+        done = s.StepReturned(2, 1, "complete", value=b'"txn-1"', put={"txn_id": b'"txn-1"'})
         yield self._step(order, done)
 
     def _step(self, live: Live, stimulus: s.StepReturned) -> bytes:

@@ -45,7 +45,7 @@ class Walk:
         """The state that the history alone gives."""
         first = self.history[0][1]
         assert isinstance(first, r.RunStarted)
-        run = born(first, key=1, run_id="R1", parent=None, root=1, root_id="R1", depth=0, at=self.times[0])
+        run = born(first, None, 1, "R1", None, 1, "R1", 0, self.times[0])
         for (_, record), at in zip(self.history[1:], self.times[1:], strict=True):
             run = apply(run, record, at)
             if isinstance(record, r.RunResumed) and isinstance(run.phase, state.Stepping):
@@ -85,8 +85,8 @@ def _execution(run: state.Run, stale: bool) -> tuple[int, int]:
 def _returned(directive: str, stale: bool, name: str, names: Any, after: int | None) -> Any:
     def make(run: state.Run) -> s.Stimulus:
         return s.StepReturned(
-            *_execution(run, stale), directive, name, names, after, Raw(b'"done"'),
-            Failure("E", "given up"), {f"k{run.steps % 2}": Raw(b"%d" % run.steps)}, [f"k{(run.steps + 1) % 2}"],
+            *_execution(run, stale), directive, name, names, after, b'"done"',
+            Failure("E", "given up"), {f"k{run.steps % 2}": b"%d" % run.steps}, [f"k{(run.steps + 1) % 2}"],
         )  # fmt: skip
 
     return make

@@ -15,6 +15,7 @@ from wfd.core.state import (
     Closed,
     Event,
     Parent,
+    Phase,
     Raw,
     Run,
     Saved,
@@ -44,14 +45,20 @@ def apply(run: Run, record: r.Record, at: int) -> Run:
 
 
 def born(
-    record: r.RunStarted, *, key: int, run_id: str, parent: Parent | None, root: int, root_id: str, depth: int, at: int
-) -> Run:
-    """The state after a run's first record. Unless it begins later, the `step.started` that follows in that unit completes it."""
-    phase = Sleeping(0, record.handler or "", at if record.begins_at is None else record.begins_at, "start")
+    record: r.RunStarted, began: r.StepStarted | None, key: int, run_id: str, parent: Parent | None, root: int, root_id: str,
+    depth: int, at: int,
+) -> Run:  # fmt: skip
+    """The state after a run's first record; and after the second, that its start handler `began`, unless it begins later."""
+    phase: Phase
+    if began is None:
+        phase = Sleeping(0, record.handler or "", at if record.begins_at is None else record.begins_at, "start")
+        seq, steps, handler = 1, 0, None
+    else:
+        phase, seq, steps, handler = Stepping(1, "start", began.handler, 2), 2, 1, began.handler
     return Run(
         key, run_id, record.workflow_id, record.workflow_type, record.input, at, parent, root, root_id, depth, phase,
-        record.deadline, 1, on_completed_step=record.on_completed_step, on_parent_close=record.on_parent_close,
-        begins_at=record.begins_at, schedule=record.schedule,
+        record.deadline, seq, steps, handler, (), None, 0, 0, record.on_completed_step, record.on_parent_close, None,
+        record.begins_at, record.schedule,
     )  # fmt: skip
 
 

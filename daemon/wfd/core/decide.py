@@ -15,13 +15,12 @@ from wfctl.values.times import format_duration
 from wfd.core import records as r, stimuli as s
 from wfd.core.actions import Action
 from wfd.core.apply import born
-from wfd.core.decision import Cell, Decision, Ignored
+from wfd.core.decision import BEGUN, Cell, Decision, Ignored
 from wfd.core.reopen import reopen
 from wfd.core.state import PHASES, Closed, Parent, Phase, Raw, Run, Sleeping, Stepping, Stuck, Waiting
 
 
 def open_run(
-    *,
     key: int,
     run_id: str,
     workflow_id: str,
@@ -39,6 +38,7 @@ def open_run(
     """A new run, its start handler begun, or to begin at `begins_at`; its timeout counts from there. `parent` is the run that
     starts it, `schedule` the one that does, `handler` the name of the start handler."""
     later = begins_at if begins_at is not None and begins_at > now else None
+    began = r.StepStarted(1, "start", handler) if later is None else None
     started = r.RunStarted(
         workflow_type,
         workflow_id,
@@ -52,22 +52,19 @@ def open_run(
         schedule,
     )
     if parent is None:
-        run = born(started, key=key, run_id=run_id, parent=None, root=key, root_id=run_id, depth=0, at=now)
+        run = born(started, began, key, run_id, None, key, run_id, 0, now)
     else:
         link = Parent(parent.key, parent.run_id, parent.workflow_id, parent.workflow_type)
-        run = born(
-            started, key=key, run_id=run_id, parent=link, root=parent.root, root_id=parent.root_id,
-            depth=parent.depth + 1, at=now,
-        )  # fmt: skip
-    draft = Decision(run, now, 0, [started])
-    if later is None:
-        draft.begin("start", handler)
-    return draft
+        run = born(started, began, key, run_id, link, parent.root, parent.root_id, parent.depth + 1, now)
+    if began is None:
+        return Decision(run, now, 0, [started])
+    return Decision(run, now, 0, [started, began], BEGUN)
 
 
 def decide(run: Run, stimulus: s.Stimulus, now: int) -> Decision:
     """What `stimulus` at instant `now` (UTC epoch ms) does to `run`. Deterministic; raises for no stimulus in any phase."""
-    draft, phase = Decision(run, now, run.seq), run.phase
+    phase = run.phase
+    draft = Decision(run, now, run.seq)
     CELLS[type(phase)][type(stimulus)](draft, phase, stimulus)
     return draft
 
@@ -87,23 +84,29 @@ def _stale(draft: Decision, phase: Stepping, stimulus: Any) -> bool:
 
 
 def _returned(draft: Decision, phase: Stepping, returned: s.StepReturned) -> None:
-    if _stale(draft, phase, returned):
+    if returned.step != phase.step or returned.attempt != phase.attempt:
+        draft.ignored = _STALE
         return
-    directive, handler, wake_at = returned.directive, None, None
-    if returned.after_ms is not None and directive == "step":
-        handler, wake_at = returned.name, draft.now + returned.after_ms
-    completed = r.StepCompleted(phase.step, directive, returned.put, returned.deleted, handler, wake_at)
-    (draft.note if wake_at is None else draft.record)(completed)
+    directive, cancel = returned.directive, draft.run.cancel
+    put: dict[str, Raw] = {}
+    for name, value in returned.put.items():
+        put[name] = Raw(value)
+    if directive == "step" and returned.after_ms is not None:
+        wake_at = draft.now + returned.after_ms
+        draft.record(r.StepCompleted(phase.step, directive, put, returned.deleted, returned.name, wake_at))
+        if cancel is not None:
+            draft.close(r.RunCancelled(cancel))
+        return
+    draft.records.append(r.StepCompleted(phase.step, directive, put, returned.deleted))
     if directive == "complete":
-        draft.close(r.RunCompleted(returned.value))
+        draft.close(r.RunCompleted(Raw(returned.value)))
     elif directive == "fail":
         draft.close(r.RunFailed(returned.failure or Failure("Failed", "")))
-    elif draft.run.cancel is not None and directive in ("step", "wait"):
+    elif cancel is not None and directive in ("step", "wait"):
         # What the handler wrote while it cleaned up is kept, but a cancelled run begins nothing more.
-        draft.close(r.RunCancelled(draft.run.cancel))
+        draft.close(r.RunCancelled(cancel))
     elif directive == "step":
-        if wake_at is None:
-            draft.begin("step", returned.name)
+        draft.begin("step", returned.name)
     elif directive == "wait":
         _wait(draft, returned)
     else:
@@ -190,11 +193,16 @@ def _unfit(draft: Decision, phase: Stepping, unfit: s.StepUnfit) -> None:
 
 
 def _operation(draft: Decision, phase: Stepping, asked: s.OperationAsked) -> None:
-    if _stale(draft, phase, asked):
+    if asked.step != phase.step or asked.attempt != phase.attempt:
+        draft.ignored = _STALE
         return
-    if (begun := asked.begun) is not None:
-        # What it alone would leave of the operation is not seen: it has ended as well.
-        (draft.record if begun.over else draft.note)(begun)
+    begun = asked.begun
+    if begun is None:
+        pass
+    elif begun.over:
+        draft.record(begun)
+    else:  # what it alone would leave of the operation is not seen: it has ended as well
+        draft.records.append(begun)
     draft.record(asked.record)
 
 

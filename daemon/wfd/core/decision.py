@@ -12,6 +12,9 @@ from wfd.core.actions import CLOSE, DISPATCH, Action
 from wfd.core.apply import FOLDS
 from wfd.core.state import Run
 
+BEGUN = (DISPATCH,)
+_CLOSED = (CLOSE,)
+
 
 class Ignored(msgspec.Struct, frozen=True):
     """A cell of the table in which nothing happens, and why."""
@@ -26,6 +29,9 @@ class Decision(msgspec.Struct, gc=False):
     """The new state, the records that make it (in order), and what to do after they are committed; `now` is the instant of it all.
     The cells of `decide` make it, each with what it has decided so far; `before` is the seq of the run before them.
 
+    A record after which the run is as it was, or that leaves nothing which the next does not make as well, may be put into
+    `records` as it is, if there is a next, which gives the run its seq.
+
     `ignored` says why nothing happened, and is None otherwise. `refused` is set where an event met a closed run.
     """
 
@@ -33,30 +39,25 @@ class Decision(msgspec.Struct, gc=False):
     now: int
     before: int
     records: list[r.Record] = []
-    actions: list[Action] = []
+    actions: tuple[Action, ...] = ()
     ignored: str | None = None
     refused: bool = False
 
     def record(self, record: r.Record) -> None:
         records = self.records
-        self.run = FOLDS[type(record)](self.run, record, self.before + len(records) + 1, self.now)
         records.append(record)
-
-    def note(self, record: r.Record) -> None:
-        """A record after which the run is as it was, or that leaves nothing which the next does not make as well; and there is a
-        next, which gives the run its seq."""
-        self.records.append(record)
+        self.run = FOLDS[type(record)](self.run, record, self.before + len(records), self.now)
 
     def do(self, action: Action) -> None:
-        self.actions.append(action)
+        self.actions += (action,)
 
     def begin(self, kind: str, handler: str, event: int | None = None) -> None:
         self.record(r.StepStarted(self.run.steps + 1, kind, handler, event))
-        self.actions.append(DISPATCH)
+        self.actions += BEGUN
 
     def close(self, record: r.Record) -> None:
         self.record(record)
-        self.actions.append(CLOSE)
+        self.actions += _CLOSED
 
 
 Cell = Callable[[Decision, Any, Any], None]

@@ -11,7 +11,7 @@ from wfd.core.state import NULL, Event, Raw, Sleeping, Stepping, Waiting
 
 class StepReturned(msgspec.Struct, frozen=True, gc=False):
     """The handler returned a directive: `step` (`name`, `after_ms`), `wait` (`names`, `after_ms`, `name` on timeout),
-    `complete` (`value`) or `fail` (`failure`), with its store writes."""
+    `complete` (`value`) or `fail` (`failure`), with its store writes (JSON by key)."""
 
     step: int
     attempt: int
@@ -19,9 +19,9 @@ class StepReturned(msgspec.Struct, frozen=True, gc=False):
     name: str = ""
     names: tuple[str, ...] | None = None
     after_ms: int | None = None
-    value: Raw = NULL
+    value: bytes = b"null"
     failure: Failure | None = None
-    put: dict[str, Raw] = {}
+    put: dict[str, bytes] = {}
     deleted: list[str] = []
 
 

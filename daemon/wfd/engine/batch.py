@@ -72,9 +72,8 @@ class Batch(msgspec.Struct):
     ) -> Live:
         """A new run, its start handler begun, or to begin at `begins_at`."""
         decision = open_run(
-            key=key, run_id=run_id, workflow_id=workflow_id, workflow_type=workflow_type, handler=handler,
-            input=Raw(input), timeout_ms=timeout_ms, parent=None if parent is None else parent.run, now=self.now,
-            on_completed_step=on_completed_step, on_parent_close=on_parent_close, begins_at=begins_at, schedule=schedule,
+            key, run_id, workflow_id, workflow_type, handler, Raw(input), timeout_ms, None if parent is None else parent.run,
+            self.now, on_completed_step, on_parent_close, begins_at, schedule,
         )  # fmt: skip
         live = Live(decision.run, {}, parent)
         live.children = {}
@@ -123,7 +122,7 @@ class Batch(msgspec.Struct):
     def _retried(self, change: Change, before: Run, asked: RetryAsked) -> None:
         live, point = change.live, asked.point
         if point is not None:
-            live.write(point.put, point.deleted)
+            live.write({name: bytes(value) for name, value in point.put.items()}, point.deleted)
             live.logged.clear()
         if type(before.phase) is Closed and type(live.run.phase) is not Closed:
             change.turns = change.reopens = True

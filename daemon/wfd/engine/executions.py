@@ -13,7 +13,7 @@ from wfctl.protocol import channel
 from wfctl.protocol.channel import Op, RunStep, StepDone
 from wfctl.values.signature import HandlerSpec
 from wfd.core import stimuli as s
-from wfd.core.state import EMPTY, NULL, OpResult, Raw, Run, Stepping
+from wfd.core.state import EMPTY, OpResult, Run, Stepping
 from wfd.engine import commits
 from wfd.engine.batch import Batch
 from wfd.engine.memory import NOTHING, Live, Memory
@@ -266,13 +266,10 @@ class Executions:
         live = entry.live
         said: s.Stimulus
         if type(message) is StepDone:
-            put: dict[str, Raw] = {}
-            for name, value in message.put.items():
-                put[name] = Raw(value)
             said = s.StepReturned(
                 entry.step, entry.attempt, message.directive, message.name,
                 None if message.names is None else tuple(message.names), message.after_ms,
-                Raw(message.value) if message.directive == "complete" else NULL, message.failure, put, message.deleted,
+                message.value, message.failure, message.put, message.deleted,
             )  # fmt: skip
         elif type(message) is Op:
             # They come in order, so one that comes once more is known by its number.

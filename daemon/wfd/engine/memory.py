@@ -67,14 +67,13 @@ class Live:
         self.counted: Counted | None = None
         self._told: tuple[RunInfo, bytes] | None = None
 
-    def write(self, put: Mapping[str, Raw], deleted: Sequence[str]) -> None:
+    def write(self, put: Mapping[str, bytes], deleted: Sequence[str]) -> None:
         """Change the store in memory, as the same unit does on disk."""
         store = self.store
         if deleted:
             for name in deleted:
                 store.pop(name, None)
-        for name, value in put.items():
-            store[name] = bytes(value)
+        store.update(put)
 
     @property
     def attempt(self) -> int:

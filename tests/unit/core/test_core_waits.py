@@ -38,7 +38,7 @@ def test_what_comes_after_the_time_was_up_finds_the_timeout_handler_at_work(late
     assert isinstance(phase, Stepping)
     assert phase.handler == "too_late"
     assert [event.payload for event in decision.run.inbox] == [Raw(b"{}")]
-    assert decision.actions == [Action.DISPATCH]
+    assert decision.actions == (Action.DISPATCH,)
     assert violations(decision.run) == []
 
 
@@ -47,7 +47,7 @@ def test_what_comes_after_the_time_was_up_finds_the_run_closed(late: s.Stimulus)
     decision = decide(waiting_run(50, "too_late"), late, 1_100)
     assert isinstance(decision.run.phase, Closed)
     assert decision.run.inbox == ()
-    assert decision.actions == [Action.CLOSE]
+    assert decision.actions == (Action.CLOSE,)
     assert violations(decision.run) == []
 
 

@@ -130,15 +130,15 @@ class Story:
             return s.TimeReached() if chance.random() < 0.9 else chance.choice(ends)
         execution = phase.step, phase.attempt
         names = tuple(name for name in "ab" if chance.random() < 0.7) or None
-        put, deleted = {f"k{run.steps % 3}": Raw(b"%d" % run.steps)}, [f"k{(run.steps + 1) % 3}"]
+        put, deleted = {f"k{run.steps % 3}": b"%d" % run.steps}, [f"k{(run.steps + 1) % 3}"]
         directive = chance.choice(("step", "step", "wait", "wait", "wait", "fail", "complete"))
         return chance.choice(
             (
                 s.StepReturned(
                     *execution, directive, "a", names if directive == "wait" else None, chance.choice((None, 20)),
-                    Raw(b"1"), Failure("E", "no"), put, deleted,
+                    b"1", Failure("E", "no"), put, deleted,
                 ),
-                s.StepReturned(*execution, "wait", "a", names, None, Raw(b"1"), None, put, deleted),
+                s.StepReturned(*execution, "wait", "a", names, None, b"1", None, put, deleted),
                 s.StepRaised(*execution, Failure("E", "m")),
                 s.StepUnfit(*execution, "no such handler"),
                 s.StepLost(*execution, "gone"),
