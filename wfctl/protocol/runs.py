@@ -156,7 +156,7 @@ class History(RunCall, frozen=True):
     newest: bool = False
 
 
-class Outcome(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a run stands: `status` closed with a result or an error, or still open (then `stuck_reason` may say why)."""
 
     run_id: str

@@ -11,7 +11,6 @@ from wfctl.values.status import Status
 from wfd.core import records as r
 from wfd.core.operations import RESULTS, folded, slept
 from wfd.core.state import (
-    EMPTY,
     Closed,
     Event,
     Parent,
@@ -56,26 +55,23 @@ def born(
     else:
         phase, seq, steps, handler = Stepping(1, "start", began.handler, 2), 2, 1, began.handler
     return Run(
-        key, run_id, record.workflow_id, record.workflow_type, record.input, at, parent, root, root_id, depth, phase,
-        record.deadline, seq, steps, handler, (), None, 0, 0, record.on_completed_step, record.on_parent_close, None,
+        phase, seq, steps, handler, (), 0, 0, None, record.deadline, key, run_id, record.workflow_id, record.workflow_type,
+        record.input, at, parent, root, root_id, depth, record.on_completed_step, record.on_parent_close, None,
         record.begins_at, record.schedule,
     )  # fmt: skip
 
 
 @_folds(r.StepStarted)
 def _step_started(run: Run, record: r.StepStarted, seq: int, at: int) -> Run:
-    kwargs, inbox = EMPTY, run.inbox
-    if record.event is not None:
-        index = 0
-        while inbox[index].seq != record.event:
-            index += 1
-        kwargs = inbox[index].payload
-        inbox = inbox[:index] + inbox[index + 1 :]
-    return replace(
-        run,
-        phase=Stepping(record.step, record.kind, record.handler, seq, kwargs, record.event),
-        seq=seq, steps=record.step, handler=record.handler, inbox=inbox,
-    )  # fmt: skip
+    step, handler, event = record.step, record.handler, record.event
+    if event is None:
+        return replace(run, phase=Stepping(step, record.kind, handler, seq), seq=seq, steps=step, handler=handler)
+    inbox, index = run.inbox, 0
+    while inbox[index].seq != event:
+        index += 1
+    phase = Stepping(step, record.kind, handler, seq, {}, inbox[index].payload, event)
+    inbox = inbox[:index] + inbox[index + 1 :]
+    return replace(run, phase=phase, seq=seq, steps=step, handler=handler, inbox=inbox)
 
 
 @_folds(r.StepCompleted)

@@ -130,7 +130,7 @@ class Course:
 
     def _stepping(self, of: Execution, step: int, attempt: int) -> Stepping:
         kwargs = EMPTY if of.event is None else self._events[of.event].payload
-        return Stepping(step, of.kind, of.handler, of.seq, kwargs, of.event, attempt)
+        return Stepping(step, of.kind, of.handler, of.seq, {}, kwargs, of.event, attempt)
 
     def _requeued(self, events: list[int]) -> list[Event]:
         """These events, and what children reported in vain, in the order in which they came."""

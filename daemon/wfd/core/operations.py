@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,30 +12,35 @@ from wfctl.values.failure import Failure
 from wfctl.values.opkeys import CLEANUP_MARK, branch_of
 from wfctl.values.status import Status
 from wfd.core import records as r
-from wfd.core.state import OpResult, Raw
+from wfd.core.state import NULL, OpResult, Raw
 
 _encode = msgspec.json.Encoder().encode
 _TASKS = (r.TaskStarted, r.TaskAttemptFailed, r.TaskCompleted, r.TaskFailed)
 
 
 def _alone(record: r.ChildCancelRequested | r.ChildTerminated, place: float) -> OpResult:
-    return OpResult(record.key, place=place)
+    return OpResult(record.key, NULL, place)
 
 
 def _with_value(
     record: r.ChildStarted | r.TimestampRecorded | r.RandomRecorded | r.UuidRecorded, place: float
 ) -> OpResult:
-    return OpResult(record.key, record.value, place=place)
+    return OpResult(record.key, record.value, place)
 
 
 def _with_end(record: r.ChildResultRecorded, place: float) -> OpResult:
     # To a step that is re-opened it is a failure like any other: by then the child may have gone on.
     failure = None if record.status == Status.COMPLETED else Failure(record.status, record.workflow_id)
-    return OpResult(record.key, record.outcome, failure=failure, place=place)
+    return OpResult(record.key, record.outcome, place, failure=failure)
+
+
+@functools.cache  # there are but a handful
+def _told(outcome: str) -> Raw:
+    return Raw(_encode({"outcome": outcome}))
 
 
 def _with_outcome(record: r.ParentEventSent | r.EventSent, place: float) -> OpResult:
-    return OpResult(record.key, Raw(_encode({"outcome": record.outcome})), place=place)
+    return OpResult(record.key, _told(record.outcome), place)
 
 
 # What replaying the operation that a record, which is at `place`, tells of gives back.
@@ -48,23 +54,21 @@ RESULTS: dict[type[r.Operation], Callable[[Any, float], OpResult]] = {
     r.TimestampRecorded: _with_value,
     r.RandomRecorded: _with_value,
     r.UuidRecorded: _with_value,
-    r.SleepRecorded: lambda record, place: OpResult(record.key, open=True, due_at=record.wake_at, place=place),
-    r.TaskStarted: lambda record, place: OpResult(record.key, open=True, attempts=record.attempt - 1, place=place),
+    r.SleepRecorded: lambda record, place: OpResult(record.key, NULL, place, open=True, due_at=record.wake_at),
+    r.TaskStarted: lambda record, place: OpResult(record.key, NULL, place, record.attempt - 1, open=True),
     r.TaskAttemptFailed: lambda record, place: OpResult(
-        record.key, open=True, attempts=record.attempt, due_at=record.retry_at, place=place
+        record.key, NULL, place, record.attempt, open=True, due_at=record.retry_at
     ),
-    r.TaskCompleted: lambda record, place: OpResult(record.key, record.result, attempts=record.attempt, place=place),
-    r.TaskFailed: lambda record, place: OpResult(
-        record.key, attempts=record.attempt, failure=record.error, place=place
-    ),
-    r.OperationRefused: lambda record, place: OpResult(record.key, error=record.error, place=place),
+    r.TaskCompleted: lambda record, place: OpResult(record.key, record.result, place, record.attempt),
+    r.TaskFailed: lambda record, place: OpResult(record.key, NULL, place, record.attempt, failure=record.error),
+    r.OperationRefused: lambda record, place: OpResult(record.key, NULL, place, error=record.error),
 }
 
 
 def slept(ops: Mapping[str, OpResult], record: r.Operation, place: int) -> list[OpResult]:
     """The sleeps that were over before `record`, which is at `place`: each has its own place right before it."""
     parts = len(record.over) + 1
-    return [OpResult(key, place=place - 1 + part / parts) for part, key in enumerate(record.over, 1) if key in ops]
+    return [OpResult(key, NULL, place - 1 + part / parts) for part, key in enumerate(record.over, 1) if key in ops]
 
 
 class _Trace(msgspec.Struct):
@@ -120,7 +124,7 @@ def _reopened(ops: dict[str, OpResult], traces: dict[str, _Trace]) -> None:
         if not followed or (cut_short and trace.branch):
             del ops[key], traces[key]
         elif cut_short:
-            ops[key] = OpResult(key, open=True, place=trace.known)
+            ops[key] = OpResult(key, NULL, trace.known, open=True)
 
 
 def _follows(one: _Trace, key: str, failure: _Trace, begun: dict[str, _Trace]) -> bool:

@@ -16,12 +16,9 @@ _COMPLETED = Status.COMPLETED
 def outcome_of(run: state.Run) -> Outcome:
     """How a run in memory stands."""
     phase = run.phase
-    if isinstance(phase, state.Closed):
+    if type(phase) is state.Closed:
         result = phase.result if phase.status is _COMPLETED else state.NULL
-        return Outcome(
-            run_id=run.run_id, workflow_id=run.workflow_id, workflow_type=run.workflow_type, status=phase.status,
-            result=result, error=phase.error, reason=phase.reason,
-        )  # fmt: skip
+        return Outcome(run.run_id, run.workflow_id, run.workflow_type, phase.status, result, phase.error, phase.reason)
     base = Outcome(run_id=run.run_id, workflow_id=run.workflow_id, workflow_type=run.workflow_type, status=run.status)
     if isinstance(phase, state.Stuck):
         return msgspec.structs.replace(base, stuck_reason=phase.reason)

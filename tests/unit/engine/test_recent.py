@@ -17,7 +17,7 @@ def closed(run_id: str, result: bytes = b"1", error: Failure | None = None, reas
     status = Status.COMPLETED if error is None else Status.FAILED
     phase = Closed(status, 1, Raw(result), error, reason)
     key = ord(run_id[0])
-    return Run(key, run_id, "w", "Order", state.EMPTY, 0, None, key, run_id, 0, phase)
+    return Run(phase, 1, 0, None, (), 0, 0, None, None, key, run_id, "w", "Order", state.EMPTY, 0, None, key, run_id, 0)
 
 
 def test_the_oldest_go_where_there_are_too_many_or_too_much_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
