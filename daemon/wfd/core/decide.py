@@ -21,20 +21,10 @@ from wfd.core.state import PHASES, Closed, Parent, Phase, Raw, Run, Sleeping, St
 
 
 def open_run(
-    key: int,
-    run_id: str,
-    workflow_id: str,
-    workflow_type: str,
-    handler: str,
-    input: Raw,
-    timeout_ms: int | None,
-    parent: Run | None,
-    now: int,
-    on_completed_step: str | None = None,
-    on_parent_close: str = "abandon",
-    begins_at: int | None = None,
-    schedule: ScheduleInfo | None = None,
-) -> Decision:
+    key: int, run_id: str, workflow_id: str, workflow_type: str, handler: str, input: Raw, timeout_ms: int | None,
+    parent: Run | None, now: int, on_completed_step: str | None = None, on_parent_close: str = "abandon",
+    begins_at: int | None = None, schedule: ScheduleInfo | None = None,
+) -> Decision:  # fmt: skip
     """A new run, its start handler begun, or to begin at `begins_at`; its timeout counts from there. `parent` is the run that
     starts it, `schedule` the one that does, `handler` the name of the start handler."""
     later = begins_at if begins_at is not None and begins_at > now else None
@@ -131,7 +121,7 @@ def _hand_over(draft: Decision) -> None:
     if not run.inbox:
         return
     phase = run.phase
-    assert isinstance(phase, Waiting)
+    assert type(phase) is Waiting
     for event in run.inbox:
         if phase.takes(event):
             if event.step is None:
@@ -196,13 +186,11 @@ def _operation(draft: Decision, phase: Stepping, asked: s.OperationAsked) -> Non
     if asked.step != phase.step or asked.attempt != phase.attempt:
         draft.ignored = _STALE
         return
-    begun = asked.begun
-    if begun is None:
-        pass
-    elif begun.over:
-        draft.record(begun)
-    else:  # what it alone would leave of the operation is not seen: it has ended as well
-        draft.records.append(begun)
+    if (begun := asked.begun) is not None:
+        if begun.over:
+            draft.record(begun)
+        else:  # what it alone would leave of the operation is not seen: it has ended as well
+            draft.records.append(begun)
     draft.record(asked.record)
 
 
@@ -288,8 +276,8 @@ def _time(draft: Decision, phase: Phase, stimulus: s.TimeReached) -> None:
 
 def _wait_is_over(draft: Decision, phase: Waiting) -> bool:
     """A wait whose time is up ends now, even when its timer has not fired yet: what comes later must not slip in."""
-    due = draft.run.wake_at
-    if due is None or due > draft.now:
+    deadline, ends, now = phase.deadline, draft.run.deadline, draft.now
+    if (deadline is None or deadline > now) and (ends is None or ends > now):
         return False
     _time(draft, phase, s.TimeReached())
     return True

@@ -73,10 +73,12 @@ class Inboxes:
 
     def full(self, live: Live) -> bool:
         inbox = live.run.inbox
+        if not inbox:  # as nearly all
+            return False
         if len(inbox) >= self.most_events:
             return True
         # Each sixteenth is weighed for all, as that takes long where they are many.
-        return bool(inbox) and not len(inbox) % 16 and sum(len(event.payload) for event in inbox) >= MOST_EVENT_BYTES
+        return not len(inbox) % 16 and sum(len(event.payload) for event in inbox) >= MOST_EVENT_BYTES
 
     def waits(self, asked: Asked, receiver: Live, again: Again) -> bool:
         """Whether the operation, an event for that run, has to wait; then it is asked for `again` when it need not any more."""
