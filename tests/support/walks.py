@@ -45,7 +45,7 @@ class Walk:
         """The state that the history alone gives."""
         first = self.history[0][1]
         assert isinstance(first, r.RunStarted)
-        run = born(first, None, 1, "R1", None, 1, "R1", 0, self.times[0])
+        run = born(first, key=1, run_id="R1", parent=None, root=1, root_id="R1", depth=0, at=self.times[0])
         for (_, record), at in zip(self.history[1:], self.times[1:], strict=True):
             run = apply(run, record, at)
             if isinstance(record, r.RunResumed) and isinstance(run.phase, state.Stepping):

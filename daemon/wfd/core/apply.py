@@ -44,10 +44,10 @@ def apply(run: Run, record: r.Record, at: int) -> Run:
 
 
 def born(
-    record: r.RunStarted, began: r.StepStarted | None, key: int, run_id: str, parent: Parent | None, root: int, root_id: str,
-    depth: int, at: int,
+    record: r.RunStarted, key: int, run_id: str, parent: Parent | None, root: int, root_id: str, depth: int, at: int,
+    began: r.StepStarted | None = None,
 ) -> Run:  # fmt: skip
-    """The state after a run's first record; and after the second, that its start handler `began`, unless it begins later."""
+    """The state after a run's first record; with the second, that its start handler `began`, after both."""
     phase: Phase
     if began is None:
         phase = Sleeping(0, record.handler or "", at if record.begins_at is None else record.begins_at, "start")

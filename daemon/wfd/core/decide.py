@@ -42,10 +42,10 @@ def open_run(
         schedule,
     )
     if parent is None:
-        run = born(started, began, key, run_id, None, key, run_id, 0, now)
+        run = born(started, key, run_id, None, key, run_id, 0, now, began)
     else:
         link = Parent(parent.key, parent.run_id, parent.workflow_id, parent.workflow_type)
-        run = born(started, began, key, run_id, link, parent.root, parent.root_id, parent.depth + 1, now)
+        run = born(started, key, run_id, link, parent.root, parent.root_id, parent.depth + 1, now, began)
     if began is None:
         return Decision(run, now, 0, [started])
     return Decision(run, now, 0, [started, began], BEGUN)
