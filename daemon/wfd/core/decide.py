@@ -29,11 +29,17 @@ def open_run(
     starts it, `schedule` the one that does, `handler` the name of the start handler."""
     later = begins_at if begins_at is not None and begins_at > now else None
     began = r.StepStarted(1, "start", handler) if later is None else None
+    info: ParentInfo | None = None
+    link: Parent | None = None
+    root, root_id, depth = key, run_id, 0
+    if parent is not None:
+        info = ParentInfo(parent.run_id, parent.workflow_id, parent.workflow_type)
+        link, root, root_id, depth = Parent(parent.key, info), parent.root, parent.root_id, parent.depth + 1
     started = r.RunStarted(
         workflow_type,
         workflow_id,
         input,
-        None if parent is None else ParentInfo(parent.run_id, parent.workflow_id, parent.workflow_type),
+        info,
         None if timeout_ms is None else (later or now) + timeout_ms,
         on_completed_step,
         on_parent_close,
@@ -41,11 +47,7 @@ def open_run(
         None if later is None else handler,
         schedule,
     )
-    if parent is None:
-        run = born(started, key, run_id, None, key, run_id, 0, now, began)
-    else:
-        link = Parent(parent.key, parent.run_id, parent.workflow_id, parent.workflow_type)
-        run = born(started, key, run_id, link, parent.root, parent.root_id, parent.depth + 1, now, began)
+    run = born(started, key, run_id, link, root, root_id, depth, now, began)
     if began is None:
         return Decision(run, now, 0, [started])
     return Decision(run, now, 0, [started, began], BEGUN)

@@ -14,7 +14,7 @@ import msgspec
 
 from wfctl.errors import ErrorData
 from wfctl.values.failure import Failure
-from wfctl.values.runinfo import ScheduleInfo
+from wfctl.values.runinfo import ParentInfo, ScheduleInfo
 from wfctl.values.status import Status
 from wfctl.values.times import format_duration
 
@@ -168,9 +168,7 @@ PHASES: tuple[type[Phase], ...] = (Stepping, Waiting, Sleeping, Stuck, Closed)
 
 class Parent(msgspec.Struct, frozen=True, gc=False):
     key: int
-    run_id: str
-    workflow_id: str
-    workflow_type: str
+    info: ParentInfo
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):

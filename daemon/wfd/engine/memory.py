@@ -353,15 +353,14 @@ def run_of(loaded: Loaded) -> Run:
         state.parse(row.state),
         key=row.key, run_id=row.run_id, workflow_id=row.workflow_id, workflow_type=row.type,
         input=Raw(row.input.encode()), started_at=row.started_at,
-        parent=None if of is None else state.Parent(of.key, of.run_id, of.workflow_id, of.type),
+        parent=None if of is None else state.Parent(of.key, ParentInfo(of.run_id, of.workflow_id, of.type)),
         root=row.root, root_id=loaded.root_id, depth=row.depth, deadline=row.deadline, seq=row.seq,
         inbox=[state.Event(i.seq, i.name, Raw(i.payload.encode()), i.at, i.step) for i in loaded.inbox],
     )  # fmt: skip
 
 
 def info_of(run: Run, attempt: int) -> RunInfo:
-    of = run.parent
-    parent = None if of is None else ParentInfo(of.run_id, of.workflow_id, of.workflow_type)
+    parent = None if run.parent is None else run.parent.info
     return RunInfo(
         run.run_id, run.workflow_id, run.workflow_type, parent, run.root_id, attempt, run.started_at, run.schedule
     )

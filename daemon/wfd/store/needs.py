@@ -78,7 +78,7 @@ def counted(run: Run) -> Counted:
         status = _STUCK
         needs = f"{phase.resume.kind} {phase.resume.handler}\n"
     if parent is not None and run.on_completed_step is not None:
-        needs += f"parent {run.on_completed_step} {parent.workflow_type}\n"
+        needs += f"parent {run.on_completed_step} {parent.info.workflow_type}\n"
     if run.inbox:
         needs += "queued\n"
     return run.workflow_type, status, parent is None, needs

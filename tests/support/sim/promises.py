@@ -15,6 +15,7 @@ from support.sim.ledger import Ledger
 from support.sim.plans import Planner
 from wfctl.errors import RunClosedError, RunNotFoundError, StorageError, WfctlError
 from wfctl.protocol import calls
+from wfctl.values.runinfo import ParentInfo
 from wfctl.values.signature import UNBOUND
 from wfd.core import records as r, state
 from wfd.core.apply import apply, born, rebuilt, refold
@@ -54,7 +55,7 @@ def _run(disk: Disk, row: RunRow, history: Rows) -> Iterator[str]:
     first = history[0][1]
     assert isinstance(first, r.RunStarted)
     of = None if row.parent is None else disk.runs[row.parent]
-    parent = None if of is None else state.Parent(of.key, of.run_id, of.workflow_id, of.type)
+    parent = None if of is None else state.Parent(of.key, ParentInfo(of.run_id, of.workflow_id, of.type))
     root_id = disk.runs[row.root].run_id
     run = born(
         first, key=row.key, run_id=row.run_id, parent=parent, root=row.root, root_id=root_id, depth=row.depth,
