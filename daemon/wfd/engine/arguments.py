@@ -31,7 +31,7 @@ def what(spec: TypeSpec, handler: HandlerSpec) -> str:
     return f"payload of event {handler.name!r} of {spec.workflow_type!r}"
 
 
-def bind_plain(spec: TypeSpec, handler: HandlerSpec, payload: bytes, text: dict[str, str]) -> bytes:
+def bind_plain(spec: TypeSpec, handler: HandlerSpec, payload: bytes | msgspec.Raw, text: dict[str, str]) -> bytes:
     """Keyword arguments (JSON) for a handler whose parameters are all of plain types."""
     name = what(spec, handler)
     if len(payload) > MAX_PAYLOAD_BYTES:
@@ -43,7 +43,7 @@ def bind_plain(spec: TypeSpec, handler: HandlerSpec, payload: bytes, text: dict[
 
 
 async def bind_any(
-    workers: Checker, spec: TypeSpec, handler: HandlerSpec, payload: bytes, text: dict[str, str]
+    workers: Checker, spec: TypeSpec, handler: HandlerSpec, payload: bytes | msgspec.Raw, text: dict[str, str]
 ) -> bytes:
     """Keyword arguments (JSON) for any handler; a worker checks what needs the user's own types."""
     if handler.plain:
@@ -51,7 +51,7 @@ async def bind_any(
     name = what(spec, handler)
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise too_large(name, len(payload), MAX_PAYLOAD_BYTES)
-    kwargs = await workers.check(spec.workflow_type, handler.kind, handler.name, payload, text)
+    kwargs = await workers.check(spec.workflow_type, handler.kind, handler.name, bytes(payload), text)
     if len(kwargs) > MAX_PAYLOAD_BYTES:
         raise too_large(name, len(kwargs), MAX_PAYLOAD_BYTES)
     return kwargs
@@ -70,23 +70,24 @@ def bind_later(payload: bytes, text: dict[str, str], event: str, positional: boo
     return bytes(unbound(msgspec.Raw(_encode(value)), positional, text))
 
 
-def rebound(handler: HandlerSpec, payload: bytes | msgspec.Raw, positional: bool) -> bytes:
+def rebound(handler: HandlerSpec, payload: bytes | msgspec.Raw, positional: bool) -> bytes | msgspec.Raw:
     """`payload` for `bind_any`. `positional`: its sender gave something that is no dict, though as JSON it may be an object."""
-    data = bytes(payload)
-    if positional and handler.params and data.lstrip().startswith(b"{"):
+    if positional and handler.params and (data := bytes(payload)).lstrip().startswith(b"{"):
         return _encode({handler.params[0].name: msgspec.Raw(data)})
-    return data
+    return payload
 
 
 def check_timeout(timeout_ms: int | None) -> None:
     """Raises InvalidArgumentError for a length of time that no run can have."""
-    if timeout_ms is not None and timeout_ms <= 0:
+    if timeout_ms is None:
+        return
+    if timeout_ms <= 0:
         raise InvalidArgumentError("a timeout must be longer than nothing", hint="give a longer one, or none")
-    if timeout_ms is not None and timeout_ms > MAX_MS:
+    if timeout_ms > MAX_MS:
         raise InvalidArgumentError(f"a timeout is at most 100 years, not {timeout_ms} ms", hint="give a shorter one")
 
 
-def _decode(payload: bytes, name: str) -> object:
+def _decode(payload: bytes | msgspec.Raw, name: str) -> object:
     try:
         return decode(payload)
     except msgspec.DecodeError as error:

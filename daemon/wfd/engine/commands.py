@@ -22,12 +22,12 @@ from wfctl.protocol import calls
 from wfctl.protocol.views import Outcome
 from wfctl.values.ids import check_new_id
 from wfctl.values.runinfo import RunInfo
-from wfctl.values.signature import TypeSpec
+from wfctl.values.signature import HandlerSpec, TypeSpec
 from wfctl.values.status import Status
 from wfctl.values.times import MAX_MS
 from wfd.core import stimuli as s
 from wfd.core.decide import decide
-from wfd.core.state import Raw, Run
+from wfd.core.state import Closed, Raw, Run
 from wfd.engine.arguments import bind_any, bind_plain, check_timeout, rebound
 from wfd.engine.claims import Claims
 from wfd.engine.engine import Engine
@@ -46,8 +46,10 @@ class Commands:
 
     def check_taking(self) -> None:
         """Raises the error of a daemon that takes no commands."""
-        self._e.check_open()
-        if self._e.draining:
+        engine = self._e
+        if engine.failure is not None:
+            raise engine.failure
+        if engine.draining:
             raise DaemonDownError("the daemon is stopping and takes no more commands", hint="wfctl up")
 
     # -- start -------------------------------------------------------------------------------
@@ -76,7 +78,7 @@ class Commands:
             # While a worker looked at the arguments somebody else may have taken the ID.
             if call.workflow_id is not None and (existing := await self._existing(call)) is not None:
                 return existing
-        return await self._begin(call, spec, kwargs).future()
+        return await self._begin(call, handler, kwargs).future()
 
     def starting(self, call: calls.Start) -> Promise[calls.Started] | None:
         """What `start` answers, where that needs no one but the disk: as nearly all who ask, and what they ask with then costs no
@@ -88,7 +90,7 @@ class Commands:
         if not handler.plain:
             return None
         payload = rebound(handler, call.input, call.positional)
-        return self._begin(call, spec, bind_plain(spec, handler, payload, call.text))
+        return self._begin(call, handler, bind_plain(spec, handler, payload, call.text))
 
     def _startable(self, call: calls.Start) -> TypeSpec:
         """The type to start, once all is well that can be told without waiting."""
@@ -98,14 +100,15 @@ class Commands:
         if call.if_closed not in ("start", "use", "fail"):
             raise InvalidArgumentError(f"if_closed is 'start', 'use' or 'fail', not {call.if_closed!r}")
         check_timeout(call.timeout_ms)
-        _check_beginning(call, self._e.clock)
+        if call.begins_at is not None or call.delay_ms is not None:
+            _check_beginning(call, self._e.clock)
         spec = self._e.workers.catalog.type_of(call.workflow_type)
         if call.workflow_id is not None:
             check_new_id(call.workflow_id)
         return spec
 
-    def _begin(self, call: calls.Start, spec: TypeSpec, kwargs: bytes) -> Promise[calls.Started]:
-        """Begin the run, whose ID is free; the promise is kept when it is on the disk, or never will be."""
+    def _begin(self, call: calls.Start, handler: HandlerSpec, kwargs: bytes) -> Promise[calls.Started]:
+        """Begin the run, whose ID is free, with its start handler; the promise is kept when it is on the disk, or never will be."""
         engine = self._e
         workflow_id = call.workflow_id or self._readable(call.workflow_type)
         batch = engine.batch()
@@ -121,13 +124,13 @@ class Commands:
             return promise
         live = batch.open(
             key=engine.new_key(), run_id=engine.ids.run_id(batch.now), workflow_id=workflow_id,
-            workflow_type=call.workflow_type, handler=spec.start.name, input=kwargs, timeout_ms=call.timeout_ms,
+            workflow_type=call.workflow_type, handler=handler.name, input=kwargs, timeout_ms=call.timeout_ms,
             begins_at=begins_at,
         )  # fmt: skip
         run = live.run
         started = calls.Started(run=live.info_at(1), status=run.status, begins_at=run.begins_at)
         promise = Promise(engine.loop, started)
-        engine.commit(batch, settled=promise.end)
+        engine.commit(batch, None, promise.end)
         return promise
 
     def _readable(self, workflow_type: str) -> str:
@@ -320,13 +323,13 @@ class Commands:
     def closing(self, call: calls.Result) -> Promise[Outcome] | None:
         """What `result` answers, where it would find the run in memory, open, and wait for nothing but its end: as nearly all who
         ask, and what they ask with then costs no task of its own. Else None."""
-        if not call.wait or call.timeout_ms is not None or call.stuck or call.until or self._e.failure is not None:
+        engine = self._e
+        if not call.wait or call.timeout_ms is not None or call.stuck or call.until or engine.failure is not None:
             return None
         key = self._key_of(call)
-        live = None if key is None else self._e.memory.get(key)
-        if key is None or live is None or live.run.closed:
+        if key is None or (live := engine.memory.get(key)) is None or type(live.run.phase) is Closed:
             return None
-        return self._e.wait_closed(key)
+        return engine.wait_closed(key)
 
     async def _closed_or_in(
         self, early: set[Status], live: Live, closed: Promise[Outcome], timeout_s: float | None

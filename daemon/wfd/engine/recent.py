@@ -53,7 +53,8 @@ class Recent:
             return
         if len(encoded) > MOST_EACH:
             return
-        self.forget(run.run_id)
+        if run.run_id in self._outcomes:
+            self.forget(run.run_id)
         self._outcomes[run.run_id] = encoded, run.key
         self._ids[run.key] = run.run_id
         self._bytes += _EACH + len(encoded)

@@ -43,9 +43,9 @@ class IdSource:
     def __init__(self, clock: Clock, seed: int | str | None = None) -> None:
         self._clock = clock
         self._random = random.Random(seed)
-        # Of the newest: its time, all but the last four digits, and these as a number.
-        self._at_ms = 0
-        self._first, self._last = str(ULID.from_int(0))[:-4], 0
+        # The newest, and of it: its time, all but the last four digits, and these as a number.
+        self._newest = str(ULID.from_int(0))
+        self._at_ms, self._first, self._last = 0, self._newest[:-4], 0
 
     def run_id(self, now: int | None = None) -> str:
         """A ULID, greater than all before it: within a millisecond, and when the clock was set back, it counts on. `now`: where
@@ -61,20 +61,20 @@ class IdSource:
         elif self._last < _LAST_MAX:
             self._last += 1
         else:
-            self._go_on(ULID.from_int(int(ULID.from_str(self._newest())) + 1))
-        return self._newest()
-
-    def _newest(self) -> str:
-        return f"{self._first}{_PAIRS[self._last >> 10]}{_PAIRS[self._last & 0x3FF]}"
+            self._go_on(ULID.from_int(int(ULID.from_str(self._newest)) + 1))
+        last = self._last
+        self._newest = newest = f"{self._first}{_PAIRS[last >> 10]}{_PAIRS[last & 0x3FF]}"
+        return newest
 
     def _go_on(self, ulid: ULID) -> None:
+        self._newest = str(ulid)
         self._at_ms, self._last = int(ulid) >> _RANDOM_BITS, int(ulid) & _LAST_MAX
-        self._first = str(ulid)[:-4]
+        self._first = self._newest[:-4]
 
     def after(self, run_id: str) -> None:
         """Make only run IDs that are greater than this one, even if the clock was set back."""
         ulid = ULID.from_str(run_id)
-        if str(ulid) > self._newest():
+        if str(ulid) > self._newest:
             self._go_on(ulid)
 
     def readable(self, workflow_type: str) -> str:

@@ -34,7 +34,9 @@ class Promise(msgspec.Struct, Generic[T], eq=False):
         """It is kept, with its value as that is now, or never will be; once that is so, or it is cancelled, nothing changes it."""
         if self.done:
             return
-        self.done, self.error = True, error
+        self.done = True
+        if error is not None:
+            self.error = error
         if self._then is not None:
             self.loop.call_soon(self._then, self)
         if self._future is not None:

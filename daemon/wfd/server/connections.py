@@ -73,8 +73,10 @@ class Connections:
     def room_to_start(self, starts: int) -> bool:
         """Whether one that has so many starts under way may have one more: they share what keeps everything busy, beyond which
         nothing gets faster."""
+        if starts < LEAST_CALLS:
+            return True
         calling = self.calling or 1
-        return starts < max(LEAST_CALLS, LEAST_STARTS // calling) or starts < (self.starts + self._left()) // calling
+        return starts < LEAST_STARTS // calling or starts < (self.starts + self._left()) // calling
 
     def limit(self, files: int) -> None:
         """The daemon may open so many files."""

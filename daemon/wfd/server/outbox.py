@@ -15,9 +15,10 @@ class Outbox:
         self.size = 0
 
     def write(self, line: bytes) -> None:
-        if not self._lines:
+        lines = self._lines
+        if not lines:
             self._loop.call_soon(self.flush)
-        self._lines.append(line)
+        lines.append(line)
         self.size += len(line)
 
     def flush(self) -> None:

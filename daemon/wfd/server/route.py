@@ -27,12 +27,13 @@ class Route:
     before it: where that promises the answer, the call waits for that and costs no task of its own. `starts`: it asks
     for a run to begin."""
 
-    __slots__ = ("call", "command", "decode", "handle", "kind", "promise", "starts", "streams")
+    __slots__ = ("call", "command", "decode", "handle", "kind", "method", "promise", "starts", "streams")
 
     def __init__(
         self, call: type[Call], kind: Kind, handle: Callable[[Backend, Any], Any], promise: Promises[Any] | None = None
     ) -> None:
         self.call = call
+        self.method = call.method
         self.kind = kind
         self.command = kind is Kind.COMMAND
         self.streams = kind is Kind.STREAM

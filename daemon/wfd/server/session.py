@@ -21,7 +21,7 @@ from wfd.server.handlers.hello import greet
 from wfd.server.host import Host
 from wfd.server.outbox import Outbox
 from wfd.server.refusals import fitting, invalid_params, kept, stopping, told, too_many_waits
-from wfd.server.route import Kind, Route
+from wfd.server.route import Route
 from wfd.server.router import HANDSHAKE, unknown_method
 
 log = logging.getLogger("wfd.server")
@@ -48,12 +48,12 @@ class Session(asyncio.Protocol):
         self._lines = rpc.LineBuffer(host.welcome.limit_bytes)
         self._greeted = self._closing = False
         self._oversize = self._pid = 0
-        self._open: dict[int | str, tuple[Promised, Kind]] = {}
+        # The last of each is whether it is one of those that wait.
+        self._open: dict[int | str, tuple[Promised, Route, bool]] = {}
         # What has been read and has to wait for calls before it. Afterwards, where nothing more will come, that is the end.
         self._unheard = Backlog()
         self._said_all = self._calling = False
-        self._calls = self._starts = self._tasks = 0
-        self._waits: set[int | str] = set()
+        self._calls = self._starts = self._tasks = self._waits = 0
         self._reading, self._busy = True, ""
         self._writable = asyncio.Event()
         self._writable.set()
@@ -66,7 +66,6 @@ class Session(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
         self._transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
         self._out = Outbox(self._loop, self._transport)
-        self._write = self._out.write
         self._pid, uid = peer(transport.get_extra_info("socket"))
         self._host.sessions.add(self)
         refused = self._host.connections.enter(self._pid)
@@ -91,15 +90,16 @@ class Session(asyncio.Protocol):
         except WfctlError as error:
             self._begin_oversize(int(error.detail["size_bytes"]), ended=b"\n" in data)
             return
-        waiting, writable = self._unheard.waiting, self._writable.is_set
+        # What is answered here is sent later: it is no matter in between whether the peer reads.
+        waiting, writable = self._unheard.waiting, self._writable.is_set()
         for line in lines:
             # Whoever hangs up, or will, at one of them hears no more, however much it is.
             if self._closing or (waiting and self._unheard.last):
                 break
             message = understood(line)
-            if self._greeted and type(message) is rpc.Envelope and message.id is None and message.method == "cancel":
+            if type(message) is rpc.Envelope and message.id is None and message.method == "cancel" and self._greeted:
                 self._give_up(message.params)  # at once: there may be no room for other calls until this one has ended
-            elif not waiting and writable() and self._room(message):
+            elif writable and not waiting and self._room(message):
                 self._message(message)
             else:
                 self._unheard.add(message, len(line))
@@ -118,11 +118,11 @@ class Session(asyncio.Protocol):
         self._host.connections.leave(self._pid)
         if self._deadline is not None:
             self._deadline.cancel()
-        for task, kind in self._open.values():
-            if kind is not Kind.COMMAND:
-                task.cancel()
+        for answer, route, _ in self._open.values():
+            if not route.command:
+                answer.cancel()
         self._open.clear()
-        self._waits.clear()
+        self._waits = 0
         self._unheard.clear()
         self._out.clear()
         self._writable.set()
@@ -215,7 +215,7 @@ class Session(asyncio.Protocol):
             self._greeted = True
             if self._deadline is not None:
                 self._deadline.cancel()
-            self._write(rpc.response(envelope.id, welcome))
+            self._out.write(rpc.response(envelope.id, welcome))
 
     def _request(self, id: int | str, method: str, params: msgspec.Raw) -> None:
         host, withdrawn = self._host, False
@@ -223,26 +223,26 @@ class Session(asyncio.Protocol):
             self._unheard.withdrawn.discard(id)
         route = host.routes.get(method)
         if route is None:
-            self._write(rpc.failure(id, unknown_method(method), rpc.METHOD_NOT_FOUND))
+            self._out.write(rpc.failure(id, unknown_method(method), rpc.METHOD_NOT_FOUND))
             return
         if withdrawn and not route.command:
             return
         if id in self._open:
-            self._write(rpc.failure(id, UsageError(f"the id {id} is in use by an open call"), rpc.INVALID_REQUEST))
+            self._out.write(rpc.failure(id, UsageError(f"the id {id} is in use by an open call"), rpc.INVALID_REQUEST))
             return
         try:
             call = route.decode(params)
         except UNDECODABLE as error:
-            self._write(rpc.failure(id, invalid_params(method, error), rpc.INVALID_PARAMS))
+            self._out.write(rpc.failure(id, invalid_params(method, error), rpc.INVALID_PARAMS))
             return
         waits = route.streams or (type(call) is Result and call.wait)
-        if waits and len(self._waits) >= MAX_WAITS:
-            self._write(rpc.failure(id, too_many_waits(MAX_WAITS)))
+        if waits and self._waits >= MAX_WAITS:
+            self._out.write(rpc.failure(id, too_many_waits(MAX_WAITS)))
             return
         try:
             promised = None if route.promise is None else route.promise(host.backend, call)
         except Exception as error:
-            self._write(rpc.failure(id, told(error, method)))
+            self._out.write(rpc.failure(id, told(error, method)))
             return
         over = partial(self._over, id, route, waits)  # one for all that follows: each callback costs a turn of the loop
         answer: Promised
@@ -252,14 +252,14 @@ class Session(asyncio.Protocol):
         else:
             answer = promised
             promised.then(over)
-        self._open[id] = answer, route.kind
+        self._open[id] = answer, route, waits
         if route.command:
             host.finishing.add(answer)
         if route.starts:
             self._starts += 1
             host.connections.starts += 1
         if waits:
-            self._waits.add(id)
+            self._waits += 1
         else:
             self._calls += 1
             if promised is None:
@@ -268,17 +268,17 @@ class Session(asyncio.Protocol):
                 self._calling = True
                 host.connections.calling += 1
 
-    def _over(self, id: int | str, route: Route, waited: bool, call: Promised) -> None:
-        host, promise = self._host, call if isinstance(call, Promise) else None
+    def _over(self, id: int | str, route: Route, waited: bool, answer: Promised) -> None:
+        promise = answer if isinstance(answer, Promise) else None
         try:
             if promise is not None and not promise.cancelled:  # as it is where it has been given up
-                self._answer(id, promise, kept(id, promise, route.call.method))
+                self._answer(id, promise, kept(id, promise, route.method))
         finally:
             if route.command:
-                host.finishing.discard(call)
+                self._host.finishing.discard(answer)
             if route.starts:
                 self._starts -= 1
-                host.connections.starts -= 1
+                self._host.connections.starts -= 1
             if not waited:
                 self._calls -= 1
                 if promise is None:
@@ -287,7 +287,7 @@ class Session(asyncio.Protocol):
                     self._hear()
                 if not self._calls:
                     self._calling = False
-                    host.connections.rests()
+                    self._host.connections.rests()
 
     def _give_up(self, params: msgspec.Raw) -> None:
         try:
@@ -297,9 +297,9 @@ class Session(asyncio.Protocol):
         found = self._open.get(id)
         if found is None:
             self._unheard.withdraw(id)
-        elif found[1] is not Kind.COMMAND:
+        elif not found[1].command:
             del self._open[id]
-            self._waits.discard(id)
+            self._waits -= found[2]
             found[0].cancel()
 
     def _begin_oversize(self, size: int, *, ended: bool) -> None:
@@ -339,12 +339,12 @@ class Session(asyncio.Protocol):
             line = rpc.failure(id, told(error, call.method))
         self._answer(id, asyncio.current_task(), line)
 
-    def _answer(self, id: int | str, call: Promised | None, line: bytes) -> None:
+    def _answer(self, id: int | str, answer: Promised | None, line: bytes) -> None:
         # Who gave the call up, or left, has taken it out: then nobody waits for the line.
-        if (mine := self._open.get(id)) is not None and mine[0] is call:
+        if (mine := self._open.get(id)) is not None and mine[0] is answer:
             del self._open[id]
-            self._waits.discard(id)
-            self._write(line)
+            self._waits -= mine[2]
+            self._out.write(line)
             if self._said_all and not self._open:
                 self._hear()
 
@@ -352,7 +352,7 @@ class Session(asyncio.Protocol):
         items = aiter(stream)
         try:
             async for item in items:
-                self._write(fitting(rpc.stream_item(id, item), method))
+                self._out.write(fitting(rpc.stream_item(id, item), method))
                 if self._out.size > MAX_UNSENT_BYTES:
                     self._out.flush()
                     await asyncio.sleep(0)  # a long history must not hold up the others
@@ -369,20 +369,20 @@ class Session(asyncio.Protocol):
     def _refuse(self, error: WfctlError, code: int = rpc.SERVER_ERROR, id: int | str | None = None) -> None:
         """Say why, then hang up."""
         if not self._closing:
-            self._write(rpc.failure(id, error, code))
+            self._out.write(rpc.failure(id, error, code))
             self.close()
 
     def open_calls(self) -> list[asyncio.Future[Any]]:
-        return [future_of(call) for call, _ in self._open.values()]
+        return [future_of(answer) for answer, _, _ in self._open.values()]
 
     def abandon_calls(self) -> None:
         """The daemon stops: questions and streams end now, with an error that says so; commands are finished."""
-        for id, (task, kind) in list(self._open.items()):
-            if kind is not Kind.COMMAND:
+        for id, mine in list(self._open.items()):
+            if not mine[1].command:
                 del self._open[id]
-                self._waits.discard(id)
-                task.cancel()
-                self._write(rpc.failure(id, stopping()))
+                self._waits -= mine[2]
+                mine[0].cancel()
+                self._out.write(rpc.failure(id, stopping()))
 
     def close(self) -> None:
         """Hang up once everything said is sent; a peer that does not read is cut off after a few seconds."""
