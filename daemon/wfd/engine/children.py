@@ -137,6 +137,7 @@ class Children:
             return
         batch = machine.batch(now)
         key, run_id = machine.new_key(), machine.ids.run_id(batch.now)
+        workflow_type = spec.workflow_type  # the same text, one for all its runs
         child = batch.open(
             key=key, run_id=run_id, workflow_id=args.workflow_id, workflow_type=workflow_type,
             handler=spec.start.name, input=bytes(args.input), timeout_ms=args.timeout_ms, parent=parent,

@@ -78,7 +78,7 @@ class Commands:
             # While a worker looked at the arguments somebody else may have taken the ID.
             if call.workflow_id is not None and (existing := await self._existing(call)) is not None:
                 return existing
-        return await self._begin(call, handler, kwargs).future()
+        return await self._begin(call, spec, handler, kwargs).future()
 
     def starting(self, call: calls.Start) -> Promise[calls.Started] | None:
         """What `start` answers, where that needs no one but the disk: as nearly all who ask, and what they ask with then costs no
@@ -90,7 +90,7 @@ class Commands:
         if not handler.plain:
             return None
         payload = rebound(handler, call.input, call.positional)
-        return self._begin(call, handler, bind_plain(spec, handler, payload, call.text))
+        return self._begin(call, spec, handler, bind_plain(spec, handler, payload, call.text))
 
     def _startable(self, call: calls.Start) -> TypeSpec:
         """The type to start, once all is well that can be told without waiting."""
@@ -107,7 +107,7 @@ class Commands:
             check_new_id(call.workflow_id)
         return spec
 
-    def _begin(self, call: calls.Start, handler: HandlerSpec, kwargs: bytes) -> Promise[calls.Started]:
+    def _begin(self, call: calls.Start, spec: TypeSpec, handler: HandlerSpec, kwargs: bytes) -> Promise[calls.Started]:
         """Begin the run, whose ID is free, with its start handler; the promise is kept when it is on the disk, or never will be."""
         engine = self._e
         workflow_id = call.workflow_id or self._readable(call.workflow_type)
@@ -124,7 +124,7 @@ class Commands:
             return promise
         live = batch.open(
             key=engine.new_key(), run_id=engine.ids.run_id(batch.now), workflow_id=workflow_id,
-            workflow_type=call.workflow_type, handler=handler.name, input=kwargs, timeout_ms=call.timeout_ms,
+            workflow_type=spec.workflow_type, handler=handler.name, input=kwargs, timeout_ms=call.timeout_ms,
             begins_at=begins_at,
         )  # fmt: skip
         run = live.run

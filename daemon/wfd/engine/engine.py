@@ -232,7 +232,7 @@ class Engine:
         batch = Batch(self.clock.now_ms() if now is None else now, self.workers.catalog)
         decision = batch.decide(live, stimulus)
         if decision.records:
-            self.commit(batch)
+            self._commits.commit(batch)
         else:
             self.memory.settle(live)
 

@@ -140,7 +140,7 @@ class Memory:
 
     def _pin(self, live: Live) -> None:
         live.pins += 1
-        self.idle.pop(live.run.key, None)
+        self.busy(live)
 
     def pending(self, live: Live) -> bool:
         """Whether anything that was decided about this run is not on the disk yet."""
@@ -148,7 +148,9 @@ class Memory:
 
     def busy(self, live: Live) -> None:
         """Something is under way for this run: it stays."""
-        self.idle.pop(live.run.key, None)
+        key = live.run.key
+        if key in self.idle:  # as few are; to take out what is not there would cost much more
+            del self.idle[key]
 
     def settle(self, live: Live) -> None:
         """Nothing is under way any more for this run, perhaps: then it may leave."""
@@ -174,7 +176,7 @@ class Memory:
 
     def _drop(self, live: Live) -> None:
         run, parent = live.run, live.parent
-        self.idle.pop(run.key, None)
+        self.busy(live)
         del self._runs[run.key]
         del self._keys[run.run_id]
         if parent is not None:

@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import logging
 from array import array
-from collections import Counter
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import Any, Protocol
@@ -55,7 +55,7 @@ class Purges:
         # Whether there may be a tree on the disk that is begun.
         self._begun = True
         # How many runs have closed in each status since the daemon is up.
-        self.closed: Counter[Status] = Counter()
+        self.closed: defaultdict[Status, int] = defaultdict(int)
 
     async def resume(self) -> None:
         """Finish the tree that an earlier daemon had begun to take away."""
@@ -84,7 +84,7 @@ class Purges:
         return going
 
     def _ever_closed(self, rule: Rule) -> int:
-        return sum(self.closed[status] for status in rule.closed_by)
+        return sum(self.closed.get(status, 0) for status in rule.closed_by)
 
     async def _walk(self, going: Pass, kind: str, status: Status, last: int, wanted: Callable[[], bool]) -> array[int]:
         """The same of the runs of one type in one status."""
