@@ -216,7 +216,8 @@ class Engine:
 
     def _closed(self, live: Live) -> None:
         run = live.run
-        self.purges.closed[run.status] += 1
+        if type(run.phase) is state.Closed:  # else it has been re-opened before its end was on disk
+            self.purges.closed[run.phase.status] += 1
         if (waiters := self._waiters.pop(run.key, None)) is not None:
             outcome = outcome_of(run)
             for waiter in waiters:

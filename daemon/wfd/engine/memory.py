@@ -182,7 +182,7 @@ class Memory:
         if parent is not None:
             parent.pins -= 1
             self.settle(parent)
-        elif run.closed:
+        elif type(run.phase) is state.Closed:
             self.recent.keep(run)  # it is runs at the top that somebody outside has started
 
     async def reach(self, key: int) -> Live | None:
