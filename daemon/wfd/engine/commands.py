@@ -113,13 +113,12 @@ class Commands:
         workflow_id = call.workflow_id or self._readable(call.workflow_type)
         batch = engine.batch()
         begins_at = call.begins_at if call.delay_ms is None else batch.now + call.delay_ms
+        if begins_at is not None and begins_at <= batch.now:
+            begins_at = None
+        status = Status.RUNNING if begins_at is None else Status.SLEEPING
         if call.dry_run:
             info = RunInfo("", workflow_id, call.workflow_type, started_at_ms=batch.now)
-            later = begins_at is not None and begins_at > batch.now
-            started = calls.Started(
-                run=info, status=Status.SLEEPING if later else Status.RUNNING, begins_at=begins_at if later else None
-            )
-            promise = Promise(engine.loop, started)
+            promise = Promise(engine.loop, calls.Started(run=info, status=status, begins_at=begins_at))
             engine.loop.call_soon(promise.end)
             return promise
         live = batch.open(
@@ -127,9 +126,7 @@ class Commands:
             workflow_type=spec.workflow_type, handler=handler.name, input=kwargs, timeout_ms=call.timeout_ms,
             begins_at=begins_at,
         )  # fmt: skip
-        run = live.run
-        started = calls.Started(run=live.info_at(1), status=run.status, begins_at=run.begins_at)
-        promise = Promise(engine.loop, started)
+        promise = Promise(engine.loop, calls.Started(run=live.info_at(1), status=status, begins_at=begins_at))
         engine.commit(batch, None, promise.end)
         return promise
 
