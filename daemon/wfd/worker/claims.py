@@ -35,7 +35,7 @@ class Step(Protocol):
     tasks: list[asyncio.Task[Any]]
     marked: branches.Marked | None
     _pending: dict[int, Pending]
-    _bodies: dict[str, asyncio.Task[Any] | None]
+    _bodies: dict[str, asyncio.Task[Any] | None] | None
     _resumed: set[str] | None
 
     @property
@@ -119,7 +119,7 @@ def _scene(step: Step, *, lasts: bool) -> standing.Scene:
     """How its branches stand. Sleeps that an earlier execution began would be over if they were then, if that `lasts`."""
     pending, resumed, rest = step._pending.values(), step._resumed or (), step._rest
     going_on = {task for task in (*step.tasks, step.task) if task is not None and not task.done()}
-    bodies = {task for key, task in step._bodies.items() if task is not None and key not in resumed}
+    bodies = {task for key, task in (step._bodies or {}).items() if task is not None and key not in resumed}
     over = {one.answer for one in pending if lasts and one.key.startswith(_SLEEPS)}
     new = {one.answer for one in pending if one.key not in resumed}
     return standing.Scene(going_on, {*rest.standing, *bodies}, {*rest.last, *new, *over}, lasts)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import os
 import threading
 import time
@@ -154,7 +155,7 @@ class Executor:
             self._cannot_run(token, number, error.reason)
             return
         step = self._ops_type(
-            token, message.step, handler, workflow, after, message.cancel, number,
+            token, message.step, handler, workflow, after, message.cancel,
             _host=self._host, _run=message.run, _store=message.store,
         )  # fmt: skip
         if message.ops:
@@ -162,11 +163,9 @@ class Executor:
         if message.logged:
             step.logged_before = _marks(message.logged)
         self._steps[token] = step
-        drive = self._drive(step, kwargs) if handler.is_async else self._drive_thread(step, kwargs)
-        # To its `_FIRST_TURN`: a task that others cancel before that would end without a word of the step.
-        drive.send(None)
+        drive = self._drive(step, kwargs, number) if handler.is_async else self._drive_thread(step, kwargs, number)
         # Not by the loop's factory: it numbers the tasks that a handler makes, and this is the handler.
-        step.task = asyncio.Task(drive, loop=self._loop, name=handler.name)
+        step.task = Task(drive, loop=self._loop, name=handler.name)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -208,14 +207,11 @@ class Executor:
 
     # -- running it -----------------------------------------------------------------------------
 
-    async def _drive(self, step: LiveOps, kwargs: dict[str, Any]) -> None:
-        try:
-            await _FIRST_TURN
-        except asyncio.CancelledError:  # by code that cancels whatever task there is: the step may begin anew
-            step.abandoned = True
-        if not step.abandoned:
-            step.number = 0 if self._fence.begins(step.number) else -1
-        if step.number:
+    async def _drive(self, step: LiveOps, kwargs: dict[str, Any], number: int) -> None:
+        if not self._fence.begins(number):
+            self._leave(step)
+            return
+        if step.abandoned:
             self._finish(step, None, None, None)
             return
         context = Context(step)
@@ -251,15 +247,12 @@ class Executor:
             except asyncio.CancelledError:
                 return
 
-    async def _drive_thread(self, step: LiveOps, kwargs: dict[str, Any]) -> None:
+    async def _drive_thread(self, step: LiveOps, kwargs: dict[str, Any], number: int) -> None:
         """A plain `def`: runs in a thread that cannot be interrupted, so only its operations can end it early."""
-        try:
-            await _FIRST_TURN
-        except asyncio.CancelledError:  # by code that cancels whatever task there is: the step may begin anew
-            step.abandoned = True
-        if not step.abandoned:
-            step.number = 0 if self._fence.begins(step.number) else -1
-        if step.number:
+        if not self._fence.begins(number):
+            self._leave(step)
+            return
+        if step.abandoned:
             self._finish(step, None, None, None)
             return
         turn = self._pool.turn(step.token)
@@ -293,6 +286,14 @@ class Executor:
 
     # -- ending it ------------------------------------------------------------------------------
 
+    def _leave(self, step: LiveOps) -> None:
+        """Others have it, and answer it: it was given back."""
+        if self._steps.get(step.token) is step:
+            del self._steps[step.token]
+        step.close()
+        if self._stopping:
+            self._maybe_stopped()
+
     def _finish(self, step: LiveOps, context: AnyContext | None, outcome: Any, raised: BaseException | None) -> None:
         if self._steps.get(step.token) is step:
             del self._steps[step.token]
@@ -309,9 +310,7 @@ class Executor:
                 done = None
             else:
                 done = returned.done(step, outcome, context)
-            # One that has not begun is answered where nobody else has it: others have what was given back.
-            if not step.number or (step.number > 0 and self._fence.begins(step.number)):
-                self._send(self._answer(step, outcome, raised, forgotten) if done is None else done)
+            self._send(self._answer(step, outcome, raised, forgotten) if done is None else done)
         except Exception as error:  # an outcome that cannot be written must not leave the step without an answer
             self._send(StepRaised(step.token, describe_exception(error, self._sources)))
         if self._stopping:
@@ -373,16 +372,19 @@ def _marks(logged: bytes) -> Counter[bytes]:
     return Counter(logged[at : at + size] for at in range(0, len(logged), size))
 
 
-class _Turn(tuple[None]):
-    """Awaited, it gives up one turn of the loop for each None in it."""
+class Task(asyncio.Task[None]):
+    """What a handler runs in. Code that cancels whatever task there is may come before its first turn: it would end without a word
+    of the step, which may begin anew instead."""
 
     __slots__ = ()
 
-    __await__: Any = tuple.__iter__
-
-
-# Until then, nothing of a step has been done but that it was read.
-_FIRST_TURN = _Turn((None,))
+    def cancel(self, msg: Any = None) -> bool:
+        coro: Any = self.get_coro()
+        if inspect.getcoroutinestate(coro) != inspect.CORO_CREATED:
+            return super().cancel(msg)
+        step: LiveOps = coro.cr_frame.f_locals["step"]
+        step.abandoned = True
+        return True
 
 
 def _in_thread(step: LiveOps, context: AnyContext, kwargs: dict[str, Any]) -> tuple[Any, BaseException | None]:

@@ -44,7 +44,6 @@ class LiveOps(Hosted, eq=False):
     workflow: Workflow
     next: Next
     cancel_requested: bool
-    number: int = 0  # by which the fence knows it; 0 once it may begin here, -1 where others have it
     cancel_delivered: bool = False
     abandoned: bool = False
     begun: bool = False
@@ -58,7 +57,7 @@ class LiveOps(Hosted, eq=False):
     _seen: dict[str, int] = {}
     _pending: dict[int, Pending] = {}
     # The functions of tasks that take their time: the asyncio task that waits for it, by the task's key.
-    _bodies: dict[str, asyncio.Task[Any] | None] = {}
+    _bodies: dict[str, asyncio.Task[Any] | None] | None = None
     # The beginning of a task that is still to be said: what ends in this very turn of the loop is told with it.
     _begun: Op | None = None
     _next_op: int = 0
@@ -200,10 +199,12 @@ class LiveOps(Hosted, eq=False):
 
     def waits(self, key: str) -> None:
         self._say_rest()
+        self._bodies = self._bodies or {}
         self._bodies[key] = asyncio.current_task()
 
     def left(self, name: str, key: str) -> None:
-        self._bodies.pop(key, None)
+        if self._bodies:
+            self._bodies.pop(key, None)
         if not (self.abandoned or self.closed):
             # Nobody says that its function runs no more: its handler may only wait from now on.
             self._next_op += 1
@@ -333,7 +334,7 @@ class LiveOps(Hosted, eq=False):
         """End what a thread may be waiting for, or who stays until one has ended."""
         for waiting in list(self._pending.values()):
             waiting.answer.cancel()
-        for task in list(self._bodies.values()):
+        for task in list((self._bodies or {}).values()):
             if task is not None:
                 task.cancel()
 
@@ -381,7 +382,8 @@ class LiveOps(Hosted, eq=False):
         """The handler has ended. What it did not await is cancelled, and said in its log. Gives what never even began."""
         unawaited = discard_unawaited(self.handed_out) if self.handed_out else []
         if self._pending or self._bodies or unawaited:
-            left = [*(waiting.key for waiting in self._pending.values() if not waiting.answer.done()), *self._bodies]
+            bodies = self._bodies or ()
+            left = [*(waiting.key for waiting in self._pending.values() if not waiting.answer.done()), *bodies]
             self._end_waits()
             if (left or unawaited) and not self.abandoned:
                 names = [*unawaited, *(in_words(key) for key in left)]
