@@ -90,9 +90,10 @@ def _through_json(task: Definition, value: Any) -> tuple[Any, bytes, Exception |
     """The result as a replay would return it. One that cannot be recorded fails the task for good: it did its work."""
     try:
         data = encode_plain(value)
-        if data is not None and value is not None:
+        kind = type(value)
+        if data is not None and value is not None and kind is not dict:
             wanted = task.result_type
-            if wanted is type(value) or wanted is Any:
+            if wanted is kind or wanted is Any:
                 return value, data, None
         data = data or encode(value, f"result of task {task.name!r}")
         return task.result(data), data, None

@@ -17,7 +17,7 @@ from wfctl.sdk.directive import outcome_step
 from wfctl.sdk.handler import Handler
 from wfctl.sdk.store import Store
 from wfctl.sdk.surroundings import AnyContext, StartedChild
-from wfctl.values.codec import canonical, decode, encode
+from wfctl.values.codec import all_flat, canonical, decode, identified
 from wfctl.values.handle import WorkflowHandle
 from wfctl.values.ids import check_name, check_workflow_id
 from wfctl.values.runinfo import RunInfo, records_ends
@@ -144,8 +144,7 @@ class Context(AnyContext):
             raise InvalidArgumentError(
                 f"on_parent_close is {on_parent_close!r}", hint='"abandon", "cancel" or "terminate"'
             )
-        what = f"input of {workflow_type!r}"
-        given = encode(workflow_input, what)
+        given, content = identified(workflow_input, "input of", workflow_type)
         same: dict[str, Any] = {"workflow_id": workflow_id, "timeout_ms": timeout_ms}
         if on_completed_step is not None:
             same["on_completed_step"] = outcome_step(self._ops.workflow, on_completed_step)
@@ -156,10 +155,10 @@ class Context(AnyContext):
             if workflow is None:
                 return _json({**same, "input": msgspec.Raw(given), **_unbound(workflow_input)})
             handler = workflow.begins or start_of(self._ops.types, workflow_type)
-            same["input"] = msgspec.Raw(_bound(handler, given, what, workflow_input))
+            same["input"] = msgspec.Raw(_bound(handler, given, workflow_input, "input of", workflow_type))
             return _json(same)
 
-        same["input"] = msgspec.Raw(canonical(workflow_input))
+        same["input"] = msgspec.Raw(content)
         identity = _sorted_json(same)
         value = await self._ops.perform("child", workflow_type, identity, arguments)
         handle: ChildHandle = self._new_child(value, self)
@@ -214,8 +213,13 @@ class Context(AnyContext):
         Raises NoParentError (a RuntimeError) without a parent, UnknownEventError and InvalidPayloadError for what the
         parent's handlers cannot take.
         """
-        check_name(event_name, "event name")
         parent = self.run.parent
+        workflow = None if parent is None else self._ops.types.get(parent.workflow_type)
+        handler = (
+            workflow.handler("event", event_name) if workflow is not None and isinstance(event_name, str) else None
+        )
+        if handler is None:
+            check_name(event_name, "event name")
         if parent is None:
             raise NoParentError(
                 f"run {self.run.workflow_id!r} has no parent to send {event_name!r} to",
@@ -223,17 +227,14 @@ class Context(AnyContext):
                 event=event_name,
                 workflow_id=self.run.workflow_id,
             )
-        what = f"payload of event {event_name!r}"
-        given = encode(payload, what)
+        given, content = identified(payload, "payload of event", event_name)
 
         def arguments() -> bytes:
-            workflow = self._ops.types.get(parent.workflow_type)
-            handler = None if workflow is None else workflow.handler("event", event_name)
             if handler is None:
                 return _json({"payload": msgspec.Raw(given), **_unbound(payload)})
-            return b'{"payload":%b}' % _bound(handler, given, what, payload)
+            return b'{"payload":%b}' % _bound(handler, given, payload, "payload of event", event_name)
 
-        identity = b'{"payload":%b}' % canonical(payload)
+        identity = b'{"payload":%b}' % content
         value = await self._ops.perform("parent_event", event_name, identity, arguments)
         if decode(value).get("outcome") == "parent_closed":
             self.logger.warning(
@@ -300,11 +301,15 @@ class Context(AnyContext):
             await self._ops.tell("resume", "", key, b"{}")
 
 
-def _bound(handler: Handler, given: bytes, what: str, original: Any) -> bytes:
-    payload, named = decode(given), isinstance(original, dict)
+def _bound(handler: Handler, given: bytes, original: Any, what: str, name: str) -> bytes:
+    named = isinstance(original, dict)
+    # The check is of what others will read: of these that is the same.
+    if named and all_flat(original.values()) and handler.takes_as_it_is(original):
+        return given
+    payload = decode(given)
     if named and handler.takes_as_it_is(payload):
         return given
-    return bound(handler, payload, what, positional=not named)
+    return bound(handler, payload, f"{what} {name!r}", positional=not named)
 
 
 def _unbound(original: Any) -> dict[str, bool]:

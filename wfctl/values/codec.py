@@ -107,17 +107,22 @@ def _refuse_all(value: Any, what: str) -> None:
         raise InvalidPayloadError(f"{what} contains itself or is nested too deeply") from None
 
 
+def _is_flat(value: dict[Any, Any]) -> bool:
+    """Whether a dict needs no closer look: most hold a few texts and numbers."""
+    for key, item in value.items():
+        if type(key) is not str or (type(item) not in _PLAIN and not (type(item) is float and isfinite(item))):
+            return False
+    return True
+
+
 def encode(value: Any, what: str, *, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
     """JSON of `value`. `what` names it in errors (`store value 'amount'`, `payload of event 'paid'`).
 
     Raises InvalidPayloadError for what JSON cannot hold, PayloadTooLargeError over `limit` bytes.
     """
     if type(value) is dict:
-        # Most hold a few texts and numbers, which need no closer look.
-        for key, item in value.items():
-            if type(key) is not str or (type(item) not in _PLAIN and not (type(item) is float and isfinite(item))):
-                _refuse_all(value, what)
-                break
+        if not _is_flat(value):
+            _refuse_all(value, what)
     elif not (isinstance(value, _SCALARS) or (type(value) is float and isfinite(value))):
         _refuse_all(value, what)
     try:
@@ -146,9 +151,10 @@ def one_argument(value: Any, data: bytes) -> bool:
 
 
 def encode_plain(value: Any) -> bytes | None:
-    """As `encode`, for a text, a number, a boolean or None; None where that has to look closer, or to say what is wrong."""
+    """As `encode`, for a text, a number, a boolean, None, or a dict of these; None where that has to look closer, or to say what
+    is wrong."""
     kind = type(value)
-    if kind in _PLAIN or (kind is float and isfinite(value)):
+    if kind in _PLAIN or (kind is float and isfinite(value)) or (kind is dict and _is_flat(value)):
         try:
             data = _encode(value)
         except (ValueError, OverflowError):
@@ -163,12 +169,25 @@ def unchanged(value: Any) -> bool:
     return type(value) in _SAME and (type(value) is not float or isfinite(value))
 
 
+def all_flat(values: Iterable[Any]) -> bool:
+    """Whether each is a text, a number, a boolean or None, whose JSON is read as the very same."""
+    return _FLAT.issuperset(map(type, values))
+
+
 def canonical(value: Any) -> bytes:
     """JSON of `value` that is the same in every process: keys sorted, and sets, whose order Python shuffles per process.
 
     For comparing and hashing what `encode` accepted; never stored.
     """
     return _encode_sorted(_settled(value))
+
+
+def identified(value: Any, what: str, name: str) -> tuple[bytes, bytes]:
+    """`value` by `encode` and by `canonical`. In errors it is `what` and `name`, as in `payload of event 'paid'`."""
+    data = encode_plain(value)
+    if data is None:
+        return encode(value, f"{what} {name!r}"), canonical(value)
+    return data, data if type(value) is not dict or len(value) < 2 else _encode_sorted(value)
 
 
 def canonical_label(value: Any) -> bytes:

@@ -34,15 +34,16 @@ class Hosted(Branch, eq=False, kw_only=True):
     """What a step's execution has from its host, and of its run. `handed_out` are the coroutines that its handler was given."""
 
     _host: Host
-    _run: bytes
+    _run: bytes | RunInfo  # read for those that look at it
     _store: dict[str, bytes]
-    _info: RunInfo | None = None  # read for those that look at it
     handed_out: list[Coroutine[Any, Any, Any]] = []
 
     @property
     def run(self) -> RunInfo:
-        self._info = self._info or decode(self._run)
-        return self._info
+        run = self._run
+        if isinstance(run, bytes):
+            run = self._run = decode(run)
+        return run
 
     @property
     def types(self) -> Mapping[str, Workflow]:
