@@ -165,7 +165,8 @@ class Executor:
         self._steps[token] = step
         drive = self._drive(step, kwargs, number) if handler.is_async else self._drive_thread(step, kwargs, number)
         # Not by the loop's factory: it numbers the tasks that a handler makes, and this is the handler.
-        step.task = Task(drive, loop=self._loop, name=handler.name)
+        step.task = task = Task(drive, loop=self._loop, name=handler.name)
+        task.step = step
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -373,17 +374,17 @@ def _marks(logged: bytes) -> Counter[bytes]:
 
 
 class Task(asyncio.Task[None]):
-    """What a handler runs in. Code that cancels whatever task there is may come before its first turn: it would end without a word
-    of the step, which may begin anew instead."""
+    """What the handler of `step` runs in. Code that cancels whatever task there is may come before its first turn: it would end
+    without a word of the step, which may begin anew instead."""
 
-    __slots__ = ()
+    __slots__ = ("step",)
+
+    step: LiveOps
 
     def cancel(self, msg: Any = None) -> bool:
-        coro: Any = self.get_coro()
-        if inspect.getcoroutinestate(coro) != inspect.CORO_CREATED:
+        if inspect.getcoroutinestate(self.get_coro()) != inspect.CORO_CREATED:  # type: ignore[arg-type]
             return super().cancel(msg)
-        step: LiveOps = coro.cr_frame.f_locals["step"]
-        step.abandoned = True
+        self.step.abandoned = True
         return True
 
 
