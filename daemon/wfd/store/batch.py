@@ -29,8 +29,8 @@ _WAITING, _STATUS, _CLOSED, _ERROR, _REASON, _TIMES = (
 # Where a new run has, as a rule, nothing any more.
 _LATER = RunRow.__struct_fields__.index("deadline")
 _NOTHING_LATER = (None,) * (len(RunRow.__struct_fields__) - _LATER)
-# The indexed columns of open runs by key, as last written: the status and the times.
-Standing = dict[int, tuple[str, tuple[int | None, int | None]]]
+# The indexed columns of open runs by key, as last written: the status, the deadline and the time to wake at.
+Standing = dict[int, tuple[str, int | None, int | None]]
 MAX_STANDING = 20_000
 _rev: Callable[[LogRow], int] = operator.attrgetter("rev")
 _tuple: Callable[[Any], tuple[Any, ...]] = msgspec.structs.astuple
@@ -183,8 +183,8 @@ class Batch:
             _, _, _, _, _, _, _, _, _, waiting_for, status, closed_at, result, error, reason, deadline, wake_at = row
             if reason is not None:
                 row = (*row[:_REASON], _seen(reason), *row[_REASON + 1 :])
-            stands, stood = (status, (deadline, wake_at)), standing.get(key)
-            if stood is None or stood[1] != stands[1]:
+            stood = standing.get(key)
+            if stood is None or stood[1] != deadline or stood[2] != wake_at:
                 (open_again if key in self.reopened and closed_at is None else change).append(row)
             # What is not bound costs nothing: None costs as much as four numbers, as Python asks how to adapt it.
             elif error is not None or reason is not None:
@@ -200,7 +200,7 @@ class Batch:
                     wait_on.append(row[:_STATUS])
                 continue
             if closed_at is None:
-                standing[key] = stands
+                standing[key] = status, deadline, wake_at
             else:
                 standing.pop(key, None)
         passed = [(key, *seqs) for key, seqs in self.passed.items()]
@@ -216,7 +216,7 @@ class Batch:
             whole: list[tuple[Any, ...]] = []
             for key, new in self.fresh.items():
                 if new.closed_at is None:
-                    standing[key] = new.status, (new.deadline, new.wake_at)
+                    standing[key] = new.status, new.deadline, new.wake_at
                 values = _tuple(new)
                 if values[_LATER:] == _NOTHING_LATER:
                     begun.append(values[:_LATER])
@@ -281,11 +281,8 @@ def _put(db: sqlite3.Cursor, name: str, rows: list[Any]) -> None:
 
 def _joined(rows: list[Any]) -> Iterator[list[Any]]:
     """The values of eight rows each; leaves the rest out."""
-    for end in range(_TOGETHER, len(rows) + 1, _TOGETHER):
-        values: list[Any] = []
-        for row in rows[end - _TOGETHER : end]:
-            values += row
-        yield values
+    for a, b, c, d, e, f, g, h in zip(*[iter(rows)] * _TOGETHER, strict=False):
+        yield [*a, *b, *c, *d, *e, *f, *g, *h]
 
 
 def _each(db: sqlite3.Cursor, name: str, rows: Iterable[Any]) -> int:
