@@ -53,8 +53,8 @@ def _acknowledges_before_the_commit(patch: Patch) -> None:
 def _answers_operations_before_the_commit(patch: Patch) -> None:
     commit = Commits.commit
 
-    def early(self: Commits, batch: Batch, then: Callable[[int], None] | None = None, **settled: Any) -> None:
-        commit(self, batch, None, **settled)
+    def early(self: Commits, batch: Batch, then: Callable[[int], None] | None = None, settled: Any = None) -> None:
+        commit(self, batch, None, settled)
         if then is not None:
             then(batch.now)
 
