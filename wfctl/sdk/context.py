@@ -145,6 +145,7 @@ class Context(AnyContext):
                 f"on_parent_close is {on_parent_close!r}", hint='"abandon", "cancel" or "terminate"'
             )
         given, content = identified(workflow_input, "input of", workflow_type)
+        original = _as_it_is(workflow_input)
         same: dict[str, Any] = {"workflow_id": workflow_id, "timeout_ms": timeout_ms}
         if on_completed_step is not None:
             same["on_completed_step"] = outcome_step(self._ops.workflow, on_completed_step)
@@ -153,9 +154,9 @@ class Context(AnyContext):
 
         def arguments() -> bytes:
             if workflow is None:
-                return _json({**same, "input": msgspec.Raw(given), **_unbound(workflow_input)})
+                return _json({**same, "input": msgspec.Raw(given), **_unbound(original)})
             handler = workflow.begins or start_of(self._ops.types, workflow_type)
-            same["input"] = msgspec.Raw(_bound(handler, given, workflow_input, "input of", workflow_type))
+            same["input"] = msgspec.Raw(_bound(handler, given, original, "input of", workflow_type))
             return _json(same)
 
         same["input"] = msgspec.Raw(content)
@@ -228,11 +229,12 @@ class Context(AnyContext):
                 workflow_id=self.run.workflow_id,
             )
         given, content = identified(payload, "payload of event", event_name)
+        original = _as_it_is(payload)
 
         def arguments() -> bytes:
             if handler is None:
-                return _json({"payload": msgspec.Raw(given), **_unbound(payload)})
-            return b'{"payload":%b}' % _bound(handler, given, payload, "payload of event", event_name)
+                return _json({"payload": msgspec.Raw(given), **_unbound(original)})
+            return b'{"payload":%b}' % _bound(handler, given, original, "payload of event", event_name)
 
         identity = b'{"payload":%b}' % content
         value = await self._ops.perform("parent_event", event_name, identity, arguments)
@@ -301,10 +303,15 @@ class Context(AnyContext):
             await self._ops.tell("resume", "", key, b"{}")
 
 
+def _as_it_is(value: Any) -> Any:
+    """A dict as it is now: by when it is checked it may have been changed, as a call may have to wait for its turn."""
+    return value.copy() if type(value) is dict else value
+
+
 def _bound(handler: Handler, given: bytes, original: Any, what: str, name: str) -> bytes:
     named = isinstance(original, dict)
     # The check is of what others will read: of these that is the same.
-    if named and all_flat(original.values()) and handler.takes_as_it_is(original):
+    if type(original) is dict and all_flat(original.values()) and handler.takes_as_it_is(original):
         return given
     payload = decode(given)
     if named and handler.takes_as_it_is(payload):

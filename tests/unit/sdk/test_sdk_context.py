@@ -7,6 +7,7 @@ import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -140,6 +141,35 @@ async def test_a_payload_the_parent_cannot_take_is_refused_with_what_it_can() ->
     with pytest.raises(InvalidPayloadError, match=r"missing parameter 'txn_id'") as payload:
         await Context(ops).send_to_parent("payment_completed", {"txn": "t"})
     assert payload.value.hint == "it takes (txn_id: str)"
+    assert ops.asked == []
+
+
+async def test_what_is_checked_is_what_was_given_whatever_becomes_of_that_until_it_is() -> None:
+    class Waiting(MemoryOps):
+        """Each call waits for its turn, as one may beside others."""
+
+        async def find(self, *given: Any) -> Any:
+            payload["txn_id"] = "t-1"
+            return await super().find(*given)
+
+    payload: dict[str, Any] = {"txn_id": 7}
+    ops = Waiting(payment_wf, order_wf, parent=PARENT)
+    with pytest.raises(InvalidPayloadError, match="txn_id"):
+        await Context(ops).send_to_parent("payment_completed", payload)
+    payload = {}
+    await Context(ops).start("Order", "order-2", payload)
+    assert [asked.args["input"] for asked in ops.asked] == [{}]
+
+
+@pytest.mark.parametrize("others", [(), (order_wf,)], ids=["no such type", "no such event"])
+@pytest.mark.parametrize("parent", [None, PARENT], ids=["no parent", "a parent"])
+async def test_what_is_no_name_of_an_event_is_refused_before_all_else(
+    others: tuple[Workflow, ...], parent: ParentInfo | None
+) -> None:
+    ops = MemoryOps(payment_wf, *others, parent=parent)
+    for name in ("", "a\nb", "x" * 300, 5, None, ["payment_completed"], b"payment_completed"):
+        with pytest.raises(InvalidArgumentError, match=r"^event name"):
+            await Context(ops).send_to_parent(name, object())  # type: ignore[arg-type]
     assert ops.asked == []
 
 
