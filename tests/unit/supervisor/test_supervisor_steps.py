@@ -54,15 +54,18 @@ class Runner:
 class Listener:
     def __init__(self) -> None:
         self.late: list[int] = []
+        self.said: list[Spoken] = []
 
-    def heard(self, message: Spoken, now: int) -> None: ...
+    def heard(self, message: Spoken, now: int) -> None:
+        self.said.append(message)
 
     def left_line(self, workflow_type: str) -> None: ...
 
     def timed_out(self, token: int, timeout_ms: int) -> None:
         self.late.append(token)
 
-    def lost(self, tokens: list[int], reason: str, crash: bool) -> None: ...
+    def lost(self, tokens: list[int], reason: str, crash: bool) -> None:
+        self.said += [channel.StepGone(token) for token in tokens]
 
     def catalog_changed(self, catalog: object) -> None: ...
 
@@ -160,6 +163,32 @@ def test_a_step_that_is_given_back_goes_to_another_worker_and_is_cancelled_there
     assert bench.listener.late == []  # its time begins anew
     bench.clock.advance(1_000)
     assert bench.listener.late == [1, 2]
+
+
+def test_of_what_a_worker_says_at_once_each_step_that_is_wanted_there_is_heard_and_no_other() -> None:
+    bench, other, told = Two(), Runner(), list[object]()
+    bench.steps = Steps(bench.clock, bench._taking, others=lambda worker, message, now: told.append(message))
+    bench.steps.listen(bench.listener)
+    bench.run(1, 2, 3, 4, 5, 6)
+    assert bench.worker.given == [1, 3, 5]
+    bench.steps.abandon(1)
+    bench.steps.move(bench.worker, "its code is old", timed=True)
+    asked = [channel.Op(token, 1, "k", "now", "", b"{}") for token in range(7)]
+    done = [channel.StepDone(token, "wait") for token in range(7)]
+    said = [
+        done[0], asked[0], asked[1], asked[2], channel.Pong(1), done[1], done[1], done[2], asked[3],
+        channel.StepGone(3), channel.StepGone(2), channel.Pong(2), done[5], asked[5],
+    ]  # fmt: skip
+    bench.steps.heard(other, said, 0)
+    assert bench.listener.said == []
+    assert told == [channel.Pong(1), channel.Pong(2)]
+    bench.steps.heard(bench.worker, said, 0)
+    assert bench.listener.said == [asked[3], channel.StepGone(3), done[5]]
+    assert bench.worker.steps == set()
+    assert bench.other.steps == {2, 4, 6}
+    bench.steps.heard(bench.other, [asked[2], channel.StepGone(4), done[6], asked[6]], 0)
+    assert bench.listener.said[3:] == [asked[2], done[6]]
+    assert bench.worker.given == [1, 3, 5, 4], "it has not begun, so it begins elsewhere"
 
 
 def test_the_time_of_a_step_counts_from_when_a_worker_gets_it_and_not_from_when_that_was_decided() -> None:
