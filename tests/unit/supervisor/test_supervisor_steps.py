@@ -385,6 +385,24 @@ def test_a_worker_that_does_not_read_gets_no_more_steps() -> None:
     assert bench.worker.given == [1]
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_who_comes_later_begins_no_sooner_where_there_is_room_again(*, alone: bool) -> None:
+    bench = Bench(without="Pay")
+    bench.run(1, alone=alone)
+    bench.without = ""
+    bench.run(2)  # before anybody has looked who may begin by now
+    bench.steps.share_out()
+    assert bench.worker.given == ([1] if alone else [1, 2])
+
+
+def test_a_worker_is_kept_free_no_longer_than_there_are_suspects() -> None:
+    bench = Bench()
+    bench.run(1, alone=True)
+    assert bench.steps.least_busy("Pay", new=True) is None
+    bench.end(1)
+    assert bench.steps.least_busy("Pay", new=True) is bench.worker
+
+
 def test_a_task_that_was_cut_short_does_not_keep_the_turn_of_a_step_that_waits() -> None:
     bench = Bench(Pay=1)
     bench.run(1, 2)
