@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import random
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from support.handlers import Desk
 from support.waiting import wait_until
 from support.worker_process import WorkerProcess, run_step
 from wfctl import Context, Directive, Workflow
-from wfctl.protocol.channel import AbandonStep, Check, Checked, Ping, Pong, StepDone, StepGone, StepStuck
+from wfctl.protocol.channel import AbandonStep, Check, Checked, Op, Ping, Pong, StepDone, StepGone, StepStuck, Stop
 from wfd.worker.fence import Fence
 
 FLOWS = """
@@ -56,6 +57,12 @@ async def takes_harsh(ctx: Context, item: Harsh) -> Directive:
 
 @wf.step()
 async def quick(ctx: Context) -> Directive:
+    return ctx.next.complete()
+
+
+@wf.step()
+async def asks(ctx: Context) -> Directive:
+    await ctx.now()
     return ctx.next.complete()
 
 
@@ -291,7 +298,7 @@ async def test_every_step_that_is_read_is_asked_for_once_however_it_ends() -> No
     others = asyncio.all_tasks()
     answers[desk.begin("step", "quick")] = StepGone
     for made in asyncio.all_tasks() - others:
-        made.cancel()
+        assert made.cancel()
     said = [await desk.next() for _ in answers]
     assert {message.token: type(message) for message in said} == answers
     assert given_back not in answers
@@ -299,6 +306,32 @@ async def test_every_step_that_is_read_is_asked_for_once_however_it_ends() -> No
     assert fence._next - 1 == fence.received == len(answers) + 1
     assert keeps_nothing(fence)
     desk.executor.close()
+
+
+@pytest.mark.parametrize("handler", ["asks", "threaded"])
+async def test_a_step_that_was_given_back_and_comes_again_before_that_was_seen_here_runs(handler: str) -> None:
+    desk = Desk(wf)
+    assert desk.executor._fence.give_back(1)
+    message = run_step(7, "step", handler)
+    before = asyncio.all_tasks()
+    desk.executor.receive(message, message)
+    tasks = weakref.WeakSet(asyncio.all_tasks() - before)
+    if handler == "asks":
+        desk.reply(await desk.next(Op), 1_700_000_000_000)
+    assert await desk.next() == StepDone(7, "complete")
+    assert desk.executor.idle
+    await asyncio.sleep(0)
+    assert not tasks, "nothing holds that of a step which was given back, nor of one which has ended"
+    desk.executor.close()
+
+
+async def test_a_worker_that_is_to_stop_waits_for_no_step_that_was_given_back() -> None:
+    desk, stopped = Desk(wf), asyncio.Event()
+    desk.executor.on_stopped = stopped.set
+    assert desk.executor._fence.give_back(2)
+    desk.executor.receive(run_step(1, "step", "quick"), run_step(2, "step", "quick"), Stop())
+    await asyncio.wait_for(stopped.wait(), 10)
+    assert desk.sent == [StepDone(1, "complete")]
 
 
 async def test_a_check_that_ends_more_than_itself_is_the_mistake_of_who_asks() -> None:
