@@ -89,6 +89,8 @@ async def test_an_input_the_child_cannot_take_is_refused_with_its_signature() ->
     with pytest.raises(InvalidPayloadError, match=r"input of 'Payment': unknown parameter 'kard'") as caught:
         await Context(ops).start("Payment", "pay-1", {"kard": CARD})
     assert caught.value.hint == "it takes (card: Card, amount: float = 0.0)"
+    with pytest.raises(InvalidPayloadError, match="number"):
+        await Context(ops).start("Payment", "pay-1", {"card": Card(4111, Decimal(9))})  # type: ignore[arg-type]
     assert ops.asked == []
 
 

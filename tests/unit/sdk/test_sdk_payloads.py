@@ -18,7 +18,7 @@ import pytest
 
 from wfctl import Context, Directive, InvalidPayloadError, Workflow
 from wfctl.sdk.handler import Handler
-from wfctl.values.codec import convert, decode, encode
+from wfctl.values.codec import canonical, convert, decode, encode, identified
 from wfctl.values.kinds import UNBOUND
 from wfctl.values.signature import bind
 from wfd.engine.arguments import bind_later, bind_plain
@@ -49,6 +49,31 @@ def test_a_number_that_json_cannot_hold_is_refused_on_the_command_line(word: str
     bound = msgspec.json.decode(bind_plain(workflow.describe(), handler.describe(), b"null", {"f": "1e3"}))
     assert bound == {"f": 1000.0}
     assert math.isfinite(bound["f"])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, "text", 7, 1.5, True, [2, 1], {}, {"b": 1}, {"b": 1, "a": "x"}, {"c": None, "b": True, "a": -0.0},
+        {"b": {"d": 1, "c": 2}, "a": [{"f": 1, "e": 2}]}, {"b": {"x", "y", "z"}, "a": 1}, {"b": 2**70, "a": "é"},
+    ],
+)  # fmt: skip
+def test_what_identifies_a_payload_is_told_with_it_and_does_not_depend_on_the_order_of_its_keys(value: Any) -> None:
+    assert identified(value, "input of", "Order") == (encode(value, "it"), canonical(value))
+    if isinstance(value, dict):
+        turned = dict(reversed(value.items()))
+        assert identified(turned, "input of", "Order") == (encode(turned, "it"), canonical(value))
+
+
+@pytest.mark.parametrize(
+    "value", [math.nan, {"a": math.inf}, {1: 2}, {"a": object()}, "\ud800", {"a": "\ud800", "b": 1}]
+)
+def test_a_payload_that_cannot_be_told_is_named_as_where_only_that_is_asked(value: Any) -> None:
+    with pytest.raises(InvalidPayloadError) as plain:
+        encode(value, "input of 'Order'")
+    with pytest.raises(InvalidPayloadError) as raised:
+        identified(value, "input of", "Order")
+    assert raised.value.to_data() == plain.value.to_data()
 
 
 async def any_keywords(ctx: Context, **rest: Any) -> Directive:

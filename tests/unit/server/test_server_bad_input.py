@@ -117,10 +117,15 @@ async def test_a_flood_without_a_line_break_is_cut_off(stranger: Peer) -> None:
     assert (await stranger.read())["error"]["data"]["code"] == "payload_too_large"
 
 
-async def test_the_first_message_must_be_hello(stranger: Peer, backend: FakeBackend) -> None:
-    stranger.write(rpc.request(7, Start(workflow_type="Order")))
+@pytest.mark.parametrize(
+    ("first", "id"), [(rpc.request(7, Start(workflow_type="Order")), 7), (rpc.notify("cancel", {"id": 7}), None)]
+)
+async def test_the_first_message_must_be_hello(
+    stranger: Peer, backend: FakeBackend, first: bytes, id: int | None
+) -> None:
+    stranger.write(first)
     answer = await stranger.read()
-    assert (answer["id"], answer["error"]["code"]) == (7, rpc.INVALID_REQUEST)
+    assert (answer.get("id"), answer["error"]["code"]) == (id, rpc.INVALID_REQUEST)
     assert await stranger.hung_up()
     assert backend.calls == []
 

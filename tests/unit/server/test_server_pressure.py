@@ -260,6 +260,9 @@ async def test_a_follower_that_does_not_read_costs_a_bounded_buffer(
     other = await Peer.greeted(server.path)
     assert "result" in await other.ask(GetTree())
     assert stream.taken == taken < 40_000
+    asked = len(backend.calls)
+    here.data_received(rpc.request(901, GetTree()))  # which was on its way
+    assert len(backend.calls) == asked
     await other.close()
 
 
@@ -362,6 +365,7 @@ async def test_waits_that_were_given_up_count_no_more_at_once(
     backend.close("a")
     answers = [await peer.read() for _ in range(3)]
     assert sorted((answer["id"], "result" in answer) for answer in answers) == [(901, True), (902, True), (903, True)]
+    assert "result" in await peer.ask(Result(id="a")), "nor do those that were answered"
 
 
 async def test_a_connection_too_many_is_told_why_and_what_to_do(server: Server, peer: Peer) -> None:

@@ -82,6 +82,11 @@ async def raises_after_waiting() -> None:
     raise ValueError("late")
 
 
+@task
+async def returns_the_same(held: dict[str, int] = {"count": 1}) -> Any:  # noqa: B006
+    return held
+
+
 @wf.start()
 async def busy(ctx: Context, amount: float) -> Directive:
     await charge(amount)
@@ -113,6 +118,14 @@ async def various(ctx: Context) -> Directive:
         await raises_after_waiting()
     assert raised.value.__context__ is None or raised.value.__cause__ is not None
     return ctx.next.complete(await waits_often(5))
+
+
+@wf.step()
+async def changes_what_it_got(ctx: Context) -> Directive:
+    for got in (await returns_the_same(), await returns_the_same()):
+        assert got == {"count": 1}
+        got["count"] += 1
+    return ctx.next.complete()
 
 
 @wf.step()
@@ -154,6 +167,11 @@ async def test_a_task_ends_as_its_function_does_however_often_it_waits(desk: Des
     ended = await desk.finish("step", "various")
     assert isinstance(ended, StepDone), ended
     assert decode(ended.value) == 5
+
+
+async def test_what_a_task_returned_is_the_handlers_own_as_it_is_in_a_replay(desk: Desk) -> None:
+    ended = await desk.finish("step", "changes_what_it_got")
+    assert isinstance(ended, StepDone), ended
 
 
 @pytest.mark.parametrize("handler", ["various", "plain"])
