@@ -126,6 +126,7 @@ async def test_the_first_message_must_be_hello(
     stranger.write(first)
     answer = await stranger.read()
     assert (answer.get("id"), answer["error"]["code"]) == (id, rpc.INVALID_REQUEST)
+    assert answer["error"]["message"] == "the first message must be a 'hello' request"
     assert await stranger.hung_up()
     assert backend.calls == []
 
