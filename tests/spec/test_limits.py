@@ -217,6 +217,19 @@ async def test_who_comes_later_does_not_overtake_those_that_wait_on_disk() -> No
         assert pay.order == names
 
 
+async def test_who_comes_later_does_not_overtake_those_either_that_are_just_read_from_the_disk() -> None:
+    pay = Pay()
+    pay.gate.set()
+    async with WorkflowEnvironment([pay.wf]) as env:
+        parked = env.engine.memory.parked
+        parked.add("Pay", True, "R", 1_000_000)  # and nobody else waits
+        await env.client.start("Pay", workflow_id="later")
+        assert len(parked) == 2
+        assert pay.order == []
+        env.engine.executions.unpark("Pay")
+        await until(lambda: pay.order == ["later"])
+
+
 async def test_a_higher_limit_is_for_those_as_well_that_wait_on_disk() -> None:
     pay = Pay()
     async with WorkflowEnvironment([pay.wf], limits={"Pay": 1}) as env:
