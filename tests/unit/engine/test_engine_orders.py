@@ -9,7 +9,7 @@ import pytest
 
 from wfctl import Context, Directive, Workflow
 from wfctl.protocol import channel
-from wfd.supervisor import StepOrder
+from wfd.supervisor import Handler, StepOrder
 from wfd.testing import WorkflowEnvironment
 
 
@@ -46,3 +46,31 @@ async def test_an_order_names_the_handler_and_the_instant_goes_with_it_and_with_
         await env.advance(timedelta(hours=1))
         later = env.clock.now_ms()
         assert told == [(("Two", "begin"), began), (("Two", "goes_on"), later), (1, later)]
+
+
+async def test_what_is_known_of_a_handler_outlives_its_runs_and_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def code() -> Workflow:
+        wf = Workflow("One")
+
+        @wf.start()
+        async def begin(ctx: Context) -> Directive:
+            return ctx.next.complete()
+
+        return wf
+
+    async with WorkflowEnvironment([code()]) as env:
+        run, handlers = env.workers.run, list[Handler]()
+
+        def runs(order: StepOrder, now: int | None = None) -> None:
+            handlers.append(order.handler)
+            run(order, now)
+
+        monkeypatch.setattr(env.workers, "run", runs)
+        await env.client.run("One")
+        await env.client.run("One")
+        env.load([code()])
+        await env.client.run("One")
+        first, *others = handlers
+        assert len(others) == 2
+        assert all(other is first for other in others)
+        assert first.brief
