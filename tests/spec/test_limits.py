@@ -15,7 +15,9 @@ from wfctl import ConflictError, Context, Directive, Workflow, task
 from wfctl.client.client import Client
 from wfctl.protocol import calls
 from wfctl.protocol.views import RunView
+from wfd.core.stimuli import CancelAsked
 from wfd.engine import inboxes, sending
+from wfd.engine.commands import Commands
 from wfd.supervisor import steps
 from wfd.testing import WorkflowEnvironment
 
@@ -177,6 +179,31 @@ async def test_what_waits_for_long_waits_on_disk_and_keeps_its_order(tmp_path: P
         await env.settle()
         assert pay.order == [f"pay-{number}" for number in range(10)]
         assert pay.most == 1
+        assert broken_promises(env.store.reader.path) == []
+
+
+async def test_one_that_waits_on_disk_and_is_cancelled_in_one_turn_does_not_leave_memory_in_between() -> None:
+    pay = Pay()
+    async with WorkflowEnvironment([pay.wf], limits={"Pay": 1}) as env:
+        engine, memory = env.engine, env.engine.memory
+        memory.parked.most_queued = memory._idle_limit = 1
+        for name in ("first", "second"):
+            await env.client.start("Pay", workflow_id=name)
+        commands = Commands(engine)
+        for name in ("third", "fourth"):  # as the fourth comes to rest, there is no room for the third
+            assert commands.starting(calls.Start(workflow_type="Pay", workflow_id=name)) is not None
+        third = memory.get(engine.open_ids["third"])
+        assert third is not None
+        batch = engine.batch()
+        batch.decide(third, CancelAsked("no longer wanted"))
+        engine.commit(batch)
+        await engine.committed(engine.batch())
+        assert third.token is not None
+        assert memory.get(third.run.key) is third
+        with pytest.raises(Exception, match="cancelled"):
+            await env.client.handle(third.run.run_id).result()
+        pay.gate.set()
+        await env.settle()
         assert broken_promises(env.store.reader.path) == []
 
 

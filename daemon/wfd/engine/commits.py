@@ -163,6 +163,7 @@ class Commits:
         """What was decided in `turn` is on the disk, or never will be: carry out what follows."""
         machine, memory = self._m, self._m.memory
         stands, now, parked = error is None and epoch == self.epoch, machine.clock.now_ms(), memory.parked.lines
+        resting: list[Live] = []
         self.unwritten.end(len(turn))
         if stands:
             # All of them before anything follows, which may go wrong.
@@ -183,11 +184,17 @@ class Commits:
                     run = change.live.run
                     if type(run.phase) is Stepping and run.deadline is None and not parked:
                         continue  # as nearly all: it stays, and needs no time to pass
-                    self._rest(change.live)
-                for live in batch.unchanged:
-                    self._rest(live)
+                    resting.append(change.live)
+                if batch.unchanged:
+                    resting += batch.unchanged
             except Exception:  # which is no matter of the others
                 log.exception("what follows a commit failed")
+        # None of them before all has followed, for nothing may be begun of one that has left memory.
+        for live in resting:
+            try:
+                self._rest(live)
+            except Exception:
+                log.exception("a run cannot rest")
         if error is not None and epoch == self.epoch:
             machine.fail(error)
         machine.eased()
