@@ -43,6 +43,13 @@ def report() -> Workflow:
     return wf
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_a_run_that_begins_after_no_time_begins_at_once(serve: Serve, dry_run: bool) -> None:
+    env = await serve(report())
+    started = await env.client._link.call(calls.Start(workflow_type="Report", delay_ms=0, dry_run=dry_run))
+    assert (started.status, started.begins_at) == ("running", None)
+
+
 async def test_a_run_that_begins_later_is_there_sleeps_and_then_begins(serve: Serve) -> None:
     env = await serve(report())
     handle = await env.client.start("Report", workflow_id="r", workflow_input={"name": "ann"}, delay=10 * MINUTE)

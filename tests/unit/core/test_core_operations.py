@@ -6,7 +6,10 @@ import random
 
 import msgspec
 
-from wfd.core.state import OpResult, Ops, Stepping, with_result
+from wfd.core import stimuli as s
+from wfd.core.decide import decide, open_run
+from wfd.core.records import ChildStarted
+from wfd.core.state import OpResult, Ops, Raw, Stepping, dump, with_result
 
 
 def test_operations_are_as_a_dict_of_them_would_be_whatever_comes_after() -> None:
@@ -32,3 +35,18 @@ def test_another_operation_costs_no_copy_of_all_before() -> None:
     with_one = with_result(step, OpResult("task:new"))
     assert isinstance(with_one.ops, Ops)
     assert with_one.ops._others is many
+
+
+def test_operations_are_no_part_of_what_is_saved_of_a_run_nor_is_what_its_start_was_given() -> None:
+    run = open_run(
+        key=1, run_id="R1", workflow_id="w", workflow_type="W", handler="begin", input=Raw(b'{"of":"start"}'),
+        timeout_ms=None, parent=None, now=1_000,
+    ).run  # fmt: skip
+    run = decide(run, s.OperationAsked(1, 1, ChildStarted("child:1", "R2", "child", "C")), 1_000).run
+    stuck = decide(run, s.StepUnfit(1, 1, "no such handler"), 1_000).run
+    step = '{"phase":"stepping","step":1,"kind":"start","handler":"begin","since":2}'
+    counts = '"steps":1,"handler":"begin","children":1,"open_children":1}'
+    assert dump(run) == f'{{"phase":{step},{counts}'
+    assert dump(stuck) == (
+        f'{{"phase":{{"phase":"stuck","reason":"no such handler","resume":{step},"since_at":1000}},{counts}'
+    )

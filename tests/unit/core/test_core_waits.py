@@ -51,6 +51,19 @@ def test_what_comes_after_the_time_was_up_finds_the_run_closed(late: s.Stimulus)
     assert violations(decision.run) == []
 
 
+@pytest.mark.parametrize(("directive", "after_ms"), [("step", None), ("step", 100), ("wait", None), ("wait", 100)])
+def test_a_run_that_was_asked_to_end_begins_nothing_more(directive: str, after_ms: int | None) -> None:
+    run = open_run(
+        key=1, run_id="R1", workflow_id="w", workflow_type="W", handler="begin", input=Raw(b"{}"), timeout_ms=None,
+        parent=None, now=1_000,
+    ).run  # fmt: skip
+    run = decide(run, s.CancelAsked("enough"), 1_000).run
+    ended = decide(run, s.StepReturned(1, 1, directive, "next", after_ms=after_ms, put={"kept": b"1"}), 1_000)
+    assert ended.run.status == "cancelled"
+    assert ended.actions == (Action.CLOSE,)
+    assert [record.KIND for record in ended.records] == ["step.completed", "run.cancelled"]
+
+
 def test_a_run_that_was_asked_to_end_is_still_ending_once_it_has_been_stuck() -> None:
     run = open_run(
         key=1, run_id="R1", workflow_id="w", workflow_type="W", handler="begin", input=Raw(b"{}"), timeout_ms=None,

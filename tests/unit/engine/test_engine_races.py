@@ -78,6 +78,29 @@ async def test_a_run_is_not_idle_before_what_was_decided_for_it_is_on_disk(
     assert memory.idle == {key: live}
 
 
+async def test_a_run_that_leaves_memory_open_is_not_taken_for_one_that_has_ended(stack: AsyncExitStack) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment([waits()]))
+    handle = await env.client.start("Waits", workflow_id="x")
+    await evict(env)
+    assert env.engine.memory.get(1) is None
+    assert env.engine.memory.recent.get(handle.run_info.id) is None
+
+
+async def test_a_closed_run_is_not_barred_before_what_was_decided_for_it_is_on_disk(stack: AsyncExitStack) -> None:
+    env = await stack.enter_async_context(WorkflowEnvironment([waits()]))
+    await (await env.client.start("Waits", workflow_id="x")).terminate()
+    engine, memory = env.engine, env.engine.memory
+    live = await memory.load(1)
+    assert live is not None
+    batch = engine.batch()
+    batch.decide(live, s.EventArrived("finish", Raw(b"{}"), "its child", report=True))
+    engine.commit(batch)
+    assert memory.bar([1]) == set()
+    await engine.committed(engine.batch())
+    assert memory.bar([1]) == {1}
+    memory.lift([1])
+
+
 @pytest.fixture
 def family() -> list[Workflow]:
     """A parent whose step does all that is decided as soon as it is asked for, and a child that does so too."""

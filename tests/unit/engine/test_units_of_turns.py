@@ -22,6 +22,7 @@ from wfd.engine.unit import unit_of
 from wfd.store.database import Database, Setting
 from wfd.store.rows import LogRow, ScheduleRow, Unit
 from wfd.supervisor import Catalog
+from wfd.supervisor.catalog import Generation
 
 CATALOG = Catalog(source_hash="c0de")
 
@@ -204,7 +205,7 @@ def _rows(path: Path) -> list[tuple[Any, ...]]:
     try:
         return db.execute(
             "select key, status, seq, children, open_children, queued, wake_at, deadline, closed_at, reason, waiting_for, "
-            "result, error is not null, state from runs"
+            "result, error is not null, step, attempt, state from runs"
         ).fetchall()
     finally:
         db.close()
@@ -214,16 +215,21 @@ def _row(run: Run) -> tuple[Any, ...]:
     phase = run.phase
     closed_at = names = result = None
     reason, failed = run.cancel if isinstance(phase, Stepping) else None, False
+    step, attempt = run.handler, 1
     if isinstance(phase, Closed):
         closed_at, reason, failed = phase.at, phase.reason, phase.error is not None
         result = str(phase.result, "utf-8") if run.status == "completed" else None
     elif isinstance(phase, Waiting):
         names = None if phase.names is None else msgspec.json.encode(phase.names).decode()
     elif isinstance(phase, Stuck):
-        reason = phase.reason
+        reason, attempt = phase.reason, phase.resume.attempt
+    elif isinstance(phase, Stepping):
+        attempt = phase.attempt
+    else:
+        step = phase.handler
     return (
         run.key, str(run.status), run.seq, run.children, run.open_children, len(run.inbox), run.wake_at, run.deadline,
-        closed_at, reason, names, result, failed, state.dump(run),
+        closed_at, reason, names, result, failed, step, attempt, state.dump(run),
     )  # fmt: skip
 
 
@@ -257,3 +263,17 @@ def test_what_was_decided_and_never_committed_cannot_be_passed_over_in_silence(l
         return
     with pytest.raises(StorageError, match="run 1 is at"):
         unit_of(batches, 2)
+
+
+def test_a_step_begins_on_the_code_that_serves_its_type() -> None:
+    batch = Batch(1_000, msgspec.structs.replace(CATALOG, owners={"Old": Generation(1, {}, "01d")}))
+    for key, workflow_type in enumerate(("Old", "New"), 1):
+        batch.open(
+            key=key, run_id=f"R{key}", workflow_id=f"w{key}", workflow_type=workflow_type, handler="begin", input=b"{}",
+            timeout_ms=None,
+        )  # fmt: skip
+    unit, _ = unit_of([batch], 0)
+    assert [(run, source) for _, run, _, _, kind, _, source in unit.history if kind == "step.started"] == [
+        (1, "01d"),
+        (2, "c0de"),
+    ]
