@@ -53,9 +53,9 @@ async def expire(ctx: Context) -> Directive:
 
 
 @parcel.start()
-async def pack(ctx: Context) -> Directive:
+async def pack(ctx: Context, price: float) -> Directive:
     await ctx.now()
-    await charge(1.5)
+    await charge(price)
     while not Path("go").exists():
         await asyncio.sleep(0.01)
     return ctx.next.complete("packed")
@@ -90,7 +90,7 @@ def opened(folder: Path) -> Iterator[Shop]:
         for number in (1, 2, 3):
             project.ok("start", "Order", "--id", f"order-{number}", "amount=5")
         project.ok("send", "order-1", "note", "text=hello")
-        project.ok("start", "Parcel", "--id", "parcel-1")
+        project.ok("start", "Parcel", "--id", "parcel-1", "price=1.5")
         wait_until(lambda: "task.completed" in project.ok("history", "parcel-1"))
         yield project
     finally:
@@ -138,7 +138,7 @@ def test_a_renamed_event_is_missing_for_the_orders_that_wait_for_it(shop: Shop) 
 
 
 def test_a_step_in_progress_disagrees_with_an_edit_before_what_it_recorded(shop: Shop) -> None:
-    shop.edit("    await charge(1.5)", "    await charge(2.5)")
+    shop.edit("    await charge(price)", "    await charge(2.5)")
     answer = shop.checked()
     assert kinds(answer) == [("replay", "Parcel", "pack", 1)]
     assert "asked for instead: task 'shop.charge'" in answer["findings"][0]["reason"]
@@ -182,7 +182,8 @@ def test_files_are_checked_alone_and_in_the_place_of_their_modules(shop: Shop) -
 def test_runs_of_other_types_are_no_matter_when_files_are_named(shop: Shop) -> None:
     shop.write(
         "parcels.py",
-        "from wfctl import Workflow\nparcel = Workflow('Parcel')\n@parcel.start()\nasync def pack(ctx): return ctx.next.complete()",
+        "from wfctl import Workflow\nparcel = Workflow('Parcel')\n@parcel.start()\n"
+        "async def pack(ctx, price): return ctx.next.complete()",
     )
     answer = shop.checked("parcels.py")
     assert (kinds(answer), answer["types"], answer["checked"]["runs"]) == (
@@ -244,7 +245,7 @@ def test_a_handler_that_ends_its_process_is_a_finding(shop: Shop) -> None:
 
 
 def test_a_stuck_run_is_told_to_go_on_with_the_cure(own: Shop) -> None:
-    own.edit("    await charge(1.5)", "    await charge(2.5)")
+    own.edit("    await charge(price)", "    await charge(2.5)")
     own.end()
     own.serve()
     wait_until(lambda: "stuck" in own.ok("list", "--status", "stuck"))
@@ -268,7 +269,7 @@ def test_nothing_in_the_database_changes_by_a_check(shop: Shop) -> None:
         "shop.py",
         SHOP.replace("async def paid(", "async def payed(")
         .replace("    await ctx.now()\n", "    ctx.logger.info('hi')\n    ctx.store.put('x', 1)\n    await ctx.now()\n")
-        .replace("    await charge(1.5)", "    await charge(1.5)\n    await ctx.uuid4()"),
+        .replace("    await charge(price)", "    await charge(price)\n    await ctx.uuid4()"),
     )
     db = sqlite3.connect(f"{shop.database.as_uri()}?mode=ro", uri=True)
 
