@@ -58,7 +58,7 @@ class Commits:
         self.rev = 0
         self.epoch = 0
         self._number = 1
-        # What this turn of the loop has decided.
+        # What this turn of the loop has decided: always this list, which `Executions` looks at as well.
         self.turn: list[Batch] = []
 
     def commit(
