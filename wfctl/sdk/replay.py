@@ -193,9 +193,7 @@ def first_key(seen: dict[str, int], kind: str, name: str, content: bytes, branch
     counted = _counted(base, branch) if branch else base
     number = seen.get(counted, 0)
     seen[counted] = number + 1
-    if branch:
-        return f"{base}:{number}{BRANCH_MARK}{branch}"
-    return f"{base}:{number}" if number else base + ":0"
+    return f"{base}:{number}{BRANCH_MARK}{branch}" if branch else f"{base}:{number}"
 
 
 def _counted(base: str, branch: str) -> str:
