@@ -600,9 +600,9 @@ def _reader(follower: subprocess.Popen[str]) -> Callable[[str], str]:
 
 
 def test_a_program_that_follows_gets_notices_as_lines_of_their_own(shop: Shop) -> None:
+    shop.value()  # before, as it follows no others where it finds one that is open
     with shop.follow("tail", "-f", "-o", "jsonl", "--since-rev", "0") as follower:
         read = _reader(follower)
-        shop.value()
         read("run.completed")
         shop.save("a.py", "def broken(:\n")
         notice = json.loads(read('"code"'))

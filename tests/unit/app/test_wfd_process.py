@@ -209,7 +209,8 @@ def test_it_serves_where_standard_descriptors_are_closed(wfd: Wfd, closed: str) 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        wait_until(lambda: wfd.socket.exists() or process.poll() is not None)
+        # The socket is there a moment before anybody can connect to it.
+        wait_until(lambda: "INFO daemon ready" in wfd.log() if wfd.socket.exists() else process.poll() is not None)
         try:
             assert asyncio.run(ask(wfd)) == "hello"
         finally:
