@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from support.sim.world import World
 from wfd.core.records import KINDS
 from wfd.engine import commits
+from wfd.engine.engine import Engine
 
 SEEDS = 2_000
 CHUNK = 50
@@ -24,18 +27,24 @@ def test_every_promise_is_kept_where_much_is_said_at_once_and_written_in_parts(
     much: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commits, "MUCH", much)
-    submit, parts = commits.Commits.submit, list[bool]()
+    made, parts = Engine.__init__, list[int]()
 
-    def noted(self: commits.Commits) -> None:
-        # At the end of a turn nothing is left where it was handed over before.
-        parts.append(not self.turn)
-        submit(self)
+    def noted(self: Engine, *given: Any, **options: Any) -> None:
+        made(self, *given, **options)
+        hand_over = self.hand_over
 
-    monkeypatch.setattr(commits.Commits, "submit", noted)
+        def part() -> None:
+            parts.append(len(self.turn))
+            hand_over()
+
+        self.hand_over = part  # type: ignore[method-assign, assignment]
+
+    monkeypatch.setattr(Engine, "__init__", noted)
     for seed in range(SEEDS // 10):
         problems = World(seed, frames=True).run()
         assert not problems, f"seed {seed}: {problems[0]}"
-    assert sum(parts) > 20
+    assert len(parts) > 20
+    assert min(parts) >= much
 
 
 def test_a_seed_tells_the_same_story_every_time() -> None:
